@@ -1,0 +1,11 @@
+//! Written configuration as types (floor F0): the manifests' shared parts and the daemon's settings. Plain serde types;
+//! reading them strictly, with places and near names, is [`crate::desired`]'s work.
+
+mod repository;
+mod settings;
+
+pub use repository::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, RepositorySpec, TeamSpec};
+pub use settings::{
+    HookSettings, HooksSettings, Mode, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,
+    SecretSettings, SecretSource, Settings, SignerSettings, StoreSettings, TeamSettings,
+};

@@ -1,0 +1,228 @@
+//! The daemon's settings, `daemon.yaml`. Every field has a default that works on a laptop.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Freeze;
+use crate::model::{Environment, Period, ProviderName, Revision, SecretName, TeamName};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// The config repository.
+    pub repository: RepositorySettings,
+    /// Which overlay folder below `environments/` applies.
+    pub environment: Option<Environment>,
+    /// Whether changes are made or only shown.
+    pub mode: Mode,
+    /// The page's address, `host:port`, `127.0.0.1:8080` by default; or a map with a token for other addresses.
+    pub listen: Option<PageSettings>,
+    /// The hooks' address.
+    pub hooks: HooksSettings,
+    /// The state folder. `/var/lib/codeops` as root, else `$XDG_STATE_HOME/codeops`.
+    pub state: Option<String>,
+    /// Where the journal lies.
+    pub store: StoreSettings,
+    /// What each team may claim and reach. Empty: every team may claim any path.
+    pub teams: BTreeMap<TeamName, TeamSettings>,
+    /// Secrets that manifests may name.
+    pub secrets: BTreeMap<SecretName, SecretSettings>,
+    /// Providers by the name manifests use. Empty: one process provider called `local`.
+    pub providers: BTreeMap<ProviderName, ProviderSettings>,
+    /// A freeze from outside the repository.
+    pub freeze: Option<Freeze>,
+}
+
+/// The config repository and how it is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RepositorySettings {
+    /// A URL, or a local folder.
+    pub url: Option<String>,
+    /// The branch followed.
+    pub branch: String,
+    /// The folder inside it that holds the manifests.
+    pub path: String,
+    /// The time between two looks, give or take a tenth.
+    pub poll: Period,
+    /// The push hook's secret.
+    pub hook: Option<HookSettings>,
+    /// If set, every first-parent commit must carry a good signature of one of these.
+    pub signers: Option<SignerSettings>,
+    /// Accept this rewritten history once.
+    pub accept: Option<Revision>,
+}
+
+impl Default for RepositorySettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            branch: "main".to_owned(),
+            path: ".".to_owned(),
+            poll: Period::from_secs(30),
+            hook: None,
+            signers: None,
+            accept: None,
+        }
+    }
+}
+
+/// The push hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HookSettings {
+    /// What its sender proves to know.
+    pub secret: SecretSource,
+}
+
+/// Who may sign commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignerSettings {
+    /// An `allowed_signers` file as `ssh-keygen(1)` describes it.
+    pub file: String,
+}
+
+/// Where a secret's value comes from. Only here, never in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum SecretSource {
+    /// An absolute path; one trailing newline is dropped.
+    File(String),
+    /// A variable of the daemon's environment.
+    Env(String),
+}
+
+/// Whether changes are made or only shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Changes are made.
+    #[default]
+    Apply,
+    /// Everything is planned and shown, nothing is changed.
+    Observe,
+}
+
+/// The page's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PageSettings {
+    /// `host:port`.
+    Address(String),
+    /// With the token that every address but loopback needs.
+    Guarded {
+        /// `host:port`.
+        address: String,
+        /// The bearer token readers present.
+        token: SecretSource,
+        /// Host names it answers to beside its address.
+        #[serde(default)]
+        hosts: Vec<String>,
+    },
+}
+
+/// The hooks' address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HooksSettings {
+    /// `host:port`.
+    pub listen: String,
+}
+
+impl Default for HooksSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8081".to_owned() }
+    }
+}
+
+/// Where the journal lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreSettings {
+    /// One file in the state folder.
+    #[default]
+    Sqlite,
+}
+
+/// What a team may claim and reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TeamSettings {
+    /// Globs of paths whose manifests it may claim.
+    pub paths: Vec<String>,
+    /// Host names and addresses that requests made for it may reach beside public ones.
+    pub egress: Vec<String>,
+    /// Teams that may reach its resources.
+    pub allow: Vec<TeamName>,
+}
+
+/// One secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SecretSettingsText", into = "SecretSettingsText")]
+pub struct SecretSettings {
+    /// Where its value comes from.
+    pub source: SecretSource,
+    /// The teams it is granted to.
+    pub teams: Vec<TeamName>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SecretSettingsText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    env: Option<String>,
+    #[serde(default)]
+    teams: Vec<TeamName>,
+}
+
+impl TryFrom<SecretSettingsText> for SecretSettings {
+    type Error = &'static str;
+    fn try_from(text: SecretSettingsText) -> Result<Self, Self::Error> {
+        let source = match (text.file, text.env) {
+            (Some(file), None) => SecretSource::File(file),
+            (None, Some(env)) => SecretSource::Env(env),
+            _ => return Err("a secret has exactly one of `file` and `env`"),
+        };
+        Ok(Self { source, teams: text.teams })
+    }
+}
+
+impl From<SecretSettings> for SecretSettingsText {
+    fn from(settings: SecretSettings) -> Self {
+        let (file, env) = match settings.source {
+            SecretSource::File(file) => (Some(file), None),
+            SecretSource::Env(env) => (None, Some(env)),
+        };
+        Self { file, env, teams: settings.teams }
+    }
+}
+
+/// One provider: exactly one kind of live system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ProviderSettings {
+    /// Local processes, each app under its own keeper.
+    Process(ProcessSettings),
+}
+
+impl ProviderSettings {
+    /// The word for this kind of provider.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ProviderSettings::Process(_) => "process",
+        }
+    }
+}
+
+/// Local processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProcessSettings {
+    /// The user all its apps run as. Left out under root: each app has a uid of its own.
+    pub run_as: Option<String>,
+}

@@ -1,0 +1,103 @@
+//! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, HoldId, Owner, ProviderName, Resource, ResourceId, Revision, SystemId, Verb};
+
+/// All that is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The revision in force and the ones it came from.
+    pub revision: RevisionMemory,
+    /// By resource.
+    pub resources: BTreeMap<ResourceId, ResourceMemory>,
+    /// The system each provider last was.
+    pub systems: BTreeMap<ProviderName, SystemId>,
+    /// Removals let through, newest last; entries older than an hour count no more.
+    pub removals: Vec<Removal>,
+    /// Holds that a commit's `Codeops-Allow` released and that are not spent yet.
+    pub allowed: BTreeSet<HoldId>,
+    /// The wide update under way, if any.
+    pub waves: Option<Waves>,
+}
+
+/// The revision in force.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RevisionMemory {
+    /// The owner that was stamped so far; a repository whose name changes is another owner.
+    pub owner: Option<Owner>,
+    /// The last revision that was accepted for applying.
+    pub accepted: Option<Revision>,
+    /// The last revision that was wholly applied.
+    pub applied: Option<Revision>,
+    /// Blast radius percent of the last accepted revision; the stricter of it and the new one's applies.
+    pub blast_percent: Option<u8>,
+}
+
+/// What is remembered of one resource.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResourceMemory {
+    /// The file that last declared it; a file that becomes unreadable holds it.
+    pub file: Option<String>,
+    /// What last finished its bake, whole, so that it can come back.
+    pub last_good: Option<LastGood>,
+    /// Templates that failed, by template digest.
+    pub pins: BTreeMap<Digest, Pin>,
+    /// The template whose release command last succeeded.
+    pub released: Option<Digest>,
+    /// Failed applies in a row, and when the next may be tried.
+    pub failures: u32,
+    /// No step before this time.
+    pub retry_at: Option<Timestamp>,
+    /// The last apply error, redacted.
+    pub error: Option<String>,
+}
+
+/// The last template that finished its bake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastGood {
+    /// The whole resource as it then was declared.
+    pub resource: Arc<Resource>,
+    /// The revision that declared it.
+    pub revision: Option<Revision>,
+    /// When the bake ended.
+    pub at: Timestamp,
+}
+
+/// A template that failed; not tried again until the digest changes or a commit says `Codeops-Retry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// When.
+    pub at: Timestamp,
+    /// The revision that brought it.
+    pub revision: Option<Revision>,
+    /// How it failed, in one sentence.
+    pub why: String,
+}
+
+/// A removal that was let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// When.
+    pub at: Timestamp,
+    /// What was done.
+    pub verb: Verb,
+    /// To which resource.
+    pub id: ResourceId,
+}
+
+/// A wide update, let through in waves: 1, then 10 %, then the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waves {
+    /// The revision that changed so many.
+    pub revision: Revision,
+    /// All it changed, in the order in which they go.
+    pub members: Vec<ResourceId>,
+}

@@ -1,0 +1,259 @@
+//! What providers report: objects as they live, with their stamps, and the three-valued `Present`, `Absent`, `Unknown`.
+//!
+//! `Absent` cannot be made by hand: it comes only from a listing whose scope covers the id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{AppSpec, Digest, InstanceId, Key, Owner, ProviderName, ResourceId, TeamName};
+
+/// What an observation was asked to cover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Scope {
+    /// All the provider has.
+    All,
+    /// These ids, and nothing else.
+    Ids(BTreeSet<ResourceId>),
+}
+
+impl Scope {
+    /// Whether an absence of `id` from a listing of this scope means that it does not exist.
+    pub fn covers(&self, id: &ResourceId) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Ids(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// The durable identity of the system behind a provider: a machine id, a daemon's id, a cluster's uid.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SystemId(pub String);
+
+impl fmt::Display for SystemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What is written on every live object that is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Who declares it.
+    pub owner: Owner,
+    /// The resource it is.
+    pub id: ResourceId,
+    /// The team that owned it when it was stamped.
+    pub team: TeamName,
+    /// The spec digest last applied.
+    pub spec: Digest,
+    /// The template digest last applied.
+    pub template: Digest,
+    /// The idempotency key of the step that last stamped it.
+    pub key: Key,
+}
+
+/// Proof that an object carries our stamp; a delete cannot be made without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ours(Stamp);
+
+impl Ours {
+    /// The stamp that proves it.
+    pub fn stamp(&self) -> &Stamp {
+        &self.0
+    }
+}
+
+/// An object as it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// Our stamp; `None` means the object is not ours.
+    pub stamp: Option<Stamp>,
+    /// The spec it runs under, where the provider keeps it; the left side of a plan's differences.
+    pub spec: Option<AppSpec>,
+    /// Ways in which it differs from its own stamp, found by the provider.
+    pub drift: Vec<FieldDrift>,
+    /// The template whose release command has succeeded on it.
+    pub released: Option<Digest>,
+    /// Its instances, ordered by id.
+    pub instances: Vec<Instance>,
+    /// `host:port` clients reach it at, when it listens.
+    pub address: Option<String>,
+    /// Notes for people, such as `not isolated` or `memory limit not enforced`.
+    pub notes: Vec<String>,
+}
+
+impl Live {
+    /// Proof that this object belongs to `owner`, if it does.
+    pub fn ours(&self, owner: &Owner) -> Option<Ours> {
+        self.stamp.as_ref().filter(|stamp| stamp.owner == *owner).cloned().map(Ours)
+    }
+}
+
+/// One field in which an object differs from what was applied to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldDrift {
+    /// Dotted path, such as `port.number`.
+    pub field: String,
+    /// What was applied.
+    pub expected: Value,
+    /// What is there.
+    pub found: Value,
+}
+
+/// One instance of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// The template it was started from.
+    pub template: Digest,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Whether it works.
+    pub health: InstanceHealth,
+    /// When it was first asked to start.
+    pub created_at: Timestamp,
+    /// When `health` last changed.
+    pub health_since: Timestamp,
+    /// When its present process started, if one runs.
+    pub started_at: Option<Timestamp>,
+    /// How often it was started again since `created_at`.
+    pub restarts: u32,
+    /// The process id, where there is one.
+    pub pid: Option<u32>,
+    /// The port it was given.
+    pub port: Option<u16>,
+    /// In one sentence: the last exit, the last failed probe.
+    pub why: Option<String>,
+}
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InstanceState {
+    /// Its process runs.
+    Running,
+    /// Its process has ended and the next start waits.
+    Backoff,
+    /// It is out of rotation and ending.
+    Stopping,
+}
+
+/// Whether an instance works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InstanceHealth {
+    /// Not yet known, within its start timeout.
+    Starting,
+    /// It passes its check.
+    Healthy,
+    /// It fails its check, or never passed it in time.
+    Unhealthy,
+    /// It ends again and again.
+    CrashLoop,
+}
+
+/// Why something is not known; one sentence that names what was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why(pub String);
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What one provider reported at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// The system that answered.
+    pub system: SystemId,
+    /// When it answered.
+    pub at: Timestamp,
+    /// What it was asked for; an id outside it is not known.
+    pub scope: Scope,
+    /// What it has, ours or not.
+    pub objects: BTreeMap<ResourceId, Live>,
+}
+
+/// Proof that a listing covered an id and did not have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Covered(());
+
+/// One resource as observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Observed {
+    /// It is there.
+    Present(Box<Live>),
+    /// It is certainly not there.
+    Absent(Covered),
+    /// It cannot be told.
+    Unknown(Why),
+}
+
+impl Listing {
+    /// What this listing says of `id`.
+    pub fn observed(&self, id: &ResourceId) -> Observed {
+        match self.objects.get(id) {
+            Some(live) => Observed::Present(Box::new(live.clone())),
+            None if self.scope.covers(id) => Observed::Absent(Covered(())),
+            None => Observed::Unknown(Why(format!("{id} was not asked for"))),
+        }
+    }
+
+    /// This listing with the part that `newer` covers replaced by it.
+    pub fn merged(mut self, newer: Listing) -> Listing {
+        match &newer.scope {
+            Scope::All => newer,
+            Scope::Ids(ids) => {
+                for id in ids {
+                    self.objects.remove(id);
+                }
+                self.objects.extend(newer.objects);
+                if let Scope::Ids(covered) = &mut self.scope {
+                    covered.extend(ids.iter().cloned());
+                }
+                self.system = newer.system;
+                self.at = newer.at;
+                self
+            }
+        }
+    }
+}
+
+/// The last word of every provider: a listing, or why there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By provider. A provider that is missing here is not in the settings.
+    pub providers: BTreeMap<ProviderName, Result<Listing, Why>>,
+}
+
+impl Snapshot {
+    /// What is known of `id` on `provider`.
+    pub fn observed(&self, provider: &ProviderName, id: &ResourceId) -> Observed {
+        match self.providers.get(provider) {
+            Some(Ok(listing)) => listing.observed(id),
+            Some(Err(why)) => Observed::Unknown(why.clone()),
+            None => Observed::Unknown(Why(format!("provider {provider} is not in the settings"))),
+        }
+    }
+
+    /// The live object called `id` on `provider`, without a copy.
+    pub fn live(&self, provider: &ProviderName, id: &ResourceId) -> Option<&Live> {
+        self.providers.get(provider)?.as_ref().ok()?.objects.get(id)
+    }
+
+    /// Every live object with its provider and id.
+    pub fn objects(&self) -> impl Iterator<Item = (&ProviderName, &ResourceId, &Live)> {
+        self.providers
+            .iter()
+            .filter_map(|(name, listing)| listing.as_ref().ok().map(|l| (name, l)))
+            .flat_map(|(name, listing)| listing.objects.iter().map(move |(id, live)| (name, id, live)))
+    }
+}

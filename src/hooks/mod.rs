@@ -1,0 +1,1 @@
+//! The hooks address: authenticated before parsing.

@@ -1,0 +1,90 @@
+//! What a store must do for the journal: append durably, remember the fold, and be read in pages.
+
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use codeops_core::model::{Memory, ResourceId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::record::{Category, Record};
+use super::writer::InDoubt;
+
+/// A record's number: 1, 2, 3… in one store, without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Seq(pub u64);
+
+/// A record as stored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// Its number.
+    pub seq: Seq,
+    /// When it was appended.
+    pub at: Timestamp,
+    /// The record.
+    pub record: Record,
+}
+
+/// Which entries, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only entries about this resource.
+    pub resource: Option<ResourceId>,
+    /// Only these groups; all when empty.
+    pub categories: Vec<Category>,
+    /// Only entries older than this number: the cursor of the page before.
+    pub before: Option<Seq>,
+    /// Only entries newer than this number.
+    pub since: Option<Seq>,
+    /// At most so many; 1 to 1,000.
+    pub limit: usize,
+}
+
+/// One page of entries.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Page {
+    /// Newest first.
+    pub items: Vec<Entry>,
+    /// The cursor of the next page, if there is one.
+    pub next: Option<Seq>,
+}
+
+/// The log cannot take or give entries. A failed commit is for good: the log is poisoned until the daemon starts again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// Nothing more is taken, because a commit failed; says how.
+    #[error("the journal is poisoned: {0}; free disk space or mend the state folder, then start the daemon again")]
+    Poisoned(String),
+    /// A read failed.
+    #[error("the journal cannot be read: {0}")]
+    Read(String),
+    /// The log is closing.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// A durable, append-only log with its fold beside it.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends records in order, in one transaction with the fold and the audit hashes. Durable when it returns; many
+    /// callers share one commit.
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError>;
+
+    /// One page of entries.
+    async fn read(&self, query: Query) -> Result<Page, LogError>;
+
+    /// The fold of everything appended. Never hold the guard across an await.
+    fn memory(&self) -> Arc<RwLock<Memory>>;
+
+    /// Intents without a result when the store was opened, and those since.
+    fn in_doubt(&self) -> Vec<InDoubt>;
+
+    /// A durable random id of this store, and how many daemons have opened it: minted keys are made of both.
+    fn identity(&self) -> (String, u64);
+
+    /// Why nothing more is taken, if so.
+    fn poisoned(&self) -> Option<String>;
+
+    /// Entries as they are appended, from now on; a slow reader misses some and is told so by a gap in the numbers.
+    fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<Entry>>;
+}

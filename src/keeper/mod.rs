@@ -1,0 +1,1 @@
+//! The small process that owns one app's port and instances.

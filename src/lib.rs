@@ -1,0 +1,20 @@
+//! codeops: one daemon that makes live state follow a Git repository.
+//!
+//! Rooms, from the ground up: [`port`] and [`journal`] are the traits and the write-ahead log; [`source`], [`provider`],
+//! [`store`], [`secret`] and [`keeper`] are adapters to the world; [`gate`] and [`reconcile`] are the flow; [`web`] and
+//! [`hooks`] are the edges; [`daemon`] and [`cli`] only wire. What decides is in `codeops-core`.
+#![recursion_limit = "256"]
+
+pub mod cli;
+pub mod daemon;
+pub mod gate;
+pub mod hooks;
+pub mod journal;
+pub mod keeper;
+pub mod port;
+pub mod provider;
+pub mod reconcile;
+pub mod secret;
+pub mod source;
+pub mod store;
+pub mod web;

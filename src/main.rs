@@ -1,0 +1,3 @@
+//! The binary: hidden helpers first, then the command line.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! The traits between floors: what a provider, a source and a clock must do, and the board that readers look at.
+//!
+//! Only traits and plain data. Adapters implement them, flows use them, and `daemon` joins the two.
+
+mod board;
+mod clock;
+mod provider;
+mod source;
+
+pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionView, SourceView, Watcher};
+pub use clock::{Clock, SystemClock};
+pub use provider::{
+    Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
+};
+pub use source::{Commit, Source, SourceError, Tip};

@@ -1,0 +1,1 @@
+//! Adapters to live systems, and the one registry that builds them.

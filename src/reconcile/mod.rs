@@ -1,0 +1,1 @@
+//! Follows revisions and makes live state the same.

@@ -1,0 +1,1 @@
+//! Values of secrets that the settings grant.

@@ -1,0 +1,1 @@
+//! The config repository as a mirror: fetched by git, read with git2.

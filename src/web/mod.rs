@@ -1,0 +1,1 @@
+//! The read-only page, its JSON twins, metrics.
