@@ -12,4 +12,4 @@ mod writer;
 pub use fold::{Change, fold};
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
 pub use record::{Category, Outcome, Record};
-pub use writer::{InDoubt, Journal, Started};
+pub use writer::{InDoubt, Journal, Reader, Started};

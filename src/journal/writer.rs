@@ -147,3 +147,31 @@ impl Journal {
         Key(format!("{store}:{epoch}:{}", self.minted.fetch_add(1, Ordering::Relaxed)))
     }
 }
+
+/// The reading half of the journal: what the edges are given.
+#[derive(Clone)]
+pub struct Reader {
+    log: Arc<dyn Log>,
+}
+
+impl Reader {
+    /// A reader of a log.
+    pub fn new(log: Arc<dyn Log>) -> Self {
+        Self { log }
+    }
+
+    /// One page of entries.
+    pub async fn read(&self, query: Query) -> Result<Page, LogError> {
+        self.log.read(query).await
+    }
+
+    /// Entries as they are appended.
+    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<Entry>> {
+        self.log.tail()
+    }
+
+    /// Why nothing more is taken, if so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.log.poisoned()
+    }
+}

@@ -6,6 +6,7 @@ mod board;
 mod clock;
 mod provider;
 mod source;
+mod vault;
 
 pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionView, SourceView, Watcher};
 pub use clock::{Clock, SystemClock};
@@ -13,3 +14,4 @@ pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
 };
 pub use source::{Commit, Source, SourceError, Tip};
+pub use vault::Vault;

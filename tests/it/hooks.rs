@@ -1,0 +1,1 @@
+//! Push hooks as the forges really send them.

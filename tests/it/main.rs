@@ -1,0 +1,14 @@
+//! Integration tests, one binary so that they link once. A module an area; helpers are in `tests/support`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod conformance;
+mod floors;
+mod git;
+mod hooks;
+mod keeper;
+mod page;
+mod promises;
+mod store;

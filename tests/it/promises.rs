@@ -1,0 +1,1 @@
+//! The design's promises, one test a line.

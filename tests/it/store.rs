@@ -1,0 +1,1 @@
+//! The journal on SQLite: crashes, full disks, audit.

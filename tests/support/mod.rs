@@ -1,0 +1,1 @@
+//! What several tests share: temporary repositories, a memory provider, a fault-injecting log.
