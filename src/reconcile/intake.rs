@@ -30,31 +30,38 @@ impl Flow {
     pub(super) async fn fetched(&mut self, result: Result<Tip, SourceError>) -> Result<(), LogError> {
         self.world.fetching = false;
         self.world.fetched_once = true;
-        let before = (self.world.source.error.clone(), self.world.source.held.clone());
         match result {
             Ok(tip) => {
-                self.world.source.error = None;
-                self.world.source.held = tip.held;
                 self.world.source.fetched_at = Some(self.tools.clock.now());
+                let unread = self.world.unread.as_ref().filter(|(revision, _)| *revision == tip.revision);
+                let error = unread.map(|(_, why)| why.clone());
+                self.note_source(error, tip.held).await?;
                 if self.world.current.as_ref().is_none_or(|current| current.revision != tip.revision) {
                     self.load(tip.revision);
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "the repository cannot be fetched; the last revision stays in force");
-                self.world.source.error = Some(error.0);
+                let held = self.world.source.held.clone();
+                self.note_source(Some(error.0), held).await?;
             }
-        }
-        let after = (self.world.source.error.clone(), self.world.source.held.clone());
-        if after != before {
-            let (error, held) = after;
-            self.tools.journal.record(vec![Record::Source { error, held }]).await?;
         }
         if std::mem::take(&mut self.world.fetch_again) {
             self.fetch();
         }
         self.world.dirty = true;
         Ok(())
+    }
+
+    /// Keeps what the repository last said, and writes down when that changes.
+    async fn note_source(&mut self, error: Option<String>, held: Option<String>) -> Result<(), LogError> {
+        let view = &mut self.world.source;
+        if (&view.error, &view.held) == (&error, &held) {
+            return Ok(());
+        }
+        view.error.clone_from(&error);
+        view.held.clone_from(&held);
+        self.tools.journal.record(vec![Record::Source { error, held }]).await.map(|_| ())
     }
 
     /// After a restart: the revision in force is read from the mirror, whether the repository answers or not.
@@ -114,10 +121,15 @@ impl Flow {
     pub(super) async fn loaded(&mut self, load: Load) -> Result<(), LogError> {
         self.world.compiler = Some(load.compiler);
         match load.result {
-            Ok((compiled, commits)) => self.accept(load.revision, compiled, commits).await?,
+            Ok((compiled, commits)) => {
+                self.world.unread = None;
+                self.accept(load.revision, compiled, commits).await?;
+            }
             Err(error) => {
                 tracing::warn!(revision = %load.revision, %error, "a revision cannot be read");
-                self.world.source.error = Some(error.0);
+                let held = self.world.source.held.clone();
+                self.world.unread = Some((load.revision, error.0.clone()));
+                self.note_source(Some(error.0), held).await?;
             }
         }
         self.world.dirty = true;
@@ -159,16 +171,17 @@ impl Flow {
     fn acceptance(&self, revision: &Revision, compiled: &Compiled, commits: &[Commit]) -> Vec<Record> {
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        let mut records = Vec::new();
-        if let Some(owner) = compiled.desired.owner.clone().or_else(|| memory.revision.owner.clone()) {
-            records.push(Record::RevisionAccepted {
-                revision: revision.clone(),
-                owner,
-                commits: commits.to_vec(),
-                blast_percent: compiled.desired.repository.blast_radius.percent,
-                files: files_of(compiled, &memory),
-            });
-        }
+        let Some(owner) = compiled.desired.owner.clone().or_else(|| memory.revision.owner.clone()) else {
+            // Nothing was ever declared here that could be applied: there is nobody to accept a revision of.
+            return Vec::new();
+        };
+        let mut records = vec![Record::RevisionAccepted {
+            revision: revision.clone(),
+            owner,
+            commits: commits.to_vec(),
+            blast_percent: compiled.desired.repository.blast_radius.percent,
+            files: files_of(compiled, &memory),
+        }];
         for commit in commits {
             records.extend(commit.trailers.iter().filter_map(|(key, value)| obey(commit, key, value)));
         }

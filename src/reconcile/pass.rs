@@ -99,7 +99,7 @@ impl Flow {
                 work.push(Work { id: id.clone(), steps: look.next.steps, removing });
             }
         }
-        decided.records.extend(self.guards(&decided.judged, &memory, current));
+        decided.records.extend(self.guards(&decided.judged, &memory));
         decided.records.extend(self.forgotten(current, &memory));
         decided.records.extend(self.happenings(&decided.plan));
         decided.work = work;

@@ -14,7 +14,7 @@ use crate::journal::Record;
 
 impl Flow {
     /// New holds, waves that began or ended, providers seen for the first time.
-    pub(super) fn guards(&self, judged: &Judged, memory: &Memory, current: &Current) -> Vec<Record> {
+    pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
         let mut records = Vec::new();
         for hold in &judged.holds {
             if !memory.allowed.contains(&hold.id) && !self.world.holds.iter().any(|known| known.id == hold.id) {
@@ -33,7 +33,6 @@ impl Flow {
                 records.push(Record::System { provider: provider.clone(), system: listing.system.clone() });
             }
         }
-        let _ = current;
         records
     }
 

@@ -33,15 +33,16 @@ impl Flow {
         });
     }
 
+    /// The freeze in force, in one sentence: the settings' own before the repository's.
     fn freeze(&self) -> Option<String> {
         let declared = self.world.current.as_ref().and_then(|current| current.desired.repository.freeze.as_ref());
         let now = self.tools.clock.now();
-        let freeze = self.rules.freeze.as_ref().or(declared)?;
-        match freeze.until {
-            Some(until) if until <= now => None,
-            Some(until) => Some(format!("frozen until {until}: {}", freeze.reason)),
-            None => Some(format!("frozen until a commit: {}", freeze.reason)),
-        }
+        let mut freezes = self.rules.freeze.iter().chain(declared);
+        let freeze = freezes.find(|freeze| freeze.until.is_none_or(|until| until > now))?;
+        Some(match freeze.until {
+            Some(until) => format!("frozen until {until}: {}", freeze.reason),
+            None => format!("frozen until a commit: {}", freeze.reason),
+        })
     }
 
     fn views(&self) -> BTreeMap<ResourceId, Arc<ResourceView>> {

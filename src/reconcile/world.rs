@@ -33,6 +33,8 @@ pub(super) struct World {
     /// Set once the first fetch has answered, well or not.
     pub(super) fetched_once: bool,
     pub(super) source: SourceView,
+    /// A revision that could not be read, and why.
+    pub(super) unread: Option<(Revision, String)>,
     /// Resources with a step under way, or whose last step has not been observed since.
     pub(super) busy: BTreeMap<ResourceId, Busy>,
     /// Resources that were refused at the gate and wait a moment.
@@ -111,6 +113,7 @@ impl World {
             fetch_again: false,
             fetched_once: false,
             source: SourceView { url: rules.url.clone(), branch: rules.branch.clone(), ..SourceView::default() },
+            unread: None,
             busy: BTreeMap::new(),
             cooling: BTreeMap::new(),
             status: BTreeMap::new(),
