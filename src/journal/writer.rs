@@ -143,6 +143,11 @@ impl Journal {
         self.log.identity().1
     }
 
+    /// The store's durable random id and [`Journal::epoch`].
+    pub fn identity(&self) -> (String, u64) {
+        self.log.identity()
+    }
+
     /// Unique within one daemon by the count, over daemons on one store by the epoch, over stores by the store's id.
     fn mint(&self, store: &str, epoch: u64) -> Key {
         Key(format!("{store}:{epoch}:{}", self.minted.fetch_add(1, Ordering::Relaxed)))
