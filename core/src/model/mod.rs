@@ -3,6 +3,7 @@
 //! Values only. No decision is made here and nothing from a higher floor is imported.
 
 mod digest;
+mod expand;
 mod id;
 mod memory;
 mod observed;
@@ -14,6 +15,7 @@ mod step;
 mod unit;
 
 pub use digest::{Digest, canonical};
+pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use memory::{LastGood, Memory, Pin, Removal, ResourceMemory, RevisionMemory, Waves};
 pub use observed::{
