@@ -25,6 +25,8 @@ pub struct Environment {
     pub teams: BTreeMap<TeamName, TeamSettings>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Counts daemons on the store; keepers refuse a lower one than they have seen.
+    pub epoch: u64,
 }
 
 /// Builds every provider of the settings by its name; without any, one process provider called `local`.

@@ -28,7 +28,7 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
-    fn disk(what: &str, path: &Path, error: &std::io::Error) -> Self {
+    pub(super) fn disk(what: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::Transient(format!("cannot {what} {}: {error}", path.display()))
     }
 }

@@ -89,7 +89,9 @@ fn pax<R: Read>(entry: &mut Entry<'_, R>, extended: &mut Extended) -> Result<(),
             b"path" => extended.name = Some(record.value_bytes().to_vec()),
             b"linkpath" => extended.link = Some(record.value_bytes().to_vec()),
             // A second opinion on where the next header lies is how archives smuggle entries.
-            b"size" => return Err(ArtifactError::Refused("the artifact's tar gives a size in an extended header".into())),
+            b"size" => {
+                return Err(ArtifactError::Refused("the artifact's tar gives a size in an extended header".into()));
+            }
             key if key.starts_with(b"GNU.sparse.") => {
                 return Err(ArtifactError::Refused("the artifact has a sparse file; pack it without --sparse".into()));
             }

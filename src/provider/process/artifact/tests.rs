@@ -83,7 +83,10 @@ fn what_leads_out_or_has_no_place_in_a_release_is_refused() {
         ("leads out", &[("a/../../evil", FILE, 0o644, "", b"x")]),
         ("leads out", &[("l", EntryType::Symlink, 0o777, "/etc", b"")]),
         ("leads out", &[("a/l", EntryType::Symlink, 0o777, "../../x", b"")]),
-        ("leads out", &[("x/y/s", EntryType::Symlink, 0o777, "..", b""), ("x/y/t", EntryType::Symlink, 0o777, "s/../../x", b"")]),
+        (
+            "leads out",
+            &[("x/y/s", EntryType::Symlink, 0o777, "..", b""), ("x/y/t", EntryType::Symlink, 0o777, "s/../../x", b"")],
+        ),
         ("link or file", &[("l", EntryType::Symlink, 0o777, "d", b""), ("l/evil", FILE, 0o644, "", b"x")]),
         ("in the place", &[("l", EntryType::Symlink, 0o777, "d", b""), ("l", FILE, 0o644, "", b"x")]),
         ("not a file", &[("h", EntryType::Link, 0o644, "nothing", b"")]),

@@ -171,13 +171,7 @@ impl Tree {
         }
     }
 
-    fn copy(
-        &mut self,
-        name: &[u8],
-        from: &mut dyn Read,
-        to: &mut File,
-        path: &Path,
-    ) -> Result<(), ArtifactError> {
+    fn copy(&mut self, name: &[u8], from: &mut dyn Read, to: &mut File, path: &Path) -> Result<(), ArtifactError> {
         let mut buffer = vec![0_u8; 64 << 10];
         loop {
             let count = match from.read(&mut buffer) {

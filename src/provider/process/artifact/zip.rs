@@ -50,9 +50,10 @@ fn contents_fit<R: Read + Seek>(from: &mut R) -> Result<(), ArtifactError> {
         let size = u32::from_le_bytes([end[12], end[13], end[14], end[15]]);
         size == u32::MAX || u64::from(size) <= CONTENTS_LIMIT
     });
-    let wide = bytes.windows(48).filter(|w| w.starts_with(b"PK\x06\x06")).all(|end| {
-        end[40..48].try_into().map(u64::from_le_bytes).is_ok_and(|size| size <= CONTENTS_LIMIT)
-    });
+    let wide = bytes
+        .windows(48)
+        .filter(|w| w.starts_with(b"PK\x06\x06"))
+        .all(|end| end[40..48].try_into().map(u64::from_le_bytes).is_ok_and(|size| size <= CONTENTS_LIMIT));
     if fits && wide {
         Ok(())
     } else {
