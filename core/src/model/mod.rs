@@ -2,6 +2,7 @@
 //!
 //! Values only. No decision is made here and nothing from a higher floor is imported.
 
+mod commit;
 mod digest;
 mod id;
 mod memory;
@@ -13,6 +14,7 @@ mod status;
 mod step;
 mod unit;
 
+pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use memory::{LastGood, Memory, Pin, Removal, ResourceMemory, RevisionMemory, Waves};
