@@ -109,6 +109,15 @@ pub fn fold_doubts(doubts: &mut BTreeMap<Seq, InDoubt>, entry: &Entry) -> Option
     }
 }
 
+/// Folds one entry into the count of daemons on the store: a daemon that finds live objects of later ones, because the
+/// store was restored from a backup, says with its start which number it takes, and the count never falls.
+pub fn fold_epoch(epoch: u64, entry: &Entry) -> u64 {
+    match entry.record {
+        Record::DaemonStarted { epoch: said, .. } => epoch.max(said),
+        _ => epoch,
+    }
+}
+
 fn changed(is: bool, change: Change) -> Vec<Change> {
     if is { vec![change] } else { Vec::new() }
 }

@@ -99,27 +99,14 @@ impl Sqlite {
         &self.tag_key
     }
 
-    /// How many daemons have opened this store, this one included, or what it was raised to.
+    /// How many daemons have opened this store, this one included, or what a `DaemonStarted` raised it to.
     pub fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::Acquire)
-    }
-
-    /// Brings the epoch above one that a keeper has seen, when this store is older than what it observes or is new in
-    /// the place of a lost one. Answers the epoch now, durable.
-    pub async fn raise_epoch(&self, above: u64) -> Result<u64, LogError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Job::RaiseEpoch { above, reply }, answer).await
     }
 
     /// The end of the audit chain, to be kept elsewhere.
     pub async fn head(&self) -> Result<Head, LogError> {
         self.reading(|db| Ok(table::mark(db, "head")?.map_or(Head { seq: Seq(0), hash: [0; 32] }, Head::from))).await
-    }
-
-    async fn send<T>(&self, job: Job, answer: oneshot::Receiver<Result<T, LogError>>) -> Result<T, LogError> {
-        let ended = || LogError::Poisoned(self.poisoned().unwrap_or_else(|| "the writer has ended".to_owned()));
-        self.jobs.as_ref().ok_or(LogError::Closed)?.send(job).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
     }
 
     /// Runs a read on a connection of its own, off the threads that tasks run on.
@@ -159,7 +146,9 @@ impl Log for Sqlite {
         }
         let (reply, answer) = oneshot::channel();
         let records = records.into_iter().map(Prepared::new).collect();
-        self.send(Job::Append { records, reply }, answer).await
+        let ended = || LogError::Poisoned(self.poisoned().unwrap_or_else(|| "the writer has ended".to_owned()));
+        self.jobs.as_ref().ok_or(LogError::Closed)?.send(Job { records, reply }).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
     }
 
     async fn read(&self, query: Query) -> Result<Page, LogError> {

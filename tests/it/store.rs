@@ -212,8 +212,11 @@ async fn a_lost_store_is_a_fresh_one_whose_epoch_can_be_brought_above_what_keepe
     let (first, store) = (open(first.path()).unwrap(), open(second.path()).unwrap());
     assert_ne!(first.identity().0, store.identity().0);
     assert_ne!(first.tag_key().reveal(), store.tag_key().reveal());
-    assert_eq!(store.raise_epoch(57).await.unwrap(), 58);
-    assert_eq!(store.raise_epoch(3).await.unwrap(), 58);
+    let started = |epoch| vec![Record::DaemonStarted { version: "0.1.0".to_owned(), epoch }];
+    for said in [58, 3] {
+        store.append(started(said)).await.unwrap();
+        assert_eq!(store.epoch(), 58);
+    }
     drop(store);
     assert_eq!(open(second.path()).unwrap().epoch(), 59);
 }
@@ -307,6 +310,26 @@ async fn old_entries_go_and_the_chain_still_verifies_from_where_it_begins() {
     let error = audit::verify(folder.path(), Some(early)).unwrap_err();
     assert!(matches!(error, AuditError::TooOld { .. }), "{error}");
     assert_eq!(*open(folder.path()).unwrap().memory().read().unwrap(), memory, "the memory stays whole");
+}
+
+#[tokio::test]
+async fn a_renamed_resource_keeps_its_history_and_not_that_of_a_later_namesake() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).unwrap();
+    let id = |name: &str| name.parse::<ResourceId>().unwrap();
+    let about = |name: &str| Record::Drift { resource: id(name), what: "it moved".to_owned() };
+    let renamed = |from: &str, to: &str| Record::Renamed { from: id(from), resource: id(to) };
+    let history = vec![
+        about("app/a"),
+        renamed("app/a", "app/b"),
+        about("app/b"),
+        renamed("app/b", "app/c"),
+        about("app/a"),
+        about("app/c"),
+    ];
+    store.append(history).await.unwrap();
+    let page = store.read(Query { resource: Some(id("app/c")), ..all(100) }).await.unwrap();
+    assert_eq!(page.items.iter().map(|entry| entry.seq.0).collect::<Vec<_>>(), [6, 4, 3, 2, 1]);
 }
 
 /// Not a test by itself: appends for ever, and prints each number that was acknowledged.
