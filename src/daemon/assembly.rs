@@ -39,7 +39,9 @@ impl Assembly {
     pub(super) async fn open(options: &Options) -> anyhow::Result<Self> {
         let clock = Arc::new(SystemClock);
         let store = Sqlite::open(&options.state, clock.clone())?;
-        let vault = SettingsVault::new(&options.settings.secrets, store.tag_key().clone(), options.variables.clone());
+        let vault =
+            SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone());
+        let epoch = store.epoch();
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
         let environment = Environment {
@@ -47,6 +49,7 @@ impl Assembly {
             binary: options.binary.clone(),
             teams: options.settings.teams.clone(),
             clock,
+            epoch,
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let mirror = Mirror::open(&options.settings.repository, &options.state, &options.variables).await?;

@@ -47,14 +47,15 @@ pub async fn preview(options: &Options) -> anyhow::Result<Preview> {
         binary: options.binary.clone(),
         teams: options.settings.teams.clone(),
         clock: Arc::new(SystemClock),
+        epoch: past.epoch,
     };
-    let observers = provider::read(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
+    let observers = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
     let facts = observers.iter().map(|(name, observer)| {
         let abilities = observer.abilities();
         let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };
         (name.clone(), facts)
     });
-    let vault = SettingsVault::new(&options.settings.secrets, past.tag_key, options.variables.clone());
+    let vault = SettingsVault::new(options.settings.secrets.clone(), *past.tag_key.reveal(), options.variables.clone());
     let context = Context {
         environment: options.settings.environment.clone(),
         providers: Some(facts.collect()),
@@ -100,17 +101,19 @@ fn remember_trailers(memory: &mut Memory, commits: &[Commit]) {
 struct Past {
     memory: Memory,
     tag_key: Secret<[u8; 32]>,
+    epoch: u64,
 }
 
 impl Past {
     fn read(options: &Options) -> anyhow::Result<Self> {
-        let nothing = || Self { memory: Memory::default(), tag_key: Secret::new([0; 32]) };
+        let nothing = || Self { memory: Memory::default(), tag_key: Secret::new([0; 32]), epoch: 0 };
         let archive = match Sqlite::open_read(&options.state) {
             Ok(archive) => archive,
             Err(StoreError::Missing { .. }) => return Ok(nothing()),
             Err(error) => return Err(error.into()),
         };
         let (memory, _) = archive.memory()?;
-        Ok(Self { memory, tag_key: archive.tag_key()?.unwrap_or_else(|| Secret::new([0; 32])) })
+        let tag_key = archive.tag_key()?.unwrap_or_else(|| Secret::new([0; 32]));
+        Ok(Self { memory, tag_key, epoch: archive.identity()?.1 })
     }
 }
