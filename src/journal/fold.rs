@@ -60,10 +60,11 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             it.pins.clear();
             try_now(it);
         }),
-        Record::Removal { verb, resource, .. } => {
+        Record::Removal { verb, resource, hold } => {
             let counts_from = entry.at.saturating_sub(REMOVAL_COUNTS).unwrap_or(Timestamp::MIN);
             memory.removals.retain(|removal| removal.at >= counts_from);
-            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone() });
+            let hold = hold.clone();
+            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold });
             vec![Change::Removals]
         }
         Record::Allowed { hold, .. } => changed(memory.allowed.insert(hold.clone()), Change::Allowed),
