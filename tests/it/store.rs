@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use codeops::journal::{Category, Journal, Log, LogError, Outcome, Query, Record, Seq};
-use codeops::port::SystemClock;
+use codeops::port::{Clock, SystemClock};
 use codeops::store::audit::{self, AuditError, Head};
 use codeops::store::{Keep, Sqlite, StoreError};
 use codeops_core::model::ResourceId;
+use jiff::Timestamp;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -310,6 +311,31 @@ async fn old_entries_go_and_the_chain_still_verifies_from_where_it_begins() {
     let error = audit::verify(folder.path(), Some(early)).unwrap_err();
     assert!(matches!(error, AuditError::TooOld { .. }), "{error}");
     assert_eq!(*open(folder.path()).unwrap().memory().read().unwrap(), memory, "the memory stays whole");
+}
+
+/// A clock that stands still.
+struct At(&'static str);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0.parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn entries_older_than_ninety_days_go_and_those_in_doubt_are_still_known() {
+    let folder = TempDir::new().unwrap();
+    for (now, kept) in [("2026-01-01T00:00:00Z", 28), ("2026-03-31T00:00:00Z", 56), ("2026-04-02T00:00:00Z", 56)] {
+        let store = Sqlite::open(folder.path(), Arc::new(At(now))).unwrap();
+        let mut all_records = records();
+        all_records.retain(|record| !matches!(record, Record::Result { .. }));
+        all_records.resize(28, note("filler"));
+        store.append(all_records).await.unwrap();
+        drop(store);
+        let verified = audit::verify(folder.path(), None).unwrap();
+        assert_eq!(verified.entries, kept, "{now}");
+    }
+    assert_eq!(open(folder.path()).unwrap().in_doubt().len(), 3);
 }
 
 #[tokio::test]
