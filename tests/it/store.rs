@@ -436,7 +436,10 @@ fn a_full_disk_poisons_and_once_there_is_room_all_acknowledged_is_there() {
     let parent = TempDir::new().unwrap();
     let disk = parent.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
-    let Some(_mounted) = Mounted::new(&disk) else { return skip("no file system can be mounted here") };
+    let Some(_mounted) = Mounted::new(&disk) else {
+        // The same, less really, is proven by `a_disk_that_fails_poisons_and_nothing_acknowledged_is_lost`.
+        return skip("no file system can be mounted here");
+    };
     let folder = disk.join("state");
     let mut appending = child("store::child_that_appends", &folder).stdout(Stdio::piped()).spawn().unwrap();
     let told = listen(&mut appending, |_, _| {});
@@ -478,28 +481,38 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-#[test]
-fn a_disk_that_fails_to_sync_poisons_and_nothing_acknowledged_is_lost() {
+/// A child that appends until its disk goes bad after 25 acknowledgements: writes fail, or syncs. `None` if the shim
+/// that does it cannot be built here.
+fn on_a_bad_disk(folder: &Path, how: &str) -> Option<Told> {
     let parent = TempDir::new().unwrap();
-    let (folder, library, trigger) =
-        (parent.path().join("state"), parent.path().join("fail_sync.so"), parent.path().join("now"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fail_sync.c");
+    let (library, trigger) = (parent.path().join("bad_disk.so"), parent.path().join("bad"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/bad_disk.c");
     if !run("cc", &["-shared", "-fPIC", "-o", library.to_str().unwrap(), source, "-ldl"]) {
-        return skip("there is no C compiler");
+        return None;
     }
-    let mut appending = child("store::child_that_appends", &folder)
+    let mut appending = child("store::child_that_appends", folder)
         .env("LD_PRELOAD", &library)
-        .env("FAIL_SYNC", &trigger)
+        .env("BAD_DISK", &trigger)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let told = listen(&mut appending, |_, count| {
+    Some(listen(&mut appending, |_, count| {
         if count == 25 {
-            std::fs::write(&trigger, "").unwrap();
+            std::fs::write(&trigger, how).unwrap();
         }
-    });
-    assert!(told.poisoned.is_some_and(|why| why.contains("I/O")) && told.refused);
-    nothing_acknowledged_is_lost(&folder, &told.acknowledged);
+    }))
+}
+
+#[test]
+fn a_disk_that_fails_poisons_and_nothing_acknowledged_is_lost() {
+    for (how, says) in [("sync", "I/O"), ("full", "free disk space")] {
+        let parent = TempDir::new().unwrap();
+        let folder = parent.path().join("state");
+        let Some(told) = on_a_bad_disk(&folder, how) else { return skip("there is no C compiler") };
+        let why = told.poisoned.unwrap();
+        assert!(why.contains(says) && told.refused, "{how}: {why}");
+        nothing_acknowledged_is_lost(&folder, &told.acknowledged);
+    }
 }
 
 #[tokio::test]
