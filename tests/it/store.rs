@@ -12,7 +12,7 @@ use codeops::journal::{Category, Journal, Log, LogError, Outcome, Query, Record,
 use codeops::port::{Clock, SystemClock};
 use codeops::store::audit::{self, AuditError, Head};
 use codeops::store::{Keep, Sqlite, StoreError};
-use codeops_core::model::ResourceId;
+use codeops_core::model::{Cause, Op, ResourceId, Step};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -534,6 +534,61 @@ async fn a_log_in_memory_crashes_where_told_and_reopens_with_what_was_durable() 
     journal.record(records()).await.unwrap();
     assert_eq!(log.entries().len(), golden().len());
     assert_eq!(journal.read(all(3)).await.unwrap().next, Some(Seq(golden().len() as u64 - 2)));
+}
+
+fn stop() -> Step {
+    Step {
+        resource: "app/shop".parse().unwrap(),
+        owner: "acme-ops/prod".parse().unwrap(),
+        team: "payments".parse().unwrap(),
+        provider: "local".parse().unwrap(),
+        op: Op::Stop { instance: "9f86d081-1".to_owned().try_into().unwrap() },
+        cause: Cause::Drift { what: "one too many".to_owned() },
+    }
+}
+
+#[tokio::test]
+async fn what_is_begun_again_after_a_crash_keeps_its_key_wherever_it_was_cut() {
+    let done = || Outcome::Done { note: None };
+    for crash in (0..3).flat_map(|n| [Crash::Before(n), Crash::After(n)]) {
+        let log = FaultLog::new(Arc::new(SystemClock), Some(crash));
+        let journal = Journal::new(log.clone());
+        let mut keys = Vec::new();
+        // Cut at the note, at the intent or at the result.
+        if journal.record(vec![note("first")]).await.is_ok()
+            && let Ok(started) = journal.intend(stop(), Vec::new()).await
+        {
+            keys.push(started.key().clone());
+            assert!(journal.settle(&started, done(), Vec::new()).await.is_err(), "{crash:?}");
+        }
+        assert!(log.crashed() && journal.poisoned().is_some());
+
+        let log = log.reopen(None);
+        let journal = Journal::new(log.clone());
+        let began = journal.in_doubt();
+        assert_eq!(began.len(), usize::from(matches!(crash, Crash::After(1) | Crash::Before(2))), "{crash:?}");
+        let started = journal.intend(stop(), Vec::new()).await.unwrap();
+        assert!(began.iter().all(|doubt| doubt.key == *started.key()), "{crash:?}");
+        assert!(began.is_empty() || keys.iter().all(|key| key == started.key()), "{crash:?}");
+        journal.settle(&started, done(), Vec::new()).await.unwrap();
+        assert!(journal.in_doubt().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_intent_without_a_result_is_in_doubt_for_the_next_daemon_and_keeps_its_key() {
+    let folder = TempDir::new().unwrap();
+    let journal = Journal::new(Arc::new(open(folder.path()).unwrap()));
+    let key = journal.intend(stop(), Vec::new()).await.unwrap().key().clone();
+    drop(journal);
+    let journal = Journal::new(Arc::new(open(folder.path()).unwrap()));
+    assert_eq!(journal.in_doubt().len(), 1);
+    let started = journal.intend(stop(), Vec::new()).await.unwrap();
+    assert_eq!((started.key(), started.epoch()), (&key, 2));
+    journal.settle(&started, Outcome::Done { note: None }, Vec::new()).await.unwrap();
+    drop(journal);
+    let store = open(folder.path()).unwrap();
+    assert!(store.in_doubt().is_empty());
 }
 
 /// Any record there is, about one of three apps, ending one of the first few intents.
