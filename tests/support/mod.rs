@@ -1,4 +1,5 @@
 //! What several tests share: temporary repositories, a memory provider, a fault-injecting log.
 
 pub(crate) mod fault_log;
+pub(crate) mod git;
 pub(crate) mod paths;
