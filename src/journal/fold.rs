@@ -63,8 +63,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::Removal { verb, resource, hold } => {
             let counts_from = entry.at.saturating_sub(REMOVAL_COUNTS).unwrap_or(Timestamp::MIN);
             memory.removals.retain(|removal| removal.at >= counts_from);
-            let hold = hold.clone();
-            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold });
+            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold: hold.clone() });
             vec![Change::Removals]
         }
         Record::Allowed { hold, .. } => changed(memory.allowed.insert(hold.clone()), Change::Allowed),
@@ -344,6 +343,7 @@ mod tests {
         assert_eq!(now(memory, allowed.clone()), [Change::Allowed]);
         assert_eq!(now(memory, allowed), []);
         now(memory, json!({"type": "removal", "verb": "delete", "resource": "app/shop", "hold": hold}));
+        assert_eq!(memory.removals.last().unwrap().hold.as_ref(), Some(&hold));
         assert!(memory.allowed.contains(&hold), "the others of the set may still go");
         let spent = json!({"type": "holdSpent", "hold": hold});
         assert_eq!(now(memory, spent.clone()), [Change::Allowed]);

@@ -1,6 +1,7 @@
 //! The store as the daemon has it: [`Log`] on top of the writer's thread and a few connections that read.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -76,7 +77,7 @@ impl Sqlite {
             Writer { db, file: file.clone(), head, memory, doubts, keep, clock, shared: Arc::clone(&shared), lock };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run(queue))
+            .spawn(move || watched(writer, queue))
             .map_err(|source| StoreError::Folder { path: file.clone(), source })?;
         let readers = Readers { file, idle: Mutex::default(), permits: Arc::new(Semaphore::new(READERS)) };
         Ok(Self {
@@ -183,6 +184,14 @@ impl Drop for Sqlite {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// A writer that panics poisons the store like one whose commit fails: nobody may go on waiting for it, unaware.
+fn watched(writer: Writer, queue: mpsc::Receiver<Job>) {
+    let shared = Arc::clone(&writer.shared);
+    if catch_unwind(AssertUnwindSafe(|| writer.run(queue))).is_err() {
+        let _ = shared.poison.set("the writer panicked, which is a defect; its message is in the log".to_owned());
     }
 }
 
