@@ -11,7 +11,12 @@ use super::output::Output;
 
 /// Prints the JSON Schema of one kind, or of any manifest.
 pub(crate) fn schema(args: &SchemaArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schema = desired::schema(args.kind.as_deref()).map_err(|error| Coded::usage(error.to_string()))?;
+    let schema = desired::schema(args.kind.as_deref());
+    if schema.is_null() {
+        let kinds: Vec<&str> = desired::schema_kinds().collect();
+        let kind = args.kind.as_deref().unwrap_or_default();
+        return Err(Coded::usage(format!("there is no kind `{kind}`: the kinds are {}", kinds.join(", "))));
+    }
     output.text(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
     Ok(Exit::Fine)
 }
