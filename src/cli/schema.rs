@@ -11,7 +11,9 @@ use super::output::Output;
 
 /// Prints the JSON Schema of one kind, or of any manifest.
 pub(crate) fn schema(args: &SchemaArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schema = desired::schema(args.kind.as_deref()).map_err(|error| Coded::usage(error.to_string()))?;
+    // `app` is as good as `App`: a person asks.
+    let kind = args.kind.as_deref().map(known).transpose()?;
+    let schema = desired::schema(kind);
     output.text(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
     Ok(Exit::Fine)
 }
@@ -22,4 +24,11 @@ pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
     clap_complete::generate(args.shell, &mut Cli::command(), "codeops", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(Exit::Fine)
+}
+
+fn known(word: &str) -> anyhow::Result<&'static str> {
+    desired::schema_kinds().find(|kind| kind.eq_ignore_ascii_case(word)).ok_or_else(|| {
+        let kinds: Vec<&str> = desired::schema_kinds().collect();
+        Coded::usage(format!("`{word}` is no kind of manifest; there is {}", kinds.join(", ")))
+    })
 }
