@@ -14,7 +14,7 @@ mod folder;
 mod init;
 mod logging;
 pub mod options;
-pub mod outcome;
+
 mod output;
 mod plan;
 mod reaper;

@@ -9,7 +9,7 @@ use super::block_on;
 use super::environment::Variables;
 use super::exit::Exit;
 use super::options;
-use super::outcome::{PlanOutcome, Verdict};
+use crate::daemon::outcome::{PlanOutcome, Verdict};
 use super::output::Output;
 use crate::daemon;
 

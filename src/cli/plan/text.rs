@@ -8,7 +8,7 @@ use codeops_core::policy::{Decision, Hold};
 use serde_json::Value;
 
 use super::super::compile;
-use super::super::outcome::{ApplyOutcome, PlanOutcome, Verdict};
+use super::crate::daemon::outcome::{ApplyOutcome, PlanOutcome, Verdict};
 use super::super::output::{Output, Style, printable};
 use super::decision;
 

@@ -1,4 +1,4 @@
-//! What `daemon::plan` and `daemon::apply` answer, as plain data for printing.
+//! What `plan` and `apply` answer, as plain data for printing.
 
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{Commit, Owner, ResourceId, Verb};
