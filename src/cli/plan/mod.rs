@@ -9,9 +9,9 @@ use super::block_on;
 use super::environment::Variables;
 use super::exit::Exit;
 use super::options;
-use crate::daemon::outcome::{PlanOutcome, Verdict};
 use super::output::Output;
 use crate::daemon;
+use crate::daemon::outcome::{PlanOutcome, Verdict};
 
 /// Shows what would change. With `--detailed-exitcode` ends with 2 where something would.
 pub(crate) fn plan(args: &PlanArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {

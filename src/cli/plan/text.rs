@@ -8,9 +8,9 @@ use codeops_core::policy::{Decision, Hold};
 use serde_json::Value;
 
 use super::super::compile;
-use super::crate::daemon::outcome::{ApplyOutcome, PlanOutcome, Verdict};
 use super::super::output::{Output, Style, printable};
 use super::decision;
+use crate::daemon::outcome::{ApplyOutcome, PlanOutcome, Verdict};
 
 /// The most characters of one value that are shown.
 const SHOWN: usize = 100;
