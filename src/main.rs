@@ -1,3 +1,7 @@
 //! The binary: hidden helpers first, then the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    codeops::cli::main(std::env::args_os().collect())
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use codeops_core::model::{ProviderName, Secret};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use crate::gate::{self, Gate};
+use crate::hooks;
 use crate::journal::{Journal, Log};
 use crate::port::{Actuator, Observer, Publisher, SystemClock, Vault};
 use crate::provider::{self, Environment};
@@ -70,8 +72,8 @@ impl Assembly {
             let secret = secret::read(&hook.secret, &options.variables).map_err(anyhow::Error::msg)?;
             return Ok(HookSecret { secret, generated: None });
         }
-        let file = options.state.join("hooks").join("git-secret");
-        let secret = secret::generate(&file).map_err(anyhow::Error::msg)?;
+        let (secret, file) = hooks::kept_secret(&options.state)
+            .with_context(|| format!("the push hook's secret in {}", options.state.display()))?;
         Ok(HookSecret { secret, generated: Some(file) })
     }
 

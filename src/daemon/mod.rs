@@ -4,6 +4,7 @@ mod assembly;
 mod listen;
 mod once;
 mod options;
+pub mod outcome;
 mod preview;
 
 use std::sync::Arc;
@@ -20,33 +21,18 @@ use crate::source::{Reason, Triggers, Watch};
 use crate::{hooks, reconcile, web};
 
 use assembly::Assembly;
-pub use once::{Applied, apply};
+pub use once::apply;
 pub use options::Options;
-pub use preview::{Preview, preview};
+pub use preview::plan;
 
 /// How long the parts get to end once the daemon is told to.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Where a running daemon can be reached; told once it listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addresses {
-    /// The page, `host:port`.
-    pub page: String,
-    /// The hooks, `host:port`.
-    pub hooks: String,
-    /// The file that holds the push hook's secret, when it was generated.
-    pub hook_secret: Option<std::path::PathBuf>,
-}
-
-/// Runs the daemon until `cancel` fires, then drains it. `listening` hears the addresses once both are bound.
+/// Runs the daemon until `cancel` fires, then drains it.
 ///
 /// # Errors
 /// Anything that keeps it from starting: the state folder, the settings, an address in use, the repository's address.
-pub async fn run(
-    options: Options,
-    cancel: CancellationToken,
-    listening: impl FnOnce(&Addresses),
-) -> anyhow::Result<()> {
+pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
     let page = listen::page_address(&options)?;
     let (page_listener, page_local) = listen::bind("the page", &page.address).await?;
     let (hooks_listener, hooks_local) = listen::bind("the hooks", &options.settings.hooks.listen).await?;
@@ -69,9 +55,13 @@ pub async fn run(
     };
     let serving = web::serve(page_listener, page, cancel.child_token());
     tasks.spawn(report("the page", async { serving.await.map_err(anyhow::Error::new) }, cancel.clone()));
-    let hooked = hooks::Hooks::new(hook.secret, move || trigger.fetch_now(Reason::Hook), Arc::new(SystemClock));
-    let serving = hooks::serve(hooks_listener, hooked, cancel.child_token());
-    tasks.spawn(report("the hooks", async { serving.await.map_err(anyhow::Error::new) }, cancel.clone()));
+    let hooked = hooks::Hooks {
+        git_secret: hook.secret,
+        fetch_now: Box::new(move || trigger.fetch_now(Reason::Hook)),
+        clock: Arc::new(SystemClock),
+        limits: hooks::HookLimits::default(),
+    };
+    tasks.spawn(hooks::serve(hooks_listener, hooked, cancel.child_token()));
 
     let (wants_fetch, fetch) = mpsc::channel(1);
     tasks.spawn(async move {
@@ -97,7 +87,10 @@ pub async fn run(
         }
     });
 
-    listening(&Addresses { page: page_local.to_string(), hooks: hooks_local.to_string(), hook_secret: hook.generated });
+    tracing::info!(page = %format_args!("http://{page_local}"), hooks = %format_args!("http://{hooks_local}"), "listening");
+    if let Some(file) = hook.generated {
+        tracing::info!(secret = %file.display(), "push hooks prove to know the secret in this file");
+    }
     cancel.cancelled().await;
     drop(watch);
     drain(tasks).await;

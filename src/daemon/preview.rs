@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use codeops_core::desired::{Compiled, Compiler, Context, Diagnostic, ProviderFacts};
-use codeops_core::model::{Memory, Revision, Scope, Secret, Snapshot, Why};
-use codeops_core::plan::{self, Plan};
+use codeops_core::desired::{Compiled, Compiler, Context, ProviderFacts};
+use codeops_core::model::{Memory, Scope, Secret, Snapshot, Why};
+use codeops_core::plan::Plan;
 use codeops_core::policy::{self, Facts, Judged};
 
 use super::Options;
+use super::outcome::PlanOutcome;
 use crate::journal::{Entry, Seq, fold};
 use crate::port::{Clock as _, Commit, Source as _, SystemClock, Vault as _};
 use crate::provider::{self, Environment};
@@ -16,31 +17,23 @@ use crate::secret::SettingsVault;
 use crate::source::Mirror;
 use crate::store::{Sqlite, StoreError};
 
-/// What would change.
-#[derive(Debug, Clone)]
-pub struct Preview {
-    /// The revision that was looked at.
-    pub revision: Revision,
-    /// Every mistake in it.
-    pub diagnostics: Vec<Diagnostic>,
-    /// What would change.
-    pub plan: Plan,
-    /// Which of it may.
-    pub judged: Judged,
-    /// Why the branch's newest tip was not looked at, if so.
-    pub held: Option<String>,
-}
-
 /// Plans the newest revision against what lives. Works beside a running daemon.
 ///
 /// # Errors
 /// The repository cannot be read, the store is damaged, or the manifests name no repository.
-pub async fn preview(options: &Options) -> anyhow::Result<Preview> {
+pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let past = Past::read(options)?;
     let mirror = Mirror::open(&options.settings.repository, &options.state.join("plan"), &options.variables).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
-    let commits = mirror.commits(past.memory.revision.accepted.as_ref(), &tip.revision).await;
+    let since = past.memory.revision.accepted.clone().filter(|since| *since != tip.revision);
+    // A store of another repository remembers commits that this one does not have: then the tip alone counts.
+    let commits = mirror.commits(since.as_ref(), &tip.revision).await;
+    let commits = match commits {
+        Ok(commits) => commits,
+        Err(_) => mirror.commits(None, &tip.revision).await?,
+    };
+    let newest = commits.last().cloned().ok_or_else(|| anyhow::anyhow!("{} has no commit", mirror.url()))?;
 
     let environment = Environment {
         state: options.state.clone(),
@@ -63,19 +56,21 @@ pub async fn preview(options: &Options) -> anyhow::Result<Preview> {
         teams: options.settings.teams.clone(),
         ..Context::default()
     };
+    let mut notes: Vec<String> = tip.held.iter().cloned().collect();
     let mut snapshot = Snapshot::default();
     for (name, observer) in &observers {
         let listing = observer.observe(&Scope::All).await.map_err(|error| Why(error.0));
+        notes.extend(listing.as_ref().err().map(|why| format!("provider {name} is silent: {why}")));
         snapshot.providers.insert(name.clone(), listing);
     }
     let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
     let mut memory = past.memory;
-    remember_trailers(&mut memory, &commits.unwrap_or_default());
+    remember_trailers(&mut memory, &commits);
     let owner = desired.owner.clone().or_else(|| memory.revision.owner.clone());
-    let (plan, judged) = match owner {
+    let (plan, judged) = match owner.clone() {
         None => (Plan::default(), Judged::default()),
         Some(owner) => {
-            let plan = plan::plan(&desired, &tip.revision, &owner, &snapshot, &memory);
+            let plan = codeops_core::plan::plan(&desired, &tip.revision, &owner, &snapshot, &memory);
             let facts = Facts {
                 now: SystemClock.now(),
                 memory: &memory,
@@ -87,7 +82,7 @@ pub async fn preview(options: &Options) -> anyhow::Result<Preview> {
             (plan, judged)
         }
     };
-    Ok(Preview { revision: tip.revision, diagnostics, plan, judged, held: tip.held })
+    Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes })
 }
 
 /// What the commits' trailers will release once the daemon accepts them.

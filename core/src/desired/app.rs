@@ -126,10 +126,9 @@ fn uses(node: &Node, reader: &mut Reader<'_>) -> Vec<At<Name>> {
     for item in reader.items(node, "services") {
         let Some(mut fields) = reader.fields(item, "an item of uses") else { continue };
         out.extend(fields.require(reader, "service").and_then(|node| reader.parse::<Name>(node)));
-        if let Some(alias) = fields.require(reader, "as").and_then(|node| reader.text(node)) {
-            if !is_variable(&alias.value) {
-                reader.error(alias.span, "expected the prefix of variables, such as DATABASE", None);
-            }
+        let alias = fields.require(reader, "as").and_then(|node| reader.text(node));
+        if let Some(alias) = alias.filter(|alias| !is_variable(&alias.value)) {
+            reader.error(alias.span, "expected the prefix of variables, such as DATABASE", None);
         }
         fields.finish(reader, &[]);
     }

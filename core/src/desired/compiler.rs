@@ -169,10 +169,9 @@ fn hold_through_repository(resolved: &mut Resolved) {
         if let Some(why) = &resolved.all_held {
             unit.hold(why.clone());
         }
-        if let Some(why) = &resolved.repository_broken {
-            if resolved.owner.is_none() || unit.app.provider.is_none() {
-                unit.hold(format!("the Repository manifest cannot be resolved: {why}"));
-            }
+        let through = resolved.owner.is_none() || unit.app.provider.is_none();
+        if let Some(why) = resolved.repository_broken.as_ref().filter(|_| through) {
+            unit.hold(format!("the Repository manifest cannot be resolved: {why}"));
         }
     }
 }

@@ -18,6 +18,8 @@ mod people;
 mod read;
 mod references;
 mod resolve;
+mod schema;
+mod settings;
 mod tree;
 mod unit;
 mod variables;
@@ -35,6 +37,8 @@ use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, Secre
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
 pub use order::order;
+pub use schema::{schema, schema_kinds};
+pub use settings::parse_settings;
 
 /// One file of the config repository.
 #[derive(Debug, Clone)]

@@ -103,9 +103,12 @@ fn former_names(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &
     report(units, wrong, found);
 }
 
+/// Who asks for a port, on which address, and where that is written.
+type Asked = (ResourceId, IpAddr, Span);
+
 /// Two apps of one provider cannot have one address.
 fn ports(units: &mut Units, default_provider: Option<&ProviderName>, found: &mut Vec<Diagnostic>) {
-    let mut taken: BTreeMap<(Option<ProviderName>, u16), Vec<(ResourceId, IpAddr, Span)>> = BTreeMap::new();
+    let mut taken: BTreeMap<(Option<ProviderName>, u16), Vec<Asked>> = BTreeMap::new();
     for unit in units.values() {
         let Some(port) = &unit.app.port else { continue };
         let provider = unit.app.provider.as_ref().map(|at| &at.value).or(default_provider).cloned();

@@ -296,7 +296,7 @@ impl<'b> Builder<'b> {
                     None => self.root = Some(node),
                     Some(Open::List(items)) => items.push(node),
                     Some(Open::Map { entries, key, .. }) => {
-                        entries.extend(key.take().map(|key| Entry { key: key.value, key_span: key.span, value: node }))
+                        entries.extend(key.take().map(|key| Entry { key: key.value, key_span: key.span, value: node }));
                     }
                 }
             }

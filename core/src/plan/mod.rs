@@ -5,6 +5,8 @@ mod difference;
 mod effective;
 mod locate;
 mod order;
+#[cfg(test)]
+pub(crate) mod sim;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};

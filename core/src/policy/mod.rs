@@ -4,6 +4,8 @@ mod blast;
 mod permit;
 mod render;
 mod system;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod wave;
 

@@ -5,6 +5,8 @@
 //! cancelling, and what it finds under way of an older template is simply old.
 
 mod roll;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::sync::Arc;
