@@ -370,3 +370,40 @@ async fn many_fetches_leave_few_packs() {
     assert!(packs(&bench.mirror()).len() <= 25);
     assert_eq!(&*mirror.files(&current).await.expect("readable")["a.yaml"].bytes, b"29");
 }
+
+#[tokio::test]
+async fn credentials_reach_their_host_and_nothing_else() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let bench = Bench::new(&format!("http://bot:s3cret@127.0.0.1:{port}/ops.git"));
+    let mirror = bench.open().await;
+    assert!(!mirror.url().contains("s3cret"));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("git comes");
+        let mut request = vec![0; 4_096];
+        let read = stream.read(&mut request).await.expect("a request");
+        let moved = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/elsewhere\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(moved.as_bytes()).await.expect("answered");
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    };
+    let (request, answer) = tokio::join!(server, mirror.fetch(None));
+    assert!(request.contains("Authorization: Basic Ym90OnMzY3JldA=="), "{request}");
+    let error = answer.expect_err("redirects are not followed").0;
+    assert!(error.contains("check the network") && !error.contains("s3cret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_shallow_clone_can_be_followed() {
+    let origin = TempRepo::with(&[("a.yaml", "1")]);
+    origin.commit_file("a.yaml", "2", "Second");
+    let folder = tempfile::tempdir().expect("a folder");
+    let shallow = folder.path().join("shallow").display().to_string();
+    origin.git(&["clone", "--quiet", "--depth=1", &format!("file://{}", origin.url()), &shallow]);
+    let bench = Bench::new(&shallow);
+    let mirror = bench.open().await;
+    let tip = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(tip, origin.head());
+    assert_eq!(mirror.files(&tip).await.expect("readable").len(), 1);
+    assert_eq!(mirror.commits(None, &tip).await.expect("readable").len(), 1);
+}
