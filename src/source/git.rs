@@ -135,7 +135,8 @@ impl Git {
         if bytes > self.limits.mirror_bytes { Err(self.too_big()) } else { Ok(()) }
     }
 
-    fn too_big(&self) -> SourceError {
+    /// The error of a repository beyond the limit.
+    pub(super) fn too_big(&self) -> SourceError {
         SourceError(format!(
             "the repository {} is bigger than {} MiB and is not followed: keep manifests in a repository of their own",
             self.address,

@@ -140,7 +140,14 @@ async fn a_repository_that_is_too_big_is_not_fetched() {
     let bench = Bench::new(&repo.url());
     let small = Limits { mirror_bytes: 1 << 20, ..Limits::default() };
     let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), small).await.expect("it opens");
-    assert!(mirror.fetch(None).await.expect_err("too big").0.contains("bigger than 1 MiB"));
+    for _ in 0..2 {
+        assert!(mirror.fetch(None).await.expect_err("too big").0.contains("bigger than 1 MiB"));
+    }
+    repo.git(&["checkout", "--quiet", "--orphan", "small"]);
+    repo.remove("noise.txt");
+    repo.commit_file("a.yaml", "1", "Small");
+    repo.git(&["branch", "--quiet", "-M", "small", "main"]);
+    assert_eq!(mirror.fetch(None).await.expect("small again").revision, repo.head());
 }
 
 #[tokio::test]
@@ -406,4 +413,23 @@ async fn a_shallow_clone_can_be_followed() {
     assert_eq!(tip, origin.head());
     assert_eq!(mirror.files(&tip).await.expect("readable").len(), 1);
     assert_eq!(mirror.commits(None, &tip).await.expect("readable").len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_killed_git_left_behind_stops_nothing() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let first = mirror.fetch(None).await.expect("reachable").revision;
+    let lock = bench.mirror().join("refs/codeops/heads/main.lock");
+    fs::create_dir_all(lock.parent().expect("a folder")).expect("made");
+    fs::write(&lock, "").expect("written");
+    let second = repo.commit_file("a.yaml", "2", "Second");
+    assert_eq!(mirror.fetch(Some(&first)).await.expect("the lock is cleared").revision, second);
+
+    let half = bench.mirror().join("objects/pack/tmp_pack_abcdef");
+    fs::write(&half, "half a pack").expect("written");
+    fs::write(bench.mirror().join("packed-refs.lock"), "").expect("written");
+    bench.open().await;
+    assert!(!half.exists() && !bench.mirror().join("packed-refs.lock").exists());
 }
