@@ -319,6 +319,9 @@ async fn commits_tell_who_and_what_and_the_trailers() {
     let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
     let subjects: Vec<&str> = commits.iter().map(|commit| &*commit.subject).collect();
     assert_eq!(subjects, ["Retry [31mit", "Merge side"], "first parents only, oldest first");
+    let side = repo.git(&["rev-parse", "side"]).parse().expect("an id");
+    let from_side = mirror.commits(Some(&side), &tip).await.expect("readable");
+    assert_eq!(from_side.len(), 2, "what came in by a merge hides only what it reaches");
     assert_eq!(commits[0].author, "Ada Lovelace <ada@acme.example>");
     let trailers =
         [("Codeops-Retry".to_owned(), "app/shop".to_owned()), ("Codeops-Allow".to_owned(), "abc".to_owned())];
