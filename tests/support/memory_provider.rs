@@ -316,6 +316,9 @@ impl MemoryProvider {
         if let Some(why) = &state.unreachable {
             return Err(ApplyError::Retry(why.clone()));
         }
+        if let Some(why) = state.mute.get(&started.step().resource) {
+            return Err(ApplyError::Retry(why.clone()));
+        }
         if started.epoch() < state.highest_epoch {
             return Err(ApplyError::Reject("a newer daemon has been here".to_owned()));
         }
