@@ -231,17 +231,16 @@ impl Work<'_> {
         let Some(app) = self.find(id).await? else { return Ok(Applied { note: Some("already gone".to_owned()) }) };
         self.check(&app, ours)?;
         let folder = app.folder.clone();
-        app.delete(self.shared, self.key()).await.or_else(|error| match app.view() {
-            // It may have been so quick that it hung up before it answered.
-            View::Gone => Ok(Done::Note(None)),
-            _ => Err(failed(error)),
-        })?;
-        app.until(SEEN, |view| match view {
+        let asked = app.delete(self.shared, self.key()).await;
+        let under_way = |view: &View| match view {
             View::Known(state) => state.deleting,
             View::Gone => true,
             View::Looking | View::Unknown(_) => false,
-        })
-        .await;
+        };
+        // An app without instances can be gone before its keeper has answered.
+        if !app.until(SEEN, under_way).await {
+            asked.map_err(failed)?;
+        }
         self.prune().await;
         Ok(Applied { note: Some(format!("ending its instances and removing {folder}")) })
     }

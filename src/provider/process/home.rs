@@ -23,6 +23,8 @@ use sha2::{Digest as _, Sha256};
 pub(super) const RECORD: &str = "app.json";
 /// What a keeper that was ever configured keeps in its app's folder until a delete is done.
 pub(super) const KEEPER_STATE: &str = "keeper.json";
+/// What a living keeper holds locked in its app's folder.
+pub(super) const KEEPER_LOCK: &str = "keeper.lock";
 const IDENTITY: &str = "identity.json";
 /// How many of an app's last releases stay, whatever else is pruned: the last good one is among them.
 const REMEMBERED: usize = 4;

@@ -2,16 +2,19 @@
 //! carries requests. One task an app; it decides nothing about what should run.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use codeops_core::model::{Digest, Key, ResourceId};
+use rustix::fs::FlockOperation;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
-use super::home::{AppRecord, KEEPER_STATE};
+use super::home::{AppRecord, KEEPER_LOCK, KEEPER_STATE};
 use crate::keeper::client::{self, ConnectError, Reader, Writer};
 use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, State, Welcome};
 
@@ -21,7 +24,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(3);
 /// A keeper heard within this time needs no asking whether it lives.
 const FRESH: Duration = Duration::from_secs(5);
-const START: Duration = Duration::from_secs(5);
+/// How long a keeper may take to listen; one that hands over first waits for the requests it has in flight.
+const START: Duration = Duration::from_secs(15);
 
 /// What is known of one app.
 #[derive(Debug, Clone)]
@@ -189,6 +193,7 @@ impl App {
         Ok(())
     }
 
+    /// Goes on until everything of it is removed.
     async fn tend(&self, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>) {
         let mut failures = 0_u32;
         loop {
@@ -203,6 +208,7 @@ impl App {
                     tracing::info!(app = %self.folder, why, "the keeper is no longer connected");
                     failures = if connected.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
                     self.view.send_replace(View::Looking);
+                    self.removal(&shared).await;
                 }
                 Err(why) => {
                     failures += 1;
@@ -221,6 +227,17 @@ impl App {
         shared.forget(&self.folder);
         self.view.send_replace(View::Gone);
         shared.hint(id);
+    }
+
+    /// A keeper that deletes hangs up first and removes its files next.
+    async fn removal(&self, shared: &Shared) {
+        let state = shared.home.app(&self.folder).join(KEEPER_STATE);
+        for _ in 0..200 {
+            if held(&self.record).deleting.is_none() || !state.exists() {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
@@ -253,7 +270,8 @@ impl App {
             })?;
             match result {
                 Ok((writer, reader, welcome)) => return Ok((writer, reader, Box::new(welcome))),
-                Err(ConnectError::Absent(_)) if !started => {
+                // One that is being replaced by another binary, or that ends, still holds the folder.
+                Err(ConnectError::Absent(_)) if !started && !is_held(&folder) => {
                     let child = client::start(&shared.binary, &folder).map_err(|error| {
                         format!(
                             "a keeper for {} cannot be started from {}: {error}",
@@ -267,7 +285,7 @@ impl App {
                 Err(ConnectError::Absent(_)) if Instant::now() < deadline => {}
                 Err(ConnectError::Absent(_)) => {
                     return Err(format!(
-                        "the keeper of {} was started and does not listen: see {}/keeper.log",
+                        "the keeper of {} does not listen: see {}/keeper.log",
                         self.folder,
                         folder.display()
                     ));
@@ -374,5 +392,14 @@ impl App {
         self.change_record(shared, |record| record.deleting = Some(key.clone()))
             .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))?;
         self.call(Request::Delete { key: key.clone() }).await
+    }
+}
+
+/// Whether a keeper process holds the folder, listening or not.
+fn is_held(folder: &Path) -> bool {
+    let Ok(lock) = File::open(folder.join(KEEPER_LOCK)) else { return false };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => false,
+        Err(error) => error == rustix::io::Errno::WOULDBLOCK,
     }
 }

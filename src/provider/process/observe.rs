@@ -119,6 +119,5 @@ pub(super) async fn logs(shared: &Arc<Shared>, id: &ResourceId, query: LogQuery)
     shared.refresh()?;
     shared.all_answer().await;
     let app = shared.app(id).ok_or_else(|| Unreachable(format!("{id} is not there, so it has no log")))?;
-    let _ = (app, query);
-    Err(Unreachable("no log".to_owned()))
+    Ok(crate::keeper::logs::read(&shared.home.app(&app.folder), query))
 }

@@ -1,0 +1,451 @@
+//! A provider in memory that does what it is told, fails when it is told, and counts: the live system of tests and benches.
+//!
+//! It keeps every promise of the ports, so the conformance suite holds it to them like any other provider.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use codeops::journal::Started;
+use codeops::port::{
+    Abilities, Actuator, Applied, ApplyError, Clock, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat,
+    Unreachable,
+};
+use codeops_core::model::{
+    Digest, FieldDrift, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind, Listing, Live, Op, Period,
+    Resource, ResourceId, Scope, Stamp, SystemId, Why,
+};
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, unfold};
+use tokio::sync::broadcast;
+
+const ABILITIES: Abilities = Abilities { word: "memory", kinds: &[Kind::App], commands: true, images: true };
+
+/// How the next call of `apply` fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing is done: not now.
+    Retry,
+    /// Nothing is done: not like this.
+    Reject,
+    /// Nothing is done, and the caller is not told so.
+    LostBefore,
+    /// It is done, and the caller is not told so.
+    LostAfter,
+}
+
+/// How instances of a template fare, by the clock. Healthy at once when nothing is scripted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// Healthy this long after the start.
+    HealthyAfter(Period),
+    /// Starting for this long, then unhealthy for good.
+    UnhealthyAfter(Period),
+    /// Healthy for this long, then unhealthy.
+    HealthyFor(Period),
+    /// It ends again and again.
+    CrashLoop,
+    /// Starting for ever.
+    Starting,
+}
+
+/// See the module.
+pub(crate) struct MemoryProvider {
+    clock: Arc<dyn Clock>,
+    hints: broadcast::Sender<Hint>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    system: Option<SystemId>,
+    objects: BTreeMap<ResourceId, Live>,
+    mute: BTreeMap<ResourceId, String>,
+    unreachable: Option<String>,
+    faults: VecDeque<Fault>,
+    scripts: BTreeMap<Digest, Script>,
+    /// What each key did, once.
+    results: BTreeMap<Key, Result<Applied, ApplyError>>,
+    effects: BTreeMap<Key, usize>,
+    applied: Vec<(ResourceId, String)>,
+    secrets: BTreeMap<Key, Vec<String>>,
+    observed: usize,
+    highest_epoch: u64,
+    logs: BTreeMap<ResourceId, Vec<LogLine>>,
+}
+
+impl MemoryProvider {
+    /// An empty one that answers.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let state = State { system: Some(SystemId("memory:1".to_owned())), ..State::default() };
+        Arc::new(Self { clock, hints: broadcast::channel(1_024).0, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, id: &ResourceId) {
+        let _ = self.hints.send(Hint::Changed(id.clone()));
+    }
+
+    /// The next call of `apply` that would do something fails so; calls queue up.
+    pub(crate) fn fail_next(&self, fault: Fault) {
+        self.state().faults.push_back(fault);
+    }
+
+    /// From now on nothing is answered, or, with `None`, everything again.
+    pub(crate) fn set_unreachable(&self, why: Option<&str>) {
+        self.state().unreachable = why.map(str::to_owned);
+    }
+
+    /// From now on this object alone is not answered for, or, with `None`, again.
+    pub(crate) fn mute(&self, id: &ResourceId, why: Option<&str>) {
+        let mut state = self.state();
+        match why {
+            Some(why) => state.mute.insert(id.clone(), why.to_owned()),
+            None => state.mute.remove(id),
+        };
+    }
+
+    /// It is another system from now on.
+    pub(crate) fn set_system(&self, system: &str) {
+        self.state().system = Some(SystemId(system.to_owned()));
+    }
+
+    /// How instances of `template` fare, also those that live.
+    pub(crate) fn set_health(&self, template: &Digest, script: Script) {
+        self.state().scripts.insert(template.clone(), script);
+        let _ = self.hints.send(Hint::Lost);
+    }
+
+    /// Takes an instance away behind codeops's back.
+    pub(crate) fn kill(&self, id: &ResourceId, instance: &InstanceId) {
+        self.edit(id, |live| live.instances.retain(|i| i.id != *instance));
+    }
+
+    /// Changes an object behind codeops's back.
+    pub(crate) fn edit(&self, id: &ResourceId, edit: impl FnOnce(&mut Live)) {
+        if let Some(live) = self.state().objects.get_mut(id) {
+            edit(live);
+        }
+        self.changed(id);
+    }
+
+    /// Makes a field of an object differ from what was applied; `Configure` mends it.
+    pub(crate) fn drift(&self, id: &ResourceId, field: &str) {
+        let drift = FieldDrift { field: field.to_owned(), expected: "declared".into(), found: "edited by hand".into() };
+        self.edit(id, |live| live.drift.push(drift));
+    }
+
+    /// Puts an object there that carries no stamp.
+    pub(crate) fn put_foreign(&self, id: &ResourceId) {
+        self.put(id, empty());
+    }
+
+    /// Puts an object there as it is given.
+    pub(crate) fn put(&self, id: &ResourceId, live: Live) {
+        self.state().objects.insert(id.clone(), live);
+        self.changed(id);
+    }
+
+    /// Removes an object behind codeops's back.
+    pub(crate) fn remove(&self, id: &ResourceId) {
+        self.state().objects.remove(id);
+        self.changed(id);
+    }
+
+    /// An object as it is, without a look at the clock.
+    pub(crate) fn live(&self, id: &ResourceId) -> Option<Live> {
+        self.state().objects.get(id).cloned()
+    }
+
+    /// How often each key had an effect: 1, or something is wrong.
+    pub(crate) fn effects(&self) -> BTreeMap<Key, usize> {
+        self.state().effects.clone()
+    }
+
+    /// What had an effect, oldest first: the resource and the op's word.
+    pub(crate) fn applied(&self) -> Vec<(ResourceId, String)> {
+        self.state().applied.clone()
+    }
+
+    /// The names of the secrets that came with each key.
+    pub(crate) fn secrets(&self) -> BTreeMap<Key, Vec<String>> {
+        self.state().secrets.clone()
+    }
+
+    /// How often it was observed.
+    pub(crate) fn observed(&self) -> usize {
+        self.state().observed
+    }
+}
+
+fn empty() -> Live {
+    Live {
+        stamp: None,
+        spec: None,
+        drift: Vec::new(),
+        released: None,
+        instances: Vec::new(),
+        address: None,
+        notes: Vec::new(),
+    }
+}
+
+#[async_trait]
+impl Observer for MemoryProvider {
+    fn abilities(&self) -> &'static Abilities {
+        &ABILITIES
+    }
+
+    async fn observe(&self, scope: &Scope) -> Result<Listing, Unreachable> {
+        let mut state = self.state();
+        state.observed += 1;
+        if let Some(why) = &state.unreachable {
+            return Err(Unreachable(why.clone()));
+        }
+        let at = self.clock.now();
+        let seen = |id: &&ResourceId| scope.covers(id) && !state.mute.contains_key(id);
+        let objects = state
+            .objects
+            .iter()
+            .filter(|(id, _)| seen(id))
+            .map(|(id, live)| {
+                let mut live = live.clone();
+                live.instances.iter_mut().for_each(|i| fare(i, state.scripts.get(&i.template).copied(), at));
+                (id.clone(), live)
+            })
+            .collect();
+        let unknown = state
+            .mute
+            .iter()
+            .filter(|(id, _)| scope.covers(id))
+            .map(|(id, why)| (id.clone(), Why(why.clone())))
+            .collect();
+        let system = state.system.clone().unwrap_or_else(|| SystemId("memory".to_owned()));
+        Ok(Listing { system, at, scope: scope.clone(), objects, unknown })
+    }
+
+    fn hints(&self) -> BoxStream<'static, Hint> {
+        unfold(self.hints.subscribe(), |mut hints| async move {
+            match hints.recv().await {
+                Ok(hint) => Some((hint, hints)),
+                Err(broadcast::error::RecvError::Lagged(_)) => Some((Hint::Lost, hints)),
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        })
+        .boxed()
+    }
+
+    async fn logs(&self, id: &ResourceId, query: LogQuery) -> Result<LogStream, Unreachable> {
+        let state = self.state();
+        let lines = state.logs.get(id).ok_or_else(|| Unreachable(format!("{id} is not there")))?;
+        let wanted: Vec<LogLine> =
+            lines.iter().filter(|l| query.instance.as_ref().is_none_or(|i| *i == l.instance)).cloned().collect();
+        let skip = wanted.len().saturating_sub(query.tail);
+        Ok(futures_util::stream::iter(wanted.into_iter().skip(skip)).boxed())
+    }
+
+    async fn stats(&self, scope: &Scope) -> Result<Vec<Stat>, Unreachable> {
+        let state = self.state();
+        let at = self.clock.now();
+        let objects = state.objects.iter().filter(|(id, _)| scope.covers(id));
+        Ok(objects
+            .flat_map(|(id, live)| {
+                live.instances.iter().map(move |instance| Stat {
+                    id: id.clone(),
+                    instance: instance.id.clone(),
+                    at,
+                    cpu_micros: 1_000,
+                    memory_bytes: 1 << 20,
+                    requests: Some(0),
+                })
+            })
+            .collect())
+    }
+}
+
+/// Sets an instance's health to what the script and the clock say.
+fn fare(instance: &mut Instance, script: Option<Script>, now: jiff::Timestamp) {
+    let since = |period: Period| {
+        let at = period.after(instance.created_at);
+        (at <= now).then_some(at)
+    };
+    let created = instance.created_at;
+    let (health, at) = match script {
+        None => (InstanceHealth::Healthy, created),
+        Some(Script::Starting) => (InstanceHealth::Starting, created),
+        Some(Script::CrashLoop) => (InstanceHealth::CrashLoop, created),
+        Some(Script::HealthyAfter(period)) => {
+            since(period).map_or((InstanceHealth::Starting, created), |at| (InstanceHealth::Healthy, at))
+        }
+        Some(Script::UnhealthyAfter(period)) => {
+            since(period).map_or((InstanceHealth::Starting, created), |at| (InstanceHealth::Unhealthy, at))
+        }
+        Some(Script::HealthyFor(period)) => {
+            since(period).map_or((InstanceHealth::Healthy, created), |at| (InstanceHealth::Unhealthy, at))
+        }
+    };
+    instance.health = health;
+    instance.health_since = at;
+    if health == InstanceHealth::CrashLoop {
+        instance.state = InstanceState::Backoff;
+    }
+    instance.why =
+        matches!(health, InstanceHealth::Unhealthy | InstanceHealth::CrashLoop).then(|| "scripted to fail".to_owned());
+}
+
+#[async_trait]
+impl Actuator for MemoryProvider {
+    async fn apply(&self, started: &Started, secrets: &Secrets) -> Result<Applied, ApplyError> {
+        let id = &started.step().resource;
+        let result = self.do_once(started, secrets);
+        self.changed(id);
+        if let Op::Rename { from, .. } = &started.step().op {
+            self.changed(from);
+        }
+        result
+    }
+}
+
+impl MemoryProvider {
+    fn do_once(&self, started: &Started, secrets: &Secrets) -> Result<Applied, ApplyError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        if let Some(why) = &state.unreachable {
+            return Err(ApplyError::Retry(why.clone()));
+        }
+        if let Some(why) = state.mute.get(&started.step().resource) {
+            return Err(ApplyError::Retry(why.clone()));
+        }
+        if started.epoch() < state.highest_epoch {
+            return Err(ApplyError::Reject("a newer daemon has been here".to_owned()));
+        }
+        state.highest_epoch = started.epoch();
+        if let Some(result) = state.results.get(started.key()) {
+            return result.clone();
+        }
+        let fault = state.faults.pop_front();
+        match fault {
+            Some(Fault::Retry) => return Err(ApplyError::Retry("told to fail for now".to_owned())),
+            Some(Fault::Reject) => return Err(ApplyError::Reject("told to refuse".to_owned())),
+            Some(Fault::LostBefore) => return Err(ApplyError::OutcomeUnknown("told to hang up first".to_owned())),
+            Some(Fault::LostAfter) | None => {}
+        }
+        let result = state.apply(started, now);
+        if result.is_ok() {
+            let key = started.key().clone();
+            *state.effects.entry(key.clone()).or_default() += 1;
+            state.results.insert(key.clone(), result.clone());
+            state.secrets.insert(key, secrets.keys().map(ToString::to_string).collect());
+            state.applied.push((started.step().resource.clone(), started.step().op.word().to_owned()));
+        }
+        if fault == Some(Fault::LostAfter) {
+            return Err(ApplyError::OutcomeUnknown("told to hang up after".to_owned()));
+        }
+        result
+    }
+}
+
+impl State {
+    fn apply(&mut self, started: &Started, now: jiff::Timestamp) -> Result<Applied, ApplyError> {
+        let step = started.step();
+        let gone = || ApplyError::Retry(format!("{} is not there any more", step.resource));
+        match &step.op {
+            Op::Create { desired } => {
+                let there = self.objects.entry(desired.id.clone()).or_insert_with(|| {
+                    let mut live = empty();
+                    live.stamp = Some(stamp(started, desired));
+                    live
+                });
+                if there.stamp.as_ref().is_none_or(|s| s.owner != step.owner) {
+                    return Err(ApplyError::Reject(format!("{} is there and not ours", desired.id)));
+                }
+                configure(there, started, desired);
+            }
+            Op::Adopt { desired } | Op::Configure { desired } => {
+                let there = self.objects.get_mut(&desired.id).ok_or_else(gone)?;
+                configure(there, started, desired);
+            }
+            Op::Rename { from, ours, desired } => {
+                match self.objects.get(from).map(|live| live.stamp.as_ref() == Some(ours.stamp())) {
+                    Some(true) => {}
+                    Some(false) => return Err(ApplyError::Retry(format!("{from} has changed since it was looked at"))),
+                    None => return Err(gone()),
+                }
+                if let Some(mut live) = self.objects.remove(from) {
+                    configure(&mut live, started, desired);
+                    self.objects.insert(desired.id.clone(), live);
+                }
+            }
+            Op::Release { desired } => {
+                let there = self.objects.get_mut(&step.resource).ok_or_else(gone)?;
+                there.released = Some(desired.template_digest.clone());
+            }
+            Op::Start { instance, desired } => {
+                let there = self.objects.get_mut(&step.resource).ok_or_else(gone)?;
+                if there.instances.iter().any(|i| i.id == *instance) {
+                    return Err(ApplyError::Reject(format!("{instance} lives already")));
+                }
+                there.instances.push(new_instance(instance, desired, now));
+                there.instances.sort_by(|a, b| a.id.cmp(&b.id));
+                let line =
+                    LogLine { at: now, instance: instance.clone(), stream: "stdout", line: "started".to_owned() };
+                self.logs.entry(step.resource.clone()).or_default().push(line);
+            }
+            Op::Stop { instance } => {
+                if let Some(there) = self.objects.get_mut(&step.resource) {
+                    there.instances.retain(|i| i.id != *instance);
+                }
+            }
+            Op::Delete { ours } => {
+                match self.objects.get(&step.resource).map(|l| l.stamp.as_ref() == Some(ours.stamp())) {
+                    Some(true) => {
+                        self.objects.remove(&step.resource);
+                        self.logs.remove(&step.resource);
+                    }
+                    Some(false) => {
+                        return Err(ApplyError::Retry(format!("{} has changed since it was looked at", step.resource)));
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(Applied::default())
+    }
+}
+
+fn stamp(started: &Started, desired: &Resource) -> Stamp {
+    Stamp {
+        owner: started.step().owner.clone(),
+        id: desired.id.clone(),
+        team: desired.team.clone(),
+        spec: desired.spec_digest.clone(),
+        template: desired.template_digest.clone(),
+        key: started.key().clone(),
+    }
+}
+
+fn configure(live: &mut Live, started: &Started, desired: &Resource) {
+    live.stamp = Some(stamp(started, desired));
+    live.spec = Some(desired.spec.clone());
+    live.drift.clear();
+    live.address = desired.spec.port.map(|port| format!("{}:{}", desired.spec.bind, port.number));
+}
+
+fn new_instance(id: &InstanceId, desired: &Resource, now: jiff::Timestamp) -> Instance {
+    Instance {
+        id: id.clone(),
+        template: desired.template_digest.clone(),
+        state: InstanceState::Running,
+        health: InstanceHealth::Starting,
+        created_at: now,
+        health_since: now,
+        started_at: Some(now),
+        restarts: 0,
+        pid: None,
+        port: None,
+        why: None,
+    }
+}

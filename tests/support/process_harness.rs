@@ -1,0 +1,139 @@
+//! The conformance suite's hands on the process provider: real keepers and real processes in a temporary state folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use codeops::journal::Started;
+use codeops::port::{Actuator, Secrets, SystemClock};
+use codeops::provider::{Environment, build};
+use codeops_core::model::{AppSpec, Instance, Name, ResourceId};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::conformance::Harness;
+
+/// A provider on a state folder of its own. Ends every process it brought about when dropped.
+pub(crate) struct ProcessHarness {
+    state: tempfile::TempDir,
+    epoch: AtomicU64,
+    provider: Mutex<Arc<dyn Actuator>>,
+}
+
+impl ProcessHarness {
+    pub(crate) fn new() -> Self {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let provider = Mutex::new(open(state.path(), 1));
+        Self { state, epoch: AtomicU64::new(1), provider }
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// The provider's folder of an app.
+    pub(crate) fn folder(&self, id: &ResourceId) -> PathBuf {
+        self.state.path().join("local/apps").join(id.name.as_str())
+    }
+
+    /// The keepers that run on this state folder: of one app, or of all.
+    pub(crate) fn keepers(&self, id: Option<&ResourceId>) -> Vec<Pid> {
+        let wanted = id.map_or_else(|| self.state.path().to_owned(), |id| self.folder(id));
+        processes()
+            .into_iter()
+            .filter(|(_, path)| {
+                let line = fs::read(path.join("cmdline")).unwrap_or_default();
+                let mut words = line.split(|b| *b == 0).map(|w| Path::new(std::str::from_utf8(w).unwrap_or("")));
+                words.any(|w| w == Path::new("keeper")) && words.any(|w| w.starts_with(&wanted))
+            })
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+}
+
+/// A process provider called `local` as a daemon of `epoch` opens it.
+pub(crate) fn open(state: &Path, epoch: u64) -> Arc<dyn Actuator> {
+    let environment = Environment {
+        state: state.to_owned(),
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_codeops")),
+        teams: Default::default(),
+        clock: Arc::new(SystemClock),
+        epoch,
+    };
+    let mut built = build(&Default::default(), &environment).expect("a provider");
+    built.remove(&"local".parse::<Name>().expect("a name")).expect("the provider called local")
+}
+
+fn processes() -> Vec<(Pid, PathBuf)> {
+    let entries = fs::read_dir("/proc").expect("/proc");
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            Some((Pid::from_raw(pid)?, entry.path()))
+        })
+        .collect()
+}
+
+impl Drop for ProcessHarness {
+    fn drop(&mut self) {
+        // Keepers first, so that they start nothing again; then what runs in the folder.
+        for pid in self.keepers(None) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        for (pid, path) in processes() {
+            if fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(self.state.path())) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Harness for ProcessHarness {
+    fn provider(&self) -> Arc<dyn Actuator> {
+        self.provider.lock().expect("no panic while held").clone()
+    }
+
+    fn spec(&self, variant: u32) -> AppSpec {
+        serde_json::from_value(serde_json::json!({
+            "provider": "local",
+            "run": {"command": {"command": ["/bin/sh", "-c", "echo started; exec sleep 600"]}},
+            "env": {"VARIANT": variant.to_string()},
+            "stop": {"signal": "TERM", "grace": "2s"},
+        }))
+        .expect("a spec")
+    }
+
+    async fn kill(&self, _: &ResourceId, instance: &Instance) {
+        let pid = instance.pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).expect("a process");
+        kill_process(pid, Signal::KILL).expect("killed");
+    }
+
+    async fn put_foreign(&self, id: &ResourceId) {
+        let folder = self.folder(id);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("notes.txt"), "somebody else's").expect("a file");
+    }
+
+    async fn cut(&self, id: &ResourceId, cut: bool) {
+        for pid in self.keepers(Some(id)) {
+            kill_process(pid, if cut { Signal::STOP } else { Signal::CONT }).expect("a signal");
+        }
+    }
+
+    async fn lose_answer(&self, started: &Started) {
+        let provider = self.provider();
+        // The daemon stops listening somewhere between the effect and the answer.
+        let secrets = Secrets::default();
+        let applying = provider.apply(started, &secrets);
+        let _ = tokio::time::timeout(Duration::from_secs(10), applying).await;
+    }
+
+    async fn restart(&self) {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let next = open(self.state.path(), epoch);
+        *self.provider.lock().expect("no panic while held") = next;
+    }
+}
