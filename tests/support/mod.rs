@@ -1,1 +1,3 @@
 //! What several tests share: temporary repositories, a memory provider, a fault-injecting log.
+
+pub(crate) mod app;
