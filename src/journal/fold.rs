@@ -1,8 +1,19 @@
 //! The pure fold of records into what is remembered; live appends and recovery share it, so they cannot disagree.
+//!
+//! It looks at nothing but the memory and the entry: no clock, so the same entries give the same memory for ever.
 
-use codeops_core::model::{Memory, ResourceId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::log::Entry;
+use codeops_core::model::{LastGood, Memory, Removal, ResourceId, ResourceMemory};
+use jiff::{SignedDuration, Timestamp};
+
+use super::log::{Entry, Seq};
+use super::record::{Outcome, Record};
+use super::writer::InDoubt;
+
+/// How long a removal counts.
+const REMOVAL_COUNTS: SignedDuration = SignedDuration::from_hours(1);
 
 /// A part of the memory that an entry changed, so that a store can write just that part.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,8 +32,373 @@ pub enum Change {
     Waves,
 }
 
-/// Folds one entry into the memory and says which parts changed.
+/// Folds one entry into the memory and says which parts changed. A resource of which nothing is remembered has no place
+/// in the memory.
 pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
-    let _ = (memory, entry);
-    Vec::new()
+    match &entry.record {
+        Record::RevisionAccepted { revision, owner, blast_percent, files, .. } => {
+            memory.revision.accepted = Some(revision.clone());
+            memory.revision.owner = Some(owner.clone());
+            memory.revision.blast_percent = Some(*blast_percent);
+            let mut changes = declare(memory, files);
+            changes.push(Change::Revision);
+            changes
+        }
+        Record::RevisionState { revision, state, .. } if state == "applied" => {
+            memory.revision.applied = Some(revision.clone());
+            vec![Change::Revision]
+        }
+        Record::Result { resource, outcome, .. } => resource_of(memory, resource, |it| settle(it, entry.at, outcome)),
+        Record::Baked { resource, good } => resource_of(memory, resource, |it| it.last_good = Some(good.clone())),
+        Record::Released { resource, template } => {
+            resource_of(memory, resource, |it| it.released = Some(template.clone()))
+        }
+        Record::Pinned { resource, template, pin } => resource_of(memory, resource, |it| {
+            it.pins.insert(template.clone(), pin.clone());
+        }),
+        Record::Unpinned { resource, .. } => resource_of(memory, resource, |it| {
+            it.pins.clear();
+            try_now(it);
+        }),
+        Record::Removal { verb, resource, hold } => {
+            let counts_from = entry.at.saturating_sub(REMOVAL_COUNTS).unwrap_or(Timestamp::MIN);
+            memory.removals.retain(|removal| removal.at >= counts_from);
+            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold: hold.clone() });
+            vec![Change::Removals]
+        }
+        Record::Allowed { hold, .. } => changed(memory.allowed.insert(hold.clone()), Change::Allowed),
+        Record::HoldSpent { hold } => changed(memory.allowed.remove(hold), Change::Allowed),
+        Record::Forgotten { resource } => {
+            changed(memory.resources.remove(resource).is_some(), Change::Resource(resource.clone()))
+        }
+        Record::Renamed { from, resource } => rename(memory, from, resource),
+        Record::System { provider, system } => {
+            let before = memory.systems.insert(provider.clone(), system.clone());
+            changed(before.as_ref() != Some(system), Change::Systems)
+        }
+        Record::Waves { waves } => {
+            let before = std::mem::replace(&mut memory.waves, waves.clone());
+            changed(before != memory.waves, Change::Waves)
+        }
+        // What people read, and intents, which `fold_doubts` keeps.
+        Record::DaemonStarted { .. }
+        | Record::RevisionState { .. }
+        | Record::Source { .. }
+        | Record::Intent { .. }
+        | Record::Status { .. }
+        | Record::Instance { .. }
+        | Record::Drift { .. }
+        | Record::Held { .. }
+        | Record::Note { .. } => Vec::new(),
+    }
+}
+
+/// Folds one entry into the intents that are in doubt, by number: an intent is until its result says how it ended, and
+/// still is when that says `Unknown`. Answers the number that came or went.
+pub fn fold_doubts(doubts: &mut BTreeMap<Seq, InDoubt>, entry: &Entry) -> Option<Seq> {
+    match &entry.record {
+        Record::Intent { key, resource, word, subject, .. } => {
+            let (key, resource) = (key.clone(), resource.clone());
+            let (word, subject) = (word.clone(), subject.clone());
+            doubts.insert(entry.seq, InDoubt { seq: entry.seq, key, resource, word, subject });
+            Some(entry.seq)
+        }
+        Record::Result { outcome: Outcome::Unknown { .. }, .. } => None,
+        Record::Result { intent, .. } => doubts.remove(intent).map(|doubt| doubt.seq),
+        _ => None,
+    }
+}
+
+/// Folds one entry into the count of daemons on the store: a daemon that finds live objects of later ones, because the
+/// store was restored from a backup, says with its start which number it takes, and the count never falls.
+pub fn fold_epoch(epoch: u64, entry: &Entry) -> u64 {
+    match entry.record {
+        Record::DaemonStarted { epoch: said, .. } => epoch.max(said),
+        _ => epoch,
+    }
+}
+
+fn changed(is: bool, change: Change) -> Vec<Change> {
+    if is { vec![change] } else { Vec::new() }
+}
+
+/// Changes what is remembered of one resource.
+fn resource_of(memory: &mut Memory, id: &ResourceId, change: impl FnOnce(&mut ResourceMemory)) -> Vec<Change> {
+    let before = memory.resources.remove(id).unwrap_or_default();
+    let mut after = before.clone();
+    change(&mut after);
+    let is = before != after;
+    if after != ResourceMemory::default() {
+        memory.resources.insert(id.clone(), after);
+    }
+    changed(is, Change::Resource(id.clone()))
+}
+
+/// The map is whole: what it does not name is declared by no file any more.
+fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>) -> Vec<Change> {
+    let gone: Vec<ResourceId> = memory.resources.keys().filter(|id| !files.contains_key(*id)).cloned().collect();
+    let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, |it| it.file = None)).collect();
+    changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
+    changes
+}
+
+fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done { .. } => try_now(resource),
+        Outcome::Retry { error, backoff_ms } => {
+            let backoff = SignedDuration::from_millis(i64::try_from(*backoff_ms).unwrap_or(i64::MAX));
+            resource.failures = resource.failures.saturating_add(1);
+            resource.retry_at = Some(at.saturating_add(backoff).unwrap_or(Timestamp::MAX));
+            resource.error = Some(error.clone());
+        }
+        Outcome::Rejected { error } => {
+            resource.failures = resource.failures.saturating_add(1);
+            resource.retry_at = None;
+            resource.error = Some(error.clone());
+        }
+        // Nothing is known to have failed; the intent itself stays in doubt, or is replaced.
+        Outcome::Unknown { .. } | Outcome::Superseded => {}
+    }
+}
+
+fn try_now(resource: &mut ResourceMemory) {
+    resource.failures = 0;
+    resource.retry_at = None;
+    resource.error = None;
+}
+
+/// The new id takes over all that was remembered of the old one, but keeps the file that already declares it.
+fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change> {
+    let Some(mut moved) = (from != to).then(|| memory.resources.remove(from)).flatten() else {
+        return Vec::new();
+    };
+    if let Some(LastGood { resource, .. }) = &mut moved.last_good {
+        Arc::make_mut(resource).id = to.clone();
+    }
+    let declared = memory.resources.remove(to).and_then(|there| there.file);
+    moved.file = declared.or(moved.file);
+    memory.resources.insert(to.clone(), moved);
+    vec![Change::Resource(from.clone()), Change::Resource(to.clone())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codeops_core::model::{HoldId, Verb};
+    use serde_json::{Value, json};
+
+    const REVISION: &str = "9fceb02d0ae598e95dc970b74767f19372d61af8";
+
+    fn digest() -> String {
+        format!("v1:{}", "9f86d081884c7d65".repeat(4))
+    }
+
+    fn id(text: &str) -> ResourceId {
+        text.parse().unwrap()
+    }
+
+    /// Folds one record that happens `minute` minutes after 1970 began.
+    fn at(memory: &mut Memory, minute: i64, record: Value) -> Vec<Change> {
+        let record: Record = serde_json::from_value(record).unwrap();
+        fold(memory, &Entry { seq: Seq(1), at: Timestamp::from_second(minute * 60).unwrap(), record })
+    }
+
+    fn now(memory: &mut Memory, record: Value) -> Vec<Change> {
+        at(memory, 0, record)
+    }
+
+    fn accepted(files: &Value) -> Value {
+        json!({"type": "revisionAccepted", "revision": REVISION, "owner": "acme-ops/prod", "commits": [],
+               "blastPercent": 25, "files": files})
+    }
+
+    fn result(outcome: &Value) -> Value {
+        json!({"type": "result", "intent": 1, "resource": "app/shop", "outcome": outcome})
+    }
+
+    fn pinned() -> Value {
+        json!({"type": "pinned", "resource": "app/shop", "template": digest(),
+               "pin": {"at": "2026-11-20T08:40:00Z", "revision": null, "why": "it failed"}})
+    }
+
+    fn baked() -> Value {
+        let resource = json!({"id": "app/shop", "team": "payments", "specDigest": digest(), "templateDigest": digest(),
+            "spec": {"provider": "local", "run": {"command": {"command": ["./shop"]}}},
+            "place": {"file": "shop.yaml", "line": 1, "column": 1}});
+        json!({"type": "baked", "resource": "app/shop",
+               "good": {"resource": resource, "revision": REVISION, "at": "2026-11-20T08:40:00Z"}})
+    }
+
+    fn shop(memory: &Memory) -> ResourceMemory {
+        memory.resources.get(&id("app/shop")).cloned().unwrap_or_default()
+    }
+
+    fn shop_changed() -> Vec<Change> {
+        vec![Change::Resource(id("app/shop"))]
+    }
+
+    #[test]
+    fn an_accepted_revision_replaces_the_whole_map_of_files() {
+        let memory = &mut Memory::default();
+        let both = accepted(&json!({"app/shop": "a.yaml", "app/auth": "b.yaml"}));
+        let changes = now(memory, both.clone());
+        assert_eq!(
+            changes,
+            [id("app/auth"), id("app/shop")]
+                .map(Change::Resource)
+                .into_iter()
+                .chain([Change::Revision])
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(memory.revision.accepted.as_ref().unwrap().as_str(), REVISION);
+        assert_eq!(memory.revision.owner.as_ref().unwrap().to_string(), "acme-ops/prod");
+        assert_eq!((memory.revision.blast_percent, memory.revision.applied.clone()), (Some(25), None));
+        assert_eq!(now(memory, both), [Change::Revision], "files that stayed are not written again");
+
+        let moved = now(memory, accepted(&json!({"app/shop": "c.yaml"})));
+        assert_eq!(moved.len(), 3);
+        assert_eq!(shop(memory).file.as_deref(), Some("c.yaml"));
+        assert!(!memory.resources.contains_key(&id("app/auth")), "nothing is remembered of it");
+    }
+
+    #[test]
+    fn only_a_wholly_applied_revision_counts_as_applied() {
+        let memory = &mut Memory::default();
+        for state in ["applying", "partial", "failed"] {
+            let record = json!({"type": "revisionState", "revision": REVISION, "state": state, "why": null});
+            assert_eq!(now(memory, record), []);
+        }
+        let record = json!({"type": "revisionState", "revision": REVISION, "state": "applied", "why": null});
+        assert_eq!(now(memory, record), [Change::Revision]);
+        assert_eq!(memory.revision.applied.as_ref().unwrap().as_str(), REVISION);
+    }
+
+    #[test]
+    fn failures_add_up_with_their_backoff_until_one_succeeds() {
+        let memory = &mut Memory::default();
+        let retry = result(&json!({"retry": {"error": "busy", "backoffMs": 60_000}}));
+        assert_eq!(at(memory, 5, retry.clone()), shop_changed());
+        at(memory, 7, retry);
+        assert_eq!((shop(memory).failures, shop(memory).error.as_deref()), (2, Some("busy")));
+        assert_eq!(shop(memory).retry_at, Some(Timestamp::from_second(8 * 60).unwrap()));
+
+        at(memory, 8, result(&json!({"rejected": {"error": "no such file"}})));
+        let rejected = shop(memory);
+        assert_eq!((rejected.failures, rejected.retry_at), (3, None));
+        assert_eq!(rejected.error.as_deref(), Some("no such file"));
+
+        assert_eq!(now(memory, result(&json!({"unknown": {"error": "gone"}}))), []);
+        assert_eq!(now(memory, result(&json!("superseded"))), []);
+        assert_eq!(now(memory, result(&json!({"done": {"note": null}}))), shop_changed());
+        assert_eq!(shop(memory), ResourceMemory::default());
+        assert_eq!(now(memory, result(&json!({"done": {"note": null}}))), [], "nothing changed");
+    }
+
+    #[test]
+    fn a_backoff_without_end_is_the_end_of_time() {
+        let memory = &mut Memory::default();
+        now(memory, result(&json!({"retry": {"error": "busy", "backoffMs": u64::MAX}})));
+        assert_eq!(shop(memory).retry_at, Some(Timestamp::MAX));
+    }
+
+    #[test]
+    fn pins_stay_until_a_commit_takes_all_of_a_resource_away() {
+        let memory = &mut Memory::default();
+        assert_eq!(now(memory, pinned()), shop_changed());
+        now(memory, result(&json!({"rejected": {"error": "no"}})));
+        assert_eq!(shop(memory).pins.len(), 1);
+        let unpinned = json!({"type": "unpinned", "resource": "app/shop", "revision": REVISION});
+        assert_eq!(now(memory, unpinned), shop_changed());
+        assert_eq!(shop(memory), ResourceMemory::default(), "and it is tried at once");
+    }
+
+    #[test]
+    fn the_last_good_and_the_last_release_are_kept() {
+        let memory = &mut Memory::default();
+        assert_eq!(now(memory, baked()), shop_changed());
+        let released = json!({"type": "released", "resource": "app/shop", "template": digest()});
+        assert_eq!(now(memory, released), shop_changed());
+        let kept = shop(memory);
+        assert_eq!(kept.last_good.unwrap().revision.unwrap().as_str(), REVISION);
+        assert_eq!(kept.released.unwrap().as_str(), digest());
+    }
+
+    #[test]
+    fn removals_count_for_an_hour() {
+        let memory = &mut Memory::default();
+        let removal = |hold: Value| json!({"type": "removal", "verb": "delete", "resource": "app/shop", "hold": hold});
+        for minute in [0, 30, 60, 61] {
+            assert_eq!(at(memory, minute, removal(Value::Null)), [Change::Removals]);
+        }
+        let minutes: Vec<i64> = memory.removals.iter().map(|removal| removal.at.as_second() / 60).collect();
+        assert_eq!(minutes, [30, 60, 61]);
+        assert!(memory.removals.iter().all(|it| it.verb == Verb::Delete && it.id == id("app/shop")));
+    }
+
+    #[test]
+    fn a_release_is_good_for_the_whole_set_and_then_spent() {
+        let memory = &mut Memory::default();
+        let hold: HoldId = "9f86d081884c".parse().unwrap();
+        let allowed = json!({"type": "allowed", "hold": hold, "revision": REVISION});
+        assert_eq!(now(memory, allowed.clone()), [Change::Allowed]);
+        assert_eq!(now(memory, allowed), []);
+        now(memory, json!({"type": "removal", "verb": "delete", "resource": "app/shop", "hold": hold}));
+        assert_eq!(memory.removals.last().unwrap().hold.as_ref(), Some(&hold));
+        assert!(memory.allowed.contains(&hold), "the others of the set may still go");
+        let spent = json!({"type": "holdSpent", "hold": hold});
+        assert_eq!(now(memory, spent.clone()), [Change::Allowed]);
+        assert_eq!(now(memory, spent), []);
+        assert!(memory.allowed.is_empty());
+    }
+
+    #[test]
+    fn a_rename_takes_everything_along_and_forgetting_leaves_nothing() {
+        let memory = &mut Memory::default();
+        now(memory, accepted(&json!({"app/shop": "old.yaml"})));
+        now(memory, baked());
+        now(memory, pinned());
+        now(memory, accepted(&json!({"app/store": "new.yaml"})));
+        let renamed = json!({"type": "renamed", "from": "app/shop", "resource": "app/store"});
+        let changes = now(memory, renamed.clone());
+        assert_eq!(changes, [id("app/shop"), id("app/store")].map(Change::Resource));
+        assert_eq!(now(memory, renamed), []);
+        assert!(!memory.resources.contains_key(&id("app/shop")));
+        let store = &memory.resources[&id("app/store")];
+        assert_eq!((store.file.as_deref(), store.pins.len()), (Some("new.yaml"), 1));
+        assert_eq!(store.last_good.as_ref().unwrap().resource.id, id("app/store"), "it comes back under its new id");
+
+        let forgotten = json!({"type": "forgotten", "resource": "app/store"});
+        assert_eq!(now(memory, forgotten.clone()), [Change::Resource(id("app/store"))]);
+        assert_eq!(now(memory, forgotten), []);
+        assert!(memory.resources.is_empty());
+    }
+
+    #[test]
+    fn systems_and_waves_are_the_last_said() {
+        let memory = &mut Memory::default();
+        let system = json!({"type": "system", "provider": "local", "system": "machine-1"});
+        assert_eq!(now(memory, system.clone()), [Change::Systems]);
+        assert_eq!(now(memory, system), []);
+        let waves = json!({"type": "waves", "waves": {"revision": REVISION, "members": ["app/shop"]}});
+        assert_eq!(now(memory, waves), [Change::Waves]);
+        assert_eq!(memory.waves.as_ref().unwrap().members, [id("app/shop")]);
+        assert_eq!(now(memory, json!({"type": "waves", "waves": null})), [Change::Waves]);
+        assert_eq!(memory.waves, None);
+    }
+
+    #[test]
+    fn an_intent_is_in_doubt_until_it_is_known_how_it_ended() {
+        let mut doubts = BTreeMap::new();
+        let intent = json!({"type": "intent", "key": "a:1:0", "resource": "app/shop", "team": "payments",
+            "provider": "local", "word": "start", "subject": "9f86d081-1", "cause": "drift"});
+        let mut take = |seq, record| {
+            let record = serde_json::from_value(record).unwrap();
+            let changed = fold_doubts(&mut doubts, &Entry { seq: Seq(seq), at: Timestamp::UNIX_EPOCH, record });
+            (changed, doubts.keys().copied().collect::<Vec<_>>())
+        };
+        assert_eq!(take(1, intent), (Some(Seq(1)), vec![Seq(1)]));
+        assert_eq!(take(2, result(&json!({"unknown": {"error": "gone"}}))), (None, vec![Seq(1)]));
+        assert_eq!(take(3, result(&json!("superseded"))), (Some(Seq(1)), vec![]));
+        assert_eq!(take(4, result(&json!({"done": {"note": null}}))), (None, vec![]));
+    }
 }

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use codeops_core::model::{
-    Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId, Revision, Sync, SystemId,
-    TeamName, Verb, Waves,
+    Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId, Revision, Sync,
+    SystemId, TeamName, Verb, Waves,
 };
 use serde::{Deserialize, Serialize};
 
 use super::log::Seq;
-use crate::port::Commit;
 
 /// One thing that happened or was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use codeops_core::model::{Key, Memory, ResourceId, Step};
+use serde::{Deserialize, Serialize};
 
 use super::log::{Entry, Log, LogError, Page, Query, Seq};
 use super::record::{Outcome, Record};
@@ -41,7 +42,7 @@ impl Started {
 }
 
 /// An intent without a result: the daemon ended, or the provider did not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InDoubt {
     /// The intent's number.
     pub seq: Seq,
@@ -140,6 +141,11 @@ impl Journal {
     /// How many daemons have opened the store, this one included.
     pub fn epoch(&self) -> u64 {
         self.log.identity().1
+    }
+
+    /// The store's durable random id and [`Journal::epoch`].
+    pub fn identity(&self) -> (String, u64) {
+        self.log.identity()
     }
 
     /// Unique within one daemon by the count, over daemons on one store by the epoch, over stores by the store's id.

@@ -90,7 +90,7 @@ pub struct ProviderView {
 }
 
 /// One resource as last seen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ResourceView {
     /// Its id.
     pub id: ResourceId,

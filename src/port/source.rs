@@ -5,25 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use codeops_core::desired::Files;
 use codeops_core::model::Revision;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-/// One commit, as far as people and policy look at it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Commit {
-    /// Its id.
-    pub revision: Revision,
-    /// `Name <address>`, control characters removed.
-    pub author: String,
-    /// When it was committed.
-    pub at: Timestamp,
-    /// The first line of the message.
-    pub subject: String,
-    /// The `Codeops-…` trailers of the message, as (key, value).
-    pub trailers: Vec<(String, String)>,
-    /// Who signed it, when signers are set and the signature verified.
-    pub signer: Option<String>,
-}
+pub use codeops_core::model::Commit;
 
 /// What the last look at the repository gave.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,1 +1,5 @@
 //! Adapters to live systems, and the one registry that builds them.
+
+pub mod registry;
+
+pub use registry::*;

@@ -1,1 +1,296 @@
-//! The config repository as a mirror: fetched by git, read with git2.
+//! The config repository as a bare mirror: fetched by the `git` command, read with git2, followed fast-forward only.
+//!
+//! The flow of one look: `ls-remote` → fetch when the tip is new → judge it (does it descend, is it signed) → a [`Tip`].
+//! It decides nothing about what is in the manifests, keeps no work tree, and runs no program but git.
+
+mod address;
+mod disk;
+mod folder;
+mod git;
+mod history;
+mod judge;
+mod signers;
+mod text;
+mod tree;
+mod trigger;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use codeops_core::config::{RepositorySettings, SignerSettings};
+use codeops_core::desired::Files;
+use codeops_core::model::Revision;
+use git2::{Oid, Repository};
+
+use self::address::Address;
+use self::disk::Disk;
+use self::git::Git;
+use self::judge::{Question, Verdict};
+use self::tree::Unread;
+use crate::port::{Commit, Source, Tip};
+
+pub use self::folder::read_dir;
+pub use self::history::trailers;
+pub use self::signers::Signers;
+pub use self::trigger::{Reason, Trigger, Triggers};
+pub use self::watch::{Watch, head_branch};
+pub use crate::port::SourceError;
+
+/// What a repository may cost. The defaults are the documented ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One git command.
+    pub time: Duration,
+    /// Asking for the tip.
+    pub look: Duration,
+    /// The mirror on disk while it is fetched.
+    pub mirror_bytes: u64,
+    /// One manifest.
+    pub file_bytes: u64,
+    /// All manifests of a revision.
+    pub total_bytes: u64,
+    /// Manifests of a revision.
+    pub files: usize,
+    /// Files and folders of a revision, manifests or not.
+    pub entries: usize,
+    /// Folders in folders.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(300),
+            look: Duration::from_secs(60),
+            mirror_bytes: 1 << 30,
+            file_bytes: 1 << 20,
+            total_bytes: 256 << 20,
+            files: 50_000,
+            entries: 500_000,
+            depth: 32,
+        }
+    }
+}
+
+/// The mirror of one config repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Mirror(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    disk: Disk,
+    path: Vec<String>,
+    branch: String,
+    signers: Option<SignerSettings>,
+    accept: Option<Revision>,
+    limits: Limits,
+    /// Held while the mirror changes.
+    work: tokio::sync::Mutex<()>,
+    /// The files last given out; unchanged blobs are taken from here.
+    cache: Mutex<Option<(Revision, Arc<Files>)>>,
+}
+
+impl Mirror {
+    /// Opens or makes the mirror below `state/source`. Opens no connection. `environment` is the daemon's: git sees of it
+    /// only where programs, agents, proxies and certificates are.
+    ///
+    /// # Errors
+    /// The settings cannot be used, git is missing or too old, or the state folder cannot be written.
+    pub async fn open(
+        config: &RepositorySettings,
+        state: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, SourceError> {
+        Self::open_with(config, state, environment, Limits::default()).await
+    }
+
+    /// As [`Mirror::open`], with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`Mirror::open`].
+    pub async fn open_with(
+        config: &RepositorySettings,
+        state: &Path,
+        environment: &BTreeMap<String, String>,
+        limits: Limits,
+    ) -> Result<Self, SourceError> {
+        let url = config.url.as_deref().ok_or_else(|| {
+            SourceError("no config repository is named: set repository.url or give --repo URL|DIR".to_owned())
+        })?;
+        let address = Address::parse(url)?;
+        address::check_branch(&config.branch)?;
+        let path = address::check_path(&config.path)?;
+        if address.is_unproven() && config.signers.is_none() {
+            return Err(SourceError(format!(
+                "{address} does not prove who answers: use https or ssh, or set repository.signers"
+            )));
+        }
+        if let Some(signers) = &config.signers {
+            Signers::read(signers)?;
+        }
+        let root = state.join("source");
+        let git = Git::new(&address, &root, environment, limits).await?;
+        let disk = Disk::open(git, address, &config.branch, &root).await?;
+        Ok(Self(Arc::new(Inner {
+            disk,
+            path,
+            branch: config.branch.clone(),
+            signers: config.signers.clone(),
+            accept: config.accept.clone(),
+            limits,
+            work: tokio::sync::Mutex::new(()),
+            cache: Mutex::new(None),
+        })))
+    }
+
+    /// The repository's address without credentials.
+    pub fn url(&self) -> String {
+        self.0.disk.address().to_string()
+    }
+
+    /// The branch followed.
+    pub fn branch(&self) -> &str {
+        &self.0.branch
+    }
+
+    async fn judge(&self, tip: Oid, current: Option<&Revision>) -> Result<Verdict, Unread> {
+        let inner = Arc::clone(&self.0);
+        let current = current.cloned();
+        blocking(move || {
+            let repository = inner.disk.repository()?;
+            let question = Question {
+                tip,
+                current: current.as_ref().map(history::oid).transpose()?,
+                accept: inner.accept.as_ref().map(history::oid).transpose()?,
+                accepted: inner.disk.accepted(),
+                signers: inner.signers.as_ref().map(Signers::read).transpose().map_err(Unread::Refused)?,
+                branch: &inner.branch,
+            };
+            Ok(judge::judge(&repository, &question)?)
+        })
+        .await
+    }
+
+    /// Runs `work` on the mirror; where objects are missing or damaged, makes the mirror anew and runs it once more.
+    async fn reading<T: Send + 'static>(
+        &self,
+        revision: &Revision,
+        work: impl Fn(&Inner, &Repository) -> Result<T, Unread> + Send + Sync + Clone + 'static,
+    ) -> Result<T, SourceError> {
+        match self.attempt(work.clone()).await {
+            Err(Unread::Damaged(_)) => {}
+            Err(Unread::Refused(error)) => return Err(self.about(revision, &error)),
+            Ok(value) => return Ok(value),
+        }
+        let _working = self.0.work.lock().await;
+        let damaged = match self.attempt(work.clone()).await {
+            Err(Unread::Damaged(error)) => error,
+            Err(Unread::Refused(error)) => return Err(self.about(revision, &error)),
+            Ok(value) => return Ok(value),
+        };
+        tracing::warn!(%revision, error = damaged.message(), "the mirror lacks objects; it is cloned again");
+        self.0.disk.rebuild(Some(revision)).await.map_err(|SourceError(why)| {
+            SourceError(format!(
+                "revision {} cannot be read from the mirror ({}), which cannot be cloned again yet: {why}",
+                revision.short(),
+                damaged.message()
+            ))
+        })?;
+        self.attempt(work).await.map_err(|unread| match unread {
+            Unread::Refused(error) => self.about(revision, &error),
+            Unread::Damaged(error) => SourceError(format!(
+                "revision {} is not in {} any more ({}): push it again, or set repository.accept to the new tip",
+                revision.short(),
+                self.url(),
+                error.message()
+            )),
+        })
+    }
+
+    async fn attempt<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Inner, &Repository) -> Result<T, Unread> + Send + 'static,
+    ) -> Result<T, Unread> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || work(&inner, &inner.disk.repository()?)).await
+    }
+
+    fn about(&self, revision: &Revision, SourceError(why): &SourceError) -> SourceError {
+        SourceError(format!("revision {} of {} is not read: {why}", revision.short(), self.url()))
+    }
+}
+
+impl Inner {
+    fn cached(&self) -> Option<(Revision, Arc<Files>)> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn read_files(&self, repository: &Repository, revision: &Revision) -> Result<Arc<Files>, Unread> {
+        let cached = self.cached();
+        let none = Files::new();
+        let previous = cached.as_ref().map_or(&none, |(_, files)| &**files);
+        let files = Arc::new(tree::read(repository, history::oid(revision)?, &self.path, previous, self.limits)?);
+        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision.clone(), Arc::clone(&files)));
+        Ok(files)
+    }
+}
+
+#[async_trait]
+impl Source for Mirror {
+    async fn fetch(&self, current: Option<&Revision>) -> Result<Tip, SourceError> {
+        let _working = self.0.work.lock().await;
+        let tip = self.0.disk.bring(current).await?;
+        let verdict = match self.judge(tip, current).await {
+            Err(Unread::Damaged(error)) => {
+                tracing::warn!(error = error.message(), "the mirror is damaged; it is cloned again");
+                self.0.disk.rebuild(current).await?;
+                let tip = self.0.disk.tip().map_err(|error| broken(&error))?;
+                self.judge(tip, current).await
+            }
+            verdict => verdict,
+        };
+        match verdict {
+            Ok(Verdict::Follow(tip)) => Ok(tip),
+            Ok(Verdict::Accept(tip, acceptance)) => self.0.disk.remember(acceptance).map(|()| tip),
+            Ok(Verdict::Nothing(why)) | Err(Unread::Refused(SourceError(why))) => Err(SourceError(why)),
+            Err(Unread::Damaged(error)) => Err(broken(&error)),
+        }
+    }
+
+    async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError> {
+        if let Some((known, files)) = self.0.cached()
+            && known == *revision
+        {
+            return Ok(files);
+        }
+        let wanted = revision.clone();
+        self.reading(revision, move |inner, repository| inner.read_files(repository, &wanted)).await
+    }
+
+    async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError> {
+        let (since, wanted) = (since.cloned(), until.clone());
+        self.reading(until, move |inner, repository| {
+            let since = since.as_ref().map(history::oid).transpose()?;
+            // What a rewritten history left behind may be gone; then `until` stands alone.
+            let since = since.filter(|oid| repository.find_commit(*oid).is_ok());
+            let signers = inner.signers.as_ref().map(Signers::read).transpose().map_err(Unread::Refused)?;
+            Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref())?)
+        })
+        .await
+    }
+}
+
+fn broken(error: &git2::Error) -> SourceError {
+    SourceError(format!("the mirror cannot be read even though it was just cloned again: {}", error.message()))
+}
+
+/// Runs what blocks away from the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Unread> + Send + 'static) -> Result<T, Unread> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Unread::Refused(SourceError(format!("reading the mirror was cut short: {error}")))))
+}

@@ -1,1 +1,372 @@
-//! The source over real git.
+//! The source over real git: a local folder, a `git daemon`, signed commits, and what goes wrong with them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops::port::Source;
+use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, head_branch};
+use codeops_core::config::{RepositorySettings, SignerSettings};
+use tempfile::TempDir;
+
+use crate::support::git::{GitDaemon, SshKey, TempRepo};
+
+/// A state folder and the settings that go with it.
+struct Bench {
+    state: TempDir,
+    settings: RepositorySettings,
+}
+
+impl Bench {
+    fn new(url: &str) -> Self {
+        let settings = RepositorySettings { url: Some(url.to_owned()), ..RepositorySettings::default() };
+        Self { state: tempfile::tempdir().expect("a folder"), settings }
+    }
+
+    async fn open(&self) -> Mirror {
+        Mirror::open(&self.settings, self.state.path(), &environment()).await.expect("it opens")
+    }
+
+    /// The mirror's folder.
+    fn mirror(&self) -> PathBuf {
+        let entries = fs::read_dir(self.state.path().join("source")).expect("a state folder");
+        let folders = entries.flatten().map(|entry| entry.path());
+        folders.into_iter().find(|path| path.join("HEAD").exists()).expect("a mirror")
+    }
+}
+
+fn environment() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+fn packs(mirror: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(mirror.join("objects/pack")).expect("packs");
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "pack"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_commit_is_fetched_and_only_what_changed_is_read() {
+    let repo =
+        TempRepo::with(&[("codeops.yaml", "a: 1"), ("apps/shop.yml", "b: 2"), ("README.md", "no"), ("x.sh", "no")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let first = mirror.fetch(None).await.expect("reachable");
+    assert_eq!((&first.revision, &first.held), (&repo.head(), &None));
+    let before = mirror.files(&first.revision).await.expect("readable");
+    assert_eq!(before.keys().map(|path| &**path).collect::<Vec<_>>(), ["apps/shop.yml", "codeops.yaml"]);
+
+    repo.commit_file("codeops.yaml", "a: 3", "Change the default");
+    let second = mirror.fetch(Some(&first.revision)).await.expect("reachable");
+    let after = mirror.files(&second.revision).await.expect("readable");
+    assert_eq!(&*after["codeops.yaml"].bytes, b"a: 3");
+    assert!(
+        Arc::ptr_eq(&before["apps/shop.yml"].bytes, &after["apps/shop.yml"].bytes),
+        "an unchanged blob is not read again"
+    );
+    assert!(Arc::ptr_eq(&after, &mirror.files(&second.revision).await.expect("readable")));
+
+    let packs_before = packs(&bench.mirror()).len();
+    mirror.fetch(Some(&second.revision)).await.expect("reachable");
+    assert_eq!(packs(&bench.mirror()).len(), packs_before, "nothing new, nothing fetched");
+}
+
+#[tokio::test]
+async fn state_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let repo = TempRepo::with(&[("a.yaml", "a")]);
+    let bench = Bench::new(&repo.url());
+    bench.open().await.fetch(None).await.expect("reachable");
+    for folder in [bench.state.path().join("source"), bench.mirror()] {
+        assert_eq!(fs::metadata(&folder).expect("there").permissions().mode() & 0o777, 0o700, "{}", folder.display());
+    }
+}
+
+#[tokio::test]
+async fn only_the_configured_folder_is_read_and_links_are_not_followed() {
+    let repo = TempRepo::with(&[("ops/prod/a.yaml", "a"), ("secret.yaml", "s")]);
+    std::os::unix::fs::symlink("../../secret.yaml", repo.path().join("ops/prod/link.yaml")).expect("linked");
+    std::os::unix::fs::symlink("..", repo.path().join("ops/prod/up")).expect("linked");
+    repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},ops/prod/sub.yaml", repo.head())]);
+    let head = repo.git(&["rev-parse", "HEAD"]);
+    repo.git(&["add", "ops/prod/link.yaml", "ops/prod/up"]);
+    repo.git(&["commit", "--quiet", "-m", "Links"]);
+    assert_ne!(repo.git(&["rev-parse", "HEAD"]), head);
+    let mut bench = Bench::new(&repo.url());
+    bench.settings.path = "./ops/prod".to_owned();
+    let mirror = bench.open().await;
+    let tip = mirror.fetch(None).await.expect("reachable");
+    let files = mirror.files(&tip.revision).await.expect("readable");
+    assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml"]);
+}
+
+#[tokio::test]
+async fn limits_name_what_is_too_big_and_the_last_revision_stays_readable() {
+    let repo = TempRepo::with(&[("a.yaml", "a")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    let big = repo.commit_file("big.yaml", &"x".repeat((1 << 20) + 1), "Too big");
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    let error = mirror.files(&big).await.expect_err("too big").0;
+    assert!(error.contains("`big.yaml`") && error.contains("1024 KiB"), "{error}");
+    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
+
+    repo.remove("big.yaml");
+    let deep = repo.commit_file(&format!("{}a.yaml", "d/".repeat(40)), "a", "Too deep");
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    assert!(mirror.files(&deep).await.expect_err("too deep").0.contains("nested deeper than 32"));
+    let few = Limits { files: 0, ..Limits::default() };
+    let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), few).await.expect("it opens");
+    assert!(mirror.files(&good).await.expect_err("too many").0.contains("more than 0 manifests"));
+}
+
+#[tokio::test]
+async fn a_repository_that_is_too_big_is_not_fetched() {
+    let repo = TempRepo::new();
+    let mut seed = 1_u64;
+    let noise: String = (0..6 << 20)
+        .map(|_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b' ' + u8::try_from((seed >> 33) % 90).expect("small"))
+        })
+        .collect();
+    repo.commit_file("noise.txt", &noise, "Noise");
+    let bench = Bench::new(&repo.url());
+    let small = Limits { mirror_bytes: 1 << 20, ..Limits::default() };
+    let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), small).await.expect("it opens");
+    assert!(mirror.fetch(None).await.expect_err("too big").0.contains("bigger than 1 MiB"));
+}
+
+#[tokio::test]
+async fn rewritten_history_is_held_until_a_descendant_or_an_acceptance() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let base = repo.head();
+    let mut bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = repo.commit_file("a.yaml", "2", "Good");
+    mirror.fetch(None).await.expect("reachable");
+    repo.git(&["reset", "--quiet", "--hard", base.as_str()]);
+    let other = repo.commit_file("a.yaml", "3", "Rewritten");
+
+    let held = mirror.fetch(Some(&good)).await.expect("reachable");
+    assert_eq!(held.revision, good);
+    let why = held.held.expect("held");
+    assert!(why.contains("history was rewritten") && why.contains(other.as_str()), "{why}");
+    assert_eq!(&*mirror.files(&good).await.expect("still readable")["a.yaml"].bytes, b"2");
+
+    // A commit that descends from the one in force is followed.
+    repo.git(&["reset", "--quiet", "--hard", good.as_str()]);
+    let next = repo.commit_file("a.yaml", "4", "Back");
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("reachable").revision, next);
+
+    // Or the settings name the new tip: once.
+    repo.git(&["reset", "--quiet", "--hard", other.as_str()]);
+    bench.settings.accept = Some(other.clone());
+    let mirror = bench.open().await;
+    for _ in 0..2 {
+        let accepted = mirror.fetch(Some(&next)).await.expect("reachable");
+        assert_eq!(
+            (accepted.revision, accepted.held),
+            (other.clone(), None),
+            "a crash before it is in force asks again"
+        );
+    }
+    let after = repo.commit_file("a.yaml", "5", "After");
+    assert_eq!(mirror.fetch(Some(&other)).await.expect("reachable").revision, after);
+    repo.git(&["reset", "--quiet", "--hard", other.as_str()]);
+    let again = mirror.fetch(Some(&after)).await.expect("reachable");
+    assert_eq!(again.revision, after);
+    assert!(again.held.is_some(), "the acceptance is spent");
+}
+
+#[tokio::test]
+async fn a_deleted_branch_and_an_unreachable_server_leave_the_last_revision_also_after_a_restart() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let mut daemon = GitDaemon::serve(repo.path());
+    let bench = Bench::new(&daemon.url(""));
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    repo.git(&["checkout", "--quiet", "--detach"]);
+    repo.git(&["branch", "-D", "main"]);
+    let error = mirror.fetch(Some(&good)).await.expect_err("no branch").0;
+    assert!(error.contains("branch `main` does not exist"), "{error}");
+    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
+
+    daemon.stop();
+    drop(mirror);
+    let mirror = bench.open().await;
+    let error = mirror.fetch(Some(&good)).await.expect_err("unreachable").0;
+    assert!(error.contains("check the network"), "{error}");
+    assert_eq!(mirror.files(&good).await.expect("readable after a restart").len(), 1);
+
+    daemon.start();
+    repo.git(&["checkout", "--quiet", "-b", "main"]);
+    let next = repo.commit_file("a.yaml", "2", "Back");
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("back").revision, next);
+}
+
+#[tokio::test]
+async fn a_corrupted_mirror_is_found_out_and_cloned_again() {
+    let repo = TempRepo::with(&[("a.yaml", "1"), ("b.yaml", "2")]);
+    let bench = Bench::new(&repo.url());
+    let good = bench.open().await.fetch(None).await.expect("reachable").revision;
+    for pack in packs(&bench.mirror()) {
+        let mut bytes = fs::read(&pack).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[12..middle].fill(0x5a);
+        fs::remove_file(&pack).expect("removed");
+        fs::write(&pack, bytes).expect("written");
+    }
+    let mirror = bench.open().await;
+    assert_eq!(mirror.files(&good).await.expect("cloned again").len(), 2);
+    let next = repo.commit_file("a.yaml", "3", "Go on");
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("reachable").revision, next);
+
+    fs::remove_dir_all(bench.mirror().join("objects")).expect("removed");
+    assert_eq!(mirror.fetch(Some(&next)).await.expect("cloned again").revision, next);
+    assert_eq!(mirror.files(&good).await.expect("readable").len(), 2);
+    fs::write(bench.mirror().join("HEAD"), "junk").expect("written");
+    assert_eq!(bench_reopened(&bench).await, 2);
+}
+
+async fn bench_reopened(bench: &Bench) -> usize {
+    let mirror = bench.open().await;
+    let tip = mirror.fetch(None).await.expect("reachable").revision;
+    mirror.files(&tip).await.expect("readable").len()
+}
+
+#[tokio::test]
+async fn a_lost_mirror_is_held_when_the_revision_in_force_is_gone_upstream_too() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let bench = Bench::new(&repo.url());
+    let gone = "1234567890123456789012345678901234567890".parse().expect("an id");
+    let tip = bench.open().await.fetch(Some(&gone)).await.expect("reachable");
+    assert_eq!(tip.revision, gone);
+    assert!(tip.held.is_some());
+    let error = bench.open().await.files(&gone).await.expect_err("gone").0;
+    assert!(error.contains("repository.accept"), "{error}");
+}
+
+#[tokio::test]
+async fn every_first_parent_commit_must_be_signed_by_a_known_key() {
+    for kind in ["ed25519", "ecdsa"] {
+        let (known, foreign) = (SshKey::new(kind), SshKey::new("ed25519"));
+        let repo = TempRepo::new();
+        repo.sign_with(&known);
+        let first = repo.commit_file("a.yaml", "1", "Signed");
+        let mut bench = Bench::new(&repo.url());
+        let file = known.allowed_signers("ada@acme.example").display().to_string();
+        bench.settings.signers = Some(SignerSettings { file });
+        let mirror = bench.open().await;
+        assert_eq!(mirror.fetch(None).await.expect("reachable").revision, first);
+        let commits = mirror.commits(None, &first).await.expect("readable");
+        assert_eq!(commits[0].signer.as_deref(), Some("ada@acme.example"));
+
+        let second = repo.commit_file("a.yaml", "2", "Signed too");
+        repo.sign_no_more();
+        let unsigned = repo.commit_file("a.yaml", "3", "Not signed");
+        repo.sign_with(&known);
+        repo.commit_file("a.yaml", "4", "Signed on top");
+        let tip = mirror.fetch(Some(&first)).await.expect("reachable");
+        assert_eq!(tip.revision, second, "as far as it is signed");
+        let held = tip.held.expect("held");
+        assert!(held.contains(unsigned.short()) && held.contains("is not signed"), "{held}");
+
+        repo.git(&["reset", "--quiet", "--hard", second.as_str()]);
+        repo.sign_with(&foreign);
+        let theirs = repo.commit_file("a.yaml", "5", "Foreign");
+        let held = mirror.fetch(Some(&second)).await.expect("reachable").held.expect("held");
+        assert!(held.contains(theirs.short()) && held.contains("does not name"), "{held}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_revision_without_a_signature_is_not_taken() {
+    let key = SshKey::new("ed25519");
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let mut bench = Bench::new(&repo.url());
+    let file = key.allowed_signers("ada@acme.example").display().to_string();
+    bench.settings.signers = Some(SignerSettings { file });
+    let error = bench.open().await.fetch(None).await.expect_err("unsigned").0;
+    assert!(error.contains("is not signed"), "{error}");
+}
+
+#[tokio::test]
+async fn commits_tell_who_and_what_and_the_trailers() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let base = repo.head();
+    repo.git(&["checkout", "--quiet", "-b", "side"]);
+    repo.commit_file("b.yaml", "1", "On the side");
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.commit("Retry \u{1b}[31mit\n\nbody\n\nCodeops-Retry: app/shop\nCodeops-Allow: abc\nReviewed-by: x");
+    repo.git(&["merge", "--quiet", "--no-ff", "-m", "Merge side", "side"]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let tip = mirror.fetch(Some(&base)).await.expect("reachable").revision;
+    let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
+    let subjects: Vec<&str> = commits.iter().map(|commit| &*commit.subject).collect();
+    assert_eq!(subjects, ["Retry [31mit", "Merge side"], "first parents only, oldest first");
+    assert_eq!(commits[0].author, "Ada Lovelace <ada@acme.example>");
+    let trailers =
+        [("Codeops-Retry".to_owned(), "app/shop".to_owned()), ("Codeops-Allow".to_owned(), "abc".to_owned())];
+    assert_eq!(commits[0].trailers, trailers);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_say_so_at_start() {
+    let refused = async |change: fn(&mut RepositorySettings)| {
+        let mut bench = Bench::new("git://git.example/ops");
+        change(&mut bench.settings);
+        Mirror::open(&bench.settings, bench.state.path(), &environment()).await.expect_err("refused").0
+    };
+    assert!(refused(|_| ()).await.contains("does not prove who answers"));
+    assert!(refused(|s| s.url = None).await.contains("--repo"));
+    assert!(refused(|s| s.branch = "--upload-pack=x".to_owned()).await.contains("branch"));
+    assert!(refused(|s| s.path = "../x".to_owned()).await.contains("repository.path"));
+    assert!(refused(|s| s.url = Some("ext::sh -c id".to_owned())).await.contains("repository.url"));
+    let missing = |s: &mut RepositorySettings| s.signers = Some(SignerSettings { file: "/nowhere".to_owned() });
+    assert!(refused(missing).await.contains("/nowhere"));
+}
+
+#[tokio::test]
+async fn a_commit_in_a_local_folder_is_noticed_at_once_also_in_a_linked_work_tree() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    assert_eq!(head_branch(&repo.url()).as_deref(), Some("main"));
+    let linked = tempfile::tempdir().expect("a folder");
+    let linked = linked.path().join("tree").display().to_string();
+    repo.git(&["worktree", "add", "--quiet", "-b", "topic", &linked]);
+    assert_eq!(head_branch(&linked).as_deref(), Some("topic"));
+    for url in [repo.url(), linked] {
+        let mut triggers = Triggers::new(Duration::from_secs(3_600), 1);
+        let watch = Watch::start(&url, triggers.trigger()).expect("watched").expect("a folder");
+        repo.commit_file("a.yaml", &url, "Change");
+        let reason = tokio::time::timeout(Duration::from_secs(20), triggers.next()).await.expect("noticed");
+        assert_eq!(reason, Reason::Watch);
+        drop(watch);
+    }
+    assert!(
+        Watch::start("https://git.example/x", Triggers::new(Duration::from_secs(1), 1).trigger())
+            .expect("no")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn many_fetches_leave_few_packs() {
+    let repo = TempRepo::with(&[("a.yaml", "0")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let mut current = mirror.fetch(None).await.expect("reachable").revision;
+    for n in 1..30 {
+        repo.commit_file("a.yaml", &n.to_string(), "Change");
+        current = mirror.fetch(Some(&current)).await.expect("reachable").revision;
+    }
+    assert!(packs(&bench.mirror()).len() <= 25);
+    assert_eq!(&*mirror.files(&current).await.expect("readable")["a.yaml"].bytes, b"29");
+}

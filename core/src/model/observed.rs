@@ -180,6 +180,8 @@ pub struct Listing {
     pub scope: Scope,
     /// What it has, ours or not.
     pub objects: BTreeMap<ResourceId, Live>,
+    /// What it could not look at though it was asked for: one object that does not answer makes no other one unknown.
+    pub unknown: BTreeMap<ResourceId, Why>,
 }
 
 /// Proof that a listing covered an id and did not have it.
@@ -200,6 +202,9 @@ pub enum Observed {
 impl Listing {
     /// What this listing says of `id`.
     pub fn observed(&self, id: &ResourceId) -> Observed {
+        if let Some(why) = self.unknown.get(id) {
+            return Observed::Unknown(why.clone());
+        }
         match self.objects.get(id) {
             Some(live) => Observed::Present(Box::new(live.clone())),
             None if self.scope.covers(id) => Observed::Absent(Covered(())),
@@ -214,8 +219,10 @@ impl Listing {
             Scope::Ids(ids) => {
                 for id in ids {
                     self.objects.remove(id);
+                    self.unknown.remove(id);
                 }
                 self.objects.extend(newer.objects);
+                self.unknown.extend(newer.unknown);
                 if let Scope::Ids(covered) = &mut self.scope {
                     covered.extend(ids.iter().cloned());
                 }

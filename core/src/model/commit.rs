@@ -1,0 +1,23 @@
+//! One commit of the config repository, as far as people, policy and the journal look at it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Revision;
+
+/// One commit, as far as people and policy look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its id.
+    pub revision: Revision,
+    /// `Name <address>`, control characters removed.
+    pub author: String,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The first line of the message.
+    pub subject: String,
+    /// The `Codeops-…` trailers of the message, as (key, value).
+    pub trailers: Vec<(String, String)>,
+    /// Who signed it, when signers are set and the signature verified.
+    pub signer: Option<String>,
+}

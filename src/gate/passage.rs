@@ -1,0 +1,142 @@
+//! What becomes of a step once it is let go: applied, settled in the journal, and answered.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use codeops_core::model::{Cause, Op, Pin, Step};
+use tokio::sync::Semaphore;
+
+use super::{Parts, STEP_DEADLINE, backoff};
+use crate::journal::{Outcome, Record, Started};
+use crate::port::{Applied, ApplyError, Secrets};
+
+/// How a step's way through the gate ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passage {
+    /// It took effect.
+    Applied,
+    /// It was not let through; nothing was written or done. Says why.
+    Refused(String),
+    /// It did not take effect and is tried again later.
+    Retry(String),
+    /// It did not take effect and will not as declared.
+    Rejected(String),
+    /// It may have taken effect: observe before anything else.
+    InDoubt(String),
+    /// Nothing more passes: the daemon ends, or the journal is poisoned.
+    Closed(String),
+}
+
+/// Applies a started step and settles it.
+pub(super) async fn carry_out(parts: &Parts, started: Started, limit: &Semaphore) -> Passage {
+    let result = apply(parts, &started, limit).await;
+    let (outcome, beside, passage) = conclude(parts, &started, result);
+    match parts.journal.settle(&started, outcome, beside).await {
+        Ok(()) => passage,
+        Err(error) => Passage::Closed(error.to_string()),
+    }
+}
+
+async fn apply(parts: &Parts, started: &Started, limit: &Semaphore) -> Result<Applied, ApplyError> {
+    let step = started.step();
+    let Some(actuator) = parts.actuators.get(&step.provider) else {
+        return Err(ApplyError::Retry(format!("provider {} is not in the settings", step.provider)));
+    };
+    let secrets = secrets_for(parts, step).map_err(ApplyError::Retry)?;
+    // A release command may run for minutes: it must not keep others from starting.
+    let _slot = match step.op {
+        Op::Release { .. } => None,
+        _ => limit.acquire().await.ok(),
+    };
+    let deadline = deadline_of(step);
+    match tokio::time::timeout(deadline, actuator.apply(started, &secrets)).await {
+        Ok(result) => result,
+        Err(_) => Err(ApplyError::OutcomeUnknown(format!(
+            "provider {} did not answer `{} {}` within {} s",
+            step.provider,
+            step.op.word(),
+            step.resource,
+            deadline.as_secs()
+        ))),
+    }
+}
+
+fn deadline_of(step: &Step) -> Duration {
+    match &step.op {
+        Op::Release { desired } => {
+            STEP_DEADLINE
+                + desired.spec.release.as_ref().map_or(Duration::ZERO, |release| release.timeout.as_duration())
+        }
+        _ => STEP_DEADLINE,
+    }
+}
+
+fn secrets_for(parts: &Parts, step: &Step) -> Result<Secrets, String> {
+    let names: BTreeSet<_> =
+        step.op.desired().map(|desired| desired.spec.secrets.values().cloned().collect()).unwrap_or_default();
+    if names.is_empty() { Ok(Secrets::new()) } else { parts.vault.values(&names) }
+}
+
+/// What is written down, what follows from it, and what the asker hears. Pure but for the memory and the clock it reads.
+fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError>) -> (Outcome, Vec<Record>, Passage) {
+    let clean = |text: &str| parts.vault.redact(text);
+    match result {
+        Ok(applied) => {
+            let note = applied.note.map(|note| clean(&note));
+            (Outcome::Done { note }, consequences(started.step()), Passage::Applied)
+        }
+        Err(ApplyError::Retry(error)) => {
+            let error = clean(&error);
+            let backoff_ms = backoff::wait_ms(failures(parts, started.step()) + 1, started.key());
+            (Outcome::Retry { error: error.clone(), backoff_ms }, Vec::new(), Passage::Retry(error))
+        }
+        Err(ApplyError::Reject(error)) => {
+            let error = clean(&error);
+            match pin(parts, started.step(), &error) {
+                Some(record) => (Outcome::Rejected { error: error.clone() }, vec![record], Passage::Rejected(error)),
+                // Nothing to go back to: look again now and then, for the world around it may change.
+                None => (
+                    Outcome::Retry { error: error.clone(), backoff_ms: backoff::longest_ms() },
+                    Vec::new(),
+                    Passage::Rejected(error),
+                ),
+            }
+        }
+        Err(ApplyError::OutcomeUnknown(error)) => {
+            let error = clean(&error);
+            (Outcome::Unknown { error: error.clone() }, Vec::new(), Passage::InDoubt(error))
+        }
+    }
+}
+
+fn failures(parts: &Parts, step: &Step) -> u32 {
+    let memory = parts.journal.memory();
+    let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+    memory.resources.get(&step.resource).map_or(0, |resource| resource.failures)
+}
+
+/// What is remembered because a step took effect.
+fn consequences(step: &Step) -> Vec<Record> {
+    match &step.op {
+        Op::Release { desired } => {
+            vec![Record::Released { resource: step.resource.clone(), template: desired.template_digest.clone() }]
+        }
+        Op::Rename { from, .. } => vec![Record::Renamed { from: from.clone(), resource: step.resource.clone() }],
+        _ => Vec::new(),
+    }
+}
+
+/// A template whose release command or start is rejected is a template that failed.
+fn pin(parts: &Parts, step: &Step, why: &str) -> Option<Record> {
+    let desired = match &step.op {
+        Op::Release { desired } | Op::Start { desired, .. } => desired,
+        _ => return None,
+    };
+    let revision = match &step.cause {
+        Cause::Revision { revision } => Some(revision.clone()),
+        Cause::Drift { .. } | Cause::Rollback { .. } => None,
+    };
+    let pin = Pin { at: parts.clock.now(), revision, why: format!("{} failed: {why}", step.op.word()) };
+    Some(Record::Pinned { resource: step.resource.clone(), template: desired.template_digest.clone(), pin })
+}

@@ -1,0 +1,331 @@
+//! What each step does to an app and its keeper. Every op may be repeated under its key, and after a crash halfway.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::model::{InstanceState, Key, Op, Ours, Owner, Release, Resource, ResourceId, Stamp};
+
+use super::artifact::{ArtifactError, Egress};
+use super::home::AppRecord;
+use super::link::{App, CallError, View};
+use super::releases::name_of;
+use super::users::{self, Users};
+use super::{Shared, setting};
+use crate::journal::Started;
+use crate::keeper::wire::{Done, Failure, ReleaseOutcome, Request, Setting, State};
+use crate::port::{Applied, ApplyError, Secrets};
+
+/// How long the pushed state may lag behind a reply.
+const SEEN: Duration = Duration::from_secs(5);
+
+type Result<T> = std::result::Result<T, ApplyError>;
+
+/// Does one step.
+pub(super) async fn apply(shared: &Arc<Shared>, started: &Started, secrets: &Secrets) -> Result<Applied> {
+    let step = started.step();
+    shared.saw_epoch(started.epoch());
+    let work = Work { shared, started, secrets };
+    match &step.op {
+        Op::Create { desired } => work.create(desired).await,
+        Op::Adopt { desired } => work.adopt(desired).await,
+        Op::Rename { from, ours, desired } => work.rename(from, ours, desired).await,
+        Op::Configure { desired } => {
+            let app = work.app(&step.resource).await?;
+            app.hand_over(shared).await;
+            work.configure(&app, desired).await
+        }
+        Op::Release { desired } => work.release(desired).await,
+        Op::Start { instance, desired } => {
+            let app = work.app(&step.resource).await?;
+            app.hand_over(shared).await;
+            let confidential = setting::confidential(&desired.spec, secrets)?;
+            let setting = work.setting(&app, desired).await?;
+            app.remember(&desired.template_digest, confidential.clone());
+            let (key, resource) = (started.key().clone(), Box::new(Resource::clone(desired)));
+            let request = Request::Start { key, instance: instance.clone(), resource, setting, secrets: confidential };
+            work.call(&app, request, |state| state.instances.iter().any(|i| i.id == *instance)).await
+        }
+        Op::Stop { instance } => {
+            let app = work.app(&step.resource).await?;
+            let request = Request::Stop { key: started.key().clone(), instance: instance.clone() };
+            let stopping =
+                |state: &State| state.instances.iter().all(|i| i.id != *instance || i.state == InstanceState::Stopping);
+            let applied = work.call(&app, request, stopping).await?;
+            work.prune().await;
+            Ok(applied)
+        }
+        Op::Delete { ours } => work.delete(ours).await,
+    }
+}
+
+struct Work<'a> {
+    shared: &'a Arc<Shared>,
+    started: &'a Started,
+    secrets: &'a Secrets,
+}
+
+impl Work<'_> {
+    fn key(&self) -> &Key {
+        self.started.key()
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.started.step().owner
+    }
+
+    /// The app called `id`; its keeper answers.
+    async fn app(&self, id: &ResourceId) -> Result<Arc<App>> {
+        self.find(id).await?.ok_or_else(|| ApplyError::Retry(format!("{id} is not there any more")))
+    }
+
+    async fn find(&self, id: &ResourceId) -> Result<Option<Arc<App>>> {
+        self.shared.refresh().map_err(|e| ApplyError::Retry(e.0))?;
+        if self.shared.app(id).is_none() {
+            // An app that was renamed is known by its new id only once its keeper has answered.
+            self.shared.all_answer().await;
+        }
+        let Some(app) = self.shared.app(id) else { return Ok(None) };
+        match app.look(false).await {
+            View::Known(_) => Ok(Some(app)),
+            View::Unknown(why) => Err(ApplyError::Retry(why)),
+            View::Looking | View::Gone => Ok(None),
+        }
+    }
+
+    async fn create(&self, desired: &Arc<Resource>) -> Result<Applied> {
+        setting::artifact(&desired.spec)?;
+        let app = match self.find(&desired.id).await? {
+            Some(app) => {
+                self.must_be_free(&app)?;
+                app
+            }
+            None if self.shared.is_foreign(&desired.id) => return Err(not_ours(&desired.id)),
+            None => self.make(desired)?,
+        };
+        self.configure(&app, desired).await
+    }
+
+    /// An app that is there may only be one that this owner made: by this key before a crash, or earlier.
+    fn must_be_free(&self, app: &App) -> Result<()> {
+        match app.view() {
+            View::Known(state) if state.deleting => {
+                Err(ApplyError::Retry(format!("{} is still being deleted", app.id())))
+            }
+            View::Known(state) if state.stamp.as_ref().is_some_and(|s| s.owner != *self.owner()) => {
+                Err(not_ours(&app.id()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn make(&self, desired: &Resource) -> Result<Arc<App>> {
+        let shared = self.shared;
+        let trouble =
+            |error: std::io::Error| ApplyError::Retry(format!("the folder of {} cannot be made: {error}", desired.id));
+        let record =
+            AppRecord { made_as: desired.id.clone(), uid: self.new_uid()?, releases: Vec::new(), deleting: None };
+        let folder = shared.home.make(&record).map_err(trouble)?;
+        Ok(shared.tend(folder, record))
+    }
+
+    fn new_uid(&self) -> Result<Option<u32>> {
+        if self.shared.users != Users::Own {
+            return Ok(None);
+        }
+        let mut taken = users::taken();
+        taken.extend(self.shared.apps().iter().filter_map(|app| app.uid()));
+        let uid = self.shared.home.next_uid(|uid| !taken.contains(&uid));
+        uid.map(Some)
+            .map_err(|error| ApplyError::Retry(format!("no uid for {}: {error}", self.started.step().resource)))
+    }
+
+    /// Takes over a folder of somebody else's, or an app of another owner's, with all that is in it.
+    async fn adopt(&self, desired: &Arc<Resource>) -> Result<Applied> {
+        setting::artifact(&desired.spec)?;
+        let app = match self.find(&desired.id).await? {
+            Some(app) => app,
+            None if self.shared.is_foreign(&desired.id) => {
+                let folder = desired.id.name.as_str().to_owned();
+                let record = AppRecord {
+                    made_as: desired.id.clone(),
+                    uid: self.new_uid()?,
+                    releases: Vec::new(),
+                    deleting: None,
+                };
+                self.shared.home.write_record(&folder, &record).map_err(|error| {
+                    ApplyError::Retry(format!(
+                        "{} cannot be taken over: {error}",
+                        self.shared.home.app(&folder).display()
+                    ))
+                })?;
+                self.shared.tend(folder, record)
+            }
+            None => self.make(desired)?,
+        };
+        self.configure(&app, desired).await
+    }
+
+    async fn rename(&self, from: &ResourceId, ours: &Ours, desired: &Arc<Resource>) -> Result<Applied> {
+        let Some(app) = self.find(from).await? else {
+            // Done before, if the object now carries the new id and our stamp.
+            let app = self.app(&desired.id).await?;
+            self.must_be_free(&app)?;
+            return self.configure(&app, desired).await;
+        };
+        self.check(&app, ours)?;
+        self.configure(&app, desired).await
+    }
+
+    async fn configure(&self, app: &Arc<App>, desired: &Arc<Resource>) -> Result<Applied> {
+        if !desired.spec.secrets.is_empty() {
+            app.remember(&desired.template_digest, setting::confidential(&desired.spec, self.secrets)?);
+        }
+        let stamp = Stamp {
+            owner: self.owner().clone(),
+            id: desired.id.clone(),
+            team: desired.team.clone(),
+            spec: desired.spec_digest.clone(),
+            template: desired.template_digest.clone(),
+            key: self.key().clone(),
+        };
+        let resource = Box::new(Resource::clone(desired));
+        let request = Request::Configure { key: self.key().clone(), stamp: stamp.clone(), resource };
+        self.call(app, request, |state| state.stamp.as_ref() == Some(&stamp)).await
+    }
+
+    /// Runs the release command to its end: the one op that may take as long as its timeout says, in the keeper, so that a
+    /// daemon that ends in the meantime changes nothing.
+    async fn release(&self, desired: &Arc<Resource>) -> Result<Applied> {
+        let Some(Release { timeout, .. }) = &desired.spec.release else { return Ok(Applied::default()) };
+        let app = self.app(&self.started.step().resource).await?;
+        app.hand_over(self.shared).await;
+        let secrets = setting::confidential(&desired.spec, self.secrets)?;
+        let setting = self.setting(&app, desired).await?;
+        let (key, resource) = (self.key().clone(), Box::new(Resource::clone(desired)));
+        let request = Request::Release { key: key.clone(), resource, setting, secrets };
+        self.call(&app, request, |state| state.release.as_ref().is_some_and(|run| run.key == key)).await?;
+        let ended = |view: &View| match view {
+            View::Known(state) => state
+                .release
+                .as_ref()
+                .is_some_and(|r| r.key == key && !matches!(r.outcome, ReleaseOutcome::Running { .. })),
+            View::Gone => true,
+            View::Looking | View::Unknown(_) => false,
+        };
+        app.until(timeout.as_duration() + SEEN, ended).await;
+        let outcome = match app.view() {
+            View::Known(state) => state.release.clone().filter(|run| run.key == key).map(|run| run.outcome),
+            _ => None,
+        };
+        match outcome {
+            Some(ReleaseOutcome::Succeeded) => Ok(Applied { note: Some("the release command succeeded".to_owned()) }),
+            Some(ReleaseOutcome::Failed { why }) => Err(ApplyError::Reject(why)),
+            _ => Err(ApplyError::OutcomeUnknown(format!("the release command of {} has not ended", desired.id))),
+        }
+    }
+
+    async fn delete(&self, ours: &Ours) -> Result<Applied> {
+        let id = &self.started.step().resource;
+        let Some(app) = self.find(id).await? else { return Ok(Applied { note: Some("already gone".to_owned()) }) };
+        self.check(&app, ours)?;
+        let folder = app.folder.clone();
+        app.delete(self.shared, self.key()).await.or_else(|error| match app.view() {
+            // It may have been so quick that it hung up before it answered.
+            View::Gone => Ok(Done::Note(None)),
+            _ => Err(failed(error)),
+        })?;
+        app.until(SEEN, |view| match view {
+            View::Known(state) => state.deleting,
+            View::Gone => true,
+            View::Looking | View::Unknown(_) => false,
+        })
+        .await;
+        self.prune().await;
+        Ok(Applied { note: Some(format!("ending its instances and removing {folder}")) })
+    }
+
+    /// The object still carries the very stamp that was looked at.
+    fn check(&self, app: &App, ours: &Ours) -> Result<()> {
+        match app.view() {
+            View::Known(state) if state.stamp.as_ref() == Some(ours.stamp()) => Ok(()),
+            View::Known(state) if state.stamp.as_ref().is_some_and(|s| s.owner == ours.stamp().owner) => {
+                Err(ApplyError::Retry(format!("{} has changed since it was looked at", app.id())))
+            }
+            View::Known(_) => Err(not_ours(&app.id())),
+            View::Looking | View::Unknown(_) | View::Gone => {
+                Err(ApplyError::Retry(format!("{} cannot be looked at", app.id())))
+            }
+        }
+    }
+
+    /// Where an instance of `desired` runs, its artifact in place.
+    async fn setting(&self, app: &App, desired: &Resource) -> Result<Setting> {
+        let shared = self.shared;
+        let trouble = |error: std::io::Error| ApplyError::Retry(format!("the folders of {}: {error}", desired.id));
+        let user = shared.users.user(app.uid());
+        let data =
+            shared.home.make_data(&app.folder, user.as_ref().map(|user| (user.uid, user.gid))).map_err(trouble)?;
+        let dir: PathBuf = match setting::artifact(&desired.spec)? {
+            None => data.clone(),
+            Some(artifact) => {
+                let folder = shared.releases.ensure(artifact, &self.egress()).await.map_err(|error| match error {
+                    ArtifactError::Transient(why) => ApplyError::Retry(why),
+                    ArtifactError::Refused(why) => ApplyError::Reject(why),
+                })?;
+                app.change_record(shared, |record| {
+                    record.uses(&name_of(&folder));
+                })
+                .map_err(trouble)?;
+                folder
+            }
+        };
+        let cgroup = format!("codeops/{}/{}", shared.short_system(), app.folder);
+        Ok(setting::setting(&desired.spec, dir, data, user, cgroup))
+    }
+
+    fn egress(&self) -> Egress {
+        let teams = &self.shared.teams;
+        if teams.is_empty() {
+            return Egress::Open;
+        }
+        Egress::Guarded(teams.get(&self.started.step().team).map(|team| team.egress.clone()).unwrap_or_default())
+    }
+
+    /// Sends a request, then waits until the pushed state shows it: who observes next sees what was done.
+    async fn call(&self, app: &App, request: Request, seen: impl Fn(&State) -> bool) -> Result<Applied> {
+        let note = match app.call(request).await.map_err(failed)? {
+            Done::Note(note) => note,
+            Done::Stats(_) => None,
+        };
+        let shows = |view: &View| matches!(view, View::Known(state) if seen(state));
+        if app.until(SEEN, shows).await {
+            Ok(Applied { note })
+        } else {
+            Err(ApplyError::OutcomeUnknown(format!("the keeper of {} took the step and does not show it", app.folder)))
+        }
+    }
+
+    /// Removes releases that nothing needs. A failure costs disk, not the step.
+    async fn prune(&self) {
+        let needed: BTreeSet<String> = self.shared.apps().iter().flat_map(|app| app.releases()).collect();
+        let releases = Arc::clone(&self.shared.releases);
+        let pruned = tokio::task::spawn_blocking(move || releases.prune(&needed)).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::warn!(%error, "old releases cannot be removed");
+        }
+    }
+}
+
+fn not_ours(id: &ResourceId) -> ApplyError {
+    ApplyError::Reject(format!("{id} is there and not ours: remove it, or take it over with `adopt: true`"))
+}
+
+fn failed(error: CallError) -> ApplyError {
+    match error {
+        CallError::Failed(Failure::Retry(why)) => ApplyError::Retry(why),
+        CallError::Failed(Failure::Reject(why)) => ApplyError::Reject(why),
+        CallError::Lost(why) => ApplyError::OutcomeUnknown(why),
+    }
+}

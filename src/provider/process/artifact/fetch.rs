@@ -1,0 +1,244 @@
+//! Brings the bytes of one artifact into a file, verifying their SHA-256 as they come.
+
+use std::error::Error as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::model::Artifact;
+use futures_util::StreamExt as _;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode, Url};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{ArtifactError, Egress};
+
+/// The largest artifact that is fetched.
+const LARGEST: u64 = 1 << 30;
+const REDIRECTS: usize = 5;
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
+const WHOLE: Duration = Duration::from_secs(15 * 60);
+
+/// Fetches `artifact` into the new file `into` and verifies it.
+///
+/// # Errors
+/// [`ArtifactError::Transient`] for the network, the server or the disk; [`ArtifactError::Refused`] for a wrong digest,
+/// an address the team may not reach, a scheme that is not taken, or more than 1 GiB. The file is then of no use.
+pub async fn fetch(artifact: &Artifact, egress: &Egress, into: &Path) -> Result<(), ArtifactError> {
+    let shown = shown(&artifact.url);
+    let mut sink = Sink::new(into, &shown).await?;
+    match artifact.url.strip_prefix("file://") {
+        Some(path) => from_file(path, &shown, &mut sink).await?,
+        None => {
+            let work = from_server(&artifact.url, &shown, egress, &mut sink);
+            tokio::time::timeout(WHOLE, work).await.map_err(|_| {
+                ArtifactError::Transient(format!("{shown} took longer than {} minutes", WHOLE.as_secs() / 60))
+            })??;
+        }
+    }
+    sink.finish(&artifact.sha256).await
+}
+
+/// Where the bytes go: a file, a digest, and a count.
+struct Sink<'a> {
+    file: File,
+    path: &'a Path,
+    shown: &'a str,
+    digest: Sha256,
+    count: u64,
+}
+
+impl<'a> Sink<'a> {
+    async fn new(path: &'a Path, shown: &'a str) -> Result<Self, ArtifactError> {
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path).await;
+        let file = file.map_err(|e| ArtifactError::disk("make", path, &e))?;
+        Ok(Self { file, path, shown, digest: Sha256::new(), count: 0 })
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
+        self.count += bytes.len() as u64;
+        if self.count > LARGEST {
+            return Err(ArtifactError::Refused(format!("{} is larger than 1 GiB", self.shown)));
+        }
+        self.digest.update(bytes);
+        self.file.write_all(bytes).await.map_err(|e| ArtifactError::disk("write", self.path, &e))
+    }
+
+    async fn finish(mut self, expected: &str) -> Result<(), ArtifactError> {
+        self.file.flush().await.map_err(|e| ArtifactError::disk("write", self.path, &e))?;
+        let found = hex::encode(self.digest.finalize());
+        if found == expected {
+            return Ok(());
+        }
+        Err(ArtifactError::Refused(format!(
+            "{} is not what was declared: its SHA-256 is {found} over {} bytes, the manifest says {expected}",
+            self.shown, self.count
+        )))
+    }
+}
+
+async fn from_file(path: &str, shown: &str, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
+    let path = path.strip_prefix("localhost").unwrap_or(path);
+    if !path.starts_with('/') {
+        return Err(ArtifactError::Refused(format!("{shown} has no absolute path: write file:///path/to/file")));
+    }
+    let path = percent_decoded(path);
+    let path = Path::new(&path);
+    let metadata = tokio::fs::metadata(path).await.map_err(|e| ArtifactError::disk("read", path, &e))?;
+    if !metadata.is_file() {
+        return Err(ArtifactError::Refused(format!("{} is not a file", path.display())));
+    }
+    let mut file = File::open(path).await.map_err(|e| ArtifactError::disk("open", path, &e))?;
+    let mut buffer = vec![0_u8; 64 << 10];
+    loop {
+        match file.read(&mut buffer).await {
+            Ok(0) => return Ok(()),
+            Ok(count) => sink.write(&buffer[..count]).await?,
+            Err(error) => return Err(ArtifactError::disk("read", path, &error)),
+        }
+    }
+}
+
+async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
+    let url: Url = url.parse().map_err(|e| ArtifactError::Refused(format!("{shown} is not a URL: {e}")))?;
+    may_reach(&url, egress).map_err(ArtifactError::Refused)?;
+    let response = client(egress)?.get(url).send().await.map_err(|e| failure(shown, &e))?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(ArtifactError::Transient(format!("{shown} answers {status}")));
+    }
+    if response.content_length().is_some_and(|length| length > LARGEST) {
+        return Err(ArtifactError::Refused(format!("{shown} is larger than 1 GiB")));
+    }
+    let mut body = response.bytes_stream();
+    while let Some(part) = body.next().await {
+        sink.write(&part.map_err(|e| failure(shown, &e))?).await?;
+    }
+    Ok(())
+}
+
+/// A client of its own for each fetch: fetches are rare, and an idle daemon then holds no pool and no certificates.
+fn client(egress: &Egress) -> Result<Client, ArtifactError> {
+    // Someone else may have installed it first: either way there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let guard = egress.clone();
+    let redirects = Policy::custom(move |attempt| {
+        if attempt.previous().len() > REDIRECTS {
+            return attempt.error(Forbidden(format!("more than {REDIRECTS} redirects")));
+        }
+        if attempt.url().scheme() == "http" && attempt.previous().last().is_some_and(|last| last.scheme() == "https") {
+            return attempt.error(Forbidden("a redirect from https to http".to_owned()));
+        }
+        match may_reach(attempt.url(), &guard) {
+            Ok(()) => attempt.follow(),
+            Err(why) => attempt.error(Forbidden(why)),
+        }
+    });
+    let mut builder = Client::builder()
+        .user_agent(concat!("codeops/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .read_timeout(SILENCE)
+        .redirect(redirects)
+        .dns_resolver(Arc::new(GuardedResolver(egress.clone())));
+    if matches!(egress, Egress::Guarded(_)) {
+        // A proxy would resolve names where the guard cannot look.
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|e| {
+        ArtifactError::Transient(format!("no HTTPS client can be made, are CA certificates installed? {}", causes(&e)))
+    })
+}
+
+/// What can be told from the URL alone: the scheme, and an address written out, which is never resolved.
+fn may_reach(url: &Url, egress: &Egress) -> Result<(), String> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("`{}:` is not a scheme that artifacts come by: use https, http or file", url.scheme()));
+    }
+    let host = url.host_str().unwrap_or("");
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) if !egress.allows(host, address) => Err(Egress::refusal(host, None)),
+        _ => Ok(()),
+    }
+}
+
+/// A refusal of ours, found again in the chain of an HTTP error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Forbidden(String);
+
+/// Resolves names and keeps only addresses that may be reached; what is connected to is what was checked.
+struct GuardedResolver(Egress);
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let egress = self.0.clone();
+        Box::pin(async move {
+            let name = name.as_str().to_owned();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let first = found.first().map(SocketAddr::ip);
+            let kept: Vec<SocketAddr> = found.into_iter().filter(|a| egress.allows(&name, a.ip())).collect();
+            if kept.is_empty() {
+                return Err(Forbidden(Egress::refusal(&name, first)).into());
+            }
+            Ok(Box::new(kept.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn failure(shown: &str, error: &reqwest::Error) -> ArtifactError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(Forbidden(why)) = inner.downcast_ref() {
+            return ArtifactError::Refused(format!("{shown} may not be fetched: {why}"));
+        }
+        cause = inner.source();
+    }
+    ArtifactError::Transient(format!("{shown} cannot be fetched: {}", causes(error)))
+}
+
+/// The chain of causes without the URL, which may carry credentials.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = Vec::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push(inner.to_string());
+        cause = inner.source();
+    }
+    if text.is_empty() { "the request failed".to_owned() } else { text.join(": ") }
+}
+
+/// The URL without user, password and query, for messages.
+fn shown(url: &str) -> String {
+    match url.parse::<Url>() {
+        Ok(mut url) => {
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.set_fragment(None);
+            url.to_string()
+        }
+        Err(_) => "the artifact's URL".to_owned(),
+    }
+}
+
+fn percent_decoded(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = (bytes[at] == b'%').then(|| path.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(h, 16).ok()));
+        if let Some(Some(byte)) = code {
+            out.push(byte);
+            at += 3;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,238 @@
+//! A folder that an archive is written into: the one place that decides which entries are safe, whatever the format.
+//!
+//! Knows no archive format and no network.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use super::ArtifactError;
+
+/// How much an archive may become; beyond it is a bomb.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Entries of any kind.
+    pub entries: u64,
+    /// Bytes unpacked for each byte packed, once more than 64 MiB are unpacked.
+    pub ratio: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 4 << 30, entries: 100_000, ratio: 200 }
+    }
+}
+
+const FREE_OF_RATIO: u64 = 64 << 20;
+const DEEPEST: usize = 64;
+const LONGEST: usize = 4_096;
+
+/// A folder being filled. All paths are judged before anything is made.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    bytes_left: u64,
+    entries_left: u64,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Tree {
+    /// A tree below `root`, which exists and is empty; `packed` is the archive's size in bytes.
+    pub fn new(root: &Path, packed: u64, limits: &Limits) -> Self {
+        let bytes = limits.bytes.min(packed.saturating_mul(limits.ratio).max(FREE_OF_RATIO.max(packed)));
+        Self { root: root.to_owned(), bytes_left: bytes, entries_left: limits.entries, folders: BTreeSet::new() }
+    }
+
+    /// Makes a folder and its parents.
+    pub fn folder(&mut self, name: &[u8]) -> Result<(), ArtifactError> {
+        self.count(name)?;
+        let path = relative(name)?;
+        self.folders_down_to(&path, name)
+    }
+
+    /// Writes a regular file, executable or not, replacing a regular file of the same name.
+    pub fn file(&mut self, name: &[u8], executable: bool, from: &mut dyn Read) -> Result<(), ArtifactError> {
+        self.count(name)?;
+        let path = self.new_place(name)?;
+        match fs::symlink_metadata(&path) {
+            Ok(there) if there.is_file() => {
+                fs::remove_file(&path).map_err(|e| ArtifactError::disk("replace", &path, &e))?;
+            }
+            Ok(_) => return Err(refused(name, "it stands in the place of a folder or link of the same archive")),
+            Err(_) => {}
+        }
+        let mode = if executable { 0o555 } else { 0o444 };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| ArtifactError::disk("make", &path, &e))?;
+        self.copy(name, from, &mut file, &path)?;
+        file.set_permissions(Permissions::from_mode(mode)).map_err(|e| ArtifactError::disk("seal", &path, &e))
+    }
+
+    /// Makes a symbolic link that stays inside the tree.
+    ///
+    /// A target is `..`s, at most as many as the link's own folder is deep, then plain names. As no entry is ever written
+    /// through a link, the link's folder is where its name says, so by induction no chain of links leaves the tree.
+    pub fn symlink(&mut self, name: &[u8], target: &[u8]) -> Result<(), ArtifactError> {
+        self.count(name)?;
+        let path = self.new_place(name)?;
+        let depth = relative(name)?.components().count() - 1;
+        let target = Path::new(OsStr::from_bytes(target));
+        if !stays_inside(target, depth) {
+            return Err(refused(name, &format!("its link to {} leads out", shown(target.as_os_str().as_bytes()))));
+        }
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(refused(name, "it is in the archive twice"));
+        }
+        symlink(target, &path).map_err(|e| ArtifactError::disk("make", &path, &e))
+    }
+
+    /// Makes another name for a regular file that the archive brought before.
+    pub fn hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<(), ArtifactError> {
+        self.count(name)?;
+        let path = self.new_place(name)?;
+        let target = self.root.join(self.without_links(target)?);
+        if !fs::symlink_metadata(&target).is_ok_and(|there| there.is_file()) {
+            return Err(refused(name, "its hard link is to something that is not a file of the same archive"));
+        }
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(refused(name, "it is in the archive twice"));
+        }
+        fs::hard_link(&target, &path).map_err(|e| ArtifactError::disk("link", &path, &e))
+    }
+
+    /// Refuses an entry of a kind that has no place in a release.
+    pub fn refuse(&self, name: &[u8], why: &str) -> ArtifactError {
+        refused(name, why)
+    }
+
+    /// Makes all folders read-only; nothing can be added any more.
+    pub fn seal(self) -> Result<(), ArtifactError> {
+        for folder in self.folders.iter().rev().map(|f| self.root.join(f)).chain([self.root.clone()]) {
+            fs::set_permissions(&folder, Permissions::from_mode(0o555))
+                .map_err(|e| ArtifactError::disk("seal", &folder, &e))?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, name: &[u8]) -> Result<(), ArtifactError> {
+        self.entries_left =
+            self.entries_left.checked_sub(1).ok_or_else(|| refused(name, "the archive has too many entries"))?;
+        Ok(())
+    }
+
+    /// The place of a new entry, its parents made.
+    fn new_place(&mut self, name: &[u8]) -> Result<PathBuf, ArtifactError> {
+        let path = relative(name)?;
+        let parent = path.parent().ok_or_else(|| refused(name, "it has no name"))?.to_owned();
+        if path.as_os_str().is_empty() {
+            return Err(refused(name, "it has no name"));
+        }
+        self.folders_down_to(&parent, name)?;
+        Ok(self.root.join(path))
+    }
+
+    fn folders_down_to(&mut self, path: &Path, name: &[u8]) -> Result<(), ArtifactError> {
+        let mut so_far = PathBuf::new();
+        for part in path.components() {
+            so_far.push(part);
+            if self.folders.contains(&so_far) {
+                continue;
+            }
+            let full = self.root.join(&so_far);
+            match fs::create_dir(&full) {
+                Ok(()) => {
+                    self.folders.insert(so_far.clone());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(refused(name, "a part of its path is a link or file"));
+                }
+                Err(error) => return Err(ArtifactError::disk("make", &full, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A path whose parents are all folders made here.
+    fn without_links(&self, name: &[u8]) -> Result<PathBuf, ArtifactError> {
+        let path = relative(name)?;
+        match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() || self.folders.contains(parent) => Ok(path),
+            _ => Err(refused(name, "it is not in the same archive")),
+        }
+    }
+
+    fn copy(&mut self, name: &[u8], from: &mut dyn Read, to: &mut File, path: &Path) -> Result<(), ArtifactError> {
+        let mut buffer = vec![0_u8; 64 << 10];
+        loop {
+            let count = match from.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(refused(name, &format!("it cannot be unpacked: {error}"))),
+            };
+            self.bytes_left = self
+                .bytes_left
+                .checked_sub(count as u64)
+                .ok_or_else(|| refused(name, "the archive unpacks to far more than it may"))?;
+            to.write_all(&buffer[..count]).map_err(|e| ArtifactError::disk("write", path, &e))?;
+        }
+    }
+}
+
+/// The path an entry's name means below the root; `.` parts are dropped.
+fn relative(name: &[u8]) -> Result<PathBuf, ArtifactError> {
+    if name.len() > LONGEST || name.contains(&0) {
+        return Err(refused(name, "its name is too long or holds a zero byte"));
+    }
+    let mut path = PathBuf::new();
+    for part in Path::new(OsStr::from_bytes(name)).components() {
+        match part {
+            Component::Normal(part) if part.len() <= 255 => path.push(part),
+            Component::Normal(_) => return Err(refused(name, "a part of its name is too long")),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(refused(name, "its name leads out of the archive"));
+            }
+        }
+    }
+    if path.components().count() > DEEPEST {
+        return Err(refused(name, "it lies too deep"));
+    }
+    Ok(path)
+}
+
+fn stays_inside(target: &Path, depth: usize) -> bool {
+    let bytes = target.as_os_str().as_bytes();
+    if bytes.is_empty() || bytes.len() > LONGEST || bytes.contains(&0) {
+        return false;
+    }
+    let mut up = 0;
+    let mut down = false;
+    for part in target.components() {
+        match part {
+            Component::ParentDir if !down => up += 1,
+            Component::Normal(_) => down = true,
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    up <= depth
+}
+
+fn refused(name: &[u8], why: &str) -> ArtifactError {
+    ArtifactError::Refused(format!("the artifact's entry `{}` is refused: {why}", shown(name)))
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().take(120).flat_map(char::escape_debug).collect()
+}

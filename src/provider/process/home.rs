@@ -1,0 +1,300 @@
+//! The provider's folders and the small files in them: who the system is, and one record an app. No keeper is talked to.
+//!
+//! ```text
+//! STATE/PROVIDER/            0711, so that apps under uids of their own reach what is theirs
+//!   identity.json            made once: a random id, and the last uid given out
+//!   apps/FOLDER/             0700: one an app; its record and its keeper's files
+//!   data/FOLDER/             0700, the app's own: what it may write; goes when the app is deleted
+//!   releases/SHA256/         what artifacts unpack to
+//! ```
+//! A folder keeps the name it was made under when its app is renamed: what runs in it never sees its paths change.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use codeops_core::model::{Key, ResourceId, SystemId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The record in an app's folder: without it the folder is not ours.
+pub(super) const RECORD: &str = "app.json";
+/// What a keeper that was ever configured keeps in its app's folder until a delete is done.
+pub(super) const KEEPER_STATE: &str = "keeper.json";
+const IDENTITY: &str = "identity.json";
+/// How many of an app's last releases stay, whatever else is pruned: the last good one is among them.
+const REMEMBERED: usize = 4;
+
+/// What is remembered of one app beside what its keeper remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AppRecord {
+    /// The id it was made under; its stamp has the present one.
+    pub(super) made_as: ResourceId,
+    /// The uid of its own that it was given, if any.
+    #[serde(default)]
+    pub(super) uid: Option<u32>,
+    /// The releases it started last, newest first.
+    #[serde(default)]
+    pub(super) releases: Vec<String>,
+    /// The key of the delete that is under way.
+    #[serde(default)]
+    pub(super) deleting: Option<Key>,
+}
+
+impl AppRecord {
+    /// Puts a release first; whether that changed anything.
+    pub(super) fn uses(&mut self, release: &str) -> bool {
+        if self.releases.first().is_some_and(|first| first == release) {
+            return false;
+        }
+        self.releases.retain(|other| other != release);
+        self.releases.insert(0, release.to_owned());
+        self.releases.truncate(REMEMBERED);
+        true
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    id: String,
+    #[serde(default)]
+    last_uid: Option<u32>,
+}
+
+/// The folders of one provider.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    root: PathBuf,
+}
+
+/// One folder below `apps/`.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It has a record of ours.
+    App(String, AppRecord),
+    /// It has none: somebody else's.
+    Foreign(String),
+}
+
+impl Home {
+    /// Opens or makes the folders of the provider `name` in the daemon's state folder.
+    pub(super) fn open(state: &Path, name: &str) -> io::Result<Self> {
+        let home = Self { root: state.join(name) };
+        for folder in [home.root.clone(), home.apps(), home.root.join("data")] {
+            DirBuilder::new().recursive(true).mode(0o711).create(&folder)?;
+            fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
+        }
+        fs::set_permissions(home.apps(), Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(home.apps())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(".new-") {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        if !home.root.join(IDENTITY).exists() {
+            let mut random = [0_u8; 16];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+            write_json(&home.root.join(IDENTITY), &Identity { id: hex::encode(random), last_uid: None })?;
+        }
+        Ok(home)
+    }
+
+    /// The identity of this system: this folder on this machine. A copy on another machine is another system.
+    pub(super) fn system(&self) -> io::Result<SystemId> {
+        let identity: Identity = read_json(&self.root.join(IDENTITY))?;
+        let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let both = Sha256::digest(format!("{}\n{}", machine.trim(), identity.id));
+        Ok(SystemId(format!("process:{}", hex::encode(&both[..16]))))
+    }
+
+    /// A uid for a new app: after the last one given out, so that a freed one rests as long as possible.
+    pub(super) fn next_uid(&self, free: impl Fn(u32) -> bool) -> io::Result<u32> {
+        let path = self.root.join(IDENTITY);
+        let mut identity: Identity = read_json(&path)?;
+        let (first, last) = super::users::RANGE;
+        let begin = identity.last_uid.map_or(first, |uid| uid + 1).clamp(first, last);
+        let uid = (begin..=last).chain(first..begin).find(|&uid| free(uid)).ok_or_else(|| {
+            io::Error::other(format!("every uid from {first} to {last} is taken: set `runAs` for some apps"))
+        })?;
+        identity.last_uid = Some(uid);
+        write_json(&path, &identity)?;
+        Ok(uid)
+    }
+
+    pub(super) fn apps(&self) -> PathBuf {
+        self.root.join("apps")
+    }
+
+    pub(super) fn app(&self, folder: &str) -> PathBuf {
+        self.apps().join(folder)
+    }
+
+    pub(super) fn data(&self, folder: &str) -> PathBuf {
+        self.root.join("data").join(folder)
+    }
+
+    pub(super) fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
+    /// Every folder below `apps/`, ours or not.
+    pub(super) fn list(&self) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.apps())? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            found.push(match self.record(&name) {
+                Ok(record) => Found::App(name, record),
+                Err(_) => Found::Foreign(name),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Makes the folder of a new app in one rename, under its name or, where that is taken, the name and a number.
+    pub(super) fn make(&self, record: &AppRecord) -> io::Result<String> {
+        let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(self.apps())?;
+        write_json(&scratch.path().join(RECORD), record)?;
+        let name = record.made_as.name.as_str();
+        for number in 1..1_000_u32 {
+            let folder = if number == 1 { name.to_owned() } else { format!("{name}.{number}") };
+            let place = self.app(&folder);
+            match rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                scratch.path(),
+                rustix::fs::CWD,
+                &place,
+                rustix::fs::RenameFlags::NOREPLACE,
+            ) {
+                Ok(()) => {
+                    let _ = scratch.keep();
+                    File::open(self.apps())?.sync_all()?;
+                    return Ok(folder);
+                }
+                Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other(format!("{} has no name left for {name}", self.apps().display())))
+    }
+
+    /// Makes the app's own folder for what it writes, owned by `owner` if given.
+    pub(super) fn make_data(&self, folder: &str, owner: Option<(u32, u32)>) -> io::Result<PathBuf> {
+        let data = self.data(folder);
+        DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::chown(&data, Some(uid), Some(gid))?;
+        }
+        Ok(data)
+    }
+
+    pub(super) fn record(&self, folder: &str) -> io::Result<AppRecord> {
+        read_json(&self.app(folder).join(RECORD))
+    }
+
+    pub(super) fn write_record(&self, folder: &str, record: &AppRecord) -> io::Result<()> {
+        write_json(&self.app(folder).join(RECORD), record)
+    }
+
+    /// Removes all of one app. The record goes last: a half-removed app is still known as ours.
+    pub(super) fn remove(&self, folder: &str) -> io::Result<()> {
+        let gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        gone(fs::remove_dir_all(self.data(folder)))?;
+        let app = self.app(folder);
+        match fs::read_dir(&app) {
+            Ok(entries) => {
+                for entry in entries {
+                    let entry = entry?;
+                    if entry.file_name() == RECORD {
+                        continue;
+                    }
+                    let path = entry.path();
+                    let is_folder = entry.file_type()?.is_dir();
+                    gone(if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) })?;
+                }
+            }
+            Err(error) => return gone(Err(error)),
+        }
+        gone(fs::remove_file(app.join(RECORD)))?;
+        gone(fs::remove_dir(app))
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    serde_json::from_slice(&fs::read(path)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
+}
+
+/// Replaces a file in one rename, durable when it returns.
+fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let next = path.with_extension("json.next");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str) -> AppRecord {
+        AppRecord { made_as: id.parse().unwrap(), uid: None, releases: Vec::new(), deleting: None }
+    }
+
+    #[test]
+    fn the_system_is_this_folder_and_outlives_a_restart() {
+        let state = tempfile::tempdir().unwrap();
+        let one = Home::open(state.path(), "local").unwrap().system().unwrap();
+        assert_eq!(one, Home::open(state.path(), "local").unwrap().system().unwrap());
+        assert_ne!(one, Home::open(state.path(), "other").unwrap().system().unwrap());
+    }
+
+    #[test]
+    fn a_folder_is_never_made_over_another_and_goes_whole() {
+        let state = tempfile::tempdir().unwrap();
+        let home = Home::open(state.path(), "local").unwrap();
+        fs::create_dir(home.app("shop")).unwrap();
+        assert_eq!(home.make(&record("app/shop")).unwrap(), "shop.2");
+        let listed = home.list().unwrap();
+        assert!(listed.iter().any(|found| matches!(found, Found::Foreign(name) if name == "shop")));
+        assert!(listed.iter().any(|found| matches!(found, Found::App(name, _) if name == "shop.2")));
+        fs::write(home.make_data("shop.2", None).unwrap().join("x"), "x").unwrap();
+        home.remove("shop.2").unwrap();
+        home.remove("shop.2").unwrap();
+        assert_eq!(home.list().unwrap().len(), 1);
+        assert!(!home.data("shop.2").exists());
+    }
+
+    #[test]
+    fn uids_rest_before_they_are_given_again() {
+        let state = tempfile::tempdir().unwrap();
+        let home = Home::open(state.path(), "local").unwrap();
+        let first = home.next_uid(|_| true).unwrap();
+        assert_eq!(home.next_uid(|_| true).unwrap(), first + 1);
+        assert_eq!(home.next_uid(|uid| uid == first).unwrap(), first);
+        assert!(home.next_uid(|_| false).is_err());
+    }
+
+    #[test]
+    fn an_app_remembers_its_last_releases() {
+        let mut record = record("app/shop");
+        for name in ["a", "b", "c", "d", "e"] {
+            assert!(record.uses(name));
+        }
+        assert!(!record.uses("e"));
+        assert!(record.uses("c"));
+        assert_eq!(record.releases, ["c", "e", "d", "b"]);
+    }
+}

@@ -1,0 +1,378 @@
+//! The tie between the provider and one keeper: connects, starts the next keeper when one dies, keeps the state it pushes,
+//! carries requests. One task an app; it decides nothing about what should run.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use codeops_core::model::{Digest, Key, ResourceId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Shared;
+use super::home::{AppRecord, KEEPER_STATE};
+use crate::keeper::client::{self, ConnectError, Reader, Writer};
+use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, State, Welcome};
+
+/// How long a keeper may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a look waits for a keeper: what is slower is `Unknown` until it answers.
+const LOOK: Duration = Duration::from_secs(3);
+/// A keeper heard within this time needs no asking whether it lives.
+const FRESH: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(5);
+
+/// What is known of one app.
+#[derive(Debug, Clone)]
+pub(super) enum View {
+    /// No keeper is connected; one is being looked for or started.
+    Looking,
+    /// Its keeper is connected and said this.
+    Known(Arc<State>),
+    /// No keeper answers; in one sentence.
+    Unknown(String),
+    /// Everything of it is removed.
+    Gone,
+}
+
+/// Why a request has no good answer.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// The keeper says no.
+    Failed(Failure),
+    /// It may have happened.
+    Lost(String),
+}
+
+struct Command {
+    request: Request,
+    reply: Option<oneshot::Sender<Result<Done, Failure>>>,
+}
+
+/// One app, as the provider holds it.
+pub(super) struct App {
+    pub(super) folder: String,
+    record: Mutex<AppRecord>,
+    view: watch::Sender<View>,
+    binary: watch::Sender<String>,
+    commands: mpsc::Sender<Command>,
+    heard: Mutex<Instant>,
+    /// The secrets last used, by template: a keeper that was replaced is given them again.
+    secrets: Mutex<BTreeMap<Digest, Confidential>>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl App {
+    /// An app and the task that tends it.
+    pub(super) fn new(folder: String, record: AppRecord, shared: Arc<Shared>) -> (Arc<Self>, impl Future<Output = ()>) {
+        let (commands, inbox) = mpsc::channel(64);
+        let app = Arc::new(Self {
+            folder,
+            record: Mutex::new(record),
+            view: watch::channel(View::Looking).0,
+            binary: watch::channel(String::new()).0,
+            commands,
+            heard: Mutex::new(Instant::now()),
+            secrets: Mutex::default(),
+        });
+        let tended = Arc::clone(&app);
+        (app, async move { tended.tend(shared, inbox).await })
+    }
+
+    /// What is known, as it is.
+    pub(super) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// What is known, after waiting a little for a keeper that is being looked for. `again` asks a connected keeper
+    /// whether it still answers, whenever it last did.
+    pub(super) async fn look(&self, again: bool) -> View {
+        let mut view = self.view.subscribe();
+        let settled = timeout(LOOK, view.wait_for(|view| !matches!(view, View::Looking))).await.is_ok();
+        if !settled {
+            return View::Unknown(format!("the keeper of {} has not answered for {} s", self.folder, LOOK.as_secs()));
+        }
+        let fresh = held(&self.heard).elapsed() < FRESH;
+        if matches!(self.view(), View::Known(_)) && (again || !fresh) {
+            match timeout(LOOK, self.call(Request::Stats)).await {
+                Ok(Ok(_) | Err(CallError::Failed(_))) => {}
+                Ok(Err(CallError::Lost(why))) => return View::Unknown(why),
+                Err(_) => {
+                    let seconds = LOOK.as_secs();
+                    return View::Unknown(format!("the keeper of {} has not answered for {seconds} s", self.folder));
+                }
+            }
+        }
+        self.view()
+    }
+
+    /// Sends one request and waits for its answer.
+    pub(super) async fn call(&self, request: Request) -> Result<Done, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let lost = |what: &str| CallError::Lost(format!("the keeper of {} {what}", self.folder));
+        if self.commands.send(Command { request, reply: Some(reply) }).await.is_err() {
+            return Err(lost("is gone"));
+        }
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(Ok(done))) => Ok(done),
+            Ok(Ok(Err(failure))) => Err(CallError::Failed(failure)),
+            Ok(Err(_)) => Err(lost("hung up before it answered")),
+            Err(_) => Err(lost(&format!("has not answered for {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    /// Waits until the state satisfies `seen`; whether it did in time.
+    pub(super) async fn until(&self, limit: Duration, seen: impl Fn(&View) -> bool) -> bool {
+        let mut view = self.view.subscribe();
+        timeout(limit, view.wait_for(|view| seen(view))).await.is_ok_and(|seen| seen.is_ok())
+    }
+
+    /// Makes the keeper go on as `binary` if it is of another one; the port and the instances stay.
+    pub(super) async fn hand_over(&self, shared: &Shared) {
+        let mut running = self.binary.subscribe();
+        if *running.borrow() == shared.binary_id {
+            return;
+        }
+        let asked = self.call(Request::Handover { binary: shared.binary.clone() }).await;
+        let same = timeout(START, running.wait_for(|running| *running == shared.binary_id)).await;
+        if !same.is_ok_and(|same| same.is_ok()) {
+            tracing::warn!(app = %self.folder, ?asked, "the keeper did not go on as this daemon's binary; it stays as it is");
+        }
+    }
+
+    /// Keeps the secrets of a template, and hands them to a keeper that misses them.
+    pub(super) fn remember(&self, template: &Digest, secrets: Confidential) {
+        held(&self.secrets).insert(template.clone(), secrets);
+        if let View::Known(state) = self.view() {
+            self.give_secrets(&state);
+        }
+    }
+
+    /// The id it is stamped with, or was made under while it has no stamp.
+    pub(super) fn id(&self) -> ResourceId {
+        match &*self.view.borrow() {
+            View::Known(state) if state.stamp.is_some() => {
+                state.stamp.as_ref().map(|stamp| stamp.id.clone()).unwrap_or_else(|| held(&self.record).made_as.clone())
+            }
+            _ => held(&self.record).made_as.clone(),
+        }
+    }
+
+    /// The uid of its own that it was given.
+    pub(super) fn uid(&self) -> Option<u32> {
+        held(&self.record).uid
+    }
+
+    /// The releases it started last.
+    pub(super) fn releases(&self) -> Vec<String> {
+        held(&self.record).releases.clone()
+    }
+
+    /// Waits a little until something is known of it.
+    pub(super) async fn answers(&self) {
+        self.until(LOOK, |view| !matches!(view, View::Looking)).await;
+    }
+
+    /// Changes the record and writes it down.
+    pub(super) fn change_record(&self, shared: &Shared, change: impl FnOnce(&mut AppRecord)) -> std::io::Result<()> {
+        let mut record = held(&self.record);
+        let mut next = record.clone();
+        change(&mut next);
+        if next != *record {
+            shared.home.write_record(&self.folder, &next)?;
+            *record = next;
+        }
+        Ok(())
+    }
+
+    async fn tend(&self, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>) {
+        let mut failures = 0_u32;
+        loop {
+            if self.is_removed(&shared) {
+                break;
+            }
+            match self.reach(&shared).await {
+                Ok((writer, reader, welcome)) => {
+                    let connected = Instant::now();
+                    self.welcome(*welcome, &shared);
+                    let why = self.converse(writer, reader, &mut inbox, &shared).await;
+                    tracing::info!(app = %self.folder, why, "the keeper is no longer connected");
+                    failures = if connected.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
+                    self.view.send_replace(View::Looking);
+                }
+                Err(why) => {
+                    failures += 1;
+                    tracing::warn!(app = %self.folder, why, "no keeper");
+                    self.view.send_replace(View::Unknown(why));
+                    shared.hint(self.id());
+                }
+            }
+            shared.reap();
+            // The first loss is answered at once, so that the port is back within a moment.
+            if failures > 1 {
+                sleep(Duration::from_millis(50 << failures.min(7))).await;
+            }
+        }
+        let id = self.id();
+        shared.forget(&self.folder);
+        self.view.send_replace(View::Gone);
+        shared.hint(id);
+    }
+
+    /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
+    fn is_removed(&self, shared: &Shared) -> bool {
+        if held(&self.record).deleting.is_none() {
+            return false;
+        }
+        let folder = shared.home.app(&self.folder);
+        if folder.join(KEEPER_STATE).exists() {
+            return false;
+        }
+        match shared.home.remove(&self.folder) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(app = %self.folder, %error, "what is left of a deleted app cannot be removed");
+                false
+            }
+        }
+    }
+
+    /// A connected keeper, started if none listens.
+    async fn reach(&self, shared: &Shared) -> Result<(Writer, Reader, Box<Welcome>), String> {
+        let folder = shared.home.app(&self.folder);
+        let mut started = false;
+        let deadline = Instant::now() + START;
+        loop {
+            let connecting = client::connect(&folder, shared.epoch());
+            let result = timeout(LOOK, connecting).await.map_err(|_| {
+                format!("the keeper of {} does not answer: look at its process, its app goes on", self.folder)
+            })?;
+            match result {
+                Ok((writer, reader, welcome)) => return Ok((writer, reader, Box::new(welcome))),
+                Err(ConnectError::Absent(_)) if !started => {
+                    let child = client::start(&shared.binary, &folder).map_err(|error| {
+                        format!(
+                            "a keeper for {} cannot be started from {}: {error}",
+                            self.folder,
+                            shared.binary.display()
+                        )
+                    })?;
+                    shared.adopt_child(child);
+                    started = true;
+                }
+                Err(ConnectError::Absent(_)) if Instant::now() < deadline => {}
+                Err(ConnectError::Absent(_)) => {
+                    return Err(format!(
+                        "the keeper of {} was started and does not listen: see {}/keeper.log",
+                        self.folder,
+                        folder.display()
+                    ));
+                }
+                Err(error) => return Err(format!("the keeper of {}: {error}", self.folder)),
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn welcome(&self, welcome: Welcome, shared: &Shared) {
+        self.binary.send_replace(welcome.binary);
+        let deleting = held(&self.record).deleting.clone();
+        if let (Some(key), false) = (deleting, welcome.state.deleting) {
+            self.post(Request::Delete { key });
+        }
+        self.learn(welcome.state, shared);
+    }
+
+    /// Takes in a state and says that it changed, if it did.
+    fn learn(&self, state: State, shared: &Shared) {
+        *held(&self.heard) = Instant::now();
+        self.give_secrets(&state);
+        let before = self.view.send_replace(View::Known(Arc::new(state.clone())));
+        let changed = match &before {
+            View::Known(old) => {
+                if let (Some(old), Some(new)) = (&old.stamp, &state.stamp)
+                    && old.id != new.id
+                {
+                    shared.hint(old.id.clone());
+                }
+                State { serial: 0, ..state } != State { serial: 0, ..State::clone(old) }
+            }
+            _ => true,
+        };
+        if changed {
+            shared.hint(self.id());
+        }
+    }
+
+    fn give_secrets(&self, state: &State) {
+        let known = held(&self.secrets);
+        for template in &state.secrets_missing {
+            if let Some(secrets) = known.get(template) {
+                self.post(Request::Secrets { template: template.clone(), secrets: secrets.clone() });
+            }
+        }
+    }
+
+    /// Sends a request whose answer shows in the state. A full queue loses it; the next state asks again.
+    fn post(&self, request: Request) {
+        let _ = self.commands.try_send(Command { request, reply: None });
+    }
+
+    /// Carries requests and states until the keeper is gone; says why it ended.
+    async fn converse(
+        &self,
+        mut writer: Writer,
+        mut reader: Reader,
+        inbox: &mut mpsc::Receiver<Command>,
+        shared: &Shared,
+    ) -> String {
+        let waiting: Mutex<BTreeMap<u64, oneshot::Sender<Result<Done, Failure>>>> = Mutex::default();
+        let read = pin!(async {
+            loop {
+                match reader.next().await {
+                    Ok(Some(FromKeeper::Reply { id, result })) => {
+                        *held(&self.heard) = Instant::now();
+                        let reply = held(&waiting).remove(&id);
+                        if let Some(reply) = reply {
+                            // Nobody waits any more when the caller's patience has ended.
+                            let _ = reply.send(result);
+                        }
+                    }
+                    Ok(Some(FromKeeper::State(state))) => self.learn(*state, shared),
+                    Ok(Some(FromKeeper::Refused { why })) => break why,
+                    Ok(Some(FromKeeper::Welcome(_))) => break "it greets twice".to_owned(),
+                    Ok(None) => break "it hung up".to_owned(),
+                    Err(error) => break error.to_string(),
+                }
+            }
+        });
+        let write = pin!(async {
+            let mut number = 0;
+            while let Some(Command { request, reply }) = inbox.recv().await {
+                if reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
+                    continue;
+                }
+                number += 1;
+                if let Some(reply) = reply {
+                    held(&waiting).insert(number, reply);
+                }
+                if let Err(error) = writer.send(number, request).await {
+                    return error.to_string();
+                }
+            }
+            "nobody asks any more".to_owned()
+        });
+        tokio::select! { why = read => why, why = write => why }
+    }
+
+    /// Writes down that it is being deleted, then asks for it: a delete survives the daemon.
+    pub(super) async fn delete(&self, shared: &Shared, key: &Key) -> Result<Done, CallError> {
+        self.change_record(shared, |record| record.deleting = Some(key.clone()))
+            .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))?;
+        self.call(Request::Delete { key: key.clone() }).await
+    }
+}

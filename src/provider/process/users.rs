@@ -1,0 +1,111 @@
+//! As whom apps run: a uid of their own under root, or the user that `runAs` names. Reads the user database; changes
+//! nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::keeper::wire::User;
+
+/// The uids that are given to apps. They have no entry in the user database and belong to nobody else.
+pub(super) const RANGE: (u32, u32) = (64_000, 65_500);
+
+/// How the provider chooses users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Users {
+    /// Each app has a uid of its own.
+    Own,
+    /// All apps run as this user.
+    As(User),
+    /// The daemon is not root: all apps run as it does.
+    Shared,
+}
+
+impl Users {
+    /// What `runAs` and the daemon's own rights allow.
+    ///
+    /// # Errors
+    /// One sentence when the user does not exist or the daemon may not become it.
+    pub(super) fn new(run_as: Option<&str>) -> Result<Self, String> {
+        let me = rustix::process::geteuid();
+        match run_as {
+            None if me.is_root() => Ok(Users::Own),
+            None => Ok(Users::Shared),
+            Some(name) => {
+                let user = look_up(
+                    name,
+                    &fs::read_to_string("/etc/passwd").unwrap_or_default(),
+                    &fs::read_to_string("/etc/group").unwrap_or_default(),
+                )?;
+                if me.is_root() {
+                    Ok(Users::As(user))
+                } else if user.uid == me.as_raw() {
+                    Ok(Users::Shared)
+                } else {
+                    Err(format!(
+                        "`runAs: {name}` needs a daemon that runs as root: leave it out, or start it as {name}"
+                    ))
+                }
+            }
+        }
+    }
+
+    /// The user of an app whose own uid is `own`.
+    pub(super) fn user(&self, own: Option<u32>) -> Option<User> {
+        match self {
+            Users::Own => own.map(|uid| User { uid, gid: uid, groups: Vec::new() }),
+            Users::As(user) => Some(user.clone()),
+            Users::Shared => None,
+        }
+    }
+
+    /// What people should know of it.
+    pub(super) fn note(&self) -> Option<&'static str> {
+        match self {
+            Users::Shared => {
+                Some("not isolated: it runs as the daemon's own user; a daemon under root gives each app its own")
+            }
+            Users::Own | Users::As(_) => None,
+        }
+    }
+}
+
+/// The uids that the user database gives to somebody.
+pub(super) fn taken() -> BTreeSet<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
+}
+
+fn look_up(name: &str, passwd: &str, group: &str) -> Result<User, String> {
+    let line =
+        passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
+    let Some(fields) = line else {
+        return Err(format!("`runAs: {name}`: no user of this name in /etc/passwd"));
+    };
+    let number = |index: usize| fields.get(index).and_then(|text| text.parse().ok());
+    let (Some(uid), Some(gid)) = (number(2), number(3)) else {
+        return Err(format!("`runAs: {name}`: its line in /etc/passwd has no uid and gid"));
+    };
+    let groups = group
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let gid = fields.nth(2)?.parse().ok()?;
+            fields.next()?.split(',').any(|member| member == name).then_some(gid)
+        })
+        .collect();
+    Ok(User { uid, gid, groups })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_comes_with_its_groups() {
+        let passwd = "root:x:0:0::/root:/bin/sh\napps:x:1001:1002::/srv:/bin/false\nbroken:x\n";
+        let group = "root:x:0:\nweb:x:33:www,apps\nlogs:x:44:apps2\n";
+        assert_eq!(look_up("apps", passwd, group).unwrap(), User { uid: 1001, gid: 1002, groups: vec![33] });
+        assert!(look_up("nobody-here", passwd, group).unwrap_err().contains("no user of this name"));
+        assert!(look_up("broken", passwd, group).is_err());
+    }
+}

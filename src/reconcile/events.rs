@@ -1,0 +1,174 @@
+//! What comes back to the flow from the work beside it, and what is made of it: observations, hints, steps that ended.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::desired::{Compiled, Compiler};
+use codeops_core::model::{Listing, ProviderName, ResourceId, Revision, Scope, Why};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
+
+use super::Flow;
+use super::world::Busy;
+use crate::gate::Passage;
+use crate::journal::LogError;
+use crate::port::{Commit, Hint, SourceError, Tip, Unreachable};
+
+/// How long one observation may take before its provider counts as down.
+const OBSERVE_DEADLINE: Duration = Duration::from_secs(20);
+/// The longest wait between two looks at a provider that is down.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How long a resource refused at the gate waits before it asks again.
+const COOLING: Duration = Duration::from_secs(1);
+
+pub(super) enum Event {
+    /// The repository answered, or not.
+    Fetched(Result<Tip, SourceError>),
+    /// A revision was read and compiled.
+    Loaded(Box<Load>),
+    /// A provider answered, or not.
+    Observed { provider: ProviderName, scope: Scope, number: u64, result: Result<Listing, Unreachable> },
+    /// A provider that was down is due for another look.
+    LookAgain(ProviderName),
+    /// Something may have changed.
+    Hinted(ProviderName, Hint),
+    /// The steps of one resource ended; the last passage says how.
+    Stepped { id: ResourceId, provider: ProviderName, touched: BTreeSet<ResourceId>, passage: Passage },
+}
+
+/// A revision read and compiled, with the compiler it borrowed.
+pub(super) struct Load {
+    pub(super) revision: Revision,
+    pub(super) compiler: Compiler,
+    pub(super) result: Result<(Compiled, Vec<Commit>), SourceError>,
+}
+
+/// Forwards a provider's hints until the flow ends.
+pub(super) async fn forward_hints(
+    provider: ProviderName,
+    mut hints: BoxStream<'static, Hint>,
+    sender: mpsc::Sender<Event>,
+) {
+    while let Some(hint) = hints.next().await {
+        if sender.send(Event::Hinted(provider.clone(), hint)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Flow {
+    pub(super) async fn take_in(&mut self, event: Event) -> Result<(), LogError> {
+        match event {
+            Event::Fetched(result) => self.fetched(result).await?,
+            Event::Loaded(load) => self.loaded(*load).await?,
+            Event::Observed { provider, scope, number, result } => self.observed(&provider, &scope, number, result),
+            Event::LookAgain(provider) => self.observe(&provider, Scope::All),
+            Event::Hinted(provider, Hint::Changed(id)) => self.observe(&provider, Scope::Ids(BTreeSet::from([id]))),
+            Event::Hinted(provider, Hint::Lost) => self.observe(&provider, Scope::All),
+            Event::Stepped { id, provider, touched, passage } => self.stepped(&id, &provider, touched, &passage),
+        }
+        Ok(())
+    }
+
+    /// Asks every provider for everything, and the settings for secrets that changed.
+    pub(super) fn observe_everything(&mut self) {
+        let names: Vec<ProviderName> = self.tools.observers.keys().cloned().collect();
+        for name in names {
+            self.observe(&name, Scope::All);
+        }
+        self.reload();
+    }
+
+    /// Asks one provider. One observation of a provider runs at a time; what is wanted meanwhile is asked together after it.
+    pub(super) fn observe(&mut self, provider: &ProviderName, scope: Scope) {
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.want(scope);
+        self.observe_wanted(provider);
+    }
+
+    fn observe_wanted(&mut self, provider: &ProviderName) {
+        let Some(observer) = self.tools.observers.get(provider).cloned() else { return };
+        let Some(watched) = self.world.providers.get_mut(provider).filter(|watched| !watched.observing) else { return };
+        let Some(scope) = watched.wanted.take() else { return };
+        watched.observing = true;
+        watched.begun += 1;
+        let (number, provider, sender) = (watched.begun, provider.clone(), self.sender.clone());
+        self.tasks.spawn(async move {
+            let result = match tokio::time::timeout(OBSERVE_DEADLINE, observer.observe(&scope)).await {
+                Ok(result) => result,
+                Err(_) => Err(Unreachable(format!(
+                    "provider {provider} did not answer within {} s",
+                    OBSERVE_DEADLINE.as_secs()
+                ))),
+            };
+            let _ = sender.send(Event::Observed { provider, scope, number, result }).await;
+        });
+    }
+
+    fn observed(&mut self, provider: &ProviderName, scope: &Scope, number: u64, result: Result<Listing, Unreachable>) {
+        let now = self.tools.clock.now();
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.observing = false;
+        let snapshot = Arc::make_mut(&mut self.world.snapshot);
+        match result {
+            Ok(listing) => {
+                watched.failures = 0;
+                watched.view.error = None;
+                watched.view.answered_at = Some(now);
+                watched.view.system = Some(listing.system.clone());
+                self.world.fresh_at = Some(now);
+                let merged = match snapshot.providers.remove(provider) {
+                    Some(Ok(before)) => before.merged(listing),
+                    // After an outage a partial listing says nothing of the rest: ask for everything.
+                    Some(Err(_)) | None if *scope != Scope::All => {
+                        watched.want(Scope::All);
+                        listing
+                    }
+                    Some(Err(_)) | None => listing,
+                };
+                snapshot.providers.insert(provider.clone(), Ok(merged));
+                self.world.busy.retain(|_, busy| !matches!(busy, Busy::Until(p, n) if p == provider && *n <= number));
+            }
+            Err(error) => {
+                watched.failures += 1;
+                watched.view.error = Some(error.0.clone());
+                snapshot.providers.insert(provider.clone(), Err(Why(error.0)));
+                let wait = Duration::from_secs(1 << watched.failures.min(5)).min(LONGEST_RETRY);
+                let (provider, sender) = (provider.clone(), self.sender.clone());
+                self.tasks.spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    let _ = sender.send(Event::LookAgain(provider)).await;
+                });
+            }
+        }
+        self.world.dirty = true;
+        self.observe_wanted(provider);
+    }
+
+    fn stepped(
+        &mut self,
+        id: &ResourceId,
+        provider: &ProviderName,
+        mut touched: BTreeSet<ResourceId>,
+        passage: &Passage,
+    ) {
+        match passage {
+            Passage::Applied => {}
+            Passage::Refused(why) => {
+                tracing::debug!(resource = %id, why, "refused at the gate");
+                let until = self.tools.clock.now().checked_add(COOLING).unwrap_or(jiff::Timestamp::MAX);
+                self.world.cooling.insert(id.clone(), until);
+                self.world.wake_at(until);
+            }
+            Passage::Retry(why) | Passage::Rejected(why) => tracing::warn!(resource = %id, why, "a step failed"),
+            Passage::InDoubt(why) => tracing::warn!(resource = %id, why, "a step's outcome is not known; looking"),
+            Passage::Closed(why) => tracing::error!(resource = %id, why, "the gate is closed"),
+        }
+        touched.insert(id.clone());
+        let next = self.world.providers.get(provider).map_or(0, |watched| watched.begun + 1);
+        self.world.busy.insert(id.clone(), Busy::Until(provider.clone(), next));
+        self.observe(provider, Scope::Ids(touched));
+    }
+}

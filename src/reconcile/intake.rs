@@ -1,0 +1,254 @@
+//! From a tip to a revision in force: fetch, read, compile, accept, and obey the trailers of its commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use codeops_core::desired::{Compiled, Compiler, Context, Desired, ProviderFacts};
+use codeops_core::model::{Memory, Owner, ResourceId, Revision};
+
+use super::events::{Event, Load};
+use super::world::Current;
+use super::{Flow, Rules, Tools, trailers};
+use crate::journal::{LogError, Record};
+use crate::port::{Commit, SourceError, Tip};
+
+impl Flow {
+    /// Asks the repository for its tip; at most one question at a time, at most one more waiting.
+    pub(super) fn fetch(&mut self) {
+        if self.world.fetching {
+            self.world.fetch_again = true;
+            return;
+        }
+        self.world.fetching = true;
+        let (source, sender, current) = (Arc::clone(&self.tools.source), self.sender.clone(), self.accepted());
+        self.tasks.spawn(async move {
+            let result = source.fetch(current.as_ref()).await;
+            let _ = sender.send(Event::Fetched(result)).await;
+        });
+    }
+
+    pub(super) async fn fetched(&mut self, result: Result<Tip, SourceError>) -> Result<(), LogError> {
+        self.world.fetching = false;
+        self.world.fetched_once = true;
+        match result {
+            Ok(tip) => {
+                self.world.source.fetched_at = Some(self.tools.clock.now());
+                let unread = self.world.unread.as_ref().filter(|(revision, _)| *revision == tip.revision);
+                let error = unread.map(|(_, why)| why.clone());
+                self.note_source(error, tip.held).await?;
+                if self.world.current.as_ref().is_none_or(|current| current.revision != tip.revision) {
+                    self.load(tip.revision);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the repository cannot be fetched; the last revision stays in force");
+                let held = self.world.source.held.clone();
+                self.note_source(Some(error.0), held).await?;
+            }
+        }
+        if std::mem::take(&mut self.world.fetch_again) {
+            self.fetch();
+        }
+        self.world.dirty = true;
+        Ok(())
+    }
+
+    /// Keeps what the repository last said, and writes down when that changes.
+    async fn note_source(&mut self, error: Option<String>, held: Option<String>) -> Result<(), LogError> {
+        let view = &mut self.world.source;
+        if (&view.error, &view.held) == (&error, &held) {
+            return Ok(());
+        }
+        view.error.clone_from(&error);
+        view.held.clone_from(&held);
+        self.tools.journal.record(vec![Record::Source { error, held }]).await.map(|_| ())
+    }
+
+    /// After a restart: the revision in force is read from the mirror, whether the repository answers or not.
+    pub(super) fn resume(&mut self) {
+        if let Some(revision) = self.accepted() {
+            self.load(revision);
+        }
+    }
+
+    /// Compiles the revision in force again: a secret's value or grant may have changed.
+    pub(super) fn reload(&mut self) {
+        if let Some(current) = &self.world.current {
+            let revision = current.revision.clone();
+            self.load(revision);
+        }
+    }
+
+    /// Reads and compiles a revision beside the flow. While one loads, a newer tip waits for the next fetch.
+    fn load(&mut self, revision: Revision) {
+        let Some(compiler) = self.world.compiler.take() else {
+            self.world.load_next = Some(revision);
+            return;
+        };
+        let since = self.accepted();
+        let context = context(&self.tools, &self.rules);
+        let (source, vault, sender) =
+            (Arc::clone(&self.tools.source), Arc::clone(&self.tools.vault), self.sender.clone());
+        self.tasks.spawn(async move {
+            let read = async {
+                let files = source.files(&revision).await?;
+                let since = since.filter(|since| *since != revision);
+                let commits = source.commits(since.as_ref(), &revision).await?;
+                Ok((files, commits))
+            };
+            let (compiler, result) = match read.await {
+                Err(error) => (compiler, Err(error)),
+                Ok((files, commits)) => {
+                    let compile = move || {
+                        let mut compiler = compiler;
+                        let context = Context { secrets: Some(vault.facts()), ..context };
+                        let compiled = compiler.compile(&files, &context);
+                        (compiler, compiled)
+                    };
+                    match tokio::task::spawn_blocking(compile).await {
+                        Ok((compiler, compiled)) => (compiler, Ok((compiled, commits))),
+                        Err(error) => {
+                            let error = SourceError(format!("revision {revision} could not be compiled: {error}"));
+                            (Compiler::default(), Err(error))
+                        }
+                    }
+                }
+            };
+            let _ = sender.send(Event::Loaded(Box::new(Load { revision, compiler, result }))).await;
+        });
+    }
+
+    pub(super) async fn loaded(&mut self, load: Load) -> Result<(), LogError> {
+        self.world.compiler = Some(load.compiler);
+        match load.result {
+            Ok((compiled, commits)) => {
+                self.world.unread = None;
+                self.accept(load.revision, compiled, commits).await?;
+            }
+            Err(error) => {
+                tracing::warn!(revision = %load.revision, %error, "a revision cannot be read");
+                let held = self.world.source.held.clone();
+                self.world.unread = Some((load.revision, error.0.clone()));
+                self.note_source(Some(error.0), held).await?;
+            }
+        }
+        self.world.dirty = true;
+        if let Some(next) = self.world.load_next.take() {
+            self.load(next);
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self, revision: Revision, compiled: Compiled, commits: Vec<Commit>) -> Result<(), LogError> {
+        let known = self.accepted().as_ref() == Some(&revision);
+        if !known {
+            let records = self.acceptance(&revision, &compiled, &commits);
+            self.tools.journal.record(records).await?;
+            tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
+            if self.world.observe_only.is_some() && !self.rules.observe {
+                self.end_observe_only().await?;
+            }
+        }
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let (desired, kept) = keep_last_good(compiled.desired, &memory);
+        let newest = commits.last();
+        let previous = self.world.current.take().filter(|current| current.revision == revision);
+        self.world.current = Some(Current {
+            revision,
+            desired: Arc::new(desired),
+            kept,
+            diagnostics: compiled.diagnostics,
+            subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
+            author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
+            accepted_at: previous.as_ref().map_or_else(|| self.tools.clock.now(), |current| current.accepted_at),
+            state: previous.as_ref().map_or("applying", |current| current.state),
+        });
+        Ok(())
+    }
+
+    /// What is written when a revision is accepted: the revision, and what the trailers of its commits release.
+    fn acceptance(&self, revision: &Revision, compiled: &Compiled, commits: &[Commit]) -> Vec<Record> {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(owner) = compiled.desired.owner.clone().or_else(|| memory.revision.owner.clone()) else {
+            // Nothing was ever declared here that could be applied: there is nobody to accept a revision of.
+            return Vec::new();
+        };
+        let mut records = vec![Record::RevisionAccepted {
+            revision: revision.clone(),
+            owner,
+            commits: commits.to_vec(),
+            blast_percent: compiled.desired.repository.blast_radius.percent,
+            files: files_of(compiled, &memory),
+        }];
+        records.extend(trailers::released(commits));
+        records
+    }
+
+    /// The revision in force, as remembered.
+    pub(super) fn accepted(&self) -> Option<Revision> {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        memory.revision.accepted.clone()
+    }
+
+    /// Who declares: the revision's own word, else the remembered one.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        let declared = self.world.current.as_ref().and_then(|current| current.desired.owner.clone());
+        declared.or_else(|| {
+            let memory = self.tools.journal.memory();
+            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+            memory.revision.owner.clone()
+        })
+    }
+}
+
+/// The file of each resource: as this revision declares it, or, while its file cannot be read, as it last did.
+fn files_of(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, String> {
+    let kept = compiled.desired.held.keys().filter_map(|id| {
+        let file = memory.resources.get(id)?.file.clone()?;
+        Some((id.clone(), file))
+    });
+    let declared =
+        compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id.clone(), file.clone())));
+    kept.chain(declared).collect()
+}
+
+fn context(tools: &Tools, rules: &Rules) -> Context {
+    let memory = tools.journal.memory();
+    let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+    let mut declared: BTreeMap<String, BTreeSet<ResourceId>> = BTreeMap::new();
+    for (id, resource) in &memory.resources {
+        if let Some(file) = &resource.file {
+            declared.entry(file.clone()).or_default().insert(id.clone());
+        }
+    }
+    let providers = tools.observers.iter().map(|(name, observer)| {
+        let abilities = observer.abilities();
+        let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };
+        (name.clone(), facts)
+    });
+    Context {
+        environment: rules.environment.clone(),
+        providers: Some(providers.collect()),
+        secrets: None,
+        teams: rules.teams.clone(),
+        declared,
+    }
+}
+
+/// Resources that this revision cannot describe stay as they last were good, where that is known.
+fn keep_last_good(mut desired: Desired, memory: &Memory) -> (Desired, BTreeMap<ResourceId, String>) {
+    let kept = desired.held.clone();
+    let known = kept.keys().filter_map(|id| {
+        let good = memory.resources.get(id)?.last_good.as_ref()?;
+        Some((id.clone(), Arc::clone(&good.resource)))
+    });
+    let known: Vec<_> = known.collect();
+    for (id, resource) in known {
+        desired.held.remove(&id);
+        desired.resources.insert(id, resource);
+    }
+    (desired, kept)
+}

@@ -1,0 +1,262 @@
+//! One pass: facts in, decisions out, written down, sent off. Short whatever the number of resources; waits for nothing but
+//! the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use codeops_core::model::{
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, Step, Sync, Verb,
+};
+use codeops_core::plan::{self, Change, Plan, effective};
+use codeops_core::policy::{self, Decision, Facts, Judged};
+use codeops_core::rollout::{self, Finding, Next, Situation};
+use jiff::Timestamp;
+
+use super::Flow;
+use super::world::{Busy, Current, Status};
+use crate::gate::{Picture, Removing};
+use crate::journal::{LogError, Record};
+
+/// What a pass has decided and the journal must know before anything is done.
+#[derive(Default)]
+pub(super) struct Decided {
+    pub(super) records: Vec<Record>,
+    /// Findings make another pass worth while at once.
+    pub(super) findings: bool,
+    pub(super) work: Vec<Work>,
+    pub(super) status: BTreeMap<ResourceId, Status>,
+    pub(super) plan: Plan,
+    pub(super) judged: Judged,
+}
+
+/// One resource's next steps.
+pub(super) struct Work {
+    pub(super) id: ResourceId,
+    pub(super) steps: Vec<Step>,
+    pub(super) removing: Option<Removing>,
+}
+
+/// What every look of one pass rests on.
+struct Known<'a> {
+    current: &'a Current,
+    owner: &'a Owner,
+    memory: &'a Memory,
+    now: Timestamp,
+}
+
+/// What one resource's look says.
+struct Look {
+    provider: ProviderName,
+    next: Next,
+}
+
+impl Flow {
+    pub(super) async fn pass(&mut self) -> Result<(), LogError> {
+        self.world.dirty = false;
+        self.world.wake = None;
+        let began = self.tools.clock.now();
+        if let Some(owner) = self.owner()
+            && self.world.current.is_some()
+        {
+            self.notice_older_store(&owner);
+            let decided = self.decide(&owner, began);
+            self.carry_out(decided, began).await?;
+            if self.world.all_answered() {
+                self.settle_doubts().await?;
+                self.world.passed_once = true;
+            }
+        }
+        let took = self.tools.clock.now().duration_since(began);
+        self.world.pass_micros = u64::try_from(took.as_micros()).unwrap_or_default();
+        self.publish();
+        Ok(())
+    }
+
+    /// Pure but for what it reads of the world: everything one pass decides.
+    fn decide(&self, owner: &Owner, now: Timestamp) -> Decided {
+        let Some(current) = &self.world.current else { return Decided::default() };
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let plan = plan::plan(&current.desired, &current.revision, owner, &self.world.snapshot, &memory);
+        let facts = Facts {
+            now,
+            memory: &memory,
+            snapshot: &self.world.snapshot,
+            revision: &current.revision,
+            freeze: self.rules.freeze.as_ref(),
+        };
+        let judged = policy::judge(&plan, &current.desired, &facts);
+        let mut decided = Decided { plan, judged, ..Decided::default() };
+        let changes: BTreeMap<&ResourceId, &Change> = decided.plan.changes.iter().map(|c| (&c.id, c)).collect();
+        let known = Known { current, owner, memory: &memory, now };
+        let unchanged = Cause::Revision { revision: current.revision.clone() };
+        let mut work = Vec::new();
+        for id in self.everyone(current, &changes) {
+            let change = changes.get(id).copied();
+            let cause = change.map_or(&unchanged, |change| &change.cause);
+            let look = self.look(&known, id, change, cause);
+            let decision = change.and_then(|change| decided.judged.decisions.get(&change.id));
+            decided.status.insert(id.clone(), self.status(current, id, decision, look.as_ref(), now));
+            let Some(look) = look else { continue };
+            if let Some(finding) = look.next.finding.clone() {
+                decided.records.push(remember(id, finding, current, now));
+                decided.findings = true;
+                continue;
+            }
+            if may_step(decision) && self.is_free(id, now) && !look.next.steps.is_empty() {
+                let removing = change.and_then(|change| removing(change, &decided.judged, &look.provider));
+                work.push(Work { id: id.clone(), steps: look.next.steps, removing });
+            }
+        }
+        decided.records.extend(self.guards(&decided.judged, &memory));
+        decided.records.extend(self.forgotten(current, &memory));
+        decided.records.extend(self.happenings(&decided.plan));
+        decided.work = work;
+        decided
+    }
+
+    /// Every resource that is declared, kept, or about to change.
+    fn everyone<'a>(
+        &'a self,
+        current: &'a Current,
+        changes: &BTreeMap<&'a ResourceId, &'a Change>,
+    ) -> BTreeSet<&'a ResourceId> {
+        let declared = current.desired.resources.keys();
+        declared.chain(current.desired.held.keys()).chain(changes.keys().copied()).collect()
+    }
+
+    /// What follows for one resource, at the provider where it is to be dealt with now.
+    fn look(&self, facts: &Known<'_>, id: &ResourceId, change: Option<&Change>, cause: &Cause) -> Option<Look> {
+        let nothing = ResourceMemory::default();
+        let memory = facts.memory.resources.get(id).unwrap_or(&nothing);
+        let at = |provider: &ProviderName, desired: Option<&Arc<Resource>>| {
+            let observed: Observed = self.world.snapshot.observed(provider, id);
+            let former = change.and_then(|change| change.from_id.as_ref());
+            let former = former.and_then(|from| Some((from, self.world.snapshot.live(provider, from)?)));
+            let (owner, now) = (facts.owner, facts.now);
+            let situation = Situation { id, owner, provider, desired, observed: &observed, former, memory, cause, now };
+            Look { provider: provider.clone(), next: rollout::next(&situation) }
+        };
+        let Some(desired) = facts.current.desired.resources.get(id) else {
+            // Not declared: on its way out, if the plan says so.
+            return change.map(|change| at(&change.provider, None));
+        };
+        let here = at(&effective(desired, Some(memory)).resource().spec.provider, Some(desired));
+        match change.and_then(|change| change.from_provider.as_ref().filter(|_| change.verb == Verb::Move)) {
+            // The old place is emptied only once the new one has proven itself.
+            Some(old) if rollout::has_arrived(desired, memory, &here.next) => Some(at(old, None)),
+            _ => Some(here),
+        }
+    }
+
+    fn is_free(&self, id: &ResourceId, now: Timestamp) -> bool {
+        self.world.observe_only.is_none()
+            && !self.world.busy.contains_key(id)
+            && self.world.cooling.get(id).is_none_or(|until| *until <= now)
+    }
+
+    fn status(
+        &self,
+        current: &Current,
+        id: &ResourceId,
+        decision: Option<&Decision>,
+        look: Option<&Look>,
+        now: Timestamp,
+    ) -> Status {
+        let (mut sync, health, mut why, mut next_at) = match look {
+            Some(look) => (look.next.sync, look.next.health, look.next.why.clone(), look.next.wake),
+            None => (Sync::Held, Health::Unknown, None, None),
+        };
+        match decision {
+            Some(Decision::Held { why: held, release, .. }) => {
+                sync = Sync::Held;
+                why = Some(format!("{held}; {release}"));
+            }
+            Some(Decision::Waiting { why: waiting, until }) => {
+                why = Some(waiting.clone());
+                next_at = *until;
+            }
+            Some(Decision::Suspended) => sync = Sync::Suspended,
+            Some(Decision::Go) | None => {}
+        }
+        if let Some(kept) = current.kept.get(id) {
+            sync = Sync::Held;
+            why = Some(format!("{kept}; it stays as it is until a commit mends the manifest"));
+        }
+        let since = self.world.status.get(id).filter(|old| old.sync == sync && old.health == health);
+        Status { sync, health, why, since: since.map_or(now, |old| old.since), next_at }
+    }
+
+    async fn carry_out(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
+        let Decided { mut records, findings, work, status, plan, judged } = decided;
+        records.extend(self.status_records(&status));
+        for entry in status.values().filter_map(|status| status.next_at) {
+            if entry > now {
+                self.world.wake_at(entry);
+            }
+        }
+        self.world.cooling.retain(|_, until| *until > now);
+        if let Some(soonest) = self.world.cooling.values().min().copied() {
+            self.world.wake_at(soonest);
+        }
+        self.world.status = status;
+        self.world.holds = judged.holds;
+        let state = self.revision_state(&judged.decisions, !work.is_empty());
+        records.extend(state);
+        self.tools.journal.record(records).await?;
+        if findings {
+            self.world.wake_at(now);
+        }
+        self.remember_happenings(&plan);
+        self.world.differences = plan.changes.into_iter().map(|change| (change.id, change.differences)).collect();
+        self.send_off(work);
+        Ok(())
+    }
+
+    fn send_off(&mut self, work: Vec<Work>) {
+        let Some(current) = &self.world.current else { return };
+        if work.is_empty() {
+            return;
+        }
+        let picture = Arc::new(Picture {
+            desired: Arc::clone(&current.desired),
+            snapshot: Arc::clone(&self.world.snapshot),
+            revision: current.revision.clone(),
+            freeze: self.rules.freeze.clone(),
+        });
+        for work in work {
+            self.world.busy.insert(work.id.clone(), Busy::Stepping);
+            self.step(work, Arc::clone(&picture));
+        }
+    }
+}
+
+fn may_step(decision: Option<&Decision>) -> bool {
+    match decision {
+        Some(Decision::Go) | None => true,
+        Some(Decision::Held { .. } | Decision::Waiting { .. } | Decision::Suspended) => false,
+    }
+}
+
+/// The removal that this change's steps carry out at `provider`, if one.
+fn removing(change: &Change, judged: &Judged, provider: &ProviderName) -> Option<Removing> {
+    let leaves = match change.verb {
+        Verb::Delete | Verb::ScaleToZero => true,
+        Verb::Move => change.from_provider.as_ref() == Some(provider),
+        _ => false,
+    };
+    let hold = judged.released.get(&change.id).cloned();
+    leaves.then_some(Removing { verb: change.verb, hold })
+}
+
+fn remember(id: &ResourceId, finding: Finding, current: &Current, now: Timestamp) -> Record {
+    let revision = Some(current.revision.clone());
+    match finding {
+        Finding::Baked(resource) => {
+            Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }
+        }
+        Finding::Failed { template, why } => {
+            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why } }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a pass writes down beside its decisions, so that "why did this change?" has an answer: holds, waves, systems,
+//! changes of status, exits, drift, and how far the revision is.
+
+use std::collections::BTreeMap;
+
+use codeops_core::desired::Severity;
+use codeops_core::model::{Cause, Health, Memory, ResourceId, Sync};
+use codeops_core::plan::Plan;
+use codeops_core::policy::{Decision, Judged};
+
+use super::Flow;
+use super::world::{Current, Status};
+use crate::journal::Record;
+
+impl Flow {
+    /// New holds, waves that began or ended, providers seen for the first time.
+    pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
+        let mut records = Vec::new();
+        for hold in &judged.holds {
+            if !self.world.holds.iter().any(|known| known.id == hold.id) {
+                tracing::warn!(hold = %hold.id, why = hold.why, trailer = hold.trailer, "held");
+                let changes = hold.changes.iter().cloned().collect();
+                records.push(Record::Held { hold: hold.id.clone(), changes, why: hold.why.clone() });
+            }
+        }
+        records.extend(judged.spent.iter().map(|hold| Record::HoldSpent { hold: hold.clone() }));
+        let accepted = judged.accepted.iter();
+        records.extend(
+            accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
+        );
+        if judged.waves != memory.waves {
+            records.push(Record::Waves { waves: judged.waves.clone() });
+        }
+        for (provider, listing) in &self.world.snapshot.providers {
+            if let Ok(listing) = listing
+                && !memory.systems.contains_key(provider)
+            {
+                records.push(Record::System { provider: provider.clone(), system: listing.system.clone() });
+            }
+        }
+        records
+    }
+
+    /// What is neither declared nor live any more.
+    pub(super) fn forgotten(&self, current: &Current, memory: &Memory) -> Vec<Record> {
+        if !self.world.snapshot.providers.values().all(Result::is_ok) {
+            return Vec::new();
+        }
+        let gone = memory.resources.keys().filter(|id| {
+            !current.desired.resources.contains_key(*id)
+                && !current.desired.held.contains_key(*id)
+                && !self.world.busy.contains_key(*id)
+                && !self.world.snapshot.objects().any(|(_, live, _)| live == *id)
+        });
+        gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
+    }
+
+    /// Exits of instances and drift that were not there at the last pass.
+    pub(super) fn happenings(&self, plan: &Plan) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (_, id, live) in self.world.snapshot.objects() {
+            for instance in &live.instances {
+                let known = self.world.restarts.get(&(id.clone(), instance.id.clone()));
+                if known.is_some_and(|known| *known < instance.restarts) {
+                    let what = instance.why.clone().unwrap_or_else(|| "its process ended".to_owned());
+                    let what = format!("{what}; started again ({} times so far)", instance.restarts);
+                    records.push(Record::Instance { resource: id.clone(), instance: instance.id.clone(), what });
+                }
+            }
+        }
+        for change in &plan.changes {
+            if let Cause::Drift { what } = &change.cause
+                && !self.world.drifting.contains(&change.id)
+            {
+                records.push(Record::Drift { resource: change.id.clone(), what: what.clone() });
+            }
+        }
+        records
+    }
+
+    /// Changes of sync or health. A daemon that has just started says nothing of what is simply well.
+    pub(super) fn status_records(&self, status: &BTreeMap<ResourceId, Status>) -> Vec<Record> {
+        let changed = status.iter().filter(|(id, now)| match self.world.status.get(*id) {
+            Some(before) => (before.sync, before.health) != (now.sync, now.health),
+            None => (now.sync, now.health) != (Sync::Synced, Health::Healthy) && self.world.passed_once,
+        });
+        let record = |(id, now): (&ResourceId, &Status)| Record::Status {
+            resource: id.clone(),
+            sync: now.sync,
+            health: now.health,
+            why: now.why.clone(),
+        };
+        changed.map(record).collect()
+    }
+
+    /// Keeps what [`Flow::happenings`] compares with next time.
+    pub(super) fn remember_happenings(&mut self, plan: &Plan) {
+        self.world.restarts = (self.world.snapshot.objects())
+            .flat_map(|(_, id, live)| live.instances.iter().map(move |i| ((id.clone(), i.id.clone()), i.restarts)))
+            .collect();
+        let drifts = plan.changes.iter().filter(|change| matches!(change.cause, Cause::Drift { .. }));
+        self.world.drifting = drifts.map(|change| change.id.clone()).collect();
+    }
+
+    /// How far the revision is; a record when that changed.
+    pub(super) fn revision_state(
+        &mut self,
+        decisions: &BTreeMap<ResourceId, Decision>,
+        working: bool,
+    ) -> Option<Record> {
+        let busy = working || !self.world.busy.is_empty() || !self.world.all_answered();
+        let status = &self.world.status;
+        let current = self.world.current.as_mut()?;
+        let errors = current.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        let moving = |s: &&Status| {
+            matches!(s.sync, Sync::OutOfSync) && s.health != Health::Degraded || s.health == Health::Progressing
+        };
+        let moving = status.values().filter(moving).count()
+            + decisions.values().filter(|d| matches!(d, Decision::Waiting { .. })).count();
+        let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();
+        let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
+        let state = if busy || (moving > 0 && self.world.observe_only.is_none()) {
+            "applying"
+        } else if errors == 0 && bad == 0 && sick == 0 {
+            "applied"
+        } else if current.desired.resources.is_empty() && errors > 0 || bad + sick >= status.len().max(1) {
+            "failed"
+        } else {
+            "partial"
+        };
+        if state == current.state {
+            return None;
+        }
+        current.state = state;
+        let why = (state == "partial" || state == "failed")
+            .then(|| format!("{errors} mistakes in manifests, {bad} not in sync, {sick} not healthy"));
+        tracing::info!(revision = current.revision.short(), state, "revision");
+        Some(Record::RevisionState { revision: current.revision.clone(), state: state.to_owned(), why })
+    }
+}

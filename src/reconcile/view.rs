@@ -1,0 +1,132 @@
+//! The board: what the last pass knows, as readers want it. Views that did not change are shared with the board before.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use codeops_core::model::{Memory, ProviderName, Resource, ResourceId};
+
+use super::Flow;
+use super::world::{Current, Status};
+use crate::port::{Board, ResourceView, RevisionView};
+
+impl Flow {
+    /// Publishes the board as of now.
+    pub(super) fn publish(&mut self) {
+        self.world.views = self.views();
+        let world = &self.world;
+        let current = world.current.as_ref();
+        let providers = world.providers.iter().map(|(name, watched)| (name.clone(), watched.view.clone()));
+        self.publisher.publish(Board {
+            owner: self.owner().map(|owner| owner.to_string()),
+            ready: world.passed_once,
+            broken: world.broken.clone().or_else(|| self.tools.journal.poisoned()),
+            observe_only: world.observe_only.clone(),
+            source: world.source.clone(),
+            revision: current.map(Current::view),
+            fresh_at: world.fresh_at,
+            pass_micros: world.pass_micros,
+            providers: providers.collect(),
+            resources: world.views.clone(),
+            holds: world.holds.clone(),
+            diagnostics: current.map(|current| current.diagnostics.clone()).unwrap_or_default(),
+            freeze: self.freeze(),
+        });
+    }
+
+    /// The freeze in force, in one sentence: the settings' own before the repository's.
+    fn freeze(&self) -> Option<String> {
+        let declared = self.world.current.as_ref().and_then(|current| current.desired.repository.freeze.as_ref());
+        let now = self.tools.clock.now();
+        let mut freezes = self.rules.freeze.iter().chain(declared);
+        let freeze = freezes.find(|freeze| freeze.until.is_none_or(|until| until > now))?;
+        Some(match freeze.until {
+            Some(until) => format!("frozen until {until}: {}", freeze.reason),
+            None => format!("frozen until a commit: {}", freeze.reason),
+        })
+    }
+
+    fn views(&self) -> BTreeMap<ResourceId, Arc<ResourceView>> {
+        let Some(current) = &self.world.current else { return BTreeMap::new() };
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let used_by = used_by(current);
+        let view = |(id, status): (&ResourceId, &Status)| {
+            let view = self.view(current, &memory, &used_by, id, status)?;
+            let before = self.world.views.get(id).filter(|before| ***before == view);
+            Some((id.clone(), before.map_or_else(|| Arc::new(view), Arc::clone)))
+        };
+        self.world.status.iter().filter_map(view).collect()
+    }
+
+    fn view(
+        &self,
+        current: &Current,
+        memory: &Memory,
+        used_by: &BTreeMap<&ResourceId, Vec<ResourceId>>,
+        id: &ResourceId,
+        status: &Status,
+    ) -> Option<ResourceView> {
+        let desired = current.desired.resources.get(id);
+        let remembered = memory.resources.get(id);
+        let provider = desired.map(|desired| desired.spec.provider.clone()).or_else(|| self.place_of(id))?;
+        let live = self.world.snapshot.live(&provider, id);
+        let stamped = live.and_then(|live| live.stamp.as_ref());
+        let before = self.world.views.get(id).and_then(|view| view.live.as_ref());
+        // An unchanged live object is shared with the view before: most are, on most passes.
+        let live_shared = live.map(|live| match before {
+            Some(before) if **before == *live => Arc::clone(before),
+            _ => Arc::new(live.clone()),
+        });
+        Some(ResourceView {
+            id: id.clone(),
+            team: desired.map(|desired| desired.team.clone()).or_else(|| stamped.map(|stamp| stamp.team.clone())),
+            provider,
+            sync: status.sync,
+            health: status.health,
+            why: status.why.clone(),
+            since: status.since,
+            revision: Some(current.revision.clone()),
+            digest: desired.map(|desired| desired.spec_digest.clone()),
+            desired: desired.cloned(),
+            live: live_shared,
+            differences: self.world.differences.get(id).cloned().unwrap_or_default(),
+            depends_on: desired.map(|desired| depends_on(desired)).unwrap_or_default(),
+            used_by: used_by.get(id).cloned().unwrap_or_default(),
+            last_good: remembered.and_then(|remembered| remembered.last_good.clone()),
+            pins: remembered.map(|remembered| remembered.pins.clone()).unwrap_or_default(),
+            next_at: status.next_at,
+        })
+    }
+
+    /// The provider on which an undeclared resource lives.
+    fn place_of(&self, id: &ResourceId) -> Option<ProviderName> {
+        let holds = |provider: &&ProviderName| self.world.snapshot.live(provider, id).is_some();
+        self.world.providers.keys().find(holds).or_else(|| self.world.providers.keys().next()).cloned()
+    }
+}
+
+impl Current {
+    fn view(&self) -> RevisionView {
+        RevisionView {
+            id: self.revision.clone(),
+            subject: self.subject.clone(),
+            author: self.author.clone(),
+            state: self.state,
+            accepted_at: self.accepted_at,
+        }
+    }
+}
+
+fn depends_on(resource: &Resource) -> Vec<ResourceId> {
+    resource.spec.after.clone()
+}
+
+fn used_by(current: &Current) -> BTreeMap<&ResourceId, Vec<ResourceId>> {
+    let mut users: BTreeMap<&ResourceId, Vec<ResourceId>> = BTreeMap::new();
+    for (id, resource) in &current.desired.resources {
+        for target in &resource.spec.after {
+            users.entry(target).or_default().push(id.clone());
+        }
+    }
+    users
+}

@@ -1,0 +1,183 @@
+//! What the flow knows between two events. Everything here can be lost: after a restart it is observed, fetched and folded
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::desired::{Compiler, Desired, Diagnostic};
+use codeops_core::model::{Health, InstanceId, ProviderName, ResourceId, Revision, Scope, Snapshot, Sync, Why};
+use codeops_core::plan::Difference;
+use codeops_core::policy::Hold;
+use jiff::Timestamp;
+
+use super::Rules;
+use crate::journal::{InDoubt, Journal};
+use crate::port::{Clock, Observer, ProviderView, ResourceView, SourceView};
+
+/// The longest the flow sleeps without looking at the clock again.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+
+pub(super) struct World {
+    /// What providers last said.
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) providers: BTreeMap<ProviderName, Watched>,
+    /// The revision in force, loaded.
+    pub(super) current: Option<Current>,
+    /// Lent to the task that loads a revision.
+    pub(super) compiler: Option<Compiler>,
+    /// A revision to load once the present load is done.
+    pub(super) load_next: Option<Revision>,
+    pub(super) fetching: bool,
+    pub(super) fetch_again: bool,
+    /// Set once the first fetch has answered, well or not.
+    pub(super) fetched_once: bool,
+    pub(super) source: SourceView,
+    /// A revision that could not be read, and why.
+    pub(super) unread: Option<(Revision, String)>,
+    /// Resources with a step under way, or whose last step has not been observed since.
+    pub(super) busy: BTreeMap<ResourceId, Busy>,
+    /// Resources that were refused at the gate and wait a moment.
+    pub(super) cooling: BTreeMap<ResourceId, Timestamp>,
+    pub(super) status: BTreeMap<ResourceId, Status>,
+    pub(super) restarts: BTreeMap<(ResourceId, InstanceId), u32>,
+    pub(super) drifting: BTreeSet<ResourceId>,
+    pub(super) differences: BTreeMap<ResourceId, Vec<Difference>>,
+    pub(super) holds: Vec<Hold>,
+    pub(super) views: BTreeMap<ResourceId, Arc<ResourceView>>,
+    /// Intents of an earlier daemon that are not settled yet.
+    pub(super) doubts: Vec<InDoubt>,
+    /// When to pass again though nothing happened.
+    pub(super) wake: Option<Timestamp>,
+    pub(super) dirty: bool,
+    pub(super) passed_once: bool,
+    pub(super) pass_micros: u64,
+    pub(super) fresh_at: Option<Timestamp>,
+    pub(super) observe_only: Option<String>,
+    pub(super) broken: Option<String>,
+}
+
+/// One provider and what is under way with it.
+pub(super) struct Watched {
+    pub(super) view: ProviderView,
+    /// Counts observations begun; what a step changed is seen by one begun after it.
+    pub(super) begun: u64,
+    pub(super) observing: bool,
+    pub(super) wanted: Option<Scope>,
+    pub(super) failures: u32,
+}
+
+/// A resource whose live state is about to differ from the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// A step is under way.
+    Stepping,
+    /// Its step has ended; known again when the provider's observation of this number is in.
+    Until(ProviderName, u64),
+}
+
+/// The revision in force.
+pub(super) struct Current {
+    pub(super) revision: Revision,
+    pub(super) desired: Arc<Desired>,
+    /// Resources kept at their last good because this revision cannot say what they should be, and why.
+    pub(super) kept: BTreeMap<ResourceId, String>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) subject: String,
+    pub(super) author: String,
+    pub(super) accepted_at: Timestamp,
+    pub(super) state: &'static str,
+}
+
+/// A resource's last status and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Status {
+    pub(super) sync: Sync,
+    pub(super) health: Health,
+    pub(super) why: Option<String>,
+    pub(super) since: Timestamp,
+    pub(super) next_at: Option<Timestamp>,
+}
+
+impl World {
+    pub(super) fn new(rules: &Rules, observers: &BTreeMap<ProviderName, Arc<dyn Observer>>, journal: &Journal) -> Self {
+        let unseen = || Err(Why("not observed yet since the daemon started".to_owned()));
+        let snapshot = Snapshot { providers: observers.keys().map(|name| (name.clone(), unseen())).collect() };
+        Self {
+            snapshot: Arc::new(snapshot),
+            providers: observers.iter().map(|(name, observer)| (name.clone(), Watched::new(&**observer))).collect(),
+            current: None,
+            compiler: Some(Compiler::default()),
+            load_next: None,
+            fetching: false,
+            fetch_again: false,
+            fetched_once: false,
+            source: SourceView { url: rules.url.clone(), branch: rules.branch.clone(), ..SourceView::default() },
+            unread: None,
+            busy: BTreeMap::new(),
+            cooling: BTreeMap::new(),
+            status: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            drifting: BTreeSet::new(),
+            differences: BTreeMap::new(),
+            holds: Vec::new(),
+            views: BTreeMap::new(),
+            doubts: journal.in_doubt(),
+            wake: None,
+            dirty: false,
+            passed_once: false,
+            pass_micros: 0,
+            fresh_at: None,
+            observe_only: rules.observe.then(|| "`mode: observe` in the settings".to_owned()),
+            broken: None,
+        }
+    }
+
+    /// How long until something is due by itself.
+    pub(super) fn wake_after(&self, clock: &dyn Clock) -> Duration {
+        let Some(wake) = self.wake else { return LONGEST_SLEEP };
+        Duration::try_from(wake.duration_since(clock.now())).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP)
+    }
+
+    /// Whether every provider has answered, well or not, since the start.
+    pub(super) fn all_answered(&self) -> bool {
+        self.providers.values().all(|watched| watched.view.answered_at.is_some() || watched.view.error.is_some())
+    }
+
+    /// Whether nothing more happens without a commit or a change from outside.
+    pub(super) fn settled(&self) -> bool {
+        let quiet = self.busy.is_empty() && !self.fetching && self.compiler.is_some() && !self.dirty;
+        let over = self.current.as_ref().is_none_or(|current| current.state != "applying");
+        quiet && over && self.fetched_once && self.all_answered() && (self.passed_once || self.current.is_none())
+    }
+
+    /// Asks for `at` as the latest time of the next pass.
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+impl Watched {
+    fn new(observer: &dyn Observer) -> Self {
+        let word = observer.abilities().word;
+        Self {
+            view: ProviderView { word, system: None, answered_at: None, error: None },
+            begun: 0,
+            observing: false,
+            wanted: None,
+            failures: 0,
+        }
+    }
+
+    /// Adds to what the next observation must cover.
+    pub(super) fn want(&mut self, scope: Scope) {
+        self.wanted = Some(match (self.wanted.take(), scope) {
+            (Some(Scope::Ids(mut wanted)), Scope::Ids(more)) => {
+                wanted.extend(more);
+                Scope::Ids(wanted)
+            }
+            (None, scope) => scope,
+            (Some(Scope::All), _) | (_, Scope::All) => Scope::All,
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! Where the config repository is: a URL of an allowed protocol or a local folder. Parsed once, never shown with credentials.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::SourceError;
+
+/// The address of a repository, checked.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// Reached over the network.
+    Remote {
+        /// As git takes it; may hold credentials.
+        url: String,
+        /// The one protocol git may speak.
+        protocol: &'static str,
+        /// What stands before the `@`, if a password may be in it.
+        credentials: Option<String>,
+    },
+    /// A repository on this machine.
+    Folder(PathBuf),
+}
+
+/// The protocols that are followed. `git` and `http` prove nothing about who answers: see [`Address::is_unproven`].
+const PROTOCOLS: &[&str] = &["https", "ssh", "file", "git", "http"];
+
+impl Address {
+    /// Reads `repository.url`.
+    pub(super) fn parse(text: &str) -> Result<Self, SourceError> {
+        if text.is_empty() || text.starts_with('-') || text.chars().any(char::is_control) {
+            return Err(bad("it is empty, begins with `-` or holds control characters"));
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Self::parse_url(text, scheme, rest);
+        }
+        if Path::new(text).is_dir() {
+            return Self::folder(Path::new(text));
+        }
+        match text.split_once(':') {
+            Some((_, rest)) if rest.starts_with(':') => Err(bad("remote helpers (`name::…`) are not run")),
+            Some((host, path)) if !host.contains('/') => {
+                if host.is_empty() || path.is_empty() || path.starts_with('-') {
+                    return Err(bad("`host:path` lacks one of the two, or its path begins with `-`"));
+                }
+                Ok(Self::Remote { url: text.to_owned(), protocol: "ssh", credentials: None })
+            }
+            _ => {
+                Err(SourceError(format!("`{text}` is neither a URL nor a folder that exists: correct repository.url")))
+            }
+        }
+    }
+
+    fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<Self, SourceError> {
+        let Some(protocol) = PROTOCOLS.iter().copied().find(|known| *known == scheme) else {
+            return Err(bad("its protocol is not one of https, ssh, file, git and http"));
+        };
+        if protocol == "file" {
+            if !rest.starts_with('/') || rest.contains('%') {
+                return Err(bad("a file URL is file:// and an absolute path without `%`"));
+            }
+            return Self::folder(Path::new(rest));
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        if host.is_empty() || host.starts_with('-') || user.is_some_and(|user| user.starts_with('-')) {
+            return Err(bad("its host is missing, or host or user begin with `-`"));
+        }
+        // ssh://git@host names a user; anything else before the @ may be a token.
+        let credentials = user.filter(|user| protocol != "ssh" || user.contains(':')).map(str::to_owned);
+        Ok(Self::Remote { url: text.to_owned(), protocol, credentials })
+    }
+
+    fn folder(path: &Path) -> Result<Self, SourceError> {
+        let whole = path.canonicalize().map_err(|error| {
+            SourceError(format!("the folder `{}` cannot be opened: {error}; correct repository.url", path.display()))
+        })?;
+        Ok(Self::Folder(whole))
+    }
+
+    /// The one protocol git may speak.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self {
+            Self::Remote { protocol, .. } => protocol,
+            Self::Folder(_) => "file",
+        }
+    }
+
+    /// As git takes it.
+    pub(super) fn argument(&self) -> String {
+        match self {
+            Self::Remote { url, .. } => url.clone(),
+            Self::Folder(path) => path.display().to_string(),
+        }
+    }
+
+    /// Whether anyone on the network could answer in its place: then commits need signatures.
+    pub(super) fn is_unproven(&self) -> bool {
+        let Self::Remote { url, protocol: "git" | "http", .. } = self else { return false };
+        let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let name = host.strip_prefix('[').and_then(|v6| v6.split(']').next()).or_else(|| host.split(':').next());
+        !name.is_some_and(|name| name == "localhost" || name == "::1" || is_loopback_v4(name))
+    }
+
+    /// `text` without this address's credentials, nor any other `user:password@`.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let own = match self {
+            Self::Remote { credentials: Some(own), .. } => text.replace(own.as_str(), "***"),
+            _ => text.to_owned(),
+        };
+        own.split_inclusive(char::is_whitespace).map(redact_word).collect()
+    }
+}
+
+fn is_loopback_v4(name: &str) -> bool {
+    name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A word with what stands between `://` and the last `@` of its authority replaced.
+fn redact_word(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((user, host)) if scheme.ends_with("ssh") && !user.contains(':') => {
+            format!("{scheme}://{user}@{host}{path}")
+        }
+        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
+        None => word.to_owned(),
+    }
+}
+
+fn bad(why: &str) -> SourceError {
+    // The URL itself is left out: what cannot be parsed cannot be redacted.
+    SourceError(format!("repository.url cannot be used: {why}; give https://…, ssh://…, host:path or a folder"))
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.redact(&self.argument()))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whether `branch` may be followed and handed to git.
+pub(super) fn check_branch(branch: &str) -> Result<(), SourceError> {
+    let ok = !branch.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{branch}"));
+    if ok {
+        return Ok(());
+    }
+    Err(SourceError(format!("`{}` is not a branch name: correct repository.branch", super::text::clean(branch, 80))))
+}
+
+/// The segments of `repository.path`; empty for the whole repository.
+pub(super) fn check_path(path: &str) -> Result<Vec<String>, SourceError> {
+    let segments: Vec<String> =
+        path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").map(str::to_owned).collect();
+    if path.starts_with('/') || segments.iter().any(|segment| segment == ".." || segment.contains(['\0', '\\'])) {
+        return Err(SourceError(format!(
+            "`{}` is not a folder inside the repository: repository.path is relative and has no `..`",
+            super::text::clean(path, 80)
+        )));
+    }
+    Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_outside_the_list_and_arguments_in_disguise_are_refused() {
+        let bad = ["", "-oProxyCommand=x", "--upload-pack=x", "ext::sh -c x", "fd::3", "ftp://h/x", "ssh://-oX/y"];
+        for text in bad.iter().chain(&["https:///x", "file://rel", "h:-x", "a\nb", "/no/such/folder"]) {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+        for (text, protocol) in [("https://h/x.git", "https"), ("git@h:x/y.git", "ssh"), ("ssh://git@h:22/x", "ssh")] {
+            assert_eq!(Address::parse(text).expect("good").protocol(), protocol, "{text}");
+        }
+        assert_eq!(Address::parse("/").expect("a folder").protocol(), "file");
+    }
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let address = Address::parse("https://bot:s3cret@git.example/ops.git").expect("good");
+        assert_eq!(address.to_string(), "https://***@git.example/ops.git");
+        assert_eq!(format!("{address:?}"), "https://***@git.example/ops.git");
+        let text =
+            address.redact("fatal: unable to access 'https://bot:s3cret@git.example/': bot:s3cret, http://u:p@x/y");
+        assert!(!text.contains("s3cret") && !text.contains("u:p"), "{text}");
+        assert_eq!(Address::parse("ssh://git@h/x").expect("good").to_string(), "ssh://git@h/x");
+    }
+
+    #[test]
+    fn only_loopback_is_trusted_without_a_proof() {
+        for text in ["git://example.com/x", "http://10.0.0.1/x", "http://127.evil.example/x", "http://localhost.evil/x"]
+        {
+            assert!(Address::parse(text).expect("good").is_unproven(), "{text}");
+        }
+        for text in ["git://127.0.0.1:9418/x", "http://[::1]:80/x", "http://localhost/x", "https://example.com/x"] {
+            assert!(!Address::parse(text).expect("good").is_unproven(), "{text}");
+        }
+    }
+
+    #[test]
+    fn branches_and_paths_stay_inside() {
+        assert!(check_branch("main").is_ok() && check_branch("team/x").is_ok());
+        for branch in ["-x", "a..b", "a b", "", "x.lock", "a\u{7}"] {
+            assert!(check_branch(branch).is_err(), "{branch}");
+        }
+        assert_eq!(check_path("./ops//prod/").expect("good"), ["ops", "prod"]);
+        assert!(check_path("../x").is_err() && check_path("/x").is_err() && check_path("a/../b").is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! The mirror on disk: made, brought up to date, repacked, and made anew when it is damaged. The old one stays until the
+//! new one is whole. Judges nothing.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use codeops_core::model::Revision;
+use git2::{Oid, Repository};
+use sha2::{Digest as _, Sha256};
+
+use super::address::Address;
+use super::git::{Ended, Git};
+use super::judge::Acceptance;
+use super::{SourceError, history};
+
+/// With more packs than this the mirror is repacked after a fetch.
+const PACKS: usize = 24;
+/// Keeps the revision in force, so that it survives a rewritten history and a repack.
+const CURRENT: &str = "refs/codeops/current";
+
+/// One bare mirror.
+#[derive(Debug)]
+pub(super) struct Disk {
+    git: Git,
+    address: Address,
+    branch: String,
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// Opens the mirror of `address` below `root`, or makes an empty one.
+    pub(super) async fn open(git: Git, address: Address, branch: &str, root: &Path) -> Result<Self, SourceError> {
+        let name = hex::encode(&Sha256::digest(address.argument())[..12]);
+        let disk = Self { git, address, branch: branch.to_owned(), root: root.to_owned(), folder: root.join(name) };
+        disk.finish_swap().map_err(|error| disk.unwritable(&error))?;
+        if disk.repository().is_err() {
+            remove(&disk.folder).map_err(|error| disk.unwritable(&error))?;
+            disk.init(&disk.folder).await?;
+        }
+        Ok(disk)
+    }
+
+    /// The repository's address.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The mirror, opened for reading.
+    pub(super) fn repository(&self) -> Result<Repository, git2::Error> {
+        Repository::open_bare(&self.folder)
+    }
+
+    /// The branch's tip as last fetched.
+    pub(super) fn tip(&self) -> Result<Oid, git2::Error> {
+        self.repository()?.refname_to_id(&self.tip_ref())
+    }
+
+    fn tip_ref(&self) -> String {
+        format!("refs/codeops/heads/{}", self.branch)
+    }
+
+    /// Fetches what is new and gives the branch's tip; nothing is fetched when nothing is new. Keeps `current`, and gets
+    /// it where the mirror lost it.
+    pub(super) async fn bring(&self, current: Option<&Revision>) -> Result<Oid, SourceError> {
+        let there = self.look().await?;
+        let known = self.tip().is_ok_and(|tip| tip == there) && self.holds(there);
+        if !known {
+            self.fetch_or_rebuild(current).await?;
+        }
+        self.git.check_size(&self.folder).await?;
+        if let Some(current) = current {
+            self.keep(current).await;
+        }
+        let tip = match self.tip() {
+            Ok(tip) => tip,
+            Err(_) => {
+                self.rebuild(current).await?;
+                self.tip().map_err(|error| SourceError(format!("the mirror has no tip: {}", error.message())))?
+            }
+        };
+        self.repack_if_due().await;
+        Ok(tip)
+    }
+
+    /// The tip over there.
+    async fn look(&self) -> Result<Oid, SourceError> {
+        let (home, url) = (self.root.join("home"), self.address.argument());
+        let wanted = format!("refs/heads/{}", self.branch);
+        let arguments = ["ls-remote", "--exit-code", "--quiet", "--", &url, &wanted];
+        let limit = self.git.limits().look;
+        let ended = tokio::time::timeout(limit, self.git.run(&home, &arguments, None)).await.map_err(|_| {
+            SourceError(format!("{} did not answer within {} s; it is asked again", self.address, limit.as_secs()))
+        })??;
+        let line = ended.stdout.lines().filter_map(|line| line.split_once('\t')).find(|(_, name)| *name == wanted);
+        match (ended.code, line) {
+            (Some(0), Some((id, _))) if id.len() == 40 => {
+                Oid::from_str(id).map_err(|error| self.failed("look at", error.message()))
+            }
+            (Some(0), Some(_)) => Err(SourceError(format!(
+                "{} names its commits by SHA-256, which is not supported: use a SHA-1 repository",
+                self.address
+            ))),
+            (Some(0 | 2), _) => Err(SourceError(format!(
+                "branch `{}` does not exist in {}: push it, or set repository.branch",
+                self.branch, self.address
+            ))),
+            _ => Err(self.failed("look at", &ended.complaint)),
+        }
+    }
+
+    fn failed(&self, verb: &str, why: &str) -> SourceError {
+        SourceError(format!(
+            "cannot {verb} {}: {why}; check the network, repository.url and the credentials or known hosts it needs",
+            self.address
+        ))
+    }
+
+    fn holds(&self, oid: Oid) -> bool {
+        self.repository().is_ok_and(|repository| repository.find_commit(oid).is_ok())
+    }
+
+    async fn fetch_or_rebuild(&self, current: Option<&Revision>) -> Result<(), SourceError> {
+        let ended = self.fetch(&self.folder, &format!("refs/heads/{}:{}", self.branch, self.tip_ref())).await?;
+        if ended.ok() {
+            return Ok(());
+        }
+        if self.is_sound().await {
+            return Err(self.failed("fetch from", &ended.complaint));
+        }
+        tracing::warn!(complaint = ended.complaint, "the mirror is damaged; it is cloned again");
+        self.rebuild(current).await
+    }
+
+    async fn fetch(&self, folder: &Path, refspec: &str) -> Result<Ended, SourceError> {
+        let (url, refspec) = (self.address.argument(), format!("+{refspec}"));
+        let arguments = [
+            "--git-dir=.",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--update-shallow",
+            "--",
+            &url,
+            &refspec,
+        ];
+        self.git.run(folder, &arguments, Some(folder)).await
+    }
+
+    /// Whether git finds the mirror whole.
+    async fn is_sound(&self) -> bool {
+        let arguments = ["--git-dir=.", "fsck", "--full", "--no-dangling", "--no-progress"];
+        self.repository().is_ok() && self.git.run(&self.folder, &arguments, None).await.is_ok_and(|ended| ended.ok())
+    }
+
+    /// Keeps `current` from being pruned; fetches it by its id if it is not here. Where the server does not have it any
+    /// more the judge says so.
+    async fn keep(&self, current: &Revision) {
+        let Ok(oid) = history::oid(current) else { return };
+        if !self.holds(oid)
+            && let Err(error) = self.fetch(&self.folder, &format!("{current}:{CURRENT}")).await
+        {
+            tracing::debug!(%error, %current, "the revision in force cannot be fetched by its id");
+        }
+        let kept = self.repository().and_then(|repository| {
+            let same = repository.refname_to_id(CURRENT).is_ok_and(|kept| kept == oid);
+            if same { Ok(()) } else { repository.reference(CURRENT, oid, true, "in force").map(drop) }
+        });
+        if let Err(error) = kept {
+            tracing::debug!(error = error.message(), %current, "the revision in force cannot be kept");
+        }
+    }
+
+    /// Makes the mirror anew beside the old one and swaps them when the new one is whole.
+    pub(super) async fn rebuild(&self, current: Option<&Revision>) -> Result<(), SourceError> {
+        let fresh = self.beside("new");
+        remove(&fresh).map_err(|error| self.unwritable(&error))?;
+        self.init(&fresh).await?;
+        let ended = self.fetch(&fresh, &format!("refs/heads/{}:{}", self.branch, self.tip_ref())).await?;
+        if !ended.ok() {
+            return Err(self.failed("clone", &ended.complaint));
+        }
+        if let Some(current) = current {
+            // Usually the branch brought it already; a server may refuse to give anything else.
+            self.fetch(&fresh, &format!("{current}:{CURRENT}")).await?;
+        }
+        self.swap().map_err(|error| self.unwritable(&error))
+    }
+
+    async fn init(&self, folder: &Path) -> Result<(), SourceError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| self.unwritable(&error))?;
+        let arguments = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", "."];
+        let ended = self.git.run(folder, &arguments, None).await?;
+        if ended.ok() {
+            return Ok(());
+        }
+        Err(SourceError(format!("the mirror cannot be made in `{}`: {}", folder.display(), ended.complaint)))
+    }
+
+    async fn repack_if_due(&self) {
+        let packs = fs::read_dir(self.folder.join("objects/pack")).into_iter().flatten().flatten();
+        if packs.filter(|entry| entry.path().extension().is_some_and(|end| end == "pack")).count() <= PACKS {
+            return;
+        }
+        let arguments = ["--git-dir=.", "gc", "--quiet", "--prune=1.hour.ago"];
+        match self.git.run(&self.folder, &arguments, None).await {
+            Ok(ended) if ended.ok() => {}
+            Ok(ended) => tracing::warn!(complaint = ended.complaint, "the mirror cannot be repacked"),
+            Err(error) => tracing::warn!(%error, "the mirror cannot be repacked"),
+        }
+    }
+
+    /// The rewritten history that was last accepted. Kept beside the mirror, because that may be made anew.
+    pub(super) fn accepted(&self) -> Option<Acceptance> {
+        let text = fs::read_to_string(self.beside("accepted")).ok()?;
+        let (accept, from) = text.trim().split_once(' ')?;
+        Some(Acceptance { accept: Oid::from_str(accept).ok()?, from: Oid::from_str(from).ok()? })
+    }
+
+    /// Remembers an accepted history durably, so that it is accepted once.
+    pub(super) fn remember(&self, Acceptance { accept, from }: Acceptance) -> Result<(), SourceError> {
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+            writeln!(file, "{accept} {from}")?;
+            file.as_file().sync_all()?;
+            file.persist(self.beside("accepted")).map(drop).map_err(|error| error.error)
+        };
+        write().map_err(|error| self.unwritable(&error))
+    }
+
+    fn beside(&self, end: &str) -> PathBuf {
+        self.folder.with_extension(end)
+    }
+
+    fn swap(&self) -> std::io::Result<()> {
+        let old = self.beside("old");
+        remove(&old)?;
+        if self.folder.exists() {
+            fs::rename(&self.folder, &old)?;
+        }
+        fs::rename(self.beside("new"), &self.folder)?;
+        remove(&old)
+    }
+
+    /// A swap that was cut short leaves the old mirror aside: it is put back.
+    fn finish_swap(&self) -> std::io::Result<()> {
+        let old = self.beside("old");
+        if !self.folder.exists() && old.exists() {
+            fs::rename(&old, &self.folder)?;
+        }
+        remove(&old)?;
+        remove(&self.beside("new"))
+    }
+
+    fn unwritable(&self, error: &std::io::Error) -> SourceError {
+        SourceError(format!("the mirror `{}` cannot be written: {error}", self.folder.display()))
+    }
+}
+
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! What the commits say: who made them, their trailers, whether they descend and who signed them. Reads the mirror only.
+
+use codeops_core::model::Revision;
+use git2::{Oid, Repository};
+use jiff::Timestamp;
+
+use super::signers::Signers;
+use super::text::clean;
+use crate::port::Commit;
+
+/// The most commits one answer holds.
+const COMMITS: usize = 1_000;
+/// A message longer than this is cut before its trailers are looked for.
+const MESSAGE_BYTES: usize = 64 << 10;
+
+/// The object id of a revision.
+pub(super) fn oid(revision: &Revision) -> Result<Oid, git2::Error> {
+    Oid::from_str(revision.as_str())
+}
+
+/// The revision of an object id.
+pub(super) fn revision(oid: Oid) -> Result<Revision, git2::Error> {
+    oid.to_string().parse().map_err(|error| git2::Error::from_str(&format!("{error}")))
+}
+
+/// Whether `tip` is `base` or descends from it.
+pub(super) fn descends(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
+    Ok(tip == base || repository.graph_descendant_of(tip, base)?)
+}
+
+/// The first-parent commits after `since` up to `until`, oldest first, the newest `most` of them.
+pub(super) fn first_parents(
+    repository: &Repository,
+    since: Option<Oid>,
+    until: Oid,
+    most: usize,
+) -> Result<Vec<Oid>, git2::Error> {
+    let Some(since) = since else { return Ok(vec![until]) };
+    let mut walk = repository.revwalk()?;
+    walk.simplify_first_parent()?;
+    walk.push(until)?;
+    walk.hide(since)?;
+    let mut found = walk.take(most).collect::<Result<Vec<Oid>, _>>()?;
+    found.reverse();
+    Ok(found)
+}
+
+/// The commits after `since` up to `until`, as the port promises them.
+pub(super) fn commits(
+    repository: &Repository,
+    since: Option<Oid>,
+    until: Oid,
+    signers: Option<&Signers>,
+) -> Result<Vec<Commit>, git2::Error> {
+    first_parents(repository, since, until, COMMITS)?.into_iter().map(|oid| commit(repository, oid, signers)).collect()
+}
+
+fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Result<Commit, git2::Error> {
+    let commit = repository.find_commit(oid)?;
+    let author = commit.author();
+    let message = String::from_utf8_lossy(commit.message_bytes());
+    let name = clean(&String::from_utf8_lossy(author.name_bytes()), 200);
+    let email = clean(&String::from_utf8_lossy(author.email_bytes()), 200);
+    Ok(Commit {
+        revision: revision(oid)?,
+        author: format!("{name} <{email}>"),
+        at: committed_at(&commit),
+        subject: clean(message.trim_start().lines().next().unwrap_or_default(), 200),
+        trailers: trailers(&message),
+        signer: signers.and_then(|signers| signer(repository, oid, signers).ok().and_then(Result::ok)),
+    })
+}
+
+fn committed_at(commit: &git2::Commit<'_>) -> Timestamp {
+    Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The `Codeops-…` trailers of a commit message, by the rules of `git interpret-trailers`. Keys as they are spelt in the
+/// documentation: `codeops-allow` counts as `Codeops-Allow`.
+pub fn trailers(message: &str) -> Vec<(String, String)> {
+    let mut end = message.len().min(MESSAGE_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = message[..end].replace('\0', "");
+    let Ok(found) = git2::message_trailers_strs(&text) else { return Vec::new() };
+    let ours = |(key, value): (&str, &str)| {
+        let rest = key.get(..8).filter(|start| start.eq_ignore_ascii_case("codeops-")).and_then(|_| key.get(8..))?;
+        let mut word = rest.to_ascii_lowercase();
+        word.get_mut(..1)?.make_ascii_uppercase();
+        Some((format!("Codeops-{word}"), clean(value, 1_000)))
+    };
+    found.iter().filter_map(ours).collect()
+}
+
+/// Who signed this commit, or why its signature does not count.
+pub(super) fn signer(
+    repository: &Repository,
+    oid: Oid,
+    signers: &Signers,
+) -> Result<Result<String, String>, git2::Error> {
+    let at = committed_at(&repository.find_commit(oid)?);
+    match repository.extract_signature(&oid, None) {
+        Ok((signature, signed)) => Ok(signers.verify(&signature, &signed, at)),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(Err("is not signed".to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_last_paragraph_holds_trailers() {
+        let message = "Drop the old shop\n\nCodeops-Allow: not-here is prose\n\nmore\n\nSigned-off-by: A <a@b>\ncodeops-allow: abc123\nCodeops-Retry: app/shop\u{1b}[0m\n";
+        assert_eq!(
+            trailers(message),
+            [("Codeops-Allow".into(), "abc123".into()), ("Codeops-Retry".into(), "app/shop[0m".to_owned())]
+        );
+        assert!(trailers("Codeops-Allow: a subject is no trailer").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_taken(message in ".{0,400}") {
+            let _ = trailers(&message);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Text from outside, made fit to be shown.
+
+/// Whether a character moves the cursor, hides or reorders text: never shown as it is.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// `text` without control and reordering characters, trimmed, at most `most` characters.
+pub(super) fn clean(text: &str, most: usize) -> String {
+    text.trim().chars().filter(|c| !is_invisible(*c)).take(most).collect::<String>().trim().to_owned()
+}
+
+/// The lines of `text` joined by `; `, cleaned.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    clean(&lines.join("; "), most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_move_the_cursor_is_gone() {
+        assert_eq!(clean(" a\u{1b}[31mb\u{202e}c\r\n", 80), "a[31mbc");
+        assert_eq!(one_line("fatal: no\n\nhint: yes\n", 80), "fatal: no; hint: yes");
+        assert_eq!(clean("abcdef", 3), "abc");
+    }
+}

@@ -1,0 +1,61 @@
+//! The store as the command line reads it: beside a running daemon, or from a folder that none runs on. It never writes.
+
+use std::path::{Path, PathBuf};
+
+use codeops_core::model::{Memory, Secret};
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::audit::Head;
+use super::folder::database;
+use super::schema::open_reader;
+use super::table::{self, Sql};
+use crate::journal::{InDoubt, Page, Query};
+
+/// A store opened only to be read. Its calls block for as long as the disk takes.
+pub struct Archive {
+    file: PathBuf,
+    db: Connection,
+}
+
+impl Archive {
+    pub(super) fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let file = database(state_dir);
+        if !file.exists() {
+            return Err(StoreError::Missing { folder: state_dir.to_owned() });
+        }
+        Ok(Self { db: open_reader(&file)?, file })
+    }
+
+    /// One page of entries.
+    pub fn read(&self, query: &Query) -> Result<Page, StoreError> {
+        self.ask(|db| table::page(db, query))
+    }
+
+    /// The fold of everything, and the intents in doubt.
+    pub fn memory(&self) -> Result<(Memory, Vec<InDoubt>), StoreError> {
+        let (memory, doubts) = self.ask(table::recall)?;
+        Ok((memory, doubts.into_values().collect()))
+    }
+
+    /// The store's id, and how many daemons have opened it.
+    pub fn identity(&self) -> Result<(String, u64), StoreError> {
+        let store = self.ask(|db| table::fact::<String>(db, "store"))?;
+        Ok((store.unwrap_or_default(), self.ask(table::epoch)?))
+    }
+
+    /// The key under which secrets' values are tagged for digests, once a daemon has made it.
+    pub fn tag_key(&self) -> Result<Option<Secret<[u8; 32]>>, StoreError> {
+        Ok(self.ask(|db| table::fact(db, "tag_key"))?.map(Secret::new))
+    }
+
+    /// The end of the audit chain, once a daemon has begun it.
+    pub fn head(&self) -> Result<Option<Head>, StoreError> {
+        Ok(self.ask(|db| table::mark(db, "head"))?.map(Head::from))
+    }
+
+    /// Asks the database; all that one call of `ask` reads is as of one moment only within a transaction.
+    pub(super) fn ask<T>(&self, read: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, StoreError> {
+        read(&self.db).map_err(|error| StoreError::sqlite(&self.file, &error))
+    }
+}

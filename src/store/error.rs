@@ -1,0 +1,82 @@
+//! Why a store cannot be opened or read, with what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// A store cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or a file in it cannot be made, read or locked.
+    #[error("the state folder cannot be used: {path}")]
+    Folder {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another daemon has it.
+    #[error("another codeops, process {pid}, is using {folder}; stop it first, or give this one another state folder")]
+    Locked {
+        /// The process, or `unknown`.
+        pid: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// There is no store in the folder.
+    #[error("there is no journal in {folder}; give the state folder of the daemon, the one that `codeops run` uses")]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A later codeops wrote it.
+    #[error(
+        "{file} was written by a newer codeops (format {found}; this one knows up to {known}): use that version, older ones would damage it"
+    )]
+    Newer {
+        /// The database.
+        file: PathBuf,
+        /// The format found.
+        found: i64,
+        /// The newest known here.
+        known: i64,
+    },
+    /// It is damaged.
+    #[error(
+        "{file} is damaged ({what}); move {file} and the files beside it that begin with its name away, then start \
+         codeops again: it rebuilds from the stamps on live objects, and the damaged file can still be read for its events"
+    )]
+    Damaged {
+        /// The database.
+        file: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// SQLite says no.
+    #[error("{file} cannot be used: {what}")]
+    Database {
+        /// The database.
+        file: PathBuf,
+        /// What SQLite says.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// What SQLite said about `file`, told apart by whether the file is damaged.
+    pub(super) fn sqlite(file: &Path, error: &rusqlite::Error) -> Self {
+        let file = file.to_owned();
+        if matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)) {
+            return Self::Damaged { file, what: format!("a row cannot be understood: {error}") };
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { file, what: error.to_string() }
+            }
+            Some(ErrorCode::DiskFull) => {
+                Self::Database { file, what: format!("{error}; free disk space, then start codeops again") }
+            }
+            _ => Self::Database { file, what: error.to_string() },
+        }
+    }
+}

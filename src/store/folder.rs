@@ -1,0 +1,60 @@
+//! The state folder: private, and locked by one daemon at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// The database's name in the folder.
+const DATABASE: &str = "journal.db";
+
+/// The path of the database in a state folder.
+pub(super) fn database(folder: &Path) -> PathBuf {
+    folder.join(DATABASE)
+}
+
+/// Held while a daemon uses the folder; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Makes the folder (0700) if need be, locks it, and makes the database file (0600), so that SQLite, which gives its
+/// side files the same mode, never makes one that others can read.
+pub(super) fn claim(folder: &Path) -> Result<Lock, StoreError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Folder { path, source }
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fail(folder))?;
+    let lock = lock(folder)?;
+    let file = database(folder);
+    let made = private(&file).map_err(fail(&file))?;
+    made.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(fail(&file))?;
+    Ok(lock)
+}
+
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn lock(folder: &Path) -> Result<Lock, StoreError> {
+    let path = folder.join("lock");
+    let fail = |source| StoreError::Folder { path: path.clone(), source };
+    let mut file = private(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            let pid = pid.trim().parse::<u32>().map_or_else(|_| "unknown".to_owned(), |pid| pid.to_string());
+            return Err(StoreError::Locked { pid, folder: folder.to_owned() });
+        }
+        Err(TryLockError::Error(source)) => return Err(fail(source)),
+    }
+    // The pid is for people; a full disk must not keep the daemon from starting, so a failed write is let be.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(Lock { _file: file })
+}

@@ -1,0 +1,78 @@
+//! How long entries are kept. Old ones go in small batches when nothing waits; the chain keeps an anchor, the number and
+//! hash of the last one that went, so that it still can be verified. The memory stays whole.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+
+use super::audit_chain::Hash;
+use super::table::{Mark, Sql, put_mark};
+
+/// How many entries go in one transaction.
+const BATCH: i64 = 1000;
+
+/// What is kept: entries that are within both bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// No longer than so many days.
+    pub days: u32,
+    /// Not more than so many entries, give or take a thousand.
+    pub records: u64,
+}
+
+impl Default for Keep {
+    /// 90 days, at most 1,000,000 entries.
+    fn default() -> Self {
+        Self { days: 90, records: 1_000_000 }
+    }
+}
+
+impl Keep {
+    fn oldest(self, now: Timestamp) -> Timestamp {
+        let days = SignedDuration::from_hours(24 * i64::from(self.days));
+        now.saturating_sub(days).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// Takes one batch of entries away that need not be kept. Answers whether there may be more.
+pub(super) fn prune(db: &mut Connection, head: &Mark, keep: Keep, now: Timestamp) -> Sql<bool> {
+    let by_count = head.seq.saturating_sub(i64::try_from(keep.records).unwrap_or(i64::MAX));
+    let by_age = keep.oldest(now).as_microsecond();
+    if !worthwhile(db, by_count, by_age)? {
+        return Ok(false);
+    }
+    let transaction = db.transaction()?;
+    let Some(anchor) = last_to_go(&transaction, by_count, by_age)? else {
+        return Ok(false);
+    };
+    let gone = transaction.execute("DELETE FROM entries WHERE seq <= ?", [anchor.seq])?;
+    put_mark(&transaction, "anchor", &anchor)?;
+    transaction.commit()?;
+    Ok(gone >= usize::try_from(BATCH).unwrap_or(usize::MAX))
+}
+
+/// A transaction for each entry that comes of age would cost a sync each: it waits for a batch by number, or, by age,
+/// for a whole hour.
+fn worthwhile(db: &Connection, by_count: i64, by_age: i64) -> Sql<bool> {
+    let hour = SignedDuration::from_hours(1).as_micros();
+    let hour = i64::try_from(hour).unwrap_or(0);
+    let mut statement = db.prepare_cached("SELECT seq, at FROM entries ORDER BY seq LIMIT 1")?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+    Ok(seq.saturating_add(BATCH) <= by_count || at.saturating_add(hour) < by_age)
+}
+
+/// The last of the oldest entries, a batch at most, of which none need be kept.
+fn last_to_go(db: &Connection, by_count: i64, by_age: i64) -> Sql<Option<Mark>> {
+    let mut statement = db.prepare_cached("SELECT seq, at, hash FROM entries ORDER BY seq LIMIT ?")?;
+    let mut rows = statement.query([BATCH])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let (seq, at, hash): (i64, i64, Hash) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if seq > by_count && at >= by_age {
+            break;
+        }
+        last = Some(Mark { seq, hash });
+    }
+    Ok(last)
+}

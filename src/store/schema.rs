@@ -1,0 +1,122 @@
+//! Connections, the tables, and their migrations, which only go forward.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use super::StoreError;
+
+/// Statements that bring the format from its place in this list to the next. Never edited once released.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE entries (
+        seq      INTEGER PRIMARY KEY,
+        at       INTEGER NOT NULL,
+        v        INTEGER NOT NULL,
+        category TEXT    NOT NULL,
+        resource TEXT,
+        body     TEXT    NOT NULL,
+        hash     BLOB    NOT NULL CHECK (length(hash) = 32)
+    ) STRICT;
+    CREATE INDEX entries_by_resource ON entries (resource, seq) WHERE resource IS NOT NULL;
+    CREATE INDEX entries_by_category ON entries (category, seq);
+    CREATE TABLE projection (part TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+"];
+
+/// Files up to this size are checked whole at every opening; beyond it, that would make the start slow, and only what
+/// is read is checked. `codeops audit verify` always checks all.
+const CHECKED_AT_OPEN: u64 = 1024 * 1024;
+
+/// How long a statement waits for another process, such as a backup, before it fails.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The same for the copying of the log at opening, which the next one can make up for.
+const BUSY_AT_OPEN: Duration = Duration::from_millis(50);
+
+/// The writer's connection: migrated, checked, and as durable as SQLite can be.
+pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
+    let attempt = || -> Result<Connection, rusqlite::Error> {
+        let db =
+            Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        db.busy_timeout(BUSY)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(db)
+    };
+    let mut db = attempt().map_err(|error| StoreError::sqlite(file, &error))?;
+    refuse_newer(&db, file)?;
+    check_small(&db, file)?;
+    migrate(&mut db).map_err(|error| StoreError::sqlite(file, &error))?;
+    settle(&db).map_err(|error| StoreError::sqlite(file, &error))?;
+    Ok(db)
+}
+
+/// After a failed sync the log's tail may be in memory only, though it reads well; copied into the database and synced
+/// there, nothing that is appended from now on stands on it. A reader that has the log open delays the start but little.
+fn settle(db: &Connection) -> Result<(), rusqlite::Error> {
+    db.busy_timeout(BUSY_AT_OPEN)?;
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    db.busy_timeout(BUSY)
+}
+
+/// A connection that only reads, beside a writer in this or another process.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let attempt = || -> Result<Connection, rusqlite::Error> {
+        let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        db.busy_timeout(BUSY)?;
+        db.pragma_update(None, "query_only", true)?;
+        Ok(db)
+    };
+    let db = attempt().map_err(|error| StoreError::sqlite(file, &error))?;
+    refuse_newer(&db, file)?;
+    Ok(db)
+}
+
+/// SQLite's own check of the whole file; answers the first thing that is wrong.
+pub(super) fn quick_check(db: &Connection) -> Result<Option<String>, rusqlite::Error> {
+    let first: Option<String> = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()?;
+    Ok(first.filter(|said| said != "ok"))
+}
+
+fn version(db: &Connection) -> Result<i64, rusqlite::Error> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).expect("a handful of migrations")
+}
+
+fn refuse_newer(db: &Connection, file: &Path) -> Result<(), StoreError> {
+    let found = version(db).map_err(|error| StoreError::sqlite(file, &error))?;
+    if found > known() {
+        return Err(StoreError::Newer { file: file.to_owned(), found, known: known() });
+    }
+    Ok(())
+}
+
+fn check_small(db: &Connection, file: &Path) -> Result<(), StoreError> {
+    if std::fs::metadata(file).is_ok_and(|meta| meta.len() > CHECKED_AT_OPEN) {
+        return Ok(());
+    }
+    match quick_check(db) {
+        Ok(None) => Ok(()),
+        Ok(Some(what)) => Err(StoreError::Damaged { file: file.to_owned(), what }),
+        Err(error) => Err(StoreError::sqlite(file, &error)),
+    }
+}
+
+/// Runs what is missing, each step in a transaction together with the format's number.
+fn migrate(db: &mut Connection) -> Result<(), rusqlite::Error> {
+    let done = usize::try_from(version(db)?).unwrap_or(0);
+    for (step, statements) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = db.transaction()?;
+        transaction.execute_batch(statements)?;
+        transaction.pragma_update(None, "user_version", i64::try_from(step + 1).expect("a handful of migrations"))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! Rows: entries, the projection of the memory, and the few facts about the store itself. SQL stands here and in
+//! `schema` and `retention` only.
+
+use std::collections::BTreeMap;
+
+use codeops_core::model::{Memory, ResourceId, canonical};
+use jiff::Timestamp;
+use rusqlite::types::{FromSql, ToSql, Value};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::audit_chain::{Hash, Link, next};
+use crate::journal::{Category, Change, Entry, InDoubt, Page, Query, Record, Seq};
+
+/// The version that records are written with; it goes up when one changes in a way that old readers would misread.
+pub(super) const RECORD_VERSION: i64 = 1;
+
+/// How many former ids of one resource are followed.
+const NAMES: usize = 16;
+
+const DOUBT: &str = "doubt/";
+const RESOURCE: &str = "resource/";
+
+/// Where the chain ends, or where it begins: a number and the hash there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) seq: i64,
+    pub(super) hash: Hash,
+}
+
+/// A record ready to be written: its text is made before the writer's turn.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) record: Record,
+    body: String,
+}
+
+impl Prepared {
+    pub(super) fn new(record: Record) -> Self {
+        let body = canonical(&serde_json::to_value(&record).expect("records are plain data, and that is always JSON"));
+        Self { record, body }
+    }
+}
+
+/// What reading a row may run into; text that cannot be understood counts as damage.
+pub(super) type Sql<T> = Result<T, rusqlite::Error>;
+
+/// Writes one entry after `head` and moves the head on.
+pub(super) fn insert(db: &Connection, head: &mut Mark, at: Timestamp, prepared: &Prepared) -> Sql<()> {
+    let link = Link { seq: head.seq + 1, at: at.as_microsecond(), v: RECORD_VERSION, body: &prepared.body };
+    let hash = next(&head.hash, &link);
+    db.prepare_cached("INSERT INTO entries (seq, at, v, category, resource, body, hash) VALUES (?, ?, ?, ?, ?, ?, ?)")?
+        .execute(params![
+            link.seq,
+            link.at,
+            link.v,
+            category_word(prepared.record.category()),
+            prepared.record.resource().map(ToString::to_string),
+            link.body,
+            hash
+        ])?;
+    *head = Mark { seq: link.seq, hash };
+    Ok(())
+}
+
+/// One page, newest first.
+pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
+    let limit = query.limit.clamp(1, 1000);
+    let (mut conditions, mut values) = (Vec::new(), Vec::new());
+    if let Some(resource) = &query.resource {
+        let mut names = Vec::new();
+        for (id, until) in names_of(db, resource)? {
+            names.push("(resource = ? AND seq < ?)");
+            values.extend([Value::Text(id.to_string()), Value::Integer(until)]);
+        }
+        conditions.push(format!("({})", names.join(" OR ")));
+    }
+    if !query.categories.is_empty() {
+        conditions.push(format!("category IN ({})", vec!["?"; query.categories.len()].join(", ")));
+        values.extend(query.categories.iter().map(|it| Value::Text(category_word(*it))));
+    }
+    for (bound, condition) in [(query.before, "seq < ?"), (query.since, "seq > ?")] {
+        if let Some(seq) = bound {
+            conditions.push(condition.to_owned());
+            values.push(Value::Integer(int(seq)));
+        }
+    }
+    let filter = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+    values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
+    let mut items: Vec<Entry> = db
+        .prepare_cached(&format!("SELECT seq, at, body FROM entries WHERE {filter} ORDER BY seq DESC LIMIT ?"))?
+        .query_map(params_from_iter(values), entry)?
+        .collect::<Result<_, _>>()?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = more.then(|| items.last().map(|last| last.seq)).flatten();
+    Ok(Page { items, next })
+}
+
+/// The ids a resource has had, each with the number of the entry that gave it the next: a rename keeps the history.
+fn names_of(db: &Connection, id: &ResourceId) -> Sql<Vec<(ResourceId, i64)>> {
+    let mut names = vec![(id.clone(), i64::MAX)];
+    // Renames are few and in a group with few others; the resource's own entries may be many.
+    let mut statement = db.prepare_cached(
+        "SELECT seq, at, body FROM entries INDEXED BY entries_by_category
+         WHERE category = 'daemon' AND +resource = ? AND seq < ? ORDER BY seq DESC",
+    )?;
+    while names.len() <= NAMES {
+        let Some((id, until)) = names.last() else { break };
+        let mut renamed = None;
+        for entry in statement.query_map(params![id.to_string(), until], entry)? {
+            if let Entry { seq, record: Record::Renamed { from, .. }, .. } = entry? {
+                renamed = Some((from, int(seq)));
+                break;
+            }
+        }
+        names.extend(renamed.clone());
+        if renamed.is_none() {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+fn entry(row: &Row<'_>) -> Sql<Entry> {
+    let seq: i64 = row.get(0)?;
+    let at = Timestamp::from_microsecond(row.get(1)?).map_err(|error| damage(1, error))?;
+    Ok(Entry { seq: Seq(seq.unsigned_abs()), at, record: json(2, row)? })
+}
+
+/// Writes the parts of the memory that changed.
+pub(super) fn project(db: &Connection, memory: &Memory, change: &Change) -> Sql<()> {
+    match change {
+        Change::Revision => put_part(db, "revision", Some(&memory.revision)),
+        Change::Resource(id) => put_part(db, &format!("{RESOURCE}{id}"), memory.resources.get(id)),
+        Change::Systems => put_part(db, "systems", Some(&memory.systems)),
+        Change::Removals => put_part(db, "removals", Some(&memory.removals)),
+        Change::Allowed => put_part(db, "allowed", Some(&memory.allowed)),
+        Change::Waves => put_part(db, "waves", Some(&memory.waves)),
+    }
+}
+
+/// Writes that an intent is in doubt, or no longer.
+pub(super) fn project_doubt(db: &Connection, seq: Seq, doubt: Option<&InDoubt>) -> Sql<()> {
+    put_part(db, &format!("{DOUBT}{}", seq.0), doubt)
+}
+
+fn put_part<T: Serialize>(db: &Connection, part: &str, value: Option<&T>) -> Sql<()> {
+    match value {
+        Some(value) => {
+            let body = serde_json::to_string(value).expect("the memory is plain data, and that is always JSON");
+            db.prepare_cached("INSERT OR REPLACE INTO projection (part, body) VALUES (?, ?)")?.execute([part, &body])?
+        }
+        None => db.prepare_cached("DELETE FROM projection WHERE part = ?")?.execute([part])?,
+    };
+    Ok(())
+}
+
+/// Reads the whole memory, and the intents in doubt.
+pub(super) fn recall(db: &Connection) -> Sql<(Memory, BTreeMap<Seq, InDoubt>)> {
+    let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
+    let mut statement = db.prepare("SELECT part, body FROM projection")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let part: String = row.get(0)?;
+        match part.as_str() {
+            "revision" => memory.revision = json(1, row)?,
+            "systems" => memory.systems = json(1, row)?,
+            "removals" => memory.removals = json(1, row)?,
+            "allowed" => memory.allowed = json(1, row)?,
+            "waves" => memory.waves = json(1, row)?,
+            part if part.starts_with(DOUBT) => {
+                let doubt: InDoubt = json(1, row)?;
+                doubts.insert(doubt.seq, doubt);
+            }
+            part => {
+                let id = part.strip_prefix(RESOURCE).unwrap_or(part);
+                let id: ResourceId = id.parse().map_err(|error| damage(0, error))?;
+                memory.resources.insert(id, json(1, row)?);
+            }
+        }
+    }
+    Ok((memory, doubts))
+}
+
+/// Reads a fact about the store.
+pub(super) fn fact<T: FromSql>(db: &Connection, key: &str) -> Sql<Option<T>> {
+    db.prepare_cached("SELECT value FROM meta WHERE key = ?")?.query_row([key], |row| row.get(0)).optional()
+}
+
+/// Writes a fact about the store.
+pub(super) fn put_fact(db: &Connection, key: &str, value: impl ToSql) -> Sql<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")?.execute(params![key, value])?;
+    Ok(())
+}
+
+/// Reads a mark, `head` or `anchor`, if it is there.
+pub(super) fn mark(db: &Connection, name: &str) -> Sql<Option<Mark>> {
+    let (seq, hash) = (fact(db, &format!("{name}.seq"))?, fact(db, &format!("{name}.hash"))?);
+    Ok(seq.zip(hash).map(|(seq, hash)| Mark { seq, hash }))
+}
+
+/// Writes a mark.
+pub(super) fn put_mark(db: &Connection, name: &str, mark: &Mark) -> Sql<()> {
+    put_fact(db, &format!("{name}.seq"), mark.seq)?;
+    put_fact(db, &format!("{name}.hash"), mark.hash)
+}
+
+/// Writes how many daemons have opened the store.
+pub(super) fn put_epoch(db: &Connection, epoch: u64) -> Sql<()> {
+    put_fact(db, "epoch", int(Seq(epoch)))
+}
+
+/// Reads how many daemons have opened the store.
+pub(super) fn epoch(db: &Connection) -> Sql<u64> {
+    Ok(fact::<i64>(db, "epoch")?.unwrap_or(0).unsigned_abs())
+}
+
+/// A group's word, as its JSON has it.
+pub(super) fn category_word(category: Category) -> String {
+    match serde_json::to_value(category) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => unreachable!("a category is one word"),
+    }
+}
+
+/// SQLite's numbers are signed; a journal does not reach the other half.
+pub(super) fn int(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}
+
+fn json<T: DeserializeOwned>(column: usize, row: &Row<'_>) -> Sql<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| damage(column, error))
+}
+
+fn damage(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}

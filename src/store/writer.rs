@@ -1,0 +1,188 @@
+//! The one thread that writes. It takes all that waits, commits it in one transaction, and only then shows and
+//! acknowledges it, so that nobody ever acts on what a power cut could undo.
+//!
+//! A thread and not a task, the only one of this process: SQLite blocks, and the commits of one connection have an order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use codeops_core::model::Memory;
+use jiff::Timestamp;
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::StoreError;
+use super::folder::Lock;
+use super::retention::{Keep, prune};
+use super::table::{self, Mark, Prepared, Sql};
+use crate::journal::{Entry, InDoubt, LogError, Seq, fold, fold_doubts, fold_epoch};
+use crate::port::Clock;
+
+/// How many waiting requests share one commit at most; bounds how long the first of them waits.
+const GROUP: usize = 512;
+
+/// Records to append together, and where the answer goes.
+pub(super) struct Job {
+    pub(super) records: Vec<Prepared>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, LogError>>,
+}
+
+/// What others see of the store; changed by the writer alone, after each commit.
+pub(super) struct Shared {
+    pub(super) memory: Arc<RwLock<Memory>>,
+    pub(super) doubts: Mutex<BTreeMap<Seq, InDoubt>>,
+    pub(super) epoch: AtomicU64,
+    pub(super) poison: OnceLock<String>,
+    pub(super) tail: broadcast::Sender<Arc<Entry>>,
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) db: Connection,
+    pub(super) file: PathBuf,
+    pub(super) head: Mark,
+    /// The memory with what is being committed; shown once it is.
+    pub(super) memory: Memory,
+    pub(super) doubts: BTreeMap<Seq, InDoubt>,
+    pub(super) keep: Keep,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) shared: Arc<Shared>,
+    /// Let go of last, when the connection is closed.
+    pub(super) lock: Lock,
+}
+
+impl Writer {
+    /// Works until every sender is gone and all that was sent is committed.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut more = self.prune();
+        loop {
+            let first = match jobs.try_recv() {
+                Ok(job) => job,
+                Err(mpsc::error::TryRecvError::Empty) if more => {
+                    more = self.prune();
+                    continue;
+                }
+                Err(_) => match jobs.blocking_recv() {
+                    Some(job) => job,
+                    None => break,
+                },
+            };
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                group.push(job);
+            }
+            self.turn(group);
+            more = true;
+        }
+        let Self { db, lock, .. } = self;
+        drop(db);
+        drop(lock);
+    }
+
+    /// Commits a group and answers each of it; once a commit has failed, refuses each.
+    fn turn(&mut self, group: Vec<Job>) {
+        if self.shared.poison.get().is_none() {
+            match self.commit(&group) {
+                Ok(committed) => {
+                    self.publish(&committed);
+                    return acknowledge(group, committed);
+                }
+                Err(error) => self.poison(&error),
+            }
+        }
+        refuse(group, self.shared.poison.get().map_or("a commit failed", String::as_str));
+    }
+
+    /// Everything of the group, its fold, its hashes and the chain's head, in one transaction.
+    fn commit(&mut self, group: &[Job]) -> Sql<Committed> {
+        let (mut head, mut epoch) = (self.head, self.shared.epoch.load(Ordering::Acquire));
+        let (mut changes, mut doubted) = (BTreeSet::new(), BTreeSet::new());
+        let mut appended = Vec::with_capacity(group.len());
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for job in group {
+            let at = now(&*self.clock);
+            let mut entries = Vec::with_capacity(job.records.len());
+            for prepared in &job.records {
+                table::insert(&transaction, &mut head, at, prepared)?;
+                let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record: prepared.record.clone() };
+                changes.extend(fold(&mut self.memory, &entry));
+                doubted.extend(fold_doubts(&mut self.doubts, &entry));
+                epoch = fold_epoch(epoch, &entry);
+                entries.push(entry);
+            }
+            appended.push(entries);
+        }
+        for change in &changes {
+            table::project(&transaction, &self.memory, change)?;
+        }
+        for seq in doubted {
+            table::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
+        }
+        table::put_mark(&transaction, "head", &head)?;
+        table::put_epoch(&transaction, epoch)?;
+        transaction.commit()?;
+        self.head = head;
+        Ok(Committed { appended, epoch })
+    }
+
+    /// Shows what is durable now. The very same fold as before the commit, so the two cannot differ.
+    fn publish(&self, committed: &Committed) {
+        self.shared.epoch.store(committed.epoch, Ordering::Release);
+        let mut memory = self.shared.memory.write().unwrap_or_else(PoisonError::into_inner);
+        let mut doubts = self.shared.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in committed.appended.iter().flatten() {
+            fold(&mut memory, entry);
+            fold_doubts(&mut doubts, entry);
+            if self.shared.tail.receiver_count() > 0 {
+                let _ = self.shared.tail.send(Arc::new(entry.clone()));
+            }
+        }
+    }
+
+    /// One batch of what need not be kept any more; answers whether there is more.
+    fn prune(&mut self) -> bool {
+        if self.shared.poison.get().is_some() {
+            return false;
+        }
+        let now = now(&*self.clock);
+        prune(&mut self.db, &self.head, self.keep, now).unwrap_or_else(|error| {
+            self.poison(&error);
+            false
+        })
+    }
+
+    fn poison(&self, error: &rusqlite::Error) {
+        let why = StoreError::sqlite(&self.file, error).to_string();
+        tracing::error!(%why, "the journal is poisoned");
+        let _ = self.shared.poison.set(why);
+    }
+}
+
+/// What one transaction brought: the entries of each job, and the epoch now.
+struct Committed {
+    appended: Vec<Vec<Entry>>,
+    epoch: u64,
+}
+
+/// An answer that nobody waits for any more is dropped: what it tells is durable all the same.
+fn acknowledge(group: Vec<Job>, committed: Committed) {
+    for (job, entries) in group.into_iter().zip(committed.appended) {
+        let _ = job.reply.send(Ok(entries));
+    }
+}
+
+fn refuse(group: Vec<Job>, why: &str) {
+    for job in group {
+        let _ = job.reply.send(Err(LogError::Poisoned(why.to_owned())));
+    }
+}
+
+/// As finely as it is stored, so that what was shown live and what is read back are equal.
+fn now(clock: &dyn Clock) -> Timestamp {
+    let now = clock.now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}

@@ -1,0 +1,196 @@
+//! Logs in memory: one that works, and one that crashes where it is told to, so that a test can cut a flow at each
+//! boundary and go on with what was durable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use codeops::journal::{
+    Change, Entry, InDoubt, Log, LogError, Page, Query, Record, Seq, fold, fold_doubts, fold_epoch,
+};
+use codeops::port::Clock;
+use codeops_core::model::Memory;
+use tokio::sync::broadcast;
+
+/// Where a [`FaultLog`] crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crash {
+    /// At the append after so many, before anything of it is durable.
+    Before(usize),
+    /// At the append after so many, once it is durable, but before anybody hears of it.
+    After(usize),
+}
+
+/// A log in memory that never fails.
+pub(crate) struct MemoryLog(FaultLog);
+
+impl MemoryLog {
+    /// An empty one.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self(FaultLog::build(clock, None, Vec::new(), 1)))
+    }
+
+    /// All entries, oldest first.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.0.entries()
+    }
+}
+
+/// A log in memory that crashes once: from then on every append fails, as it does when a daemon is killed.
+pub(crate) struct FaultLog {
+    clock: Arc<dyn Clock>,
+    crash: Option<Crash>,
+    state: Mutex<State>,
+    memory: Arc<RwLock<Memory>>,
+    tail: broadcast::Sender<Arc<Entry>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What is durable.
+    entries: Vec<Entry>,
+    /// What has been shown; behind `entries` after a crash.
+    doubts: BTreeMap<Seq, InDoubt>,
+    epoch: u64,
+    appends: usize,
+    poison: Option<String>,
+}
+
+impl FaultLog {
+    /// An empty log that crashes as told, or never.
+    pub(crate) fn new(clock: Arc<dyn Clock>, crash: Option<Crash>) -> Arc<Self> {
+        Arc::new(Self::build(clock, crash, Vec::new(), 1))
+    }
+
+    /// The log as the next daemon finds it: with all that was durable, and the next epoch.
+    pub(crate) fn reopen(&self, crash: Option<Crash>) -> Arc<Self> {
+        Arc::new(Self::build(Arc::clone(&self.clock), crash, self.entries(), self.state().epoch + 1))
+    }
+
+    /// All durable entries, oldest first.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.state().entries.clone()
+    }
+
+    /// How many appends were asked for.
+    pub(crate) fn appends(&self) -> usize {
+        self.state().appends
+    }
+
+    /// Whether it has crashed.
+    pub(crate) fn crashed(&self) -> bool {
+        self.state().poison.is_some()
+    }
+
+    fn build(clock: Arc<dyn Clock>, crash: Option<Crash>, entries: Vec<Entry>, mut epoch: u64) -> Self {
+        let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
+        for entry in &entries {
+            let _: Vec<Change> = fold(&mut memory, entry);
+            fold_doubts(&mut doubts, entry);
+            epoch = epoch.max(fold_epoch(0, entry) + 1);
+        }
+        let state = Mutex::new(State { entries, doubts, epoch, ..State::default() });
+        Self { clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Log for FaultLog {
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
+        let mut state = self.state();
+        let nth = state.appends;
+        state.appends += 1;
+        if let Some(why) = &state.poison {
+            return Err(LogError::Poisoned(why.clone()));
+        }
+        let crash = |state: &mut State| {
+            let why = "told to crash".to_owned();
+            state.poison = Some(why.clone());
+            Err(LogError::Poisoned(why))
+        };
+        if self.crash == Some(Crash::Before(nth)) {
+            return crash(&mut state);
+        }
+        let at = self.clock.now();
+        let first = state.entries.len() as u64 + 1;
+        let entries: Vec<Entry> =
+            (first..).zip(records).map(|(seq, record)| Entry { seq: Seq(seq), at, record }).collect();
+        state.entries.extend(entries.iter().cloned());
+        if self.crash == Some(Crash::After(nth)) {
+            return crash(&mut state);
+        }
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in &entries {
+            fold(&mut memory, entry);
+            fold_doubts(&mut state.doubts, entry);
+            state.epoch = fold_epoch(state.epoch, entry);
+            let _ = self.tail.send(Arc::new(entry.clone()));
+        }
+        Ok(entries)
+    }
+
+    async fn read(&self, query: Query) -> Result<Page, LogError> {
+        let state = self.state();
+        let wanted = |entry: &&Entry| {
+            query.resource.as_ref().is_none_or(|id| entry.record.resource() == Some(id))
+                && (query.categories.is_empty() || query.categories.contains(&entry.record.category()))
+                && query.before.is_none_or(|before| entry.seq < before)
+                && query.since.is_none_or(|since| entry.seq > since)
+        };
+        let limit = query.limit.clamp(1, 1000);
+        let mut items: Vec<Entry> = state.entries.iter().rev().filter(wanted).take(limit + 1).cloned().collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = more.then(|| items.last().map(|last| last.seq)).flatten();
+        Ok(Page { items, next })
+    }
+
+    fn memory(&self) -> Arc<RwLock<Memory>> {
+        Arc::clone(&self.memory)
+    }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        self.state().doubts.values().cloned().collect()
+    }
+
+    fn identity(&self) -> (String, u64) {
+        ("memory".to_owned(), self.state().epoch)
+    }
+
+    fn poisoned(&self) -> Option<String> {
+        self.state().poison.clone()
+    }
+
+    fn tail(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.tail.subscribe()
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
+        self.0.append(records).await
+    }
+    async fn read(&self, query: Query) -> Result<Page, LogError> {
+        self.0.read(query).await
+    }
+    fn memory(&self) -> Arc<RwLock<Memory>> {
+        self.0.memory()
+    }
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        self.0.in_doubt()
+    }
+    fn identity(&self) -> (String, u64) {
+        self.0.identity()
+    }
+    fn poisoned(&self) -> Option<String> {
+        self.0.poisoned()
+    }
+    fn tail(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.0.tail()
+    }
+}
