@@ -11,11 +11,18 @@ use super::output::Output;
 
 /// Prints the JSON Schema of one kind, or of any manifest.
 pub(crate) fn schema(args: &SchemaArgs, output: &Output) -> anyhow::Result<Exit> {
-    // `app` is as good as `App`: a person asks.
     let kind = args.kind.as_deref().map(known).transpose()?;
     let schema = desired::schema(kind);
     output.text(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
     Ok(Exit::Fine)
+}
+
+/// The kind as the language spells it: `app` is as good as `App`, since a person asks.
+fn known(word: &str) -> anyhow::Result<&'static str> {
+    desired::schema_kinds().find(|kind| kind.eq_ignore_ascii_case(word)).ok_or_else(|| {
+        let kinds: Vec<&str> = desired::schema_kinds().collect();
+        Coded::usage(format!("there is no kind `{word}`: the kinds are {}", kinds.join(", ")))
+    })
 }
 
 /// Prints the completion script of a shell.
@@ -24,11 +31,4 @@ pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
     clap_complete::generate(args.shell, &mut Cli::command(), "codeops", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(Exit::Fine)
-}
-
-fn known(word: &str) -> anyhow::Result<&'static str> {
-    desired::schema_kinds().find(|kind| kind.eq_ignore_ascii_case(word)).ok_or_else(|| {
-        let kinds: Vec<&str> = desired::schema_kinds().collect();
-        Coded::usage(format!("`{word}` is no kind of manifest; there is {}", kinds.join(", ")))
-    })
 }

@@ -1,8 +1,43 @@
 //! The keeper: one small process per app that owns its stable port and its instances, and outlives the daemon. It never
 //! decides what should run; it does what the daemon asks and keeps doing it when nobody asks.
+//!
+//! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
+//! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers, `supervise` lives an instance,
+//! `process` and [`launch`] start one, `forward` carries its traffic; [`init`] is for process 1.
 
+mod backoff;
+mod cgroup;
 pub mod client;
+mod expand;
+mod forward;
 pub mod frame;
+mod health;
+pub mod init;
+mod instance;
+mod launch;
+pub mod logs;
+mod process;
+mod release;
+mod requests;
+mod run;
+mod server;
+mod stats;
+mod supervise;
+mod table;
+mod tasks;
 pub mod wire;
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
 pub use client::{ConnectError, binary_id};
+
+/// The hidden commands `keeper DIR` and `launch`, from the process's arguments without the first. `None` when they are
+/// something else. Called before anything else is set up: both must stay small.
+pub fn main(arguments: &[OsString]) -> Option<ExitCode> {
+    match arguments {
+        [first, rest @ ..] if first == "keeper" => Some(run::main(rest)),
+        [only] if only == "launch" => Some(launch::main()),
+        _ => None,
+    }
+}

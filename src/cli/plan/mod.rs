@@ -10,13 +10,14 @@ use super::environment::Variables;
 use super::exit::Exit;
 use super::options;
 use super::output::Output;
+use super::run::interruptible;
 use crate::daemon;
 use crate::daemon::outcome::{PlanOutcome, Verdict};
 
 /// Shows what would change. With `--detailed-exitcode` ends with 2 where something would.
 pub(crate) fn plan(args: &PlanArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let options = options::once(&args.repository, variables)?;
-    let outcome = block_on(daemon::plan(options))?;
+    let outcome = block_on(daemon::plan(&options))?;
     output.value(&outcome, || text::plan(&outcome, output))?;
     Ok(match outcome.plan.changes.is_empty() {
         false if args.detailed_exitcode => Exit::Changes,
@@ -28,7 +29,7 @@ pub(crate) fn plan(args: &PlanArgs, variables: &Variables, output: &Output) -> a
 /// Makes one pass. Ends with 1 where something failed, with 3 where something is held.
 pub(crate) fn apply(args: &RepositoryArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let options = options::once(args, variables)?;
-    let outcome = block_on(daemon::apply(options))?;
+    let outcome = block_on(interruptible(|cancel| daemon::apply(options, cancel)))?;
     output.value(&outcome, || text::applied(&outcome, output))?;
     Ok(match outcome.verdict {
         Verdict::Applied => Exit::Fine,

@@ -1,0 +1,10 @@
+//! The data plane: the stable port, and how what comes to it reaches an instance.
+
+mod http;
+mod pool;
+mod port;
+mod rotation;
+mod tcp;
+
+pub(super) use port::{Stable, own};
+pub(super) use rotation::{Backend, Rotation};

@@ -1,0 +1,181 @@
+//! The stable port: bound as the app's spec says, changed without a gap, tried again while another process holds it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::model::{AppSpec, FieldDrift, Protocol};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::http::{self, Forwarder};
+use super::rotation::Rotation;
+use super::tcp;
+use crate::keeper::table::Table;
+use crate::keeper::tasks::Tasks;
+
+/// How soon a port that is held is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long to wait when no descriptor is left to accept with.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+const BACKLOG: u32 = 1024;
+const NOTE: &str = "port";
+
+/// What the port should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::keeper) struct Stable {
+    /// The app's name, for answers.
+    pub(in crate::keeper) app: Arc<str>,
+    /// Where.
+    pub(in crate::keeper) address: SocketAddr,
+    /// How.
+    pub(in crate::keeper) protocol: Protocol,
+}
+
+impl Stable {
+    /// What `spec` says, if it has a port.
+    pub(in crate::keeper) fn of(app: &str, spec: &AppSpec) -> Option<Self> {
+        let port = spec.port?;
+        Some(Self { app: app.into(), address: (spec.bind, port.number).into(), protocol: port.protocol })
+    }
+}
+
+/// Everything one app's port needs.
+struct Owner {
+    table: Arc<Table>,
+    rotation: Arc<Rotation>,
+    connections: Arc<Tasks>,
+    /// Connections to instances; they end with the requests on them.
+    instances: Arc<Tasks>,
+    closing: CancellationToken,
+    listener: Option<TcpListener>,
+    bound: Option<Stable>,
+    failed: bool,
+}
+
+/// Owns the port until `closing` is cancelled. Then connections finish what is in flight, at most `patience`, and the
+/// listener, still open, is given back.
+pub(in crate::keeper) async fn own(
+    table: Arc<Table>,
+    rotation: Arc<Rotation>,
+    mut wish: watch::Receiver<Option<Stable>>,
+    inherited: Option<TcpListener>,
+    closing: CancellationToken,
+    patience: Duration,
+) -> Option<TcpListener> {
+    let mut owner = Owner {
+        table,
+        rotation,
+        connections: Arc::default(),
+        instances: Arc::default(),
+        closing: closing.clone(),
+        listener: inherited,
+        bound: None,
+        failed: false,
+    };
+    let wanted = wish.borrow_and_update().clone();
+    owner.follow(wanted);
+    loop {
+        tokio::select! {
+            accepted = accept(owner.listener.as_ref()) => match accepted {
+                Ok((stream, peer)) => owner.serve(stream, peer),
+                Err(_) => tokio::time::sleep(EXHAUSTED).await,
+            },
+            changed = wish.changed() => {
+                if changed.is_err() { break }
+                let wanted = wish.borrow_and_update().clone();
+                owner.follow(wanted);
+            }
+            () = tokio::time::sleep(AGAIN), if owner.failed => {
+                let wanted = wish.borrow().clone();
+                owner.follow(wanted);
+            }
+            () = closing.cancelled() => break,
+        }
+    }
+    owner.connections.drain(patience).await;
+    owner.instances.drain(Duration::ZERO).await;
+    owner.listener
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Owner {
+    /// Binds what is wanted before it lets go of what was.
+    fn follow(&mut self, wanted: Option<Stable>) {
+        let here = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let Some(wanted) = wanted else {
+            self.listener = None;
+            self.bound = None;
+            return self.report(None, None);
+        };
+        if here == Some(wanted.address) {
+            self.bound = Some(wanted);
+            return self.report(here, None);
+        }
+        match bind(wanted.address) {
+            Ok(listener) => {
+                let address = listener.local_addr().unwrap_or(wanted.address);
+                self.listener = Some(listener);
+                self.bound = Some(wanted);
+                self.report(Some(address), None);
+            }
+            Err(error) => self.report(here, Some(&(wanted, error))),
+        }
+    }
+
+    fn report(&mut self, address: Option<SocketAddr>, failure: Option<&(Stable, io::Error)>) {
+        let (mut notes, mut drift) = (Vec::new(), Vec::new());
+        if let Some((wanted, error)) = failure {
+            let port = wanted.address.port();
+            notes.push(match error.kind() {
+                io::ErrorKind::AddrInUse => format!("port {port} is held by another process"),
+                _ => format!("cannot listen on {}: {error}", wanted.address),
+            });
+            let found = address.map_or(serde_json::Value::Null, |address| address.port().into());
+            drift.push(FieldDrift { field: "port.number".to_owned(), expected: port.into(), found });
+        }
+        self.failed = failure.is_some();
+        let address = address.map(|address| address.to_string());
+        let same = self.table.read(|all| {
+            all.volatile.address == address
+                && all.volatile.drift == drift
+                && all.volatile.notes.get(NOTE).map_or(&[][..], Vec::as_slice) == notes
+        });
+        if !same {
+            self.table.note(|volatile| {
+                volatile.address = address;
+                volatile.drift = drift;
+                volatile.notes.insert(NOTE.to_owned(), notes);
+            });
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(bound) = &self.bound else { return };
+        let rotation = self.rotation.clone();
+        match bound.protocol {
+            Protocol::Http => {
+                // Delay is worse than small packets; where it cannot be set nothing breaks.
+                drop(stream.set_nodelay(true));
+                let forwarder = Forwarder { app: bound.app.clone(), rotation, tasks: self.instances.clone() };
+                self.connections.spawn(http::serve(forwarder, stream, peer, self.closing.clone()));
+            }
+            Protocol::Tcp => self.connections.spawn(tcp::serve(rotation, stream)),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

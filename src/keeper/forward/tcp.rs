@@ -1,0 +1,26 @@
+//! Forwards a connection as it is, both ways, until both sides are done or the instance's time is up.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::rotation::Rotation;
+
+/// Forwards one client's connection. With no instance it is closed at once: there are no words to say so in.
+pub(super) async fn serve(rotation: Arc<Rotation>, mut client: TcpStream) {
+    let mut tried = Vec::new();
+    while let Some(flight) = rotation.pick(&tried) {
+        let Ok(mut instance) = TcpStream::connect(flight.0.address()).await else {
+            tried.push(flight.0.clone());
+            continue;
+        };
+        // Delay is worse than small packets; where it cannot be set nothing breaks.
+        drop(client.set_nodelay(true).and_then(|()| instance.set_nodelay(true)));
+        tokio::select! {
+            // An error of either side ends both, which is what it means.
+            copied = tokio::io::copy_bidirectional(&mut client, &mut instance) => drop(copied),
+            () = flight.0.cut.cancelled() => {}
+        }
+        return;
+    }
+}

@@ -1,0 +1,79 @@
+//! What one instance is started as: its environment, its expanded command, its port. Made anew for each start from the
+//! record and the secrets in memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+
+use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, Run};
+
+use super::expand::expand;
+use super::launch::Orders;
+use super::wire::{Confidential, Setting};
+
+/// The plain variables of an instance: those declared and the four that the keeper adds.
+pub(super) fn environment(
+    id: &InstanceId,
+    resource: &Resource,
+    setting: &Setting,
+    port: Option<u16>,
+) -> BTreeMap<String, String> {
+    let mut env = setting.env.clone();
+    env.insert("APP".to_owned(), resource.id.name.to_string());
+    env.insert("INSTANCE".to_owned(), id.to_string());
+    env.insert("HOST".to_owned(), Ipv4Addr::LOCALHOST.to_string());
+    if let Some(port) = port {
+        env.insert("PORT".to_owned(), port.to_string());
+    }
+    env
+}
+
+/// Orders for `command` in the setting of an instance. Arguments see plain variables only, never secrets.
+///
+/// # Errors
+/// In one sentence, when an argument names a variable that is not there.
+pub(super) fn orders(
+    command: &[String],
+    mut env: BTreeMap<String, String>,
+    secrets: &Confidential,
+    setting: &Setting,
+) -> Result<Orders, String> {
+    let command = command.iter().map(|argument| expand(argument, &env)).collect::<Result<Vec<_>, _>>()?;
+    env.extend(secrets.0.iter().map(|(name, value)| (name.clone(), value.reveal().clone())));
+    Ok(Orders {
+        command,
+        dir: setting.dir.clone(),
+        env,
+        user: setting.user.clone(),
+        files: setting.files,
+        cgroups: Vec::new(),
+    })
+}
+
+/// The command of an app's spec.
+///
+/// # Errors
+/// In one sentence, when it has none.
+pub(super) fn command(spec: &AppSpec) -> Result<&[String], String> {
+    match &spec.run {
+        Run::Command { command, .. } if !command.is_empty() => Ok(command),
+        Run::Command { .. } => Err("its command is empty".to_owned()),
+        Run::Image(image) => Err(format!("a keeper runs commands, not the image {image}")),
+    }
+}
+
+/// Whether an instance is given a port.
+pub(super) fn wants_port(spec: &AppSpec) -> bool {
+    let asked = |probe: &Probe| matches!(probe, Probe::Http(_) | Probe::Tcp);
+    spec.port.is_some() || spec.health.as_ref().is_some_and(|health| asked(&health.probe))
+}
+
+/// A loopback port that nobody listens on: `before`, if it still is free, or a new one.
+///
+/// # Errors
+/// When the machine has none left.
+pub(super) fn free_port(before: Option<u16>) -> io::Result<u16> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+    let kept = before.and_then(|port| bind(port).ok());
+    Ok(kept.map_or_else(|| bind(0), Ok)?.port())
+}

@@ -1,0 +1,160 @@
+//! One running process group, held by pidfd: started by us or adopted from a keeper that is gone. It waits, signals and
+//! reaps; what follows from an end is decided elsewhere.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+
+use super::launch::Orders;
+
+/// What a process is known by across keepers: no other process ever has the same three.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// Its process id, which is also its group's and its session's.
+    pub(super) pid: u32,
+    /// Clock ticks from boot to its start.
+    pub(super) start: u64,
+    /// The boot it lives in.
+    pub(super) boot: String,
+}
+
+impl Identity {
+    fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self { pid, start: start_time(pid)?, boot: boot_id()? })
+    }
+}
+
+/// A live process.
+#[derive(Debug)]
+pub(super) struct Process {
+    identity: Identity,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+/// A launcher that waits for its orders.
+pub(super) struct Launching {
+    process: Process,
+    orders: std::process::ChildStdin,
+}
+
+impl Launching {
+    /// Starts a launcher whose output goes to the two given files.
+    ///
+    /// # Errors
+    /// When no process can be made.
+    pub(super) fn new(stdout: fs::File, stderr: fs::File) -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the launcher is started here")]
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("launch").env_clear().current_dir("/").stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+        let mut child = command.spawn()?;
+        let orders = child.stdin.take().expect("standard input was piped");
+        Ok(Self { process: Process::hold(Identity::of(child.id())?)?, orders })
+    }
+
+    /// Its identity, to be written down before [`Launching::go`].
+    pub(super) fn identity(&self) -> &Identity {
+        &self.process.identity
+    }
+
+    /// Sends the orders. From here on the process is the program.
+    pub(super) fn go(mut self, orders: &Orders) -> io::Result<Process> {
+        self.orders.write_all(&serde_json::to_vec(orders)?)?;
+        Ok(self.process)
+    }
+}
+
+impl Process {
+    fn hold(identity: Identity) -> io::Result<Self> {
+        let pidfd = rustix::process::pidfd_open(pid(&identity)?, PidfdFlags::NONBLOCK)?;
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is all it is about"
+        )]
+        let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
+        Ok(Self { identity, pidfd })
+    }
+
+    /// The process that `identity` names, if it still runs.
+    pub(super) fn adopt(identity: &Identity) -> Option<Self> {
+        let process = Self::hold(identity.clone()).ok()?;
+        // Compared after the pidfd is held: the id cannot pass to another process any more.
+        let same = Identity::of(identity.pid).is_ok_and(|now| now == *identity);
+        same.then_some(process)
+    }
+
+    /// Waits until it ends, ends what is left of its group, and says how it ended. May be cancelled and called again.
+    pub(super) async fn ended(&self) -> String {
+        // An error means that it cannot be watched: then it is as good as gone, and the group is killed to make it so.
+        drop(self.pidfd.readable().await);
+        self.signal(Signal::KILL);
+        match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("exited with code {code}"),
+                (_, Some(signal)) => format!("was ended by signal {}", signal_name(signal)),
+                _ => "ended".to_owned(),
+            },
+            _ => "ended; its exit code went to the keeper that started it".to_owned(),
+        }
+    }
+
+    /// Sends a signal to its whole group.
+    pub(super) fn signal(&self, signal: Signal) {
+        let Ok(pid) = pid(&self.identity) else { return };
+        // A launcher that is still young has no group of its own yet. A group that is gone is what was wanted.
+        if rustix::process::kill_process_group(pid, signal).is_err() {
+            let _ = rustix::process::pidfd_send_signal(self.pidfd.as_fd(), signal);
+        }
+    }
+}
+
+fn pid(identity: &Identity) -> io::Result<Pid> {
+    i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Field 22 of `/proc/PID/stat`; the second may hold blanks and brackets, so it is counted from the last bracket.
+fn start_time(pid: u32) -> io::Result<u64> {
+    stat_field(&fs::read_to_string(format!("/proc/{pid}/stat"))?, 22).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A numeric field of a `stat` line, counted from 1 as proc(5) does; 4 or above.
+pub(super) fn stat_field(line: &str, number: usize) -> Option<u64> {
+    line.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+const SIGNALS: [(&str, Signal); 14] = [
+    ("TERM", Signal::TERM),
+    ("INT", Signal::INT),
+    ("QUIT", Signal::QUIT),
+    ("HUP", Signal::HUP),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("KILL", Signal::KILL),
+    ("SEGV", Signal::SEGV),
+    ("ABRT", Signal::ABORT),
+    ("BUS", Signal::BUS),
+    ("ILL", Signal::ILL),
+    ("FPE", Signal::FPE),
+    ("PIPE", Signal::PIPE),
+    ("ALRM", Signal::ALARM),
+];
+
+fn signal_name(number: i32) -> String {
+    SIGNALS
+        .iter()
+        .find(|(_, signal)| signal.as_raw() == number)
+        .map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+}
+
+/// The signal of a stop policy; `TERM` for a name that is none.
+pub(super) fn signal_named(name: &str) -> Signal {
+    SIGNALS.iter().find(|(known, _)| *known == name).map_or(Signal::TERM, |(_, signal)| *signal)
+}

@@ -1,0 +1,298 @@
+//! The keeper's own life: takes its folder, adopts what lives, serves, and ends in one of three ways: it leaves its
+//! instances running, it goes on as another binary, or it has removed all.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::TcpListener as StdListener;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use codeops_core::model::{Digest, InstanceId, InstanceState};
+use rustix::fs::{FlockOperation, MemfdFlags, Mode};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::client::SOCKET;
+use super::forward::{Rotation, Stable, own};
+use super::logs::{self, LogFiles, LogLimits};
+use super::table::{FILE, Table};
+use super::tasks::Tasks;
+use super::wire::Confidential;
+use super::{release, server, supervise};
+
+const LOCK: &str = "keeper.lock";
+const ERRORS: &str = "keeper.log";
+const FIFOS: &str = "fifo";
+/// The hidden argument of a keeper that goes on from another binary.
+const CONTINUE: &str = "--continue";
+/// How long requests in flight are waited for before a handover.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a keeper ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// It leaves all running.
+    Shutdown,
+    /// It goes on as this binary.
+    Handover(PathBuf),
+    /// All is removed.
+    Deleted,
+}
+
+/// What the parts of a keeper share.
+pub(super) struct Keeper {
+    pub(super) table: Arc<Table>,
+    pub(super) rotation: Arc<Rotation>,
+    pub(super) logs: Arc<LogFiles>,
+    /// Supervisors and release commands.
+    pub(super) tasks: Tasks,
+    pub(super) port: watch::Sender<Option<Stable>>,
+    pub(super) end: watch::Sender<Option<End>>,
+    stops: Mutex<BTreeMap<InstanceId, CancellationToken>>,
+}
+
+impl Keeper {
+    /// Begins to supervise an instance that is in the table.
+    pub(super) fn supervise(self: &Arc<Self>, id: InstanceId) {
+        let stop = CancellationToken::new();
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), stop.clone());
+        self.tasks.spawn(supervise::live(self.clone(), id, stop));
+    }
+
+    /// Asks an instance's supervisor to stop it.
+    pub(super) fn stop(&self, id: &InstanceId) {
+        if let Some(stop) = self.stops.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            stop.cancel();
+        }
+    }
+
+    /// Asks all.
+    pub(super) fn stop_all(&self) {
+        for stop in self.stops.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            stop.cancel();
+        }
+    }
+
+    /// An instance is gone for good.
+    pub(super) fn forget(&self, id: &InstanceId) {
+        self.rotation.remove(id);
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.table.update(|all| {
+            let gone = all.durable.instances.remove(id);
+            all.volatile.notes.remove(id.as_str());
+            let Some(gone) = gone.map(|record| record.instance.template) else { return };
+            if !all.durable.instances.values().any(|record| record.instance.template == gone) {
+                all.volatile.secrets.remove(&gone);
+            }
+        });
+    }
+}
+
+/// What a keeper has when it begins.
+struct Inheritance {
+    lock: File,
+    listener: Option<StdListener>,
+    secrets: BTreeMap<Digest, Confidential>,
+}
+
+/// `codeops keeper DIR`.
+pub(super) fn main(arguments: &[OsString]) -> ExitCode {
+    let (dir, goes_on) = match arguments {
+        [dir] => (Path::new(dir), false),
+        [dir, flag] if flag == CONTINUE => (Path::new(dir), true),
+        _ => {
+            eprintln!("codeops keeper: expected the app's folder");
+            return ExitCode::FAILURE;
+        }
+    };
+    match keep(dir, goes_on) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("codeops keeper {}: {error}", dir.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
+    std::env::set_current_dir(dir)?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    // A keeper that goes on leads its session already.
+    let _ = rustix::process::setsid();
+    let inherited = inherit(goes_on)?;
+    let lock = inherited.lock.try_clone()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (end, listener, secrets) = runtime.block_on(serve(inherited))?;
+    drop(runtime);
+    match end {
+        End::Shutdown => Ok(()),
+        End::Deleted => remove_all(),
+        End::Handover(binary) => Err(go_on(&binary, &lock, listener.as_ref(), &secrets)),
+    }
+}
+
+fn inherit(goes_on: bool) -> io::Result<Inheritance> {
+    if !goes_on {
+        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(LOCK)?;
+        take(&lock)?;
+        return Ok(Inheritance { lock, listener: None, secrets: BTreeMap::new() });
+    }
+    // The earlier binary left the listener, the secrets and the lock where standard streams are.
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let listener = StdListener::from(stdin.as_fd().try_clone_to_owned()?);
+    let mut memory = File::from(stdout.as_fd().try_clone_to_owned()?);
+    let lock = File::from(stderr.as_fd().try_clone_to_owned()?);
+    let errors = OpenOptions::new().create(true).append(true).mode(0o600).open(ERRORS)?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&errors)?;
+    take(&lock)?;
+    let mut text = Vec::new();
+    memory.rewind()?;
+    memory.read_to_end(&mut text)?;
+    let secrets: Vec<(Digest, Confidential)> = serde_json::from_slice(&text)?;
+    let listener = listener.local_addr().is_ok().then_some(listener);
+    Ok(Inheritance { lock, listener, secrets: secrets.into_iter().collect() })
+}
+
+fn take(lock: &File) -> io::Result<()> {
+    rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => {
+            io::Error::new(io::ErrorKind::ResourceBusy, "another keeper holds this folder")
+        }
+        error => error.into(),
+    })
+}
+
+type Ended = (End, Option<TcpListener>, BTreeMap<Digest, Confidential>);
+
+async fn serve(inherited: Inheritance) -> io::Result<(End, Option<StdListener>, BTreeMap<Digest, Confidential>)> {
+    for folder in [FIFOS, logs::FOLDER] {
+        fs::create_dir_all(folder)?;
+    }
+    let table = Arc::new(Table::load()?);
+    table.note(|volatile| volatile.secrets = inherited.secrets);
+    let wish = table.read(|all| {
+        let resource = all.durable.resource.as_ref().filter(|_| !all.durable.deleting)?;
+        Stable::of(resource.id.name.as_str(), &resource.spec)
+    });
+    let keeper = Arc::new(Keeper {
+        table,
+        rotation: Arc::default(),
+        logs: Arc::new(LogFiles::new(logs::FOLDER.as_ref(), LogLimits::default())),
+        tasks: Tasks::default(),
+        port: watch::Sender::new(wish),
+        end: watch::Sender::new(None),
+        stops: Mutex::default(),
+    });
+    let listener = inherited.listener.map(TcpListener::from_std).transpose()?;
+    let (end, listener, secrets) = run(&keeper, listener).await?;
+    let listener = listener.map(TcpListener::into_std).transpose()?;
+    Ok((end, listener, secrets))
+}
+
+async fn run(keeper: &Arc<Keeper>, listener: Option<TcpListener>) -> io::Result<Ended> {
+    let closing = CancellationToken::new();
+    let wish = keeper.port.subscribe();
+    let port = own(keeper.table.clone(), keeper.rotation.clone(), wish, listener, closing.clone(), PATIENCE);
+    let socket = server::bind()?;
+    adopt(keeper);
+    let waiting = async {
+        release::settle(keeper).await;
+        let end = ending(keeper).await;
+        closing.cancel();
+        end
+    };
+    let (listener, (), end) = tokio::join!(port, server::serve(keeper.clone(), socket, closing.clone()), waiting);
+    // Supervisors are dropped where they stand; their processes know nothing of it.
+    keeper.tasks.drain(Duration::ZERO).await;
+    let secrets = keeper.table.note(|volatile| std::mem::take(&mut volatile.secrets));
+    Ok((end?, listener, secrets))
+}
+
+/// Goes on with every instance of the table.
+fn adopt(keeper: &Arc<Keeper>) {
+    let known: Vec<(InstanceId, InstanceState)> = keeper
+        .table
+        .read(|all| all.durable.instances.iter().map(|(id, record)| (id.clone(), record.instance.state)).collect());
+    for (id, state) in known {
+        keeper.supervise(id.clone());
+        if state == InstanceState::Stopping {
+            keeper.stop(&id);
+        }
+    }
+}
+
+/// Waits for the end: asked for, by signal, or because all that was to be deleted is gone.
+async fn ending(keeper: &Keeper) -> io::Result<End> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (mut asked, mut changes) = (keeper.end.subscribe(), keeper.table.watch());
+    loop {
+        if keeper.table.read(|all| all.durable.deleting && all.durable.instances.is_empty()) {
+            return Ok(End::Deleted);
+        }
+        if let Some(end) = asked.borrow_and_update().clone() {
+            return Ok(end);
+        }
+        tokio::select! {
+            _ = terminate.recv() => return Ok(End::Shutdown),
+            _ = interrupt.recv() => return Ok(End::Shutdown),
+            _ = asked.changed() => {}
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+/// Becomes the new binary, under the same process id: instances stay children and the port stays open. Returns only when
+/// that could not be done.
+fn go_on(
+    binary: &Path,
+    lock: &File,
+    listener: Option<&StdListener>,
+    secrets: &BTreeMap<Digest, Confidential>,
+) -> io::Error {
+    let become_it = |program: &Path| -> io::Result<io::Error> {
+        let mut memory = File::from(rustix::fs::memfd_create("codeops-secrets", MemfdFlags::CLOEXEC)?);
+        memory.write_all(&serde_json::to_vec(&secrets.iter().collect::<Vec<_>>())?)?;
+        let stdin = match listener {
+            Some(listener) => Stdio::from(OwnedFd::from(listener.try_clone()?)),
+            None => Stdio::null(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the keeper goes on as its own next release")]
+        let mut command = Command::new(program);
+        command.arg("keeper").arg(std::env::current_dir()?).arg(CONTINUE).env_clear();
+        Ok(command.stdin(stdin).stdout(memory).stderr(lock.try_clone()?).exec())
+    };
+    let failed = become_it(binary);
+    // The new one cannot be run: better the old one than none.
+    let again = become_it("/proc/self/exe".as_ref());
+    failed.and(again).unwrap_or_else(|error| error)
+}
+
+/// Removes what is the keeper's from its folder, and the folder if nothing else is in it.
+fn remove_all() -> io::Result<()> {
+    let here = std::env::current_dir()?;
+    fs::remove_dir_all(logs::FOLDER)?;
+    fs::remove_dir_all(FIFOS)?;
+    for file in [SOCKET, ERRORS, FILE, LOCK] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    match fs::remove_dir(here) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
+    }
+}

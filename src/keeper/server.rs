@@ -1,0 +1,142 @@
+//! The control socket: who may connect, one conversation a connection, state pushed after every change.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{SOCKET, binary_id};
+use super::frame::{self, FrameError};
+use super::requests::handle;
+use super::run::Keeper;
+use super::tasks::Tasks;
+use super::wire::{FromKeeper, Hello, ToKeeper, VERSION, Welcome};
+
+/// Replies that may wait for a slow reader before its requests do.
+const REPLIES: usize = 16;
+
+/// Binds the socket in the working directory; the umask makes it 0600.
+///
+/// # Errors
+/// When it cannot be bound.
+pub(super) fn bind() -> io::Result<UnixListener> {
+    match fs::remove_file(SOCKET) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => UnixListener::bind(SOCKET),
+    }
+}
+
+/// Serves until `closing` is cancelled.
+pub(super) async fn serve(keeper: Arc<Keeper>, socket: UnixListener, closing: CancellationToken) {
+    let talks = Tasks::default();
+    let newest = watch::Sender::new(0);
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) if may_talk(&stream) => {
+                    talks.spawn(talk(keeper.clone(), stream, newest.clone(), closing.clone()));
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            },
+            () = closing.cancelled() => break,
+        }
+    }
+    talks.drain(std::time::Duration::from_secs(1)).await;
+}
+
+fn may_talk(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+/// One conversation. Errors end it: there is nobody else to tell.
+async fn talk(keeper: Arc<Keeper>, stream: UnixStream, newest: watch::Sender<u64>, closing: CancellationToken) {
+    let (mut read, mut write) = stream.into_split();
+    let Ok(Some(ToKeeper::Hello(hello))) = frame::read(&mut read).await else { return };
+    let changes = keeper.table.watch();
+    let greeting = match greet(&keeper, &hello) {
+        Ok(welcome) => FromKeeper::Welcome(Box::new(welcome)),
+        Err(why) => FromKeeper::Refused { why },
+    };
+    let refused = matches!(greeting, FromKeeper::Refused { .. });
+    if frame::write(&mut write, &greeting).await.is_err() || refused {
+        return;
+    }
+    let mut epochs = newest.subscribe();
+    newest.send_if_modified(|epoch| hello.epoch > std::mem::replace(epoch, hello.epoch.max(*epoch)));
+    let (replies, waiting) = mpsc::channel(REPLIES);
+    tokio::select! {
+        heard = listen(&keeper, &mut read, replies) => drop(heard),
+        told = tell(&keeper, &mut write, waiting, changes, &closing) => drop(told),
+        _ = epochs.wait_for(|epoch| *epoch > hello.epoch) => {}
+    }
+    drop(write.shutdown().await);
+}
+
+fn greet(keeper: &Keeper, hello: &Hello) -> Result<Welcome, String> {
+    if !hello.versions.contains(&VERSION) {
+        return Err(format!(
+            "it speaks version {VERSION} of the keeper's wire and the daemon {:?}; run a codeops release between the two",
+            hello.versions
+        ));
+    }
+    keeper.table.admit(hello.epoch).map_err(|seen| {
+        format!(
+            "the daemon's epoch {} is older than {seen}, which was here already; another daemon owns this app",
+            hello.epoch
+        )
+    })?;
+    Ok(Welcome {
+        version: VERSION,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        binary: binary_id("/proc/self/exe".as_ref()).unwrap_or_default(),
+        pid: std::process::id(),
+        state: keeper.table.state(),
+    })
+}
+
+async fn listen(
+    keeper: &Arc<Keeper>,
+    read: &mut OwnedReadHalf,
+    replies: mpsc::Sender<FromKeeper>,
+) -> Result<(), FrameError> {
+    while let Some(message) = frame::read(read).await? {
+        let ToKeeper::Request { id, request } = message else { return Ok(()) };
+        let result = handle(keeper, *request);
+        if replies.send(FromKeeper::Reply { id, result }).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Sends replies as they come and the newest state after a change. A slow reader gets fewer states, never old ones.
+async fn tell(
+    keeper: &Keeper,
+    write: &mut OwnedWriteHalf,
+    mut replies: mpsc::Receiver<FromKeeper>,
+    mut changes: watch::Receiver<u64>,
+    closing: &CancellationToken,
+) -> Result<(), FrameError> {
+    loop {
+        let message = tokio::select! {
+            biased;
+            reply = replies.recv() => match reply {
+                Some(reply) => reply,
+                None => return Ok(()),
+            },
+            changed = changes.changed() => match changed {
+                Ok(()) => FromKeeper::State(Box::new(keeper.table.state())),
+                Err(_) => return Ok(()),
+            },
+            () = closing.cancelled() => return Ok(()),
+        };
+        frame::write(write, &message).await?;
+    }
+}

@@ -1,0 +1,388 @@
+//! One instance's life, from its first start until its last process is gone: start, watch, start again, stop. One task an
+//! instance; what it learns goes to the table, whether it takes requests goes to the rotation.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::model::{
+    AppSpec, HealthCheck, Instance, InstanceHealth, InstanceId, InstanceState, Period, Probe, Protocol,
+};
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Streak;
+use super::cgroup::{self, Group};
+use super::forward::Backend;
+use super::health;
+use super::instance::{command, environment, free_port, orders, wants_port};
+use super::launch::Orders;
+use super::logs::{Capture, capture};
+use super::process::{Launching, Process, signal_named};
+use super::run::Keeper;
+use super::table::Record;
+use crate::port::{Clock as _, SystemClock};
+
+/// An instance with nothing to ask is well after it ran this long.
+const SETTLED: Duration = Duration::from_secs(1);
+/// The first look at a new process; later ones wait longer, up to [`SLOWEST_START`], until it is well.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const SLOWEST_START: Duration = Duration::from_millis(250);
+
+/// Lives one instance. Ends when the instance is gone for good; dropped earlier, the process goes on by itself.
+pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: CancellationToken) {
+    let Some(record) = keeper.table.read(|all| all.durable.instances.get(&id).cloned()) else { return };
+    let backend = Arc::new(Backend::new(id.clone(), record.instance.port));
+    keeper.rotation.add(backend.clone());
+    let mut supervisor = Supervisor { keeper, id, backend, stop, streak: Streak::default(), group: Group::default() };
+    supervisor.run(record).await;
+}
+
+struct Supervisor {
+    keeper: Arc<Keeper>,
+    id: InstanceId,
+    backend: Arc<Backend>,
+    stop: CancellationToken,
+    streak: Streak,
+    group: Group,
+}
+
+impl Supervisor {
+    async fn run(&mut self, record: Record) {
+        let user = record.setting.user.as_ref().map(|user| user.uid);
+        let pipes = Capture::new("fifo".as_ref(), &self.id, user);
+        let mut captures = JoinSet::new();
+        let done = CancellationToken::new();
+        let receivers = pipes.as_ref().map_err(std::io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
+        if let Ok(receivers) = receivers {
+            captures.spawn(capture(receivers, self.id.clone(), self.keeper.logs.clone(), done.clone()));
+        }
+        match &pipes {
+            Ok(pipes) => self.cycle(&record, pipes).await,
+            Err(error) => self.failed(format!("its output cannot be taken: {error}")),
+        }
+        if pipes.is_err() {
+            self.stop.cancelled().await;
+        }
+        self.group.kill();
+        done.cancel();
+        while captures.join_next().await.is_some() {}
+        if let Ok(pipes) = pipes {
+            pipes.remove();
+        }
+        self.group.remove();
+        self.keeper.forget(&self.id);
+    }
+
+    /// Processes, one after the other, until the instance is to stop.
+    async fn cycle(&mut self, record: &Record, pipes: &Capture) {
+        let mut adopted = self.adopt(record);
+        loop {
+            let process = match adopted.take() {
+                Some(process) => Ok(process),
+                None if self.stop.is_cancelled() => return,
+                None => self.start(pipes).await,
+            };
+            let begun = Instant::now();
+            let why = match process {
+                Ok(process) => match self.watch(&process, begun).await {
+                    Some(why) => why,
+                    None => return self.end(&process).await,
+                },
+                Err(why) => why,
+            };
+            self.backend.set_ready(false);
+            self.group.kill();
+            let wait = self.streak.ended(begun.elapsed());
+            self.ended(&why, wait);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    fn adopt(&mut self, record: &Record) -> Option<Process> {
+        let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));
+        self.group = Group::existing(cgroup.as_deref());
+        let identity = record.process.as_ref()?;
+        let adopted = Process::adopt(identity);
+        match &adopted {
+            // What passed its check before is taken to pass it still: the port is back at once.
+            Some(_) => self.backend.set_ready(
+                record.instance.health == InstanceHealth::Healthy && record.instance.state == InstanceState::Running,
+            ),
+            None => {
+                self.group.kill();
+                self.change(|instance| {
+                    instance.restarts = instance.restarts.saturating_add(1);
+                    instance.why = Some("its process ended while no keeper watched".to_owned());
+                });
+            }
+        }
+        adopted
+    }
+
+    fn record(&self) -> Result<Record, String> {
+        let record = self.keeper.table.read(|all| all.durable.instances.get(&self.id).cloned());
+        record.ok_or_else(|| "its record is gone".to_owned())
+    }
+
+    /// The spec it is checked and stopped by: what can change in place comes from the app's newest spec.
+    fn spec(&self) -> Option<AppSpec> {
+        self.keeper.table.read(|all| {
+            let record = all.durable.instances.get(&self.id)?;
+            let newest = all.durable.resource.as_ref();
+            let same = newest.filter(|newest| newest.template_digest == record.instance.template);
+            Some(same.unwrap_or(&record.resource).spec.clone())
+        })
+    }
+
+    async fn start(&mut self, pipes: &Capture) -> Result<Process, String> {
+        let record = self.record()?;
+        self.secrets_there(&record).await?;
+        let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));
+        let (group, notes) = cgroup::prepare(cgroup.as_deref(), &record.resource.spec.resources);
+        self.group = group;
+        self.keeper.table.note(|volatile| volatile.notes.insert(self.id.to_string(), notes));
+        let port = self.port(&record)?;
+        let orders = self.orders(&record, command(&record.resource.spec)?, port)?;
+        let failed = |error: std::io::Error| format!("it cannot be started: {error}");
+        let [out, err] = pipes.ends().map_err(failed)?;
+        let launching = Launching::new(out, err).map_err(failed)?;
+        // Written before the program is let go: whatever happens to this keeper, the next one knows of it.
+        let identity = launching.identity().clone();
+        let looping = self.streak.is_loop();
+        self.keeper.table.update(|all| {
+            let Some(record) = all.durable.instances.get_mut(&self.id) else { return };
+            let now = SystemClock.now();
+            record.instance.pid = Some(identity.pid);
+            record.instance.port = port;
+            record.instance.started_at = Some(now);
+            if record.instance.state == InstanceState::Backoff {
+                record.instance.state = InstanceState::Running;
+            }
+            if !looping {
+                set_health(&mut record.instance, InstanceHealth::Starting);
+            }
+            record.process = Some(identity);
+        });
+        launching.go(&orders).map_err(failed)
+    }
+
+    fn port(&self, record: &Record) -> Result<Option<u16>, String> {
+        if !wants_port(&record.resource.spec) {
+            return Ok(None);
+        }
+        let before = record.instance.port.filter(|_| !self.streak.is_repeated());
+        let port = free_port(before).map_err(|error| format!("no port is free for it: {error}"))?;
+        self.backend.set_port(port);
+        Ok(Some(port))
+    }
+
+    fn orders(&self, record: &Record, command: &[String], port: Option<u16>) -> Result<Orders, String> {
+        let secrets = self.keeper.table.read(|all| all.volatile.secrets.get(&record.instance.template).cloned());
+        let env = environment(&self.id, &record.resource, &record.setting, port);
+        let mut orders = orders(command, env, &secrets.unwrap_or_default(), &record.setting)?;
+        orders.cgroups = self.group.procs();
+        Ok(orders)
+    }
+
+    /// Waits for secrets that only the daemon can send again.
+    async fn secrets_there(&self, record: &Record) -> Result<(), String> {
+        let mut changes = self.keeper.table.watch();
+        let there = || self.keeper.table.read(|all| all.volatile.secrets.contains_key(&record.instance.template));
+        if !record.needs_secrets || there() {
+            return Ok(());
+        }
+        self.change(|instance| {
+            instance.state = InstanceState::Backoff;
+            instance.why = Some("waits for its secrets, which the daemon sends when it connects".to_owned());
+        });
+        while !there() {
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| "the keeper ends".to_owned())?,
+                () = self.stop.cancelled() => return Err("stopped while it waited for its secrets".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// How the process ended, or `None` when it is to stop.
+    async fn watch(&self, process: &Process, begun: Instant) -> Option<String> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            why = process.ended() => Some(why),
+            never = self.look(begun) => match never {},
+        }
+    }
+
+    /// Looks at its health again and again.
+    async fn look(&self, begun: Instant) -> Infallible {
+        let mut passed = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
+        let (mut failures, mut wait) = (0, FIRST_LOOK);
+        loop {
+            let Some(spec) = self.spec() else { std::future::pending().await };
+            let check = check_of(&spec);
+            match self.check(&check).await {
+                Ok(()) => {
+                    (failures, passed) = (0, true);
+                    self.passed(begun);
+                }
+                Err(why) => {
+                    failures += 1;
+                    let late = !passed && begun.elapsed() >= check.start_timeout.as_duration();
+                    if late || (passed && failures >= check.failures) {
+                        self.backend.set_ready(false);
+                        self.failed(why);
+                    }
+                }
+            }
+            if passed && spec.health.is_none() && !self.streak.is_loop() {
+                // Only asked to know when it is up; from now on its end is what tells.
+                std::future::pending::<()>().await;
+            }
+            wait = (wait * 3 / 2).min(SLOWEST_START);
+            let interval = check.interval.as_duration();
+            sleep(if passed { interval } else { wait.min(interval) }).await;
+        }
+    }
+
+    async fn check(&self, check: &Check) -> Result<(), String> {
+        let limit = check.timeout.as_duration();
+        match &check.probe {
+            Some(Probe::Http(path)) => health::http(self.backend.address(), path, limit).await,
+            Some(Probe::Tcp) => health::tcp(self.backend.address(), limit).await,
+            Some(Probe::Command(command)) => {
+                let record = self.record()?;
+                health::command(&self.orders(&record, command, record.instance.port)?, limit).await
+            }
+            None => {
+                sleep(SETTLED).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn passed(&self, begun: Instant) {
+        self.backend.set_ready(true);
+        // One that ended again and again has to show that it stays.
+        if self.streak.is_loop() && begun.elapsed() < Streak::steady_after() {
+            return;
+        }
+        let same = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
+        if !same {
+            self.change(|instance| set_health(instance, InstanceHealth::Healthy));
+        }
+    }
+
+    fn failed(&self, why: String) {
+        let same = self.record().is_ok_and(|record| {
+            record.instance.health == InstanceHealth::Unhealthy && record.instance.why.as_ref() == Some(&why)
+        });
+        if !same {
+            self.change(|instance| {
+                set_health(instance, InstanceHealth::Unhealthy);
+                instance.why = Some(why);
+            });
+        }
+    }
+
+    fn ended(&self, why: &str, wait: Duration) {
+        let looping = self.streak.is_loop();
+        self.keeper.table.update(|all| {
+            let Some(record) = all.durable.instances.get_mut(&self.id) else { return };
+            record.process = None;
+            let instance = &mut record.instance;
+            instance.pid = None;
+            instance.started_at = None;
+            instance.restarts = instance.restarts.saturating_add(1);
+            if instance.state == InstanceState::Running {
+                instance.state = InstanceState::Backoff;
+            }
+            set_health(instance, if looping { InstanceHealth::CrashLoop } else { InstanceHealth::Starting });
+            instance.why = Some(match wait {
+                Duration::ZERO => why.to_owned(),
+                wait => format!("{why}; started again in {} s", wait.as_secs()),
+            });
+        });
+    }
+
+    /// Out of rotation, drained, asked, killed.
+    async fn end(&self, process: &Process) {
+        self.backend.set_ready(false);
+        self.change(|instance| instance.state = InstanceState::Stopping);
+        let Some(spec) = self.spec() else { return process.signal(Signal::KILL) };
+        let grace = spec.stop.grace.as_duration();
+        let ended = async { process.ended().await };
+        tokio::pin!(ended);
+        tokio::select! {
+            _ = &mut ended => return,
+            drained = timeout(grace, self.backend.idle()) => {
+                if drained.is_err() {
+                    self.cut(&spec, grace);
+                }
+            }
+        }
+        process.signal(signal_named(&spec.stop.signal));
+        if timeout(grace, &mut ended).await.is_err() {
+            process.signal(Signal::KILL);
+            self.group.kill();
+            ended.await;
+        }
+    }
+
+    fn cut(&self, spec: &AppSpec, grace: Duration) {
+        let what = match spec.port.map(|port| port.protocol) {
+            Some(Protocol::Http) => "requests",
+            _ => "connections",
+        };
+        let line = format!("codeops: {what} that did not end within {} ms of the stop were cut", grace.as_millis());
+        self.keeper.logs.append(self.id.as_str(), "stderr", std::iter::once(line.as_str()));
+        self.change(|instance| instance.why = Some(line["codeops: ".len()..].to_owned()));
+        self.backend.cut.cancel();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Instance)) {
+        self.keeper.table.update(|all| {
+            if let Some(record) = all.durable.instances.get_mut(&self.id) {
+                change(&mut record.instance);
+            }
+        });
+    }
+}
+
+fn set_health(instance: &mut Instance, health: InstanceHealth) {
+    if instance.health != health {
+        instance.health = health;
+        instance.health_since = SystemClock.now();
+    }
+}
+
+/// A health check, or what stands for one that is not declared.
+struct Check {
+    probe: Option<Probe>,
+    interval: Period,
+    timeout: Period,
+    start_timeout: Period,
+    failures: u32,
+}
+
+fn check_of(spec: &AppSpec) -> Check {
+    match spec.health.clone() {
+        Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
+            Check { probe: Some(probe), interval, timeout, start_timeout, failures }
+        }
+        None => Check {
+            probe: spec.port.map(|_| Probe::Tcp),
+            interval: Period::from_secs(2),
+            timeout: Period::from_secs(1),
+            start_timeout: Period::from_secs(60),
+            failures: 3,
+        },
+    }
+}
