@@ -18,21 +18,21 @@ use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let redirect = reqwest::redirect::Policy::none();
-    Client::builder().no_proxy().redirect(redirect).timeout(Duration::from_secs(30)).build().unwrap()
+    Client::builder().no_proxy().redirect(redirect).timeout(Duration::from_secs(30)).build().expect("the page answers")
 }
 
 async fn get(served: &Served, path: &str) -> Response {
-    client().get(served.url(path)).send().await.unwrap()
+    client().get(served.url(path)).send().await.expect("the page answers")
 }
 
 async fn json(served: &Served, path: &str) -> Value {
-    get(served, path).await.json().await.unwrap()
+    get(served, path).await.json().await.expect("the page answers")
 }
 
 #[tokio::test]
@@ -64,6 +64,52 @@ async fn every_json_answer_is_as_documented() {
         let wrong = schema::mistakes(&document, schema, &answer.json().await.unwrap(), path);
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
+}
+
+#[test]
+fn the_check_of_answers_finds_what_is_wrong() {
+    let document = schema::openapi();
+    let right = serde_json::json!({"type": "about:blank", "title": "x", "status": 1, "detail": "x"});
+    let wrong = |change: fn(&mut Value)| {
+        let mut value = right.clone();
+        change(&mut value);
+        schema::mistakes(&document, &document["components"]["schemas"]["Problem"], &value, "").len()
+    };
+    assert_eq!(wrong(|_| ()), 0);
+    assert_eq!(wrong(|value| value["status"] = "1".into()), 1);
+    assert_eq!(wrong(|value| value["more"] = 1.into()), 1);
+    assert_eq!(wrong(|value| drop(value.as_object_mut().unwrap().remove("title"))), 1);
+}
+
+#[tokio::test]
+async fn garbage_and_crowds_do_not_stop_the_page() {
+    let limits = Limits { connections: 8, ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(200_000));
+    let heads = "X: y\r\n".repeat(5_000);
+    let heads = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{heads}\r\n");
+    let body = "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    for request in [
+        long.as_str(),
+        &heads,
+        body,
+        "\0\0\0\0\r\n\r\n",
+        "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+    let mut crowd = Vec::new();
+    for _ in 0..8 {
+        crowd.push(tokio::net::TcpStream::connect(served.address).await.unwrap());
+    }
+    let mut last = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    assert!(matches!(last.read(&mut [0; 1]).await, Ok(0) | Err(_)), "one too many is let go");
+    drop(crowd);
+    while client().get(served.url("/healthz")).send().await.is_err() {}
 }
 
 #[tokio::test]
@@ -249,7 +295,7 @@ async fn metrics_tell_how_things_stand_and_no_more() {
 
 /// Whether a stream is let in; the answer is kept open by the caller.
 async fn stream(served: &Served) -> Response {
-    client().get(served.url("/api/v1/stream")).timeout(Duration::from_secs(60)).send().await.unwrap()
+    client().get(served.url("/api/v1/stream")).timeout(Duration::from_secs(60)).send().await.expect("the page answers")
 }
 
 #[tokio::test]
@@ -332,9 +378,28 @@ async fn logs_come_as_text_lines_or_events_and_follow() {
 /// Where the pictures are left, for those who want to look.
 fn pictures() -> std::path::PathBuf {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("a folder for pictures");
     folder
 }
+
+/// The smallest contrast between the colours that text has and the grounds it stands on (WCAG 2: 4.5 for AA).
+const CONTRAST: &str = r#"
+    const style = getComputedStyle(document.documentElement), probe = document.createElement("i");
+    document.body.append(probe);
+    const light = (name) => {
+        probe.style.color = style.getPropertyValue("--" + name);
+        const parts = getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map((v) => v / 255);
+        const [r, g, b] = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    let worst = 21;
+    for (const text of ["ink", "quiet", "accent", "fine", "progressing", "held", "degraded", "unknown"])
+        for (const ground of ["ground", "raised", "sunk"]) {
+            const [a, b] = [light(text), light(ground)].sort((a, b) => b - a);
+            worst = Math.min(worst, (a + 0.05) / (b + 0.05));
+        }
+    return worst;
+"#;
 
 const PAGES: [(&str, &str); 7] = [
     ("overview", "/"),
@@ -366,11 +431,19 @@ async fn chromium_shows_every_page_light_dark_and_narrow() {
                 false,
                 "{path}"
             );
-            browser.picture(&pictures().join(format!("{name}-{look}.png"))).await;
+            browser.picture(&pictures().join(format!("{name}-{look}.png")), true).await;
         }
+        let worst = browser.run(CONTRAST).await.as_f64().unwrap();
+        assert!(worst >= 4.5, "the contrast is only {worst} in {look}");
         grounds.push(browser.run("return getComputedStyle(document.body).backgroundColor").await);
     }
     assert_ne!(grounds[0], grounds[1], "light and dark look alike");
+    served.publisher.publish(fixture::showcase());
+    for scheme in ["light", "dark"] {
+        browser.look(1280, scheme).await;
+        browser.open(&served.url("/")).await;
+        browser.picture(&pictures().join(format!("showcase-{scheme}.png")), false).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,13 +105,12 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", scheme).await;
     }
 
-    /// A picture of the whole page, as a PNG file.
-    pub(crate) async fn picture(&self, file: &Path) {
-        let taken =
-            self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true, "format": "png"})).await;
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(taken["data"].as_str().expect("a picture"))
-            .expect("base64");
+    /// A picture as a PNG file: of the whole page, or of what fits the window.
+    pub(crate) async fn picture(&self, file: &Path, whole: bool) {
+        let wanted = json!({"captureBeyondViewport": whole, "format": "png"});
+        let taken = self.devtools("Page.captureScreenshot", wanted).await;
+        let data = taken["data"].as_str().expect("a picture");
+        let bytes = base64::engine::general_purpose::STANDARD.decode(data).expect("base64");
         std::fs::write(file, bytes).expect("the picture is written");
     }
 }

@@ -65,7 +65,7 @@ async function refresh() {
   if (again) { again = false; soon(); }
 }
 let due = null;
-function soon() { due ??= setTimeout(() => { due = null; refresh(); }, 400); }
+function soon() { due ??= setTimeout(() => { due = null; refresh(); }, 700); }
 
 function say(text) { const live = $("live"); if (live && live.textContent !== text) live.textContent = text; }
 let stream = null;
@@ -100,6 +100,8 @@ function buttons(root) {
   }
 }
 buttons(document);
+// A timeline that does not fit begins at its end, which is now.
+for (const line of document.querySelectorAll(".timeline")) line.parentElement.scrollLeft = line.parentElement.scrollWidth;
 
 // Logs: follow at the end; whoever scrolls up is left to read.
 const log = $("log"), follow = $("follow");

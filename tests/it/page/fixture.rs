@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use async_trait::async_trait;
@@ -42,7 +43,7 @@ impl MemoryLog {
     }
 
     pub(crate) fn add(&self, at: Timestamp, record: Record) -> Seq {
-        let mut entries = self.entries.lock().unwrap();
+        let mut entries = self.entries.lock().expect("the fixture is valid");
         let seq = Seq(entries.len() as u64 + 1);
         let entry = Entry { seq, at, record };
         entries.push(entry.clone());
@@ -61,7 +62,7 @@ impl Log for MemoryLog {
     }
 
     async fn read(&self, query: Query) -> Result<Entries, LogError> {
-        let entries = self.entries.lock().unwrap();
+        let entries = self.entries.lock().expect("the fixture is valid");
         let mut items: Vec<Entry> = entries
             .iter()
             .rev()
@@ -102,7 +103,8 @@ impl Log for MemoryLog {
 pub(crate) struct Reading {
     pub(crate) lines: broadcast::Sender<LogLine>,
     instances: Vec<(ResourceId, InstanceId)>,
-    asked: Mutex<u64>,
+    since: Timestamp,
+    asked: AtomicU64,
 }
 
 #[async_trait]
@@ -136,24 +138,24 @@ impl Observer for Reading {
     }
 
     async fn stats(&self, _: &Scope) -> Result<Vec<Stat>, Unreachable> {
-        let mut asked = self.asked.lock().unwrap();
-        *asked += 1;
-        let (n, at) = (*asked, SystemClock.now());
-        let wave = [3, 5, 4, 8, 6, 9, 5, 4, 7, 3][(n % 10) as usize];
+        let at = SystemClock.now();
+        let elapsed = u64::try_from(at.duration_since(self.since).as_micros()).expect("time goes on");
+        let n = self.asked.fetch_add(1, Ordering::Relaxed);
+        let wave = [3, 5, 4, 8, 6, 9, 5, 4, 7, 3][usize::try_from(n % 10).expect("one digit")];
         let stats = self.instances.iter().map(|(id, instance)| Stat {
             id: id.clone(),
             instance: instance.clone(),
             at,
-            cpu_micros: n * 4_000 + wave * 600,
+            cpu_micros: elapsed / 20 + wave * 300,
             memory_bytes: (40 + wave) << 20,
-            requests: Some(n * 9 + wave),
+            requests: Some(elapsed / 1_000 + wave * 4),
         });
         Ok(stats.collect())
     }
 }
 
 pub(crate) fn line(text: &str) -> LogLine {
-    let instance = InstanceId::new(&Digest::of(&json!("shop")), 1).unwrap();
+    let instance = InstanceId::new(&Digest::of(&json!("shop")), 1).expect("the fixture is valid");
     LogLine { at: SystemClock.now(), instance, stream: "stdout", line: text.to_owned() }
 }
 
@@ -178,7 +180,12 @@ impl Served {
             live.map(|instance| (view.id.clone(), instance.id.clone()))
         });
         let instances = instances.collect();
-        let reading = Arc::new(Reading { lines: broadcast::channel(64).0, instances, asked: Mutex::default() });
+        let reading = Arc::new(Reading {
+            lines: broadcast::channel(64).0,
+            instances,
+            since: SystemClock.now(),
+            asked: AtomicU64::default(),
+        });
         let observer: Arc<dyn Observer> = Arc::clone(&reading) as Arc<dyn Observer>;
         let page = Page {
             watcher,
@@ -187,8 +194,8 @@ impl Served {
             clock: Arc::new(SystemClock),
             config,
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the fixture is valid");
+        let address = listener.local_addr().expect("the fixture is valid");
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ending = cancel.clone();
         tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
@@ -208,7 +215,7 @@ impl Served {
 }
 
 pub(crate) fn name(text: &str) -> Name {
-    text.parse().unwrap()
+    text.parse().expect("the fixture is valid")
 }
 
 pub(crate) fn app(text: &str) -> ResourceId {
@@ -217,7 +224,7 @@ pub(crate) fn app(text: &str) -> ResourceId {
 
 pub(crate) fn revision(digit: char) -> Revision {
     let tail: String = "f2a9c17d40b8".chars().cycle().take(39).collect();
-    format!("{digit}{tail}").parse().unwrap()
+    format!("{digit}{tail}").parse().expect("the fixture is valid")
 }
 
 pub(crate) fn ago(secs: i64) -> Timestamp {
@@ -234,7 +241,7 @@ fn spec(id: &str, replicas: u32) -> AppSpec {
         "secrets": {"API_KEY": "shop-api-key"},
         "health": {"probe": {"http": "/healthz"}, "interval": "2s", "timeout": "1s", "startTimeout": "60s", "failures": 3},
     });
-    serde_json::from_value(spec).unwrap()
+    serde_json::from_value(spec).expect("the fixture is valid")
 }
 
 fn resource(id: &str, replicas: u32) -> Arc<Resource> {
@@ -255,7 +262,7 @@ fn resource(id: &str, replicas: u32) -> Arc<Resource> {
 fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
     let template = Digest::of(&json!(id));
     let instance = |ordinal: u32| Instance {
-        id: InstanceId::new(&template, ordinal).unwrap(),
+        id: InstanceId::new(&template, ordinal).expect("the fixture is valid"),
         template: template.clone(),
         state: InstanceState::Running,
         health,
@@ -264,7 +271,7 @@ fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
         started_at: Some(ago(4_000)),
         restarts: ordinal - 1,
         pid: Some(4_200 + ordinal),
-        port: Some(40_000 + u16::try_from(ordinal).unwrap()),
+        port: Some(40_000 + u16::try_from(ordinal).expect("the fixture is valid")),
         why: (health == InstanceHealth::CrashLoop).then(|| "exit code 1 four times within 60 s".to_owned()),
     };
     Arc::new(Live {
@@ -311,6 +318,16 @@ pub(crate) fn calm() -> Board {
         let view = Arc::make_mut(view);
         (view.sync, view.health, view.why) = (Sync::Synced, Health::Healthy, None);
     }
+    board
+}
+
+/// One of everything, with no text that is there to do harm: for a picture to show.
+pub(crate) fn showcase() -> Board {
+    let mut board = board();
+    let pricing = Arc::make_mut(board.resources.get_mut(&app("pricing")).expect("it is there"));
+    pricing.why =
+        Some("1.5.0 failed its health check; back to 1.4.2, and pinned until its template changes".to_owned());
+    board.diagnostics.clear();
     board
 }
 
@@ -418,7 +435,7 @@ pub(crate) fn history(log: &MemoryLog) {
             trailers: vec![("Codeops-Retry".to_owned(), "app/shop".to_owned())],
             signer: None,
         };
-        let owner = "acme-ops/prod".parse().unwrap();
+        let owner = "acme-ops/prod".parse().expect("the fixture is valid");
         let accepted = Record::RevisionAccepted {
             revision: revision(digit),
             owner,
