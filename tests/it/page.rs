@@ -313,7 +313,7 @@ async fn a_stream_tells_of_boards_and_events() {
             seen.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
         }
     }
-    served.cancel.cancel();
+    served.end().await;
     while body.next().await.is_some_and(|piece| piece.is_ok()) {}
 }
 

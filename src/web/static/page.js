@@ -31,9 +31,15 @@ function inUse(part) {
   const active = document.activeElement;
   return selected || (active && active !== part && part.contains(active));
 }
+// What the server sent last, without the words of relative times: only a real difference replaces anything.
+const sent = new WeakMap();
+const essence = (part) => part.className + part.innerHTML.replace(/(<time[^>]*>)[^<]*/g, "$1");
+for (const part of document.querySelectorAll("[data-live]")) sent.set(part, essence(part));
 function put(part, fresh) {
-  if (part.innerHTML === fresh.innerHTML && part.className === fresh.className) return true;
+  const now = essence(fresh);
+  if (sent.get(part) === now) return true;
   if (inUse(part)) return false;
+  sent.set(part, now);
   part.className = fresh.className;
   const scrolled = [...part.querySelectorAll(".scroll, .code")].map((box) => box.scrollLeft);
   part.replaceChildren(...document.importNode(fresh, true).childNodes);

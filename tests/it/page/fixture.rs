@@ -166,7 +166,7 @@ pub(crate) struct Served {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) reading: Arc<Reading>,
     pub(crate) cancel: CancellationToken,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Served {
@@ -190,7 +190,7 @@ impl Served {
         let page = Page {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
-            observers: ["local", "edge"].into_iter().map(|n| (name(n), Arc::clone(&observer))).collect(),
+            observers: [(name("local"), observer)].into(),
             clock: Arc::new(SystemClock),
             config,
         };
@@ -199,7 +199,7 @@ impl Served {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ending = cancel.clone();
         tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
-        Self { address, publisher, log, reading, cancel, _tasks: tasks }
+        Self { address, publisher, log, reading, cancel, tasks }
     }
 
     /// The rich board with its history.
@@ -207,6 +207,13 @@ impl Served {
         let served = Self::start(board(), PageConfig::default()).await;
         history(&served.log);
         served
+    }
+
+    /// Asks the page to end and waits until it has.
+    pub(crate) async fn end(mut self) {
+        self.cancel.cancel();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), self.tasks.join_next()).await;
+        ended.expect("the page ends").expect("it was served").expect("without a panic");
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
