@@ -66,6 +66,24 @@ async fn every_json_answer_is_as_documented() {
     }
 }
 
+#[tokio::test]
+async fn stats_grow_and_are_as_documented() {
+    let limits = Limits { sample: Duration::from_millis(20), ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let stats = loop {
+        let stats = json(&served, "/api/v1/resources/app/shop/stats").await;
+        if stats["instances"][1]["points"].as_array().is_some_and(|points| points.len() > 2) {
+            break stats;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no points came: {stats}");
+    };
+    let document = schema::openapi();
+    let wrong = schema::mistakes(&document, &document["components"]["schemas"]["Stats"], &stats, "stats");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(stats["instances"][1]["points"][0]["restarts"], 1);
+}
+
 #[test]
 fn the_check_of_answers_finds_what_is_wrong() {
     let document = schema::openapi();
@@ -312,6 +330,14 @@ async fn a_stream_tells_of_boards_and_events() {
         while !seen.contains(part) {
             seen.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
         }
+    }
+    let document = schema::openapi();
+    for message in seen.split("\n\n").filter(|message| message.contains("data:")) {
+        let field = |name: &str| message.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let schema = &document["components"]["schemas"][if field("event:") == "board" { "Glance" } else { "Event" }];
+        let Ok(data) = serde_json::from_str(field("data:")) else { continue };
+        let wrong = schema::mistakes(&document, schema, &data, "data");
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
     served.end().await;
     while body.next().await.is_some_and(|piece| piece.is_ok()) {}
