@@ -122,9 +122,18 @@ fn codeops_allow_releases_exactly_that_set_once() {
 #[test]
 fn the_last_of_a_kind_and_an_empty_path_are_held() {
     let two = apps(2, "info");
+    let zero = |r: &Arc<Resource>| {
+        let mut r = r.as_ref().clone();
+        r.spec.replicas = 0;
+        digested(r)
+    };
     let mut world = deployed(&two);
-    let passed = world.settle(&want([versioned("new", "x")]), &revision(2));
+    let passed = world.settle(&want(two.iter().map(zero)), &revision(2));
     assert!(passed.judged.holds[0].why.contains("the last of 2 apps"), "{}", passed.judged.holds[0].why);
+    // One after the other is no way round it.
+    world.settle(&want([zero(&two[0]), Arc::clone(&two[1])]), &revision(3));
+    let passed = world.settle(&want(two.iter().map(zero)), &revision(4));
+    assert_eq!((held(&passed), world.object("local", "app-01").instances.len()), (1, 1));
 
     let mut world = deployed(&two[..1]);
     let passed = world.settle(&want([]), &revision(2));
