@@ -218,6 +218,21 @@ fn wide_update_stops_at_the_first_failure_even_across_an_unrelated_commit() {
 }
 
 #[test]
+fn an_unrelated_commit_in_the_middle_of_a_wide_update_hurries_nothing() {
+    let mut world = deployed(&apps(12, "info"));
+    let mut resources = apps(12, "debug");
+    world.pass(&want(resources.iter().cloned()), &revision(2));
+    world.tick(1);
+    resources.push(versioned("unrelated", "x"));
+    let passed = world.pass(&want(resources.iter().cloned()), &revision(3));
+    let waiting = passed.judged.decisions.values().filter(|d| matches!(d, Decision::Waiting { .. })).count();
+    let touched: BTreeSet<_> = world.history.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!((waiting, touched), (11, BTreeSet::from([app("app-00"), app("unrelated")])));
+    world.settle(&want(resources), &revision(3));
+    assert!(world.memory.waves.is_none() && world.essence().len() == 13);
+}
+
+#[test]
 fn a_narrow_update_goes_at_once() {
     let mut world = deployed(&apps(12, "info"));
     let mut some = apps(12, "info");
