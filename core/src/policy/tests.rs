@@ -233,6 +233,20 @@ fn an_unrelated_commit_in_the_middle_of_a_wide_update_hurries_nothing() {
 }
 
 #[test]
+fn a_wide_update_follows_dependencies_so_that_no_wave_waits_for_a_later_one() {
+    let chain = |n: usize, replicas: u32| {
+        resource(&format!("app-{n}"), |spec| {
+            spec.replicas = replicas;
+            spec.after = (n < 5).then(|| app(&format!("app-{}", n + 1))).into_iter().collect();
+        })
+    };
+    let mut world = deployed(&(0..6).map(|n| chain(n, 0)).collect::<Vec<_>>());
+    world.settle(&want((0..6).map(|n| chain(n, 1))), &revision(2));
+    assert!(world.memory.waves.is_none());
+    assert!((0..6).all(|n| world.object("local", &format!("app-{n}")).instances.len() == 1));
+}
+
+#[test]
 fn a_narrow_update_goes_at_once() {
     let mut world = deployed(&apps(12, "info"));
     let mut some = apps(12, "info");

@@ -24,7 +24,7 @@ pub(super) fn guard(
         return BTreeMap::new();
     }
     let changing: BTreeSet<&ResourceId> = plan.changes.iter().map(|c| &c.id).collect();
-    let Some(waves) = under_way(&pending, &changing, desired, facts) else { return BTreeMap::new() };
+    let Some(waves) = under_way(plan, &pending, &changing, desired, facts) else { return BTreeMap::new() };
     let states: Vec<State> = waves.members.iter().map(|id| state(id, &changing, desired, facts)).collect();
     if states.iter().all(|state| !matches!(state, State::Going)) {
         return BTreeMap::new();
@@ -48,6 +48,7 @@ fn counts(change: &Change, desired: &Desired) -> bool {
 /// An update that another revision overtakes goes on with the members that are not done, those under way or failed before
 /// the rest: an unrelated commit neither forgets a bake nor carries a failure to the next resource.
 fn under_way(
+    plan: &Plan,
     pending: &BTreeSet<&ResourceId>,
     changing: &BTreeSet<&ResourceId>,
     desired: &Desired,
@@ -58,10 +59,13 @@ fn under_way(
     let mut members: Vec<&ResourceId> = before.map(|waves| waves.members.iter().collect()).unwrap_or_default();
     if !same {
         members.retain(|id| !matches!(state(id, changing, desired, facts), State::Done));
-        members.sort_by_key(|id| (pending.contains(id), *id));
     }
+    let order = plan.changes.iter().enumerate().map(|(place, change)| (&change.id, place));
+    let places: BTreeMap<&ResourceId, usize> = order.filter(|(id, _)| pending.contains(id)).collect();
     let known: BTreeSet<&ResourceId> = members.iter().copied().collect();
     members.extend(wide(pending, facts).filter(|id| !known.contains(id)));
+    // What others depend on goes first, or a member could wait for one of a later wave, and that one for it.
+    members.sort_by_key(|id| places.get(id));
     if !same && !members.iter().any(|id| pending.contains(id)) {
         return None;
     }
