@@ -119,6 +119,8 @@ fn comparable<'a>(a: &'a Digest, b: &'a Digest) -> bool {
     version(a) == version(b)
 }
 
+/// What a template digest covers, where the digests themselves cannot be compared.
 fn same_template_fields(a: &AppSpec, b: &AppSpec) -> bool {
-    a.run == b.run && a.env == b.env && a.secrets == b.secrets && a.resources == b.resources && a.uses == b.uses
+    let listens = a.port.is_some() == b.port.is_some();
+    listens && a.run == b.run && a.env == b.env && a.secrets == b.secrets && a.resources == b.resources
 }
