@@ -52,6 +52,9 @@ pub struct ResourceMemory {
     pub pins: BTreeMap<Digest, Pin>,
     /// The template whose release command last succeeded.
     pub released: Option<Digest>,
+    /// When a commit last said `Codeops-Retry`: what failed before then is started anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<Timestamp>,
     /// Failed applies in a row, and when the next may be tried.
     pub failures: u32,
     /// No step before this time.

@@ -12,7 +12,7 @@ use crate::model::{
     Name, Op, Owner, Pin, Place, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision, Scope,
     Snapshot, Stamp, Step, Sync, SystemId, Verb, Why,
 };
-use crate::plan::{Plan, effective, health_of, plan};
+use crate::plan::{Plan, effective, plan};
 use crate::policy::{Decision, Facts, Judged, judge, permit};
 use crate::rollout::{Finding, Next, Situation, has_arrived, next};
 
