@@ -197,7 +197,9 @@ impl<'n> Fields<'n> {
 
     /// A field with its key, even where it is nothing.
     pub(super) fn entry(&mut self, name: &'static str) -> Option<&'n Entry> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         self.entries.iter().find(|entry| &*entry.key == name)
     }
 
@@ -206,7 +208,6 @@ impl<'n> Fields<'n> {
         let found = self.get(name);
         if found.is_none() {
             let at = self.entry(name).map_or(self.span, |entry| entry.key_span);
-            self.known.pop();
             reader.error(at, format!("{} needs `{name}`", self.what), None);
         }
         found

@@ -39,6 +39,7 @@ pub fn parse_settings(file: &str, text: &str) -> Result<Settings, Vec<Diagnostic
         Some(root) if reader.found.is_empty() => settings(root, &mut reader),
         _ => Settings::default(),
     };
+    reader.found.sort_by(|a, b| a.place.cmp(&b.place));
     if reader.found.is_empty() { Ok(settings) } else { Err(reader.found) }
 }
 
