@@ -7,6 +7,7 @@ use crate::model::{Name, ProviderName, ResourceId, Run, SecretName, TeamName};
 use super::Context;
 use super::glob::matches;
 use super::read::near;
+use super::references::NEAR;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
@@ -21,6 +22,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     let known: Vec<String> = resolved.teams.keys().map(ToString::to_string).collect();
     for unit in resolved.units.values_mut() {
         let mut notes = Vec::new();
+        let known = if resolved.found.len() < NEAR { &known[..] } else { &[] };
         if let Some(team) = &std::sync::Arc::clone(&unit.app).team {
             if !resolved.teams.contains_key(&team.value) {
                 let names = known.iter().map(String::as_str);

@@ -11,6 +11,7 @@ use super::file::{Body, Class, Document, ParsedFile, body, class};
 use super::header::ManifestKind;
 use super::overlay;
 use super::read::near;
+use super::references::NEAR;
 use super::tree::{At, Span};
 use super::unit::{Patch, Unit};
 use super::{Context, Declared};
@@ -158,7 +159,8 @@ impl Resolver<'_> {
             }
             let Some(base) = bases.get(key).and_then(|group| group.first()) else {
                 let names = bases.keys().filter(|(kind, _)| *kind == key.0).map(|(_, name)| name.as_str());
-                let help = near(key.1.as_str(), names).map(|near| format!("did you mean `{near}`?"));
+                let near = if self.resolved.found.len() < NEAR { near(key.1.as_str(), names) } else { None };
+                let help = near.map(|near| format!("did you mean `{near}`?"));
                 let message = format!("there is no {} `{}` for this overlay to change", key.0.word(), key.1);
                 self.found([group[0].error(message, help)].into_iter(), concerns);
                 continue;
