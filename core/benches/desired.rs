@@ -20,10 +20,15 @@ fn app(i: usize, replicas: usize) -> File {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures")]
-fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
-    let start = std::time::Instant::now();
-    let out = run();
-    println!("{what:<40} {:>8.1} ms", start.elapsed().as_secs_f64() * 1_000.0);
+fn timed<T>(what: &str, rounds: usize, mut run: impl FnMut(usize) -> T) -> Option<T> {
+    let mut best = f64::MAX;
+    let mut out = None;
+    for round in 0..rounds {
+        let start = std::time::Instant::now();
+        out = Some(run(round));
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    println!("{what:<40} {:>8.1} ms, best of {rounds}", best * 1_000.0);
     out
 }
 
@@ -34,13 +39,20 @@ fn main() {
     files.extend((0..MANY).map(|i| (Arc::from(format!("apps/a{i}.yaml")), app(i, 2))));
     let context = Context::default();
     let mut compiler = Compiler::default();
-    let all = timed("10,000 manifests, all new", || compiler.compile(&files, &context));
+    let all = timed("10,000 manifests, all new", 5, |_| {
+        compiler = Compiler::default();
+        compiler.compile(&files, &context)
+    });
+    let all = all.unwrap_or_default();
     for diagnostic in all.diagnostics.iter().take(3) {
         println!("{}", diagnostic.render(false));
     }
     assert_eq!(all.desired.resources.len(), MANY, "all are good");
-    files.insert(Arc::from("apps/a77.yaml"), app(77, 3));
-    let one = timed("10,000 manifests, one changed", || compiler.compile(&files, &context));
+    let one = timed("10,000 manifests, one changed", 20, |round| {
+        files.insert(Arc::from("apps/a77.yaml"), app(77, 3 + round));
+        compiler.compile(&files, &context)
+    });
+    let one = one.unwrap_or_default();
     assert_eq!(one.desired.resources.len(), MANY, "all are good");
-    timed("their order", || order(&one.desired.resources));
+    timed("their order", 5, |_| order(&one.desired.resources));
 }

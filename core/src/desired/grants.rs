@@ -14,9 +14,11 @@ use super::unit::Unit;
 
 /// Checks every manifest against the settings; what reaches further is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
+    let granted = !context.teams.is_empty();
     let teams: BTreeMap<ResourceId, TeamName> = resolved
         .units
         .iter()
+        .filter(|_| granted)
         .filter_map(|(id, unit)| unit.app.team.as_ref().map(|team| (id.clone(), team.value.clone())))
         .collect();
     let known: Vec<String> = resolved.teams.keys().map(ToString::to_string).collect();
