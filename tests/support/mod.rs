@@ -1,10 +1,10 @@
 //! What several tests share: temporary repositories, a memory provider, a fault-injecting log.
 
-pub(crate) mod clock;
 pub(crate) mod app;
+pub(crate) mod clock;
 pub(crate) mod fault_log;
 pub(crate) mod git;
-pub(crate) mod paths;
 pub(crate) mod memory_harness;
 pub(crate) mod memory_provider;
+pub(crate) mod paths;
 pub(crate) mod process_harness;
