@@ -21,6 +21,6 @@ ENV CODEOPS_STATE=/var/lib/codeops \
 VOLUME /var/lib/codeops
 # 8080: the read-only page. 8081: hooks. Both listen on loopback until the settings say otherwise; see docs/operations.md.
 EXPOSE 8080 8081
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["codeops", "status", "--healthy"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["codeops", "status", "--live"]
 ENTRYPOINT ["codeops"]
 CMD ["run"]

@@ -4,12 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = codeops::keeper::main(&arguments) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    if let Some(code) = codeops::keeper::main(rest).or_else(|| codeops::keeper::init::run_if_pid1(rest)) {
         return code;
     }
-    if let Some(code) = codeops::keeper::init::run_if_pid1(&arguments) {
-        return code;
-    }
-    ExitCode::SUCCESS
+    codeops::cli::main(arguments)
 }

@@ -11,7 +11,7 @@ use super::Options;
 use crate::secret;
 
 /// Where the page listens when nothing says otherwise.
-pub const PAGE: &str = "127.0.0.1:8080";
+pub(super) const PAGE: &str = "127.0.0.1:8080";
 
 /// Binds an address given as `host:port`; says which and why when it cannot.
 pub(super) async fn bind(what: &str, address: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {

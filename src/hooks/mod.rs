@@ -1,1 +1,171 @@
-//! The hooks address: authenticated before parsing.
+//! The hooks address: the one edge that may be exposed. Requests are authenticated over the raw body before anything is parsed.
+//!
+//! A push hook only ever means "fetch now": neither the commit nor the URL in its payload is used, so nothing of the payload
+//! is read at all. What to do is injected; this room knows no source and changes nothing itself.
+
+mod problem;
+mod proof;
+mod rate;
+mod seen;
+mod server;
+mod token;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use codeops_core::model::Secret;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::problem::Problem;
+use self::rate::Rate;
+use self::seen::Seen;
+use crate::port::Clock;
+
+pub use self::proof::{Delivery, Forge, Meaning, Refused, authenticate, forge};
+pub use self::token::kept_secret;
+
+/// What the hooks address may cost. The defaults are the documented ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HookLimits {
+    /// One body, in bytes.
+    pub body_bytes: usize,
+    /// The time for one body.
+    pub body_time: Duration,
+    /// Requests looked at in the same moment.
+    pub concurrency: usize,
+    /// Requests a second over time.
+    pub per_second: u32,
+    /// Requests at once.
+    pub burst: u32,
+    /// Delivery ids remembered.
+    pub remembered: usize,
+}
+
+impl Default for HookLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            body_time: Duration::from_secs(10),
+            concurrency: 32,
+            per_second: 100,
+            burst: 200,
+            remembered: 4_096,
+        }
+    }
+}
+
+/// What the hooks address needs.
+pub struct Hooks {
+    /// What senders of push hooks prove to know.
+    pub git_secret: Secret<String>,
+    /// Asks for a look at the repository; must not block.
+    pub fetch_now: Box<dyn Fn() + Send + Sync>,
+    /// For signed timestamps.
+    pub clock: Arc<dyn Clock>,
+    /// The limits.
+    pub limits: HookLimits,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Serves the hooks address until cancelled, then drains for some seconds.
+pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToken) {
+    server::serve(listener, router(hooks), cancel).await;
+}
+
+struct Shared {
+    hooks: Hooks,
+    places: Semaphore,
+    rate: Rate,
+    seen: Mutex<Seen>,
+}
+
+/// The routes of the hooks address.
+pub fn router(hooks: Hooks) -> Router {
+    let limits = hooks.limits;
+    let shared = Shared {
+        hooks,
+        places: Semaphore::new(limits.concurrency),
+        rate: Rate::new(limits.per_second, limits.burst),
+        seen: Mutex::new(Seen::new(limits.remembered)),
+    };
+    Router::new()
+        .route("/hooks/git", post(git))
+        .route("/healthz", get(async || "ok\n"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
+        })
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no hook here: push hooks go to POST /hooks/git"))
+        .with_state(Arc::new(shared))
+}
+
+async fn git(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+    match take(&shared, request).await {
+        Ok((status, outcome)) => (status, Json(serde_json::json!({ "outcome": outcome }))).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'static str), Problem> {
+    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
+    if !shared.rate.admits() {
+        return Err(Problem::overload());
+    }
+    let (parts, body) = request.into_parts();
+    if forge(&parts.headers).is_none() {
+        return Err(unauthorized(Refused("no header of a known forge, and no X-Codeops-Signature")));
+    }
+    let body = read_body(&parts.headers, body, shared.hooks.limits).await?;
+    let now = shared.hooks.clock.now();
+    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now).map_err(unauthorized)?;
+    Ok(act(shared, &delivery))
+}
+
+fn act(shared: &Shared, delivery: &Delivery) -> (StatusCode, &'static str) {
+    let again = shared.seen.lock().unwrap_or_else(PoisonError::into_inner).again(&delivery.ids);
+    let answer = match delivery.meaning {
+        _ if again => (StatusCode::OK, "duplicate"),
+        Meaning::Ping => (StatusCode::OK, "pong"),
+        Meaning::Other => (StatusCode::OK, "ignored"),
+        Meaning::Push => {
+            (shared.hooks.fetch_now)();
+            (StatusCode::ACCEPTED, "fetching")
+        }
+    };
+    tracing::info!(forge = ?delivery.forge, outcome = answer.1, "push hook");
+    answer
+}
+
+fn unauthorized(Refused(why): Refused) -> Problem {
+    tracing::warn!(why, "a push hook is refused");
+    Problem::new(StatusCode::UNAUTHORIZED, why)
+}
+
+async fn read_body(headers: &HeaderMap, body: Body, limits: HookLimits) -> Result<Bytes, Problem> {
+    let too_big =
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is bigger than is read here (1 MiB by default)");
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|length| length > limits.body_bytes) {
+        return Err(too_big());
+    }
+    match tokio::time::timeout(limits.body_time, Limited::new(body, limits.body_bytes).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_big()),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body ended early")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
+}

@@ -60,10 +60,10 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             it.pins.clear();
             try_now(it);
         }),
-        Record::Removal { verb, resource, .. } => {
+        Record::Removal { verb, resource, hold } => {
             let counts_from = entry.at.saturating_sub(REMOVAL_COUNTS).unwrap_or(Timestamp::MIN);
             memory.removals.retain(|removal| removal.at >= counts_from);
-            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone() });
+            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold: hold.clone() });
             vec![Change::Removals]
         }
         Record::Allowed { hold, .. } => changed(memory.allowed.insert(hold.clone()), Change::Allowed),
@@ -106,6 +106,15 @@ pub fn fold_doubts(doubts: &mut BTreeMap<Seq, InDoubt>, entry: &Entry) -> Option
         Record::Result { outcome: Outcome::Unknown { .. }, .. } => None,
         Record::Result { intent, .. } => doubts.remove(intent).map(|doubt| doubt.seq),
         _ => None,
+    }
+}
+
+/// Folds one entry into the count of daemons on the store: a daemon that finds live objects of later ones, because the
+/// store was restored from a backup, says with its start which number it takes, and the count never falls.
+pub fn fold_epoch(epoch: u64, entry: &Entry) -> u64 {
+    match entry.record {
+        Record::DaemonStarted { epoch: said, .. } => epoch.max(said),
+        _ => epoch,
     }
 }
 
@@ -334,6 +343,7 @@ mod tests {
         assert_eq!(now(memory, allowed.clone()), [Change::Allowed]);
         assert_eq!(now(memory, allowed), []);
         now(memory, json!({"type": "removal", "verb": "delete", "resource": "app/shop", "hold": hold}));
+        assert_eq!(memory.removals.last().unwrap().hold.as_ref(), Some(&hold));
         assert!(memory.allowed.contains(&hold), "the others of the set may still go");
         let spent = json!({"type": "holdSpent", "hold": hold});
         assert_eq!(now(memory, spent.clone()), [Change::Allowed]);

@@ -20,7 +20,8 @@ pub const SOCKET: &str = "keeper.sock";
 /// Why no conversation with a keeper began.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// No keeper listens on this folder: start one. Its instances may live.
+    /// No keeper listens on this folder, or one that is just ending hung up: [`start`] one (where one still lives it is
+    /// refused and harmless) and connect again. Instances may live.
     #[error("no keeper listens in {0}")]
     Absent(String),
     /// It answered and does not want this daemon.
@@ -70,12 +71,21 @@ pub async fn connect(dir: &Path, epoch: u64) -> Result<(Writer, Reader, Welcome)
     let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
     let (read, write) = UnixStream::connect(path).await.map_err(absent)?.into_split();
     let (mut reader, mut writer) = (Reader(read), Writer(write));
-    frame::write(&mut writer.0, &ToKeeper::Hello(Hello { versions: SPOKEN.to_vec(), epoch })).await?;
-    match reader.next().await? {
+    let hello = ToKeeper::Hello(Hello { versions: SPOKEN.to_vec(), epoch });
+    let greeted = frame::write(&mut writer.0, &hello).await;
+    let answer = match greeted {
+        Ok(()) => reader.next().await,
+        Err(error) => Err(error),
+    };
+    let answer = match answer {
+        Err(FrameError::Io(error)) => return Err(absent(error)),
+        other => other?,
+    };
+    match answer {
         Some(FromKeeper::Welcome(welcome)) => Ok((writer, reader, *welcome)),
         Some(FromKeeper::Refused { why }) => Err(ConnectError::Refused(why)),
         Some(_) => Err(FrameError::Malformed { line: 0, column: 0 }.into()),
-        None => Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into()).into()),
+        None => Err(absent(io::ErrorKind::UnexpectedEof.into())),
     }
 }
 

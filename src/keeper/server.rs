@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt as _;
@@ -20,14 +21,18 @@ use super::wire::{FromKeeper, Hello, ToKeeper, VERSION, Welcome};
 /// Replies that may wait for a slow reader before its requests do.
 const REPLIES: usize = 16;
 
-/// Binds the socket in the working directory; the umask makes it 0600.
+/// Binds the socket in the working directory, 0600; the folder is closed to others before that.
 ///
 /// # Errors
 /// When it cannot be bound.
 pub(super) fn bind() -> io::Result<UnixListener> {
     match fs::remove_file(SOCKET) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => UnixListener::bind(SOCKET),
+        _ => {
+            let socket = UnixListener::bind(SOCKET)?;
+            fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o600))?;
+            Ok(socket)
+        }
     }
 }
 
@@ -116,7 +121,8 @@ async fn listen(
     Ok(())
 }
 
-/// Sends replies as they come and the newest state after a change. A slow reader gets fewer states, never old ones.
+/// Sends replies as they come and the newest state after a change; a state that shows what a request did goes before its
+/// reply. A slow reader gets fewer states, never old ones.
 async fn tell(
     keeper: &Keeper,
     write: &mut OwnedWriteHalf,
@@ -128,7 +134,13 @@ async fn tell(
         let message = tokio::select! {
             biased;
             reply = replies.recv() => match reply {
-                Some(reply) => reply,
+                Some(reply) => {
+                    if changes.has_changed().unwrap_or(false) {
+                        changes.mark_unchanged();
+                        frame::write(write, &FromKeeper::State(Box::new(keeper.table.state()))).await?;
+                    }
+                    reply
+                }
                 None => return Ok(()),
             },
             changed = changes.changed() => match changed {

@@ -2,8 +2,8 @@
 //! on the socket.
 //!
 //! A daemon that connects says [`ToKeeper::Hello`] and is told [`FromKeeper::Welcome`] or [`FromKeeper::Refused`]. Then it
-//! sends requests, each with a number that its reply repeats, and is pushed the whole [`State`] after every change. A
-//! keeper speaks one version; a daemon speaks the last two.
+//! sends requests, each with a number that its reply repeats, and is pushed the whole [`State`] after every change; the
+//! state that shows what a request did comes before its reply. A keeper speaks one version; a daemon speaks the last two.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::desired::{Compiled, Compiler, Context, Desired, ProviderFacts};
-use codeops_core::model::{HoldId, Memory, Owner, ResourceId, Revision};
+use codeops_core::model::{Memory, Owner, ResourceId, Revision};
 
 use super::events::{Event, Load};
 use super::world::Current;
-use super::{Flow, Rules, Tools};
+use super::{Flow, Rules, Tools, trailers};
 use crate::journal::{LogError, Record};
 use crate::port::{Commit, SourceError, Tip};
 
@@ -182,9 +182,7 @@ impl Flow {
             blast_percent: compiled.desired.repository.blast_radius.percent,
             files: files_of(compiled, &memory),
         }];
-        for commit in commits {
-            records.extend(commit.trailers.iter().filter_map(|(key, value)| obey(commit, key, value)));
-        }
+        records.extend(trailers::released(commits));
         records
     }
 
@@ -204,20 +202,6 @@ impl Flow {
             memory.revision.owner.clone()
         })
     }
-}
-
-/// What one trailer releases.
-fn obey(commit: &Commit, key: &str, value: &str) -> Option<Record> {
-    let revision = commit.revision.clone();
-    if key.eq_ignore_ascii_case("Codeops-Retry") {
-        let resource = value.trim().parse::<ResourceId>().ok()?;
-        return Some(Record::Unpinned { resource, revision });
-    }
-    if key.eq_ignore_ascii_case("Codeops-Allow") {
-        let hold = value.trim().parse::<HoldId>().ok()?;
-        return Some(Record::Allowed { hold, revision });
-    }
-    None
 }
 
 /// The file of each resource: as this revision declares it, or, while its file cannot be read, as it last did.

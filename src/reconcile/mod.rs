@@ -11,6 +11,7 @@ mod intake;
 mod pass;
 mod records;
 mod steps;
+pub mod trailers;
 mod view;
 mod world;
 

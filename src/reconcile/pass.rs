@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::model::{
     Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, Step, Sync, Verb,
 };
-use codeops_core::plan::{self, Change, Plan};
+use codeops_core::plan::{self, Change, Plan, effective};
 use codeops_core::policy::{self, Decision, Facts, Judged};
 use codeops_core::rollout::{self, Finding, Next, Situation};
 use jiff::Timestamp;
@@ -34,6 +34,14 @@ pub(super) struct Work {
     pub(super) id: ResourceId,
     pub(super) steps: Vec<Step>,
     pub(super) removing: Option<Removing>,
+}
+
+/// What every look of one pass rests on.
+struct Known<'a> {
+    current: &'a Current,
+    owner: &'a Owner,
+    memory: &'a Memory,
+    now: Timestamp,
 }
 
 /// What one resource's look says.
@@ -80,12 +88,13 @@ impl Flow {
         let judged = policy::judge(&plan, &current.desired, &facts);
         let mut decided = Decided { plan, judged, ..Decided::default() };
         let changes: BTreeMap<&ResourceId, &Change> = decided.plan.changes.iter().map(|c| (&c.id, c)).collect();
+        let known = Known { current, owner, memory: &memory, now };
         let unchanged = Cause::Revision { revision: current.revision.clone() };
         let mut work = Vec::new();
         for id in self.everyone(current, &changes) {
             let change = changes.get(id).copied();
             let cause = change.map_or(&unchanged, |change| &change.cause);
-            let look = self.look(current, owner, &memory, id, change, cause, now);
+            let look = self.look(&known, id, change, cause);
             let decision = change.and_then(|change| decided.judged.decisions.get(&change.id));
             decided.status.insert(id.clone(), self.status(current, id, decision, look.as_ref(), now));
             let Some(look) = look else { continue };
@@ -116,35 +125,26 @@ impl Flow {
         declared.chain(current.desired.held.keys()).chain(changes.keys().copied()).collect()
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a look needs exactly these facts; a struct would be made once and read once"
-    )]
-    fn look(
-        &self,
-        current: &Current,
-        owner: &Owner,
-        memory: &Memory,
-        id: &ResourceId,
-        change: Option<&Change>,
-        cause: &Cause,
-        now: Timestamp,
-    ) -> Option<Look> {
+    /// What follows for one resource, at the provider where it is to be dealt with now.
+    fn look(&self, facts: &Known<'_>, id: &ResourceId, change: Option<&Change>, cause: &Cause) -> Option<Look> {
         let nothing = ResourceMemory::default();
-        let remembered = memory.resources.get(id).unwrap_or(&nothing);
+        let memory = facts.memory.resources.get(id).unwrap_or(&nothing);
         let at = |provider: &ProviderName, desired: Option<&Arc<Resource>>| {
             let observed: Observed = self.world.snapshot.observed(provider, id);
-            let situation = Situation { id, owner, desired, observed: &observed, memory: remembered, cause, now };
+            let former = change.and_then(|change| change.from_id.as_ref());
+            let former = former.and_then(|from| Some((from, self.world.snapshot.live(provider, from)?)));
+            let (owner, now) = (facts.owner, facts.now);
+            let situation = Situation { id, owner, provider, desired, observed: &observed, former, memory, cause, now };
             Look { provider: provider.clone(), next: rollout::next(&situation) }
         };
-        let Some(desired) = current.desired.resources.get(id) else {
+        let Some(desired) = facts.current.desired.resources.get(id) else {
             // Not declared: on its way out, if the plan says so.
             return change.map(|change| at(&change.provider, None));
         };
-        let here = at(&desired.spec.provider, Some(desired));
+        let here = at(&effective(desired, Some(memory)).resource().spec.provider, Some(desired));
         match change.and_then(|change| change.from_provider.as_ref().filter(|_| change.verb == Verb::Move)) {
-            // The old place is emptied only once the new one works.
-            Some(old) if here.next.steps.is_empty() && here.next.health == Health::Healthy => Some(at(old, None)),
+            // The old place is emptied only once the new one has proven itself.
+            Some(old) if rollout::has_arrived(desired, memory, &here.next) => Some(at(old, None)),
             _ => Some(here),
         }
     }
@@ -245,8 +245,7 @@ fn removing(change: &Change, judged: &Judged, provider: &ProviderName) -> Option
         Verb::Move => change.from_provider.as_ref() == Some(provider),
         _ => false,
     };
-    let key = (change.verb, change.id.clone());
-    let hold = judged.holds.iter().find(|hold| hold.changes.contains(&key)).map(|hold| hold.id.clone());
+    let hold = judged.released.get(&change.id).cloned();
     leaves.then_some(Removing { verb: change.verb, hold })
 }
 

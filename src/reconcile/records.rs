@@ -17,12 +17,17 @@ impl Flow {
     pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
         let mut records = Vec::new();
         for hold in &judged.holds {
-            if !memory.allowed.contains(&hold.id) && !self.world.holds.iter().any(|known| known.id == hold.id) {
+            if !self.world.holds.iter().any(|known| known.id == hold.id) {
                 tracing::warn!(hold = %hold.id, why = hold.why, trailer = hold.trailer, "held");
                 let changes = hold.changes.iter().cloned().collect();
                 records.push(Record::Held { hold: hold.id.clone(), changes, why: hold.why.clone() });
             }
         }
+        records.extend(judged.spent.iter().map(|hold| Record::HoldSpent { hold: hold.clone() }));
+        let accepted = judged.accepted.iter();
+        records.extend(
+            accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
+        );
         if judged.waves != memory.waves {
             records.push(Record::Waves { waves: judged.waves.clone() });
         }

@@ -1,1 +1,159 @@
-//! Values of secrets that the settings grant.
+//! Values of secrets that the settings grant: read from files and the daemon's environment, tagged, and taken out of texts.
+//!
+//! Values leave only through [`Vault::values`]. Nothing here prints, logs or stores one, and no error holds one.
+
+mod read;
+mod redact;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use codeops_core::config::SecretSettings;
+use codeops_core::desired::SecretFacts;
+use codeops_core::model::{Secret, SecretName};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use self::redact::Redactor;
+use crate::port::{Secrets, Vault};
+
+pub use self::read::read;
+
+/// The secrets of `daemon.yaml`.
+pub struct SettingsVault {
+    settings: BTreeMap<SecretName, SecretSettings>,
+    environment: BTreeMap<String, String>,
+    tag_key: [u8; 32],
+    seen: Mutex<Seen>,
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Seen {
+    /// The last tag of each. It stands while a source cannot be read: a missing file must not look like a new value.
+    tags: BTreeMap<SecretName, String>,
+    redactor: Redactor,
+}
+
+impl SettingsVault {
+    /// A vault over the settings' secrets. `tag_key` is the store's; `environment` is the daemon's.
+    pub fn new(
+        settings: BTreeMap<SecretName, SecretSettings>,
+        tag_key: [u8; 32],
+        environment: BTreeMap<String, String>,
+    ) -> Self {
+        Self { settings, environment, tag_key, seen: Mutex::default() }
+    }
+
+    fn value(&self, name: &SecretName, settings: &SecretSettings) -> Result<Secret<String>, String> {
+        let value = read(&settings.source, &self.environment)
+            .map_err(|why| format!("the secret `{name}` cannot be read: {why}"))?;
+        let tag = tag(&self.tag_key, name, value.reveal());
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.tags.get(name) != Some(&tag) {
+            seen.redactor.learn(value.reveal());
+            seen.tags.insert(name.clone(), tag);
+        }
+        Ok(value)
+    }
+
+    fn last_tag(&self, name: &SecretName) -> String {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).tags.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// A keyed tag of a value: equal values of two names have different tags, and no tag tells a value.
+fn tag(key: &[u8; 32], name: &SecretName, value: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(name.as_str().as_bytes());
+    mac.update(&[0]);
+    mac.update(value.as_bytes());
+    hex::encode(&mac.finalize().into_bytes()[..16])
+}
+
+impl Vault for SettingsVault {
+    fn facts(&self) -> BTreeMap<SecretName, SecretFacts> {
+        let fact = |(name, settings): (&SecretName, &SecretSettings)| {
+            if let Err(why) = self.value(name, settings) {
+                tracing::warn!(%why, "a secret keeps the tag it had");
+            }
+            let facts = SecretFacts { teams: settings.teams.iter().cloned().collect(), tag: self.last_tag(name) };
+            (name.clone(), facts)
+        };
+        self.settings.iter().map(fact).collect()
+    }
+
+    fn values(&self, names: &BTreeSet<SecretName>) -> Result<Secrets, String> {
+        let value = |name: &SecretName| {
+            let settings = self
+                .settings
+                .get(name)
+                .ok_or_else(|| format!("the secret `{name}` is not in the settings: add it under `secrets:`"))?;
+            Ok((name.clone(), self.value(name, settings)?))
+        };
+        names.iter().map(value).collect()
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).redactor.redact(text)
+    }
+}
+
+impl fmt::Debug for SettingsVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettingsVault").field("names", &self.settings.keys()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codeops_core::config::SecretSource;
+
+    use super::*;
+
+    fn name(text: &str) -> SecretName {
+        SecretName::new(text).expect("a name")
+    }
+
+    fn vault(sources: &[(&str, SecretSource)], environment: &[(&str, &str)]) -> SettingsVault {
+        let settings = sources
+            .iter()
+            .map(|(text, source)| {
+                (name(text), SecretSettings { source: source.clone(), teams: vec![name("payments")] })
+            })
+            .collect();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        SettingsVault::new(settings, [7; 32], environment)
+    }
+
+    #[test]
+    fn a_changed_value_changes_the_tag_and_a_lost_one_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        std::fs::write(&path, "first-value\n").expect("written");
+        let vault = vault(&[("key", SecretSource::File(path.display().to_string()))], &[]);
+        let tag = || vault.facts()[&name("key")].tag.clone();
+        let first = tag();
+        assert_eq!((first.len(), &first), (32, &tag()));
+        std::fs::write(&path, "second-value\n").expect("written");
+        let second = tag();
+        assert_ne!(first, second);
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(second, tag());
+        let error = vault.values(&[name("key")].into()).expect_err("gone");
+        assert!(error.contains("`key`") && error.contains(&path.display().to_string()), "{error}");
+        assert_eq!(vault.redact("a first-value, a second-value"), "a ***, a ***", "old values stay secret");
+    }
+
+    #[test]
+    fn values_are_given_by_name_and_tags_tell_names_apart() {
+        let sources = [("one", SecretSource::Env("A".to_owned())), ("two", SecretSource::Env("A".to_owned()))];
+        let vault = vault(&sources, &[("A", "same-value")]);
+        assert_eq!(vault.values(&[name("one")].into()).expect("there")[&name("one")].reveal(), "same-value");
+        let facts = vault.facts();
+        assert_ne!(facts[&name("one")].tag, facts[&name("two")].tag);
+        assert!(vault.values(&[name("three")].into()).expect_err("unknown").contains("`three`"));
+        assert!(!format!("{vault:?}").contains("same-value"));
+    }
+}

@@ -197,3 +197,27 @@ impl FromStr for Head {
         Ok(Self { seq: Seq(seq.parse().map_err(|_| invalid())?), hash: bytes })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_exported_head_reads_back_as_it_was(seq: u64, hash: [u8; 32]) {
+            let head = Head { seq: Seq(seq), hash };
+            prop_assert_eq!(head.to_string().parse::<Head>(), Ok(head));
+            prop_assert_eq!(format!(" {head}\n").parse::<Head>(), Ok(head));
+        }
+
+        #[test]
+        fn any_other_text_is_refused_with_what_was_expected(text in "\\PC{0,120}|[0-9]{0,21}:[0-9a-f]{0,66}") {
+            if let Err(error) = text.parse::<Head>() {
+                prop_assert!(error.to_string().contains("SEQ:HEX"));
+            } else {
+                prop_assert_eq!(text.trim().rsplit(':').next().map(str::len), Some(64));
+            }
+        }
+    }
+}

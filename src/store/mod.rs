@@ -6,7 +6,7 @@
 //!
 //! A lost store is not a disaster: an empty folder gives a fresh store with another [`identity`](crate::journal::Log::identity),
 //! and what lives is recognised by the stamps on the live objects themselves. Rebuilding from them is the reconciler's
-//! work, not this room's; [`Sqlite::raise_epoch`] brings the count above what keepers have seen from the store before.
+//! work, not this room's; a `DaemonStarted` record with a higher epoch brings the count above what live objects have seen.
 
 mod archive;
 mod audit_chain;

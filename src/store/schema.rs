@@ -31,6 +31,9 @@ const CHECKED_AT_OPEN: u64 = 1024 * 1024;
 /// How long a statement waits for another process, such as a backup, before it fails.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// The same for the copying of the log at opening, which the next one can make up for.
+const BUSY_AT_OPEN: Duration = Duration::from_millis(50);
+
 /// The writer's connection: migrated, checked, and as durable as SQLite can be.
 pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
     let attempt = || -> Result<Connection, rusqlite::Error> {
@@ -48,11 +51,16 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
     refuse_newer(&db, file)?;
     check_small(&db, file)?;
     migrate(&mut db).map_err(|error| StoreError::sqlite(file, &error))?;
-    // After a failed sync the log's tail may be in memory only, though it reads well; copied into the database and
-    // synced there, nothing that is appended from now on stands on it.
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        .map_err(|error| StoreError::sqlite(file, &error))?;
+    settle(&db).map_err(|error| StoreError::sqlite(file, &error))?;
     Ok(db)
+}
+
+/// After a failed sync the log's tail may be in memory only, though it reads well; copied into the database and synced
+/// there, nothing that is appended from now on stands on it. A reader that has the log open delays the start but little.
+fn settle(db: &Connection) -> Result<(), rusqlite::Error> {
+    db.busy_timeout(BUSY_AT_OPEN)?;
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    db.busy_timeout(BUSY)
 }
 
 /// A connection that only reads, beside a writer in this or another process.

@@ -1,6 +1,7 @@
 //! The store as the daemon has it: [`Log`] on top of the writer's thread and a few connections that read.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -76,7 +77,7 @@ impl Sqlite {
             Writer { db, file: file.clone(), head, memory, doubts, keep, clock, shared: Arc::clone(&shared), lock };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run(queue))
+            .spawn(move || watched(writer, queue))
             .map_err(|source| StoreError::Folder { path: file.clone(), source })?;
         let readers = Readers { file, idle: Mutex::default(), permits: Arc::new(Semaphore::new(READERS)) };
         Ok(Self {
@@ -99,27 +100,14 @@ impl Sqlite {
         &self.tag_key
     }
 
-    /// How many daemons have opened this store, this one included, or what it was raised to.
+    /// How many daemons have opened this store, this one included, or what a `DaemonStarted` raised it to.
     pub fn epoch(&self) -> u64 {
         self.shared.epoch.load(Ordering::Acquire)
-    }
-
-    /// Brings the epoch above one that a keeper has seen, when this store is older than what it observes or is new in
-    /// the place of a lost one. Answers the epoch now, durable.
-    pub async fn raise_epoch(&self, above: u64) -> Result<u64, LogError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Job::RaiseEpoch { above, reply }, answer).await
     }
 
     /// The end of the audit chain, to be kept elsewhere.
     pub async fn head(&self) -> Result<Head, LogError> {
         self.reading(|db| Ok(table::mark(db, "head")?.map_or(Head { seq: Seq(0), hash: [0; 32] }, Head::from))).await
-    }
-
-    async fn send<T>(&self, job: Job, answer: oneshot::Receiver<Result<T, LogError>>) -> Result<T, LogError> {
-        let ended = || LogError::Poisoned(self.poisoned().unwrap_or_else(|| "the writer has ended".to_owned()));
-        self.jobs.as_ref().ok_or(LogError::Closed)?.send(job).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
     }
 
     /// Runs a read on a connection of its own, off the threads that tasks run on.
@@ -159,7 +147,9 @@ impl Log for Sqlite {
         }
         let (reply, answer) = oneshot::channel();
         let records = records.into_iter().map(Prepared::new).collect();
-        self.send(Job::Append { records, reply }, answer).await
+        let ended = || LogError::Poisoned(self.poisoned().unwrap_or_else(|| "the writer has ended".to_owned()));
+        self.jobs.as_ref().ok_or(LogError::Closed)?.send(Job { records, reply }).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
     }
 
     async fn read(&self, query: Query) -> Result<Page, LogError> {
@@ -194,6 +184,14 @@ impl Drop for Sqlite {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// A writer that panics poisons the store like one whose commit fails: nobody may go on waiting for it, unaware.
+fn watched(writer: Writer, queue: mpsc::Receiver<Job>) {
+    let shared = Arc::clone(&writer.shared);
+    if catch_unwind(AssertUnwindSafe(|| writer.run(queue))).is_err() {
+        let _ = shared.poison.set("the writer panicked, which is a defect; its message is in the log".to_owned());
     }
 }
 

@@ -16,6 +16,9 @@ use crate::journal::{Category, Change, Entry, InDoubt, Page, Query, Record, Seq}
 /// The version that records are written with; it goes up when one changes in a way that old readers would misread.
 pub(super) const RECORD_VERSION: i64 = 1;
 
+/// How many former ids of one resource are followed.
+const NAMES: usize = 16;
+
 const DOUBT: &str = "doubt/";
 const RESOURCE: &str = "resource/";
 
@@ -66,8 +69,12 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
     let limit = query.limit.clamp(1, 1000);
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
     if let Some(resource) = &query.resource {
-        conditions.push("resource = ?".to_owned());
-        values.push(Value::Text(resource.to_string()));
+        let mut names = Vec::new();
+        for (id, until) in names_of(db, resource)? {
+            names.push("(resource = ? AND seq < ?)");
+            values.extend([Value::Text(id.to_string()), Value::Integer(until)]);
+        }
+        conditions.push(format!("({})", names.join(" OR ")));
     }
     if !query.categories.is_empty() {
         conditions.push(format!("category IN ({})", vec!["?"; query.categories.len()].join(", ")));
@@ -89,6 +96,31 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
     items.truncate(limit);
     let next = more.then(|| items.last().map(|last| last.seq)).flatten();
     Ok(Page { items, next })
+}
+
+/// The ids a resource has had, each with the number of the entry that gave it the next: a rename keeps the history.
+fn names_of(db: &Connection, id: &ResourceId) -> Sql<Vec<(ResourceId, i64)>> {
+    let mut names = vec![(id.clone(), i64::MAX)];
+    // Renames are few and in a group with few others; the resource's own entries may be many.
+    let mut statement = db.prepare_cached(
+        "SELECT seq, at, body FROM entries INDEXED BY entries_by_category
+         WHERE category = 'daemon' AND +resource = ? AND seq < ? ORDER BY seq DESC",
+    )?;
+    while names.len() <= NAMES {
+        let Some((id, until)) = names.last() else { break };
+        let mut renamed = None;
+        for entry in statement.query_map(params![id.to_string(), until], entry)? {
+            if let Entry { seq, record: Record::Renamed { from, .. }, .. } = entry? {
+                renamed = Some((from, int(seq)));
+                break;
+            }
+        }
+        names.extend(renamed.clone());
+        if renamed.is_none() {
+            break;
+        }
+    }
+    Ok(names)
 }
 
 fn entry(row: &Row<'_>) -> Sql<Entry> {

@@ -17,18 +17,16 @@ use super::StoreError;
 use super::folder::Lock;
 use super::retention::{Keep, prune};
 use super::table::{self, Mark, Prepared, Sql};
-use crate::journal::{Entry, InDoubt, LogError, Seq, fold, fold_doubts};
+use crate::journal::{Entry, InDoubt, LogError, Seq, fold, fold_doubts, fold_epoch};
 use crate::port::Clock;
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
 const GROUP: usize = 512;
 
-/// What is asked of the writer.
-pub(super) enum Job {
-    /// Append these, together.
-    Append { records: Vec<Prepared>, reply: oneshot::Sender<Result<Vec<Entry>, LogError>> },
-    /// Bring the epoch above this one.
-    RaiseEpoch { above: u64, reply: oneshot::Sender<Result<u64, LogError>> },
+/// Records to append together, and where the answer goes.
+pub(super) struct Job {
+    pub(super) records: Vec<Prepared>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, LogError>>,
 }
 
 /// What others see of the store; changed by the writer alone, after each commit.
@@ -106,20 +104,15 @@ impl Writer {
         let mut appended = Vec::with_capacity(group.len());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
-            let mut entries = Vec::new();
-            match job {
-                Job::RaiseEpoch { above, .. } => epoch = epoch.max(above.saturating_add(1)),
-                Job::Append { records, .. } => {
-                    let at = now(&*self.clock);
-                    for prepared in records {
-                        table::insert(&transaction, &mut head, at, prepared)?;
-                        let record = prepared.record.clone();
-                        let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record };
-                        changes.extend(fold(&mut self.memory, &entry));
-                        doubted.extend(fold_doubts(&mut self.doubts, &entry));
-                        entries.push(entry);
-                    }
-                }
+            let at = now(&*self.clock);
+            let mut entries = Vec::with_capacity(job.records.len());
+            for prepared in &job.records {
+                table::insert(&transaction, &mut head, at, prepared)?;
+                let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record: prepared.record.clone() };
+                changes.extend(fold(&mut self.memory, &entry));
+                doubted.extend(fold_doubts(&mut self.doubts, &entry));
+                epoch = fold_epoch(epoch, &entry);
+                entries.push(entry);
             }
             appended.push(entries);
         }
@@ -178,20 +171,13 @@ struct Committed {
 /// An answer that nobody waits for any more is dropped: what it tells is durable all the same.
 fn acknowledge(group: Vec<Job>, committed: Committed) {
     for (job, entries) in group.into_iter().zip(committed.appended) {
-        match job {
-            Job::Append { reply, .. } => drop(reply.send(Ok(entries))),
-            Job::RaiseEpoch { reply, .. } => drop(reply.send(Ok(committed.epoch))),
-        }
+        let _ = job.reply.send(Ok(entries));
     }
 }
 
 fn refuse(group: Vec<Job>, why: &str) {
     for job in group {
-        let error = LogError::Poisoned(why.to_owned());
-        match job {
-            Job::Append { reply, .. } => drop(reply.send(Err(error))),
-            Job::RaiseEpoch { reply, .. } => drop(reply.send(Err(error))),
-        }
+        let _ = job.reply.send(Err(LogError::Poisoned(why.to_owned())));
     }
 }
 

@@ -1,1 +1,165 @@
-//! The read-only page, its JSON twins, metrics.
+//! The read-only page, its JSON twins, server-sent events and metrics.
+//!
+//! It holds the board, the reading half of the journal and the reading half of providers, nothing else: there is no way
+//! from here to change live state. Everything is rendered when asked for; no client has a copy of its own.
+
+mod api;
+mod escape;
+mod event;
+mod guard;
+mod history;
+mod live;
+mod logs;
+mod metrics;
+mod pages;
+mod picture;
+mod problem;
+mod routes;
+mod samples;
+mod server;
+mod stall;
+mod words;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use codeops_core::model::{ProviderName, Secret};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::Reader;
+use crate::port::{Board, Clock, Observer, Watcher};
+
+/// All that the page reads.
+#[derive(Clone)]
+pub struct Page {
+    /// The last picture of everything.
+    pub watcher: Watcher,
+    /// What happened.
+    pub journal: Reader,
+    /// The reading half of every provider, for logs and stats.
+    pub observers: BTreeMap<ProviderName, Arc<dyn Observer>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who may look, and how much.
+    pub config: PageConfig,
+}
+
+/// Who may look, and how much.
+#[derive(Debug, Clone)]
+pub struct PageConfig {
+    /// Host names, without port, under which the page is known beside `localhost` and the listening address.
+    pub hosts: Vec<String>,
+    /// What a reader must show; needed wherever the address is not loopback.
+    pub token: Option<Secret<String>>,
+    /// The daemon's version.
+    pub version: String,
+    /// The age of the last observation from which the page calls itself stale: a little more than the resync interval.
+    pub stale_after: Duration,
+    /// Bounds on what clients may take.
+    pub limits: Limits,
+}
+
+impl Default for PageConfig {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            token: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            stale_after: Duration::from_secs(180),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds on what clients may take, and how often stats are sampled.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; further ones are closed at once.
+    pub connections: usize,
+    /// Streams (events and followed logs) at a time; further ones get 503.
+    pub streams: usize,
+    /// How long a client may leave its answer unread before its connection is cut.
+    pub stall: Duration,
+    /// How long a client may take to send a request's head, or stay idle between two.
+    pub head: Duration,
+    /// How often the use of resources is sampled.
+    pub sample: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            streams: 64,
+            stall: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            sample: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why the page is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// Other machines could reach it and nobody would have to say who they are.
+    #[error("the page listens on {0}, which other machines may reach: give it a token, or listen on 127.0.0.1")]
+    TokenNeeded(SocketAddr),
+    /// The listener is of no use.
+    #[error("the page's listener does not tell its address")]
+    Listener(#[source] std::io::Error),
+}
+
+/// What every request sees.
+struct Web {
+    page: Page,
+    address: SocketAddr,
+    samples: Mutex<samples::Samples>,
+    counted: metrics::Counted,
+    streams: Arc<Semaphore>,
+    cancel: CancellationToken,
+}
+
+impl Web {
+    fn board(&self) -> Arc<Board> {
+        self.page.watcher.board()
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.page.clock.now()
+    }
+
+    fn samples(&self) -> MutexGuard<'_, samples::Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves the page until cancelled; open answers get two seconds to end.
+///
+/// # Errors
+/// [`WebError`], at the start only.
+pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken) -> Result<(), WebError> {
+    let address = listener.local_addr().map_err(WebError::Listener)?;
+    if !address.ip().is_loopback() && page.config.token.is_none() {
+        return Err(WebError::TokenNeeded(address));
+    }
+    let limits = page.config.limits;
+    let web = Arc::new(Web {
+        page,
+        address,
+        samples: Mutex::default(),
+        counted: metrics::Counted::default(),
+        streams: Arc::new(Semaphore::new(limits.streams)),
+        cancel: cancel.clone(),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(samples::run(Arc::clone(&web)));
+    tasks.spawn(metrics::count(Arc::clone(&web)));
+    server::accept(listener, routes::router(&web), limits, &cancel).await;
+    tasks.shutdown().await;
+    Ok(())
+}

@@ -1,1 +1,646 @@
 //! The keeper as a real process.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use codeops::keeper::client::{self, Reader, Writer};
+use codeops::keeper::wire::{Confidential, Done, Failure, FromKeeper, ReleaseOutcome, Request, Setting, State};
+use codeops::keeper::{ConnectError, logs};
+use codeops::port::LogQuery;
+use codeops_core::model::{
+    Digest, Instance, InstanceHealth, InstanceId, InstanceState, Key, Name, Owner, Place, Resource, ResourceId, Secret,
+    Stamp,
+};
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::app;
+
+#[test]
+fn the_app() {
+    app::main_if_asked();
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One app folder with its keeper and a connection to it.
+struct Bench {
+    folder: TempDir,
+    keeper: Child,
+    writer: Writer,
+    reader: Reader,
+    state: State,
+    port: u16,
+    next: u64,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free").port()
+}
+
+fn binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_codeops").into()
+}
+
+async fn connect(dir: &Path, epoch: u64) -> (Writer, Reader, State) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client::connect(dir, epoch).await {
+            Ok((writer, reader, welcome)) => return (writer, reader, welcome.state),
+            Err(ConnectError::Absent(_)) if Instant::now() < deadline => sleep(Duration::from_millis(5)).await,
+            Err(error) => panic!("no keeper: {error}"),
+        }
+    }
+}
+
+/// An app on `port` whose template is `color`; `extra` is put over its spec.
+fn resource(port: u16, color: &str, extra: &serde_json::Value) -> Resource {
+    let mut spec = json!({
+        "provider": "local",
+        "run": {"command": {"command": app::command()}},
+        "port": {"number": port, "protocol": "http"},
+        "health": {"probe": {"http": "/healthz"}, "interval": "200ms", "timeout": "1s", "startTimeout": "20s", "failures": 2},
+        "stop": {"signal": "TERM", "grace": "2s"},
+    });
+    for (field, value) in extra.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    if spec["health"].is_null() {
+        spec.as_object_mut().expect("an object").remove("health");
+    }
+    if spec["port"].is_null() {
+        spec.as_object_mut().expect("an object").remove("port");
+    }
+    Resource {
+        id: ResourceId::app(Name::new("shop").expect("valid")),
+        team: Name::new("payments").expect("valid"),
+        spec_digest: Digest::of(&spec),
+        template_digest: Digest::of(&json!(color)),
+        spec: serde_json::from_value(spec).expect("a spec"),
+        secret_tags: BTreeMap::new(),
+        was: Vec::new(),
+        adopt: false,
+        place: Place { file: "apps/shop.yaml".to_owned(), line: 1, column: 1 },
+    }
+}
+
+fn instance(resource: &Resource, ordinal: u32) -> InstanceId {
+    InstanceId::new(&resource.template_digest, ordinal).expect("valid")
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keeper = client::start(&binary(), folder.path()).expect("a keeper starts");
+        let (writer, reader, state) = connect(folder.path(), 1).await;
+        Self { folder, keeper, writer, reader, state, port: free_port(), next: 0 }
+    }
+
+    fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<Done, Failure> {
+        self.next += 1;
+        self.writer.send(self.next, request).await.expect("it can be sent");
+        loop {
+            match timeout(PATIENCE, self.reader.next()).await.expect("in time").expect("well formed") {
+                Some(FromKeeper::Reply { id, result }) if id == self.next => return result,
+                Some(FromKeeper::State(state)) => self.state = *state,
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+    }
+
+    fn key(&mut self) -> Key {
+        self.next += 1;
+        Key(format!("k-{}", self.next))
+    }
+
+    async fn until(&mut self, what: &str, is: impl Fn(&State) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is(&self.state) {
+            let next = tokio::time::timeout_at(deadline, self.reader.next()).await;
+            match next {
+                Ok(Ok(Some(FromKeeper::State(state)))) => self.state = *state,
+                other => panic!("waiting until {what}: {other:?}\n{:#?}", self.state),
+            }
+        }
+    }
+
+    async fn configure(&mut self, resource: &Resource) {
+        let key = self.key();
+        let stamp = Stamp {
+            owner: Owner { repository: Name::new("acme").expect("valid"), environment: None },
+            id: resource.id.clone(),
+            team: resource.team.clone(),
+            spec: resource.spec_digest.clone(),
+            template: resource.template_digest.clone(),
+            key: key.clone(),
+        };
+        self.ask(Request::Configure { key, stamp, resource: Box::new(resource.clone()) }).await.expect("configured");
+    }
+
+    fn start_of(
+        &mut self,
+        resource: &Resource,
+        ordinal: u32,
+        env: &[(&str, &str)],
+        secrets: &[(&str, &str)],
+    ) -> Request {
+        let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let mut env = text(env);
+        env.entry("TEST_APP".to_owned()).or_insert_with(|| "1".to_owned());
+        env.insert("PATH".to_owned(), "/usr/bin:/bin".to_owned());
+        let secrets = text(secrets).into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+        Request::Start {
+            key: self.key(),
+            instance: instance(resource, ordinal),
+            resource: Box::new(resource.clone()),
+            setting: Setting { dir: self.dir().to_owned(), env, ..Setting::default() },
+            secrets: Confidential(secrets),
+        }
+    }
+
+    async fn start(&mut self, resource: &Resource, ordinal: u32, env: &[(&str, &str)]) {
+        let request = self.start_of(resource, ordinal, env, &[]);
+        self.ask(request).await.expect("started");
+    }
+
+    async fn stop(&mut self, instance: InstanceId) {
+        let key = self.key();
+        self.ask(Request::Stop { key, instance }).await.expect("stopping");
+    }
+
+    /// Configured with one healthy instance.
+    async fn serving(&mut self, extra: serde_json::Value) -> Resource {
+        let resource = resource(self.port, "blue", &extra);
+        self.configure(&resource).await;
+        self.start(&resource, 1, &[("COLOR", "blue")]).await;
+        self.until("it is healthy", |state| healthy(state) == 1 && state.address.is_some()).await;
+        resource
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        get(&mut self.client(), path)
+    }
+
+    fn client(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the port is open");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+    }
+
+    fn kill_keeper(&mut self) {
+        self.keeper.kill().expect("it can be killed");
+        self.keeper.wait().expect("it ended");
+    }
+
+    async fn next_keeper(&mut self) {
+        self.keeper = client::start(&binary(), self.dir()).expect("a keeper starts");
+        (self.writer, self.reader, self.state) = connect(self.dir(), 1).await;
+    }
+
+    async fn log(&self, tail: usize) -> Vec<String> {
+        let lines = logs::read(self.dir(), LogQuery { instance: None, tail, follow: false });
+        lines.map(|line| line.line).collect().await
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for pid in self.state.instances.iter().filter_map(|instance| instance.pid) {
+            kill(pid, rustix::process::Signal::KILL);
+        }
+        drop(self.keeper.kill());
+        drop(self.keeper.wait());
+    }
+}
+
+fn kill(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process id");
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+fn healthy(state: &State) -> usize {
+    state.instances.iter().filter(|instance| instance.health == InstanceHealth::Healthy).count()
+}
+
+fn only(state: &State) -> &Instance {
+    state.instances.first().expect("an instance")
+}
+
+fn get(stream: &mut TcpStream, path: &str) -> (u16, String) {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n").expect("it can be sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("a body");
+    (head[9..12].parse().expect("a status"), String::from_utf8(body).expect("text"))
+}
+
+#[tokio::test]
+async fn an_instance_starts_becomes_healthy_and_is_forwarded_to() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+    assert_eq!(bench.get("/INSTANCE").1, only(&bench.state).id.to_string());
+    assert_eq!(bench.get("/forwarded").1, "127.0.0.1");
+    assert_eq!(bench.get("/pid").1, only(&bench.state).pid.expect("it runs").to_string());
+    assert_eq!(bench.state.address.as_deref(), Some(format!("127.0.0.1:{}", bench.port).as_str()));
+}
+
+#[tokio::test]
+async fn repeating_one_key_has_one_effect() {
+    let mut bench = Bench::new().await;
+    let resource = resource(bench.port, "blue", &json!({}));
+    bench.configure(&resource).await;
+    let request = bench.start_of(&resource, 1, &[], &[]);
+    let first = bench.ask(request.clone()).await;
+    assert_eq!(bench.ask(request).await, first);
+    assert_eq!(bench.state.instances.len(), 1);
+    let other = bench.start_of(&resource, 1, &[], &[]);
+    assert!(matches!(bench.ask(other).await, Err(Failure::Reject(why)) if why.contains("already lives")));
+}
+
+#[tokio::test]
+async fn a_killed_instance_comes_back_and_says_how_it_ended() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.until("it is back", |state| only(state).restarts == 1 && healthy(state) == 1).await;
+    assert_eq!(only(&bench.state).why.as_deref(), Some("was ended by signal KILL"));
+    assert_eq!(bench.get("/").0, 200);
+}
+
+#[tokio::test]
+async fn ending_again_and_again_is_a_crash_loop_with_a_growing_wait() {
+    let mut bench = Bench::new().await;
+    let resource = resource(bench.port, "bad", &json!({}));
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[("TEST_APP", "crash")]).await;
+    bench.until("it loops", |state| only(state).health == InstanceHealth::CrashLoop).await;
+    let instance = only(&bench.state);
+    assert!(instance.restarts >= 3 && instance.state == InstanceState::Backoff, "{instance:?}");
+    assert!(
+        instance.why.as_ref().is_some_and(|why| why.contains("ABRT") && why.contains("again in 2 s")),
+        "{instance:?}"
+    );
+    let (status, text) = bench.get("/");
+    assert!(status == 503 && text.contains("no healthy instance"), "{status} {text}");
+    bench.stop(instance_of(&bench.state)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+}
+
+fn instance_of(state: &State) -> InstanceId {
+    only(state).id.clone()
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_requests_in_flight() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let mut client = bench.client();
+    let slow = std::thread::spawn(move || get(&mut client, "/slow"));
+    sleep(Duration::from_millis(150)).await;
+    bench.stop(instance_of(&bench.state)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+    assert_eq!(slow.join().expect("it ended"), (200, "slow".to_owned()));
+}
+
+#[tokio::test]
+async fn what_ignores_the_stop_signal_is_killed_with_its_children_after_its_grace() {
+    let mut bench = Bench::new().await;
+    let extra = json!({
+        "run": {"command": {"command": ["sh", "-c", "trap '' TERM; sleep 300 & echo child $$!; wait; sleep 300"]}},
+        "port": null, "health": null, "stop": {"signal": "TERM", "grace": "300ms"},
+    });
+    let resource = resource(bench.port, "stubborn", &extra);
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[]).await;
+    bench.until("it has settled", |state| healthy(state) == 1).await;
+    let child: u32 = bench.log(1).await[0].trim_start_matches("child ").parse().expect("a process id");
+    assert!(Path::new(&format!("/proc/{child}")).exists());
+    bench.stop(instance(&resource, 1)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "the child lives");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_instance_behind_it() {
+    let mut bench = Bench::new().await;
+    let blue = bench.serving(json!({})).await;
+    let mut client = bench.client();
+    assert_eq!(get(&mut client, "/COLOR").1, "blue");
+    let green = resource(bench.port, "green", &json!({}));
+    bench.configure(&green).await;
+    bench.start(&green, 1, &[("COLOR", "green")]).await;
+    bench.until("both are healthy", |state| healthy(state) == 2).await;
+    bench.stop(instance(&blue, 1)).await;
+    bench.until("the old one is gone", |state| state.instances.len() == 1).await;
+    assert_eq!(get(&mut client, "/COLOR"), (200, "green".to_owned()));
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_passed_through() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let mut client = bench.client();
+    write!(client, "GET /ws HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("an answer");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    client.write_all(b"ping").expect("sent");
+    let mut pong = [0; 4];
+    client.read_exact(&mut pong).expect("echoed");
+    assert_eq!(&pong, b"ping");
+}
+
+#[tokio::test]
+async fn a_tcp_connection_is_cut_when_its_time_is_up_and_the_log_says_so() {
+    let mut bench = Bench::new().await;
+    let extra = json!({
+        "port": {"number": bench.port, "protocol": "tcp"}, "health": null, "stop": {"signal": "TERM", "grace": "300ms"},
+    });
+    let resource = resource(bench.port, "raw", &extra);
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[("TEST_APP", "raw")]).await;
+    bench.until("it is healthy", |state| healthy(state) == 1).await;
+    let mut client = bench.client();
+    client.write_all(b"ping").expect("sent");
+    let mut pong = [0; 4];
+    client.read_exact(&mut pong).expect("echoed");
+    bench.stop(instance(&resource, 1)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+    assert_eq!(client.read(&mut pong).unwrap_or(0), 0, "the connection is closed");
+    assert!(bench.log(5).await.iter().any(|line| line.contains("connections") && line.contains("cut")));
+}
+
+#[tokio::test]
+async fn a_killed_keeper_kills_nobody_and_the_next_one_adopts() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let pid = only(&bench.state).pid;
+    bench.kill_keeper();
+    bench.next_keeper().await;
+    bench.until("it serves", |state| healthy(state) == 1 && state.address.is_some()).await;
+    assert_eq!((only(&bench.state).pid, only(&bench.state).restarts), (pid, 0));
+    assert_eq!(bench.get("/pid").1, pid.expect("it runs").to_string());
+    bench.get("/print/after-adoption");
+    let deadline = Instant::now() + PATIENCE;
+    while !bench.log(5).await.iter().any(|line| line == "after-adoption") {
+        assert!(Instant::now() < deadline, "its output is lost");
+        sleep(Duration::from_millis(10)).await;
+    }
+    kill(pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.until("an adopted one is started again", |state| only(state).restarts == 1 && healthy(state) == 1).await;
+}
+
+#[tokio::test]
+async fn what_ended_while_no_keeper_watched_is_started_again() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    bench.kill_keeper();
+    kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.next_keeper().await;
+    bench.until("it serves", |state| healthy(state) == 1 && only(state).restarts == 1).await;
+}
+
+#[tokio::test]
+async fn a_handover_keeps_port_instances_and_secrets() {
+    let mut bench = Bench::new().await;
+    let resource = resource(bench.port, "blue", &json!({}));
+    bench.configure(&resource).await;
+    let request = bench.start_of(&resource, 1, &[], &[("KEY", "hunter2")]);
+    bench.ask(request).await.expect("started");
+    bench.until("it is healthy", |state| healthy(state) == 1 && state.address.is_some()).await;
+    let (pid, keeper, mut client) = (only(&bench.state).pid, bench.keeper.id(), bench.client());
+    assert_eq!(get(&mut client, "/KEY").1, "hunter2");
+    bench.ask(Request::Handover { binary: binary() }).await.expect("it goes on");
+    let gone = timeout(PATIENCE, async { while let Ok(Some(_)) = bench.reader.next().await {} }).await;
+    assert!(gone.is_ok(), "the old one hangs up");
+    (bench.writer, bench.reader, bench.state) = connect(bench.dir(), 1).await;
+    assert_eq!((bench.keeper.id(), only(&bench.state).pid), (keeper, pid));
+    assert!(bench.state.secrets_missing.is_empty(), "{:?}", bench.state.secrets_missing);
+    assert_eq!(bench.get("/KEY"), (200, "hunter2".to_owned()));
+    kill(pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.until("it is back", |state| only(state).restarts == 1 && healthy(state) == 1).await;
+    assert_eq!(bench.get("/KEY"), (200, "hunter2".to_owned()));
+}
+
+#[tokio::test]
+async fn secrets_are_never_on_disk_and_are_asked_for_again() {
+    let mut bench = Bench::new().await;
+    let resource = resource(bench.port, "blue", &json!({}));
+    bench.configure(&resource).await;
+    let request = bench.start_of(&resource, 1, &[], &[("KEY", "hunter2")]);
+    bench.ask(request).await.expect("started");
+    bench.until("it is healthy", |state| healthy(state) == 1).await;
+    for file in ["keeper.json", "keeper.log", "logs/app.log"] {
+        let text = std::fs::read_to_string(bench.dir().join(file)).unwrap_or_default();
+        assert!(!text.contains("hunter2"), "{file} holds a secret");
+    }
+    bench.kill_keeper();
+    kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.next_keeper().await;
+    bench.until("it asks", |state| state.secrets_missing == [resource.template_digest.clone()]).await;
+    let secrets = Confidential(BTreeMap::from([("KEY".to_owned(), Secret::new("hunter3".to_owned()))]));
+    bench.ask(Request::Secrets { template: resource.template_digest.clone(), secrets }).await.expect("taken");
+    bench.until("it is back", |state| healthy(state) == 1 && state.secrets_missing.is_empty()).await;
+    assert_eq!(bench.get("/KEY").1, "hunter3");
+}
+
+#[tokio::test]
+async fn a_port_that_is_held_is_reported_and_taken_when_it_is_free() {
+    let mut bench = Bench::new().await;
+    let holder = TcpListener::bind(("127.0.0.1", bench.port)).expect("it is free");
+    let resource = resource(bench.port, "blue", &json!({}));
+    bench.configure(&resource).await;
+    let note = format!("port {} is held by another process", bench.port);
+    bench.until("it says so", |state| state.notes.contains(&note) && !state.drift.is_empty()).await;
+    drop(holder);
+    bench.until("it has it", |state| state.notes.is_empty() && state.drift.is_empty() && state.address.is_some()).await;
+}
+
+#[tokio::test]
+async fn a_changed_port_moves() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let old = bench.port;
+    bench.port = free_port();
+    let moved = resource(bench.port, "blue", &json!({}));
+    bench.configure(&moved).await;
+    let address = format!("127.0.0.1:{}", bench.port);
+    bench.until("it moved", |state| state.address.as_deref() == Some(address.as_str())).await;
+    assert_eq!(bench.get("/").0, 200);
+    assert!(TcpStream::connect(("127.0.0.1", old)).is_err());
+}
+
+#[tokio::test]
+async fn a_second_keeper_and_an_older_daemon_are_refused() {
+    let mut bench = Bench::new().await;
+    let mut second = client::start(&binary(), bench.dir()).expect("it starts");
+    assert!(!second.wait().expect("it ended").success());
+    let log = std::fs::read_to_string(bench.dir().join("keeper.log")).expect("its errors");
+    assert!(log.contains("another keeper holds this folder"), "{log}");
+    let newer = client::connect(bench.dir(), 5).await.expect("a newer daemon is welcome");
+    let hung_up = timeout(PATIENCE, async { while let Ok(Some(_)) = bench.reader.next().await {} }).await;
+    assert!(hung_up.is_ok(), "the older daemon is hung up on");
+    drop(newer);
+    bench.kill_keeper();
+    bench.keeper = client::start(&binary(), bench.dir()).expect("a keeper starts");
+    drop(connect(bench.dir(), 5).await);
+    let refused = client::connect(bench.dir(), 4).await;
+    assert!(matches!(refused, Err(ConnectError::Refused(why)) if why.contains("epoch 4 is older than 5")));
+}
+
+#[tokio::test]
+async fn a_release_runs_once_and_its_failure_is_told() {
+    let mut bench = Bench::new().await;
+    for (script, succeeds) in [("echo migrated; exit 0", true), ("exit 3", false), ("sleep 300", false)] {
+        let extra = json!({"release": {"command": ["sh", "-c", script], "timeout": "500ms"}});
+        let resource = resource(bench.port, script, &extra);
+        let key = bench.key();
+        let setting = Setting { dir: "/".into(), ..Setting::default() };
+        let secrets = Confidential::default();
+        let request = Request::Release { key: key.clone(), resource: Box::new(resource.clone()), setting, secrets };
+        bench.ask(request.clone()).await.expect("it runs");
+        let over = |state: &State| {
+            state
+                .release
+                .as_ref()
+                .is_some_and(|release| release.key == key && !matches!(release.outcome, ReleaseOutcome::Running { .. }))
+        };
+        bench.until("it is over", over).await;
+        bench.ask(request).await.expect("the same answer");
+        assert!(over(&bench.state), "it did not run again");
+        let outcome = bench.state.release.clone().map(|release| release.outcome);
+        assert_eq!(outcome == Some(ReleaseOutcome::Succeeded), succeeds, "{outcome:?}");
+        assert_eq!(bench.state.released == Some(resource.template_digest), succeeds);
+    }
+    assert_eq!(bench.log(9).await, ["migrated"]);
+}
+
+#[tokio::test]
+async fn a_delete_ends_all_and_leaves_nothing() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let pid = only(&bench.state).pid.expect("it runs");
+    let key = bench.key();
+    bench.ask(Request::Delete { key }).await.expect("it goes");
+    let deadline = Instant::now() + PATIENCE;
+    while bench.dir().exists() {
+        assert!(Instant::now() < deadline, "its folder is still there");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(bench.keeper.wait().expect("it ended").success());
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
+}
+
+#[tokio::test]
+async fn its_folder_is_private_and_it_stays_small() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    for _ in 0..200 {
+        bench.get("/");
+    }
+    let mode =
+        |path: &str| std::fs::metadata(bench.dir().join(path)).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(["keeper.sock", "keeper.json", "logs/app.log", "logs"].map(mode), [0o600, 0o600, 0o600, 0o700]);
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", bench.keeper.id())).expect("it runs");
+    let private: u64 = rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_Dirty:"))
+        .filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    assert!(private <= 4096, "{private} KiB of private memory\n{rollup}");
+}
+
+#[tokio::test]
+async fn what_it_uses_is_told_and_limits_that_do_not_hold_are_noted() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({"resources": {"memory": "256MiB"}})).await;
+    assert!(bench.state.notes.iter().any(|note| note.contains("memory limit not enforced")), "{:?}", bench.state.notes);
+    bench.get("/");
+    let Ok(Done::Stats(stats)) = bench.ask(Request::Stats).await else { panic!("no stats") };
+    assert!(stats.len() == 1 && stats[0].memory_bytes > 0 && stats[0].requests == Some(1), "{stats:?}");
+}
+
+#[test]
+fn the_corpus_of_the_wire_is_heard_without_a_panic() {
+    use codeops::keeper::frame::{decode, encode};
+    use codeops::keeper::wire::ToKeeper;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/keeper_wire");
+    let mut understood = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus") {
+        let bytes = std::fs::read(entry.expect("readable").path()).expect("readable");
+        if let Ok(Some((message, _))) = decode::<ToKeeper>(&bytes) {
+            let again = decode::<ToKeeper>(&encode(&message).expect("short")).expect("well formed").expect("whole");
+            assert_eq!(again.0, message);
+            understood += 1;
+        }
+        drop(decode::<FromKeeper>(&bytes));
+    }
+    assert!(understood >= 5, "{understood} of the corpus are requests");
+}
+
+#[tokio::test]
+async fn junk_on_the_socket_ends_that_connection_only() {
+    let mut bench = Bench::new().await;
+    let mut junk = std::os::unix::net::UnixStream::connect(bench.dir().join("keeper.sock")).expect("it listens");
+    junk.write_all(b"\xff\xff\xff\xffjunk").expect("sent");
+    let mut rest = Vec::new();
+    drop(junk.read_to_end(&mut rest));
+    assert!(rest.is_empty());
+    assert_eq!(bench.ask(Request::Stats).await, Ok(Done::Stats(Vec::new())));
+}
+
+/// Not a promise but a figure: `cargo nextest run --run-ignored all -E 'test(figures)' --no-capture`.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn figures_of_forwarding() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let direct = only(&bench.state).port.expect("it listens");
+    for (what, port) in [("direct", direct), ("forwarded", bench.port), ("direct", direct), ("forwarded", bench.port)] {
+        let begun = Instant::now();
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+                    for _ in 0..2_000 {
+                        get(&mut client, "/work");
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().expect("it ended");
+        }
+        println!("{what}: {:.0} requests/s", 8_000.0 / begun.elapsed().as_secs_f64());
+    }
+}

@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use codeops::journal::{Category, Journal, Log, LogError, Outcome, Query, Record, Seq};
-use codeops::port::SystemClock;
+use codeops::port::{Clock, SystemClock};
 use codeops::store::audit::{self, AuditError, Head};
 use codeops::store::{Keep, Sqlite, StoreError};
-use codeops_core::model::ResourceId;
+use codeops_core::model::{Cause, Op, ResourceId, Step};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -212,8 +213,11 @@ async fn a_lost_store_is_a_fresh_one_whose_epoch_can_be_brought_above_what_keepe
     let (first, store) = (open(first.path()).unwrap(), open(second.path()).unwrap());
     assert_ne!(first.identity().0, store.identity().0);
     assert_ne!(first.tag_key().reveal(), store.tag_key().reveal());
-    assert_eq!(store.raise_epoch(57).await.unwrap(), 58);
-    assert_eq!(store.raise_epoch(3).await.unwrap(), 58);
+    let started = |epoch| vec![Record::DaemonStarted { version: "0.1.0".to_owned(), epoch }];
+    for said in [58, 3] {
+        store.append(started(said)).await.unwrap();
+        assert_eq!(store.epoch(), 58);
+    }
     drop(store);
     assert_eq!(open(second.path()).unwrap().epoch(), 59);
 }
@@ -309,6 +313,51 @@ async fn old_entries_go_and_the_chain_still_verifies_from_where_it_begins() {
     assert_eq!(*open(folder.path()).unwrap().memory().read().unwrap(), memory, "the memory stays whole");
 }
 
+/// A clock that stands still.
+struct At(&'static str);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0.parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn entries_older_than_ninety_days_go_and_those_in_doubt_are_still_known() {
+    let folder = TempDir::new().unwrap();
+    for (now, kept) in [("2026-01-01T00:00:00Z", 28), ("2026-03-31T00:00:00Z", 56), ("2026-04-02T00:00:00Z", 56)] {
+        let store = Sqlite::open(folder.path(), Arc::new(At(now))).unwrap();
+        let mut all_records = records();
+        all_records.retain(|record| !matches!(record, Record::Result { .. }));
+        all_records.resize(28, note("filler"));
+        store.append(all_records).await.unwrap();
+        drop(store);
+        let verified = audit::verify(folder.path(), None).unwrap();
+        assert_eq!(verified.entries, kept, "{now}");
+    }
+    assert_eq!(open(folder.path()).unwrap().in_doubt().len(), 3);
+}
+
+#[tokio::test]
+async fn a_renamed_resource_keeps_its_history_and_not_that_of_a_later_namesake() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).unwrap();
+    let id = |name: &str| name.parse::<ResourceId>().unwrap();
+    let about = |name: &str| Record::Drift { resource: id(name), what: "it moved".to_owned() };
+    let renamed = |from: &str, to: &str| Record::Renamed { from: id(from), resource: id(to) };
+    let history = vec![
+        about("app/a"),
+        renamed("app/a", "app/b"),
+        about("app/b"),
+        renamed("app/b", "app/c"),
+        about("app/a"),
+        about("app/c"),
+    ];
+    store.append(history).await.unwrap();
+    let page = store.read(Query { resource: Some(id("app/c")), ..all(100) }).await.unwrap();
+    assert_eq!(page.items.iter().map(|entry| entry.seq.0).collect::<Vec<_>>(), [6, 4, 3, 2, 1]);
+}
+
 /// Not a test by itself: appends for ever, and prints each number that was acknowledged.
 #[tokio::test]
 async fn child_that_appends() {
@@ -387,7 +436,10 @@ fn a_full_disk_poisons_and_once_there_is_room_all_acknowledged_is_there() {
     let parent = TempDir::new().unwrap();
     let disk = parent.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
-    let Some(_mounted) = Mounted::new(&disk) else { return skip("no file system can be mounted here") };
+    let Some(_mounted) = Mounted::new(&disk) else {
+        // The same, less really, is proven by `a_disk_that_fails_poisons_and_nothing_acknowledged_is_lost`.
+        return skip("no file system can be mounted here");
+    };
     let folder = disk.join("state");
     let mut appending = child("store::child_that_appends", &folder).stdout(Stdio::piped()).spawn().unwrap();
     let told = listen(&mut appending, |_, _| {});
@@ -429,28 +481,38 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-#[test]
-fn a_disk_that_fails_to_sync_poisons_and_nothing_acknowledged_is_lost() {
+/// A child that appends until its disk goes bad after 25 acknowledgements: writes fail, or syncs. `None` if the shim
+/// that does it cannot be built here.
+fn on_a_bad_disk(folder: &Path, how: &str) -> Option<Told> {
     let parent = TempDir::new().unwrap();
-    let (folder, library, trigger) =
-        (parent.path().join("state"), parent.path().join("fail_sync.so"), parent.path().join("now"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fail_sync.c");
+    let (library, trigger) = (parent.path().join("bad_disk.so"), parent.path().join("bad"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/bad_disk.c");
     if !run("cc", &["-shared", "-fPIC", "-o", library.to_str().unwrap(), source, "-ldl"]) {
-        return skip("there is no C compiler");
+        return None;
     }
-    let mut appending = child("store::child_that_appends", &folder)
+    let mut appending = child("store::child_that_appends", folder)
         .env("LD_PRELOAD", &library)
-        .env("FAIL_SYNC", &trigger)
+        .env("BAD_DISK", &trigger)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let told = listen(&mut appending, |_, count| {
+    Some(listen(&mut appending, |_, count| {
         if count == 25 {
-            std::fs::write(&trigger, "").unwrap();
+            std::fs::write(&trigger, how).unwrap();
         }
-    });
-    assert!(told.poisoned.is_some_and(|why| why.contains("I/O")) && told.refused);
-    nothing_acknowledged_is_lost(&folder, &told.acknowledged);
+    }))
+}
+
+#[test]
+fn a_disk_that_fails_poisons_and_nothing_acknowledged_is_lost() {
+    for (how, says) in [("sync", "I/O"), ("full", "free disk space")] {
+        let parent = TempDir::new().unwrap();
+        let folder = parent.path().join("state");
+        let Some(told) = on_a_bad_disk(&folder, how) else { return skip("there is no C compiler") };
+        let why = told.poisoned.unwrap();
+        assert!(why.contains(says) && told.refused, "{how}: {why}");
+        nothing_acknowledged_is_lost(&folder, &told.acknowledged);
+    }
 }
 
 #[tokio::test]
@@ -472,6 +534,61 @@ async fn a_log_in_memory_crashes_where_told_and_reopens_with_what_was_durable() 
     journal.record(records()).await.unwrap();
     assert_eq!(log.entries().len(), golden().len());
     assert_eq!(journal.read(all(3)).await.unwrap().next, Some(Seq(golden().len() as u64 - 2)));
+}
+
+fn stop() -> Step {
+    Step {
+        resource: "app/shop".parse().unwrap(),
+        owner: "acme-ops/prod".parse().unwrap(),
+        team: "payments".parse().unwrap(),
+        provider: "local".parse().unwrap(),
+        op: Op::Stop { instance: "9f86d081-1".to_owned().try_into().unwrap() },
+        cause: Cause::Drift { what: "one too many".to_owned() },
+    }
+}
+
+#[tokio::test]
+async fn what_is_begun_again_after_a_crash_keeps_its_key_wherever_it_was_cut() {
+    let done = || Outcome::Done { note: None };
+    for crash in (0..3).flat_map(|n| [Crash::Before(n), Crash::After(n)]) {
+        let log = FaultLog::new(Arc::new(SystemClock), Some(crash));
+        let journal = Journal::new(log.clone());
+        let mut keys = Vec::new();
+        // Cut at the note, at the intent or at the result.
+        if journal.record(vec![note("first")]).await.is_ok()
+            && let Ok(started) = journal.intend(stop(), Vec::new()).await
+        {
+            keys.push(started.key().clone());
+            assert!(journal.settle(&started, done(), Vec::new()).await.is_err(), "{crash:?}");
+        }
+        assert!(log.crashed() && journal.poisoned().is_some());
+
+        let log = log.reopen(None);
+        let journal = Journal::new(log.clone());
+        let began = journal.in_doubt();
+        assert_eq!(began.len(), usize::from(matches!(crash, Crash::After(1) | Crash::Before(2))), "{crash:?}");
+        let started = journal.intend(stop(), Vec::new()).await.unwrap();
+        assert!(began.iter().all(|doubt| doubt.key == *started.key()), "{crash:?}");
+        assert!(began.is_empty() || keys.iter().all(|key| key == started.key()), "{crash:?}");
+        journal.settle(&started, done(), Vec::new()).await.unwrap();
+        assert!(journal.in_doubt().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_intent_without_a_result_is_in_doubt_for_the_next_daemon_and_keeps_its_key() {
+    let folder = TempDir::new().unwrap();
+    let journal = Journal::new(Arc::new(open(folder.path()).unwrap()));
+    let key = journal.intend(stop(), Vec::new()).await.unwrap().key().clone();
+    drop(journal);
+    let journal = Journal::new(Arc::new(open(folder.path()).unwrap()));
+    assert_eq!(journal.in_doubt().len(), 1);
+    let started = journal.intend(stop(), Vec::new()).await.unwrap();
+    assert_eq!((started.key(), started.epoch()), (&key, 2));
+    journal.settle(&started, Outcome::Done { note: None }, Vec::new()).await.unwrap();
+    drop(journal);
+    let store = open(folder.path()).unwrap();
+    assert!(store.in_doubt().is_empty());
 }
 
 /// Any record there is, about one of three apps, ending one of the first few intents.

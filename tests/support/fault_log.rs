@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use codeops::journal::{Change, Entry, InDoubt, Log, LogError, Page, Query, Record, Seq, fold, fold_doubts};
+use codeops::journal::{
+    Change, Entry, InDoubt, Log, LogError, Page, Query, Record, Seq, fold, fold_doubts, fold_epoch,
+};
 use codeops::port::Clock;
 use codeops_core::model::Memory;
 use tokio::sync::broadcast;
@@ -38,7 +40,6 @@ impl MemoryLog {
 pub(crate) struct FaultLog {
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
-    epoch: u64,
     state: Mutex<State>,
     memory: Arc<RwLock<Memory>>,
     tail: broadcast::Sender<Arc<Entry>>,
@@ -50,6 +51,7 @@ struct State {
     entries: Vec<Entry>,
     /// What has been shown; behind `entries` after a crash.
     doubts: BTreeMap<Seq, InDoubt>,
+    epoch: u64,
     appends: usize,
     poison: Option<String>,
 }
@@ -62,7 +64,7 @@ impl FaultLog {
 
     /// The log as the next daemon finds it: with all that was durable, and the next epoch.
     pub(crate) fn reopen(&self, crash: Option<Crash>) -> Arc<Self> {
-        Arc::new(Self::build(Arc::clone(&self.clock), crash, self.entries(), self.epoch + 1))
+        Arc::new(Self::build(Arc::clone(&self.clock), crash, self.entries(), self.state().epoch + 1))
     }
 
     /// All durable entries, oldest first.
@@ -80,14 +82,15 @@ impl FaultLog {
         self.state().poison.is_some()
     }
 
-    fn build(clock: Arc<dyn Clock>, crash: Option<Crash>, entries: Vec<Entry>, epoch: u64) -> Self {
+    fn build(clock: Arc<dyn Clock>, crash: Option<Crash>, entries: Vec<Entry>, mut epoch: u64) -> Self {
         let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
         for entry in &entries {
             let _: Vec<Change> = fold(&mut memory, entry);
             fold_doubts(&mut doubts, entry);
+            epoch = epoch.max(fold_epoch(0, entry) + 1);
         }
-        let state = Mutex::new(State { entries, doubts, ..State::default() });
-        Self { clock, crash, epoch, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
+        let state = Mutex::new(State { entries, doubts, epoch, ..State::default() });
+        Self { clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,6 +127,7 @@ impl Log for FaultLog {
         for entry in &entries {
             fold(&mut memory, entry);
             fold_doubts(&mut state.doubts, entry);
+            state.epoch = fold_epoch(state.epoch, entry);
             let _ = self.tail.send(Arc::new(entry.clone()));
         }
         Ok(entries)
@@ -154,7 +158,7 @@ impl Log for FaultLog {
     }
 
     fn identity(&self) -> (String, u64) {
-        ("memory".to_owned(), self.epoch)
+        ("memory".to_owned(), self.state().epoch)
     }
 
     fn poisoned(&self) -> Option<String> {

@@ -1,5 +1,6 @@
-//! What several tests share: temporary repositories, a memory provider, a fault-injecting log.
+//! What several tests share: temporary repositories, an app, a memory provider, a fault-injecting log.
 
+pub(crate) mod app;
 pub(crate) mod clock;
 pub(crate) mod fault_log;
 pub(crate) mod git;

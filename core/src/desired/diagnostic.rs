@@ -1,8 +1,15 @@
 //! One mistake in a manifest: where, what, what was expected. Rendered with the line shown.
 
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
+use super::tree::{Source, Span};
 use crate::model::Place;
+
+/// The most characters of a line that are shown.
+const SHOWN: usize = 160;
 
 /// How much a diagnostic matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,6 +34,88 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// The line it stands on, cut to 160 characters, control characters made visible.
     pub line: String,
+    /// The column of the first character of `line`, from 1; more than 1 only where a long line was cut on the left.
+    pub line_start: u32,
     /// How many characters of the line are meant, at least 1.
     pub width: u32,
+}
+
+impl Diagnostic {
+    /// An error at a span of a source.
+    pub(super) fn error(source: &Source, span: Span, message: impl Into<String>, help: Option<String>) -> Self {
+        let text = source.line(span.line);
+        let column = span.column.max(1) as usize;
+        let skip = if column > SHOWN - 40 { column - 40 } else { 0 };
+        Self {
+            severity: Severity::Error,
+            place: source.place(span),
+            message: visible(&message.into()),
+            help: help.map(|help| visible(&help)),
+            line: text.chars().skip(skip).take(SHOWN).map(visible_char).collect(),
+            line_start: u32::try_from(skip + 1).unwrap_or(1),
+            width: span.width.max(1),
+        }
+    }
+
+    /// The diagnostic as people read it: message, place, the line with the mistake underlined, help. Ends without a
+    /// newline; `colour` adds ANSI colours.
+    pub fn render(&self, colour: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let at = self.place.column.saturating_sub(self.line_start) as usize;
+        let byte = |character: usize| self.line.char_indices().nth(character).map_or(self.line.len(), |(byte, _)| byte);
+        let span = byte(at)..byte(at + self.width as usize);
+        let group = level.primary_title(self.message.as_str());
+        let origin = Origin::path(self.place.file.as_str())
+            .line(self.place.line as usize)
+            .char_column(self.place.column as usize);
+        let mut group: Group<'_> = if self.line.is_empty() {
+            group.element(origin)
+        } else {
+            let snippet = Snippet::source(self.line.as_str())
+                .line_start(self.place.line as usize)
+                .annotation(AnnotationKind::Primary.span(span));
+            if self.line_start == 1 {
+                group.element(snippet.path(self.place.file.as_str()))
+            } else {
+                group.element(origin).element(snippet)
+            }
+        };
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{}: {word}: {}", self.place, self.message)
+    }
+}
+
+/// A text with every control character made visible, so that a manifest cannot write to a terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(visible_char).collect()
+}
+
+/// One character for one, so that columns stay.
+fn visible_char(c: char) -> char {
+    match c {
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
+        '\x7f' => '\u{2421}',
+        '\u{80}'..='\u{9f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{feff}' => '\u{fffd}',
+        other => other,
+    }
 }

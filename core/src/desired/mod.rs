@@ -2,7 +2,31 @@
 //!
 //! Pure: bytes and facts come in, a [`Desired`] and every mistake found come out. It opens nothing and runs nothing.
 
+mod app;
+mod app_parts;
+mod compiler;
 mod diagnostic;
+mod file;
+mod freeze;
+mod glob;
+mod grants;
+mod header;
+mod lower;
+mod order;
+mod overlay;
+mod people;
+mod read;
+mod references;
+mod resolve;
+mod schema;
+mod settings;
+mod tree;
+mod unit;
+mod variables;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +34,11 @@ use std::sync::Arc;
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
 use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, SecretName, TeamName};
 
+pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
+pub use order::order;
+pub use schema::{schema, schema_kinds};
+pub use settings::parse_settings;
 
 /// One file of the config repository.
 #[derive(Debug, Clone)]
@@ -24,6 +52,9 @@ pub struct File {
 /// The files of one revision below the configured path, keyed by their path with `/`.
 pub type Files = BTreeMap<Arc<str>, File>;
 
+/// The ids each file declares or, for overlays, changes.
+pub type Declared = BTreeMap<String, BTreeSet<ResourceId>>;
+
 /// What the settings and the past say; all optional, so that `validate` works on a stranger's branch.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
@@ -36,7 +67,7 @@ pub struct Context {
     /// What each team may claim; empty: everything.
     pub teams: BTreeMap<TeamName, TeamSettings>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
-    pub declared: BTreeMap<String, BTreeSet<ResourceId>>,
+    pub declared: Declared,
 }
 
 /// What a provider can do, as far as manifests are checked against it.
@@ -84,24 +115,12 @@ pub struct Compiled {
     /// Every mistake found, ordered by place.
     pub diagnostics: Vec<Diagnostic>,
     /// The ids each readable file declares: the next [`Context::declared`].
-    pub declared: BTreeMap<String, BTreeSet<ResourceId>>,
+    pub declared: Declared,
 }
 
 impl Compiled {
     /// Whether any diagnostic is an error.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
-    }
-}
-
-/// Compiles revisions, parsing again only files whose content changed and lowering again only what they touch.
-#[derive(Debug, Default)]
-pub struct Compiler {}
-
-impl Compiler {
-    /// Compiles one revision. Never panics, whatever the bytes are.
-    pub fn compile(&mut self, files: &Files, context: &Context) -> Compiled {
-        let _ = (files, context);
-        Compiled::default()
     }
 }

@@ -91,6 +91,9 @@ pub struct Removal {
     pub verb: Verb,
     /// To which resource.
     pub id: ResourceId,
+    /// The released hold it went through under, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldId>,
 }
 
 /// A wide update, let through in waves: 1, then 10 %, then the rest.

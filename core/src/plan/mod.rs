@@ -1,5 +1,15 @@
 //! Desired against observed: what would change, field by field. Pure; decides nothing about whether it may.
 
+mod compare;
+mod difference;
+mod effective;
+mod locate;
+mod order;
+#[cfg(test)]
+pub(crate) mod sim;
+mod standing;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,6 +20,9 @@ use crate::model::{
     Cause, Memory, Owner, Place, ProviderName, Resource, ResourceId, Revision, Snapshot, TeamName, Verb, Why,
 };
 
+pub use effective::{Effective, effective};
+pub use standing::{Standing, health_of, is_failing, is_good, is_healthy};
+
 /// What would change.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Plan {
@@ -19,6 +32,10 @@ pub struct Plan {
     pub unchanged: Vec<ResourceId>,
     /// Resources of which nothing is known, and why; nothing is done to them.
     pub unknown: Vec<(ResourceId, Why)>,
+    /// Resources that do not get what is declared until a commit, each with why and the way out: a template that failed, a
+    /// manifest that cannot be resolved, a delete that this revision must not make. One of them may stand in `changes`
+    /// too, on its way back to its last good template, or in `unchanged`.
+    pub kept: BTreeMap<ResourceId, String>,
 }
 
 /// One resource's change.
@@ -40,14 +57,16 @@ pub struct Change {
     pub differences: Vec<Difference>,
     /// Why.
     pub cause: Cause,
-    /// What it should be; `None` for a delete.
+    /// What is declared; `None` for a delete. What runs instead while its template is pinned, [`effective`] says.
     pub desired: Option<Arc<Resource>>,
-    /// Resources that must be healthy first.
+    /// Resources that must be healthy first; for a delete, those that must be gone first.
     pub after: Vec<ResourceId>,
     /// Where its manifest stands.
     pub place: Option<Place>,
     /// Why it cannot go without a commit, found while planning: not ours, owner unknown, manifest broken.
     pub held: Option<String>,
+    /// Whether it is under way: what is stamped is what it should be, and only instances are still to follow.
+    pub begun: bool,
 }
 
 /// One field's difference.
@@ -63,6 +82,66 @@ pub struct Difference {
 
 /// Compares one revision with what was observed.
 pub fn plan(desired: &Desired, revision: &Revision, owner: &Owner, snapshot: &Snapshot, memory: &Memory) -> Plan {
-    let _ = (desired, revision, owner, snapshot, memory);
-    Plan::default()
+    let look = Look { desired, revision, owner, snapshot, memory };
+    let mut plan = Plan { kept: desired.held.clone(), ..Plan::default() };
+    for (id, declared) in &desired.resources {
+        if !desired.held.contains_key(id) {
+            look.at(id, declared, &mut plan);
+        }
+    }
+    look.deletes(&mut plan);
+    plan.changes = order::order(plan.changes);
+    plan
+}
+
+/// Everything a plan is made from.
+struct Look<'a> {
+    desired: &'a Desired,
+    revision: &'a Revision,
+    owner: &'a Owner,
+    snapshot: &'a Snapshot,
+    memory: &'a Memory,
+}
+
+impl Look<'_> {
+    /// Ours, declared by nobody and covered by nothing else: deleted.
+    fn deletes(&self, plan: &mut Plan) {
+        let was: BTreeSet<&ResourceId> = self.desired.resources.values().flat_map(|r| &r.was).collect();
+        let wanted = |id: &ResourceId| {
+            self.desired.resources.contains_key(id) || self.desired.held.contains_key(id) || was.contains(id)
+        };
+        let mut doomed = BTreeMap::new();
+        for (provider, id, live) in self.snapshot.objects() {
+            if live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *self.owner) && !wanted(id) {
+                doomed.entry(id).or_insert((provider, live));
+            }
+        }
+        let mut users: BTreeMap<&ResourceId, Vec<ResourceId>> = BTreeMap::new();
+        for (user, (_, live)) in &doomed {
+            for id in live.spec.iter().flat_map(|spec| &spec.after) {
+                users.entry(id).or_default().push((*user).clone());
+            }
+        }
+        for (id, (provider, live)) in &doomed {
+            if let Some(why) = &self.desired.deletes_nothing {
+                plan.kept.insert((*id).clone(), format!("not deleted, for this revision deletes nothing: {why}"));
+                continue;
+            }
+            plan.changes.push(Change {
+                id: (*id).clone(),
+                team: live.stamp.as_ref().map(|stamp| stamp.team.clone()),
+                provider: (*provider).clone(),
+                from_provider: None,
+                from_id: None,
+                verb: Verb::Delete,
+                differences: Vec::new(),
+                cause: Cause::Revision { revision: self.revision.clone() },
+                desired: None,
+                after: users.get(id).cloned().unwrap_or_default(),
+                place: None,
+                held: None,
+                begun: false,
+            });
+        }
+    }
 }

@@ -1,5 +1,14 @@
 //! Which changes may go: blast radius, waves, freeze, suspend, holds. Pure; the facts come in, decisions go out.
 
+mod blast;
+mod permit;
+mod render;
+mod system;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod wave;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -7,8 +16,11 @@ use serde::Serialize;
 
 use crate::config::Freeze;
 use crate::desired::Desired;
-use crate::model::{HoldId, Memory, ResourceId, Revision, Snapshot, Step, Verb, Waves};
-use crate::plan::Plan;
+use crate::model::{HoldId, Memory, ProviderName, ResourceId, Revision, Snapshot, SystemId, Verb, Waves};
+use crate::plan::{Change, Plan};
+
+pub use permit::permit;
+pub use render::render;
 
 /// What the decision rests on.
 #[derive(Debug, Clone, Copy)]
@@ -64,25 +76,78 @@ pub struct Hold {
     pub trailer: String,
 }
 
+impl Hold {
+    fn new(changes: BTreeSet<(Verb, ResourceId)>, why: String) -> Self {
+        let id = HoldId::of(&changes);
+        let trailer = format!("Codeops-Allow: {id}");
+        Self { id, changes, why, trailer }
+    }
+}
+
 /// The decision on a whole plan.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Judged {
     /// By resource; every change of the plan has one.
     pub decisions: BTreeMap<ResourceId, Decision>,
-    /// The holds that a trailer releases.
+    /// The holds that a trailer releases and none has.
     pub holds: Vec<Hold>,
+    /// Removals that go because a commit released them, with the hold to be written into their `Removal`.
+    pub released: BTreeMap<ResourceId, HoldId>,
+    /// Released holds whose whole set has gone: to be written down as spent.
+    pub spent: Vec<HoldId>,
+    /// Providers whose change of system a commit accepted: to be remembered, and their holds spent.
+    pub accepted: BTreeMap<ProviderName, SystemId>,
     /// The wide update under way, to be remembered.
     pub waves: Option<Waves>,
 }
 
-/// Judges a plan.
+/// Judges a plan. The same plan and facts give the same answer.
+///
+/// What is asked first counts: a suspended resource is suspended whatever else is true of it, a hold outranks a wait, and
+/// among waits the one that comes first in time is not sought.
 pub fn judge(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> Judged {
-    let _ = (plan, desired, facts);
-    Judged::default()
+    let mut judged = Judged::default();
+    let guards = Guards {
+        systems: system::guard(plan, facts, &mut judged),
+        removals: blast::guard(plan, desired, facts, &mut judged),
+        waves: wave::guard(plan, desired, facts, &mut judged),
+        waits: wait::Waits::new(plan, desired, facts),
+    };
+    for change in &plan.changes {
+        judged.decisions.insert(change.id.clone(), guards.decide(change, desired));
+    }
+    judged
 }
 
-/// The gate's last look at one step, with facts of this very moment. `Err` says why not, in one sentence.
-pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), String> {
-    let _ = (step, desired, facts);
-    Ok(())
+/// Everything that can stop a change, asked in turn.
+struct Guards<'a> {
+    systems: BTreeMap<ProviderName, Decision>,
+    removals: BTreeMap<ResourceId, Decision>,
+    waves: BTreeMap<ResourceId, Decision>,
+    waits: wait::Waits<'a>,
+}
+
+impl Guards<'_> {
+    fn decide(&self, change: &Change, desired: &Desired) -> Decision {
+        if is_suspended(&change.id, desired) {
+            return Decision::Suspended;
+        }
+        if let Some(why) = &change.held {
+            let release = "a commit that settles this releases it".to_owned();
+            return Decision::Held { why: why.clone(), release, hold: None };
+        }
+        let system = |provider| self.systems.get(provider).cloned();
+        system(&change.provider)
+            .or_else(|| change.from_provider.as_ref().and_then(system))
+            .or_else(|| self.removals.get(&change.id).cloned())
+            .or_else(|| self.waits.freeze())
+            .or_else(|| self.waits.retry(&change.id))
+            .or_else(|| self.waits.dependency(change))
+            .or_else(|| self.waves.get(&change.id).cloned())
+            .unwrap_or(Decision::Go)
+    }
+}
+
+fn is_suspended(id: &ResourceId, desired: &Desired) -> bool {
+    desired.resources.get(id).is_some_and(|resource| resource.spec.suspend)
 }

@@ -1,0 +1,163 @@
+//! `kind: App` as it is written: every field with its place, nothing filled in yet.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::model::{Name, ProviderName, ResourceId, Resources, Run, SecretName, TeamName, is_variable};
+
+use super::app_parts::{HealthText, PortText, ReleaseText, RolloutText, StopText};
+use super::read::Reader;
+use super::tree::{At, Node, Span, cut};
+use super::variables;
+
+/// The most instances of one app.
+const MAX_REPLICAS: u32 = 1_000;
+
+/// An app as written. Fields that are wrong are reported and left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct AppManifest {
+    pub team: Option<At<TeamName>>,
+    pub was: Vec<At<Name>>,
+    pub adopt: bool,
+    /// Where `spec` begins, for mistakes that concern all of it.
+    pub spec: Span,
+    pub provider: Option<At<ProviderName>>,
+    pub run: Option<At<Run>>,
+    pub release: Option<ReleaseText>,
+    pub replicas: Option<u32>,
+    pub port: Option<At<PortText>>,
+    /// Whether `port` was written at all, right or wrong.
+    pub listens: bool,
+    pub bind: Option<IpAddr>,
+    pub env: BTreeMap<String, At<String>>,
+    pub secrets: BTreeMap<String, At<SecretName>>,
+    pub uses: Vec<At<Name>>,
+    pub after: Vec<At<ResourceId>>,
+    pub resources: Resources,
+    pub health: Option<HealthText>,
+    pub rollout: RolloutText,
+    pub stop: StopText,
+    pub suspend: bool,
+}
+
+/// Reads an app. What is wrong is in the reader afterwards.
+pub(super) fn read(root: &Node, reader: &mut Reader<'_>) -> AppManifest {
+    let mut app = AppManifest::default();
+    let Some(mut fields) = reader.fields(root, "kind App") else { return app };
+    for name in ["apiVersion", "kind"] {
+        fields.get(name);
+    }
+    if let Some(mut metadata) = fields.get("metadata").and_then(|node| reader.fields(node, "metadata of an App")) {
+        metadata.get("name");
+        app.team = metadata.require(reader, "team").and_then(|node| reader.parse(node));
+        app.was = metadata.get("was").map(|node| reader.list(node, "names")).unwrap_or_default();
+        app.adopt = metadata.get("adopt").and_then(|node| reader.boolean(node)).unwrap_or_default();
+        metadata.finish(reader, &[]);
+    }
+    if let Some(node) = fields.require(reader, "spec") {
+        spec(node, &mut app, reader);
+    }
+    fields.finish(reader, &[]);
+    app
+}
+
+fn spec(node: &Node, app: &mut AppManifest, reader: &mut Reader<'_>) {
+    let Some(mut fields) = reader.fields(node, "spec of an App") else { return };
+    app.spec = fields.span;
+    app.provider = fields.get("provider").and_then(|node| reader.parse(node));
+    app.run = fields.require(reader, "run").and_then(|node| super::app_parts::run(node, reader));
+    app.release = fields.get("release").and_then(|node| super::app_parts::release(node, reader));
+    app.replicas = fields.get("replicas").and_then(|node| reader.number(node, 0, MAX_REPLICAS));
+    app.listens = fields.get("port").is_some();
+    app.port = fields.get("port").and_then(|node| super::app_parts::port(node, reader));
+    app.bind = fields.get("bind").and_then(|node| bind(node, reader));
+    if let Some(node) = fields.get("env") {
+        app.env = environment(node, reader, |reader, node| reader.text(node));
+    }
+    if let Some(node) = fields.get("secrets") {
+        app.secrets = environment(node, reader, |reader, node| reader.parse(node));
+    }
+    app.uses = fields.get("uses").map(|node| uses(node, reader)).unwrap_or_default();
+    app.after = fields.get("after").map(|node| after(node, reader)).unwrap_or_default();
+    app.resources = fields.get("resources").map(|node| resources(node, reader)).unwrap_or_default();
+    app.health = fields.get("health").and_then(|node| super::app_parts::health(node, app.listens, reader));
+    app.rollout = fields.get("rollout").map(|node| super::app_parts::rollout(node, reader)).unwrap_or_default();
+    app.stop = fields.get("stop").map(|node| super::app_parts::stop(node, reader)).unwrap_or_default();
+    app.suspend = fields.get("suspend").and_then(|node| reader.boolean(node)).unwrap_or_default();
+    fields.finish(reader, &[]);
+    variables::check(node, app, reader);
+}
+
+fn bind(node: &Node, reader: &mut Reader<'_>) -> Option<IpAddr> {
+    let text = reader.text(node)?;
+    let address = text.value.parse().ok();
+    if address.is_none() {
+        let help = "name an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all".to_owned();
+        reader.error(node.span, format!("`{}` is not an IP address", cut(&text.value, 60)), Some(help));
+    }
+    address
+}
+
+/// A mapping whose keys are environment variables.
+fn environment<T>(
+    node: &Node,
+    reader: &mut Reader<'_>,
+    read: impl Fn(&mut Reader<'_>, &Node) -> Option<At<T>>,
+) -> BTreeMap<String, At<T>> {
+    let mut out = BTreeMap::new();
+    for entry in reader.pairs(node, "environment variables") {
+        let value = read(reader, &entry.value);
+        if !is_variable(&entry.key) {
+            let help = "letters, digits and `_`, not beginning with a digit".to_owned();
+            let message = format!("`{}` cannot name an environment variable", cut(&entry.key, 60));
+            reader.error(entry.key_span, message, Some(help));
+        } else if crate::model::BUILT_IN.contains(&&*entry.key) {
+            let help = "choose another name; every instance is given `APP`, `HOST`, `INSTANCE` and `PORT`".to_owned();
+            reader.error(entry.key_span, format!("`{}` is a built-in variable", entry.key), Some(help));
+        } else if let Some(value) = value {
+            out.insert(entry.key.to_string(), value);
+        }
+    }
+    out
+}
+
+fn uses(node: &Node, reader: &mut Reader<'_>) -> Vec<At<Name>> {
+    let mut out = Vec::new();
+    for item in reader.items(node, "services") {
+        let Some(mut fields) = reader.fields(item, "an item of uses") else { continue };
+        out.extend(fields.require(reader, "service").and_then(|node| reader.parse::<Name>(node)));
+        let alias = fields.require(reader, "as").and_then(|node| reader.text(node));
+        if let Some(alias) = alias.filter(|alias| !is_variable(&alias.value)) {
+            reader.error(alias.span, "expected the prefix of variables, such as DATABASE", None);
+        }
+        fields.finish(reader, &[]);
+    }
+    out
+}
+
+fn after(node: &Node, reader: &mut Reader<'_>) -> Vec<At<ResourceId>> {
+    let mut out: Vec<At<ResourceId>> = Vec::new();
+    for item in reader.items(node, "resources, such as app/auth") {
+        let Some(text) = reader.text(item) else { continue };
+        if text.value.starts_with("service/") {
+            reader.error(item.span, "kind Service is not built in this version", None);
+            continue;
+        }
+        match text.value.parse::<ResourceId>() {
+            Ok(id) if out.iter().any(|other| other.value == id) => {
+                reader.error(item.span, format!("`{id}` is listed twice"), None);
+            }
+            Ok(value) => out.push(At { value, span: item.span }),
+            Err(error) => reader.error(item.span, error.to_string(), None),
+        }
+    }
+    out
+}
+
+fn resources(node: &Node, reader: &mut Reader<'_>) -> Resources {
+    let Some(mut fields) = reader.fields(node, "resources") else { return Resources::default() };
+    let cpu = fields.get("cpu").and_then(|node| reader.parse(node)).map(|at| at.value);
+    let memory = fields.get("memory").and_then(|node| reader.parse(node)).map(|at| at.value);
+    fields.finish(reader, &[]);
+    Resources { cpu, memory }
+}

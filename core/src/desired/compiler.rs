@@ -1,0 +1,177 @@
+//! The whole way of one revision: parse what changed, resolve all, lower what is touched; remembers what stays the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{Owner, Place, Resource, ResourceId};
+
+use super::app::AppManifest;
+use super::diagnostic::{Diagnostic, Severity};
+use super::file::{Class, ParsedFile, class, parse};
+use super::resolve::{Merged, Resolved, resolve};
+use super::unit::Unit;
+use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references};
+
+/// From so many changed files on, parsing is shared by two threads.
+const MANY: usize = 256;
+
+/// Compiles revisions, parsing again only files whose content changed and lowering again only what they touch.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    parsed: BTreeMap<Arc<str>, Arc<ParsedFile>>,
+    merged: Merged,
+    lowered: BTreeMap<ResourceId, (Arc<AppManifest>, Arc<Resource>)>,
+}
+
+impl Compiler {
+    /// Compiles one revision. Never panics, whatever the bytes are.
+    pub fn compile(&mut self, files: &Files, context: &Context) -> Compiled {
+        self.parse(files);
+        let parsed: Vec<Arc<ParsedFile>> = self.parsed.values().cloned().collect();
+        let mut resolved = resolve(&parsed, context, &mut self.merged);
+        freeze::rescue(&parsed, &mut resolved);
+        missing_repository(&mut resolved);
+        grants::check(&mut resolved, context);
+        let default = resolved.repository.defaults.provider.clone();
+        references::check(&mut resolved.units, &resolved.held, default.as_ref(), &mut resolved.found);
+        hold_through_repository(&mut resolved);
+        self.lower(resolved, context)
+    }
+
+    /// Brings `parsed` to these files: what is gone goes, what changed is parsed.
+    fn parse(&mut self, files: &Files) {
+        self.parsed.retain(|path, _| files.contains_key(path));
+        let changed: Vec<(&Arc<str>, &File)> = files
+            .iter()
+            .filter(|(path, file)| {
+                class(path) != Class::Ignored && self.parsed.get(*path).is_none_or(|old| old.content != file.content)
+            })
+            .collect();
+        let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
+            part.iter().map(|(path, file)| Arc::new(parse(path, file))).collect()
+        };
+        let done = if changed.len() < MANY {
+            one(&changed)
+        } else {
+            let (left, right) = changed.split_at(changed.len() / 2);
+            std::thread::scope(|scope| {
+                let right = scope.spawn(|| one(right));
+                let mut done = one(left);
+                done.extend(right.join().unwrap_or_default());
+                done
+            })
+        };
+        self.parsed.extend(done.into_iter().map(|file| (Arc::clone(&file.source.path), file)));
+    }
+
+    fn lower(&mut self, resolved: Resolved, context: &Context) -> Compiled {
+        let default = resolved.repository.defaults.provider.clone();
+        let mut held = resolved.held;
+        let mut resources = BTreeMap::new();
+        let mut kept = BTreeMap::new();
+        for (id, unit) in resolved.units {
+            if let Some(why) = unit.held {
+                held.insert(id, why);
+                continue;
+            }
+            let old = self.lowered.remove(&id);
+            match lower_unit(&unit, default.as_ref(), context, old) {
+                Some(resource) => {
+                    kept.insert(id.clone(), (unit.app, Arc::clone(&resource)));
+                    resources.insert(id, resource);
+                }
+                None => drop(held.insert(id, "its manifest is not complete".to_owned())),
+            }
+        }
+        self.lowered = kept;
+        let mut diagnostics = resolved.found;
+        diagnostics.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
+        diagnostics.dedup();
+        let environment = context.environment.clone();
+        let desired = Desired {
+            owner: resolved.owner.map(|repository| Owner { repository, environment }),
+            repository: Arc::unwrap_or_clone(resolved.repository),
+            teams: resolved.teams.into_iter().map(|(name, team)| (name, Arc::unwrap_or_clone(team))).collect(),
+            resources,
+            held,
+            deletes_nothing: resolved.deletes_nothing,
+        };
+        Compiled { desired, diagnostics, declared: resolved.declared }
+    }
+}
+
+/// Lowers one app, or takes what it was lowered to before when nothing that goes in has changed.
+fn lower_unit(
+    unit: &Unit,
+    default: Option<&crate::model::ProviderName>,
+    context: &Context,
+    old: Option<(Arc<AppManifest>, Arc<Resource>)>,
+) -> Option<Arc<Resource>> {
+    let app = &unit.app;
+    let provider = app.provider.as_ref().map(|at| &at.value).or(default)?;
+    let team = &app.team.as_ref()?.value;
+    let place = unit.place(unit.begin);
+    let tags: BTreeMap<String, String> = app
+        .secrets
+        .iter()
+        .filter_map(|(variable, name)| {
+            let tag = &context.secrets.as_ref()?.get(&name.value)?.tag;
+            Some((variable.clone(), tag.clone()))
+        })
+        .collect();
+    if let Some((_, resource)) = old.filter(|(written, resource)| {
+        (Arc::ptr_eq(written, app) || written == app)
+            && resource.spec.provider == *provider
+            && resource.secret_tags == tags
+            && resource.place == place
+    }) {
+        return Some(resource);
+    }
+    let spec = lower::spec(app, provider.clone(), app.run.as_ref()?.value.clone());
+    Some(Arc::new(Resource {
+        id: unit.id.clone(),
+        team: team.clone(),
+        spec_digest: lower::spec_digest(&spec, &tags),
+        template_digest: lower::template_digest(&spec, &tags),
+        spec,
+        secret_tags: tags,
+        was: app.was.iter().map(|at| ResourceId::app(at.value.clone())).collect(),
+        adopt: app.adopt,
+        place,
+    }))
+}
+
+/// Says how to begin when there is no Repository at all.
+fn missing_repository(resolved: &mut Resolved) {
+    if resolved.owner.is_some() || resolved.repository_broken.is_some() {
+        return;
+    }
+    let why = "there is no manifest of kind Repository";
+    resolved.repository_broken = Some(why.to_owned());
+    resolved.found.push(Diagnostic {
+        severity: Severity::Error,
+        place: Place { file: "codeops.yaml".to_owned(), line: 1, column: 1 },
+        message: why.to_owned(),
+        help: Some(
+            "codeops.yaml holds it:\napiVersion: codeops/v1\nkind: Repository\nmetadata: {name: my-ops}\nspec: {defaults: {provider: local}}"
+                .to_owned(),
+        ),
+        line: String::new(),
+        line_start: 1,
+        width: 1,
+    });
+}
+
+/// Holds what resolves through a Repository that cannot be resolved itself: everything while its name is not known, else
+/// those that take its default provider.
+fn hold_through_repository(resolved: &mut Resolved) {
+    for unit in resolved.units.values_mut() {
+        if let Some(why) = &resolved.all_held {
+            unit.hold(why.clone());
+        }
+        let through = resolved.owner.is_none() || unit.app.provider.is_none();
+        if let Some(why) = resolved.repository_broken.as_ref().filter(|_| through) {
+            unit.hold(format!("the Repository manifest cannot be resolved: {why}"));
+        }
+    }
+}

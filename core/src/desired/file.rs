@@ -1,0 +1,189 @@
+//! One file parsed: its documents with their heads and bodies, and every mistake that can be seen without other files.
+//!
+//! Depends on nothing but the file's path and bytes, so it is kept as long as they stay the same.
+
+use std::sync::Arc;
+
+use crate::config::{RepositorySpec, TeamSpec};
+use crate::model::Environment;
+
+use super::app::{self, AppManifest};
+use super::diagnostic::Diagnostic;
+use super::header::{Head, Header, ManifestKind, head};
+use super::people;
+use super::read::Reader;
+use super::tree::{Node, Source, Span};
+use super::{File, overlay, yaml};
+
+/// The largest file that is read.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// One parsed file.
+#[derive(Debug)]
+pub(super) struct ParsedFile {
+    /// The content id it was parsed from.
+    pub content: Arc<str>,
+    pub source: Source,
+    pub documents: Vec<Document>,
+    /// Why, for each document of which not even kind and name could be read.
+    pub lost: Vec<String>,
+    /// Mistakes in syntax and heads; those in bodies are with their documents.
+    pub found: Vec<Diagnostic>,
+}
+
+/// One document whose kind and name are known.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub header: Header,
+    pub tree: Node,
+    /// Why it is not to be used, when syntax or head are wrong.
+    pub broken: Option<String>,
+    pub body: Body,
+    /// Mistakes in the body.
+    pub found: Vec<Diagnostic>,
+}
+
+/// The body of a document, read by kind.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Repository(Arc<RepositorySpec>),
+    Team(Arc<TeamSpec>),
+    App(Arc<AppManifest>),
+    /// A merge patch; it is read once merged.
+    Overlay,
+}
+
+/// What a path is, by its name alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Not a manifest.
+    Ignored,
+    /// A manifest.
+    Manifest,
+    /// A patch for one environment; `None` when the path names none.
+    Overlay(Option<Environment>),
+}
+
+/// Classifies a path.
+pub(super) fn class(path: &str) -> Class {
+    let yaml = path.rsplit_once('.').is_some_and(|(_, ending)| matches!(ending, "yaml" | "yml"));
+    if !yaml || path.split('/').any(|part| part.starts_with('.')) {
+        return Class::Ignored;
+    }
+    match path.strip_prefix("environments/") {
+        None => Class::Manifest,
+        Some(rest) => Class::Overlay(rest.split_once('/').and_then(|(name, _)| name.parse().ok())),
+    }
+}
+
+/// Parses one file. Never panics, whatever the bytes are.
+pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
+    let source = Source { path: Arc::clone(path), bytes: Arc::clone(&file.bytes) };
+    let mut parsed = ParsedFile {
+        content: Arc::clone(&file.content),
+        source,
+        documents: Vec::new(),
+        lost: Vec::new(),
+        found: Vec::new(),
+    };
+    match text(&parsed.source) {
+        Ok(text) => {
+            let raws = yaml::documents(text);
+            let patch = matches!(class(path), Class::Overlay(_));
+            let mut out = Output::default();
+            for raw in raws {
+                document(&parsed.source, raw, patch, &mut out);
+            }
+            (parsed.documents, parsed.lost, parsed.found) = (out.documents, out.lost, out.found);
+        }
+        Err(found) => {
+            parsed.lost.push(found.to_string());
+            parsed.found.push(found);
+        }
+    }
+    parsed
+}
+
+#[derive(Default)]
+struct Output {
+    documents: Vec<Document>,
+    lost: Vec<String>,
+    found: Vec<Diagnostic>,
+}
+
+fn document(source: &Source, raw: yaml::RawDocument, patch: bool, out: &mut Output) {
+    let mut reader = Reader::new(vec![source]);
+    for mistake in raw.error.iter().chain(&raw.mistakes) {
+        let (message, help) = mistake.value.clone();
+        reader.error(mistake.span, message, help);
+    }
+    let syntax_good = reader.found.is_empty();
+    let known = match &raw.root {
+        Some(root) if syntax_good => head(root, &mut reader),
+        // A broken document's missing fields are not mistakes of their own.
+        Some(root) => head(root, &mut Reader::new(Vec::new())),
+        None => Head::Unknown,
+    };
+    let why = reader.found.first().map(ToString::to_string);
+    out.found.append(&mut reader.found);
+    match (known, raw.root) {
+        (Head::NotBuilt, _) => {}
+        (Head::Known { header, good }, Some(tree)) => {
+            let (body, found) = if patch {
+                (Body::Overlay, overlay::check(source, &tree))
+            } else {
+                body(header.kind, &tree, vec![source])
+            };
+            let broken = if syntax_good && good { None } else { why };
+            let found = if syntax_good { found } else { Vec::new() };
+            out.documents.push(Document { header, tree, broken, body, found });
+        }
+        _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
+    }
+}
+
+/// Reads a body by kind; `sources` are the files that the tree's layers come from.
+pub(super) fn body(kind: ManifestKind, tree: &Node, sources: Vec<&Source>) -> (Body, Vec<Diagnostic>) {
+    let mut reader = Reader::new(sources);
+    let body = match kind {
+        ManifestKind::Repository => Body::Repository(Arc::new(people::repository(tree, &mut reader))),
+        ManifestKind::Team => Body::Team(Arc::new(people::team(tree, &mut reader))),
+        ManifestKind::App => Body::App(Arc::new(app::read(tree, &mut reader))),
+    };
+    (body, reader.found)
+}
+
+/// The file's text without a byte order mark, or why it is none.
+pub(super) fn text(source: &Source) -> Result<&str, Diagnostic> {
+    let bytes = &*source.bytes;
+    if bytes.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes; a manifest may have {MAX_BYTES}", bytes.len());
+        return Err(Diagnostic::error(source, Span::START, message, Some("split it".to_owned())));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let span = position(&bytes[..error.valid_up_to()]);
+        Diagnostic::error(source, span, "this is not text: manifests are UTF-8", None)
+    })?;
+    let control = |b: &u8| (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
+    if let Some(at) = bytes.iter().position(control) {
+        let message = format!("this is not text: it holds the control character {:#04x}", bytes[at]);
+        return Err(Diagnostic::error(source, position(&bytes[..at]), message, None));
+    }
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// The place just after some text.
+fn position(before: &[u8]) -> Span {
+    let text = String::from_utf8_lossy(before);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let (mut line, mut column, mut last) = (1u32, 1u32, ' ');
+    for c in text.chars() {
+        match c {
+            '\n' if last == '\r' => {}
+            '\n' | '\r' => (line, column) = (line + 1, 1),
+            _ => column += 1,
+        }
+        last = c;
+    }
+    Span { layer: 0, line, column, width: 1 }
+}

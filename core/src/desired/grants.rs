@@ -1,0 +1,139 @@
+//! What the settings allow: which team may claim which file and reach whose resources, which secrets and providers there are.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Name, ProviderName, ResourceId, Run, SecretName, TeamName};
+
+use super::Context;
+use super::glob::matches;
+use super::read::near;
+use super::resolve::Resolved;
+use super::tree::{At, Span};
+use super::unit::Unit;
+
+/// Checks every manifest against the settings; what reaches further is held.
+pub(super) fn check(resolved: &mut Resolved, context: &Context) {
+    let teams: BTreeMap<ResourceId, TeamName> = resolved
+        .units
+        .iter()
+        .filter_map(|(id, unit)| unit.app.team.as_ref().map(|team| (id.clone(), team.value.clone())))
+        .collect();
+    let known: Vec<String> = resolved.teams.keys().map(ToString::to_string).collect();
+    for unit in resolved.units.values_mut() {
+        let mut notes = Vec::new();
+        if let Some(team) = &std::sync::Arc::clone(&unit.app).team {
+            if !resolved.teams.contains_key(&team.value) {
+                let names = known.iter().map(String::as_str);
+                notes.push(unknown(team, "team", "declare it with a manifest of kind Team", names));
+            }
+            if let Some(why) = resolved.teams_broken.get(&team.value) {
+                unit.hold(format!("the team `{}` cannot be resolved: {why}", team.value));
+            }
+            reach(unit, team, &teams, context, &mut notes);
+            secrets(unit, team, context, &mut notes);
+        }
+        provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes);
+        for (span, message, help) in notes {
+            unit.error(&mut resolved.found, span, message, help);
+        }
+    }
+}
+
+type Note = (Span, String, Option<String>);
+
+fn unknown<'c>(name: &At<Name>, what: &str, otherwise: &str, known: impl Iterator<Item = &'c str>) -> Note {
+    let help = match near(name.value.as_str(), known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise.to_owned(),
+    };
+    (name.span, format!("there is no {what} `{}`", name.value), Some(help))
+}
+
+/// Paths and other teams' resources.
+fn reach(
+    unit: &Unit,
+    team: &At<TeamName>,
+    teams: &BTreeMap<ResourceId, TeamName>,
+    context: &Context,
+    notes: &mut Vec<Note>,
+) {
+    if context.teams.is_empty() {
+        return;
+    }
+    let mut claim = |team: &TeamName, path: &str, span: Span| {
+        let granted = context.teams.get(team).is_some_and(|own| own.paths.iter().any(|glob| matches(glob, path)));
+        if !granted {
+            let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
+            notes.push((span, format!("the team `{team}` may not claim `{path}`"), Some(help)));
+        }
+    };
+    claim(&team.value, &unit.base.source.path, team.span);
+    let writer = unit.overlay.as_ref().map(|overlay| overlay.team.as_ref().unwrap_or(team));
+    if let (Some(overlay), Some(writer)) = (&unit.overlay, writer) {
+        let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
+        claim(&writer.value, &overlay.file.source.path, span);
+        notes.extend(foreign(&writer.value, &team.value, &unit.id, span, context));
+    }
+    for after in &unit.app.after {
+        if let Some(theirs) = teams.get(&after.value) {
+            notes.extend(foreign(&team.value, theirs, &after.value, after.span, context));
+        }
+    }
+}
+
+/// Why `team` may not reach a resource of `theirs`, if it may not.
+fn foreign(team: &TeamName, theirs: &TeamName, id: &ResourceId, span: Span, context: &Context) -> Option<Note> {
+    let allowed = team == theirs || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));
+    (!allowed).then(|| {
+        let help = format!("add `{team}` to `teams.{theirs}.allow` in the daemon's settings");
+        (span, format!("`{id}` belongs to the team `{theirs}`, which `{team}` may not reach"), Some(help))
+    })
+}
+
+fn secrets(unit: &Unit, team: &At<TeamName>, context: &Context, notes: &mut Vec<Note>) {
+    let Some(secrets) = &context.secrets else { return };
+    for secret in unit.app.secrets.values() {
+        match secrets.get(&secret.value) {
+            Some(facts) if facts.teams.contains(&team.value) => {}
+            Some(_) => {
+                let help = format!("add it to `secrets.{}.teams` in the daemon's settings", secret.value);
+                let message = format!("the secret `{}` is not granted to the team `{}`", secret.value, team.value);
+                notes.push((secret.span, message, Some(help)));
+            }
+            None => {
+                // Names of secrets that the team has not been granted are not given away.
+                let own = secrets.iter().filter(|(_, facts)| facts.teams.contains(&team.value));
+                let own = own.map(|(name, _): (&SecretName, _)| name.as_str());
+                notes.push(unknown(secret, "secret", "add it to `secrets` in the daemon's settings", own));
+            }
+        }
+    }
+}
+
+fn provider(unit: &Unit, default: Option<&ProviderName>, context: &Context, notes: &mut Vec<Note>) {
+    let Some(name) = unit
+        .app
+        .provider
+        .clone()
+        .or_else(|| default.map(|name| At { value: name.clone(), span: unit.header.name.span }))
+    else {
+        let help = "name one here, or in `defaults` of the Repository manifest".to_owned();
+        notes.push((unit.header.name.span, format!("`{}` has no provider", unit.id), Some(help)));
+        return;
+    };
+    let Some(providers) = &context.providers else { return };
+    let Some(facts) = providers.get(&name.value) else {
+        let names = providers.keys().map(Name::as_str);
+        notes.push(unknown(&name, "provider", "add it to `providers` in the daemon's settings", names));
+        return;
+    };
+    let (what, able, other) = match unit.app.run.as_ref().map(|run| &run.value) {
+        Some(Run::Image(_)) => ("images", facts.images, "give a `command` instead, with an `artifact` if needed"),
+        Some(Run::Command { .. }) => ("commands", facts.commands, "give an `image` instead"),
+        None => return,
+    };
+    if let (false, Some(run)) = (able, &unit.app.run) {
+        let message = format!("the provider `{}` ({}) does not run {what}", name.value, facts.word);
+        notes.push((run.span, message, Some(other.to_owned())));
+    }
+}

@@ -1,0 +1,262 @@
+//! Typed reading of trees that goes on after a mistake: every wrong field of a manifest is reported in one run.
+//!
+//! A reader knows fields, types and near names; it does not know manifests or settings.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::diagnostic::Diagnostic;
+use super::tree::{At, Entry, Node, Source, Span, Value, cut, is_bool};
+
+/// Collects the mistakes of one manifest. `sources` are the manifest's file and, once merged, its overlay's.
+pub(super) struct Reader<'s> {
+    sources: Vec<&'s Source>,
+    pub(super) found: Vec<Diagnostic>,
+}
+
+impl<'s> Reader<'s> {
+    pub(super) fn new(sources: Vec<&'s Source>) -> Self {
+        Self { sources, found: Vec::new() }
+    }
+
+    /// Notes a mistake.
+    pub(super) fn error(&mut self, span: Span, message: impl Into<String>, help: Option<String>) {
+        let source = self.sources.get(usize::from(span.layer)).or(self.sources.first());
+        if let Some(source) = source {
+            self.found.push(Diagnostic::error(source, span, message, help));
+        }
+    }
+
+    fn expected(&mut self, node: &Node, what: &str) {
+        self.error(node.span, format!("expected {what}, found {}", node.describe()), None);
+    }
+
+    /// The fields of a mapping; nothing and mistakes give none.
+    pub(super) fn fields<'n>(&mut self, node: &'n Node, what: &'static str) -> Option<Fields<'n>> {
+        match &node.value {
+            Value::Map(entries) => Some(Fields::new(entries, node.span, what)),
+            _ => {
+                self.expected(node, &format!("a mapping for {what}"));
+                None
+            }
+        }
+    }
+
+    /// A text. Numbers are taken as they are written; booleans and nothing need quotes to be meant as texts.
+    pub(super) fn text(&mut self, node: &Node) -> Option<At<String>> {
+        match &node.value {
+            Value::Scalar { text, plain } if !(*plain && is_bool(text)) => {
+                Some(At { value: text.to_string(), span: node.span })
+            }
+            Value::Scalar { text, .. } => {
+                let help = format!("put it in quotes if the text is meant: \"{text}\"");
+                self.error(node.span, format!("expected a text, found {}", node.describe()), Some(help));
+                None
+            }
+            _ => {
+                self.expected(node, "a text");
+                None
+            }
+        }
+    }
+
+    /// A text that a type can be made of.
+    pub(super) fn parse<T>(&mut self, node: &Node) -> Option<At<T>>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let text = self.text(node)?;
+        match text.value.parse() {
+            Ok(value) => Some(At { value, span: node.span }),
+            Err(error) => {
+                self.error(node.span, error.to_string(), None);
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(node)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.error(
+            node.span,
+            format!("`{}` is none of {}", cut(&text.value, 40), list(&names)),
+            near(&text.value, names.iter().copied()).map(|near| format!("did you mean `{near}`?")),
+        );
+        None
+    }
+
+    /// A whole number within bounds, written without quotes.
+    pub(super) fn number(&mut self, node: &Node, from: u32, to: u32) -> Option<u32> {
+        let number = match &node.value {
+            Value::Scalar { text, plain: true } if text.bytes().all(|b| b.is_ascii_digit()) => text.parse::<u32>().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if (from..=to).contains(&number) => Some(number),
+            _ => {
+                let quoted = matches!(&node.value, Value::Scalar { text, plain: false } if text.parse::<u32>().is_ok());
+                let help = quoted.then(|| "numbers are written without quotes here".to_owned());
+                let message = format!("expected a whole number from {from} to {to}, found {}", node.describe());
+                self.error(node.span, message, help);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, node: &Node) -> Option<bool> {
+        match &node.value {
+            Value::Scalar { text, plain: true } if is_bool(text) => Some(text.eq_ignore_ascii_case("true")),
+            _ => {
+                self.expected(node, "`true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// The items of a list.
+    pub(super) fn items<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
+        match &node.value {
+            Value::List(items) => items,
+            _ => {
+                self.expected(node, &format!("a list of {what}"));
+                &[]
+            }
+        }
+    }
+
+    /// The entries of a mapping whose keys are free, such as `env`.
+    pub(super) fn pairs<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Entry] {
+        match &node.value {
+            Value::Map(entries) => entries,
+            _ => {
+                self.expected(node, &format!("a mapping of {what}"));
+                &[]
+            }
+        }
+    }
+
+    /// A list of values that a type can be made of; the good ones when some are not.
+    pub(super) fn list<T>(&mut self, node: &Node, what: &str) -> Vec<At<T>>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.items(node, what).iter().filter_map(|item| self.parse(item)).collect()
+    }
+
+    /// A mapping from names to whatever `read` makes of the values; the good ones when some are not.
+    pub(super) fn named<K, V>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        mut read: impl FnMut(&mut Self, &Node) -> Option<V>,
+    ) -> BTreeMap<K, V>
+    where
+        K: FromStr + Ord,
+        K::Err: Display,
+    {
+        let mut out = BTreeMap::new();
+        for entry in self.pairs(node, what) {
+            let value = read(self, &entry.value);
+            match entry.key.parse::<K>() {
+                Ok(key) => out.extend(value.map(|value| (key, value))),
+                Err(error) => self.error(entry.key_span, error.to_string(), None),
+            }
+        }
+        out
+    }
+}
+
+/// The fields of one mapping; those never asked for are unknown.
+pub(super) struct Fields<'n> {
+    entries: &'n [Entry],
+    known: Vec<&'static str>,
+    what: &'static str,
+    /// Where the mapping begins.
+    pub(super) span: Span,
+}
+
+impl<'n> Fields<'n> {
+    fn new(entries: &'n [Entry], span: Span, what: &'static str) -> Self {
+        let span = entries.first().map_or(span, |first| first.key_span);
+        Self { entries, known: Vec::new(), what, span }
+    }
+
+    /// A field, if it is there and not nothing. Also makes its name known.
+    pub(super) fn get(&mut self, name: &'static str) -> Option<&'n Node> {
+        self.entry(name).map(|entry| &entry.value).filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// A field with its key, even where it is nothing.
+    pub(super) fn entry(&mut self, name: &'static str) -> Option<&'n Entry> {
+        self.known.push(name);
+        self.entries.iter().find(|entry| &*entry.key == name)
+    }
+
+    /// A field that must be there.
+    pub(super) fn require(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<&'n Node> {
+        let found = self.get(name);
+        if found.is_none() {
+            let at = self.entry(name).map_or(self.span, |entry| entry.key_span);
+            self.known.pop();
+            reader.error(at, format!("{} needs `{name}`", self.what), None);
+        }
+        found
+    }
+
+    /// Refuses fields of the design that this version does not have yet.
+    pub(super) fn not_built(&mut self, reader: &mut Reader<'_>, names: &[&'static str]) {
+        for name in names {
+            if let Some(entry) = self.entries.iter().find(|entry| &*entry.key == *name) {
+                reader.error(entry.key_span, format!("`{name}` is not built in this version"), None);
+            }
+        }
+    }
+
+    /// Reports every field that was never asked for, `ignored` excepted.
+    pub(super) fn finish(self, reader: &mut Reader<'_>, ignored: &[&str]) {
+        for entry in self.entries {
+            let key = &*entry.key;
+            if self.known.contains(&key) || ignored.contains(&key) {
+                continue;
+            }
+            let help = match near(key, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{} has {}", self.what, list(&self.known)),
+            };
+            reader.error(entry.key_span, format!("unknown field `{}` in {}", cut(key, 60), self.what), Some(help));
+        }
+    }
+}
+
+/// The name most like `text`, when one is near enough to be meant.
+pub(super) fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    if text.len() > 100 {
+        return None;
+    }
+    let lower = text.to_lowercase();
+    let most = (text.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `a`, `b` and `c`.
+pub(super) fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        None => "no fields".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}

@@ -1,0 +1,145 @@
+//! What manifests say about each other: dependencies, former names, ports. Cycles are named in full.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::model::{ProviderName, ResourceId};
+
+use super::diagnostic::Diagnostic;
+use super::order::cycles;
+use super::read::near;
+use super::tree::Span;
+use super::unit::Unit;
+
+type Units = BTreeMap<ResourceId, Unit>;
+
+/// Checks all references; whoever makes a wrong one is held.
+pub(super) fn check(
+    units: &mut Units,
+    held: &BTreeMap<ResourceId, String>,
+    default_provider: Option<&ProviderName>,
+    found: &mut Vec<Diagnostic>,
+) {
+    dependencies(units, held, found);
+    services(units, found);
+    circles(units, found);
+    former_names(units, held, found);
+    ports(units, default_provider, found);
+}
+
+fn dependencies(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &mut Vec<Diagnostic>) {
+    let mut wrong = Vec::new();
+    for unit in units.values() {
+        for after in &unit.app.after {
+            if units.contains_key(&after.value) || held.contains_key(&after.value) {
+                continue;
+            }
+            let names: Vec<String> = units.keys().filter(|id| **id != unit.id).map(ToString::to_string).collect();
+            let text = after.value.to_string();
+            let help = near(&text, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+            wrong.push((unit.id.clone(), after.span, format!("there is no `{text}` to come after"), help));
+        }
+    }
+    report(units, wrong, found);
+}
+
+fn services(units: &mut Units, found: &mut Vec<Diagnostic>) {
+    let wrong: Vec<_> = units
+        .values()
+        .flat_map(|unit| unit.app.uses.iter().map(|service| (unit.id.clone(), service)))
+        .map(|(id, service)| {
+            let message = format!("there is no service `{}`: kind Service is not built in this version", service.value);
+            (id, service.span, message, None)
+        })
+        .collect();
+    report(units, wrong, found);
+}
+
+fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
+    let edges: BTreeMap<ResourceId, Vec<ResourceId>> = units
+        .values()
+        .map(|unit| (unit.id.clone(), unit.app.after.iter().map(|at| at.value.clone()).collect()))
+        .collect();
+    for cycle in cycles(&edges) {
+        let mut named: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+        named.extend(named.first().cloned());
+        let message = format!("these wait for each other: {}", named.join(" → "));
+        let next = cycle.get(1).or(cycle.first());
+        if let Some(unit) = cycle.first().and_then(|first| units.get_mut(first)) {
+            let span =
+                unit.app.after.iter().find(|at| Some(&at.value) == next).map_or(unit.header.name.span, |at| at.span);
+            unit.error(found, span, message.clone(), Some("remove one of these `after`".to_owned()));
+        }
+        for id in &cycle {
+            if let Some(unit) = units.get_mut(id) {
+                unit.hold(message.clone());
+            }
+        }
+    }
+}
+
+fn former_names(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &mut Vec<Diagnostic>) {
+    let mut claims: BTreeMap<ResourceId, Vec<(ResourceId, Span)>> = BTreeMap::new();
+    for unit in units.values() {
+        for was in &unit.app.was {
+            claims.entry(ResourceId::app(was.value.clone())).or_default().push((unit.id.clone(), was.span));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (old, claimants) in claims {
+        if units.contains_key(&old) || held.contains_key(&old) {
+            for (id, span) in claimants {
+                let message = format!("`{old}` is still declared, so nothing can have been it");
+                wrong.push((id, span, message, Some("remove the old manifest or this former name".to_owned())));
+            }
+        } else if claimants.len() > 1 {
+            let names: Vec<String> = claimants.iter().map(|(id, _)| id.to_string()).collect();
+            for (id, span) in claimants {
+                let message = format!("`{old}` is claimed as a former name by {}", names.join(" and "));
+                wrong.push((id, span, message, Some("only one of them can have been it".to_owned())));
+            }
+        }
+    }
+    report(units, wrong, found);
+}
+
+/// Who asks for a port, on which address, and where that is written.
+type Asked = (ResourceId, IpAddr, Span);
+
+/// Two apps of one provider cannot have one address.
+fn ports(units: &mut Units, default_provider: Option<&ProviderName>, found: &mut Vec<Diagnostic>) {
+    let mut taken: BTreeMap<(Option<ProviderName>, u16), Vec<Asked>> = BTreeMap::new();
+    for unit in units.values() {
+        let Some(port) = &unit.app.port else { continue };
+        let provider = unit.app.provider.as_ref().map(|at| &at.value).or(default_provider).cloned();
+        let bind = unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        taken.entry((provider, port.value.number)).or_default().push((unit.id.clone(), bind, port.span));
+    }
+    let clash = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
+    let mut wrong = Vec::new();
+    for ((_, number), group) in &taken {
+        for (id, bind, span) in group {
+            let others: BTreeSet<String> = group
+                .iter()
+                .filter(|(other, address, _)| other != id && clash(*bind, *address))
+                .filter_map(|(other, _, span)| units.get(other).map(|unit| format!("{other} ({})", unit.place(*span))))
+                .collect();
+            if let Some(first) = others.first() {
+                let more = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
+                let message = format!("port {number} on {bind} is also asked for by {first}{more}");
+                wrong.push((id.clone(), *span, message, Some("choose another port or address".to_owned())));
+            }
+        }
+    }
+    report(units, wrong, found);
+}
+
+type Wrong = (ResourceId, Span, String, Option<String>);
+
+fn report(units: &mut Units, wrong: Vec<Wrong>, found: &mut Vec<Diagnostic>) {
+    for (id, span, message, help) in wrong {
+        if let Some(unit) = units.get_mut(&id) {
+            unit.error(found, span, message, help);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Manifests of all files to one of each id: duplicates found, overlays merged, what cannot be read held.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::config::{RepositorySpec, TeamSpec};
+use crate::model::{Environment, Name, ResourceId, TeamName};
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::file::{Body, Class, Document, ParsedFile, body, class};
+use super::header::ManifestKind;
+use super::overlay;
+use super::read::{Reader, near};
+use super::tree::Span;
+use super::unit::{Patch, Unit};
+use super::{Context, Declared};
+
+/// What the files say, taken together.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// The Repository's name, once it is known which it is.
+    pub owner: Option<Name>,
+    /// The Repository's spec, as far as it could be read.
+    pub repository: Arc<RepositorySpec>,
+    /// Why what resolves through the Repository is held.
+    pub repository_broken: Option<String>,
+    pub teams: BTreeMap<TeamName, Arc<TeamSpec>>,
+    /// Teams whose manifest is wrong, with why.
+    pub teams_broken: BTreeMap<TeamName, String>,
+    pub units: BTreeMap<ResourceId, Unit>,
+    /// Ids whose manifest cannot be read, with why.
+    pub held: BTreeMap<ResourceId, String>,
+    /// Why everything is held: what an overlay of this environment changes is not known.
+    pub all_held: Option<String>,
+    pub deletes_nothing: Option<String>,
+    pub declared: Declared,
+    pub found: Vec<Diagnostic>,
+}
+
+/// Bodies of merged manifests, kept as long as both files stay the same.
+pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>)>;
+type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
+
+type Key = (ManifestKind, Name);
+
+/// A document and the file it stands in.
+#[derive(Clone, Copy)]
+struct Found<'f> {
+    file: &'f Arc<ParsedFile>,
+    index: usize,
+}
+
+impl<'f> Found<'f> {
+    fn document(&self) -> &'f Document {
+        &self.file.documents[self.index]
+    }
+
+    fn merge_key(&self) -> (Arc<str>, Arc<str>, usize) {
+        (Arc::clone(&self.file.source.path), Arc::clone(&self.file.content), self.index)
+    }
+
+    fn error(&self, message: String, help: Option<String>) -> Diagnostic {
+        Diagnostic::error(&self.file.source, self.document().header.name.span, message, help)
+    }
+
+    fn place(&self) -> String {
+        self.file.source.place(self.document().header.name.span).to_string()
+    }
+}
+
+/// Takes all files together.
+pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut Merged) -> Resolved {
+    let mut resolver = Resolver { context, resolved: Resolved::default(), merged, kept: Merged::new() };
+    let mut bases: BTreeMap<Key, Vec<Found<'_>>> = BTreeMap::new();
+    let mut overlays: BTreeMap<(Option<Environment>, Key), Vec<Found<'_>>> = BTreeMap::new();
+    for file in files {
+        let class = class(&file.source.path);
+        resolver.file(file, &class);
+        for (index, document) in file.documents.iter().enumerate() {
+            let key = (document.header.kind, document.header.name.value.clone());
+            let found = Found { file, index };
+            match &class {
+                Class::Overlay(environment) => overlays.entry((environment.clone(), key)).or_default().push(found),
+                _ => bases.entry(key).or_default().push(found),
+            }
+        }
+    }
+    let own = resolver.overlays(&overlays, &bases);
+    for (key, group) in &bases {
+        resolver.manifest(key, group, own.get(key));
+    }
+    resolver.repositories(&bases);
+    resolver.lost(files);
+    *resolver.merged = resolver.kept;
+    resolver.resolved
+}
+
+struct Resolver<'r> {
+    context: &'r Context,
+    resolved: Resolved,
+    merged: &'r mut Merged,
+    kept: Merged,
+}
+
+impl Resolver<'_> {
+    /// Whether a mistake in this file concerns the environment selected.
+    fn concerns(&self, class: &Class) -> bool {
+        match class {
+            Class::Overlay(environment) => *environment == self.context.environment || environment.is_none(),
+            _ => true,
+        }
+    }
+
+    /// Takes in a file's own mistakes and what it declares.
+    fn file(&mut self, file: &Arc<ParsedFile>, class: &Class) {
+        let concerns = self.concerns(class);
+        self.found(file.found.iter().cloned(), concerns);
+        if *class == Class::Overlay(None) && !file.documents.is_empty() {
+            let help = Some("move it to environments/NAME/".to_owned());
+            let message = "this overlay stands in no environment's folder".to_owned();
+            self.resolved.found.push(Diagnostic::error(&file.source, Span::START, message, help));
+        }
+        let ids: BTreeSet<ResourceId> = file
+            .documents
+            .iter()
+            .filter_map(|document| document.header.kind.resource(&document.header.name.value))
+            .collect();
+        self.resolved.declared.insert(file.source.path.to_string(), ids);
+    }
+
+    /// Notes mistakes; those that concern only other environments are warnings while one is selected.
+    fn found(&mut self, found: impl Iterator<Item = Diagnostic>, concerns: bool) {
+        let warn = !concerns && self.context.environment.is_some();
+        self.resolved.found.extend(found.map(|mut diagnostic| {
+            if warn {
+                diagnostic.severity = Severity::Warning;
+            }
+            diagnostic
+        }));
+    }
+
+    /// Checks all overlays; gives those of the environment selected. Those of others are merged only to find mistakes.
+    fn overlays<'f>(
+        &mut self,
+        overlays: &BTreeMap<(Option<Environment>, Key), Vec<Found<'f>>>,
+        bases: &BTreeMap<Key, Vec<Found<'f>>>,
+    ) -> BTreeMap<Key, Vec<Found<'f>>> {
+        let mut own = BTreeMap::new();
+        for ((environment, key), group) in overlays {
+            let concerns = environment.is_some() && *environment == self.context.environment;
+            for patch in group {
+                self.found(patch.document().found.iter().cloned(), concerns);
+            }
+            if let [first, second, ..] = &group[..] {
+                let message = format!("a second overlay for {} `{}`", key.0.word(), key.1);
+                let found = second.error(message, Some(format!("the first is at {}; make them one", first.place())));
+                self.found([found].into_iter(), concerns);
+            }
+            let Some(base) = bases.get(key).and_then(|group| group.first()) else {
+                let names = bases.keys().filter(|(kind, _)| *kind == key.0).map(|(_, name)| name.as_str());
+                let help = near(key.1.as_str(), names).map(|near| format!("did you mean `{near}`?"));
+                let message = format!("there is no {} `{}` for this overlay to change", key.0.word(), key.1);
+                self.found([group[0].error(message, help)].into_iter(), concerns);
+                continue;
+            };
+            if concerns {
+                own.insert(key.clone(), group.clone());
+            } else if base.document().broken.is_none() && group[0].document().broken.is_none() {
+                let (_, found) = self.merge(base, &group[0]);
+                let here = group[0].file.source.path.to_string();
+                self.found(found.into_iter().filter(|d| d.place.file == here), false);
+            }
+        }
+        own
+    }
+
+    fn merge(&mut self, base: &Found<'_>, patch: &Found<'_>) -> (Body, Vec<Diagnostic>) {
+        let key = [base.merge_key(), patch.merge_key()];
+        let merged = self.merged.remove(&key).or_else(|| self.kept.get(&key).cloned()).unwrap_or_else(|| {
+            let tree = overlay::merge(&base.document().tree, &patch.document().tree);
+            body(base.document().header.kind, &tree, vec![&base.file.source, &patch.file.source])
+        });
+        self.kept.insert(key, merged.clone());
+        merged
+    }
+
+    /// One id: its one manifest and its overlay.
+    fn manifest(&mut self, key: &Key, group: &[Found<'_>], patches: Option<&Vec<Found<'_>>>) {
+        let base = &group[0];
+        let mut why = self.duplicates(key, group);
+        why = why.or_else(|| base.document().broken.clone());
+        let (body, found, patch) = match patches.map(|patches| &patches[..]) {
+            None => (base.document().body.clone(), base.document().found.clone(), None),
+            Some(patches) => {
+                let patch = &patches[0];
+                why = why.or_else(|| patch.document().broken.clone());
+                why = why.or_else(|| patch.document().found.first().map(ToString::to_string));
+                if let Some(second) = patches.get(1) {
+                    why.get_or_insert(format!("{}: a second overlay for the same manifest", second.place()));
+                }
+                let (body, found) = self.merge(base, patch);
+                (body, found, Some(patch))
+            }
+        };
+        let whole = base.document().broken.is_none();
+        why = why.or_else(|| found.first().map(ToString::to_string));
+        if whole {
+            self.resolved.found.extend(found);
+        }
+        match body {
+            Body::App(app) => self.unit(key, base, patch, app, why),
+            Body::Team(team) => {
+                if let Some(why) = why {
+                    self.resolved.teams_broken.insert(key.1.clone(), why);
+                }
+                self.resolved.teams.insert(key.1.clone(), team);
+            }
+            Body::Repository(spec) => {
+                if self.resolved.owner.is_none() || &*base.file.source.path == "codeops.yaml" {
+                    self.resolved.owner = Some(key.1.clone());
+                    self.resolved.repository = spec;
+                    self.resolved.repository_broken = why;
+                }
+            }
+            Body::Overlay => {}
+        }
+    }
+
+    fn unit(
+        &mut self,
+        key: &Key,
+        base: &Found<'_>,
+        patch: Option<&Found<'_>>,
+        app: Arc<super::app::AppManifest>,
+        held: Option<String>,
+    ) {
+        let document = base.document();
+        let id = ResourceId::app(key.1.clone());
+        let overlay = patch.map(|patch| {
+            let tree = &patch.document().tree;
+            let team = tree.get("metadata").and_then(|metadata| metadata.get("team"));
+            let mut reader = Reader::new(vec![&patch.file.source]);
+            let team = team.and_then(|node| reader.parse::<Name>(node)).map(|mut at| {
+                at.span.layer = 1;
+                at
+            });
+            self.resolved.found.append(&mut reader.found);
+            let name = Span { layer: 1, ..patch.document().header.name.span };
+            Patch { file: Arc::clone(patch.file), team, name }
+        });
+        let begin = document.tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |e| e.key_span);
+        let (header, base) = (document.header.clone(), Arc::clone(base.file));
+        self.resolved.units.insert(id.clone(), Unit { id, header, begin, app, base, overlay, held });
+    }
+
+    /// Reports an id given twice, at every place but the first.
+    fn duplicates(&mut self, key: &Key, group: &[Found<'_>]) -> Option<String> {
+        let [first, rest @ ..] = group else { return None };
+        for second in rest {
+            let message = format!("{} `{}` is declared twice", key.0.word(), key.1);
+            let help = format!("the first is at {}; rename or remove one of the two", first.place());
+            self.resolved.found.push(second.error(message, Some(help)));
+        }
+        let second = rest.first()?;
+        Some(format!("{} `{}` is declared at {} and at {}", key.0.word(), key.1, first.place(), second.place()))
+    }
+
+    /// There must be exactly one Repository.
+    fn repositories(&mut self, bases: &BTreeMap<Key, Vec<Found<'_>>>) {
+        let all: Vec<&Found<'_>> = bases
+            .iter()
+            .filter(|((kind, _), _)| *kind == ManifestKind::Repository)
+            .filter_map(|(_, g)| g.first())
+            .collect();
+        let [first, rest @ ..] = &all[..] else { return };
+        for second in rest {
+            let message = format!("a second Repository, `{}`", second.document().header.name.value);
+            let help = format!("the first is at {}; one config repository has one name", first.place());
+            self.resolved.found.push(second.error(message, Some(help)));
+        }
+        let elsewhere = all.iter().all(|found| &*found.file.source.path != "codeops.yaml");
+        if let ([second, ..], true) = (rest, elsewhere) {
+            // Which of them owns what is live cannot be known.
+            let freeze = all.iter().find_map(|found| match &found.document().body {
+                Body::Repository(spec) => spec.freeze.clone(),
+                _ => None,
+            });
+            self.resolved.owner = None;
+            self.resolved.repository = Arc::new(RepositorySpec { freeze, ..RepositorySpec::default() });
+            self.resolved.repository_broken =
+                Some(format!("there are two Repository manifests, at {} and at {}", first.place(), second.place()));
+        }
+    }
+
+    /// Documents of which not even kind and name are known hold what their file last declared and now does not; where that
+    /// tells nothing, the revision deletes nothing.
+    fn lost(&mut self, files: &[Arc<ParsedFile>]) {
+        let everywhere: BTreeSet<ResourceId> = self.resolved.units.keys().cloned().collect();
+        for file in files.iter().filter(|file| !file.lost.is_empty()) {
+            let class = class(&file.source.path);
+            if !self.concerns(&class) {
+                continue;
+            }
+            let path = file.source.path.to_string();
+            let last = self.context.declared.get(&path).cloned().unwrap_or_default();
+            let here = self.resolved.declared.entry(path).or_default();
+            let missing: Vec<ResourceId> = last.into_iter().filter(|id| !here.contains(id)).collect();
+            here.extend(missing.iter().cloned());
+            let why = file.lost[0].clone();
+            if matches!(class, Class::Overlay(_)) {
+                self.lost_overlay(missing, why);
+            } else if missing.iter().all(|id| everywhere.contains(id)) {
+                self.resolved.deletes_nothing.get_or_insert(why);
+            } else {
+                let missing = missing.into_iter().filter(|id| !everywhere.contains(id));
+                self.resolved.held.extend(missing.map(|id| (id, why.clone())));
+            }
+        }
+    }
+
+    fn lost_overlay(&mut self, missing: Vec<ResourceId>, why: String) {
+        if missing.is_empty() {
+            self.resolved.all_held.get_or_insert(why);
+            return;
+        }
+        for id in missing {
+            match self.resolved.units.get_mut(&id) {
+                Some(unit) => unit.hold(why.clone()),
+                None => drop(self.resolved.held.insert(id, why.clone())),
+            }
+        }
+    }
+}

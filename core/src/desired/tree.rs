@@ -1,0 +1,177 @@
+//! The shape of a YAML document once its syntax is known: nodes with exact places, and the source they came from.
+//!
+//! No meaning is given here: that a text is a duration or a mapping an app is the readers' business.
+
+use std::sync::Arc;
+
+use crate::model::Place;
+
+/// Where a node stands. `layer` tells the manifest (0) from the overlay (1) after they were merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Span {
+    pub layer: u8,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
+    /// In characters, at least 1.
+    pub width: u32,
+}
+
+impl Span {
+    /// The first character of a file, for mistakes that stand nowhere else.
+    pub(super) const START: Span = Span { layer: 0, line: 1, column: 1, width: 1 };
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct At<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+/// One node of a document.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub span: Span,
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// Nothing was written, or a plain `null` or `~`.
+    Null,
+    /// A text; `plain` when it was neither quoted nor a block, so that it may also be a number or boolean.
+    Scalar { text: Box<str>, plain: bool },
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping, in the order written; keys are unique.
+    Map(Vec<Entry>),
+}
+
+/// One key and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub key: Box<str>,
+    pub key_span: Span,
+    pub value: Node,
+}
+
+impl Node {
+    /// The entries, when this is a mapping.
+    pub(super) fn entries(&self) -> Option<&[Entry]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The value of a key, when this is a mapping that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()?.iter().find(|entry| &*entry.key == key).map(|entry| &entry.value)
+    }
+
+    /// The text, when this is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// How many nodes there are from here down, this one included, and the bytes of their texts.
+    pub(super) fn size(&self) -> (usize, usize) {
+        match &self.value {
+            Value::Null => (1, 0),
+            Value::Scalar { text, .. } => (1, text.len()),
+            Value::List(items) => items.iter().map(Node::size).fold((1, 0), add),
+            Value::Map(entries) => {
+                entries.iter().map(|entry| add(entry.value.size(), (0, entry.key.len()))).fold((1, 0), add)
+            }
+        }
+    }
+
+    /// How many levels there are from here down; 1 for a leaf.
+    pub(super) fn depth(&self) -> usize {
+        1 + match &self.value {
+            Value::Null | Value::Scalar { .. } => 0,
+            Value::List(items) => items.iter().map(Node::depth).max().unwrap_or(0),
+            Value::Map(entries) => entries.iter().map(|entry| entry.value.depth()).max().unwrap_or(0),
+        }
+    }
+
+    /// What this is, for "expected …, found …".
+    pub(super) fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a mapping".to_owned(),
+            Value::Scalar { text, plain: true } if is_bool(text) => format!("the boolean `{text}`"),
+            Value::Scalar { text, plain: true } if is_number(text) => format!("the number `{}`", cut(text, 40)),
+            Value::Scalar { text, .. } => format!("the text `{}`", cut(text, 40)),
+        }
+    }
+}
+
+fn add(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
+    (a.0 + b.0, a.1 + b.1)
+}
+
+/// Whether a plain scalar is a boolean. Only YAML 1.2's own words are: `yes` and `no` are texts.
+pub(super) fn is_bool(text: &str) -> bool {
+    matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+}
+
+/// Whether a plain scalar is nothing.
+pub(super) fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// Whether a plain scalar is a number, roughly; only used to name what was found.
+pub(super) fn is_number(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E' | b'_'))
+}
+
+/// At most `most` characters of a text, with an ellipsis when some were left off.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let mut out: String = text.chars().take(most).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+/// A file's path and text, for places and the lines shown.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub path: Arc<str>,
+    pub bytes: Arc<[u8]>,
+}
+
+impl Source {
+    /// The place of a span in this file.
+    pub(super) fn place(&self, span: Span) -> Place {
+        Place { file: self.path.to_string(), line: span.line, column: span.column }
+    }
+
+    /// One line without its break, from 1; empty when there is none. Bytes that are no text become replacement characters.
+    pub(super) fn line(&self, number: u32) -> String {
+        let text = self.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.bytes);
+        let mut at = 1;
+        let mut rest = text;
+        loop {
+            let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len());
+            if at == number {
+                return String::from_utf8_lossy(&rest[..end]).into_owned();
+            }
+            if end == rest.len() {
+                return String::new();
+            }
+            let crlf = rest[end] == b'\r' && rest.get(end + 1) == Some(&b'\n');
+            rest = &rest[end + if crlf { 2 } else { 1 }..];
+            at += 1;
+        }
+    }
+}

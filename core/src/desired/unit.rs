@@ -1,0 +1,60 @@
+//! A manifest on its way through resolving: its parts, its sources, and whether and why it is held.
+
+use std::sync::Arc;
+
+use crate::model::{Place, ResourceId};
+
+use super::app::AppManifest;
+use super::diagnostic::Diagnostic;
+use super::file::ParsedFile;
+use super::header::Header;
+use super::tree::{Source, Span};
+
+/// One app, its overlay merged in.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub id: ResourceId,
+    pub header: Header,
+    /// Where the manifest begins.
+    pub begin: Span,
+    pub app: Arc<AppManifest>,
+    pub base: Arc<ParsedFile>,
+    /// The overlay's file and the team it says it is written by.
+    pub overlay: Option<Patch>,
+    /// Why it keeps what it has; `None` while all is well.
+    pub held: Option<String>,
+}
+
+/// Where an overlay came from.
+#[derive(Debug)]
+pub(super) struct Patch {
+    pub file: Arc<ParsedFile>,
+    pub team: Option<super::tree::At<crate::model::TeamName>>,
+    pub name: Span,
+}
+
+impl Unit {
+    /// Notes a mistake at a span of the manifest or, by its layer, of the overlay, and holds the resource.
+    pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, span: Span, message: String, help: Option<String>) {
+        let diagnostic = Diagnostic::error(self.source(span), span, message, help);
+        self.hold(diagnostic.to_string());
+        found.push(diagnostic);
+    }
+
+    /// Holds the resource; the first reason stays.
+    pub(super) fn hold(&mut self, why: String) {
+        self.held.get_or_insert(why);
+    }
+
+    /// The place of a span.
+    pub(super) fn place(&self, span: Span) -> Place {
+        self.source(span).place(span)
+    }
+
+    fn source(&self, span: Span) -> &Source {
+        match &self.overlay {
+            Some(overlay) if span.layer == 1 => &overlay.file.source,
+            _ => &self.base.source,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Checks `$NAME` in commands and environment values: each must be declared, and no secret may reach an argument, where
+//! everybody on the machine could read it.
+
+use crate::model::{BUILT_IN, ExpandError, variables};
+
+use super::app::AppManifest;
+use super::read::{Reader, list, near};
+use super::tree::Node;
+
+/// Checks the whole `spec` of an app whose environment was read already.
+pub(super) fn check(spec: &Node, app: &AppManifest, reader: &mut Reader<'_>) {
+    let commands = [
+        spec.get("run").and_then(|node| node.get("command")),
+        spec.get("release").and_then(|node| node.get("command")),
+        spec.get("health").and_then(|node| node.get("command")),
+    ];
+    for command in commands.into_iter().flatten() {
+        if let super::tree::Value::List(items) = &command.value {
+            for item in items {
+                text(item, app, reader, Where::Argument);
+            }
+        }
+    }
+    for entry in spec.get("env").and_then(Node::entries).unwrap_or_default() {
+        text(&entry.value, app, reader, Where::Value);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Argument,
+    Value,
+}
+
+fn text(node: &Node, app: &AppManifest, reader: &mut Reader<'_>, place: Where) {
+    let Some(text) = node.text() else { return };
+    match variables(text) {
+        Err(error) => reader.error(node.span, error.to_string(), None),
+        Ok(names) => {
+            for name in names {
+                variable(name, node, app, reader, place);
+            }
+        }
+    }
+}
+
+fn variable(name: &str, node: &Node, app: &AppManifest, reader: &mut Reader<'_>, place: Where) {
+    if app.secrets.contains_key(name) {
+        let (message, help) = match place {
+            Where::Argument => (
+                format!("the secret `{name}` would be seen in the process list"),
+                "let the program read it from its environment",
+            ),
+            Where::Value => (
+                format!("the secret `{name}` cannot be part of another variable"),
+                "let the program put the two together",
+            ),
+        };
+        reader.error(node.span, message, Some(help.to_owned()));
+    } else if matches!(name, "PORT" | "HOST") {
+        if !app.listens {
+            reader.error(node.span, format!("`${name}` needs the app to have a `port`"), None);
+        }
+    } else if let Some(value) = app.env.get(name) {
+        let deeper = variables(&value.value).unwrap_or_default().into_iter().any(|name| app.env.contains_key(name));
+        if place == Where::Value && deeper {
+            let message = format!("`{name}` names other variables itself; only one step is followed");
+            reader.error(node.span, message, Some("write its value out".to_owned()));
+        }
+    } else if !BUILT_IN.contains(&name) {
+        let known = app.env.keys().map(String::as_str).chain(BUILT_IN);
+        let help = match near(name, known.clone()) {
+            Some(near) => format!("did you mean `${near}`? A dollar sign itself is written $$"),
+            None => format!("the app has {}; a dollar sign itself is written $$", list(&known.collect::<Vec<_>>())),
+        };
+        reader.error(node.span, ExpandError::Unknown(name.to_owned()).to_string(), Some(help));
+    }
+}

@@ -1,0 +1,236 @@
+//! One declared resource against where it lives: unchanged, unknown, or one change with its verb, cause and differences.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::locate::Located;
+use super::{Change, Difference, Effective, Look, Plan, Standing, difference, effective, is_good};
+use crate::model::{Cause, Live, Resource, ResourceId, ResourceMemory, Stamp, Verb};
+
+impl Look<'_> {
+    /// Adds to `plan` what is to be said of one declared resource.
+    pub(super) fn at(&self, id: &ResourceId, declared: &Arc<Resource>, plan: &mut Plan) {
+        let effective = effective(declared, self.memory.resources.get(id));
+        if let Some(why) = effective.why() {
+            plan.kept.insert(id.clone(), why);
+        }
+        let target = effective.resource();
+        let mut change = match self.locate(target) {
+            Located::Unknown(why) => {
+                plan.unknown.push((id.clone(), why));
+                return;
+            }
+            Located::Here { live, also } => match (self.here(declared, &effective, live), also) {
+                (Some(change), None) => change,
+                (Some(change), Some(_)) if change.held.is_some() => change,
+                (change, Some(from)) => self.moving(declared, &effective, live, change, from.clone()),
+                (None, None) => {
+                    plan.unchanged.push(id.clone());
+                    return;
+                }
+            },
+            Located::Elsewhere { provider, live } => {
+                let differences = self.differences(target, live);
+                let from = Some(provider.clone());
+                Change { from_provider: from, differences, ..self.change(declared, &effective, Verb::Move) }
+            }
+            Located::Formerly { id: was, live } => {
+                let mut differences = vec![name_change(was, id)];
+                differences.extend(self.differences(target, live));
+                let from_id = Some(was.clone());
+                Change { from_id, differences, ..self.change(declared, &effective, Verb::Rename) }
+            }
+            Located::FormerlyElsewhere { id: was, provider } => {
+                let held = format!(
+                    "{was} lives on provider {provider}: rename it in one commit and move it to {} in the next",
+                    target.spec.provider
+                );
+                let differences = vec![name_change(was, id)];
+                Change { held: Some(held), differences, ..self.change(declared, &effective, Verb::Rename) }
+            }
+            Located::Nowhere => {
+                let differences = difference::created(target);
+                Change { differences, ..self.change(declared, &effective, Verb::Create) }
+            }
+        };
+        change.place = Some(declared.place.clone());
+        plan.changes.push(change);
+    }
+
+    /// The change to an object that is where it should be, if any.
+    fn here(&self, declared: &Arc<Resource>, effective: &Effective<'_>, live: &Live) -> Option<Change> {
+        let target = effective.resource();
+        if let Some(held) = not_ours(live, &self.owner.to_string(), self.is_ours(live), declared) {
+            return Some(Change { held: Some(held), ..self.change(declared, effective, Verb::Adopt) });
+        }
+        if live.stamp.is_none() {
+            let differences = self.differences(target, live);
+            return Some(Change { differences, ..self.change(declared, effective, Verb::Adopt) });
+        }
+        let memory = self.memory.resources.get(&declared.id);
+        let standing = Standing::of(target, live, memory);
+        let verb = verb(effective, &standing, live, memory)?;
+        let mut differences = self.differences(target, live);
+        differences.extend(counted(target, &standing));
+        let mut change = Change { differences, ..self.change(declared, effective, verb) };
+        change.begun = standing.spec_same && verb != Verb::Repair;
+        if verb == Verb::Repair {
+            change.cause = Cause::Drift { what: what_moved(target, &standing, live) };
+        }
+        Some(change)
+    }
+
+    /// It lives here already and is still to be removed there.
+    fn moving(
+        &self,
+        declared: &Arc<Resource>,
+        effective: &Effective<'_>,
+        live: &Live,
+        change: Option<Change>,
+        from: crate::model::ProviderName,
+    ) -> Change {
+        let mut change = change.unwrap_or_else(|| self.change(declared, effective, Verb::Move));
+        change.verb = Verb::Move;
+        change.begun = true;
+        change.from_provider = Some(from);
+        if change.differences.is_empty() {
+            change.differences = self.differences(effective.resource(), live);
+        }
+        change
+    }
+
+    fn change(&self, declared: &Arc<Resource>, effective: &Effective<'_>, verb: Verb) -> Change {
+        let cause = match effective {
+            Effective::RolledBack { failed, pin, .. } => {
+                Cause::Rollback { failed: (*failed).clone(), why: pin.why.clone() }
+            }
+            _ => Cause::Revision { revision: self.revision.clone() },
+        };
+        Change {
+            id: declared.id.clone(),
+            team: Some(declared.team.clone()),
+            provider: effective.resource().spec.provider.clone(),
+            from_provider: None,
+            from_id: None,
+            verb,
+            differences: Vec::new(),
+            cause,
+            desired: Some(Arc::clone(declared)),
+            // `uses` binds to services, which are no kind of their own yet; `after` is what orders apps.
+            after: effective.resource().spec.after.clone(),
+            place: None,
+            held: None,
+            begun: false,
+        }
+    }
+
+    fn differences(&self, target: &Resource, live: &Live) -> Vec<Difference> {
+        let good = self.memory.resources.get(&target.id).and_then(|memory| memory.last_good.as_ref());
+        let stamp = live.stamp.as_ref();
+        let good = good.map(|good| &good.resource).filter(|g| stamp.is_some_and(|s| s.spec == g.spec_digest));
+        let spec = live.spec.as_ref().or(good.map(|good| &good.spec));
+        let mut out = spec.map(|spec| difference::between(spec, &target.spec)).unwrap_or_default();
+        out.extend(good.map(|good| difference::secrets(&good.secret_tags, &target.secret_tags)).unwrap_or_default());
+        if out.is_empty() && stamp.is_some_and(|stamp| stamp.spec != target.spec_digest) {
+            out.push(unexplained(spec.is_some(), target));
+        }
+        out.extend(difference::drifted(&live.drift));
+        out
+    }
+}
+
+/// The digests differ and no field does: a secret's value, or a spec that the provider does not keep.
+fn unexplained(known: bool, target: &Resource) -> Difference {
+    let field = if known && !target.secret_tags.is_empty() { "secrets" } else { "spec" };
+    difference::hidden(field.to_owned())
+}
+
+fn verb(
+    effective: &Effective<'_>,
+    standing: &Standing<'_>,
+    live: &Live,
+    memory: Option<&ResourceMemory>,
+) -> Option<Verb> {
+    let target = effective.resource();
+    let wanted = usize::try_from(target.spec.replicas).unwrap_or(usize::MAX);
+    if wanted == 0 && standing.count() > 0 {
+        return Some(Verb::ScaleToZero);
+    }
+    if let Effective::Stuck { declared, fill, .. } = effective {
+        let most = if Arc::ptr_eq(declared, fill) { wanted } else { wanted + surge(target) };
+        return match standing.count() {
+            count if count < wanted => Some(Verb::Repair),
+            _ if !live.drift.is_empty() => Some(Verb::Repair),
+            count if !standing.spec_same || count > most => Some(Verb::Update),
+            _ => None,
+        };
+    }
+    if !standing.old.is_empty() {
+        return Some(Verb::Replace);
+    }
+    if !standing.spec_same {
+        return Some(Verb::Update);
+    }
+    if live.drift.is_empty() && standing.current.len() == wanted {
+        return None;
+    }
+    Some(unfinished(target, memory))
+}
+
+/// Nothing is declared anew and yet something is missing: has it never been whole, or did it move away?
+fn unfinished(target: &Resource, memory: Option<&ResourceMemory>) -> Verb {
+    match memory.and_then(|memory| memory.last_good.as_ref().map(|good| (memory, good))) {
+        None => Verb::Create,
+        Some((_, good)) if good.resource.spec_digest == target.spec_digest => Verb::Repair,
+        Some((memory, _)) if is_good(target, memory) => Verb::Update,
+        Some(_) => Verb::Replace,
+    }
+}
+
+fn surge(target: &Resource) -> usize {
+    usize::try_from(target.spec.rollout.surge).unwrap_or(usize::MAX / 2)
+}
+
+/// Why an object in the way is left alone, if it is.
+fn not_ours(live: &Live, owner: &str, ours: bool, declared: &Resource) -> Option<String> {
+    match &live.stamp {
+        _ if ours => None,
+        None if declared.adopt => None,
+        None => Some(format!(
+            "an object called {} is there already and is not ours: remove it, or say `adopt: true` in its metadata",
+            declared.id
+        )),
+        Some(Stamp { owner: other, .. }) => Some(format!(
+            "it belongs to {other} and this repository is {owner}: put the repository's name back, or remove it there first"
+        )),
+    }
+}
+
+fn name_change(was: &ResourceId, id: &ResourceId) -> Difference {
+    let name = |id: &ResourceId| Some(Value::from(id.name.as_str()));
+    Difference { field: "metadata.name".to_owned(), from: name(was), to: name(id) }
+}
+
+/// How many instances there are against how many should be, when all else is the same.
+fn counted(target: &Resource, standing: &Standing<'_>) -> Option<Difference> {
+    let wanted = usize::try_from(target.spec.replicas).unwrap_or(usize::MAX);
+    let field = if standing.old.is_empty() { "instances" } else { "instances.new" };
+    let have = standing.current.len();
+    (standing.spec_same && have != wanted).then(|| Difference {
+        field: field.to_owned(),
+        from: Some(Value::from(have)),
+        to: Some(Value::from(wanted)),
+    })
+}
+
+fn what_moved(target: &Resource, standing: &Standing<'_>, live: &Live) -> String {
+    match live.drift.first() {
+        Some(first) => {
+            let more = live.drift.len() - 1;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{} is {} where {} was applied{more}", first.field, first.found, first.expected)
+        }
+        None => format!("{} of {} instances are there", standing.count(), target.spec.replicas),
+    }
+}

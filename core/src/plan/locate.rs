@@ -1,0 +1,76 @@
+//! Where one declared resource lives now, over all providers, with the benefit of every doubt: what may live out of reach
+//! is `Unknown`, never made a second time.
+
+use super::Look;
+use crate::model::{Live, Observed, ProviderName, Resource, ResourceId, ResourceMemory, Why};
+
+/// Where a resource lives.
+pub(super) enum Located<'a> {
+    /// On the provider it should be on; and, when it is being moved, on another one still.
+    Here { live: &'a Live, also: Option<&'a ProviderName> },
+    /// Ours, on another provider.
+    Elsewhere { provider: &'a ProviderName, live: &'a Live },
+    /// Ours, under an id it had before, on the provider it should be on.
+    Formerly { id: &'a ResourceId, live: &'a Live },
+    /// Ours, under an id it had before, on another provider.
+    FormerlyElsewhere { id: &'a ResourceId, provider: &'a ProviderName },
+    /// Certainly nowhere.
+    Nowhere,
+    /// It cannot be told.
+    Unknown(Why),
+}
+
+impl Look<'_> {
+    pub(super) fn locate<'a>(&'a self, target: &'a Resource) -> Located<'a> {
+        let (id, provider) = (&target.id, &target.spec.provider);
+        let elsewhere = self.ours_elsewhere(id, provider);
+        if let Some(live) = self.snapshot.live(provider, id) {
+            return Located::Here { live, also: elsewhere.map(|(provider, _)| provider) };
+        }
+        if let Observed::Unknown(why) = self.snapshot.observed(provider, id) {
+            return Located::Unknown(why);
+        }
+        if let Some((provider, live)) = elsewhere {
+            return Located::Elsewhere { provider, live };
+        }
+        for was in &target.was {
+            if let Some(live) = self.snapshot.live(provider, was).filter(|live| self.is_ours(live)) {
+                return Located::Formerly { id: was, live };
+            }
+            if let Some((provider, _)) = self.ours_elsewhere(was, provider) {
+                return Located::FormerlyElsewhere { id: was, provider };
+            }
+        }
+        let doubt = [id].into_iter().chain(&target.was).find_map(|id| self.out_of_reach(id, provider));
+        doubt.map_or(Located::Nowhere, Located::Unknown)
+    }
+
+    pub(super) fn is_ours(&self, live: &Live) -> bool {
+        live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *self.owner)
+    }
+
+    fn ours_elsewhere(&self, id: &ResourceId, provider: &ProviderName) -> Option<(&ProviderName, &Live)> {
+        let others = self.snapshot.providers.keys().filter(|name| *name != provider);
+        others.filter_map(|name| self.snapshot.live(name, id).map(|live| (name, live))).find(|(_, l)| self.is_ours(l))
+    }
+
+    /// Why `id` may live on a provider that does not answer, if it may.
+    fn out_of_reach(&self, id: &ResourceId, provider: &ProviderName) -> Option<Why> {
+        let memory = self.memory.resources.get(id)?;
+        let silent = |name: &ProviderName| match self.snapshot.observed(name, id) {
+            Observed::Unknown(why) => Some(Why(format!("it may still live on provider {name}: {why}"))),
+            Observed::Present(_) | Observed::Absent(_) => None,
+        };
+        match &memory.last_good {
+            Some(good) if good.resource.spec.provider != *provider => silent(&good.resource.spec.provider),
+            Some(_) => None,
+            None if has_lived(memory) => self.snapshot.providers.keys().filter(|n| *n != provider).find_map(silent),
+            None => None,
+        }
+    }
+}
+
+/// Whether a resource without a last good one has been started somewhere.
+fn has_lived(memory: &ResourceMemory) -> bool {
+    memory.released.is_some() || !memory.pins.is_empty()
+}

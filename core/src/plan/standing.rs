@@ -1,0 +1,118 @@
+//! How a live object stands to what should run: same spec or not, which instances are of the right template, how healthy.
+//!
+//! Digests are compared only within their own version; across versions the specs themselves are, so that a daemon's upgrade
+//! restarts nothing.
+
+use crate::model::{AppSpec, Digest, Health, Instance, InstanceHealth, InstanceState, Live, Resource, ResourceMemory};
+
+/// One live object held against one resource. Instances that are stopping belong to neither side.
+#[derive(Debug)]
+pub struct Standing<'a> {
+    /// Whether the spec last applied is the resource's.
+    pub spec_same: bool,
+    /// Instances of the resource's template.
+    pub current: Vec<&'a Instance>,
+    /// Instances of any other template.
+    pub old: Vec<&'a Instance>,
+    /// How many instances are on their way out.
+    pub stopping: usize,
+}
+
+impl<'a> Standing<'a> {
+    /// Holds `live` against `target`.
+    pub fn of(target: &Resource, live: &'a Live, memory: Option<&ResourceMemory>) -> Self {
+        let witness = Witness { live, memory };
+        let (mut current, mut old, mut stopping) = (Vec::new(), Vec::new(), 0);
+        for instance in &live.instances {
+            if instance.state == InstanceState::Stopping {
+                stopping += 1;
+            } else if witness.same_template(&instance.template, target) {
+                current.push(instance);
+            } else {
+                old.push(instance);
+            }
+        }
+        Self { spec_same: witness.same_spec(target), current, old, stopping }
+    }
+
+    /// How many instances are up, of whatever template.
+    pub fn count(&self) -> usize {
+        self.current.len() + self.old.len()
+    }
+
+    /// How many instances pass their check, of whatever template.
+    pub fn healthy(&self) -> usize {
+        self.current.iter().chain(&self.old).filter(|i| is_healthy(i)).count()
+    }
+}
+
+/// Whether an instance passes its check.
+pub fn is_healthy(instance: &Instance) -> bool {
+    instance.health == InstanceHealth::Healthy
+}
+
+/// Whether an instance fails, and not only for being new.
+pub fn is_failing(instance: &Instance) -> bool {
+    matches!(instance.health, InstanceHealth::Unhealthy | InstanceHealth::CrashLoop)
+}
+
+/// The health of a live object that should be `target`.
+pub fn health_of(target: &Resource, live: &Live) -> Health {
+    let up = || live.instances.iter().filter(|i| i.state != InstanceState::Stopping);
+    let wanted = usize::try_from(target.spec.replicas).unwrap_or(usize::MAX);
+    if up().filter(|i| is_healthy(i)).count() >= wanted {
+        Health::Healthy
+    } else if up().any(is_failing) {
+        Health::Degraded
+    } else {
+        Health::Progressing
+    }
+}
+
+/// Whether `memory` says that this template finished its bake.
+pub fn is_good(target: &Resource, memory: &ResourceMemory) -> bool {
+    memory.last_good.as_ref().is_some_and(|good| {
+        let good = &good.resource;
+        good.template_digest == target.template_digest
+            || (!comparable(&good.template_digest, &target.template_digest)
+                && same_template_fields(&good.spec, &target.spec))
+    })
+}
+
+/// What is known of the meaning of a digest of another version.
+struct Witness<'a> {
+    live: &'a Live,
+    memory: Option<&'a ResourceMemory>,
+}
+
+impl Witness<'_> {
+    fn same_spec(&self, target: &Resource) -> bool {
+        let Some(stamp) = &self.live.stamp else { return false };
+        stamp.spec == target.spec_digest
+            || (!comparable(&stamp.spec, &target.spec_digest)
+                && self.live.spec.as_ref().is_some_and(|spec| *spec == target.spec))
+    }
+
+    fn same_template(&self, found: &Digest, target: &Resource) -> bool {
+        if *found == target.template_digest {
+            return true;
+        }
+        if comparable(found, &target.template_digest) {
+            return false;
+        }
+        let stamped = self.live.stamp.as_ref().filter(|s| s.template == *found).and(self.live.spec.as_ref());
+        let good = self.memory.and_then(|m| m.last_good.as_ref()).map(|good| &good.resource);
+        let good = good.filter(|good| good.template_digest == *found).map(|good| &good.spec);
+        stamped.or(good).is_some_and(|spec| same_template_fields(spec, &target.spec))
+    }
+}
+
+/// Whether two digests are of one version.
+fn comparable(a: &Digest, b: &Digest) -> bool {
+    let version = |digest: &Digest| digest.as_str().split_once(':').map(|(version, _)| version.to_owned());
+    version(a) == version(b)
+}
+
+fn same_template_fields(a: &AppSpec, b: &AppSpec) -> bool {
+    a.run == b.run && a.env == b.env && a.secrets == b.secrets && a.resources == b.resources && a.uses == b.uses
+}

@@ -1,0 +1,42 @@
+//! A provider whose address now leads to another system: everything on it is held, for what was made there is elsewhere
+//! and would be made twice, or deleted where it never was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Decision, Facts, Hold, Judged};
+use crate::model::{ProviderName, ResourceId, SystemId, Verb};
+use crate::plan::Plan;
+
+/// What is to be said of every change on each provider that changed. The trailer's hold covers all changes planned on
+/// it; a commit that releases it says "yes, this is the new system", and the new one is then remembered.
+pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTreeMap<ProviderName, Decision> {
+    let mut decisions = BTreeMap::new();
+    for (provider, before, now) in changed(facts) {
+        let on_it =
+            plan.changes.iter().filter(|c| c.provider == *provider || c.from_provider.as_ref() == Some(provider));
+        let changes: BTreeSet<(Verb, ResourceId)> = on_it.map(|c| (c.verb, c.id.clone())).collect();
+        if changes.is_empty() {
+            continue;
+        }
+        let why = format!("provider {provider} now points at another system ({now}; it was {before})");
+        let hold = Hold::new(changes, why.clone());
+        if facts.memory.allowed.contains(&hold.id) {
+            judged.accepted.insert(provider.clone(), now.clone());
+            judged.spent.push(hold.id);
+            continue;
+        }
+        let release = format!("put the settings back, or accept the new system by a commit with `{}`", hold.trailer);
+        decisions.insert(provider.clone(), Decision::Held { why, release, hold: Some(hold.id.clone()) });
+        judged.holds.push(hold);
+    }
+    decisions
+}
+
+/// Providers whose system is another than the remembered one: name, before, now.
+pub(super) fn changed<'a>(facts: &Facts<'a>) -> impl Iterator<Item = (&'a ProviderName, &'a SystemId, &'a SystemId)> {
+    facts.snapshot.providers.iter().filter_map(|(provider, listing)| {
+        let now = &listing.as_ref().ok()?.system;
+        let before = facts.memory.systems.get(provider)?;
+        (before != now).then_some((provider, before, now))
+    })
+}

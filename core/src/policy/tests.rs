@@ -1,0 +1,339 @@
+//! Promises about what may go, each in the simulator as a user would meet it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Decision, Facts, Judged, judge, permit, render};
+use crate::config::{BlastRadius, Freeze, FreezeWhat};
+use crate::desired::Desired;
+use crate::model::{HoldId, InstanceHealth, Op, Resource, ResourceId, SystemId, Verb};
+use crate::plan::sim::{Passed, World, app, desired, digested, name, owner, resource, revision};
+use crate::plan::{Plan, plan};
+
+fn ids(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("app-{n:02}")).collect()
+}
+
+fn apps(count: usize, log: &str) -> Vec<Arc<Resource>> {
+    ids(count).iter().map(|id| versioned(id, log)).collect()
+}
+
+fn versioned(id: &str, log: &str) -> Arc<Resource> {
+    resource(id, |spec| {
+        spec.env.insert("LOG".to_owned(), log.to_owned());
+    })
+}
+
+fn deployed(resources: &[Arc<Resource>]) -> World {
+    let mut world = World::new();
+    world.settle(&want(resources.iter().cloned()), &revision(1));
+    world.history.clear();
+    world.memory.revision.blast_percent = Some(25);
+    world
+}
+
+fn want(resources: impl IntoIterator<Item = Arc<Resource>>) -> Desired {
+    desired(resources)
+}
+
+fn judged(world: &World, desired: &Desired, freeze: Option<&Freeze>) -> (Plan, Judged) {
+    let (snapshot, revision) = (world.snapshot(), revision(2));
+    let facts = Facts { now: world.now, memory: &world.memory, snapshot: &snapshot, revision: &revision, freeze };
+    let plan = plan(desired, &revision, &owner(), &snapshot, &world.memory);
+    let judged = judge(&plan, desired, &facts);
+    (plan, judged)
+}
+
+fn held(passed: &Passed) -> usize {
+    passed.judged.decisions.values().filter(|d| matches!(d, Decision::Held { .. })).count()
+}
+
+fn allow(world: &mut World, hold: &HoldId) {
+    world.memory.allowed.insert(hold.clone());
+}
+
+#[test]
+fn blast_radius_lets_two_go_and_holds_three_of_eight() {
+    let all = apps(8, "info");
+    for (kept, expected) in [(6, 0), (5, 3)] {
+        let mut world = deployed(&all);
+        let passed = world.settle(&want(all[..kept].iter().cloned()), &revision(2));
+        assert_eq!((held(&passed), world.essence().len()), (expected, if expected == 0 { kept } else { 8 }));
+        assert_eq!(passed.judged.holds.len(), usize::from(expected > 0));
+    }
+}
+
+#[test]
+fn blast_radius_counts_what_went_within_the_hour_and_forgets_it_after() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    world.settle(&want(all[..6].iter().cloned()), &revision(2));
+    let passed = world.settle(&want(all[..5].iter().cloned()), &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (1, 6));
+    assert!(passed.judged.holds[0].why.contains("2 of them earlier"), "{}", passed.judged.holds[0].why);
+    world.tick(3_601);
+    world.settle(&want(all[..5].iter().cloned()), &revision(3));
+    assert_eq!(world.essence().len(), 5);
+}
+
+#[test]
+fn a_removal_under_way_does_not_shrink_its_own_allowance() {
+    let all = apps(40, "info");
+    let mut world = deployed(&all);
+    for _ in 0..10 {
+        world.fuse = Some(1);
+        world.pass(&want(all[..30].iter().cloned()), &revision(2));
+    }
+    world.fuse = None;
+    world.settle(&want(all[..30].iter().cloned()), &revision(2));
+    assert_eq!(world.essence().len(), 30);
+}
+
+#[test]
+fn codeops_allow_releases_exactly_that_set_once() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let passed = world.settle(&four, &revision(2));
+    let hold = passed.judged.holds[0].clone();
+    assert_eq!(hold.trailer, format!("Codeops-Allow: {}", hold.id));
+    assert_eq!(hold.changes, all[4..].iter().map(|r| (Verb::Delete, r.id.clone())).collect());
+
+    // Another set is another hold.
+    allow(&mut world, &hold.id);
+    let passed = world.settle(&want(all[..3].iter().cloned()), &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (5, 8));
+
+    // Cut off halfway, it is still that set; gone, its release is spent.
+    world.fuse = Some(2);
+    world.pass(&four, &revision(4));
+    assert_eq!(world.essence().len(), 6);
+    world.fuse = None;
+    world.settle(&four, &revision(4));
+    world.pass(&four, &revision(4));
+    assert_eq!((world.essence().len(), world.memory.allowed.len()), (4, 0));
+
+    // Brought back and removed again within the hour, it is held again.
+    world.settle(&want(all.iter().cloned()), &revision(5));
+    let passed = world.settle(&four, &revision(6));
+    assert_eq!((held(&passed), world.essence().len()), (4, 8));
+}
+
+#[test]
+fn the_last_of_a_kind_and_an_empty_path_are_held() {
+    let two = apps(2, "info");
+    let mut world = deployed(&two);
+    let passed = world.settle(&want([versioned("new", "x")]), &revision(2));
+    assert!(passed.judged.holds[0].why.contains("the last of 2 apps"), "{}", passed.judged.holds[0].why);
+
+    let mut world = deployed(&two[..1]);
+    let passed = world.settle(&want([]), &revision(2));
+    assert!(passed.judged.holds[0].why.contains("nothing at all"));
+    assert_eq!(world.essence().len(), 1);
+    allow(&mut world, &passed.judged.holds[0].id);
+    world.settle(&want([]), &revision(3));
+    assert!(world.essence().is_empty());
+}
+
+#[test]
+fn scaling_many_to_zero_is_a_removal() {
+    let all = apps(6, "info");
+    let mut world = deployed(&all);
+    let none = |r: &Arc<Resource>| {
+        let mut r = r.as_ref().clone();
+        r.spec.replicas = 0;
+        digested(r)
+    };
+    let passed = world.settle(&want(all.iter().map(none)), &revision(2));
+    assert_eq!((held(&passed), world.history.len()), (6, 0));
+}
+
+#[test]
+fn the_stricter_of_two_percents_applies() {
+    let all = apps(20, "info");
+    let mut world = deployed(&all);
+    let mut most = want(all[..16].iter().cloned());
+    most.repository.blast_radius = BlastRadius { percent: 100 };
+    world.memory.revision.blast_percent = Some(10);
+    assert_eq!(held(&world.pass(&most, &revision(2))), 4);
+    world.memory.revision.blast_percent = Some(100);
+    most.repository.blast_radius = BlastRadius { percent: 10 };
+    assert_eq!(held(&world.pass(&most, &revision(2))), 4);
+    world.memory.revision.blast_percent = None;
+    most.repository.blast_radius = BlastRadius { percent: 20 };
+    assert_eq!(held(&world.pass(&most, &revision(2))), 0);
+}
+
+#[test]
+fn wide_update_goes_one_then_a_tenth_then_the_rest() {
+    let mut world = deployed(&apps(30, "info"));
+    let wide = want(apps(30, "debug"));
+    let mut sizes: Vec<usize> = Vec::new();
+    let mut seen: BTreeSet<ResourceId> = BTreeSet::new();
+    for _ in 0..500 {
+        let passed = world.pass(&wide, &revision(2));
+        let begun: BTreeSet<ResourceId> = passed.applied.iter().map(|step| step.resource.clone()).collect();
+        let fresh = begun.difference(&seen).count();
+        if fresh > 0 {
+            sizes.push(fresh);
+        }
+        seen.extend(begun);
+        if world.memory.waves.is_none() {
+            break;
+        }
+        assert_eq!(world.memory.waves.as_ref().unwrap().members.len(), 30);
+        world.tick(1);
+    }
+    assert_eq!((sizes, world.memory.waves.as_ref()), (vec![1, 3, 26], None));
+}
+
+#[test]
+fn wide_update_stops_at_the_first_failure_even_across_an_unrelated_commit() {
+    let mut world = deployed(&apps(12, "info"));
+    let before = world.essence();
+    let broken = apps(12, "broken");
+    world.bad.insert(broken[0].template_digest.clone(), InstanceHealth::CrashLoop);
+    for revision in [revision(2), revision(3)] {
+        let passed = world.settle(&want(broken.iter().cloned()), &revision);
+        assert_eq!((held(&passed), world.essence()), (11, before.clone()));
+        assert!(world.history.iter().all(|(id, _)| *id == app("app-00")));
+        let Decision::Held { why, release, .. } = &passed.judged.decisions[&app("app-05")] else { panic!() };
+        assert!(why.starts_with("stopped: app/app-00 failed"), "{why}");
+        assert!(release.ends_with("`Codeops-Retry: app/app-00`"));
+    }
+    world.settle(&want(apps(12, "fixed")), &revision(4));
+    let newest: Vec<_> = apps(12, "fixed").iter().map(|r| r.spec_digest.clone()).collect();
+    assert!(
+        ids(12).iter().zip(newest).all(|(id, spec)| world.object("local", id).stamp.as_ref().unwrap().spec == spec)
+    );
+}
+
+#[test]
+fn a_narrow_update_goes_at_once() {
+    let mut world = deployed(&apps(12, "info"));
+    let mut some = apps(12, "info");
+    some.splice(..3, apps(3, "debug"));
+    world.pass(&want(some), &revision(2));
+    assert_eq!(world.history.iter().map(|(id, _)| id).collect::<BTreeSet<_>>().len(), 3);
+}
+
+#[test]
+fn bad_night_nothing_starts_until_it_ends() {
+    let mut world = World::new();
+    let mut frozen = want(apps(1, "info"));
+    let until = "2026-11-20T11:00:00Z".parse().unwrap();
+    let freeze = |what| Freeze { what, reason: "bad night".to_owned(), until: Some(until) };
+    frozen.repository.freeze = Some(freeze(FreezeWhat::All));
+    let passed = world.pass(&frozen, &revision(1));
+    let Decision::Waiting { why, until: Some(at) } = &passed.judged.decisions[&app("app-00")] else { panic!() };
+    assert_eq!((why.as_str(), *at), ("frozen until 2026-11-20T11:00:00Z: bad night", until));
+    world.tick(3_601);
+    world.settle(&frozen, &revision(1));
+    assert_eq!(world.essence().len(), 1);
+    // From the settings too; and playbooks frozen freezes no commit.
+    let plain = want(apps(2, "info"));
+    world.tick(-3_601);
+    let all = judged(&world, &plain, Some(&freeze(FreezeWhat::All))).1;
+    let playbooks = judged(&world, &plain, Some(&freeze(FreezeWhat::Playbooks))).1;
+    assert!(matches!(all.decisions[&app("app-01")], Decision::Waiting { .. }));
+    assert_eq!(playbooks.decisions[&app("app-01")], Decision::Go);
+}
+
+#[test]
+fn a_dependency_is_healthy_first_and_removed_last() {
+    let web = resource("a-web", |spec| spec.after = vec![app("z-db")]);
+    let both = want([web, versioned("z-db", "x"), versioned("other", "x")]);
+    let mut world = World::new();
+    let passed = world.pass(&both, &revision(1));
+    let Decision::Waiting { why, .. } = &passed.judged.decisions[&app("a-web")] else { panic!() };
+    assert_eq!(why, "waits for app/z-db to be healthy (it is Missing)");
+    world.settle(&both, &revision(1));
+    let made: Vec<_> = world.history.iter().filter(|(_, word)| *word == "start").map(|(id, _)| id.clone()).collect();
+    assert!(made.iter().position(|id| *id == app("z-db")) < made.iter().position(|id| *id == app("a-web")));
+    world.settle(&want([versioned("other", "x")]), &revision(2));
+    let gone: Vec<_> = world.history.iter().filter(|(_, word)| *word == "delete").map(|(id, _)| id.clone()).collect();
+    assert_eq!(gone, [app("a-web"), app("z-db")]);
+}
+
+#[test]
+fn a_changed_system_holds_everything_on_it_until_a_commit_accepts_it() {
+    let mut world = World::new();
+    world.memory.systems.insert(name("local"), SystemId("other-0".to_owned()));
+    let two = want(apps(2, "info"));
+    let passed = world.settle(&two, &revision(1));
+    assert_eq!((held(&passed), world.history.len()), (2, 0));
+    let hold = passed.judged.holds[0].clone();
+    assert!(hold.why.contains("provider local now points at another system (local-1; it was other-0)"));
+    allow(&mut world, &hold.id);
+    world.settle(&two, &revision(2));
+    assert_eq!((world.essence().len(), world.memory.allowed.len()), (2, 0));
+    assert_eq!(world.memory.systems[&name("local")], SystemId("local-1".to_owned()));
+}
+
+#[test]
+fn the_gates_last_look_sees_what_changed_since() {
+    let all = apps(4, "info");
+    let mut world = deployed(&all);
+    let three = want(all[..3].iter().cloned());
+    let snapshot = world.snapshot();
+    let revision = revision(2);
+    let steps = {
+        let mut probe = world.clone();
+        probe.pass(&three, &revision).applied
+    };
+    let [step] = steps.as_slice() else { panic!("one delete") };
+    assert!(matches!(step.op, Op::Delete { .. }));
+    let try_with = |world: &World, desired: &Desired| {
+        let snapshot = world.snapshot();
+        let facts =
+            Facts { now: world.now, memory: &world.memory, snapshot: &snapshot, revision: &revision, freeze: None };
+        permit(step, desired, &facts)
+    };
+    assert_eq!(try_with(&world, &three), Ok(()));
+    assert!(try_with(&world, &want(all.iter().cloned())).unwrap_err().contains("is declared on local"));
+    let mut unreadable = three.clone();
+    unreadable.deletes_nothing = Some("apps/x.yaml cannot be read".to_owned());
+    assert!(try_with(&world, &unreadable).unwrap_err().contains("cannot be read"));
+    let spent = |id: &str| crate::model::Removal {
+        at: snapshot.providers.values().next().unwrap().as_ref().unwrap().at,
+        verb: Verb::Delete,
+        id: app(id),
+        hold: None,
+    };
+    world.memory.removals = vec![spent("gone-1"), spent("gone-2")];
+    assert!(try_with(&world, &three).unwrap_err().contains("at most 2 may go"));
+    world.memory.removals.clear();
+    world.object("local", "app-03").stamp.as_mut().unwrap().owner = "else".parse().unwrap();
+    assert!(try_with(&world, &three).unwrap_err().contains("does not carry our stamp"));
+    world.live.get_mut(&name("local")).unwrap().remove(&app("app-03"));
+    assert!(try_with(&world, &three).unwrap_err().contains("not seen"));
+}
+
+#[test]
+fn a_plan_reads_like_a_review() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let mut changed: Vec<Arc<Resource>> = all[..4].to_vec();
+    changed[0] = versioned("app-00", "debug");
+    changed[1] = resource("app-01", |spec| {
+        spec.env.insert("LOG".to_owned(), "info".to_owned());
+        spec.replicas = 2;
+    });
+    changed.push(resource("shop", |spec| {
+        spec.after = vec![app("app-09")];
+        spec.env.insert("MOTD".to_owned(), "two\nlines \u{1b}[2J".to_owned());
+    }));
+    changed.push(versioned("app-09", "x"));
+    world.object("local", "app-02").instances.clear();
+    let (plan, judged) = judged(&world, &want(changed), None);
+    insta::assert_snapshot!(render(&plan, &judged, false));
+    let coloured = render(&plan, &judged, true);
+    assert!(coloured.contains("\u{1b}[32m") && !coloured.contains("\u{1b}[2J"));
+}
+
+#[test]
+fn a_plan_of_nothing_says_so() {
+    let world = deployed(&apps(2, "info"));
+    let (plan, judged) = judged(&world, &want(apps(2, "info")), None);
+    insta::assert_snapshot!(render(&plan, &judged, false), @"Plan: no changes, 2 unchanged.");
+}

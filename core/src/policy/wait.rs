@@ -1,0 +1,96 @@
+//! What goes on by itself once something clears: a freeze ends, a backoff runs out, a dependency becomes healthy.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Decision, Facts, is_suspended};
+use crate::config::{Freeze, FreezeWhat};
+use crate::desired::Desired;
+use crate::model::{Cause, Health, Observed, ResourceId, Verb};
+use crate::plan::{Change, Plan, effective, health_of};
+
+/// The waits of one plan.
+pub(super) struct Waits<'a> {
+    desired: &'a Desired,
+    facts: &'a Facts<'a>,
+    deletes: BTreeMap<&'a ResourceId, &'a Change>,
+}
+
+impl<'a> Waits<'a> {
+    pub(super) fn new(plan: &'a Plan, desired: &'a Desired, facts: &'a Facts<'a>) -> Self {
+        let deletes = plan.changes.iter().filter(|c| c.verb == Verb::Delete).map(|c| (&c.id, c)).collect();
+        Self { desired, facts, deletes }
+    }
+
+    pub(super) fn freeze(&self) -> Option<Decision> {
+        let freeze = frozen(self.desired, self.facts)?;
+        Some(Decision::Waiting { why: freeze_why(freeze), until: freeze.until })
+    }
+
+    pub(super) fn retry(&self, id: &ResourceId) -> Option<Decision> {
+        let memory = self.facts.memory.resources.get(id)?;
+        let at = memory.retry_at.filter(|at| *at > self.facts.now)?;
+        let error = memory.error.as_deref().unwrap_or("the last step failed");
+        let why = format!("retry in {} after: {error}", seconds(self.facts.now, at));
+        Some(Decision::Waiting { why, until: Some(at) })
+    }
+
+    pub(super) fn dependency(&self, change: &Change) -> Option<Decision> {
+        let waiting = |why| Some(Decision::Waiting { why, until: None });
+        if change.verb == Verb::Delete {
+            let user = change.after.iter().find(|id| self.deletes.contains_key(id))?;
+            return waiting(format!("waits for {user}, which depends on it, to be removed"));
+        }
+        if change.begun || matches!(change.cause, Cause::Rollback { .. }) || self.still_serves(change) {
+            return None;
+        }
+        let (id, state) = change.after.iter().find_map(|id| self.not_ready(id).map(|state| (id, state)))?;
+        waiting(format!("waits for {id} to be healthy ({state})"))
+    }
+
+    /// A repair of what still runs in part must not wait for something else that is broken.
+    fn still_serves(&self, change: &Change) -> bool {
+        let live = self.facts.snapshot.live(&change.provider, &change.id);
+        change.verb == Verb::Repair && live.is_some_and(|live| !live.instances.is_empty())
+    }
+
+    /// In what state a dependency is, when it is not healthy.
+    fn not_ready(&self, id: &ResourceId) -> Option<String> {
+        if let Some(why) = self.desired.held.get(id) {
+            return Some(format!("it is held: {why}"));
+        }
+        let Some(declared) = self.desired.resources.get(id) else { return Some("it is not declared".to_owned()) };
+        let target = effective(declared, self.facts.memory.resources.get(id)).resource();
+        let Some(live) = self.facts.snapshot.live(&target.spec.provider, id) else {
+            return Some(match self.facts.snapshot.observed(&target.spec.provider, id) {
+                Observed::Unknown(why) => format!("it is Unknown: {why}"),
+                _ if is_suspended(id, self.desired) => "it is Missing and suspended".to_owned(),
+                Observed::Absent(_) | Observed::Present(_) => "it is Missing".to_owned(),
+            });
+        };
+        match health_of(target, live) {
+            Health::Healthy => None,
+            health => Some(format!("it is {health}")),
+        }
+    }
+}
+
+/// The freeze of everything that is in force, if any: the settings' first.
+pub(super) fn frozen<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
+    let in_force =
+        |freeze: &&Freeze| freeze.what == FreezeWhat::All && freeze.until.is_none_or(|until| until > facts.now);
+    facts.freeze.into_iter().chain(&desired.repository.freeze).find(in_force)
+}
+
+pub(super) fn freeze_why(freeze: &Freeze) -> String {
+    match freeze.until {
+        Some(until) => format!("frozen until {until}: {}", freeze.reason),
+        None => format!("frozen until a commit ends it: {}", freeze.reason),
+    }
+}
+
+fn seconds(now: Timestamp, then: Timestamp) -> String {
+    let millis = u64::try_from(then.duration_since(now).as_millis()).unwrap_or(0);
+    format!("{} s", millis.div_ceil(1_000))
+}

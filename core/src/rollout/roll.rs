@@ -1,0 +1,178 @@
+//! One look at a live object of ours: the in-place change, the release, the starts and the stops that may go now.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::{Finding, Next, Situation, verdict};
+use crate::model::{
+    Health, Instance, InstanceHealth, InstanceId, InstanceState, Live, Op, Resource, ResourceMemory, Step, Strategy,
+    Sync,
+};
+use crate::plan::{Effective, Standing, health_of, is_good, is_healthy};
+
+/// Looks at what is there and says what follows.
+pub(super) fn look(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) -> Next {
+    let target = effective.resource();
+    let standing = Standing::of(target, live, Some(situation.memory));
+    let health = health_of(target, live);
+    if let Some(finding) = verdict::failed(situation, effective, &standing) {
+        let why = match &finding {
+            Finding::Failed { why, .. } => format!("the new template failed: {why}"),
+            Finding::Baked(_) => String::new(),
+        };
+        return Next { finding: Some(finding), ..Next::still(Sync::OutOfSync, Health::Degraded, Some(why)) };
+    }
+    let steps = steps(situation, effective, &standing, live);
+    if let Some(kept) = effective.why() {
+        return held(effective, &standing, steps, health, kept);
+    }
+    if !steps.is_empty() {
+        let (have, wanted) = (healthy_current(&standing), target.spec.replicas);
+        return Next::going(steps, health, format!("{have} of {wanted} instances are as declared; the rest follow"));
+    }
+    let whole = standing.old.is_empty() && standing.current.len() == wanted(target);
+    if whole && health == Health::Healthy {
+        return verdict::settled(situation, target, &standing);
+    }
+    let sync = if whole { Sync::Synced } else { Sync::OutOfSync };
+    let (mut why, mut wake) = verdict::unwell(&standing, target);
+    if standing.old.is_empty() && standing.current.is_empty() && standing.stopping > 0 {
+        (why, wake) = (format!("{} old instances are ending; new ones start after them", standing.stopping), None);
+    }
+    Next { wake: wake.filter(|at| *at > situation.now), ..Next::still(sync, health, Some(why)) }
+}
+
+/// A pinned template: on its way back to the last good one, there, or left as it is.
+fn held(effective: &Effective<'_>, standing: &Standing<'_>, steps: Vec<Step>, health: Health, why: String) -> Next {
+    let health = match effective {
+        // Unless all of it works by now, what was left as it is has failed.
+        Effective::Stuck { .. } if !standing.old.is_empty() => Health::Degraded,
+        Effective::Stuck { .. } if health != Health::Healthy => Health::Degraded,
+        _ => health,
+    };
+    let back = steps.is_empty() && standing.old.is_empty() || matches!(effective, Effective::Stuck { .. });
+    let sync = if back { Sync::Held } else { Sync::OutOfSync };
+    let why = if back { why } else { why.replacen("rolled back", "going back", 1) };
+    Next { steps, ..Next::still(sync, health, Some(why)) }
+}
+
+fn steps(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>, live: &Live) -> Vec<Step> {
+    let target = effective.resource();
+    let mut steps = Vec::new();
+    if !standing.spec_same || !live.drift.is_empty() {
+        steps.push(situation.step(target, Op::Configure { desired: Arc::clone(target) }));
+    }
+    let (stop, start) = match effective {
+        Effective::Stuck { declared, fill, .. } => {
+            let spare = if Arc::ptr_eq(declared, fill) { 0 } else { count(target.spec.rollout.surge) };
+            let everyone: Vec<&Instance> = standing.current.iter().chain(&standing.old).copied().collect();
+            let most = wanted(target).saturating_add(spare);
+            (surplus(&everyone, most), wanted(target).saturating_sub(standing.count()))
+        }
+        _ => match target.spec.rollout.strategy {
+            Strategy::Recreate => recreate(target, standing),
+            Strategy::Rolling => rolling(target, standing),
+        },
+    };
+    let fill = effective.fill();
+    let to_release = standing.current.is_empty() && needs_release(situation.memory, Some(live), effective);
+    if to_release && (start > 0 || !standing.old.is_empty()) && wanted(target) > 0 {
+        steps.push(situation.step(fill, Op::Release { desired: Arc::clone(fill) }));
+    }
+    let stops = stop.into_iter().map(|i| situation.step(target, Op::Stop { instance: i.id.clone() }));
+    let starts = starts(situation, fill, &live.instances, u32::try_from(start).unwrap_or(u32::MAX));
+    steps.extend(stops.chain(starts));
+    steps
+}
+
+/// Whether the release command is still to be run. Never on the way back: it ran when that template was new.
+pub(super) fn needs_release(memory: &ResourceMemory, live: Option<&Live>, effective: &Effective<'_>) -> bool {
+    let Effective::Declared(target) = effective else { return false };
+    let template = Some(&target.template_digest);
+    target.spec.release.is_some()
+        && target.spec.replicas > 0
+        && !is_good(target, memory)
+        && memory.released.as_ref() != template
+        && live.and_then(|live| live.released.as_ref()) != template
+}
+
+/// Starts `count` instances, with the smallest ordinals above those there are of this template.
+pub(super) fn starts(situation: &Situation<'_>, target: &Arc<Resource>, there: &[Instance], count: u32) -> Vec<Step> {
+    let short = target.template_digest.short();
+    let same = there.iter().filter(|i| i.id.as_str().rsplit_once('-').is_some_and(|(template, _)| template == short));
+    let highest = same.map(|i| i.id.ordinal()).max().unwrap_or(0);
+    (1..=count)
+        .map(|n| {
+            let instance = InstanceId::new(&target.template_digest, highest.saturating_add(n))
+                .expect("hex digits, a hyphen and a number make a name");
+            situation.step(target, Op::Start { instance, desired: Arc::clone(target) })
+        })
+        .collect()
+}
+
+/// All old ones end, and are gone, before the first new one starts.
+fn recreate<'a>(target: &Resource, standing: &Standing<'a>) -> (Vec<&'a Instance>, usize) {
+    if !standing.old.is_empty() {
+        return (standing.old.clone(), 0);
+    }
+    let missing = wanted(target).saturating_sub(standing.current.len());
+    let start = if standing.stopping > 0 && standing.current.is_empty() { 0 } else { missing };
+    (surplus(&standing.current, wanted(target)), start)
+}
+
+/// New ones beside old ones, within surge and unavailable. Old instances that do not work serve nobody and make room first.
+fn rolling<'a>(target: &Resource, standing: &Standing<'a>) -> (Vec<&'a Instance>, usize) {
+    let wanted = wanted(target);
+    let (unavailable, mut surge) = (count(target.spec.rollout.unavailable), count(target.spec.rollout.surge));
+    if surge == 0 && unavailable == 0 {
+        surge = 1; // Otherwise it could never move.
+    }
+    let mut stop = surplus(&standing.current, wanted);
+    let (serving, idle): (Vec<&Instance>, Vec<&Instance>) = standing.old.iter().copied().partition(|i| is_healthy(i));
+    let healthy = standing.healthy() - stop.iter().filter(|i| is_healthy(i)).count();
+    let floor = wanted.saturating_sub(unavailable);
+    let may_stop = healthy.saturating_sub(floor).min(serving.len());
+    stop.extend(idle);
+    stop.extend(worst_first(&serving).into_iter().take(may_stop));
+    let after = standing.count() - stop.len();
+    let missing = wanted.saturating_sub(standing.current.len());
+    (stop, missing.min(wanted.saturating_add(surge).saturating_sub(after)))
+}
+
+/// The ones above `wanted`: failing ones first, then the newest.
+fn surplus<'a>(instances: &[&'a Instance], wanted: usize) -> Vec<&'a Instance> {
+    let above = instances.len().saturating_sub(wanted);
+    worst_first(instances).into_iter().take(above).collect()
+}
+
+fn worst_first<'a>(instances: &[&'a Instance]) -> Vec<&'a Instance> {
+    let rank = |health| match health {
+        InstanceHealth::CrashLoop => 0,
+        InstanceHealth::Unhealthy => 1,
+        InstanceHealth::Starting => 2,
+        InstanceHealth::Healthy => 3,
+    };
+    let mut sorted = instances.to_vec();
+    sorted.sort_by_key(|i| {
+        (
+            rank(i.health),
+            i.state != InstanceState::Backoff,
+            Reverse(i.created_at),
+            Reverse(i.id.ordinal()),
+            i.id.clone(),
+        )
+    });
+    sorted
+}
+
+fn healthy_current(standing: &Standing<'_>) -> usize {
+    standing.current.iter().filter(|i| is_healthy(i)).count()
+}
+
+fn wanted(target: &Resource) -> usize {
+    count(target.spec.replicas)
+}
+
+fn count(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,292 @@
+//! Rollouts in the simulator: what a user would notice of each.
+
+use std::sync::Arc;
+
+use crate::model::{Cause, Health, InstanceHealth, OnFailure, Resource, Strategy, Sync, Verb};
+use crate::plan::sim::{World, app, desired, digested, name, resource, revision, status};
+
+fn version(id: &str, log: &str, replicas: u32) -> Arc<Resource> {
+    resource(id, |spec| {
+        spec.replicas = replicas;
+        spec.env.insert("LOG".to_owned(), log.to_owned());
+    })
+}
+
+/// A world in which this is deployed and baked.
+fn deployed(resources: &[Arc<Resource>]) -> World {
+    let mut world = World::new();
+    world.settle(&desired(resources.iter().cloned()), &revision(1));
+    world.history.clear();
+    world.least.clear();
+    world
+}
+
+fn words(world: &World) -> Vec<&'static str> {
+    world.history.iter().map(|(_, word)| *word).collect()
+}
+
+#[test]
+fn a_first_deploy_is_made_whole_at_once_and_becomes_the_last_good_after_its_bake() {
+    let mut world = World::new();
+    let shop = version("shop", "info", 2);
+    let want = desired([Arc::clone(&shop)]);
+    world.pass(&want, &revision(1));
+    assert_eq!(words(&world), ["create", "start", "start"]);
+    world.tick(1);
+    let passed = world.pass(&want, &revision(1));
+    assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, "baking, 30 s left".to_owned()));
+    assert!(passed.plan.changes.is_empty() && world.memory.resources.is_empty());
+    let passed = world.settle(&want, &revision(1));
+    assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, String::new()));
+    assert_eq!(world.memory.resources[&app("shop")].last_good.as_ref().unwrap().resource, shop);
+}
+
+#[test]
+fn rolling_never_has_fewer_than_declared() {
+    let mut world = deployed(&[version("shop", "info", 3)]);
+    world.settle(&desired([version("shop", "debug", 3)]), &revision(2));
+    assert_eq!(world.least[&app("shop")], 3);
+    assert_eq!(words(&world), ["configure", "start", "stop", "start", "stop", "start", "stop"]);
+}
+
+#[test]
+fn without_surge_unavailable_makes_the_room() {
+    let spec = |log: &str| {
+        resource("shop", |spec| {
+            spec.replicas = 3;
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+            (spec.rollout.surge, spec.rollout.unavailable) = (0, 1);
+        })
+    };
+    let mut world = deployed(&[spec("info")]);
+    world.settle(&desired([spec("debug")]), &revision(2));
+    assert_eq!(world.least[&app("shop")], 2);
+    assert_eq!(words(&world), ["configure", "stop", "start", "stop", "start", "stop", "start"]);
+}
+
+#[test]
+fn recreate_starts_nothing_before_the_old_are_gone() {
+    let spec = |log: &str| {
+        resource("shop", |spec| {
+            spec.replicas = 2;
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+            spec.rollout.strategy = Strategy::Recreate;
+        })
+    };
+    let mut world = deployed(&[spec("info")]);
+    let want = desired([spec("debug")]);
+    world.pass(&want, &revision(2));
+    world.pass(&want, &revision(2));
+    assert_eq!(words(&world), ["configure", "stop", "stop"], "old ones are still ending");
+    world.settle(&want, &revision(2));
+    assert_eq!(words(&world)[3..], ["start", "start"]);
+}
+
+#[test]
+fn new_version_bad_goes_back_to_last_good_and_is_pinned_until_a_fix() {
+    for kind in [InstanceHealth::CrashLoop, InstanceHealth::Unhealthy] {
+        let (good, bad) = (version("shop", "info", 2), version("shop", "broken", 2));
+        let mut world = deployed(&[Arc::clone(&good)]);
+        let before = world.essence();
+        world.bad.insert(bad.template_digest.clone(), kind);
+        let passed = world.settle(&desired([Arc::clone(&bad)]), &revision(2));
+        let (sync, health, why) = status(&passed, "shop");
+        assert_eq!((sync, health), (Sync::Held, Health::Healthy));
+        assert!(
+            why.starts_with("rolled back to ") && why.ends_with("commit a fix or `Codeops-Retry: app/shop`"),
+            "{why}"
+        );
+        assert!(why.contains("exited with status 1"), "{why}");
+        assert_eq!((world.essence(), world.least[&app("shop")]), (before, 2));
+        assert!(passed.plan.changes.is_empty() && passed.plan.kept.contains_key(&app("shop")));
+        // An unrelated commit does not try it again; a fix does.
+        let steps = world.history.len();
+        world.settle(&desired([bad, version("other", "x", 1)]), &revision(3));
+        assert!(world.history[steps..].iter().all(|(id, _)| *id == app("other")));
+        let passed = world.settle(&desired([version("shop", "fixed", 2)]), &revision(4));
+        assert_eq!(status(&passed, "shop").0, Sync::Synced);
+    }
+}
+
+#[test]
+fn an_exit_inside_the_bake_goes_back() {
+    let (good, next) = (version("shop", "info", 1), version("shop", "debug", 1));
+    let mut world = deployed(&[good]);
+    let want = desired([Arc::clone(&next)]);
+    while world.object("local", "shop").instances.iter().any(|i| i.template != next.template_digest) {
+        world.pass(&want, &revision(2));
+        world.tick(1);
+    }
+    world.object("local", "shop").instances[0].restarts = 1;
+    let passed = world.settle(&want, &revision(2));
+    assert_eq!(status(&passed, "shop").0, Sync::Held);
+    assert!(world.memory.resources[&app("shop")].pins.contains_key(&next.template_digest));
+}
+
+#[test]
+fn without_a_last_good_nothing_is_deleted_and_it_is_degraded() {
+    let bad = version("shop", "broken", 2);
+    let mut world = World::new();
+    world.bad.insert(bad.template_digest.clone(), InstanceHealth::CrashLoop);
+    let want = desired([bad]);
+    let passed = world.settle(&want, &revision(1));
+    let (sync, health, why) = status(&passed, "shop");
+    assert_eq!((sync, health), (Sync::Held, Health::Degraded));
+    assert!(why.contains("no last good"), "{why}");
+    assert_eq!(words(&world), ["create", "start", "start"]);
+    // Instances that vanish are still replaced.
+    world.object("local", "shop").instances.pop();
+    let passed = world.pass(&want, &revision(1));
+    assert_eq!((passed.plan.changes[0].verb, words(&world)[3..].to_vec()), (Verb::Repair, vec!["start"]));
+}
+
+#[test]
+fn pause_leaves_it_as_it_is() {
+    let paused = |log: &str| {
+        let mut spec = version("shop", log, 2).as_ref().clone();
+        spec.spec.rollout.on_failure = OnFailure::Pause;
+        digested(spec)
+    };
+    let bad = paused("broken");
+    let mut world = deployed(&[paused("info")]);
+    world.bad.insert(bad.template_digest.clone(), InstanceHealth::CrashLoop);
+    let passed = world.settle(&desired([bad]), &revision(2));
+    assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Held, Health::Degraded));
+    assert_eq!((words(&world), world.least[&app("shop")]), (vec!["configure", "start"], 2));
+}
+
+#[test]
+fn a_crash_long_after_the_bake_pins_nothing() {
+    let shop = version("shop", "info", 2);
+    let mut world = deployed(&[Arc::clone(&shop)]);
+    let instance = &mut world.object("local", "shop").instances[0];
+    (instance.health, instance.restarts, instance.why) = (InstanceHealth::CrashLoop, 9, Some("signal 9".to_owned()));
+    let passed = world.settle(&desired([shop]), &revision(1));
+    assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Synced, Health::Degraded));
+    assert!(world.memory.resources[&app("shop")].pins.is_empty() && world.history.is_empty());
+}
+
+#[test]
+fn a_newer_commit_overtakes_and_the_superseded_one_never_becomes_last_good() {
+    let (first, newest) = (version("shop", "debug", 3), version("shop", "trace", 3));
+    let mut world = deployed(&[version("shop", "info", 3)]);
+    world.pass(&desired([Arc::clone(&first)]), &revision(2));
+    world.tick(1);
+    world.pass(&desired([first]), &revision(2));
+    world.settle(&desired([Arc::clone(&newest)]), &revision(3));
+    let memory = &world.memory.resources[&app("shop")];
+    assert_eq!(memory.last_good.as_ref().unwrap().resource, newest);
+    assert_eq!((memory.pins.len(), world.least[&app("shop")]), (0, 3));
+}
+
+#[test]
+fn an_in_place_change_restarts_nothing_and_refreshes_the_last_good() {
+    let mut world = deployed(&[version("shop", "info", 2)]);
+    let more = version("shop", "info", 3);
+    world.settle(&desired([Arc::clone(&more)]), &revision(2));
+    assert_eq!(words(&world), ["configure", "start"]);
+    assert_eq!(world.memory.resources[&app("shop")].last_good.as_ref().unwrap().resource, more);
+    world.settle(&desired([version("shop", "info", 1)]), &revision(3));
+    assert_eq!(words(&world)[2..], ["configure", "stop", "stop"]);
+    let left: Vec<u32> = world.object("local", "shop").instances.iter().map(|i| i.id.ordinal()).collect();
+    assert_eq!(left, [1], "the newest go first");
+}
+
+#[test]
+fn scaling_to_zero_keeps_the_object_and_comes_back() {
+    let mut world = deployed(&[version("shop", "info", 2), version("other", "x", 1)]);
+    let other = version("other", "x", 1);
+    let passed = world.settle(&desired([version("shop", "info", 0), Arc::clone(&other)]), &revision(2));
+    assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, String::new()));
+    assert!(world.object("local", "shop").instances.is_empty());
+    world.settle(&desired([version("shop", "info", 2), other]), &revision(3));
+    assert_eq!(world.object("local", "shop").instances.len(), 2);
+}
+
+#[test]
+fn a_release_runs_once_per_template_before_its_first_instance_and_not_on_the_way_back() {
+    let released = |log: &str| {
+        let mut spec = version("shop", log, 2).as_ref().clone();
+        let release = serde_json::json!({"command": ["./app", "migrate"], "timeout": "5m"});
+        spec.spec.release = Some(serde_json::from_value(release).unwrap());
+        digested(spec)
+    };
+    let mut world = World::new();
+    world.settle(&desired([released("info")]), &revision(1));
+    assert_eq!(words(&world), ["create", "release", "start", "start"]);
+    world.history.clear();
+    let bad = released("broken");
+    world.bad.insert(bad.template_digest.clone(), InstanceHealth::CrashLoop);
+    world.settle(&desired([bad]), &revision(2));
+    assert_eq!(words(&world), ["configure", "release", "start", "configure", "stop"]);
+}
+
+#[test]
+fn a_killed_instance_that_vanished_is_repaired_as_drift() {
+    let shop = version("shop", "info", 2);
+    let mut world = deployed(&[Arc::clone(&shop)]);
+    world.object("local", "shop").instances.pop();
+    let passed = world.pass(&desired([shop]), &revision(1));
+    assert_eq!(passed.plan.changes[0].verb, Verb::Repair);
+    assert!(matches!(&passed.plan.changes[0].cause, Cause::Drift { what } if what == "1 of 2 instances are there"));
+    assert_eq!(words(&world), ["start"]);
+}
+
+#[test]
+fn a_rename_keeps_instances_and_memory() {
+    let mut world = deployed(&[version("shop", "info", 2)]);
+    let mut store = version("store", "info", 2).as_ref().clone();
+    store.was = vec![app("shop")];
+    let passed = world.settle(&desired([Arc::new(store)]), &revision(2));
+    assert_eq!(words(&world), ["rename"]);
+    assert_eq!(status(&passed, "store").0, Sync::Synced);
+    assert!(world.memory.resources[&app("store")].last_good.is_some());
+}
+
+#[test]
+fn a_move_works_there_before_it_ends_here() {
+    let moved = |log: &str| {
+        resource("shop", |spec| {
+            spec.provider = name("edge");
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+        })
+    };
+    let mut world = deployed(&[version("shop", "info", 1), version("other", "x", 1)]);
+    let other = version("other", "x", 1);
+    world.settle(&desired([moved("info"), Arc::clone(&other)]), &revision(2));
+    assert_eq!((words(&world), world.least[&app("shop")]), (vec!["create", "start", "delete"], 1));
+
+    // A bad one there: what is here was never touched, and what was made there is taken away.
+    let mut world = deployed(&[version("shop", "info", 1), Arc::clone(&other)]);
+    world.bad.insert(moved("broken").template_digest.clone(), InstanceHealth::CrashLoop);
+    let before = world.essence();
+    let passed = world.settle(&desired([moved("broken"), other]), &revision(2));
+    assert_eq!(status(&passed, "shop").0, Sync::Held);
+    assert_eq!((world.essence(), world.least[&app("shop")]), (before, 1));
+}
+
+#[test]
+fn nothing_is_tried_before_its_time() {
+    let mut world = World::new();
+    let want = desired([version("shop", "info", 1)]);
+    let at = "2026-11-20T10:00:40Z".parse().unwrap();
+    let memory = world.remembered(&app("shop"));
+    (memory.retry_at, memory.error) = (Some(at), Some("no such file".to_owned()));
+    let passed = world.pass(&want, &revision(1));
+    let look = &passed.looks[&app("shop")];
+    assert_eq!((look.steps.len(), look.wake), (0, Some(at)));
+    assert_eq!(look.why.as_deref(), Some("no such file; tried again in 40 s"));
+    world.settle(&want, &revision(1));
+    assert_eq!(words(&world), ["create", "start"]);
+}
+
+#[test]
+fn suspended_means_nothing_is_done() {
+    let mut world = deployed(&[version("shop", "info", 2)]);
+    let mut off = version("shop", "debug", 2).as_ref().clone();
+    off.spec.suspend = true;
+    world.object("local", "shop").instances.pop();
+    let passed = world.settle(&desired([digested(off)]), &revision(2));
+    assert_eq!(status(&passed, "shop").0, Sync::Suspended);
+    assert!(world.history.is_empty());
+}

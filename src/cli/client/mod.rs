@@ -1,0 +1,34 @@
+//! Commands that read a running daemon: they ask its JSON twins and print what they say.
+
+mod events;
+mod get;
+mod http;
+mod logs;
+mod sse;
+mod status;
+
+pub(crate) use http::Client;
+
+pub(crate) use events::events;
+pub(crate) use get::get;
+pub(crate) use logs::logs;
+pub(crate) use status::status;
+
+use serde_json::Value;
+
+/// The text at a path of keys, or nothing.
+fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
+    path.iter().try_fold(value, |value, key| value.get(key)).and_then(Value::as_str).unwrap_or("")
+}
+
+/// A time as people read it in a column: `16:04:05` of the day in UTC, with the date once it is another day's.
+fn moment(stamp: &str) -> String {
+    let Some((date, time)) = stamp.split_once('T') else { return stamp.to_owned() };
+    format!("{date} {}", time.get(..8).unwrap_or(time))
+}
+
+/// The first digits of a revision or digest, for people; `v1:` and the like stay out.
+fn short(id: &str) -> &str {
+    let id = id.rsplit_once(':').map_or(id, |(_, hex)| hex);
+    id.get(..7).unwrap_or(id)
+}

@@ -1,0 +1,56 @@
+//! Manifests and settings through the core's compiler, with what a command knows beside them.
+
+use std::collections::BTreeMap;
+
+use codeops_core::config::{ProviderSettings, Settings};
+use codeops_core::desired::{self, Context, Diagnostic, ProviderFacts, SecretFacts};
+use codeops_core::model::Environment;
+
+use super::exit::Coded;
+
+/// Reads the text of a settings file.
+///
+/// # Errors
+/// Every mistake, rendered.
+pub(crate) fn settings(file: &str, text: &str) -> anyhow::Result<Settings> {
+    desired::parse_settings(file, text).map_err(|diagnostics| {
+        let rendered: Vec<String> = diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
+        Coded::usage(format!("the settings {file} hold mistakes\n{}", rendered.join("\n\n")))
+    })
+}
+
+/// What manifests are checked against: all that `settings` say, or nothing when there are none.
+pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settings>) -> Context {
+    let Some(settings) = settings else { return Context { environment, ..Context::default() } };
+    let secrets = settings.secrets.iter().map(|(name, secret)| {
+        let teams = secret.teams.iter().cloned().collect();
+        // Values are not read here, so that validate is safe anywhere; a tag only matters to what is applied.
+        (name.clone(), SecretFacts { teams, tag: String::new() })
+    });
+    Context {
+        environment: environment.or_else(|| settings.environment.clone()),
+        providers: Some(providers(settings)),
+        secrets: Some(secrets.collect()),
+        teams: settings.teams.clone(),
+        declared: BTreeMap::new(),
+    }
+}
+
+fn providers(settings: &Settings) -> BTreeMap<codeops_core::model::ProviderName, ProviderFacts> {
+    let facts = |provider: &ProviderSettings| match provider {
+        ProviderSettings::Process(_) => ProviderFacts { word: provider.word(), commands: true, images: false },
+    };
+    settings.providers.iter().map(|(name, provider)| (name.clone(), facts(provider))).collect()
+}
+
+/// Errors first counted, then warnings: `2 errors, 1 warning`.
+pub(crate) fn count(diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|d| d.severity == desired::Severity::Error).count();
+    let warnings = diagnostics.len() - errors;
+    let number = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    match (errors, warnings) {
+        (0, warnings) => number(warnings, "warning"),
+        (errors, 0) => number(errors, "error"),
+        (errors, warnings) => format!("{}, {}", number(errors, "error"), number(warnings, "warning")),
+    }
+}

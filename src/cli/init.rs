@@ -1,0 +1,116 @@
+//! `init`: a new config repository that works as it is, committed where git is there.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use codeops_core::model::Name;
+use include_dir::{Dir, include_dir};
+
+use super::args::InitArgs;
+use super::environment::Variables;
+use super::exit::{Coded, Exit};
+use super::output::{Output, Style};
+use super::{block_on, demo};
+
+static TEMPLATE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/cli/template");
+
+/// Makes the repository; refuses a folder that holds anything but `.git`.
+pub(crate) fn init(args: &InitArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => name_of(&args.dir)?,
+    };
+    refuse_occupied(&args.dir)?;
+    let program = program_name()?;
+    write(&TEMPLATE, &args.dir, &|text| text.replace("NAME", name.as_str()).replace("PROGRAM", &quoted(&program)))?;
+    let committed = variables.which("git").is_some() && commit(&args.dir)?;
+    let dir = args.dir.display();
+    output.note(format!("{} {name} in {dir}", output.paint(Style::Good, "made")));
+    if !committed {
+        output.note(format!("git is not installed: commit {dir} yourself once it is"));
+    }
+    output.note(format!("next: codeops validate {dir} && codeops run --repo {dir}"));
+    Ok(Exit::Fine)
+}
+
+/// Where it is installed as usual, `codeops` is a name that every machine understands; else only this file's path is.
+fn program_name() -> anyhow::Result<String> {
+    let installed = ["/usr/local/bin/codeops", "/usr/bin/codeops"].iter().any(|file| Path::new(file).is_file());
+    Ok(if installed { "codeops".to_owned() } else { std::env::current_exe()?.to_string_lossy().into_owned() })
+}
+
+fn name_of(dir: &Path) -> anyhow::Result<Name> {
+    let absolute = std::path::absolute(dir)?;
+    let folder = absolute.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let plain: String = folder.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Name::new(plain.trim_matches('-'))
+        .map_err(|error| Coded::usage(format!("{error}. Give the repository a name with --name NAME")))
+}
+
+fn refuse_occupied(dir: &Path) -> anyhow::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Coded::usage(format!("{}: {error}", dir.display()))),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if name != ".git" {
+            let (dir, name) = (dir.display(), name.to_string_lossy().into_owned());
+            return Err(Coded::usage(format!("{dir} is not empty (it holds {name}): name a new folder")));
+        }
+    }
+    Ok(())
+}
+
+/// Writes an embedded folder below `target`, each text passed through `fill`.
+pub(super) fn write(source: &Dir<'_>, target: &Path, fill: &dyn Fn(&str) -> String) -> anyhow::Result<()> {
+    fs::create_dir_all(target).with_context(|| format!("{} cannot be made", target.display()))?;
+    for file in source.files() {
+        let path = target.join(file.path());
+        let text = file.contents_utf8().unwrap_or_default();
+        fs::write(&path, fill(text)).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    for folder in source.dirs() {
+        let path = target.join(folder.path());
+        fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        write(folder, target, fill)?;
+    }
+    Ok(())
+}
+
+/// `text` as a YAML scalar: bare where that is safe, else in quotes.
+pub(super) fn quoted(text: &str) -> String {
+    let bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    if bare { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+/// Makes the first commit; says whether there is one.
+fn commit(dir: &Path) -> anyhow::Result<bool> {
+    block_on(async {
+        let git = demo::Git::new(dir);
+        if !dir.join(".git").exists() {
+            git.run(&["init", "--quiet", "--initial-branch=main"]).await?;
+        }
+        git.commit("Begin with one app that says hello").await?;
+        Ok(true)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_comes_from_the_folder() {
+        assert_eq!(name_of(Path::new("/tmp/My_Ops")).expect("a name").as_str(), "my-ops");
+        assert!(name_of(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_path_with_blanks_is_quoted() {
+        assert_eq!(quoted("/usr/bin/codeops"), "/usr/bin/codeops");
+        assert_eq!(quoted("/my files/codeops"), "\"/my files/codeops\"");
+    }
+}

@@ -1,0 +1,33 @@
+//! The log on standard error: for people on a terminal, JSON elsewhere.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use super::args::{Cli, Command, LogFormat};
+use super::environment::Variables;
+
+/// Starts the log. Commands that only ask and print log warnings; those that work log what they do.
+pub(crate) fn start(cli: &Cli, variables: &Variables) -> anyhow::Result<()> {
+    let quiet = !matches!(cli.command, Command::Run(_) | Command::Apply(_));
+    let filter = match variables.get("CODEOPS_LOG").or(variables.get("RUST_LOG")) {
+        Some(chosen) => EnvFilter::try_new(chosen)
+            .with_context(|| format!("CODEOPS_LOG is `{chosen}`: expected such as `info` or `codeops=debug,warn`"))?,
+        None => EnvFilter::new(if quiet { "warn" } else { "info" }),
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let json = match cli.global.log {
+        LogFormat::Json => true,
+        LogFormat::Human => false,
+        // A command's own progress is for the person who called it, also through a pipe.
+        LogFormat::Auto => !terminal && matches!(cli.command, Command::Run(_)),
+    };
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if json {
+        base.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        base.with_ansi(terminal && variables.get("NO_COLOR").is_none()).with_target(false).compact().try_init()
+    };
+    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+}

@@ -1,0 +1,81 @@
+//! `validate`: every mistake in a folder's manifests. It runs no program and opens no connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use codeops_core::desired::{Compiled, Compiler, Diagnostic, Files, Severity};
+use codeops_core::model::Environment;
+use serde::Serialize;
+
+use super::args::ValidateArgs;
+use super::exit::Exit;
+use super::output::{Output, Style};
+use super::{compile, folder, options};
+
+/// The answer as JSON and YAML.
+#[derive(Serialize)]
+struct Report {
+    valid: bool,
+    manifests: usize,
+    resources: usize,
+    environments: Vec<Environment>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Checks a folder; ends with 1 where a manifest has an error, with 2 where the folder cannot be read.
+pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<Exit> {
+    let settings = match &args.settings {
+        Some(file) => Some(options::read_settings(Some(file))?),
+        None => None,
+    };
+    let files = folder::read(&args.dir)?;
+    let mut compiler = Compiler::default();
+    let chosen = args.environment.clone().or_else(|| settings.as_ref().and_then(|s| s.environment.clone()));
+    let environments: Vec<Environment> = match &chosen {
+        Some(environment) => vec![environment.clone()],
+        None => overlays(&files),
+    };
+    // The plain repository first: overlays are read on top of it, and only what is new with them is told again.
+    let mut passes: Vec<Option<Environment>> = environments.iter().cloned().map(Some).collect();
+    if chosen.is_none() {
+        passes.insert(0, None);
+    }
+    let mut found = BTreeMap::new();
+    let mut resources = BTreeSet::new();
+    for environment in passes {
+        let Compiled { desired, diagnostics, .. } =
+            compiler.compile(&files, &compile::context(environment, settings.as_ref()));
+        resources.extend(desired.resources.into_keys());
+        for diagnostic in diagnostics {
+            found.entry((diagnostic.place.clone(), diagnostic.message.clone())).or_insert(diagnostic);
+        }
+    }
+    let diagnostics: Vec<Diagnostic> = found.into_values().collect();
+    let valid = diagnostics.iter().all(|d| d.severity != Severity::Error);
+    let report = Report { valid, manifests: files.len(), resources: resources.len(), environments, diagnostics };
+    output.value(&report, || text(&report, output))?;
+    Ok(if valid { Exit::Fine } else { Exit::Failed })
+}
+
+/// The folders below `environments/` that hold manifests and have a name that can be selected.
+fn overlays(files: &Files) -> Vec<Environment> {
+    let names: BTreeSet<&str> = files
+        .keys()
+        .filter_map(|path| path.strip_prefix("environments/")?.split_once('/').map(|(name, _)| name))
+        .collect();
+    names.into_iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+fn text(report: &Report, output: &Output) -> String {
+    let mut text = String::new();
+    for diagnostic in &report.diagnostics {
+        text += &diagnostic.render(output.colour());
+        text += "\n\n";
+    }
+    let files = format!("{} files, {} resources", report.manifests, report.resources);
+    let verdict = match report.diagnostics.is_empty() {
+        true => output.paint(Style::Good, "valid"),
+        false if report.valid => output.paint(Style::Busy, format!("valid, {}", compile::count(&report.diagnostics))),
+        false => output.paint(Style::Bad, compile::count(&report.diagnostics)),
+    };
+    text + &format!("{verdict}: {files}\n")
+}

@@ -1,0 +1,77 @@
+//! `apply`: the same flow as the daemon's, without the edges, until nothing more happens without a commit.
+
+use codeops_core::model::{Health, Sync};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::outcome::{ApplyOutcome, ApplyResult, PlanOutcome, Verdict};
+use super::{Assembly, Options, drain, plan};
+use crate::port::{Board, Publisher, ResourceView};
+use crate::reconcile;
+
+/// Applies the newest revision and waits until it has settled.
+///
+/// # Errors
+/// Anything that keeps it from starting, a running daemon among them, and a journal that takes nothing more.
+pub async fn apply(options: Options, cancel: CancellationToken) -> anyhow::Result<ApplyOutcome> {
+    let assembly = Assembly::open(&options).await?;
+    let planned = plan(&options).await?;
+    let mut tasks = JoinSet::new();
+    let (publisher, watcher) = Publisher::new();
+    let (_never, fetch) = mpsc::channel(1);
+    let gate = cancel.child_token();
+    let parts = assembly.reconcile(&options, publisher, fetch, true, &mut tasks, gate.clone());
+    let ended = reconcile::run(parts, cancel.clone()).await;
+    gate.cancel();
+    drain(tasks).await;
+    ended?;
+    let interrupted = cancel.is_cancelled();
+    Ok(outcome(planned, &watcher.board(), interrupted))
+}
+
+fn outcome(planned: PlanOutcome, board: &Board, interrupted: bool) -> ApplyOutcome {
+    let result = |change: &codeops_core::plan::Change| {
+        let (verdict, note) = match board.resources.get(&change.id) {
+            Some(view) => (verdict_of(view), note_of(view)),
+            // Deleted, and so no longer on the board.
+            None => (Verdict::Applied, None),
+        };
+        ApplyResult { id: change.id.clone(), verb: change.verb, verdict, note }
+    };
+    let resources: Vec<ApplyResult> = planned.plan.changes.iter().map(result).collect();
+    let state = board.revision.as_ref().map(|revision| revision.state);
+    let verdict = match state {
+        _ if interrupted || board.source.error.is_some() => Verdict::Failed,
+        Some("applied") => Verdict::Applied,
+        Some("partial" | "failed") if board.resources.values().all(|view| !is_failed(view)) && !has_errors(board) => {
+            Verdict::Held
+        }
+        Some("partial") => Verdict::Partial,
+        _ => Verdict::Failed,
+    };
+    ApplyOutcome { planned, resources, verdict }
+}
+
+fn has_errors(board: &Board) -> bool {
+    board.diagnostics.iter().any(|mistake| mistake.severity == codeops_core::desired::Severity::Error)
+}
+
+fn is_failed(view: &ResourceView) -> bool {
+    verdict_of(view) == Verdict::Failed
+}
+
+fn verdict_of(view: &ResourceView) -> Verdict {
+    match (view.sync, view.health) {
+        (Sync::Suspended, _) | (Sync::Synced, Health::Healthy) => Verdict::Applied,
+        // What was rolled back is held at its last good, but the commit's own wish failed.
+        (Sync::Held, _) if !view.pins.is_empty() => Verdict::Failed,
+        (Sync::Held, _) => Verdict::Held,
+        _ => Verdict::Failed,
+    }
+}
+
+fn note_of(view: &ResourceView) -> Option<String> {
+    let address = || view.live.as_ref().and_then(|live| live.address.as_ref()).map(|at| format!("listening on {at}"));
+    view.why.clone().or_else(address)
+}

@@ -1,0 +1,67 @@
+//! Takes connections on the hooks address and bounds them: how many, how long, how slow. Drains when cancelled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// More connections wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// A sender that has not sent its headers by then is cut.
+const HEADERS: Duration = Duration::from_secs(5);
+/// One connection carries one request and is over by then.
+const WHOLE: Duration = Duration::from_secs(30);
+/// What is under way when the daemon ends may finish for so long.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Serves until cancelled, then drains.
+pub(super) async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        // Ended ones are collected as they end.
+        while connections.try_join_next().is_some() {}
+        let place = tokio::select! {
+            () = cancel.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+        };
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    let _place = place;
+                    // A connection that breaks or is too slow concerns its sender alone.
+                    let _ = tokio::time::timeout(WHOLE, connection(stream, router)).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the hooks address cannot be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    connections.shutdown().await;
+}
+
+async fn connection(stream: TcpStream, router: Router) -> hyper::Result<()> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .keep_alive(false)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}

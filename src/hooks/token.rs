@@ -1,0 +1,63 @@
+//! The push hook's secret where the settings name none: made once, kept in the state folder, private.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use codeops_core::model::Secret;
+
+/// A secret shorter than this in the file was not made here.
+const SHORTEST: usize = 16;
+
+/// The secret kept at `STATE/hooks/git-secret`, made if it is not there, and its path, so that people can be told.
+///
+/// # Errors
+/// The file cannot be read or written, is too short, or the system gives no random bytes.
+pub fn kept_secret(state: &Path) -> io::Result<(Secret<String>, PathBuf)> {
+    let folder = state.join("hooks");
+    let path = folder.join("git-secret");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    if !path.exists() {
+        make(&folder, &path)?;
+    }
+    let text = fs::read_to_string(&path)?.trim().to_owned();
+    if text.len() < SHORTEST {
+        let why =
+            format!("`{}` is shorter than {SHORTEST} characters: remove it and a new one is made", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok((Secret::new(text), path))
+}
+
+/// Written whole or not at all.
+fn make(folder: &Path, path: &Path) -> io::Result<()> {
+    let mut bytes = [0_u8; 32];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if filled != bytes.len() {
+        return Err(io::Error::other("the system gave too few random bytes"));
+    }
+    let new = folder.join("git-secret.new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(file, "{}", hex::encode(bytes))?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_and_private() {
+        let state = tempfile::tempdir().expect("a folder");
+        let (first, path) = kept_secret(state.path()).expect("made");
+        let (second, _) = kept_secret(state.path()).expect("read");
+        assert_eq!((first.reveal(), first.reveal().len()), (second.reveal(), 64));
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "short\n").expect("written");
+        assert!(kept_secret(state.path()).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! Takes known values out of texts, also in the forms they travel in: base64, percent-encoded, JSON-escaped, a line of many.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// Shorter values would redact half of every text.
+const SHORTEST: usize = 4;
+/// Shorter lines of a value of several lines are too common to stand for it.
+const SHORTEST_LINE: usize = 12;
+/// What stands in a value's place.
+const MASK: &str = "***";
+
+/// Knows what must not be shown. Old values stay known: texts about them may come late.
+#[derive(Default)]
+pub(super) struct Redactor {
+    /// Longest first, so that a value that holds another is taken whole.
+    needles: Vec<String>,
+}
+
+impl Redactor {
+    /// Learns one more value.
+    pub(super) fn learn(&mut self, value: &str) {
+        if value.chars().count() < SHORTEST {
+            return;
+        }
+        let mut needles: BTreeSet<String> = self.needles.drain(..).collect();
+        needles.extend(forms(value));
+        let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
+        needles.extend(lines.map(str::to_owned));
+        self.needles = needles.into_iter().collect();
+        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+    }
+
+    /// `text` without what is known.
+    pub(super) fn redact(&self, text: &str) -> String {
+        self.needles.iter().filter(|needle| !needle.is_empty()).fold(text.to_owned(), |text, needle| {
+            if text.contains(needle.as_str()) { text.replace(needle.as_str(), MASK) } else { text }
+        })
+    }
+}
+
+fn forms(value: &str) -> Vec<String> {
+    let json = serde_json::Value::String(value.to_owned()).to_string();
+    let mut forms = vec![
+        value.to_owned(),
+        json.get(1..json.len() - 1).unwrap_or_default().to_owned(),
+        STANDARD_NO_PAD.encode(value),
+        URL_SAFE_NO_PAD.encode(value),
+        percent(value, false),
+        percent(value, true),
+    ];
+    forms.retain(|form| form.len() >= SHORTEST);
+    forms
+}
+
+/// Percent-encoded; all but RFC 3986's unreserved characters, in upper-case hex unless `lower`.
+fn percent(value: &str, lower: bool) -> String {
+    value.bytes().fold(String::new(), |mut out, byte| {
+        let written = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.write_char(char::from(byte)),
+            _ if lower => write!(out, "%{byte:02x}"),
+            _ => write!(out, "%{byte:02X}"),
+        };
+        written.expect("a string takes all that is written");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_go_in_every_form_they_travel_in() {
+        let mut redactor = Redactor::default();
+        redactor.learn("p@ss \"w0rd\"");
+        redactor.learn("ab");
+        redactor.learn("-----BEGIN KEY-----\nMIIabcdefghijkl\n-----END KEY-----");
+        let text = "1 p@ss \"w0rd\" 2 p@ss \\\"w0rd\\\" 3 cEBzcyAidzByZCI= 4 p%40ss%20%22w0rd%22 5 MIIabcdefghijkl ab";
+        assert_eq!(redactor.redact(text), "1 *** 2 *** 3 ***= 4 *** 5 *** ab");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_left(value in "[ -~]{4,40}", before in "[ -~]{0,40}") {
+            prop_assume!(!"***".contains(&value) && !value.contains("**"));
+            let mut redactor = Redactor::default();
+            redactor.learn(&value);
+            let kept = redactor.redact(&format!("{before}\u{1}{value}\u{1}"));
+            prop_assert!(!kept.contains(&value), "{kept}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Lists that are read in pages: events and holds, newest first.
+
+use std::collections::BTreeMap;
+
+use codeops_core::model::{HoldId, ResourceId, Verb};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Category, LogError, Query, Record, Seq};
+use crate::web::Web;
+use crate::web::event::{CATEGORIES, Event, word};
+use crate::web::problem::Problem;
+
+const DEFAULT: usize = 100;
+const MOST: usize = 1_000;
+
+/// What may be asked of a list; unknown parameters are ignored.
+#[derive(Debug, Default, Deserialize)]
+pub(in crate::web) struct Paging {
+    limit: Option<String>,
+    after: Option<String>,
+    /// Names, separated by commas.
+    pub(in crate::web) category: Option<String>,
+    /// `kind/name`.
+    pub(in crate::web) resource: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct Listed<T> {
+    pub(in crate::web) items: Vec<T>,
+    /// Pass it as `after` for the next page.
+    pub(in crate::web) next: Option<String>,
+}
+
+impl Paging {
+    pub(in crate::web) fn limit(&self) -> Result<usize, Problem> {
+        self.limit_or(DEFAULT)
+    }
+
+    pub(in crate::web) fn limit_or(&self, default: usize) -> Result<usize, Problem> {
+        match given(&self.limit).map(str::parse) {
+            None => Ok(default),
+            Some(Ok(limit)) if (1..=MOST).contains(&limit) => Ok(limit),
+            Some(_) => Err(Problem::bad_request(format!("`limit` is a whole number from 1 to {MOST}"))),
+        }
+    }
+
+    pub(in crate::web) fn cursor(&self) -> Result<Option<Seq>, Problem> {
+        let bad = |_| Problem::bad_request("`after` is a cursor: the `next` of the page before");
+        given(&self.after).map(|text| text.parse().map(Seq).map_err(bad)).transpose()
+    }
+
+    fn categories(&self) -> Result<Vec<Category>, Problem> {
+        given(&self.category).into_iter().flat_map(|text| text.split(',')).map(category).collect()
+    }
+
+    fn resource(&self) -> Result<Option<ResourceId>, Problem> {
+        let bad = |error: codeops_core::model::InvalidName| Problem::bad_request(error.to_string());
+        given(&self.resource).map(|text| text.trim().parse().map_err(bad)).transpose()
+    }
+}
+
+/// A field of a form that was left empty is not given.
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
+fn category(text: &str) -> Result<Category, Problem> {
+    let found = CATEGORIES.into_iter().find(|category| word(*category) == text);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = CATEGORIES.into_iter().map(word).collect();
+        Problem::bad_request(format!("`category` is one or more of {}", names.join(", ")))
+    })
+}
+
+/// One page of events.
+pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Listed<Event>, Problem> {
+    let query = Query {
+        resource: paging.resource()?,
+        categories: paging.categories()?,
+        before: paging.cursor()?,
+        since: None,
+        limit: paging.limit()?,
+    };
+    let page = web.page.journal.read(query).await?;
+    let items = page.items.iter().map(Event::of).collect();
+    Ok(Listed { items, next: page.next.map(|seq| seq.0.to_string()) })
+}
+
+/// A set of changes that one trailer releases.
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct HoldItem {
+    pub(in crate::web) id: HoldId,
+    pub(in crate::web) why: String,
+    /// The line for the commit message.
+    pub(in crate::web) trailer: String,
+    /// When it was first held, as far as the journal is read back.
+    pub(in crate::web) since: Option<Timestamp>,
+    pub(in crate::web) changes: Vec<HeldChange>,
+}
+
+/// One change of a hold.
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct HeldChange {
+    pub(in crate::web) verb: Verb,
+    pub(in crate::web) id: ResourceId,
+}
+
+/// One page of the holds in force.
+pub(in crate::web) async fn holds_page(web: &Web, paging: &Paging) -> Result<Listed<HoldItem>, Problem> {
+    let limit = paging.limit()?;
+    let from = paging.cursor()?.map_or(0, |seq| usize::try_from(seq.0).unwrap_or(usize::MAX));
+    let board = web.board();
+    let since = if board.holds.is_empty() { BTreeMap::new() } else { held_since(web).await? };
+    let mut holds: Vec<_> = board.holds.iter().map(|hold| (since.get(&hold.id).copied(), hold)).collect();
+    holds.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let total = holds.len();
+    let items: Vec<HoldItem> = holds
+        .into_iter()
+        .skip(from)
+        .take(limit)
+        .map(|(since, hold)| HoldItem {
+            id: hold.id.clone(),
+            why: hold.why.clone(),
+            trailer: hold.trailer.clone(),
+            since,
+            changes: hold.changes.iter().map(|(verb, id)| HeldChange { verb: *verb, id: id.clone() }).collect(),
+        })
+        .collect();
+    let reached = from.saturating_add(items.len());
+    Ok(Listed { next: (reached < total).then(|| reached.to_string()), items })
+}
+
+/// When each hold was written down, as far as one page of the journal goes back.
+async fn held_since(web: &Web) -> Result<BTreeMap<HoldId, Timestamp>, LogError> {
+    let query = Query { categories: vec![Category::Guard], limit: MOST, ..Query::default() };
+    let entries = web.page.journal.read(query).await?.items;
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| match entry.record {
+            Record::Held { hold, .. } => Some((hold, entry.at)),
+            _ => None,
+        })
+        .collect())
+}

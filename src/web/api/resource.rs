@@ -1,0 +1,115 @@
+//! Resources as JSON: the short form of all of them, the whole of one.
+
+use codeops_core::model::{AppSpec, Digest, Health, Instance, ProviderName, ResourceId, Revision, Sync, TeamName};
+use codeops_core::plan::Difference;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::port::{Board, ResourceView};
+
+/// `GET /api/v1/resources`.
+#[derive(Serialize)]
+pub(super) struct All<'a> {
+    revision: Option<&'a Revision>,
+    fresh_at: Option<Timestamp>,
+    resources: Vec<Short<'a>>,
+}
+
+/// What every list says of a resource.
+#[derive(Serialize)]
+struct Short<'a> {
+    id: &'a ResourceId,
+    team: Option<&'a TeamName>,
+    provider: &'a ProviderName,
+    sync: Sync,
+    health: Health,
+    revision: Option<&'a Revision>,
+    since: Timestamp,
+    why: Option<&'a str>,
+    digest: Option<&'a Digest>,
+}
+
+impl<'a> Short<'a> {
+    fn of(view: &'a ResourceView) -> Self {
+        Self {
+            id: &view.id,
+            team: view.team.as_ref(),
+            provider: &view.provider,
+            sync: view.sync,
+            health: view.health,
+            revision: view.revision.as_ref(),
+            since: view.since,
+            why: view.why.as_deref(),
+            digest: view.digest.as_ref(),
+        }
+    }
+}
+
+impl<'a> All<'a> {
+    pub(super) fn of(board: &'a Board) -> Self {
+        Self {
+            revision: board.revision.as_ref().map(|revision| &revision.id),
+            fresh_at: board.fresh_at,
+            resources: board.resources.values().map(|view| Short::of(view)).collect(),
+        }
+    }
+}
+
+/// `GET /api/v1/resources/{kind}/{name}`.
+#[derive(Serialize)]
+pub(super) struct Detail<'a> {
+    #[serde(flatten)]
+    short: Short<'a>,
+    next_at: Option<Timestamp>,
+    spec: Option<&'a AppSpec>,
+    diff: &'a [Difference],
+    instances: &'a [Instance],
+    address: Option<&'a str>,
+    notes: &'a [String],
+    depends_on: &'a [ResourceId],
+    used_by: &'a [ResourceId],
+    last_good: Option<Good<'a>>,
+    pins: Vec<Pinned<'a>>,
+}
+
+#[derive(Serialize)]
+struct Good<'a> {
+    template: &'a Digest,
+    revision: Option<&'a Revision>,
+    at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Pinned<'a> {
+    template: &'a Digest,
+    revision: Option<&'a Revision>,
+    at: Timestamp,
+    why: &'a str,
+}
+
+impl<'a> Detail<'a> {
+    pub(super) fn of(view: &'a ResourceView) -> Self {
+        let live = view.live.as_deref();
+        Self {
+            short: Short::of(view),
+            next_at: view.next_at,
+            spec: view.desired.as_ref().map(|desired| &desired.spec),
+            diff: &view.differences,
+            instances: live.map_or(&[], |live| &live.instances),
+            address: live.and_then(|live| live.address.as_deref()),
+            notes: live.map_or(&[], |live| &live.notes),
+            depends_on: &view.depends_on,
+            used_by: &view.used_by,
+            last_good: view.last_good.as_ref().map(|good| Good {
+                template: &good.resource.template_digest,
+                revision: good.revision.as_ref(),
+                at: good.at,
+            }),
+            pins: view
+                .pins
+                .iter()
+                .map(|(template, pin)| Pinned { template, revision: pin.revision.as_ref(), at: pin.at, why: &pin.why })
+                .collect(),
+        }
+    }
+}

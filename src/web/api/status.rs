@@ -1,0 +1,61 @@
+//! `GET /api/v1/status`: how everything stands and how far this answer can be trusted.
+
+use std::collections::BTreeMap;
+
+use codeops_core::desired::Diagnostic;
+use codeops_core::model::ProviderName;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::port::{Board, Overall, ProviderView, RevisionView, SourceView};
+use crate::web::Web;
+use crate::web::words::{Mark, headline, stale};
+
+/// The whole, in short.
+#[derive(Serialize)]
+pub(super) struct Status<'a> {
+    mark: Mark,
+    headline: String,
+    ready: bool,
+    broken: Option<&'a str>,
+    stale: Option<String>,
+    overall: Overall,
+    holds: usize,
+    owner: Option<&'a str>,
+    revision: Option<&'a RevisionView>,
+    source: &'a SourceView,
+    providers: &'a BTreeMap<ProviderName, ProviderView>,
+    fresh_at: Option<Timestamp>,
+    now: Timestamp,
+    pass_micros: u64,
+    observe_only: Option<&'a str>,
+    freeze: Option<&'a str>,
+    version: &'a str,
+    diagnostics: &'a [Diagnostic],
+}
+
+impl<'a> Status<'a> {
+    pub(super) fn of(web: &'a Web, board: &'a Board) -> Self {
+        let now = web.now();
+        Self {
+            mark: Mark::overall(board),
+            headline: headline(board),
+            ready: board.ready,
+            broken: board.broken.as_deref(),
+            stale: stale(board, now, web.page.config.stale_after),
+            overall: board.overall(),
+            holds: board.holds.len(),
+            owner: board.owner.as_deref(),
+            revision: board.revision.as_ref(),
+            source: &board.source,
+            providers: &board.providers,
+            fresh_at: board.fresh_at,
+            now,
+            pass_micros: board.pass_micros,
+            observe_only: board.observe_only.as_deref(),
+            freeze: board.freeze.as_deref(),
+            version: &web.page.config.version,
+            diagnostics: &board.diagnostics,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A journal entry as people and programs read it: one sentence and a few fields, never the raw record.
+
+use codeops_core::model::{Digest, Health, ResourceId, Revision, Sync};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::words::{Mark, plural};
+use crate::journal::{Category, Entry, Outcome, Record};
+
+/// One event.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Event {
+    /// Its number in the journal: the cursor.
+    pub(super) id: u64,
+    pub(super) at: Timestamp,
+    pub(super) category: Category,
+    /// What it is about, if one resource.
+    pub(super) resource: Option<ResourceId>,
+    /// What it is about, if one revision.
+    pub(super) revision: Option<Revision>,
+    /// How it bears on things; `None`: neither good nor bad.
+    pub(super) mark: Option<Mark>,
+    /// In one sentence.
+    pub(super) text: String,
+}
+
+impl Event {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self {
+            id: entry.seq.0,
+            at: entry.at,
+            category: entry.record.category(),
+            resource: entry.record.resource().cloned(),
+            revision: revision(&entry.record).cloned(),
+            mark: mark(&entry.record),
+            text: sentence(&entry.record),
+        }
+    }
+
+    /// The category's word.
+    pub(super) fn group(&self) -> &'static str {
+        word(self.category)
+    }
+}
+
+/// A category's word, as in the query.
+pub(super) fn word(category: Category) -> &'static str {
+    match category {
+        Category::Commit => "commit",
+        Category::Step => "step",
+        Category::Health => "health",
+        Category::Drift => "drift",
+        Category::Guard => "guard",
+        Category::Daemon => "daemon",
+    }
+}
+
+/// All categories, in the order of the timeline's lanes.
+pub(super) const CATEGORIES: [Category; 6] =
+    [Category::Commit, Category::Step, Category::Health, Category::Drift, Category::Guard, Category::Daemon];
+
+fn revision(record: &Record) -> Option<&Revision> {
+    match record {
+        Record::RevisionAccepted { revision, .. }
+        | Record::RevisionState { revision, .. }
+        | Record::Unpinned { revision, .. }
+        | Record::Allowed { revision, .. } => Some(revision),
+        Record::Pinned { pin, .. } => pin.revision.as_ref(),
+        _ => None,
+    }
+}
+
+fn mark(record: &Record) -> Option<Mark> {
+    match record {
+        Record::RevisionState { state, .. } => Some(Mark::of_revision(state)),
+        Record::Source { error: Some(_), .. } => Some(Mark::Unknown),
+        Record::Source { held: Some(_), .. } | Record::Held { .. } => Some(Mark::Held),
+        Record::Result { outcome, .. } => match outcome {
+            Outcome::Done { .. } => Some(Mark::Fine),
+            Outcome::Retry { .. } => Some(Mark::Progressing),
+            Outcome::Rejected { .. } => Some(Mark::Degraded),
+            Outcome::Unknown { .. } => Some(Mark::Unknown),
+            Outcome::Superseded => None,
+        },
+        Record::Status { sync, health, .. } => Some(status_mark(*sync, *health)),
+        Record::Instance { .. } | Record::Pinned { .. } => Some(Mark::Degraded),
+        Record::Drift { .. } => Some(Mark::Progressing),
+        Record::Baked { .. } | Record::Allowed { .. } => Some(Mark::Fine),
+        _ => None,
+    }
+}
+
+fn status_mark(sync: Sync, health: Health) -> Mark {
+    match (sync, health) {
+        (Sync::Held, _) => Mark::Held,
+        (Sync::Suspended, _) => Mark::Suspended,
+        (_, Health::Degraded) => Mark::Degraded,
+        (Sync::Unknown, _) | (_, Health::Unknown) => Mark::Unknown,
+        (Sync::Synced, Health::Healthy) => Mark::Fine,
+        _ => Mark::Progressing,
+    }
+}
+
+fn sentence(record: &Record) -> String {
+    match record {
+        Record::DaemonStarted { version, epoch } => format!("daemon {version} started, the {epoch}. on this store"),
+        Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
+        Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
+        Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),
+        Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
+        Record::Source { .. } => "the repository answers again".to_owned(),
+        Record::Intent { word, subject, cause, .. } => format!("{word} {} because of {cause}", short(subject)),
+        Record::Result { intent, outcome, .. } => format!("step {}: {}", intent.0, outcome_text(outcome)),
+        Record::Status { sync, health, why, .. } => and(format!("{sync}, {health}"), why),
+        Record::Instance { instance, what, .. } => format!("{instance}: {what}"),
+        Record::Drift { what, .. } => format!("live state moved away: {what}"),
+        Record::Baked { good, .. } => format!("baked: {} is the last good", good.resource.template_digest.short()),
+        Record::Released { template, .. } => format!("release command of {} succeeded", template.short()),
+        Record::Pinned { template, pin, .. } => format!("{} failed and is pinned: {}", template.short(), pin.why),
+        Record::Unpinned { revision, .. } => format!("commit {} says to try again", revision.short()),
+        Record::Held { hold, changes, why } => {
+            format!("{} held as {hold}: {why}", plural(changes.len(), "change"))
+        }
+        Record::Allowed { hold, revision } => format!("commit {} released hold {hold}", revision.short()),
+        Record::Removal { verb, hold, .. } => match hold {
+            Some(hold) => format!("{verb} let through, released from hold {hold}"),
+            None => format!("{verb} let through"),
+        },
+        Record::HoldSpent { hold } => format!("hold {hold} is spent: all of it has gone through"),
+        Record::Forgotten { .. } => "gone; nothing more is remembered of it".to_owned(),
+        Record::Renamed { from, .. } => format!("was {from} until now"),
+        Record::System { provider, system } => format!("provider {provider} is system {system}"),
+        Record::Waves { waves: Some(waves) } => {
+            format!("a wide update of {} goes in waves", plural(waves.members.len(), "resource"))
+        }
+        Record::Waves { waves: None } => "the wide update has ended".to_owned(),
+        Record::Note { text, .. } => text.clone(),
+    }
+}
+
+fn accepted(revision: &Revision, commits: &[crate::port::Commit]) -> String {
+    let subject = commits.last().map_or("", |commit| commit.subject.as_str());
+    let more = commits.len().saturating_sub(1);
+    let more = if more == 0 { String::new() } else { format!(" and {} more", plural(more, "commit")) };
+    format!("revision {} accepted: {subject}{more}", revision.short())
+}
+
+fn and(text: String, why: &Option<String>) -> String {
+    match why {
+        Some(why) => format!("{text}: {why}"),
+        None => text,
+    }
+}
+
+/// Digests are cut to their short form, for people.
+pub(super) fn short(subject: &str) -> String {
+    let word = |word: &str| word.parse::<Digest>().map_or_else(|_| word.to_owned(), |digest| digest.short().to_owned());
+    subject.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// How an intent ended, in a few words.
+pub(super) fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { note } => and("done".to_owned(), note),
+        Outcome::Retry { error, backoff_ms } => format!("not yet, again after {} ms: {error}", backoff_ms),
+        Outcome::Rejected { error } => format!("refused: {error}"),
+        Outcome::Unknown { error } => format!("not known, looking again: {error}"),
+        Outcome::Superseded => "no longer matters".to_owned(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What every request passes: method, host, token; and what every answer carries: the headers that keep a page harmless.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::problem::{Problem, wants_json};
+use super::{Web, pages};
+
+const COOKIE: &str = "codeops";
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Lets a request through, or says why not.
+pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    let json = wants_json(request.headers(), is_for_machines(request.uri().path()));
+    let mut response = match check(&web, &request) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(welcome)) => welcome,
+        Err(problem) => problem.into_response(),
+    };
+    if !json && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = pages::problem(&web, &problem, response.headers());
+    }
+    protect(response.headers_mut());
+    response
+}
+
+fn is_for_machines(path: &str) -> bool {
+    path.starts_with("/api/") || matches!(path, "/metrics" | "/healthz" | "/readyz")
+}
+
+/// `Some` is an answer that the guard gives itself: the cookie in exchange for a token.
+fn check(web: &Web, request: &Request) -> Result<Option<Response>, Problem> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let detail = "this page only shows; change live state with a commit to the config repository";
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with(header::ALLOW, "GET, HEAD"));
+    }
+    check_host(web, request.uri(), request.headers())?;
+    if has_body(request.headers()) {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request here has no body"));
+    }
+    check_token(web, request)
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+}
+
+/// A page on this machine must not be readable through a name that someone else points at it (DNS rebinding).
+fn check_host(web: &Web, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let known = |authority: &str| is_known(web, bare_host(authority));
+    if host.is_some_and(known) && authority.is_none_or(known) {
+        return Ok(());
+    }
+    let detail = "this name is not known here: use the address the daemon listens on, or add the name to its settings";
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+}
+
+fn bare_host(authority: &str) -> &str {
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((inner, _)) => inner,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    }
+}
+
+fn is_known(web: &Web, host: &str) -> bool {
+    let listening = web.address.ip();
+    let address = host.parse::<IpAddr>().ok();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_some_and(|ip| ip == listening || ip.is_loopback() || listening.is_unspecified())
+        || web.page.config.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+}
+
+fn check_token(web: &Web, request: &Request) -> Result<Option<Response>, Problem> {
+    let Some(token) = &web.page.config.token else { return Ok(None) };
+    let path = request.uri().path();
+    // Probes of orchestrators carry no token and these answers tell nothing of what runs.
+    if matches!(path, "/healthz" | "/readyz") || path.starts_with("/static/") {
+        return Ok(None);
+    }
+    let token = token.reveal();
+    if bearer(request.headers()).is_some_and(|shown| same(shown, token)) || has_cookie(request.headers(), token) {
+        return Ok(None);
+    }
+    if query_token(request.uri()).is_some_and(|shown| same(&shown, token)) {
+        return Ok(Some(welcome(request.uri(), token)));
+    }
+    let detail = "show the daemon's token: as `Authorization: Bearer TOKEN`, or open the page once with `?token=TOKEN`";
+    Err(Problem::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, "Bearer"))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// The cookie proves that its bearer knew the token without being the token.
+fn cookie_value(token: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(token.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(b"codeops page cookie v1");
+    hex::encode(mac.finalize().into_bytes())
+}
+
+fn has_cookie(headers: &HeaderMap, token: &str) -> bool {
+    let expected = cookie_value(token);
+    let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    pairs
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .any(|(name, value)| name == COOKIE && same(value, &expected))
+}
+
+fn query_token(uri: &Uri) -> Option<String> {
+    let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    pairs.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value)
+}
+
+/// Compares digests, so that neither content nor length shows in the time taken.
+fn same(shown: &str, expected: &str) -> bool {
+    use sha2::Digest as _;
+    Sha256::digest(shown).ct_eq(&Sha256::digest(expected)).into()
+}
+
+/// Takes the token out of the address bar and leaves a cookie.
+fn welcome(uri: &Uri, token: &str) -> Response {
+    let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", cookie_value(token));
+    // A path that begins with two slashes would be another host's.
+    let path = format!("/{}", uri.path().trim_start_matches('/'));
+    (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, path)]).into_response()
+}
+
+fn protect(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}

@@ -1,0 +1,96 @@
+//! `/api/v1/stream`: server-sent events that say that the board changed, and what was written into the journal.
+//!
+//! A stream holds a receiver and nothing else. A reader that falls behind loses its stream and asks again.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use futures_util::Stream;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use super::Web;
+use super::event::Event;
+use super::problem::Problem;
+use super::words::{Mark, headline};
+use crate::journal::Entry;
+use crate::port::{Board, Watcher};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A place among the streams, or 503.
+pub(super) fn admit(web: &Web) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(&web.streams).try_acquire_owned().map_err(|_| {
+        let detail =
+            format!("{} streams are open already; close one, or ask again later", web.page.config.limits.streams);
+        Problem::unavailable(detail).with(axum::http::header::RETRY_AFTER, "10")
+    })
+}
+
+/// What a stream says of the board; whoever wants more asks for it.
+#[derive(Serialize)]
+struct Glance {
+    mark: Mark,
+    headline: String,
+    revision: Option<String>,
+    fresh_at: Option<Timestamp>,
+}
+
+struct Following {
+    watcher: Watcher,
+    tail: broadcast::Receiver<Arc<Entry>>,
+    cancel: CancellationToken,
+    greeted: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The board at once and at each change, and each event, until the reader goes, falls behind, or the daemon ends.
+pub(super) async fn stream(
+    State(web): State<Arc<Web>>,
+) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Problem> {
+    let following = Following {
+        _place: admit(&web)?,
+        watcher: web.page.watcher.clone(),
+        tail: web.page.journal.tail(),
+        cancel: web.cancel.clone(),
+        greeted: false,
+    };
+    let events = futures_util::stream::unfold(following, async |mut following| {
+        let sent = following.next().await?;
+        Some((Ok(sent), following))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<Sent> {
+        if !self.greeted {
+            self.greeted = true;
+            return glance(&self.watcher.board());
+        }
+        tokio::select! {
+            () = self.cancel.cancelled() => None,
+            board = self.watcher.changed() => glance(&*board.ok()?),
+            // Lagging and closing both end the stream: the reader asks again and sees the whole.
+            entry = self.tail.recv() => {
+                let event = Event::of(&*entry.ok()?);
+                Sent::default().event("event").id(event.id.to_string()).json_data(event).ok()
+            }
+        }
+    }
+}
+
+fn glance(board: &Board) -> Option<Sent> {
+    let glance = Glance {
+        mark: Mark::overall(board),
+        headline: headline(board),
+        revision: board.revision.as_ref().map(|revision| revision.id.to_string()),
+        fresh_at: board.fresh_at,
+    };
+    Sent::default().event("board").json_data(glance).ok()
+}

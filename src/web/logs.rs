@@ -1,0 +1,107 @@
+//! Log lines of one resource: as text, as JSON lines, or as server-sent events; followed on request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use codeops_core::model::{InstanceId, ResourceId};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use serde::Deserialize;
+
+use super::Web;
+use super::escape::visible;
+use super::live::admit;
+use super::problem::Problem;
+use crate::port::{LogLine, LogQuery, ResourceView};
+
+const TAIL: usize = 200;
+const MOST: usize = 10_000;
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What may be asked for.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    tail: Option<usize>,
+    follow: Option<bool>,
+    instance: Option<String>,
+}
+
+/// The lines, in the form that `Accept` names.
+pub(super) async fn logs(
+    State(web): State<Arc<Web>>,
+    Path((kind, name)): Path<(String, String)>,
+    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(asked) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let view = super::api::find(&web.board(), &kind, &name)?;
+    let instance = asked.instance.map(InstanceId::try_from).transpose();
+    let instance = instance.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let follow = asked.follow.unwrap_or(false);
+    // A plain read ends by itself; only those that stay take a place.
+    let place = if follow { Some(admit(&web)?) } else { None };
+    let query = LogQuery { instance, tail: asked.tail.unwrap_or(TAIL).min(MOST), follow };
+    let lines = open(&web, &view, query).await?;
+    let cancel = web.cancel.clone();
+    let lines = lines.take_until(cancel.cancelled_owned()).map(move |line| {
+        let _held = &place;
+        clean(line)
+    });
+    Ok(answer(lines.boxed(), &headers))
+}
+
+/// Opens the lines of a resource at its provider.
+pub(super) async fn open(
+    web: &Web,
+    view: &ResourceView,
+    query: LogQuery,
+) -> Result<BoxStream<'static, LogLine>, Problem> {
+    let observer = web.page.observers.get(&view.provider);
+    let observer = observer.ok_or_else(|| {
+        Problem::not_found(format!("provider {} is not in the settings, so nothing can be read from it", view.provider))
+    })?;
+    let id: &ResourceId = &view.id;
+    Ok(observer.logs(id, query).await?)
+}
+
+fn clean(mut line: LogLine) -> LogLine {
+    if let std::borrow::Cow::Owned(shown) = visible(&line.line) {
+        line.line = shown;
+    }
+    line
+}
+
+fn answer(lines: BoxStream<'static, LogLine>, headers: &HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if accept.contains("text/event-stream") {
+        let events =
+            lines.filter_map(async |line| Sent::default().event("line").json_data(line).ok().map(Ok::<_, Infallible>));
+        return Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    }
+    if accept.contains("application/x-ndjson") || accept.contains("application/json") {
+        let text = lines.map(|line| Ok::<_, Infallible>(serde_json::to_string(&line).unwrap_or_default() + "\n"));
+        return streamed("application/x-ndjson", Body::from_stream(text));
+    }
+    let text = lines.map(|line| {
+        Ok::<_, Infallible>(format!(
+            "{:.3} {} {} {}\n",
+            line.at,
+            line.instance,
+            line.stream,
+            line.line.replace('\n', "␊")
+        ))
+    });
+    streamed("text/plain; charset=utf-8", Body::from_stream(text))
+}
+
+fn streamed(kind: &'static str, body: Body) -> Response {
+    let mut response = body.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

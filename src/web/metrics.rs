@@ -1,0 +1,219 @@
+//! `/metrics`: OpenMetrics, made from the board at each scrape. Labels come from declarations, never from alerts, and
+//! never hold a secret or a text that grows without bound.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use codeops_core::model::{InstanceId, ResourceId};
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::Web;
+use super::problem::Problem;
+use super::words::Mark;
+use crate::port::Board;
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge>;
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// What cannot be read from one board alone: counted as boards come.
+#[derive(Debug)]
+pub(super) struct Counted {
+    passes: Histogram,
+    restarts: Family<Labels, Counter>,
+    seen: Mutex<BTreeMap<ResourceId, BTreeMap<InstanceId, u32>>>,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        let buckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+        Self { passes: Histogram::new(buckets), restarts: Family::default(), seen: Mutex::default() }
+    }
+}
+
+impl Counted {
+    fn restarts(&self, board: &Board) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, view) in &board.resources {
+            let Some(live) = &view.live else { continue };
+            let labels = vec![("id", id.to_string())];
+            let before = seen.remove(id).unwrap_or_default();
+            let counter = self.restarts.get_or_create(&labels);
+            for instance in &live.instances {
+                let was = before.get(&instance.id).copied().unwrap_or(0);
+                counter.inc_by(u64::from(instance.restarts.saturating_sub(was)));
+            }
+            drop(counter);
+            seen.insert(id.clone(), live.instances.iter().map(|i| (i.id.clone(), i.restarts)).collect());
+        }
+        seen.retain(|id, _| {
+            let kept = board.resources.contains_key(id);
+            if !kept {
+                self.restarts.remove(&vec![("id", id.to_string())]);
+            }
+            kept
+        });
+    }
+}
+
+/// Counts what boards bring until cancelled.
+pub(super) async fn count(web: Arc<Web>) {
+    let mut watcher = web.page.watcher.clone();
+    let mut last: Option<Timestamp> = None;
+    let mut board = watcher.board();
+    loop {
+        if board.fresh_at.is_some() && board.fresh_at != last {
+            last = board.fresh_at;
+            web.counted.passes.observe(f64::from(u32::try_from(board.pass_micros).unwrap_or(u32::MAX)) / 1e6);
+        }
+        web.counted.restarts(&board);
+        tokio::select! {
+            () = web.cancel.cancelled() => return,
+            next = watcher.changed() => match next {
+                Ok(next) => board = next,
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+/// The scrape.
+pub(super) async fn metrics(State(web): State<Arc<Web>>) -> Result<Response, Problem> {
+    let mut registry = Registry::default();
+    let board = web.board();
+    describe_resources(&mut registry, &board);
+    describe_trust(&mut registry, &board);
+    describe_daemon(&mut registry, &web, &board);
+    describe_process(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|_| Problem::unavailable("the metrics could not be written"))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+fn describe_resources(registry: &mut Registry, board: &Board) {
+    let (info, instances) = (Gauges::default(), Gauges::default());
+    for (id, view) in &board.resources {
+        let labels = vec![
+            ("id", id.to_string()),
+            ("team", view.team.as_ref().map(ToString::to_string).unwrap_or_default()),
+            ("provider", view.provider.to_string()),
+            ("sync", view.sync.to_string()),
+            ("health", view.health.to_string()),
+        ];
+        info.get_or_create(&labels).set(1);
+        for instance in view.live.iter().flat_map(|live| &live.instances) {
+            let mark = Mark::of_instance(instance.state, instance.health);
+            instances.get_or_create(&vec![("id", id.to_string()), ("state", mark.class().to_owned())]).inc();
+        }
+    }
+    registry.register("codeops_resource_info", "Resources and how they stand", info);
+    registry.register("codeops_instances", "Instances by resource and state", instances);
+    let (overall, states) = (board.overall(), Gauges::default());
+    let counts = [
+        ("fine", overall.fine),
+        ("held", overall.held),
+        ("degraded", overall.degraded),
+        ("progressing", overall.progressing),
+        ("unknown", overall.unknown),
+        ("suspended", overall.suspended),
+    ];
+    for (state, count) in counts {
+        states.get_or_create(&vec![("state", state.to_owned())]).set(whole(count));
+    }
+    registry.register("codeops_resources", "Resources by state; the states do not overlap", states);
+    let holds = Gauge::<i64>::default();
+    holds.set(whole(board.holds.len()));
+    registry.register("codeops_holds", "Change sets that only a commit releases", holds);
+}
+
+fn describe_trust(registry: &mut Registry, board: &Board) {
+    let revision = Gauges::default();
+    if let Some(view) = &board.revision {
+        let labels = vec![("revision", view.id.to_string()), ("state", view.state.to_owned())];
+        revision.get_or_create(&labels).set(1);
+    }
+    registry.register("codeops_revision_info", "The revision in force", revision);
+    let up = Gauge::<i64>::default();
+    up.set(i64::from(board.source.error.is_none()));
+    registry.register("codeops_source_up", "Whether the repository answered last time", up);
+    seconds(
+        registry,
+        "codeops_source_last_fetch_timestamp_seconds",
+        "When the repository last answered",
+        board.source.fetched_at,
+    );
+    seconds(registry, "codeops_observed_timestamp_seconds", "When live state was last observed", board.fresh_at);
+    let (up, answered) = (Gauges::default(), Family::<Labels, Seconds>::default());
+    for (name, view) in &board.providers {
+        let labels = vec![("provider", name.to_string()), ("kind", view.word.to_owned())];
+        up.get_or_create(&labels).set(i64::from(view.error.is_none()));
+        if let Some(at) = view.answered_at {
+            answered.get_or_create(&labels).set(at.as_duration().as_secs_f64());
+        }
+    }
+    registry.register("codeops_provider_up", "Whether a provider answered last time", up);
+    registry.register("codeops_provider_last_answer_timestamp_seconds", "When a provider last answered", answered);
+}
+
+fn describe_daemon(registry: &mut Registry, web: &Web, board: &Board) {
+    let ready = Gauge::<i64>::default();
+    ready.set(i64::from(board.ready && board.broken.is_none()));
+    registry.register("codeops_ready", "Whether a first pass has finished and the journal takes records", ready);
+    registry.register("codeops_reconcile_duration_seconds", "How long full passes took", web.counted.passes.clone());
+    registry.register("codeops_restarts", "Restarts of instances by resource", web.counted.restarts.clone());
+    let streams = Gauge::<i64>::default();
+    streams.set(whole(web.page.config.limits.streams.saturating_sub(web.streams.available_permits())));
+    registry.register("codeops_streams", "Open event and log streams", streams);
+    let build = Gauges::default();
+    build.get_or_create(&vec![("version", web.page.config.version.clone())]).set(1);
+    registry.register("codeops_build_info", "The daemon's version", build);
+}
+
+/// The process's own use, as Linux tells it; left out where it does not.
+fn describe_process(registry: &mut Registry) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may hold anything: state is field 0, utime 11, stime 12.
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|text| text.parse::<u32>().ok());
+    if let Some((user, system)) = ticks(11).zip(ticks(12)) {
+        let cpu = Counter::<f64, AtomicU64>::default();
+        // Linux reports these in hundredths of a second on every architecture (USER_HZ).
+        cpu.inc_by((f64::from(user) + f64::from(system)) / 100.0);
+        registry.register("process_cpu_seconds", "Processor time used", cpu);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    if let Some(kib) = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<i64>().ok()) {
+        let memory = Gauge::<i64>::default();
+        memory.set(kib.saturating_mul(1_024));
+        registry.register("process_resident_memory_bytes", "Memory held", memory);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        let descriptors = Gauge::<i64>::default();
+        descriptors.set(whole(open.count()));
+        registry.register("process_open_fds", "Open file descriptors", descriptors);
+    }
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str, at: Option<Timestamp>) {
+    if let Some(at) = at {
+        let gauge = Seconds::default();
+        gauge.set(at.as_duration().as_secs_f64());
+        registry.register(name, help, gauge);
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,72 @@
+//! What happened, on one axis: a lane a category, so that cause and effect stand beside each other.
+
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::web::escape::html;
+use crate::web::event::{CATEGORIES, Event, word};
+use crate::web::words::{Mark, span};
+
+const LEFT: f64 = 76.0;
+const WIDTH: f64 = 960.0;
+const LANE: f64 = 26.0;
+const SHAPE: f64 = 13.0;
+
+/// The timeline of some events, newest first; `None` when there are none.
+pub(in crate::web) fn timeline(events: &[Event], now: Timestamp) -> Option<String> {
+    let oldest = events.last()?.at;
+    let lanes: Vec<_> =
+        CATEGORIES.into_iter().filter(|category| events.iter().any(|event| event.category == *category)).collect();
+    let reach = now.duration_since(oldest).max(SignedDuration::from_mins(1));
+    let height = f64::from(u32::try_from(lanes.len()).unwrap_or(0)) * LANE + 26.0;
+    let label = format!("{} events in the last {}, by kind", events.len(), span(reach));
+    let mut svg = format!(
+        "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\"><title>{label}</title>"
+    );
+    for (row, category) in lanes.iter().enumerate() {
+        let y = f64::from(u32::try_from(row).unwrap_or(0)) * LANE + LANE / 2.0;
+        let _ = write!(
+            svg,
+            "<text class=\"lane\" x=\"0\" y=\"{:.1}\">{}</text><line class=\"rail\" x1=\"{LEFT}\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\"/>",
+            y + 4.0,
+            word(*category)
+        );
+        let of_lane = events.iter().filter(|event| event.category == *category);
+        for event in of_lane.rev() {
+            let x = place(event.at, oldest, reach);
+            shape(&mut svg, event, x, y);
+        }
+    }
+    axis(&mut svg, reach, height);
+    Some(svg + "</svg>")
+}
+
+fn place(at: Timestamp, oldest: Timestamp, reach: SignedDuration) -> f64 {
+    let part = at.duration_since(oldest).as_secs_f64() / reach.as_secs_f64();
+    LEFT + SHAPE + part.clamp(0.0, 1.0) * (WIDTH - LEFT - 2.0 * SHAPE)
+}
+
+fn shape(svg: &mut String, event: &Event, x: f64, y: f64) {
+    let mark = event.mark.map_or("plain", Mark::class);
+    let about = event.resource.as_ref().map(|id| format!("{id}: ")).unwrap_or_default();
+    let title = html(&format!("{} {about}{}", event.at.strftime("%H:%M:%S"), event.text));
+    let _ = write!(
+        svg,
+        "<use class=\"mark {mark}\" href=\"#m-{mark}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{SHAPE}\" height=\"{SHAPE}\"><title>{title}</title></use>",
+        x - SHAPE / 2.0,
+        y - SHAPE / 2.0
+    );
+}
+
+fn axis(svg: &mut String, reach: SignedDuration, height: f64) {
+    let y = height - 6.0;
+    let _ = write!(
+        svg,
+        "<text class=\"tick\" x=\"{LEFT}\" y=\"{y}\">{} ago</text><text class=\"tick\" x=\"{:.0}\" y=\"{y}\" text-anchor=\"middle\">{} ago</text>\
+         <text class=\"tick\" x=\"{WIDTH}\" y=\"{y}\" text-anchor=\"end\">now</text>",
+        span(reach),
+        f64::midpoint(LEFT, WIDTH),
+        span(reach / 2)
+    );
+}
