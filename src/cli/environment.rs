@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The variables of the environment that are text.
 #[derive(Debug, Clone, Default)]
-pub struct Variables(BTreeMap<String, String>);
+pub(crate) struct Variables(BTreeMap<String, String>);
 
 impl Variables {
     /// Reads the environment of this process.
@@ -17,12 +17,12 @@ impl Variables {
     }
 
     /// The value of one variable, if it is set and not empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// All of them.
-    pub fn all(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn all(&self) -> &BTreeMap<String, String> {
         &self.0
     }
 

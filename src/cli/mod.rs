@@ -17,7 +17,6 @@ pub mod options;
 
 mod output;
 mod plan;
-mod reaper;
 mod run;
 mod schema;
 mod table;

@@ -7,7 +7,6 @@ use super::args::RunArgs;
 use super::environment::Variables;
 use super::exit::Exit;
 use super::options;
-use super::reaper;
 use crate::daemon;
 
 /// More threads than this only hold memory: the work is waiting.
@@ -16,9 +15,6 @@ const MOST_THREADS: usize = 4;
 /// Runs until a signal, or until the daemon cannot go on.
 pub(crate) fn run(args: &RunArgs, variables: &Variables) -> anyhow::Result<Exit> {
     let options = options::daemon(args, variables)?;
-    if std::process::id() == 1 {
-        return reaper::around(&options.binary);
-    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(interruptible(|cancel| daemon::run(options, cancel)))?;

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::SourceError;
 
 /// The address of a repository, checked.
@@ -10,11 +13,11 @@ use super::SourceError;
 pub(super) enum Address {
     /// Reached over the network.
     Remote {
-        /// As git takes it; may hold credentials.
+        /// As git takes it: without credentials, which every user of the machine could see in the list of processes.
         url: String,
         /// The one protocol git may speak.
         protocol: &'static str,
-        /// What stands before the `@`, if a password may be in it.
+        /// What stood before the `@` of an http address.
         credentials: Option<String>,
     },
     /// A repository on this machine.
@@ -65,9 +68,18 @@ impl Address {
         if host.is_empty() || host.starts_with('-') || user.is_some_and(|user| user.starts_with('-')) {
             return Err(bad("its host is missing, or host or user begin with `-`"));
         }
-        // ssh://git@host names a user; anything else before the @ may be a token.
-        let credentials = user.filter(|user| protocol != "ssh" || user.contains(':')).map(str::to_owned);
-        Ok(Self::Remote { url: text.to_owned(), protocol, credentials })
+        if user.is_some() && host.contains(['"', '\\', '@']) {
+            return Err(bad("its host holds characters that no host has"));
+        }
+        match (protocol, user) {
+            ("ssh", Some(user)) if user.contains(':') => Err(bad("ssh takes no password from a URL: use a key")),
+            ("https" | "http", Some(user)) => Ok(Self::Remote {
+                url: format!("{protocol}://{}", &rest[user.len() + 1..]),
+                protocol,
+                credentials: Some(user.to_owned()),
+            }),
+            _ => Ok(Self::Remote { url: text.to_owned(), protocol, credentials: None }),
+        }
     }
 
     fn folder(path: &Path) -> Result<Self, SourceError> {
@@ -85,7 +97,16 @@ impl Address {
         }
     }
 
-    /// As git takes it.
+    /// The lines of a git configuration that present the credentials to their host and to no other.
+    pub(super) fn configuration(&self) -> String {
+        let Self::Remote { url, protocol, credentials: Some(credentials) } = self else { return String::new() };
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        let basic = STANDARD.encode([&percent_decoded(user)[..], b":", &percent_decoded(password)].concat());
+        format!("[http \"{protocol}://{host}/\"]\n\textraHeader = Authorization: Basic {basic}\n")
+    }
+
+    /// As git takes it; without credentials.
     pub(super) fn argument(&self) -> String {
         match self {
             Self::Remote { url, .. } => url.clone(),
@@ -105,11 +126,32 @@ impl Address {
     /// `text` without this address's credentials, nor any other `user:password@`.
     pub(super) fn redact(&self, text: &str) -> String {
         let own = match self {
-            Self::Remote { credentials: Some(own), .. } => text.replace(own.as_str(), "***"),
+            Self::Remote { credentials: Some(own), .. } if own.len() >= 4 => text.replace(own.as_str(), "***"),
             _ => text.to_owned(),
         };
         own.split_inclusive(char::is_whitespace).map(redact_word).collect()
     }
+}
+
+/// The bytes that a percent-encoded text stands for; what is no encoding stays as it is.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let decoded = (*byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        match decoded.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => {
+                out.push(decoded);
+                at += 3;
+            }
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 fn is_loopback_v4(name: &str) -> bool {
@@ -188,8 +230,12 @@ mod tests {
     #[test]
     fn credentials_are_never_shown() {
         let address = Address::parse("https://bot:s3cret@git.example/ops.git").expect("good");
-        assert_eq!(address.to_string(), "https://***@git.example/ops.git");
-        assert_eq!(format!("{address:?}"), "https://***@git.example/ops.git");
+        assert_eq!(address.to_string(), "https://git.example/ops.git");
+        assert_eq!(format!("{address:?}"), "https://git.example/ops.git");
+        assert_eq!(address.argument(), "https://git.example/ops.git", "nor in the list of processes");
+        let expected = "[http \"https://git.example/\"]\n\textraHeader = Authorization: Basic Ym90OnMzY3JldA==\n";
+        assert_eq!(address.configuration(), expected);
+        assert_eq!(percent_decoded("a%40b%zz%4"), b"a@b%zz%4");
         let text =
             address.redact("fatal: unable to access 'https://bot:s3cret@git.example/': bot:s3cret, http://u:p@x/y");
         assert!(!text.contains("s3cret") && !text.contains("u:p"), "{text}");

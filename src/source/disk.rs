@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use codeops_core::model::Revision;
 use git2::{Oid, Repository};
@@ -28,18 +29,22 @@ pub(super) struct Disk {
     branch: String,
     root: PathBuf,
     folder: PathBuf,
+    /// A tip that was too big to fetch: it is not fetched over and over.
+    too_big: Mutex<Option<Oid>>,
 }
 
 impl Disk {
     /// Opens the mirror of `address` below `root`, or makes an empty one.
     pub(super) async fn open(git: Git, address: Address, branch: &str, root: &Path) -> Result<Self, SourceError> {
         let name = hex::encode(&Sha256::digest(address.argument())[..12]);
-        let disk = Self { git, address, branch: branch.to_owned(), root: root.to_owned(), folder: root.join(name) };
+        let (root, folder) = (root.to_owned(), root.join(name));
+        let disk = Self { git, address, branch: branch.to_owned(), root, folder, too_big: Mutex::default() };
         disk.finish_swap().map_err(|error| disk.unwritable(&error))?;
         if disk.repository().is_err() {
             remove(&disk.folder).map_err(|error| disk.unwritable(&error))?;
             disk.init(&disk.folder).await?;
         }
+        sweep(&disk.folder);
         Ok(disk)
     }
 
@@ -66,11 +71,17 @@ impl Disk {
     /// it where the mirror lost it.
     pub(super) async fn bring(&self, current: Option<&Revision>) -> Result<Oid, SourceError> {
         let there = self.look().await?;
-        let known = self.tip().is_ok_and(|tip| tip == there) && self.holds(there);
-        if !known {
-            self.fetch_or_rebuild(current).await?;
+        if self.too_big.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|tip| tip == there) {
+            return Err(self.git.too_big());
         }
-        self.git.check_size(&self.folder).await?;
+        let known = self.tip().is_ok_and(|tip| tip == there) && self.holds(there);
+        let fetched = if known { Ok(()) } else { self.fetch_within_limits(current).await };
+        if let Err(error) = fetched {
+            sweep(&self.folder);
+            let tip = (error == self.git.too_big()).then_some(there);
+            *self.too_big.lock().unwrap_or_else(PoisonError::into_inner) = tip;
+            return Err(error);
+        }
         if let Some(current) = current {
             self.keep(current).await;
         }
@@ -122,8 +133,24 @@ impl Disk {
         self.repository().is_ok_and(|repository| repository.find_commit(oid).is_ok())
     }
 
+    /// Fetches; a mirror that already is too big is made anew, in case the repository became smaller.
+    async fn fetch_within_limits(&self, current: Option<&Revision>) -> Result<(), SourceError> {
+        if self.git.check_size(&self.folder).await.is_ok() {
+            self.fetch_or_rebuild(current).await?;
+        } else {
+            self.rebuild(current).await?;
+        }
+        self.git.check_size(&self.folder).await
+    }
+
     async fn fetch_or_rebuild(&self, current: Option<&Revision>) -> Result<(), SourceError> {
-        let ended = self.fetch(&self.folder, &format!("refs/heads/{}:{}", self.branch, self.tip_ref())).await?;
+        let refspec = format!("refs/heads/{}:{}", self.branch, self.tip_ref());
+        let mut ended = self.fetch(&self.folder, &refspec).await?;
+        if !ended.ok() && ended.complaint.contains(".lock") {
+            // A git that was killed left it: only one works here at a time.
+            sweep(&self.folder);
+            ended = self.fetch(&self.folder, &refspec).await?;
+        }
         if ended.ok() {
             return Ok(());
         }
@@ -259,6 +286,26 @@ impl Disk {
 
     fn unwritable(&self, error: &std::io::Error) -> SourceError {
         SourceError(format!("the mirror `{}` cannot be written: {error}", self.folder.display()))
+    }
+}
+
+/// Removes what a killed git leaves behind: locks that would stop the next one, and packs that are not whole.
+fn sweep(folder: &Path) {
+    let packs = folder.join("objects/pack");
+    let mut folders = vec![folder.to_owned(), folder.join("refs"), packs.clone()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if at.starts_with(folder.join("refs")) {
+                    folders.push(entry.path());
+                }
+            } else if name.ends_with(".lock") || name == "gc.pid" || (at == packs && name.starts_with("tmp_")) {
+                // What cannot be removed stops the next git, which says so.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 

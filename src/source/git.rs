@@ -90,7 +90,7 @@ impl Git {
         environment: &BTreeMap<String, String>,
         limits: Limits,
     ) -> Result<Self, SourceError> {
-        let home = prepare_home(folder).map_err(|error| {
+        let home = prepare_home(folder, address).map_err(|error| {
             SourceError(format!("the folder `{}` cannot be prepared for git: {error}", folder.display()))
         })?;
         let mut variables: Vec<(String, String)> = PASSED
@@ -135,7 +135,8 @@ impl Git {
         if bytes > self.limits.mirror_bytes { Err(self.too_big()) } else { Ok(()) }
     }
 
-    fn too_big(&self) -> SourceError {
+    /// The error of a repository beyond the limit.
+    pub(super) fn too_big(&self) -> SourceError {
         SourceError(format!(
             "the repository {} is bigger than {} MiB and is not followed: keep manifests in a repository of their own",
             self.address,
@@ -256,12 +257,13 @@ fn folder_bytes(folder: &Path) -> u64 {
 
 /// A home of git's own. Its `.gitconfig` takes the place of the user's and says that the folder named in the settings may
 /// be read whoever owns it: `upload-pack` reads this from no other place.
-fn prepare_home(folder: &Path) -> std::io::Result<PathBuf> {
+/// Credentials of an http address are presented from here.
+fn prepare_home(folder: &Path, address: &Address) -> std::io::Result<PathBuf> {
     let home = folder.join("home");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&home)?;
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(home.join(".gitconfig"))?;
-    file.write_all(b"[safe]\n\tdirectory = *\n")?;
+    writeln!(file, "[safe]\n\tdirectory = *\n{}", address.configuration())?;
     Ok(home)
 }
 

@@ -10,6 +10,8 @@ use crate::port::Commit;
 
 /// The most commits one answer holds.
 const COMMITS: usize = 1_000;
+/// A first-parent line is followed so far for its other end.
+const LINE: usize = 100_000;
 /// A message longer than this is cut before its trailers are looked for.
 const MESSAGE_BYTES: usize = 64 << 10;
 
@@ -36,13 +38,37 @@ pub(super) fn first_parents(
     most: usize,
 ) -> Result<Vec<Oid>, git2::Error> {
     let Some(since) = since else { return Ok(vec![until]) };
+    let mut found = match straight_line(repository, since, until)? {
+        Some(line) => line,
+        None => around(repository, since, until)?,
+    };
+    found.truncate(most);
+    found.reverse();
+    Ok(found)
+}
+
+/// The usual case, newest first: `since` is on the first-parent line. Looks at no dates, so wrong clocks do not matter.
+fn straight_line(repository: &Repository, since: Oid, until: Oid) -> Result<Option<Vec<Oid>>, git2::Error> {
+    let mut line = Vec::new();
+    let mut at = until;
+    while at != since {
+        line.push(at);
+        let commit = repository.find_commit(at)?;
+        match commit.parent_ids().next() {
+            Some(parent) if line.len() < LINE => at = parent,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(line))
+}
+
+/// `since` came in by a merge, or not at all: the first parents that it does not reach, newest first.
+fn around(repository: &Repository, since: Oid, until: Oid) -> Result<Vec<Oid>, git2::Error> {
     let mut walk = repository.revwalk()?;
     walk.simplify_first_parent()?;
     walk.push(until)?;
     walk.hide(since)?;
-    let mut found = walk.take(most).collect::<Result<Vec<Oid>, _>>()?;
-    found.reverse();
-    Ok(found)
+    walk.collect()
 }
 
 /// The commits after `since` up to `until`, as the port promises them.

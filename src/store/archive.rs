@@ -54,7 +54,7 @@ impl Archive {
         Ok(self.ask(|db| table::mark(db, "head"))?.map(Head::from))
     }
 
-    /// Asks the database; all that one call of `ask` reads is as of one moment only within a transaction.
+    /// Asks the database, and names its file where that fails.
     pub(super) fn ask<T>(&self, read: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, StoreError> {
         read(&self.db).map_err(|error| StoreError::sqlite(&self.file, &error))
     }

@@ -21,14 +21,14 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Makes the folder (0700) if need be, locks it, and makes the database file (0600), so that SQLite, which gives its
+/// Makes the folder (0711: apps that run as users of their own pass through it to theirs; what lies in it is private of itself) if need be, locks it, and makes the database file (0600), so that SQLite, which gives its
 /// side files the same mode, never makes one that others can read.
 pub(super) fn claim(folder: &Path) -> Result<Lock, StoreError> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| StoreError::Folder { path, source }
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fail(folder))?;
+    DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(fail(folder))?;
     let lock = lock(folder)?;
     let file = database(folder);
     let made = private(&file).map_err(fail(&file))?;

@@ -1,1 +1,202 @@
-//! The commands as a user runs them.
+//! The commands as a user runs them: what they print, where, and how they end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// codeops in an environment that holds nothing of this machine's but the path.
+fn codeops() -> Command {
+    let mut command = Command::cargo_bin("codeops").expect("the binary");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("HOME", "/nonexistent").timeout(std::time::Duration::from_secs(30));
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let done = command.output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+}
+
+fn example() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/repo-layout"))
+}
+
+fn repository(apps: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).expect("written");
+    write("codeops.yaml", "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme}\nspec: {}\n");
+    write("team.yaml", "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: shop}\nspec: {}\n");
+    write("apps.yaml", apps);
+    folder
+}
+
+const APP: &str = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop, team: shop}\nspec:\n  provider: local\n  run: {command: [/bin/shop]}\n";
+
+#[test]
+fn the_example_is_valid_as_it_is_and_in_production() {
+    let (code, out, err) = run(codeops().arg("validate").arg(example()));
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("valid") && out.contains("2 resources"), "{out}");
+    let (code, out, err) = run(codeops().args(["validate", "--environment", "prod"]).arg(example()));
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_line_and_ends_with_1() {
+    let folder = repository(&APP.replace("provider: local", "provider: local\n  replica: 2"));
+    let (code, out, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(code, 1, "{out}");
+    for part in ["apps.yaml:6:3", "replica: 2", "replicas", "1 error"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    assert!(!out.contains('\u{1b}'), "colour where there is no terminal\n{out}");
+}
+
+#[test]
+fn validate_answers_as_json() {
+    let folder = repository(&APP.replace("team: shop", "team: shops"));
+    let (code, out, _) = run(codeops().args(["validate", "-o", "json"]).arg(folder.path()));
+    assert_eq!(code, 1);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(answer["valid"], false);
+    assert_eq!(answer["diagnostics"][0]["place"]["file"], "apps.yaml");
+}
+
+#[test]
+fn a_folder_that_is_not_there_ends_with_2() {
+    let (code, out, err) = run(codeops().args(["validate", "/nonexistent/ops"]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("/nonexistent/ops"), "{err}");
+}
+
+#[test]
+fn validate_follows_no_link_out_of_the_folder() {
+    let folder = repository(APP);
+    std::os::unix::fs::symlink("/etc", folder.path().join("more")).expect("a link");
+    std::os::unix::fs::symlink("/etc/hostname", folder.path().join("other.yaml")).expect("a link");
+    let (code, out, err) = run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn init_makes_a_repository_that_is_valid_and_committed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().join("my-ops");
+    let (code, out, err) = run(codeops().arg("init").arg(&target));
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, err) = run(codeops().arg("validate").arg(&target));
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(fs::read_to_string(target.join("codeops.yaml")).expect("a file").contains("name: my-ops"));
+    let log = Command::new("git").arg("-C").arg(&target).args(["log", "--oneline"]).output().expect("git");
+    assert_eq!(String::from_utf8_lossy(&log.stdout).lines().count(), 1);
+}
+
+#[test]
+fn init_leaves_a_folder_with_something_in_it_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("notes.txt"), "mine").expect("written");
+    let (code, _, err) = run(codeops().args(["init", "--name", "ops"]).arg(folder.path()));
+    assert_eq!(code, 2);
+    assert!(err.contains("notes.txt"), "{err}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn no_daemon_is_said_with_how_to_start_one() {
+    // A port that was free a moment ago; nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    for command in [vec!["status"], vec!["get"], vec!["logs", "app/shop"], vec!["events"]] {
+        let (code, out, err) = run(codeops().args(&command).args(["--server", &format!("http://127.0.0.1:{port}")]));
+        assert_eq!((code, out.as_str()), (4, ""), "{command:?}: {err}");
+        assert!(err.contains("codeops run --repo") && err.contains(&port.to_string()), "{err}");
+    }
+}
+
+#[test]
+fn run_without_a_repository_says_what_is_missing() {
+    for command in ["run", "plan", "apply"] {
+        let (code, _, err) = run(codeops().arg(command));
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("--repo") && err.contains("CODEOPS_REPO"), "{err}");
+    }
+}
+
+#[test]
+fn settings_with_a_mistake_are_refused_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("daemon.yaml");
+    fs::write(&file, "repository: {url: https://git.example/ops.git}\nlisten: 127.0.0.1:1\nhoks: {}\n")
+        .expect("written");
+    let (code, _, err) = run(codeops().arg("run").arg("--settings").arg(&file));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("daemon.yaml:3:1") && err.contains("hooks"), "{err}");
+}
+
+#[test]
+fn help_lists_the_exit_codes_and_hides_the_helpers() {
+    let (code, out, _) = run(codeops().arg("--help"));
+    assert_eq!(code, 0);
+    assert!(out.contains("Exit codes") && out.contains("validate"), "{out}");
+    assert!(!out.contains("demo-app") && !out.contains("keeper"), "{out}");
+}
+
+#[test]
+fn schemas_and_completions_are_printed() {
+    let (code, out, _) = run(codeops().args(["schema", "app"]));
+    assert_eq!(code, 0);
+    let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert!(schema["properties"]["spec"].is_object(), "{out}");
+    let (code, _, err) = run(codeops().args(["schema", "Pod"]));
+    assert!(code == 2 && err.contains("App"), "{err}");
+    let (code, out, _) = run(codeops().args(["completions", "bash"]));
+    assert!(code == 0 && out.contains("codeops"), "{out}");
+}
+
+/// A daemon's page that gives one answer to everything, and what it was asked.
+fn page(status: &str, body: &str) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a request");
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).expect("a request");
+        stream.write_all(answer.as_bytes()).expect("an answer");
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    (address, asked)
+}
+
+#[test]
+fn get_prints_a_table_and_shows_a_token_only_in_the_header() {
+    let body = r#"{"revision":null,"fresh_at":null,"resources":[{"id":"app/shop","team":"payments","provider":"local",
+        "sync":"Held","health":"Healthy","revision":"0123456789012345678901234567890123456789",
+        "since":"2026-11-20T16:00:00Z","why":"not \u001b[2Jours","digest":"v1:ab"}]}"#;
+    let (address, asked) = page("200 OK", body);
+    let (code, out, err) = run(codeops().args(["get", "apps", "--server", &address]).env("CODEOPS_TOKEN", "s3cret"));
+    assert_eq!(code, 0, "{err}");
+    assert!(asked.join().expect("asked").contains("authorization: Bearer s3cret"));
+    for part in ["app/shop", "payments", "Held", "0123456", "2026-11-20 16:00:00"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    assert!(!out.contains('\u{1b}') && !out.contains("s3cret"), "{out}");
+}
+
+#[test]
+fn a_problem_document_is_told_in_its_own_words() {
+    let body =
+        r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"app/shop is neither declared nor alive"}"#;
+    let (address, asked) = page("404 Not Found", body);
+    let (code, _, err) = run(codeops().args(["get", "app/shop", "--server", &address]));
+    assert_eq!(code, 1);
+    assert!(err.contains("neither declared nor alive"), "{err}");
+    assert!(asked.join().expect("asked").starts_with("GET /api/v1/resources/app/shop "));
+}

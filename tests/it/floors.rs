@@ -35,6 +35,7 @@ const ROOT: &[(&str, &[&str])] = &[
 /// What `codeops-core` may depend on: nothing that opens, waits, asks the time or rolls dice.
 const CORE_DEPENDENCIES: &[&str] = &[
     "annotate-snippets",
+    "granit-parser",
     "hex",
     "jiff",
     "schemars",

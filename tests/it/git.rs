@@ -140,7 +140,14 @@ async fn a_repository_that_is_too_big_is_not_fetched() {
     let bench = Bench::new(&repo.url());
     let small = Limits { mirror_bytes: 1 << 20, ..Limits::default() };
     let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), small).await.expect("it opens");
-    assert!(mirror.fetch(None).await.expect_err("too big").0.contains("bigger than 1 MiB"));
+    for _ in 0..2 {
+        assert!(mirror.fetch(None).await.expect_err("too big").0.contains("bigger than 1 MiB"));
+    }
+    repo.git(&["checkout", "--quiet", "--orphan", "small"]);
+    repo.remove("noise.txt");
+    repo.commit_file("a.yaml", "1", "Small");
+    repo.git(&["branch", "--quiet", "-M", "small", "main"]);
+    assert_eq!(mirror.fetch(None).await.expect("small again").revision, repo.head());
 }
 
 #[tokio::test]
@@ -312,6 +319,9 @@ async fn commits_tell_who_and_what_and_the_trailers() {
     let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
     let subjects: Vec<&str> = commits.iter().map(|commit| &*commit.subject).collect();
     assert_eq!(subjects, ["Retry [31mit", "Merge side"], "first parents only, oldest first");
+    let side = repo.git(&["rev-parse", "side"]).parse().expect("an id");
+    let from_side = mirror.commits(Some(&side), &tip).await.expect("readable");
+    assert_eq!(from_side.len(), 2, "what came in by a merge hides only what it reaches");
     assert_eq!(commits[0].author, "Ada Lovelace <ada@acme.example>");
     let trailers =
         [("Codeops-Retry".to_owned(), "app/shop".to_owned()), ("Codeops-Allow".to_owned(), "abc".to_owned())];
@@ -369,4 +379,60 @@ async fn many_fetches_leave_few_packs() {
     }
     assert!(packs(&bench.mirror()).len() <= 25);
     assert_eq!(&*mirror.files(&current).await.expect("readable")["a.yaml"].bytes, b"29");
+}
+
+#[tokio::test]
+async fn credentials_reach_their_host_and_nothing_else() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let bench = Bench::new(&format!("http://bot:s3cret@127.0.0.1:{port}/ops.git"));
+    let mirror = bench.open().await;
+    assert!(!mirror.url().contains("s3cret"));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("git comes");
+        let mut request = vec![0; 4_096];
+        let read = stream.read(&mut request).await.expect("a request");
+        let moved = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/elsewhere\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(moved.as_bytes()).await.expect("answered");
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    };
+    let (request, answer) = tokio::join!(server, mirror.fetch(None));
+    assert!(request.contains("Authorization: Basic Ym90OnMzY3JldA=="), "{request}");
+    let error = answer.expect_err("redirects are not followed").0;
+    assert!(error.contains("check the network") && !error.contains("s3cret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_shallow_clone_can_be_followed() {
+    let origin = TempRepo::with(&[("a.yaml", "1")]);
+    origin.commit_file("a.yaml", "2", "Second");
+    let folder = tempfile::tempdir().expect("a folder");
+    let shallow = folder.path().join("shallow").display().to_string();
+    origin.git(&["clone", "--quiet", "--depth=1", &format!("file://{}", origin.url()), &shallow]);
+    let bench = Bench::new(&shallow);
+    let mirror = bench.open().await;
+    let tip = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(tip, origin.head());
+    assert_eq!(mirror.files(&tip).await.expect("readable").len(), 1);
+    assert_eq!(mirror.commits(None, &tip).await.expect("readable").len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_killed_git_left_behind_stops_nothing() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let first = mirror.fetch(None).await.expect("reachable").revision;
+    let lock = bench.mirror().join("refs/codeops/heads/main.lock");
+    fs::create_dir_all(lock.parent().expect("a folder")).expect("made");
+    fs::write(&lock, "").expect("written");
+    let second = repo.commit_file("a.yaml", "2", "Second");
+    assert_eq!(mirror.fetch(Some(&first)).await.expect("the lock is cleared").revision, second);
+
+    let half = bench.mirror().join("objects/pack/tmp_pack_abcdef");
+    fs::write(&half, "half a pack").expect("written");
+    fs::write(bench.mirror().join("packed-refs.lock"), "").expect("written");
+    bench.open().await;
+    assert!(!half.exists() && !bench.mirror().join("packed-refs.lock").exists());
 }

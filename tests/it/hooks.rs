@@ -99,8 +99,11 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hooks").join(name)).expect("a fixture")
 }
 
-/// Headers and body as each forge sends them, by name.
-fn forges() -> Vec<(&'static str, Vec<(&'static str, String)>, Vec<u8>)> {
+/// A forge's name, its headers and its body.
+type Sent = (&'static str, Vec<(&'static str, String)>, Vec<u8>);
+
+/// Headers and body as each forge sends them.
+fn forges() -> Vec<Sent> {
     let github = fixture("github-push.json");
     let gitea = fixture("gitea-push.json");
     let gitlab = fixture("gitlab-push.json");

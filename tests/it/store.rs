@@ -200,7 +200,7 @@ async fn everything_in_the_state_folder_is_private() {
     let store = open(&folder).unwrap();
     store.append(vec![note("one")]).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder), 0o711);
     for file in std::fs::read_dir(&folder).unwrap() {
         let path = file.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
