@@ -99,3 +99,74 @@ fn checked_length(prefix: [u8; 4]) -> Result<usize, FrameError> {
     let length = u32::from_be_bytes(prefix) as usize;
     if length > MAX { Err(FrameError::TooLong(length)) } else { Ok(length) }
 }
+
+#[cfg(test)]
+mod tests {
+    use codeops_core::model::{Digest, Key, Secret};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keeper::wire::{Confidential, FromKeeper, Hello, Request, ToKeeper};
+
+    fn messages() -> impl Strategy<Value = ToKeeper> {
+        let hello = (proptest::collection::vec(any::<u16>(), 0..4), any::<u64>())
+            .prop_map(|(versions, epoch)| ToKeeper::Hello(Hello { versions, epoch }));
+        let secrets = (any::<u64>(), proptest::collection::btree_map(".*", ".*", 0..4)).prop_map(|(id, plain)| {
+            let secrets = Confidential(plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect());
+            let template = Digest::of(&serde_json::json!(id));
+            ToKeeper::Request { id, request: Box::new(Request::Secrets { template, secrets }) }
+        });
+        let delete = (any::<u64>(), ".*")
+            .prop_map(|(id, key)| ToKeeper::Request { id, request: Box::new(Request::Delete { key: Key(key) }) });
+        prop_oneof![hello, secrets, delete]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_is_heard_in_order_however_it_is_cut(
+            said in proptest::collection::vec(messages(), 0..5),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let bytes: Vec<u8> = said.iter().flat_map(|message| encode(message).expect("short")).collect();
+            let (mut rest, mut heard) = (&bytes[..], Vec::new());
+            while let Some((message, used)) = decode::<ToKeeper>(rest).expect("well formed") {
+                heard.push(message);
+                rest = &rest[used..];
+            }
+            prop_assert_eq!(&heard, &said);
+            if !bytes.is_empty() {
+                // A part of a stream is never taken for something else than its whole frames.
+                let part = &bytes[..cut.index(bytes.len())];
+                let mut at = 0;
+                while let Some((message, used)) = decode::<ToKeeper>(&part[at..]).expect("well formed") {
+                    prop_assert!(said.contains(&message));
+                    at += used;
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_read_too_far(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(Some((_, used))) = decode::<ToKeeper>(&bytes) {
+                prop_assert!(used <= bytes.len());
+            }
+            let _ = decode::<FromKeeper>(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_anything_is_read() {
+        assert!(matches!(decode::<ToKeeper>(&[0xff, 0xff, 0xff, 0xff]), Err(FrameError::TooLong(_))));
+        let long = ToKeeper::Request { id: 1, request: Box::new(Request::Delete { key: Key("x".repeat(MAX)) }) };
+        assert!(matches!(encode(&long), Err(FrameError::TooLong(_))));
+    }
+
+    #[test]
+    fn a_broken_message_is_not_quoted() {
+        let body = br#"{"request":{"id":1,"request":{"secrets":{"template":"hunter2"}}}}"#;
+        let mut frame = u32::try_from(body.len()).expect("short").to_be_bytes().to_vec();
+        frame.extend_from_slice(body);
+        let error = decode::<ToKeeper>(&frame).expect_err("no digest");
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

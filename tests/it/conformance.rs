@@ -34,8 +34,8 @@ pub(crate) trait Harness: Send + Sync {
 }
 
 /// A harness, a journal and the words of the suite.
-struct Bench<H> {
-    harness: H,
+pub(crate) struct Bench<H> {
+    pub(crate) harness: H,
     log: Arc<FaultLog>,
     journal: Journal,
 }
@@ -46,15 +46,15 @@ fn name(text: &str) -> codeops_core::model::Name {
     text.parse().expect("a name")
 }
 
-fn id(text: &str) -> ResourceId {
+pub(crate) fn id(text: &str) -> ResourceId {
     text.parse().expect("an id")
 }
 
-fn owner() -> Owner {
+pub(crate) fn owner() -> Owner {
     Owner { repository: name("acme"), environment: None }
 }
 
-fn resource(id: &ResourceId, spec: AppSpec) -> Arc<Resource> {
+pub(crate) fn resource(id: &ResourceId, spec: AppSpec) -> Arc<Resource> {
     let json = serde_json::to_value(&spec).expect("JSON");
     let template = serde_json::json!({"run": json["run"], "env": json["env"], "secrets": json["secrets"]});
     Arc::new(Resource {
@@ -70,27 +70,27 @@ fn resource(id: &ResourceId, spec: AppSpec) -> Arc<Resource> {
     })
 }
 
-fn instance_of(resource: &Resource, ordinal: u32) -> InstanceId {
+pub(crate) fn instance_of(resource: &Resource, ordinal: u32) -> InstanceId {
     InstanceId::new(&resource.template_digest, ordinal).expect("an instance id")
 }
 
 impl<H: Harness> Bench<H> {
-    fn new(harness: H) -> Self {
+    pub(crate) fn new(harness: H) -> Self {
         let log = FaultLog::new(Arc::new(SystemClock), None);
         Self { harness, journal: Journal::new(log.clone()), log }
     }
 
     /// The journal as the next daemon opens it.
-    fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         self.log = self.log.reopen(None);
         self.journal = Journal::new(self.log.clone());
     }
 
-    fn resource(&self, id: &ResourceId, variant: u32) -> Arc<Resource> {
+    pub(crate) fn resource(&self, id: &ResourceId, variant: u32) -> Arc<Resource> {
         resource(id, self.harness.spec(variant))
     }
 
-    async fn intend(&self, resource: &ResourceId, op: Op) -> Started {
+    pub(crate) async fn intend(&self, resource: &ResourceId, op: Op) -> Started {
         let revision: Revision = "0123456789abcdef0123456789abcdef01234567".parse().expect("a revision");
         let step = Step {
             resource: resource.clone(),
@@ -103,19 +103,19 @@ impl<H: Harness> Bench<H> {
         self.journal.intend(step, Vec::new()).await.expect("an intent")
     }
 
-    async fn try_act(&self, resource: &ResourceId, op: Op) -> Result<Applied, ApplyError> {
+    pub(crate) async fn try_act(&self, resource: &ResourceId, op: Op) -> Result<Applied, ApplyError> {
         let started = self.intend(resource, op).await;
         let result = self.harness.provider().apply(&started, &Secrets::default()).await;
         self.journal.settle(&started, Outcome::Done { note: None }, Vec::new()).await.expect("a result");
         result
     }
 
-    async fn act(&self, resource: &ResourceId, op: Op) -> Applied {
+    pub(crate) async fn act(&self, resource: &ResourceId, op: Op) -> Applied {
         let word = op.word();
         self.try_act(resource, op).await.unwrap_or_else(|error| panic!("{word} {resource}: {error:?}"))
     }
 
-    async fn observed(&self, id: &ResourceId) -> Observed {
+    pub(crate) async fn observed(&self, id: &ResourceId) -> Observed {
         let scope = Scope::Ids([id.clone()].into());
         self.harness.provider().observe(&scope).await.map_or_else(
             |error| Observed::Unknown(codeops_core::model::Why(error.to_string())),
@@ -123,38 +123,38 @@ impl<H: Harness> Bench<H> {
         )
     }
 
-    async fn live(&self, id: &ResourceId) -> Live {
+    pub(crate) async fn live(&self, id: &ResourceId) -> Live {
         match self.observed(id).await {
             Observed::Present(live) => *live,
             other => panic!("{id} is {other:?}"),
         }
     }
 
-    async fn all(&self) -> codeops_core::model::Listing {
+    pub(crate) async fn all(&self) -> codeops_core::model::Listing {
         self.harness.provider().observe(&Scope::All).await.expect("a listing")
     }
 
-    async fn create(&self, id: &ResourceId, variant: u32) -> Arc<Resource> {
+    pub(crate) async fn create(&self, id: &ResourceId, variant: u32) -> Arc<Resource> {
         let desired = self.resource(id, variant);
         self.act(id, Op::Create { desired: Arc::clone(&desired) }).await;
         desired
     }
 
-    async fn start(&self, desired: &Arc<Resource>, ordinal: u32) -> InstanceId {
+    pub(crate) async fn start(&self, desired: &Arc<Resource>, ordinal: u32) -> InstanceId {
         let instance = instance_of(desired, ordinal);
         self.act(&desired.id, Op::Start { instance: instance.clone(), desired: Arc::clone(desired) }).await;
         instance
     }
 
     /// An app with one healthy instance.
-    async fn running(&self, id: &ResourceId) -> (Arc<Resource>, InstanceId) {
+    pub(crate) async fn running(&self, id: &ResourceId) -> (Arc<Resource>, InstanceId) {
         let desired = self.create(id, 1).await;
         let instance = self.start(&desired, 1).await;
         self.until_live(id, "healthy", |live| healthy(live, &instance)).await;
         (desired, instance)
     }
 
-    async fn until_live(&self, id: &ResourceId, what: &str, seen: impl Fn(&Live) -> bool) -> Live {
+    pub(crate) async fn until_live(&self, id: &ResourceId, what: &str, seen: impl Fn(&Live) -> bool) -> Live {
         let observed = self.until(id, what, |observed| matches!(observed, Observed::Present(live) if seen(live))).await;
         match observed {
             Observed::Present(live) => *live,
@@ -162,7 +162,7 @@ impl<H: Harness> Bench<H> {
         }
     }
 
-    async fn until(&self, id: &ResourceId, what: &str, seen: impl Fn(&Observed) -> bool) -> Observed {
+    pub(crate) async fn until(&self, id: &ResourceId, what: &str, seen: impl Fn(&Observed) -> bool) -> Observed {
         let mut last = None;
         let looking = async {
             loop {
@@ -178,14 +178,14 @@ impl<H: Harness> Bench<H> {
         found.unwrap_or_else(|| panic!("{id} never was {what}: {last:?}"))
     }
 
-    async fn delete(&self, id: &ResourceId) {
+    pub(crate) async fn delete(&self, id: &ResourceId) {
         let ours = self.live(id).await.ours(&owner()).expect("our stamp");
         self.act(id, Op::Delete { ours }).await;
         self.until(id, "absent", |observed| matches!(observed, Observed::Absent(_))).await;
     }
 }
 
-fn healthy(live: &Live, instance: &InstanceId) -> bool {
+pub(crate) fn healthy(live: &Live, instance: &InstanceId) -> bool {
     live.instances
         .iter()
         .any(|i| i.id == *instance && i.health == InstanceHealth::Healthy && i.state == InstanceState::Running)

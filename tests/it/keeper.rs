@@ -589,3 +589,58 @@ async fn what_it_uses_is_told_and_limits_that_do_not_hold_are_noted() {
     let Ok(Done::Stats(stats)) = bench.ask(Request::Stats).await else { panic!("no stats") };
     assert!(stats.len() == 1 && stats[0].memory_bytes > 0 && stats[0].requests == Some(1), "{stats:?}");
 }
+
+#[test]
+fn the_corpus_of_the_wire_is_heard_without_a_panic() {
+    use codeops::keeper::frame::{decode, encode};
+    use codeops::keeper::wire::ToKeeper;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/keeper_wire");
+    let mut understood = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus") {
+        let bytes = std::fs::read(entry.expect("readable").path()).expect("readable");
+        if let Ok(Some((message, _))) = decode::<ToKeeper>(&bytes) {
+            let again = decode::<ToKeeper>(&encode(&message).expect("short")).expect("well formed").expect("whole");
+            assert_eq!(again.0, message);
+            understood += 1;
+        }
+        drop(decode::<FromKeeper>(&bytes));
+    }
+    assert!(understood >= 5, "{understood} of the corpus are requests");
+}
+
+#[tokio::test]
+async fn junk_on_the_socket_ends_that_connection_only() {
+    let mut bench = Bench::new().await;
+    let mut junk = std::os::unix::net::UnixStream::connect(bench.dir().join("keeper.sock")).expect("it listens");
+    junk.write_all(b"\xff\xff\xff\xffjunk").expect("sent");
+    let mut rest = Vec::new();
+    drop(junk.read_to_end(&mut rest));
+    assert!(rest.is_empty());
+    assert_eq!(bench.ask(Request::Stats).await, Ok(Done::Stats(Vec::new())));
+}
+
+/// Not a promise but a figure: `cargo nextest run --run-ignored all -E 'test(figures)' --no-capture`.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn figures_of_forwarding() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let direct = only(&bench.state).port.expect("it listens");
+    for (what, port) in [("direct", direct), ("forwarded", bench.port), ("direct", direct), ("forwarded", bench.port)] {
+        let begun = Instant::now();
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+                    for _ in 0..2_000 {
+                        get(&mut client, "/work");
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().expect("it ended");
+        }
+        println!("{what}: {:.0} requests/s", 8_000.0 / begun.elapsed().as_secs_f64());
+    }
+}

@@ -72,6 +72,11 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
             "/pid" => std::process::id().to_string(),
             "/forwarded" => forwarded,
             "/crash" => std::process::abort(),
+            "/work" => {
+                // 200 microseconds of a request's work.
+                std::thread::sleep(Duration::from_micros(200));
+                "work".to_owned()
+            }
             "/slow" => {
                 std::thread::sleep(Duration::from_millis(600));
                 "slow".to_owned()

@@ -14,7 +14,11 @@ pub(crate) struct MemoryHarness(Arc<MemoryProvider>);
 
 impl MemoryHarness {
     pub(crate) fn new() -> Self {
-        Self(MemoryProvider::new(ManualClock::new()))
+        Self::of(MemoryProvider::new(ManualClock::new()))
+    }
+
+    pub(crate) fn of(provider: Arc<MemoryProvider>) -> Self {
+        Self(provider)
     }
 }
 

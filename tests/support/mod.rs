@@ -1,4 +1,4 @@
-//! What several tests share: temporary repositories, a memory provider, a fault-injecting log.
+//! What several tests share: temporary repositories, an app, a memory provider, a fault-injecting log.
 
 pub(crate) mod app;
 pub(crate) mod clock;

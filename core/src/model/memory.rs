@@ -36,8 +36,11 @@ pub struct RevisionMemory {
     pub accepted: Option<Revision>,
     /// The last revision that was wholly applied.
     pub applied: Option<Revision>,
-    /// Blast radius percent of the last accepted revision; the stricter of it and the new one's applies.
+    /// Blast radius percent of the revision accepted before the one in force; the stricter of the two applies, so that no
+    /// commit raises its own limit.
     pub blast_percent: Option<u8>,
+    /// Blast radius percent of the revision in force: what counts as the earlier one once another is accepted.
+    pub blast_declared: Option<u8>,
 }
 
 /// What is remembered of one resource.

@@ -77,3 +77,54 @@ impl LogFiles {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+    use crate::keeper::logs::{FOLDER, read};
+    use crate::port::LogQuery;
+
+    fn files(dir: &Path) -> LogFiles {
+        let folder = dir.join(FOLDER);
+        fs::create_dir_all(&folder).expect("a folder");
+        LogFiles::new(&folder, LogLimits { bytes: 2_000, files: 3 })
+    }
+
+    fn query(tail: usize, follow: bool) -> LogQuery {
+        LogQuery { instance: None, tail, follow }
+    }
+
+    #[tokio::test]
+    async fn files_are_rotated_by_size_and_the_newest_lines_are_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = files(dir.path());
+        for n in 0..500 {
+            files.append("9f86d081-1", "stdout", [format!("line {n}")].iter().map(String::as_str));
+        }
+        let kept: Vec<u64> = fs::read_dir(dir.path().join(FOLDER))
+            .expect("it is there")
+            .map(|entry| entry.expect("readable").metadata().expect("readable").len())
+            .collect();
+        assert!(kept.len() == 3 && kept.iter().all(|size| *size < 2_200), "{kept:?}");
+        let lines: Vec<String> = read(dir.path(), query(60, false)).map(|line| line.line).collect().await;
+        assert_eq!(lines, (440..500).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_across_a_rotation_and_loses_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = files(dir.path());
+        let write = |n: u32| files.append("9f86d081-1", "stderr", [format!("line {n}")].iter().map(String::as_str));
+        write(0);
+        let mut lines = read(dir.path(), query(10, true));
+        for n in 0..120 {
+            if n > 0 {
+                write(n);
+            }
+            let next = tokio::time::timeout(std::time::Duration::from_secs(10), lines.next()).await;
+            assert_eq!(next.expect("in time").map(|line| line.line), Some(format!("line {n}")));
+        }
+    }
+}

@@ -281,7 +281,7 @@ impl Work<'_> {
             }
         };
         let cgroup = format!("codeops/{}/{}", shared.short_system(), app.folder);
-        Ok(setting::setting(&desired.spec, dir, data, user, cgroup))
+        Ok(setting::setting(&desired.spec, dir, &data, user, cgroup))
     }
 
     fn egress(&self) -> Egress {

@@ -1,7 +1,7 @@
 //! Where and as whom an instance runs, made from what is declared. Pure but for the folders it names.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use codeops_core::model::{AppSpec, Run, Secret};
 
@@ -13,7 +13,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The setting of an instance: the declared variables, `PATH` unless declared, and `STATE_DIRECTORY`, the folder it may
 /// write. The keeper adds `PORT`, `HOST`, `INSTANCE`, `APP` and the secrets.
-pub(super) fn setting(spec: &AppSpec, dir: PathBuf, data: PathBuf, user: Option<User>, cgroup: String) -> Setting {
+pub(super) fn setting(spec: &AppSpec, dir: PathBuf, data: &Path, user: Option<User>, cgroup: String) -> Setting {
     let mut env = spec.env.clone();
     env.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
     env.entry("STATE_DIRECTORY".to_owned()).or_insert_with(|| data.display().to_string());

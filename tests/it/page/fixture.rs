@@ -115,7 +115,7 @@ impl Observer for Reading {
 
     async fn observe(&self, scope: &Scope) -> Result<Listing, Unreachable> {
         let (system, at) = (SystemId("here".to_owned()), SystemClock.now());
-        Ok(Listing { system, at, scope: scope.clone(), objects: BTreeMap::new() })
+        Ok(Listing { system, at, scope: scope.clone(), objects: BTreeMap::new(), unknown: BTreeMap::new() })
     }
 
     fn hints(&self) -> BoxStream<'static, Hint> {
@@ -397,6 +397,7 @@ pub(crate) fn board() -> Board {
             message: "unknown field `replica`".to_owned(),
             help: Some("did you mean `replicas`?".to_owned()),
             line: "  replica: 3".to_owned(),
+            line_start: 1,
             width: 7,
         }],
         ..Board::default()

@@ -242,3 +242,89 @@ fn percent_decoded(path: &str) -> String {
     }
     String::from_utf8_lossy(&out).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    /// A server that answers each path as told; ends with the set.
+    async fn server(answers: &'static [(&'static str, &'static str)]) -> (u16, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 4_096];
+                let count = stream.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..count]).into_owned();
+                let path = request.split(' ').nth(1).unwrap_or("");
+                let answer = answers.iter().find(|(p, _)| *p == path).map_or("HTTP/1.1 404 No\r\n\r\n", |(_, a)| a);
+                let _ = stream.write_all(answer.replace("PORT", &port.to_string()).as_bytes()).await;
+            }
+        });
+        (port, tasks)
+    }
+
+    async fn get(url: String, egress: &Egress) -> Result<String, ArtifactError> {
+        let home = tempfile::tempdir().unwrap();
+        let into = home.path().join("fetched");
+        let artifact = Artifact { url, sha256: hex::encode(Sha256::digest("hello")) };
+        fetch(&artifact, egress, &into).await?;
+        Ok(std::fs::read_to_string(into).unwrap())
+    }
+
+    const ANSWERS: &[(&str, &str)] = &[
+        ("/tool", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"),
+        ("/other", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhullo"),
+        ("/cut", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\nConnection: close\r\n\r\nhello"),
+        ("/huge", "HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\nConnection: close\r\n\r\nhello"),
+        ("/moved", "HTTP/1.1 302 Found\r\nLocation: /tool\r\nConnection: close\r\n\r\n"),
+        ("/loop", "HTTP/1.1 302 Found\r\nLocation: /loop\r\nConnection: close\r\n\r\n"),
+        ("/inside", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:PORT/tool\r\nConnection: close\r\n\r\n"),
+        ("/ftp", "HTTP/1.1 302 Found\r\nLocation: ftp://example.com/tool\r\nConnection: close\r\n\r\n"),
+    ];
+
+    #[tokio::test]
+    async fn what_comes_is_verified_and_failures_are_told_apart() {
+        let (port, _tasks) = server(ANSWERS).await;
+        let open = Egress::Open;
+        let url = |path: &str| format!("http://user:hunter2@127.0.0.1:{port}{path}?token=hunter2");
+        assert_eq!(get(format!("http://127.0.0.1:{port}/tool"), &open).await.unwrap(), "hello");
+        assert_eq!(get(format!("http://localhost:{port}/moved"), &open).await.unwrap(), "hello");
+        for (path, refused, says) in [
+            ("/other", true, "SHA-256"),
+            ("/tool", false, "404"),
+            ("/cut", false, "cannot be fetched"),
+            ("/huge", true, "larger than 1 GiB"),
+            ("/loop", true, "redirects"),
+            ("/ftp", true, "ftp"),
+        ] {
+            let url =
+                if path == "/tool" { url("/nothing") } else { format!("http://user:hunter2@127.0.0.1:{port}{path}") };
+            let error = get(url, &open).await.unwrap_err();
+            assert_eq!(matches!(error, ArtifactError::Refused(_)), refused, "{path}: {error}");
+            let text = error.to_string();
+            assert!(text.contains(says) && !text.contains("hunter2"), "{path}: {text}");
+        }
+        let error = get("ssh://example.com/tool".to_owned(), &open).await.unwrap_err();
+        assert!(error.to_string().contains("scheme"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn inner_addresses_are_reached_only_where_the_team_names_them() {
+        let (port, _tasks) = server(ANSWERS).await;
+        let none = Egress::Guarded(Vec::new());
+        let named = Egress::Guarded(vec!["localhost".to_owned()]);
+        // Written out, resolved, in disguise.
+        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
+            let error = get(format!("http://{host}:{port}/tool"), &none).await.unwrap_err();
+            assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{host}: {error}");
+        }
+        assert_eq!(get(format!("http://localhost:{port}/tool"), &named).await.unwrap(), "hello");
+        // A name that is allowed does not open the way to an address that is not.
+        let error = get(format!("http://localhost:{port}/inside"), &named).await.unwrap_err();
+        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{error}");
+    }
+}

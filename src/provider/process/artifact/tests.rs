@@ -15,8 +15,11 @@ fn gz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Name, kind, mode, link, content.
+type Made<'a> = (&'a str, EntryType, u32, &'a str, &'a [u8]);
+
 /// A tar of (name, kind, mode, link, content), written without the library's own checks.
-fn tar(entries: &[(&str, EntryType, u32, &str, &[u8])]) -> Vec<u8> {
+fn tar(entries: &[Made<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, kind, mode, link, content) in entries {
         let mut header = Header::new_gnu();
@@ -45,7 +48,7 @@ const FILE: EntryType = EntryType::Regular;
 
 #[test]
 fn honest_archives_of_every_form_are_unpacked_read_only() {
-    let entries: &[(&str, EntryType, u32, &str, &[u8])] = &[
+    let entries: &[Made<'_>] = &[
         ("./", EntryType::Directory, 0o755, "", b""),
         ("./bin/", EntryType::Directory, 0o755, "", b""),
         ("./bin/shop", FILE, 0o4755, "", b"program"),
@@ -77,7 +80,7 @@ fn honest_archives_of_every_form_are_unpacked_read_only() {
 
 #[test]
 fn what_leads_out_or_has_no_place_in_a_release_is_refused() {
-    let cases: &[(&str, &[(&str, EntryType, u32, &str, &[u8])])] = &[
+    let cases: &[(&str, &[Made<'_>])] = &[
         ("leads out", &[("../evil", FILE, 0o644, "", b"x")]),
         ("leads out", &[("/etc/evil", FILE, 0o644, "", b"x")]),
         ("leads out", &[("a/../../evil", FILE, 0o644, "", b"x")]),
