@@ -65,7 +65,7 @@ struct Start {
 fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) -> Result<Done, Failure> {
     let Start { resource, setting, secrets } = start;
     // Tried with a port of no meaning: what would fail at every start is refused at the first.
-    let env = environment(id, resource, setting, Some(1));
+    let env = environment(id, resource, setting, Some(1)).map_err(Failure::Reject)?;
     orders(command(&resource.spec).map_err(Failure::Reject)?, env, secrets, setting).map_err(Failure::Reject)?;
     let now = SystemClock.now();
     let record = Record {
