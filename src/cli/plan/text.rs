@@ -26,7 +26,7 @@ pub(super) fn plan(outcome: &PlanOutcome, output: &Output) -> String {
     }
     for change in &outcome.plan.changes {
         text += &block(change, decision(outcome, &change.id), output);
-        text.push('\n');
+        text += "\n";
     }
     for (id, why) in &outcome.plan.unknown {
         text += &format!("? {}: unknown, so nothing is done: {}\n", output.paint(Style::Bold, id), printable(&why.0));
@@ -122,7 +122,7 @@ fn value(value: &Value) -> String {
 fn held(hold: &Hold, output: &Output) -> String {
     let changes: Vec<String> = hold.changes.iter().map(|(verb, id)| format!("{verb} {id}")).collect();
     format!(
-        "\n{} {}\n  {}\n  To let exactly this happen once, write into a commit message:\n\n      {}\n",
+        "{} {}\n  {}\n  To let exactly this happen once, write into a commit message:\n\n      {}\n\n",
         output.paint(Style::Bad, "Held:"),
         printable(&hold.why),
         changes.join(", "),
@@ -157,7 +157,7 @@ fn summary(outcome: &PlanOutcome, output: &Output) -> String {
     if !outcome.diagnostics.is_empty() {
         parts.push(compile::count(&outcome.diagnostics));
     }
-    format!("\n{}\n", output.paint(Style::Bold, parts.join(", ")))
+    format!("{}\n", output.paint(Style::Bold, parts.join(", ")))
 }
 
 /// What one pass did.
@@ -169,13 +169,13 @@ pub(super) fn applied(outcome: &ApplyOutcome, output: &Output) -> String {
     for result in &outcome.resources {
         let verdict = word(result.verdict, output);
         let note = result.note.as_deref().map_or_else(String::new, |note| format!(": {}", printable(note)));
-        text += &format!("{} {} {verdict}{note}\n", output.paint(Style::Bold, &result.id), result.verb);
+        text += &format!("{} {} {verdict}{note}\n\n", output.paint(Style::Bold, &result.id), result.verb);
     }
     for hold in &outcome.planned.judged.holds {
         text += &held(hold, output);
     }
     let total = outcome.resources.len() + outcome.planned.plan.unchanged.len();
-    text + &format!("\n{}, {total} resources\n", word(outcome.verdict, output))
+    text + &format!("{}, {}\n", word(outcome.verdict, output), compile::number(total, "resource"))
 }
 
 fn word(verdict: Verdict, output: &Output) -> String {
