@@ -1,6 +1,7 @@
 //! A plain folder as the files of a revision: for `validate`, which needs no Git. It follows no link and runs nothing.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::exit::Coded;
 /// No config repository is larger; a folder that is was named by mistake.
 const MOST_FILES: usize = 200_000;
 
-/// A manifest is text that people write.
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
+/// As much of a file as is read: more than a manifest may have, so that the compiler can say so of it.
+const MOST_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Reads the YAML files below `root`. Hidden folders, links and other files are left out.
 ///
@@ -53,10 +54,8 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 fn file(path: &Path) -> anyhow::Result<File> {
-    let size = fs::metadata(path)?.len();
-    if size > MOST_BYTES {
-        return Err(Coded::usage(format!("{} has {size} bytes; a manifest has at most {MOST_BYTES}", path.display())));
-    }
-    let bytes = fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(path).with_context(|| format!("{}", path.display()))?;
+    opened.take(MOST_BYTES).read_to_end(&mut bytes).with_context(|| format!("{}", path.display()))?;
     Ok(File { content: hex::encode(Sha256::digest(&bytes)).into(), bytes: Arc::from(bytes) })
 }

@@ -11,14 +11,18 @@ use super::output::Output;
 
 /// Prints the JSON Schema of one kind, or of any manifest.
 pub(crate) fn schema(args: &SchemaArgs, output: &Output) -> anyhow::Result<Exit> {
-    let schema = desired::schema(args.kind.as_deref());
-    if schema.is_null() {
-        let kinds: Vec<&str> = desired::schema_kinds().collect();
-        let kind = args.kind.as_deref().unwrap_or_default();
-        return Err(Coded::usage(format!("there is no kind `{kind}`: the kinds are {}", kinds.join(", "))));
-    }
+    let kind = args.kind.as_deref().map(known).transpose()?;
+    let schema = desired::schema(kind);
     output.text(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
     Ok(Exit::Fine)
+}
+
+/// The kind as the language spells it: `app` is as good as `App`, since a person asks.
+fn known(word: &str) -> anyhow::Result<&'static str> {
+    desired::schema_kinds().find(|kind| kind.eq_ignore_ascii_case(word)).ok_or_else(|| {
+        let kinds: Vec<&str> = desired::schema_kinds().collect();
+        Coded::usage(format!("there is no kind `{word}`: the kinds are {}", kinds.join(", ")))
+    })
 }
 
 /// Prints the completion script of a shell.

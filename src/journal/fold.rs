@@ -39,7 +39,8 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::RevisionAccepted { revision, owner, blast_percent, files, .. } => {
             memory.revision.accepted = Some(revision.clone());
             memory.revision.owner = Some(owner.clone());
-            memory.revision.blast_percent = Some(*blast_percent);
+            // A revision is judged by its predecessor's limit for as long as it is in force.
+            memory.revision.blast_percent = memory.revision.blast_declared.replace(*blast_percent);
             let mut changes = declare(memory, files);
             changes.push(Change::Revision);
             changes
@@ -58,6 +59,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         }),
         Record::Unpinned { resource, .. } => resource_of(memory, resource, |it| {
             it.pins.clear();
+            it.retried_at = Some(entry.at);
             try_now(it);
         }),
         Record::Removal { verb, resource, hold } => {
@@ -252,8 +254,9 @@ mod tests {
         );
         assert_eq!(memory.revision.accepted.as_ref().unwrap().as_str(), REVISION);
         assert_eq!(memory.revision.owner.as_ref().unwrap().to_string(), "acme-ops/prod");
-        assert_eq!((memory.revision.blast_percent, memory.revision.applied.clone()), (Some(25), None));
+        assert_eq!((memory.revision.blast_percent, memory.revision.applied.clone()), (None, None));
         assert_eq!(now(memory, both), [Change::Revision], "files that stayed are not written again");
+        assert_eq!(memory.revision.blast_percent, Some(25), "the limit of the revision before");
 
         let moved = now(memory, accepted(&json!({"app/shop": "c.yaml"})));
         assert_eq!(moved.len(), 3);

@@ -1,11 +1,13 @@
 //! A journal entry as people and programs read it: one sentence and a few fields, never the raw record.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use codeops_core::model::{Digest, Health, ResourceId, Revision, Sync};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::words::{Mark, plural};
-use crate::journal::{Category, Entry, Outcome, Record};
+use crate::journal::{Category, Entry, Outcome, Record, Seq};
 
 /// One event.
 #[derive(Debug, Clone, Serialize)]
@@ -37,9 +39,41 @@ impl Event {
         }
     }
 
+    /// Entries newest first as a story to be read: what was begun and has ended is told once, where it ended.
+    pub(super) fn story(entries: &[Entry]) -> Vec<Self> {
+        let ended: BTreeSet<Seq> = entries.iter().filter_map(|entry| ends(&entry.record)).collect();
+        let mut begun = BTreeMap::new();
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in entries.iter().rev() {
+            let mut event = Self::of(entry);
+            match &entry.record {
+                Record::Intent { word, subject, .. } if ended.contains(&entry.seq) => {
+                    begun.insert(entry.seq, format!("{word} {}", short(subject)));
+                    continue;
+                }
+                Record::Result { intent, outcome, .. } => {
+                    if let Some(what) = begun.get(intent) {
+                        event.text = format!("{what}: {}", outcome_text(outcome));
+                    }
+                }
+                _ => {}
+            }
+            events.push(event);
+        }
+        events.reverse();
+        events
+    }
+
     /// The category's word.
     pub(super) fn group(&self) -> &'static str {
         word(self.category)
+    }
+}
+
+fn ends(record: &Record) -> Option<Seq> {
+    match record {
+        Record::Result { intent, .. } => Some(*intent),
+        _ => None,
     }
 }
 

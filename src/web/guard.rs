@@ -152,3 +152,35 @@ fn protect(headers: &mut HeaderMap) {
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_host_is_read_without_its_port() {
+        let hosts = ["localhost:80", "localhost", "[::1]:80", "[::1]", "a.b:c:d", ""].map(bare_host);
+        assert_eq!(hosts, ["localhost", "localhost", "::1", "::1", "a.b:c", ""]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_or_address_panics(text in any::<String>(), token in "[!-~]{1,20}") {
+            let _ = bare_host(&text);
+            prop_assert_eq!(same(&text, &token), text == token);
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                let headers = HeaderMap::from_iter([
+                    (header::COOKIE, value.clone()),
+                    (header::AUTHORIZATION, value.clone()),
+                    (header::ACCEPT, value),
+                ]);
+                prop_assert!(!has_cookie(&headers, &token));
+                let _ = (bearer(&headers), wants_json(&headers, false));
+            }
+            if let Ok(uri) = text.parse::<Uri>() {
+                let _ = query_token(&uri);
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use codeops_core::model::{InstanceId, ResourceId};
+use codeops_core::model::{Instance, InstanceId, ResourceId};
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -31,7 +31,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub(super) struct Counted {
     passes: Histogram,
     restarts: Family<Labels, Counter>,
-    seen: Mutex<BTreeMap<ResourceId, BTreeMap<InstanceId, u32>>>,
+    seen: Mutex<BTreeMap<ResourceId, Vec<(InstanceId, u32)>>>,
 }
 
 impl Default for Counted {
@@ -45,16 +45,17 @@ impl Counted {
     fn restarts(&self, board: &Board) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, view) in &board.resources {
-            let Some(live) = &view.live else { continue };
-            let labels = vec![("id", id.to_string())];
-            let before = seen.remove(id).unwrap_or_default();
-            let counter = self.restarts.get_or_create(&labels);
-            for instance in &live.instances {
-                let was = before.get(&instance.id).copied().unwrap_or(0);
-                counter.inc_by(u64::from(instance.restarts.saturating_sub(was)));
+            let instances = view.live.as_ref().map_or(&[][..], |live| &live.instances);
+            let now = || instances.iter().map(|instance| (&instance.id, instance.restarts));
+            // Most boards change little: what is as it was costs no allocation.
+            if seen.get(id).is_some_and(|before| same(before, instances)) {
+                continue;
             }
-            drop(counter);
-            seen.insert(id.clone(), live.instances.iter().map(|i| (i.id.clone(), i.restarts)).collect());
+            let before = seen.insert(id.clone(), now().map(|(id, count)| (id.clone(), count)).collect());
+            let before = before.unwrap_or_default();
+            let was = |id: &InstanceId| before.iter().find(|(seen, _)| seen == id).map_or(0, |(_, count)| *count);
+            let more = now().map(|(id, count)| u64::from(count.saturating_sub(was(id)))).sum();
+            self.restarts.get_or_create(&vec![("id", id.to_string())]).inc_by(more);
         }
         seen.retain(|id, _| {
             let kept = board.resources.contains_key(id);
@@ -64,6 +65,11 @@ impl Counted {
             kept
         });
     }
+}
+
+fn same(before: &[(InstanceId, u32)], now: &[Instance]) -> bool {
+    before.len() == now.len()
+        && before.iter().zip(now).all(|((id, count), now)| *id == now.id && *count == now.restarts)
 }
 
 /// Counts what boards bring until cancelled.

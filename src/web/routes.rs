@@ -56,7 +56,7 @@ fn machine() -> Router<Arc<Web>> {
 }
 
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text)
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=60")], text)
 }
 
 /// Ready once a first pass has finished, and as long as what happens can be written down.

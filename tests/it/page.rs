@@ -1,1 +1,526 @@
 //! The page in a real browser and its JSON twins.
+
+#[path = "../support/browser.rs"]
+mod browser;
+mod fixture;
+mod schema;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use browser::Browser;
+use codeops::journal::Record;
+use codeops::port::{Board, SystemClock};
+use codeops::web::{Limits, Page, PageConfig, WebError, serve};
+use codeops_core::model::{Health, Secret, Sync};
+use fixture::{EVIL, Served, ago, app, board, calm, line, revision};
+use futures_util::StreamExt;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let redirect = reqwest::redirect::Policy::none();
+    Client::builder().no_proxy().redirect(redirect).timeout(Duration::from_secs(30)).build().expect("the page answers")
+}
+
+async fn get(served: &Served, path: &str) -> Response {
+    client().get(served.url(path)).send().await.expect("the page answers")
+}
+
+async fn json(served: &Served, path: &str) -> Value {
+    get(served, path).await.json().await.expect("the page answers")
+}
+
+#[tokio::test]
+async fn every_json_answer_is_as_documented() {
+    let served = Served::rich().await;
+    let document = schema::openapi();
+    let paths = [
+        ("/api/v1/status", "/api/v1/status"),
+        ("/api/v1/resources", "/api/v1/resources"),
+        ("/api/v1/resources/app/shop", "/api/v1/resources/{kind}/{name}"),
+        ("/api/v1/resources/app/batch", "/api/v1/resources/{kind}/{name}"),
+        ("/api/v1/resources/app/shop/stats", "/api/v1/resources/{kind}/{name}/stats"),
+        ("/api/v1/events", "/api/v1/events"),
+        ("/api/v1/revisions", "/api/v1/revisions"),
+        ("/api/v1/revisions/3f2a9c1", "/api/v1/revisions/{id}"),
+        ("/api/v1/holds", "/api/v1/holds"),
+    ];
+    for (path, documented) in paths {
+        let answer = get(&served, path).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let schema = schema::of_answer(&document, documented, "200", "application/json");
+        let wrong = schema::mistakes(&document, schema, &answer.json().await.unwrap(), path);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+    for path in ["/api/v1/resources/app/nobody", "/api/v1/resources/x/y", "/api/v1/runs", "/api/v1/events?limit=0"] {
+        let answer = get(&served, path).await;
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json", "{path}");
+        let schema = schema::of_answer(&document, "/readyz", "503", "application/problem+json");
+        let wrong = schema::mistakes(&document, schema, &answer.json().await.unwrap(), path);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+#[tokio::test]
+async fn stats_grow_and_are_as_documented() {
+    let limits = Limits { sample: Duration::from_millis(20), ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let stats = loop {
+        let stats = json(&served, "/api/v1/resources/app/shop/stats").await;
+        if stats["instances"][1]["points"].as_array().is_some_and(|points| points.len() > 2) {
+            break stats;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no points came: {stats}");
+    };
+    let document = schema::openapi();
+    let wrong = schema::mistakes(&document, &document["components"]["schemas"]["Stats"], &stats, "stats");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(stats["instances"][1]["points"][0]["restarts"], 1);
+}
+
+#[test]
+fn the_check_of_answers_finds_what_is_wrong() {
+    let document = schema::openapi();
+    let right = serde_json::json!({"type": "about:blank", "title": "x", "status": 1, "detail": "x"});
+    let wrong = |change: fn(&mut Value)| {
+        let mut value = right.clone();
+        change(&mut value);
+        schema::mistakes(&document, &document["components"]["schemas"]["Problem"], &value, "").len()
+    };
+    assert_eq!(wrong(|_| ()), 0);
+    assert_eq!(wrong(|value| value["status"] = "1".into()), 1);
+    assert_eq!(wrong(|value| value["more"] = 1.into()), 1);
+    assert_eq!(wrong(|value| drop(value.as_object_mut().unwrap().remove("title"))), 1);
+}
+
+#[tokio::test]
+async fn garbage_and_crowds_do_not_stop_the_page() {
+    let limits = Limits { connections: 8, ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(200_000));
+    let heads = "X: y\r\n".repeat(5_000);
+    let heads = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{heads}\r\n");
+    let body = "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    for request in [
+        long.as_str(),
+        &heads,
+        body,
+        "\0\0\0\0\r\n\r\n",
+        "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+    let mut crowd = Vec::new();
+    for _ in 0..8 {
+        crowd.push(tokio::net::TcpStream::connect(served.address).await.unwrap());
+    }
+    let mut last = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    assert!(matches!(last.read(&mut [0; 1]).await, Ok(0) | Err(_)), "one too many is let go");
+    drop(crowd);
+    while client().get(served.url("/healthz")).send().await.is_err() {}
+}
+
+#[tokio::test]
+async fn every_page_has_a_json_twin_at_its_own_path() {
+    let served = Served::rich().await;
+    let twins = [
+        ("/apps/shop", "/api/v1/resources/app/shop"),
+        ("/events", "/api/v1/events"),
+        ("/revisions", "/api/v1/revisions"),
+        ("/revisions/3f2a9c1", "/api/v1/revisions/3f2a9c1"),
+        ("/holds", "/api/v1/holds"),
+    ];
+    for (page, twin) in twins {
+        let answer = client().get(served.url(page)).header(ACCEPT, "application/json").send().await.unwrap();
+        assert_eq!(answer.json::<Value>().await.unwrap(), json(&served, twin).await, "{page}");
+    }
+    let status = client().get(served.url("/")).header(ACCEPT, "application/json").send().await.unwrap();
+    let status: Value = status.json().await.unwrap();
+    assert_eq!(status["headline"], "1 degraded, 1 held, 1 unknown, 1 in progress of 20");
+}
+
+#[tokio::test]
+async fn texts_from_outside_never_become_markup() {
+    let served = Served::rich().await;
+    for path in ["/", "/apps/shop", "/apps/pricing", "/revisions", "/revisions/2f2a9c1", "/events", "/holds"] {
+        let answer = get(&served, path).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let text = answer.text().await.unwrap();
+        assert!(!text.contains("<script>document"), "{path}");
+        assert!(!text.contains("<img"), "{path}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{path}");
+    }
+    let page = get(&served, "/events?resource=%22%3E%3Cscript%3E").await;
+    assert_eq!(page.status(), StatusCode::BAD_REQUEST);
+    let lines = get(&served, "/api/v1/resources/app/shop/logs?tail=1").await.text().await.unwrap();
+    assert!(lines.contains("\u{241b}[2J") && !lines.contains('\u{1b}'), "{lines}");
+    assert!(EVIL.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn only_reading_is_possible_and_only_under_a_known_name() {
+    let served = Served::rich().await;
+    let posted = client().post(served.url("/api/v1/resources")).send().await.unwrap();
+    assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(posted.headers()["allow"], "GET, HEAD");
+    for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""] {
+        let answer = client().get(served.url("/")).header(HOST, host).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST, "{host}");
+    }
+    for host in ["localhost", "localhost:9", "127.0.0.1", "[::1]:80"] {
+        let answer = client().get(served.url("/healthz")).header(HOST, host).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+    }
+    let answer = get(&served, "/").await;
+    let headers = answer.headers();
+    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["referrer-policy"], "no-referrer");
+    let head = client().head(served.url("/")).send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_page_that_does_not_exist_says_so_in_the_readers_form() {
+    let served = Served::rich().await;
+    let page = client().get(served.url("/apps/nobody")).header(ACCEPT, "text/html").send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::NOT_FOUND);
+    assert!(page.text().await.unwrap().contains("app/nobody is neither declared nor alive"));
+    assert_eq!(json(&served, "/api/v1/nothing").await["status"], 404);
+}
+
+#[tokio::test]
+async fn with_a_token_only_its_bearer_looks() {
+    let config = PageConfig { token: Some(Secret::new("open sesame".to_owned())), ..PageConfig::default() };
+    let served = Served::start(board(), config).await;
+    for path in ["/", "/metrics", "/api/v1/resources", "/api/v1/stream", "/?token=wrong"] {
+        let answer = get(&served, path).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert!(!answer.text().await.unwrap().contains("shop"), "{path}");
+    }
+    assert_eq!(get(&served, "/healthz").await.status(), StatusCode::OK);
+    let bearer = client().get(served.url("/metrics")).header(AUTHORIZATION, "Bearer open sesame").send().await.unwrap();
+    assert_eq!(bearer.status(), StatusCode::OK);
+
+    let welcome = get(&served, "/apps/shop?token=open%20sesame").await;
+    assert_eq!(welcome.status(), StatusCode::SEE_OTHER);
+    assert_eq!(welcome.headers()[LOCATION], "/apps/shop");
+    let cookie = welcome.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("sesame"),
+        "{cookie}"
+    );
+    let pair = cookie.split(';').next().unwrap();
+    let page = client().get(served.url("/apps/shop")).header(COOKIE, pair).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn beyond_loopback_a_token_is_needed() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let (_, watcher) = codeops::port::Publisher::new();
+    let page = Page {
+        watcher,
+        journal: codeops::journal::Reader::new(Arc::clone(&served.log) as Arc<dyn codeops::journal::Log>),
+        observers: Default::default(),
+        clock: Arc::new(SystemClock),
+        config: PageConfig::default(),
+    };
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let refused = serve(listener, page, CancellationToken::new()).await;
+    assert!(matches!(refused, Err(WebError::TokenNeeded(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn lists_are_read_in_pages_without_gap_or_repetition() {
+    let served = Served::rich().await;
+    for path in ["/api/v1/events", "/api/v1/revisions"] {
+        let whole: Vec<Value> = json(&served, path).await["items"].as_array().unwrap().clone();
+        let (mut pieces, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = json(&served, &format!("{path}?limit=2{after}")).await;
+            pieces.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        assert_eq!(pieces, whole, "{path}");
+    }
+    let drift = json(&served, "/api/v1/events?category=drift&resource=app/cart").await;
+    assert_eq!(drift["items"].as_array().unwrap().len(), 1);
+    for bad in ["limit=1001", "limit=x", "after=x", "category=x", "resource=x"] {
+        let answer = get(&served, &format!("/api/v1/events?{bad}")).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_revision_tells_what_it_changed() {
+    let served = Served::rich().await;
+    let revisions = json(&served, "/api/v1/revisions").await;
+    let states: Vec<&str> =
+        revisions["items"].as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["applying", "applied", "partial"]);
+    let one = json(&served, &format!("/api/v1/revisions/{}", revision('2'))).await;
+    let ids: Vec<&str> =
+        one["changes"].as_array().unwrap().iter().map(|change| change["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["app/shop", "app/pricing"]);
+    assert_eq!(one["changes"][0]["steps"][0]["outcome"], "done: listening on 127.0.0.1:8080");
+}
+
+#[tokio::test]
+async fn ready_only_after_a_first_pass_and_while_nothing_is_broken() {
+    let served = Served::start(Board::default(), PageConfig::default()).await;
+    assert_eq!(get(&served, "/healthz").await.status(), StatusCode::OK);
+    assert_eq!(get(&served, "/readyz").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    served.publisher.publish(board());
+    assert_eq!(get(&served, "/readyz").await.status(), StatusCode::OK);
+    served.publisher.publish(Board { broken: Some("the disk is full".to_owned()), ..board() });
+    let answer = get(&served, "/readyz").await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json::<Value>().await.unwrap()["detail"], "the disk is full");
+}
+
+#[tokio::test]
+async fn metrics_tell_how_things_stand_and_no_more() {
+    let served = Served::rich().await;
+    let answer = get(&served, "/metrics").await;
+    assert!(answer.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let text = answer.text().await.unwrap();
+    let shop = "codeops_resource_info{id=\"app/shop\",team=\"storefront\",provider=\"local\",sync=\"OutOfSync\",health=\"Progressing\"} 1";
+    for part in [
+        shop,
+        "codeops_holds 1",
+        "codeops_provider_up{provider=\"edge\",kind=\"process\"} 0",
+        "codeops_restarts_total",
+        "codeops_reconcile_duration_seconds_bucket",
+        "process_resident_memory_bytes",
+        "# EOF\n",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("GREETING") && !text.contains("sesame"));
+}
+
+/// Whether a stream is let in; the answer is kept open by the caller.
+async fn stream(served: &Served) -> Response {
+    client().get(served.url("/api/v1/stream")).timeout(Duration::from_secs(60)).send().await.expect("the page answers")
+}
+
+#[tokio::test]
+async fn a_stream_tells_of_boards_and_events() {
+    let served = Served::rich().await;
+    let mut body = stream(&served).await.bytes_stream();
+    let mut seen = String::new();
+    for (part, then) in [("1 degraded", 0), ("20 of 20 in sync and healthy", 1), ("hello there", 2)] {
+        match then {
+            1 => served.publisher.publish(calm()),
+            2 => drop(served.log.add(ago(0), Record::Note { resource: None, text: "hello there".to_owned() })),
+            _ => {}
+        }
+        while !seen.contains(part) {
+            seen.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+    }
+    let document = schema::openapi();
+    for message in seen.split("\n\n").filter(|message| message.contains("data:")) {
+        let field = |name: &str| message.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let schema = &document["components"]["schemas"][if field("event:") == "board" { "Glance" } else { "Event" }];
+        let Ok(data) = serde_json::from_str(field("data:")) else { continue };
+        let wrong = schema::mistakes(&document, schema, &data, "data");
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+    served.end().await;
+    while body.next().await.is_some_and(|piece| piece.is_ok()) {}
+}
+
+#[tokio::test]
+async fn streams_are_limited_and_a_slow_reader_loses_its_own() {
+    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    let mut open = Vec::new();
+    for _ in 0..63 {
+        open.push(stream(&served).await);
+    }
+    // The 64th never reads what it asked for.
+    let mut slow = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    slow.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let streams = async || get(&served, "/metrics").await.text().await.unwrap();
+    while !streams().await.contains("codeops_streams 64\n") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stream(&served).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(open.split_off(1));
+    // Events flow until the slow reader's buffers are full; one that reads keeps its stream.
+    let mut reading = open.pop().unwrap().bytes_stream();
+    let (deadline, text) = (tokio::time::Instant::now() + Duration::from_secs(60), "x".repeat(60_000));
+    while !streams().await.contains("codeops_streams 1\n") {
+        assert!(tokio::time::Instant::now() < deadline, "the slow reader was never dropped");
+        for _ in 0..8 {
+            served.log.add(ago(0), Record::Note { resource: None, text: text.clone() });
+            tokio::time::timeout(Duration::from_secs(5), reading.next()).await.unwrap().unwrap().unwrap();
+        }
+    }
+    drop(slow);
+}
+
+#[tokio::test]
+async fn logs_come_as_text_lines_or_events_and_follow() {
+    let served = Served::rich().await;
+    let logs = |accept: &'static str, query: &str| {
+        client().get(served.url(&format!("/api/v1/resources/app/shop/logs{query}"))).header(ACCEPT, accept).send()
+    };
+    let text = logs("text/plain", "?tail=3").await.unwrap().text().await.unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let lines = logs("application/x-ndjson", "?tail=2").await.unwrap().text().await.unwrap();
+    let document = schema::openapi();
+    for line in lines.lines() {
+        let schema = &document["components"]["schemas"]["LogLine"];
+        let wrong = schema::mistakes(&document, schema, &serde_json::from_str(line).unwrap(), "line");
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+    let mut following = logs("text/event-stream", "?tail=1&follow=true").await.unwrap().bytes_stream();
+    let mut seen = String::new();
+    while !seen.contains("a new line") {
+        let _ = served.reading.lines.send(line("a new line"));
+        seen.push_str(std::str::from_utf8(&following.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(seen.contains("event: line"), "{seen}");
+    let unreachable = get(&served, "/api/v1/resources/app/mail/logs").await;
+    assert_eq!(unreachable.status(), StatusCode::BAD_GATEWAY);
+    let bad = get(&served, "/api/v1/resources/app/shop/logs?tail=many").await;
+    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+}
+
+/// Where the pictures are left, for those who want to look.
+fn pictures() -> std::path::PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&folder).expect("a folder for pictures");
+    folder
+}
+
+/// The smallest contrast between the colours that text has and the grounds it stands on (WCAG 2: 4.5 for AA).
+const CONTRAST: &str = r#"
+    const style = getComputedStyle(document.documentElement), probe = document.createElement("i");
+    document.body.append(probe);
+    const light = (name) => {
+        probe.style.color = style.getPropertyValue("--" + name);
+        const parts = getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map((v) => v / 255);
+        const [r, g, b] = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    let worst = 21;
+    for (const text of ["ink", "quiet", "accent", "fine", "progressing", "held", "degraded", "unknown"])
+        for (const ground of ["ground", "raised", "sunk"]) {
+            const [a, b] = [light(text), light(ground)].sort((a, b) => b - a);
+            worst = Math.min(worst, (a + 0.05) / (b + 0.05));
+        }
+    return worst;
+"#;
+
+const PAGES: [(&str, &str); 7] = [
+    ("overview", "/"),
+    ("resource", "/apps/shop"),
+    ("revisions", "/revisions"),
+    ("revision", "/revisions/3f2a9c1"),
+    ("holds", "/holds"),
+    ("events", "/events"),
+    ("missing", "/apps/nobody"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chromium_shows_every_page_light_dark_and_narrow() {
+    let Some(browser) = Browser::start().await else { return };
+    let limits = Limits { sample: Duration::from_millis(50), ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    fixture::history(&served.log);
+    let mut grounds = Vec::new();
+    for (look, width, scheme) in
+        [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 360, "light"), ("wall", 2560, "dark")]
+    {
+        browser.look(width, scheme).await;
+        for (name, path) in PAGES {
+            browser.open(&served.url(path)).await;
+            let wide = browser.run("return document.documentElement.scrollWidth").await;
+            assert!(wide.as_u64().unwrap() <= u64::from(width), "{path} is {wide} wide at {width}");
+            assert_eq!(
+                browser.run("return document.title.includes('owned') || document.images.length > 0").await,
+                false,
+                "{path}"
+            );
+            browser.picture(&pictures().join(format!("{name}-{look}.png")), true).await;
+        }
+        let worst = browser.run(CONTRAST).await.as_f64().unwrap();
+        assert!(worst >= 4.5, "the contrast is only {worst} in {look}");
+        grounds.push(browser.run("return getComputedStyle(document.body).backgroundColor").await);
+    }
+    assert_ne!(grounds[0], grounds[1], "light and dark look alike");
+    served.publisher.publish(fixture::showcase());
+    for scheme in ["light", "dark"] {
+        browser.look(1280, scheme).await;
+        browser.open(&served.url("/")).await;
+        browser.picture(&pictures().join(format!("showcase-{scheme}.png")), false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chromium_shows_all_of_it_without_javascript() {
+    let Some(browser) = Browser::start().await else { return };
+    let served = Served::rich().await;
+    browser.devtools("Emulation.setScriptExecutionDisabled", serde_json::json!({"value": true})).await;
+    browser.open(&served.url("/apps/shop")).await;
+    let root = browser.devtools("DOM.getDocument", serde_json::json!({})).await;
+    let outer = browser.devtools("DOM.getOuterHTML", serde_json::json!({"nodeId": root["root"]["nodeId"]})).await;
+    let html = outer["outerHTML"].as_str().unwrap();
+    for part in [
+        "1 of 2 instances runs the new template",
+        "not isolated",
+        "GET /cart 200",
+        "class=\"graph\"",
+        "Last good",
+        "replicas",
+        "class=\"event\"",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(html.contains("id=\"follow\" hidden"), "a button that does nothing is not shown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chromium_follows_the_board_and_the_log_without_a_reload() {
+    let Some(browser) = Browser::start().await else { return };
+    let served = Served::rich().await;
+    browser.open(&served.url("/")).await;
+    browser.run("window.kept = true").await;
+    browser.until("return document.getElementById('live').textContent === 'Live.'").await;
+    served.publisher.publish(calm());
+    browser.until("return document.querySelector('h1').textContent.includes('20 of 20 in sync and healthy')").await;
+    browser.until("return document.title.startsWith('20 of 20')").await;
+    browser.until("return document.getElementById('icon').href.endsWith('fine.svg') && window.kept").await;
+
+    let mut broken = calm();
+    let cart = broken.resources.get_mut(&app("cart")).unwrap();
+    let cart = Arc::make_mut(cart);
+    (cart.sync, cart.health, cart.why) = (Sync::Synced, Health::Degraded, Some("it ended with code 3".to_owned()));
+    served.publisher.publish(broken);
+    browser.until("return document.getElementById('exceptions').textContent.includes('it ended with code 3')").await;
+
+    browser.open(&served.url("/apps/shop")).await;
+    browser.run("document.getElementById('follow').click()").await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while browser.run("return document.getElementById('log').textContent.includes('a followed line')").await != true {
+        assert!(tokio::time::Instant::now() < deadline, "the log did not follow");
+        let _ = served.reading.lines.send(line("a followed line"));
+    }
+    browser.run("document.getElementById('follow').click()").await;
+    assert_eq!(browser.run("return document.getElementById('follow').textContent").await, "Follow");
+}

@@ -13,6 +13,9 @@ use super::variables;
 /// The most instances of one app.
 const MAX_REPLICAS: u32 = 1_000;
 
+/// The most resources one app may come after.
+const MAX_AFTER: usize = 256;
+
 /// An app as written. Fields that are wrong are reported and left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AppManifest {
@@ -137,7 +140,12 @@ fn uses(node: &Node, reader: &mut Reader<'_>) -> Vec<At<Name>> {
 
 fn after(node: &Node, reader: &mut Reader<'_>) -> Vec<At<ResourceId>> {
     let mut out: Vec<At<ResourceId>> = Vec::new();
-    for item in reader.items(node, "resources, such as app/auth") {
+    let items = reader.items(node, "resources, such as app/auth");
+    if items.len() > MAX_AFTER {
+        reader.error(node.span, format!("an app comes after at most {MAX_AFTER} others"), None);
+        return out;
+    }
+    for item in items {
         let Some(text) = reader.text(item) else { continue };
         if text.value.starts_with("service/") {
             reader.error(item.span, "kind Service is not built in this version", None);

@@ -214,7 +214,7 @@ fn probe(fields: &mut Fields<'_>, has_port: bool, reader: &mut Reader<'_>) -> Op
     }
     if name != "command" && !has_port {
         let help = "add a `port`, or use `command: […]`".to_owned();
-        reader.error(node.span, format!("a {name} probe needs the app to have a port"), Some(help));
+        reader.error(node.span, format!("the probe `{name}` needs the app to have a port"), Some(help));
     }
     match name {
         "http" => {

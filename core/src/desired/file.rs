@@ -78,7 +78,7 @@ pub(super) fn class(path: &str) -> Class {
 
 /// Parses one file. Never panics, whatever the bytes are.
 pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
-    let source = Source { path: Arc::clone(path), bytes: Arc::clone(&file.bytes) };
+    let source = Source::new(Arc::clone(path), Arc::clone(&file.bytes));
     let mut parsed = ParsedFile {
         content: Arc::clone(&file.content),
         source,

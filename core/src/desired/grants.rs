@@ -7,20 +7,24 @@ use crate::model::{Name, ProviderName, ResourceId, Run, SecretName, TeamName};
 use super::Context;
 use super::glob::matches;
 use super::read::near;
+use super::references::NEAR;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
 
 /// Checks every manifest against the settings; what reaches further is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
+    let granted = !context.teams.is_empty();
     let teams: BTreeMap<ResourceId, TeamName> = resolved
         .units
         .iter()
+        .filter(|_| granted)
         .filter_map(|(id, unit)| unit.app.team.as_ref().map(|team| (id.clone(), team.value.clone())))
         .collect();
     let known: Vec<String> = resolved.teams.keys().map(ToString::to_string).collect();
     for unit in resolved.units.values_mut() {
         let mut notes = Vec::new();
+        let known = if resolved.found.len() < NEAR { &known[..] } else { &[] };
         if let Some(team) = &std::sync::Arc::clone(&unit.app).team {
             if !resolved.teams.contains_key(&team.value) {
                 let names = known.iter().map(String::as_str);

@@ -1,5 +1,7 @@
 //! Overlays: `spec` of a manifest below `environments/` is an RFC 7396 merge patch on the manifest of the same kind and name.
 
+use crate::model::Name;
+
 use super::diagnostic::Diagnostic;
 use super::read::Reader;
 use super::tree::{Entry, Node, Source, Value};
@@ -15,7 +17,7 @@ pub(super) fn check(source: &Source, tree: &Node) -> Vec<Diagnostic> {
             fields.get("metadata").and_then(|node| reader.fields(node, "metadata of an overlay"))
         {
             metadata.get("name");
-            metadata.get("team");
+            metadata.get("team").and_then(|node| reader.parse::<Name>(node));
             metadata.finish(&mut reader, &[]);
         }
         if let Some(spec) = fields.require(&mut reader, "spec") {

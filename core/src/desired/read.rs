@@ -9,6 +9,9 @@ use std::str::FromStr;
 use super::diagnostic::Diagnostic;
 use super::tree::{At, Entry, Node, Source, Span, Value, cut, is_bool};
 
+/// The most mistakes that are noted of one document: nobody reads more, and a hostile one would cost too much.
+const MOST: usize = 100;
+
 /// Collects the mistakes of one manifest. `sources` are the manifest's file and, once merged, its overlay's.
 pub(super) struct Reader<'s> {
     sources: Vec<&'s Source>,
@@ -20,8 +23,16 @@ impl<'s> Reader<'s> {
         Self { sources, found: Vec::new() }
     }
 
+    /// Whether there are so many mistakes that no more are noted.
+    pub(super) fn full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
     /// Notes a mistake.
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>, help: Option<String>) {
+        if self.full() {
+            return;
+        }
         let source = self.sources.get(usize::from(span.layer)).or(self.sources.first());
         if let Some(source) = source {
             self.found.push(Diagnostic::error(source, span, message, help));
@@ -197,7 +208,9 @@ impl<'n> Fields<'n> {
 
     /// A field with its key, even where it is nothing.
     pub(super) fn entry(&mut self, name: &'static str) -> Option<&'n Entry> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         self.entries.iter().find(|entry| &*entry.key == name)
     }
 
@@ -206,7 +219,6 @@ impl<'n> Fields<'n> {
         let found = self.get(name);
         if found.is_none() {
             let at = self.entry(name).map_or(self.span, |entry| entry.key_span);
-            self.known.pop();
             reader.error(at, format!("{} needs `{name}`", self.what), None);
         }
         found
@@ -237,6 +249,9 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// The most names that are compared to find the nearest.
+const MOST_COMPARED: usize = 5_000;
+
 /// The name most like `text`, when one is near enough to be meant.
 pub(super) fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     if text.len() > 100 {
@@ -244,7 +259,10 @@ pub(super) fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) ->
     }
     let lower = text.to_lowercase();
     let most = (text.chars().count() / 3).max(1);
+    let close = |other: &str| other.len().abs_diff(text.len()) <= most * 4;
     candidates
+        .filter(|candidate| close(candidate))
+        .take(MOST_COMPARED)
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min()

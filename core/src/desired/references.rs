@@ -1,6 +1,6 @@
 //! What manifests say about each other: dependencies, former names, ports. Cycles are named in full.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::model::{ProviderName, ResourceId};
@@ -10,6 +10,9 @@ use super::order::cycles;
 use super::read::near;
 use super::tree::Span;
 use super::unit::Unit;
+
+/// For so many mistakes the nearest name is looked for.
+pub(super) const NEAR: usize = 100;
 
 type Units = BTreeMap<ResourceId, Unit>;
 
@@ -34,9 +37,10 @@ fn dependencies(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &
             if units.contains_key(&after.value) || held.contains_key(&after.value) {
                 continue;
             }
-            let names: Vec<String> = units.keys().filter(|id| **id != unit.id).map(ToString::to_string).collect();
             let text = after.value.to_string();
-            let help = near(&text, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+            let others = units.keys().filter(|id| **id != unit.id).map(|id| id.name.as_str());
+            let near = if wrong.len() < NEAR { near(after.value.name.as_str(), others) } else { None };
+            let help = near.map(|near| format!("did you mean `{}/{near}`?", after.value.kind));
             wrong.push((unit.id.clone(), after.span, format!("there is no `{text}` to come after"), help));
         }
     }
@@ -56,11 +60,20 @@ fn services(units: &mut Units, found: &mut Vec<Diagnostic>) {
 }
 
 fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
+    if acyclic(units) {
+        return;
+    }
     let edges: BTreeMap<ResourceId, Vec<ResourceId>> = units
         .values()
         .map(|unit| (unit.id.clone(), unit.app.after.iter().map(|at| at.value.clone()).collect()))
         .collect();
-    for cycle in cycles(&edges) {
+    let (cycles, others) = cycles(&edges);
+    for id in others {
+        if let Some(unit) = units.get_mut(&id) {
+            unit.hold("it may be part of one of too many cycles of `after`".to_owned());
+        }
+    }
+    for cycle in cycles {
         let mut named: Vec<String> = cycle.iter().map(ToString::to_string).collect();
         named.extend(named.first().cloned());
         let message = format!("these wait for each other: {}", named.join(" → "));
@@ -76,6 +89,31 @@ fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
             }
         }
     }
+}
+
+/// Whether nobody waits for himself; the quick answer for a revision that is good.
+fn acyclic(units: &Units) -> bool {
+    let ids: Vec<&ResourceId> = units.keys().collect();
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
+    let mut waiting = vec![0usize; ids.len()];
+    for (at, unit) in units.values().enumerate() {
+        for before in unit.app.after.iter().filter_map(|after| ids.binary_search(&&after.value).ok()) {
+            next[before].push(at);
+            waiting[at] += 1;
+        }
+    }
+    let mut ready: Vec<usize> = (0..ids.len()).filter(|at| waiting[*at] == 0).collect();
+    let mut gone = 0;
+    while let Some(at) = ready.pop() {
+        gone += 1;
+        for after in &next[at] {
+            waiting[*after] -= 1;
+            if waiting[*after] == 0 {
+                ready.push(*after);
+            }
+        }
+    }
+    gone == ids.len()
 }
 
 fn former_names(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &mut Vec<Diagnostic>) {
@@ -115,18 +153,20 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, found: &mut
         let bind = unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
         taken.entry((provider, port.value.number)).or_default().push((unit.id.clone(), bind, port.span));
     }
-    let clash = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
     let mut wrong = Vec::new();
     for ((_, number), group) in &taken {
+        let mut by_address: BTreeMap<IpAddr, Vec<&Asked>> = BTreeMap::new();
+        for asked in group {
+            by_address.entry(asked.1).or_default().push(asked);
+        }
+        let everywhere: Vec<&Asked> = group.iter().filter(|asked| asked.1.is_unspecified()).collect();
         for (id, bind, span) in group {
-            let others: BTreeSet<String> = group
-                .iter()
-                .filter(|(other, address, _)| other != id && clash(*bind, *address))
-                .filter_map(|(other, _, span)| units.get(other).map(|unit| format!("{other} ({})", unit.place(*span))))
-                .collect();
-            if let Some(first) = others.first() {
-                let more = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
-                let message = format!("port {number} on {bind} is also asked for by {first}{more}");
+            let same = by_address.get(bind).into_iter().flatten().copied();
+            let any = group.iter().filter(|_| bind.is_unspecified());
+            let mut others = same.chain(everywhere.iter().copied()).chain(any);
+            if let Some((other, _, there)) = others.find(|(other, _, _)| other != id) {
+                let there = units.get(other).map(|unit| unit.place(*there).to_string()).unwrap_or_default();
+                let message = format!("port {number} on {bind} is also asked for by {other} ({there})");
                 wrong.push((id.clone(), *span, message, Some("choose another port or address".to_owned())));
             }
         }

@@ -10,8 +10,9 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, Document, ParsedFile, body, class};
 use super::header::ManifestKind;
 use super::overlay;
-use super::read::{Reader, near};
-use super::tree::Span;
+use super::read::near;
+use super::references::NEAR;
+use super::tree::{At, Span};
 use super::unit::{Patch, Unit};
 use super::{Context, Declared};
 
@@ -158,7 +159,8 @@ impl Resolver<'_> {
             }
             let Some(base) = bases.get(key).and_then(|group| group.first()) else {
                 let names = bases.keys().filter(|(kind, _)| *kind == key.0).map(|(_, name)| name.as_str());
-                let help = near(key.1.as_str(), names).map(|near| format!("did you mean `{near}`?"));
+                let near = if self.resolved.found.len() < NEAR { near(key.1.as_str(), names) } else { None };
+                let help = near.map(|near| format!("did you mean `{near}`?"));
                 let message = format!("there is no {} `{}` for this overlay to change", key.0.word(), key.1);
                 self.found([group[0].error(message, help)].into_iter(), concerns);
                 continue;
@@ -239,12 +241,10 @@ impl Resolver<'_> {
         let overlay = patch.map(|patch| {
             let tree = &patch.document().tree;
             let team = tree.get("metadata").and_then(|metadata| metadata.get("team"));
-            let mut reader = Reader::new(vec![&patch.file.source]);
-            let team = team.and_then(|node| reader.parse::<Name>(node)).map(|mut at| {
-                at.span.layer = 1;
-                at
+            let team = team.and_then(|node| {
+                let value = node.text()?.parse().ok()?;
+                Some(At { value, span: Span { layer: 1, ..node.span } })
             });
-            self.resolved.found.append(&mut reader.found);
             let name = Span { layer: 1, ..patch.document().header.name.span };
             Patch { file: Arc::clone(patch.file), team, name }
         });
@@ -267,11 +267,12 @@ impl Resolver<'_> {
 
     /// There must be exactly one Repository.
     fn repositories(&mut self, bases: &BTreeMap<Key, Vec<Found<'_>>>) {
-        let all: Vec<&Found<'_>> = bases
+        let mut all: Vec<&Found<'_>> = bases
             .iter()
             .filter(|((kind, _), _)| *kind == ManifestKind::Repository)
             .filter_map(|(_, g)| g.first())
             .collect();
+        all.sort_by_key(|found| &*found.file.source.path != "codeops.yaml");
         let [first, rest @ ..] = &all[..] else { return };
         for second in rest {
             let message = format!("a second Repository, `{}`", second.document().header.name.value);

@@ -22,7 +22,7 @@ const PROVIDERS_NOT_BUILT: [&str; 5] = ["alertmanager", "docker", "kubernetes", 
 
 /// Reads the settings. `file` is what the text is called in diagnostics. An empty text gives the defaults.
 pub fn parse_settings(file: &str, text: &str) -> Result<Settings, Vec<Diagnostic>> {
-    let source = Source { path: Arc::from(file), bytes: Arc::from(text.as_bytes()) };
+    let source = Source::new(Arc::from(file), Arc::from(text.as_bytes()));
     let text = file::text(&source).map_err(|found| vec![found])?;
     let mut reader = Reader::new(vec![&source]);
     let documents = yaml::documents(text);
@@ -39,6 +39,7 @@ pub fn parse_settings(file: &str, text: &str) -> Result<Settings, Vec<Diagnostic
         Some(root) if reader.found.is_empty() => settings(root, &mut reader),
         _ => Settings::default(),
     };
+    reader.found.sort_by(|a, b| a.place.cmp(&b.place));
     if reader.found.is_empty() { Ok(settings) } else { Err(reader.found) }
 }
 

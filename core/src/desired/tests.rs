@@ -1,5 +1,12 @@
 //! What a user would notice of compiling: mistakes as they are shown, resources, what is held.
 
+mod digests;
+mod mistakes;
+mod promises;
+mod properties;
+mod schemas;
+mod settings;
+
 use std::sync::Arc;
 
 use super::*;
@@ -30,12 +37,21 @@ fn compile_in(pairs: &[(&str, &str)], context: &Context) -> Compiled {
     Compiler::default().compile(&files(&all), context)
 }
 
-#[test]
-fn smoke() {
-    let app = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop, team: payments}\nspec:\n  run: {command: [./shop, --port, $PORT]}\n  port: 8080\n  replicsa: 2\n  health: {http: healthz, interval: 2x}\n  env: {DEBUG: true, PORT: 1, V: 1.10}\n";
-    let out = compile(&[("apps/shop.yaml", app)]);
-    for d in &out.diagnostics {
-        println!("{}\n", d.render(false));
-    }
-    println!("{:?}", out.desired);
+/// An app of the team payments with these lines of spec, indented by two.
+fn app(name: &str, spec: &str) -> String {
+    format!("apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}, team: payments}}\nspec:\n{spec}")
+}
+
+fn id(name: &str) -> ResourceId {
+    ResourceId::app(name.parse().expect("a name"))
+}
+
+fn name(text: &str) -> crate::model::Name {
+    text.parse().expect("a name")
+}
+
+/// All diagnostics as people read them.
+fn rendered(compiled: &Compiled) -> String {
+    let all: Vec<String> = compiled.diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
+    all.join("\n\n")
 }

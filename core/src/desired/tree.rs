@@ -2,7 +2,9 @@
 //!
 //! No meaning is given here: that a text is a duration or a mapping an app is the readers' business.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use crate::model::Place;
 
@@ -148,30 +150,42 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 pub(super) struct Source {
     pub path: Arc<str>,
     pub bytes: Arc<[u8]>,
+    /// Where each line begins and ends; found when the first line is asked for.
+    lines: OnceLock<Vec<Range<usize>>>,
 }
 
 impl Source {
+    pub(super) fn new(path: Arc<str>, bytes: Arc<[u8]>) -> Self {
+        Self { path, bytes, lines: OnceLock::new() }
+    }
+
     /// The place of a span in this file.
     pub(super) fn place(&self, span: Span) -> Place {
         Place { file: self.path.to_string(), line: span.line, column: span.column }
     }
 
     /// One line without its break, from 1; empty when there is none. Bytes that are no text become replacement characters.
-    pub(super) fn line(&self, number: u32) -> String {
-        let text = self.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.bytes);
-        let mut at = 1;
-        let mut rest = text;
-        loop {
-            let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len());
-            if at == number {
-                return String::from_utf8_lossy(&rest[..end]).into_owned();
+    pub(super) fn line(&self, number: u32) -> Cow<'_, str> {
+        let lines = self.lines.get_or_init(|| lines(&self.bytes));
+        let range = lines.get((number as usize).saturating_sub(1)).cloned().unwrap_or_default();
+        String::from_utf8_lossy(&self.bytes[range])
+    }
+}
+
+/// The lines of a text, which end with `\n`, `\r\n` or `\r`; a byte order mark belongs to none.
+fn lines(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut start = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+    let mut out = Vec::new();
+    for (at, byte) in bytes.iter().enumerate().skip(start) {
+        match byte {
+            b'\n' if at == start && at > 0 && bytes[at - 1] == b'\r' => start = at + 1,
+            b'\n' | b'\r' => {
+                out.push(start..at);
+                start = at + 1;
             }
-            if end == rest.len() {
-                return String::new();
-            }
-            let crlf = rest[end] == b'\r' && rest.get(end + 1) == Some(&b'\n');
-            rest = &rest[end + if crlf { 2 } else { 1 }..];
-            at += 1;
+            _ => {}
         }
     }
+    out.push(start..bytes.len());
+    out
 }

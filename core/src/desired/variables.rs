@@ -38,6 +38,9 @@ fn text(node: &Node, app: &AppManifest, reader: &mut Reader<'_>, place: Where) {
         Err(error) => reader.error(node.span, error.to_string(), None),
         Ok(names) => {
             for name in names {
+                if reader.full() {
+                    return;
+                }
                 variable(name, node, app, reader, place);
             }
         }
@@ -71,7 +74,9 @@ fn variable(name: &str, node: &Node, app: &AppManifest, reader: &mut Reader<'_>,
         let known = app.env.keys().map(String::as_str).chain(BUILT_IN);
         let help = match near(name, known.clone()) {
             Some(near) => format!("did you mean `${near}`? A dollar sign itself is written $$"),
-            None => format!("the app has {}; a dollar sign itself is written $$", list(&known.collect::<Vec<_>>())),
+            None => {
+                format!("the app has {}; a dollar sign itself is written $$", list(&known.take(12).collect::<Vec<_>>()))
+            }
         };
         reader.error(node.span, ExpandError::Unknown(name.to_owned()).to_string(), Some(help));
     }

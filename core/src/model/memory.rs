@@ -36,8 +36,11 @@ pub struct RevisionMemory {
     pub accepted: Option<Revision>,
     /// The last revision that was wholly applied.
     pub applied: Option<Revision>,
-    /// Blast radius percent of the last accepted revision; the stricter of it and the new one's applies.
+    /// Blast radius percent of the revision accepted before the one in force; the stricter of the two applies, so that no
+    /// commit raises its own limit.
     pub blast_percent: Option<u8>,
+    /// Blast radius percent of the revision in force: what counts as the earlier one once another is accepted.
+    pub blast_declared: Option<u8>,
 }
 
 /// What is remembered of one resource.
@@ -52,6 +55,9 @@ pub struct ResourceMemory {
     pub pins: BTreeMap<Digest, Pin>,
     /// The template whose release command last succeeded.
     pub released: Option<Digest>,
+    /// When a commit last said `Codeops-Retry`: what failed before then is started anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<Timestamp>,
     /// Failed applies in a row, and when the next may be tried.
     pub failures: u32,
     /// No step before this time.

@@ -8,6 +8,8 @@ mod order;
 #[cfg(test)]
 pub(crate) mod sim;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

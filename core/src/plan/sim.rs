@@ -12,7 +12,7 @@ use crate::model::{
     Name, Op, Owner, Pin, Place, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision, Scope,
     Snapshot, Stamp, Step, Sync, SystemId, Verb, Why,
 };
-use crate::plan::{Plan, effective, health_of, plan};
+use crate::plan::{Plan, effective, plan};
 use crate::policy::{Decision, Facts, Judged, judge, permit};
 use crate::rollout::{Finding, Next, Situation, has_arrived, next};
 
@@ -115,7 +115,7 @@ impl World {
                 return Err(Why(format!("{provider} does not answer")));
             }
             let system = SystemId(format!("{provider}-1"));
-            Ok(Listing { system, at: self.now, scope: Scope::All, objects: objects.clone() })
+            Ok(Listing { system, at: self.now, scope: Scope::All, objects: objects.clone(), unknown: BTreeMap::new() })
         };
         Snapshot { providers: self.live.iter().map(|(p, objects)| (p.clone(), listing(p, objects))).collect() }
     }

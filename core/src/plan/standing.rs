@@ -12,7 +12,7 @@ pub struct Standing<'a> {
     pub spec_same: bool,
     /// Instances of the resource's template.
     pub current: Vec<&'a Instance>,
-    /// Instances of any other template.
+    /// Instances of any other template, and those that failed before a commit said to try again.
     pub old: Vec<&'a Instance>,
     /// How many instances are on their way out.
     pub stopping: usize,
@@ -26,7 +26,7 @@ impl<'a> Standing<'a> {
         for instance in &live.instances {
             if instance.state == InstanceState::Stopping {
                 stopping += 1;
-            } else if witness.same_template(&instance.template, target) {
+            } else if witness.same_template(&instance.template, target) && !is_stale(instance, memory) {
                 current.push(instance);
             } else {
                 old.push(instance);
@@ -54,6 +54,12 @@ pub fn is_healthy(instance: &Instance) -> bool {
 /// Whether an instance fails, and not only for being new.
 pub fn is_failing(instance: &Instance) -> bool {
     matches!(instance.health, InstanceHealth::Unhealthy | InstanceHealth::CrashLoop)
+}
+
+/// Whether an instance failed before a commit said `Codeops-Retry`: trying again means another one.
+fn is_stale(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
+    let retried = memory.and_then(|memory| memory.retried_at);
+    is_failing(instance) && retried.is_some_and(|at| instance.created_at < at)
 }
 
 /// The health of a live object that should be `target`.
@@ -108,11 +114,13 @@ impl Witness<'_> {
 }
 
 /// Whether two digests are of one version.
-fn comparable(a: &Digest, b: &Digest) -> bool {
-    let version = |digest: &Digest| digest.as_str().split_once(':').map(|(version, _)| version.to_owned());
+fn comparable<'a>(a: &'a Digest, b: &'a Digest) -> bool {
+    let version = |digest: &'a Digest| digest.as_str().split_once(':').map(|(version, _)| version);
     version(a) == version(b)
 }
 
+/// What a template digest covers, where the digests themselves cannot be compared.
 fn same_template_fields(a: &AppSpec, b: &AppSpec) -> bool {
-    a.run == b.run && a.env == b.env && a.secrets == b.secrets && a.resources == b.resources && a.uses == b.uses
+    let listens = a.port.is_some() == b.port.is_some();
+    listens && a.run == b.run && a.env == b.env && a.secrets == b.secrets && a.resources == b.resources
 }

@@ -106,7 +106,7 @@ pub(super) struct Budget {
     base: usize,
     /// What was taken away within the hour.
     taken: BTreeSet<ResourceId>,
-    /// What lives and was not scaled away within the hour.
+    /// What stays: it lives and was not scaled away within the hour, or is declared anew.
     standing: BTreeSet<ResourceId>,
     percent: u8,
 }
@@ -121,8 +121,9 @@ impl Budget {
         let of_kind = || recent(facts).filter(|removal| removal.id.kind == kind);
         let taken: BTreeSet<ResourceId> = of_kind().map(|removal| removal.id.clone()).collect();
         let scaled_away = |id: &ResourceId| of_kind().any(|r| r.id == *id && r.verb == Verb::ScaleToZero);
-        let standing =
-            live.iter().filter(|(id, runs)| **runs || !scaled_away(id)).map(|(id, _)| (*id).clone()).collect();
+        let lives = live.iter().filter(|(id, runs)| **runs || !scaled_away(id)).map(|(id, _)| *id);
+        let anew = desired.resources.keys().filter(|id| id.kind == kind && !live.contains_key(id));
+        let standing = lives.chain(anew).cloned().collect();
         let declared = desired.repository.blast_radius.percent;
         Self {
             kind,

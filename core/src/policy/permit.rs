@@ -14,6 +14,12 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
     if is_suspended(id, desired) {
         return Err(format!("{id} is suspended by its manifest"));
     }
+    if let Some(why) = desired.held.get(id) {
+        return Err(format!("{id} is kept as it is: {why}"));
+    }
+    if step.op.desired().is_some() && !desired.resources.contains_key(id) {
+        return Err(format!("{id} is not declared any more"));
+    }
     if let Some(freeze) = wait::frozen(desired, facts) {
         return Err(wait::freeze_why(freeze));
     }
@@ -38,7 +44,7 @@ fn deletable(step: &Step, ours: &Ours, desired: &Desired, facts: &Facts<'_>) -> 
     if (&stamp.id, &stamp.spec) != (&ours.stamp().id, &ours.stamp().spec) {
         return Err(format!("{id} on {provider} has changed since its removal was decided"));
     }
-    if let Some(why) = desired.held.get(id).or(desired.deletes_nothing.as_ref()) {
+    if let Some(why) = &desired.deletes_nothing {
         return Err(format!("{id} is kept: {why}"));
     }
     let Some(declared) = desired.resources.get(id) else { return Ok(()) };

@@ -122,9 +122,18 @@ fn codeops_allow_releases_exactly_that_set_once() {
 #[test]
 fn the_last_of_a_kind_and_an_empty_path_are_held() {
     let two = apps(2, "info");
+    let zero = |r: &Arc<Resource>| {
+        let mut r = r.as_ref().clone();
+        r.spec.replicas = 0;
+        digested(r)
+    };
     let mut world = deployed(&two);
-    let passed = world.settle(&want([versioned("new", "x")]), &revision(2));
+    let passed = world.settle(&want(two.iter().map(zero)), &revision(2));
     assert!(passed.judged.holds[0].why.contains("the last of 2 apps"), "{}", passed.judged.holds[0].why);
+    // One after the other is no way round it.
+    world.settle(&want([zero(&two[0]), Arc::clone(&two[1])]), &revision(3));
+    let passed = world.settle(&want(two.iter().map(zero)), &revision(4));
+    assert_eq!((held(&passed), world.object("local", "app-01").instances.len()), (1, 1));
 
     let mut world = deployed(&two[..1]);
     let passed = world.settle(&want([]), &revision(2));
@@ -206,6 +215,35 @@ fn wide_update_stops_at_the_first_failure_even_across_an_unrelated_commit() {
     assert!(
         ids(12).iter().zip(newest).all(|(id, spec)| world.object("local", id).stamp.as_ref().unwrap().spec == spec)
     );
+}
+
+#[test]
+fn an_unrelated_commit_in_the_middle_of_a_wide_update_hurries_nothing() {
+    let mut world = deployed(&apps(12, "info"));
+    let mut resources = apps(12, "debug");
+    world.pass(&want(resources.iter().cloned()), &revision(2));
+    world.tick(1);
+    resources.push(versioned("unrelated", "x"));
+    let passed = world.pass(&want(resources.iter().cloned()), &revision(3));
+    let waiting = passed.judged.decisions.values().filter(|d| matches!(d, Decision::Waiting { .. })).count();
+    let touched: BTreeSet<_> = world.history.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!((waiting, touched), (11, BTreeSet::from([app("app-00"), app("unrelated")])));
+    world.settle(&want(resources), &revision(3));
+    assert!(world.memory.waves.is_none() && world.essence().len() == 13);
+}
+
+#[test]
+fn a_wide_update_follows_dependencies_so_that_no_wave_waits_for_a_later_one() {
+    let chain = |n: usize, replicas: u32| {
+        resource(&format!("app-{n}"), |spec| {
+            spec.replicas = replicas;
+            spec.after = (n < 5).then(|| app(&format!("app-{}", n + 1))).into_iter().collect();
+        })
+    };
+    let mut world = deployed(&(0..6).map(|n| chain(n, 0)).collect::<Vec<_>>());
+    world.settle(&want((0..6).map(|n| chain(n, 1))), &revision(2));
+    assert!(world.memory.waves.is_none());
+    assert!((0..6).all(|n| world.object("local", &format!("app-{n}")).instances.len() == 1));
 }
 
 #[test]

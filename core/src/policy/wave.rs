@@ -20,8 +20,11 @@ pub(super) fn guard(
     judged: &mut Judged,
 ) -> BTreeMap<ResourceId, Decision> {
     let pending: BTreeSet<&ResourceId> = plan.changes.iter().filter(|c| counts(c, desired)).map(|c| &c.id).collect();
-    let Some(waves) = under_way(&pending, desired, facts) else { return BTreeMap::new() };
+    if pending.is_empty() && facts.memory.waves.is_none() {
+        return BTreeMap::new();
+    }
     let changing: BTreeSet<&ResourceId> = plan.changes.iter().map(|c| &c.id).collect();
+    let Some(waves) = under_way(plan, &pending, &changing, desired, facts) else { return BTreeMap::new() };
     let states: Vec<State> = waves.members.iter().map(|id| state(id, &changing, desired, facts)).collect();
     if states.iter().all(|state| !matches!(state, State::Going)) {
         return BTreeMap::new();
@@ -40,30 +43,46 @@ fn counts(change: &Change, desired: &Desired) -> bool {
         && !is_suspended(&change.id, desired)
 }
 
-/// The waves to follow: the remembered ones of this revision, or new ones when this revision changes many.
-fn under_way(pending: &BTreeSet<&ResourceId>, desired: &Desired, facts: &Facts<'_>) -> Option<Waves> {
+/// The waves to follow: the remembered ones, with what this look adds to them, or new ones when a revision changes many.
+///
+/// An update that another revision overtakes goes on with the members that are not done, those under way or failed before
+/// the rest: an unrelated commit neither forgets a bake nor carries a failure to the next resource.
+fn under_way(
+    plan: &Plan,
+    pending: &BTreeSet<&ResourceId>,
+    changing: &BTreeSet<&ResourceId>,
+    desired: &Desired,
+    facts: &Facts<'_>,
+) -> Option<Waves> {
     let before = facts.memory.waves.as_ref();
-    if let Some(waves) = before.filter(|waves| waves.revision == *facts.revision) {
-        return Some(waves.clone());
+    let same = before.is_some_and(|waves| waves.revision == *facts.revision);
+    let mut members: Vec<&ResourceId> = before.map(|waves| waves.members.iter().collect()).unwrap_or_default();
+    if !same {
+        members.retain(|id| !matches!(state(id, changing, desired, facts), State::Done));
     }
-    // An update that another revision overtakes goes on from its beginning, with what is left of it. One that failed stays
-    // failed while its failure is what is declared: an unrelated commit does not carry it to the next resource.
-    let failed = before.into_iter().flat_map(|waves| &waves.members).filter(|id| is_pinned(id, desired, facts));
-    let failed: BTreeSet<&ResourceId> = failed.collect();
-    let members: BTreeSet<&ResourceId> = Kind::ALL
-        .iter()
-        .flat_map(|kind| {
-            let of_kind: BTreeSet<&ResourceId> = pending.iter().filter(|id| id.kind == *kind).copied().collect();
-            let stopped = failed.iter().any(|id| id.kind == *kind);
-            let wide = !of_kind.is_empty() && (stopped || of_kind.len() > at_once(*kind, facts));
-            if wide { of_kind } else { BTreeSet::new() }
-        })
-        .collect();
-    if members.is_empty() {
+    let order = plan.changes.iter().enumerate().map(|(place, change)| (&change.id, place));
+    let places: BTreeMap<&ResourceId, usize> = order.filter(|(id, _)| pending.contains(id)).collect();
+    let known: BTreeSet<&ResourceId> = members.iter().copied().collect();
+    members.extend(wide(pending, facts).filter(|id| !known.contains(id)));
+    // What others depend on goes first, or a member could wait for one of a later wave, and that one for it.
+    members.sort_by_key(|id| places.get(id));
+    if !same && !members.iter().any(|id| pending.contains(id)) {
         return None;
     }
-    let members = members.union(&failed).map(|id| (*id).clone()).collect();
+    let members = members.into_iter().cloned().collect();
     Some(Waves { revision: facts.revision.clone(), members })
+}
+
+/// The pending changes of each kind of which too many are pending.
+fn wide<'a>(pending: &BTreeSet<&'a ResourceId>, facts: &Facts<'_>) -> impl Iterator<Item = &'a ResourceId> {
+    let mut all = Vec::new();
+    for kind in Kind::ALL {
+        let of_kind: Vec<&ResourceId> = pending.iter().filter(|id| id.kind == *kind).copied().collect();
+        if !of_kind.is_empty() && of_kind.len() > at_once(*kind, facts) {
+            all.extend(of_kind);
+        }
+    }
+    all.into_iter()
 }
 
 fn at_once(kind: Kind, facts: &Facts<'_>) -> usize {
@@ -95,11 +114,6 @@ fn state(id: &ResourceId, changing: &BTreeSet<&ResourceId>, desired: &Desired, f
     let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
     let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_good(target, memory));
     if healthy && baked && !changing.contains(id) { State::Done } else { State::Going }
-}
-
-fn is_pinned(id: &ResourceId, desired: &Desired, facts: &Facts<'_>) -> bool {
-    let template = desired.resources.get(id).map(|declared| &declared.template_digest);
-    template.is_some_and(|template| facts.memory.resources.get(id).is_some_and(|m| m.pins.contains_key(template)))
 }
 
 fn decide(waves: &Waves, states: &[State], pending: &BTreeSet<&ResourceId>) -> BTreeMap<ResourceId, Decision> {

@@ -290,3 +290,22 @@ fn suspended_means_nothing_is_done() {
     assert_eq!(status(&passed, "shop").0, Sync::Suspended);
     assert!(world.history.is_empty());
 }
+
+#[test]
+fn a_retry_starts_another_instance_than_the_one_that_failed() {
+    let shop = version("shop", "info", 1);
+    let mut world = World::new();
+    world.bad.insert(shop.template_digest.clone(), InstanceHealth::CrashLoop);
+    let want = desired([shop]);
+    world.settle(&want, &revision(1));
+    world.bad.clear();
+    world.tick(1);
+    let now = world.now;
+    let memory = world.remembered(&app("shop"));
+    memory.pins.clear();
+    memory.retried_at = Some(now);
+    let passed = world.settle(&want, &revision(2));
+    assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Synced, Health::Healthy));
+    assert_eq!(words(&world), ["create", "start", "stop", "start"]);
+    assert!(world.memory.resources[&app("shop")].last_good.is_some());
+}

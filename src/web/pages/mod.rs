@@ -122,5 +122,5 @@ pub(super) async fn favicon(Path(file): Path<String>, State(_): State<Arc<Web>>)
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='9' fill='{colour}'/>\
          <g fill='none' stroke='#fff' stroke-width='3.4' stroke-linecap='round' stroke-linejoin='round'>{shape}</g></svg>"
     );
-    Ok(([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "max-age=300")], svg).into_response())
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "max-age=60")], svg).into_response())
 }

@@ -49,7 +49,7 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
     let (exceptions, more) = exceptions(&shell);
     let holds = api::holds_page(&web, &Paging::default()).await?.items;
     let entries = web.page.journal.read(Query { limit: EVENTS, ..Query::default() }).await?.items;
-    let mut events: Vec<Event> = entries.iter().map(Event::of).collect();
+    let mut events = Event::story(&entries);
     let timeline = timeline(&events, shell.now);
     events.truncate(RECENT);
     page(&Overview { exceptions, more, holds, teams: teams(&shell), events, timeline, shell })

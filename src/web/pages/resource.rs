@@ -83,9 +83,9 @@ pub(in crate::web) async fn resource(
         return api::resource(State(web), Path((kind, name))).await;
     }
     let view = api::find(&web.board(), &kind, &name)?;
-    let shell = Shell::new(&web, "/", view.id.to_string());
+    let shell = Shell::new(&web, "/apps", view.id.to_string());
     let query = Query { resource: Some(view.id.clone()), limit: EVENTS, ..Query::default() };
-    let events = web.page.journal.read(query).await?.items.iter().map(Event::of).collect();
+    let events = Event::story(&web.page.journal.read(query).await?.items);
     let (diff, changed) = diff(&view);
     page(&ResourcePage {
         mark: Mark::of(&view),

@@ -31,9 +31,15 @@ function inUse(part) {
   const active = document.activeElement;
   return selected || (active && active !== part && part.contains(active));
 }
+// What the server sent last, without the words of relative times: only a real difference replaces anything.
+const sent = new WeakMap();
+const essence = (part) => part.className + part.innerHTML.replace(/(<time[^>]*>)[^<]*/g, "$1");
+for (const part of document.querySelectorAll("[data-live]")) sent.set(part, essence(part));
 function put(part, fresh) {
-  if (part.innerHTML === fresh.innerHTML && part.className === fresh.className) return true;
+  const now = essence(fresh);
+  if (sent.get(part) === now) return true;
   if (inUse(part)) return false;
+  sent.set(part, now);
   part.className = fresh.className;
   const scrolled = [...part.querySelectorAll(".scroll, .code")].map((box) => box.scrollLeft);
   part.replaceChildren(...document.importNode(fresh, true).childNodes);
@@ -65,7 +71,7 @@ async function refresh() {
   if (again) { again = false; soon(); }
 }
 let due = null;
-function soon() { due ??= setTimeout(() => { due = null; refresh(); }, 400); }
+function soon() { due ??= setTimeout(() => { due = null; refresh(); }, 700); }
 
 function say(text) { const live = $("live"); if (live && live.textContent !== text) live.textContent = text; }
 let stream = null;
@@ -100,6 +106,8 @@ function buttons(root) {
   }
 }
 buttons(document);
+// A timeline that does not fit begins at its end, which is now.
+for (const line of document.querySelectorAll(".timeline")) line.parentElement.scrollLeft = line.parentElement.scrollWidth;
 
 // Logs: follow at the end; whoever scrolls up is left to read.
 const log = $("log"), follow = $("follow");

@@ -1,0 +1,186 @@
+//! Every kind of mistake as it is shown: place, line, what was expected, nearest name.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+const RUN: &str = "  run: {command: [./shop]}\n";
+
+/// A spec with a good `run` and these lines beside it.
+fn with(lines: &str) -> String {
+    app("shop", &format!("{RUN}{lines}"))
+}
+
+#[test]
+fn mistakes_in_one_app_are_shown_where_they_stand() {
+    let cases = [
+        ("unknown field", with("  replicsa: 2\n")),
+        ("unknown field, nothing near", with("  colour: red\n")),
+        ("unknown nested field", with("  health: {http: /, intervall: 2s}\n  port: 80\n")),
+        ("duplicate key", with("  replicas: 1\n  replicas: 2\n")),
+        ("quoted number", with("  replicas: \"2\"\n")),
+        ("bad duration", with("  rollout: {bake: 2 minutes}\n")),
+        ("zero duration", with("  release: {command: [x], timeout: 0s}\n")),
+        ("bad size", with("  resources: {memory: 256M, cpu: fast}\n")),
+        ("bad port", with("  port: 70000\n")),
+        ("bad port in a mapping", with("  port: {number: 0, protocol: htp}\n")),
+        ("bad address", with("  bind: localhost\n")),
+        ("bad path", with("  port: 80\n  health: {http: healthz}\n")),
+        ("two probes", with("  port: 80\n  health: {http: /, command: [x]}\n")),
+        ("probe without port", with("  health: {http: /healthz}\n")),
+        ("command as text", app("shop", "  run: {command: ./shop --port 80}\n")),
+        ("empty command", app("shop", "  run: {command: []}\n")),
+        ("command and image", app("shop", "  run: {command: [x], image: y}\n")),
+        ("no run", app("shop", "  replicas: 1\n")),
+        ("bad artifact", app("shop", "  run: {command: [x], artifact: {url: ftp://x/y, sha256: 9f86}}\n")),
+        ("boolean as text", with("  env: {DEBUG: true}\n")),
+        ("bad variable name", with("  env: {a-b: x, PORT: 1}\n")),
+        ("unknown variable", app("shop", "  run: {command: [x, $PROT, $5]}\n  port: 80\n")),
+        ("port variable without port", app("shop", "  run: {command: [x, $PORT]}\n")),
+        ("secret in an argument", app("shop", "  run: {command: [x, $KEY]}\n  secrets: {KEY: api-key}\n")),
+        ("secret in a variable", with("  env: {URL: \"x:$KEY\"}\n  secrets: {KEY: api-key}\n")),
+        ("nested variables", with("  env: {A: $B, B: $C, C: x}\n")),
+        ("nothing could move", with("  rollout: {surge: 0}\n")),
+        ("surge with recreate", with("  rollout: {strategy: recreate, surge: 2}\n")),
+        ("unknown signal", with("  stop: {signal: KILL}\n")),
+        ("service not built", with("  uses: [{service: shop-db, as: DATABASE}]\n  after: [service/shop-db]\n")),
+        ("unknown dependency", with("  after: [app/shpo]\n")),
+        ("itself", with("  after: [app/shop]\n")),
+        ("tag", with("  env: {A: !!int 5, B: !foo x}\n")),
+        ("map as key", with("  env: {? {a: b} : c}\n")),
+        ("list instead of mapping", app("shop", "  - run\n")),
+        ("unclosed", with("  env: {A: [x\n")),
+        ("tab", with("\tenv: {}\n")),
+        ("unknown alias", with("  env: *base\n")),
+        (
+            "team missing",
+            "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  run: {command: [x]}\n".into(),
+        ),
+        ("bad name", "apiVersion: codeops/v1\nkind: App\nmetadata: {name: Shop_1, team: payments}\nspec: {}\n".into()),
+        ("unknown team", with("").replace("payments", "paymnets")),
+        ("unknown kind", with("").replace("kind: App", "kind: Ap")),
+        ("kind not built", with("").replace("kind: App", "kind: Service")),
+        ("version", with("").replace("codeops/v1", "codeops/v2")),
+        ("no version", "name: something else\n".into()),
+        ("sops", with("").replace("spec:", "sops: {mac: x}\nspec:")),
+        ("a long line", with(&format!("  env: {{A: {}, 9: x}}\n", "y".repeat(300)))),
+        ("control characters", with("  env: {A: \"\u{9b}31m\", \u{202e}: x}\n")),
+        ("binary", with("  env: {A: \u{0}}\n")),
+        ("wide characters", with("  env: {A: 漢字, 漢: y}\n")),
+    ];
+    let mut text = String::new();
+    for (what, manifest) in cases {
+        let compiled = compile(&[("apps/shop.yaml", &manifest)]);
+        assert!(compiled.has_errors(), "{what} is not found");
+        assert!(compiled.desired.resources.is_empty(), "{what} is used all the same");
+        writeln!(text, "## {what}\n\n{}\n", rendered(&compiled)).expect("writes");
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn mistakes_between_manifests_name_both_places() {
+    let three = |after: [&str; 3]| {
+        ["a", "b", "c"]
+            .iter()
+            .zip(after)
+            .map(|(n, after)| app(n, &format!("{RUN}  after: [app/{after}]\n---\n")))
+            .collect()
+    };
+    let port = |name: &str, bind: &str| app(name, &format!("{RUN}  port: 8080\n  bind: {bind}\n"));
+    let was = |n: &str, old: &str| with("").replace("name: shop", &format!("name: {n}, was: [{old}]"));
+    let cases: [(&str, Vec<(&str, String)>); 9] = [
+        ("duplicate id", vec![("a.yaml", with("")), ("b.yaml", with(""))]),
+        ("cycle", vec![("all.yaml", three(["b", "c", "a"]))]),
+        ("port taken", vec![("a.yaml", port("a", "127.0.0.1")), ("b.yaml", port("b", "0.0.0.0"))]),
+        ("former name declared", vec![("a.yaml", app("old", RUN)), ("b.yaml", was("new", "old"))]),
+        ("former name claimed twice", vec![("a.yaml", was("new", "old")), ("b.yaml", was("newer", "old"))]),
+        ("no repository", vec![("codeops.yaml", String::new())]),
+        ("two repositories", vec![("more.yaml", REPOSITORY.replace("acme-ops", "acme"))]),
+        (
+            "no provider",
+            vec![("codeops.yaml", REPOSITORY.replace("{defaults: {provider: local}}", "{}")), ("a.yaml", with(""))],
+        ),
+        (
+            "overlay",
+            vec![
+                ("a.yaml", with("")),
+                ("environments/prod/shop.yaml", with("  replicsa: 3\n").replace("name: shop", "name: shopp")),
+                ("environments/x.yaml", with("")),
+            ],
+        ),
+    ];
+    let mut text = String::new();
+    for (what, manifests) in cases {
+        let pairs: Vec<(&str, &str)> = manifests.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        writeln!(text, "## {what}\n\n{}\n", rendered(&compile(&pairs))).expect("writes");
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_found_in_one_run() {
+    let text = with("  replicas: x\n  port: y\n  colour: z\n  after: [nonsense, app/gone]\n");
+    let compiled =
+        compile(&[("apps/shop.yaml", &text), ("other.yaml", "- 1\n---\nkind: App\n"), ("third.yaml", "\u{1}")]);
+    let places: Vec<String> = compiled.diagnostics.iter().map(|d| d.place.to_string()).collect();
+    let expected = [
+        "apps/shop.yaml:6:13",
+        "apps/shop.yaml:7:9",
+        "apps/shop.yaml:8:3",
+        "apps/shop.yaml:9:11",
+        "apps/shop.yaml:9:21",
+        "other.yaml:1:1",
+        "other.yaml:3:1",
+        "other.yaml:3:1",
+        "third.yaml:1:1",
+    ];
+    assert_eq!(places, expected);
+    let line = compiled.diagnostics[0].to_string();
+    assert_eq!(line, "apps/shop.yaml:6:13: error: expected a whole number from 0 to 1000, found the text `x`");
+}
+
+#[test]
+fn the_settings_limit_what_a_team_can_claim_and_use() {
+    let other = TEAM.replace("payments", "platform");
+    let auth = app("auth", RUN).replace("payments", "platform");
+    let shop = app(
+        "shop",
+        "  provider: edge\n  run: {image: x}\n  secrets: {A: shop-key, B: api-key, C: shop-kye}\n  after: [app/auth]\n",
+    );
+    let patch = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: auth, team: payments}\nspec: {replicas: 2}\n";
+    let pairs = [
+        ("teams/platform.yaml", other.as_str()),
+        ("apps/auth.yaml", &auth),
+        ("apps/shop.yaml", &shop),
+        ("apps/elsewhere.yaml", &app("elsewhere", "  provider: lcoal\n  run: {command: [x]}\n")),
+        ("environments/prod/auth.yaml", patch),
+    ];
+    let facts = |images| ProviderFacts { word: "process", commands: true, images };
+    let granted = |team| SecretFacts { teams: BTreeSet::from([name(team)]), tag: "t".to_owned() };
+    let team = |paths: &[&str], allow: &[&str]| TeamSettings {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        allow: allow.iter().map(|team| name(team)).collect(),
+        egress: Vec::new(),
+    };
+    let mut context = Context {
+        environment: Some(name("prod")),
+        providers: Some(BTreeMap::from([(name("local"), facts(false)), (name("edge"), facts(false))])),
+        secrets: Some(BTreeMap::from([
+            (name("shop-key"), granted("payments")),
+            (name("api-key"), granted("platform")),
+        ])),
+        teams: BTreeMap::from([
+            (name("payments"), team(&["apps/shop*", "environments/**"], &[])),
+            (name("platform"), team(&["apps/auth.yaml", "environments/prod/*"], &[])),
+        ]),
+        ..Context::default()
+    };
+    let compiled = compile_in(&pairs, &context);
+    insta::assert_snapshot!(rendered(&compiled));
+    assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("auth"), id("elsewhere"), id("shop")]);
+
+    context.teams.insert(name("platform"), team(&["apps/auth.yaml"], &["payments"]));
+    let compiled = compile_in(&pairs, &context);
+    assert_eq!(compiled.desired.resources[&id("auth")].spec.replicas, 2, "an allowed team may patch");
+}

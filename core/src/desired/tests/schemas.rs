@@ -1,0 +1,138 @@
+//! The schema and the readers say the same: its examples compile, and both know the same fields.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const APP: &str = r#"{"apiVersion": "codeops/v1", "kind": "App",
+  "metadata": {"name": "shop", "team": "payments", "was": ["old-name"], "adopt": true},
+  "spec": {"provider": "local",
+    "run": {"command": ["./shop", "--port", "$PORT"], "artifact": {"url": "https://builds.example/shop-1.4.2.tar.gz",
+      "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}},
+    "release": {"command": ["./shop", "migrate"], "timeout": "5m"}, "replicas": 2,
+    "port": {"number": 8080, "protocol": "http"}, "bind": "127.0.0.1", "env": {"LOG": "info", "N": 1.5},
+    "secrets": {"API_KEY": "shop-api-key"}, "after": ["app/auth"],
+    "resources": {"cpu": "0.5", "memory": "256MiB"},
+    "health": {"http": "/healthz", "interval": "2s", "timeout": "1s", "startTimeout": "60s", "failures": 3},
+    "rollout": {"strategy": "rolling", "surge": 1, "unavailable": 0, "bake": "2m", "onFailure": "rollback"},
+    "stop": {"signal": "TERM", "grace": "10s"}, "suspend": false}}"#;
+const WHOLE_REPOSITORY: &str = r#"{"apiVersion": "codeops/v1", "kind": "Repository", "metadata": {"name": "acme-ops"},
+  "spec": {"defaults": {"provider": "local"}, "resolveDelay": "30s", "blastRadius": {"percent": 25},
+    "freeze": {"what": "all", "reason": "bad night", "until": "2026-11-21T08:00:00Z"}}}"#;
+const WHOLE_TEAM: &str = r#"{"apiVersion": "codeops/v1", "kind": "Team", "metadata": {"name": "payments"},
+  "spec": {"members": ["payments@acme.example"], "escalation": "payments-oncall"}}"#;
+
+/// The part of JSON Schema that is used: says where a value breaks it.
+fn violation(schema: &Value, value: &Value, at: &str) -> Option<String> {
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let is = |kind: &&str| match *kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        _ => value.is_null(),
+    };
+    if !types.is_empty() && !types.iter().any(is) {
+        return Some(format!("{at}: not {types:?}"));
+    }
+    if schema.get("const").is_some_and(|constant| constant != value) {
+        return Some(format!("{at}: another constant"));
+    }
+    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+        return Some(format!("{at}: none of the words"));
+    }
+    for key in ["anyOf", "oneOf"] {
+        let choices = schema[key].as_array();
+        if choices.is_some_and(|all| !all.iter().any(|one| violation(one, value, at).is_none())) {
+            return Some(format!("{at}: matches no choice"));
+        }
+    }
+    let missing = |name: &&Value| value.is_object() && value.get(name.as_str().unwrap_or_default()).is_none();
+    if let Some(name) = schema["required"].as_array().into_iter().flatten().find(missing) {
+        return Some(format!("{at}: {name} is missing"));
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        let place = format!("{at}/{name}");
+        let found = match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Bool(false)) => Some(format!("{place}: unknown")),
+            (Value::Null, additional) => violation(additional, inner, &place),
+            (known, _) => violation(known, inner, &place),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    value.as_array().into_iter().flatten().find_map(|item| violation(&schema["items"], item, &format!("{at}/-")))
+}
+
+#[test]
+fn whole_examples_match_their_schema_and_compile() {
+    for (kind, text) in [("App", APP), ("Repository", WHOLE_REPOSITORY), ("Team", WHOLE_TEAM)] {
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(violation(&schema(Some(kind)), &value, ""), None, "{kind}");
+        assert_eq!(violation(&schema(None), &value, ""), None, "{kind}");
+    }
+    let auth = app("auth", "  run: {command: [x]}\n");
+    let compiled = compile(&[
+        ("codeops.yaml", WHOLE_REPOSITORY),
+        ("teams/payments.yaml", WHOLE_TEAM),
+        ("a.yaml", APP),
+        ("b.yaml", &auth),
+    ]);
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+    let mut wrong: Value = serde_json::from_str(APP).expect("JSON");
+    wrong["spec"]["replicsa"] = json!(1);
+    assert!(violation(&schema(Some("App")), &wrong, "").is_some());
+    assert_eq!(schema(Some("Nothing")), Value::Null);
+}
+
+#[test]
+fn readers_know_exactly_the_fields_of_the_schema() {
+    /// Adds an unknown field to every object of fixed fields, and collects what the schema says its fields are.
+    fn spoil(schema: &Value, value: &mut Value, known: &mut Vec<Vec<String>>) {
+        let closed = choices(schema).find(|one| one["additionalProperties"] == json!(false));
+        if let (Some(closed), Value::Object(map)) = (closed, value) {
+            let properties = closed["properties"].as_object().expect("properties");
+            for (name, inner) in map.iter_mut() {
+                spoil(&properties[name], inner, known);
+            }
+            let mut names: Vec<String> = properties.keys().cloned().collect();
+            names.sort();
+            known.push(names);
+            map.insert("zzzzzzzzzzzz".to_owned(), json!(1));
+        }
+    }
+    fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
+        std::iter::once(schema).chain(schema["anyOf"].as_array().into_iter().flatten())
+    }
+    for (kind, path, text) in [
+        ("App", "a.yaml", APP),
+        ("Repository", "codeops.yaml", WHOLE_REPOSITORY),
+        ("Team", "teams/payments.yaml", WHOLE_TEAM),
+    ] {
+        let mut value: Value = serde_json::from_str(text).expect("JSON");
+        let mut from_schema = Vec::new();
+        spoil(&schema(Some(kind)), &mut value, &mut from_schema);
+        let compiled = compile(&[(path, &value.to_string())]);
+        let mut from_reader: Vec<Vec<String>> = compiled
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.message.contains("zzzzzzzzzzzz"))
+            .map(|diagnostic| {
+                let help = diagnostic.help.as_deref().unwrap_or_default();
+                let mut names: Vec<String> = help.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+                names.sort();
+                names
+            })
+            .collect();
+        from_reader.sort();
+        from_schema.sort();
+        assert_eq!(from_reader, from_schema, "{kind}: {}", rendered(&compiled));
+    }
+}

@@ -1,0 +1,19 @@
+//! Manifests and settings of any bytes: no panic, no overflow, no endless work.
+#![no_main]
+
+use std::sync::Arc;
+
+use codeops_core::desired::{Compiler, Context, File, Files, parse_settings};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut files = Files::new();
+    files.insert(Arc::from("codeops.yaml"), File { content: Arc::from("1"), bytes: Arc::from(bytes) });
+    let compiled = Compiler::default().compile(&files, &Context::default());
+    for diagnostic in &compiled.diagnostics {
+        diagnostic.render(false);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = parse_settings("daemon.yaml", text);
+    }
+});

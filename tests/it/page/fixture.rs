@@ -1,0 +1,495 @@
+//! A page over a board and a journal in memory, with one of everything: healthy, degraded, held, progressing, unknown,
+//! suspended; and with texts that try to be markup.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use async_trait::async_trait;
+use codeops::journal::{Entry, InDoubt, Log, LogError, Outcome, Page as Entries, Query, Reader, Record, Seq};
+use codeops::port::{
+    Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
+    ResourceView, RevisionView, SourceView, Stat, SystemClock, Unreachable,
+};
+use codeops::web::{Page, PageConfig};
+use codeops_core::desired::{Diagnostic, Severity};
+use codeops_core::model::{
+    AppSpec, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind, LastGood, Listing,
+    Live, Memory, Name, Pin, Place, Resource, ResourceId, Revision, Scope, Sync, SystemId, Verb,
+};
+use codeops_core::plan::Difference;
+use codeops_core::policy::Hold;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A text that would be markup on a page that forgot to escape, and would move a terminal.
+pub(crate) const EVIL: &str = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u{1b}[2J\u{202e}";
+
+/// A journal in memory.
+pub(crate) struct MemoryLog {
+    entries: Mutex<Vec<Entry>>,
+    tail: broadcast::Sender<Arc<Entry>>,
+}
+
+impl MemoryLog {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { entries: Mutex::default(), tail: broadcast::channel(64).0 })
+    }
+
+    pub(crate) fn add(&self, at: Timestamp, record: Record) -> Seq {
+        let mut entries = self.entries.lock().expect("the fixture is valid");
+        let seq = Seq(entries.len() as u64 + 1);
+        let entry = Entry { seq, at, record };
+        entries.push(entry.clone());
+        let _ = self.tail.send(Arc::new(entry));
+        seq
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
+        for record in records {
+            self.add(SystemClock.now(), record);
+        }
+        Ok(Vec::new())
+    }
+
+    async fn read(&self, query: Query) -> Result<Entries, LogError> {
+        let entries = self.entries.lock().expect("the fixture is valid");
+        let mut items: Vec<Entry> = entries
+            .iter()
+            .rev()
+            .filter(|entry| query.before.is_none_or(|before| entry.seq < before))
+            .filter(|entry| query.since.is_none_or(|since| entry.seq > since))
+            .filter(|entry| query.resource.is_none() || query.resource.as_ref() == entry.record.resource())
+            .filter(|entry| query.categories.is_empty() || query.categories.contains(&entry.record.category()))
+            .take(query.limit + 1)
+            .cloned()
+            .collect();
+        let more = items.len() > query.limit;
+        items.truncate(query.limit);
+        Ok(Entries { next: if more { items.last().map(|entry| entry.seq) } else { None }, items })
+    }
+
+    fn memory(&self) -> Arc<RwLock<Memory>> {
+        Arc::default()
+    }
+
+    fn in_doubt(&self) -> Vec<InDoubt> {
+        Vec::new()
+    }
+
+    fn identity(&self) -> (String, u64) {
+        ("memory".to_owned(), 1)
+    }
+
+    fn poisoned(&self) -> Option<String> {
+        None
+    }
+
+    fn tail(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.tail.subscribe()
+    }
+}
+
+/// The reading half of a provider: some lines, then what the test says.
+pub(crate) struct Reading {
+    pub(crate) lines: broadcast::Sender<LogLine>,
+    instances: Vec<(ResourceId, InstanceId)>,
+    since: Timestamp,
+    asked: AtomicU64,
+}
+
+#[async_trait]
+impl Observer for Reading {
+    fn abilities(&self) -> &'static Abilities {
+        &Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false }
+    }
+
+    async fn observe(&self, scope: &Scope) -> Result<Listing, Unreachable> {
+        let (system, at) = (SystemId("here".to_owned()), SystemClock.now());
+        Ok(Listing { system, at, scope: scope.clone(), objects: BTreeMap::new(), unknown: BTreeMap::new() })
+    }
+
+    fn hints(&self) -> BoxStream<'static, Hint> {
+        stream::pending().boxed()
+    }
+
+    async fn logs(&self, id: &ResourceId, query: LogQuery) -> Result<LogStream, Unreachable> {
+        if id.name.as_str() == "mail" {
+            return Err(Unreachable("the edge provider does not answer on /run/edge.sock; start it".to_owned()));
+        }
+        let texts = ["listening on 127.0.0.1:41233", "GET /healthz 200 0.4 ms", "GET /cart 200 3.1 ms", EVIL];
+        let first: Vec<LogLine> = texts.iter().map(|text| line(text)).collect();
+        let first = stream::iter(first.into_iter().rev().take(query.tail).collect::<Vec<_>>().into_iter().rev());
+        if !query.follow {
+            return Ok(first.boxed());
+        }
+        let lines = self.lines.subscribe();
+        let later = stream::unfold(lines, async |mut lines| Some((lines.recv().await.ok()?, lines)));
+        Ok(first.chain(later).boxed())
+    }
+
+    async fn stats(&self, _: &Scope) -> Result<Vec<Stat>, Unreachable> {
+        let at = SystemClock.now();
+        let elapsed = u64::try_from(at.duration_since(self.since).as_micros()).expect("time goes on");
+        let n = self.asked.fetch_add(1, Ordering::Relaxed);
+        let wave = [3, 5, 4, 8, 6, 9, 5, 4, 7, 3][usize::try_from(n % 10).expect("one digit")];
+        let stats = self.instances.iter().map(|(id, instance)| Stat {
+            id: id.clone(),
+            instance: instance.clone(),
+            at,
+            cpu_micros: elapsed / 20 + wave * 300,
+            memory_bytes: (40 + wave) << 20,
+            requests: Some(elapsed / 1_000 + wave * 4),
+        });
+        Ok(stats.collect())
+    }
+}
+
+pub(crate) fn line(text: &str) -> LogLine {
+    let instance = InstanceId::new(&Digest::of(&json!("shop")), 1).expect("the fixture is valid");
+    LogLine { at: SystemClock.now(), instance, stream: "stdout", line: text.to_owned() }
+}
+
+/// A served page; it ends with the test.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) publisher: Publisher,
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) reading: Arc<Reading>,
+    pub(crate) cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Served {
+    pub(crate) async fn start(board: Board, config: PageConfig) -> Self {
+        let (publisher, watcher) = Publisher::new();
+        publisher.publish(board);
+        let log = MemoryLog::new();
+        let board = publisher.board();
+        let instances = board.resources.values().flat_map(|view| {
+            let live = view.live.iter().flat_map(|live| &live.instances);
+            live.map(|instance| (view.id.clone(), instance.id.clone()))
+        });
+        let instances = instances.collect();
+        let reading = Arc::new(Reading {
+            lines: broadcast::channel(64).0,
+            instances,
+            since: SystemClock.now(),
+            asked: AtomicU64::default(),
+        });
+        let observer: Arc<dyn Observer> = Arc::clone(&reading) as Arc<dyn Observer>;
+        let page = Page {
+            watcher,
+            journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
+            observers: [(name("local"), observer)].into(),
+            clock: Arc::new(SystemClock),
+            config,
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the fixture is valid");
+        let address = listener.local_addr().expect("the fixture is valid");
+        let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let ending = cancel.clone();
+        tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
+        Self { address, publisher, log, reading, cancel, tasks }
+    }
+
+    /// The rich board with its history.
+    pub(crate) async fn rich() -> Self {
+        let served = Self::start(board(), PageConfig::default()).await;
+        history(&served.log);
+        served
+    }
+
+    /// Asks the page to end and waits until it has.
+    pub(crate) async fn end(mut self) {
+        self.cancel.cancel();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), self.tasks.join_next()).await;
+        ended.expect("the page ends").expect("it was served").expect("without a panic");
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().expect("the fixture is valid")
+}
+
+pub(crate) fn app(text: &str) -> ResourceId {
+    ResourceId::app(name(text))
+}
+
+pub(crate) fn revision(digit: char) -> Revision {
+    let tail: String = "f2a9c17d40b8".chars().cycle().take(39).collect();
+    format!("{digit}{tail}").parse().expect("the fixture is valid")
+}
+
+pub(crate) fn ago(secs: i64) -> Timestamp {
+    SystemClock.now() - SignedDuration::from_secs(secs)
+}
+
+fn spec(id: &str, replicas: u32) -> AppSpec {
+    let spec = json!({
+        "provider": "local",
+        "run": {"command": {"command": [format!("./{id}"), "--port", "$PORT"]}},
+        "replicas": replicas,
+        "port": {"number": 8080, "protocol": "http"},
+        "env": {"LOG": "info", "GREETING": EVIL},
+        "secrets": {"API_KEY": "shop-api-key"},
+        "health": {"probe": {"http": "/healthz"}, "interval": "2s", "timeout": "1s", "startTimeout": "60s", "failures": 3},
+    });
+    serde_json::from_value(spec).expect("the fixture is valid")
+}
+
+fn resource(id: &str, replicas: u32) -> Arc<Resource> {
+    let digest = Digest::of(&json!(id));
+    Arc::new(Resource {
+        id: app(id),
+        team: name("payments"),
+        spec: spec(id, replicas),
+        spec_digest: digest.clone(),
+        template_digest: digest,
+        secret_tags: BTreeMap::new(),
+        was: Vec::new(),
+        adopt: false,
+        place: Place { file: format!("apps/{id}.yaml"), line: 1, column: 1 },
+    })
+}
+
+fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
+    let template = Digest::of(&json!(id));
+    let instance = |ordinal: u32| Instance {
+        id: InstanceId::new(&template, ordinal).expect("the fixture is valid"),
+        template: template.clone(),
+        state: InstanceState::Running,
+        health,
+        created_at: ago(86_400 * 2 + 5),
+        health_since: ago(4_000),
+        started_at: Some(ago(4_000)),
+        restarts: ordinal - 1,
+        pid: Some(4_200 + ordinal),
+        port: Some(40_000 + u16::try_from(ordinal).expect("the fixture is valid")),
+        why: (health == InstanceHealth::CrashLoop).then(|| "exit code 1 four times within 60 s".to_owned()),
+    };
+    Arc::new(Live {
+        stamp: None,
+        spec: Some(spec(id, 1)),
+        drift: Vec::new(),
+        released: None,
+        instances: vec![instance(1), instance(2)],
+        address: Some("127.0.0.1:8080".to_owned()),
+        notes: vec!["not isolated".to_owned(), "memory limit not enforced".to_owned()],
+    })
+}
+
+fn view(id: &str, team: &str, sync: Sync, health: Health, why: Option<&str>) -> ResourceView {
+    let of_instances = if health == Health::Degraded { InstanceHealth::CrashLoop } else { InstanceHealth::Healthy };
+    let resource = resource(id, 1);
+    ResourceView {
+        id: app(id),
+        team: Some(name(team)),
+        provider: name("local"),
+        sync,
+        health,
+        why: why.map(str::to_owned),
+        since: ago(300),
+        revision: Some(revision('3')),
+        digest: Some(resource.spec_digest.clone()),
+        desired: Some(resource),
+        live: Some(live(id, of_instances)),
+        differences: Vec::new(),
+        depends_on: Vec::new(),
+        used_by: Vec::new(),
+        last_good: None,
+        pins: BTreeMap::new(),
+        next_at: None,
+    }
+}
+
+/// Every resource fine.
+pub(crate) fn calm() -> Board {
+    let mut board = board();
+    board.holds.clear();
+    board.diagnostics.clear();
+    for view in board.resources.values_mut() {
+        let view = Arc::make_mut(view);
+        (view.sync, view.health, view.why) = (Sync::Synced, Health::Healthy, None);
+    }
+    board
+}
+
+/// One of everything, with no text that is there to do harm: for a picture to show.
+pub(crate) fn showcase() -> Board {
+    let mut board = board();
+    let pricing = Arc::make_mut(board.resources.get_mut(&app("pricing")).expect("it is there"));
+    pricing.why =
+        Some("1.5.0 failed its health check; back to 1.4.2, and pinned until its template changes".to_owned());
+    board.diagnostics.clear();
+    board
+}
+
+/// One of everything.
+pub(crate) fn board() -> Board {
+    let fine = [
+        ("checkout", "payments"),
+        ("ledger", "payments"),
+        ("invoices", "payments"),
+        ("receipts", "payments"),
+        ("fraud", "payments"),
+        ("search", "storefront"),
+        ("catalog", "storefront"),
+        ("images", "storefront"),
+        ("reviews", "storefront"),
+        ("recommendations", "storefront"),
+        ("cart", "storefront"),
+        ("auth", "platform"),
+        ("gateway", "platform"),
+        ("metrics-relay", "platform"),
+        ("jobs", "platform"),
+    ];
+    let mut views: Vec<ResourceView> =
+        fine.iter().map(|(id, team)| view(id, team, Sync::Synced, Health::Healthy, None)).collect();
+    views.push(shop());
+    let why =
+        format!("1.5.0 failed its health check {EVIL}; rolled back to 1.4.2 and pinned until its template changes");
+    views.push(view("pricing", "payments", Sync::Synced, Health::Degraded, Some(&why)));
+    views.push(view("legacy", "platform", Sync::Held, Health::Healthy, Some("its removal is held until a commit")));
+    views.push(view("mail", "platform", Sync::Unknown, Health::Unknown, Some("provider edge does not answer")));
+    views.push(view("batch", "platform", Sync::Suspended, Health::Healthy, None));
+    let changes: BTreeSet<_> = [(Verb::Delete, app("legacy")), (Verb::Delete, app("jobs"))].into();
+    let id = HoldId::of(&changes);
+    let why = "this would remove 2 of 3 apps within an hour, more than the blast radius of 25 % allows".to_owned();
+    Board {
+        owner: Some("acme-ops/prod".to_owned()),
+        ready: true,
+        source: SourceView {
+            url: "https://git.example/acme/ops.git".to_owned(),
+            branch: "main".to_owned(),
+            fetched_at: Some(ago(14)),
+            error: None,
+            held: None,
+        },
+        revision: Some(RevisionView {
+            id: revision('3'),
+            subject: "Raise shop to two replicas".to_owned(),
+            author: "Ada <ada@acme.example>".to_owned(),
+            state: "applying",
+            accepted_at: ago(90),
+        }),
+        fresh_at: Some(ago(8)),
+        pass_micros: 3_400,
+        providers: [provider("local", None), provider("edge", Some("connection refused on /run/edge.sock"))].into(),
+        resources: views.into_iter().map(|view| (view.id.clone(), Arc::new(view))).collect(),
+        holds: vec![Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why }],
+        diagnostics: vec![Diagnostic {
+            severity: Severity::Error,
+            place: Place { file: "apps/shipping.yaml".to_owned(), line: 7, column: 3 },
+            message: "unknown field `replica`".to_owned(),
+            help: Some("did you mean `replicas`?".to_owned()),
+            line: "  replica: 3".to_owned(),
+            line_start: 1,
+            width: 7,
+        }],
+        ..Board::default()
+    }
+}
+
+fn provider(text: &str, error: Option<&str>) -> (Name, ProviderView) {
+    let system = Some(SystemId("5c0f".to_owned()));
+    (name(text), ProviderView { word: "process", system, answered_at: Some(ago(8)), error: error.map(str::to_owned) })
+}
+
+/// A resource with everything to show.
+fn shop() -> ResourceView {
+    let mut shop = view(
+        "shop",
+        "storefront",
+        Sync::OutOfSync,
+        Health::Progressing,
+        Some("1 of 2 instances runs the new template"),
+    );
+    shop.desired = Some(resource("shop", 2));
+    shop.next_at = Some(SystemClock.now() + SignedDuration::from_secs(42));
+    shop.differences = vec![Difference { field: "replicas".to_owned(), from: Some(json!(1)), to: Some(json!(2)) }];
+    shop.depends_on = vec![app("auth"), app("catalog"), app("mail")];
+    shop.used_by = vec![app("gateway"), app("cart")];
+    shop.last_good = Some(LastGood { resource: resource("shop", 1), revision: Some(revision('2')), at: ago(5_000) });
+    let pin = Pin { at: ago(9_000), revision: Some(revision('1')), why: format!("never became healthy {EVIL}") };
+    shop.pins = [(Digest::of(&json!("bad")), pin)].into();
+    shop
+}
+
+/// Some history: three revisions, steps, drift, a hold, a pin.
+pub(crate) fn history(log: &MemoryLog) {
+    log.add(ago(12_000), Record::DaemonStarted { version: "0.1.0".to_owned(), epoch: 4 });
+    for (digit, subject, secs) in
+        [('1', "Try a new pricing engine", 11_000), ('2', EVIL, 6_000), ('3', "Raise shop to two replicas", 90)]
+    {
+        let commit = Commit {
+            revision: revision(digit),
+            author: "Ada <ada@acme.example>".to_owned(),
+            at: ago(secs + 20),
+            subject: subject.to_owned(),
+            trailers: vec![("Codeops-Retry".to_owned(), "app/shop".to_owned())],
+            signer: None,
+        };
+        let owner = "acme-ops/prod".parse().expect("the fixture is valid");
+        let accepted = Record::RevisionAccepted {
+            revision: revision(digit),
+            owner,
+            commits: vec![commit],
+            blast_percent: 25,
+            files: BTreeMap::new(),
+        };
+        log.add(ago(secs), accepted);
+        steps(log, digit, secs);
+        let state =
+            |state: &str| Record::RevisionState { revision: revision(digit), state: state.to_owned(), why: None };
+        log.add(
+            ago(secs - 30),
+            state(match digit {
+                '1' => "partial",
+                '2' => "applied",
+                _ => "applying",
+            }),
+        );
+    }
+    log.add(
+        ago(3_000),
+        Record::Drift { resource: app("cart"), what: "instance 9f86d081-1 was killed by signal 9".to_owned() },
+    );
+    let status = |id, sync, health| Record::Status { resource: app(id), sync, health, why: None };
+    log.add(ago(2_990), status("cart", Sync::Synced, Health::Healthy));
+    log.add(ago(2_000), status("pricing", Sync::Synced, Health::Degraded));
+    let changes = vec![(Verb::Delete, app("legacy")), (Verb::Delete, app("jobs"))];
+    let hold = HoldId::of(&changes.iter().cloned().collect());
+    log.add(ago(1_500), Record::Held { hold, changes, why: "more than the blast radius allows".to_owned() });
+    log.add(ago(40), status("shop", Sync::OutOfSync, Health::Progressing));
+}
+
+fn steps(log: &MemoryLog, digit: char, secs: i64) {
+    for id in ["shop", "pricing"] {
+        let intent = Record::Intent {
+            key: Key(format!("memory:1:{secs}")),
+            resource: app(id),
+            team: name("payments"),
+            provider: name("local"),
+            word: "start".to_owned(),
+            subject: "9f86d081-1".to_owned(),
+            cause: format!("revision {}", revision(digit).short()),
+        };
+        let seq = log.add(ago(secs - 5), intent);
+        let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };
+        log.add(ago(secs - 4), Record::Result { intent: seq, resource: app(id), outcome });
+    }
+}
