@@ -2,6 +2,7 @@
 
 use codeops_core::policy::{self, Hold};
 
+use super::super::compile;
 use super::super::output::{Output, Style, printable};
 use crate::daemon::outcome::{ApplyOutcome, PlanOutcome, Verdict};
 
@@ -50,7 +51,7 @@ pub(super) fn applied(outcome: &ApplyOutcome, output: &Output) -> String {
         text += &held(hold, output);
     }
     let total = outcome.resources.len() + outcome.planned.plan.unchanged.len();
-    text + &format!("\n{}, {total} resources\n", word(outcome.verdict, output))
+    text + &format!("\n{}, {}\n", word(outcome.verdict, output), compile::number(total, "resource"))
 }
 
 fn word(verdict: Verdict, output: &Output) -> String {
