@@ -50,7 +50,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         clock: Arc::new(SystemClock),
         epoch: past.epoch,
     };
-    let observers = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
+    let observers = provider::build_observers(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
     let facts = observers.iter().map(|(name, observer)| {
         let abilities = observer.abilities();
         let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };

@@ -1,1 +1,3 @@
-//! The design's promises, one test a line.
+//! The design's promises at the nasty moments, one test a line.
+
+mod repository;

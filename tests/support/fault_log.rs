@@ -27,7 +27,7 @@ pub(crate) struct MemoryLog(FaultLog);
 impl MemoryLog {
     /// An empty one.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self(FaultLog::build(clock, None, Vec::new(), 1)))
+        Arc::new(Self(FaultLog::build("memory", clock, None, Vec::new(), 1)))
     }
 
     /// All entries, oldest first.
@@ -38,6 +38,7 @@ impl MemoryLog {
 
 /// A log in memory that crashes once: from then on every append fails, as it does when a daemon is killed.
 pub(crate) struct FaultLog {
+    store: String,
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
     state: Mutex<State>,
@@ -59,12 +60,24 @@ struct State {
 impl FaultLog {
     /// An empty log that crashes as told, or never.
     pub(crate) fn new(clock: Arc<dyn Clock>, crash: Option<Crash>) -> Arc<Self> {
-        Arc::new(Self::build(clock, crash, Vec::new(), 1))
+        Arc::new(Self::build("memory", clock, crash, Vec::new(), 1))
+    }
+
+    /// An empty log of a store with this id, that never crashes.
+    pub(crate) fn named(clock: Arc<dyn Clock>, store: &str) -> Arc<Self> {
+        Arc::new(Self::build(store, clock, None, Vec::new(), 1))
+    }
+
+    /// The log as it was after so many entries: a backup of the store, restored.
+    pub(crate) fn restored(&self, entries: usize) -> Arc<Self> {
+        let kept = self.entries().into_iter().take(entries).collect();
+        Arc::new(Self::build(&self.store, Arc::clone(&self.clock), None, kept, 1))
     }
 
     /// The log as the next daemon finds it: with all that was durable, and the next epoch.
     pub(crate) fn reopen(&self, crash: Option<Crash>) -> Arc<Self> {
-        Arc::new(Self::build(Arc::clone(&self.clock), crash, self.entries(), self.state().epoch + 1))
+        let epoch = self.state().epoch + 1;
+        Arc::new(Self::build(&self.store, Arc::clone(&self.clock), crash, self.entries(), epoch))
     }
 
     /// All durable entries, oldest first.
@@ -82,7 +95,7 @@ impl FaultLog {
         self.state().poison.is_some()
     }
 
-    fn build(clock: Arc<dyn Clock>, crash: Option<Crash>, entries: Vec<Entry>, mut epoch: u64) -> Self {
+    fn build(store: &str, clock: Arc<dyn Clock>, crash: Option<Crash>, entries: Vec<Entry>, mut epoch: u64) -> Self {
         let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
         for entry in &entries {
             let _: Vec<Change> = fold(&mut memory, entry);
@@ -90,7 +103,8 @@ impl FaultLog {
             epoch = epoch.max(fold_epoch(0, entry) + 1);
         }
         let state = Mutex::new(State { entries, doubts, epoch, ..State::default() });
-        Self { clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
+        let store = store.to_owned();
+        Self { store, clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,7 +172,7 @@ impl Log for FaultLog {
     }
 
     fn identity(&self) -> (String, u64) {
-        ("memory".to_owned(), self.state().epoch)
+        (self.store.clone(), self.state().epoch)
     }
 
     fn poisoned(&self) -> Option<String> {

@@ -3,8 +3,10 @@
 pub(crate) mod app;
 pub(crate) mod clock;
 pub(crate) mod fault_log;
+pub(crate) mod flow;
 pub(crate) mod git;
 pub(crate) mod memory_harness;
 pub(crate) mod memory_provider;
 pub(crate) mod paths;
 pub(crate) mod process_harness;
+pub(crate) mod scripted_source;

@@ -242,7 +242,7 @@ impl App {
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
     fn is_removed(&self, shared: &Shared) -> bool {
-        if held(&self.record).deleting.is_none() {
+        if held(&self.record).deleting.is_none() || !shared.starts {
             return false;
         }
         let folder = shared.home.app(&self.folder);
@@ -271,6 +271,9 @@ impl App {
             match result {
                 Ok((writer, reader, welcome)) => return Ok((writer, reader, Box::new(welcome))),
                 // One that is being replaced by another binary, or that ends, still holds the folder.
+                Err(ConnectError::Absent(_)) if !shared.starts => {
+                    return Err(format!("no keeper runs for {}; the daemon starts one", self.folder));
+                }
                 Err(ConnectError::Absent(_)) if !started && !is_held(&folder) => {
                     let child = client::start(&shared.binary, &folder).map_err(|error| {
                         format!(
@@ -299,7 +302,7 @@ impl App {
     fn welcome(&self, welcome: Welcome, shared: &Shared) {
         self.binary.send_replace(welcome.binary);
         let deleting = held(&self.record).deleting.clone();
-        if let (Some(key), false) = (deleting, welcome.state.deleting) {
+        if let (Some(key), false, true) = (deleting, welcome.state.deleting, shared.starts) {
             self.post(Request::Delete { key });
         }
         self.learn(welcome.state, shared);

@@ -1,0 +1,156 @@
+//! The repository vanishes, is rewritten, or is broken in part.
+
+use codeops_core::model::{Health, Sync};
+
+use crate::support::flow::{Flow, REPOSITORY, app, id};
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_becomes_running_software() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy));
+    assert_eq!(flow.serving("b"), ["v1"]);
+    assert_eq!(flow.revision_state(), "applied");
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.serving("b")), (vec!["v2".to_owned()], vec!["v1".to_owned()]));
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn repository_unreachable_keeps_the_last_revision_in_force() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1")]).await;
+    flow.settle().await;
+    flow.source.set_unreachable(Some("connection refused"));
+    flow.look();
+    flow.elapse(1).await;
+    assert_eq!(flow.board().source.error.as_deref(), Some("connection refused"), "the page says so");
+
+    flow.local().kill(&id("a"), &flow.live("a").expect("it lives").instances[0].id);
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v1"], "drift is repaired all the same");
+
+    flow.restart().await;
+    flow.settle().await;
+    assert!(flow.board().ready && flow.board().source.error.is_some());
+    assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy), "also after a reboot");
+    let before = flow.instances("a");
+    flow.local().kill(&id("a"), &flow.live("a").expect("it lives").instances[0].id);
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v1"]);
+    assert_ne!(flow.instances("a"), Vec::<String>::new(), "{before:?} came back");
+
+    flow.source.set_unreachable(None);
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    assert_eq!((flow.board().source.error.clone(), flow.serving("a")), (None, vec!["v2".to_owned()]));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_rewritten_is_held_until_a_commit_that_descends() {
+    let mut flow = Flow::new().await;
+    let first = flow.begin(&[("a", "v1")]).await;
+    let second = flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    let rewritten = flow.source.commit_on(Some(&first), &[("apps/a.yaml", &app("a", "v3"))], &[]);
+    flow.learn(&rewritten);
+    flow.look();
+    flow.settle().await;
+    assert!(flow.board().source.held.as_ref().is_some_and(|held| held.contains("rewritten")));
+    assert_eq!(flow.serving("a"), ["v2"]);
+    flow.restart().await;
+    flow.look();
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"], "nor after a restart");
+
+    let back = flow.source.commit_on(Some(&second), &[("apps/a.yaml", &app("a", "v4"))], &[]);
+    flow.learn(&back);
+    flow.look();
+    flow.settle().await;
+    assert_eq!((flow.board().source.held.clone(), flow.serving("a")), (None, vec!["v4".to_owned()]));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_manifest_among_many_stays_at_its_last_good() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    let broken = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: a, team: core}\nspec: {runn: [x]}\n";
+    let fresh = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: new, team: core}\nspec: {runn: [x]}\n";
+    flow.commit(&[("apps/a.yaml", broken), ("apps/b.yaml", &app("b", "v2")), ("apps/new.yaml", fresh)]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("b"), ["v2"], "all others move on");
+    assert_eq!(flow.status("a"), (Sync::Held, Health::Healthy));
+    assert_eq!(flow.status("new"), (Sync::Held, Health::Missing), "without a last good: nothing");
+    assert_eq!(flow.revision_state(), "partial");
+    flow.local().kill(&id("a"), &flow.live("a").expect("it lives").instances[0].id);
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v1"], "the last good is kept up");
+
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v1"]);
+    flow.commit(&[("apps/a.yaml", &app("a", "v2")), ("apps/new.yaml", &app("new", "v1"))]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.serving("new")), (vec!["v2".to_owned()], vec!["v1".to_owned()]));
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_manifest_of_an_app_that_never_was_good_leaves_the_live_object_alone() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "bad-1"), ("b", "v1")]).await;
+    flow.settle().await;
+    let before = flow.live("a").expect("it lives");
+    let broken = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: a, team: core}\nspec: {runn: [x]}\n";
+    flow.commit(&[("apps/a.yaml", broken)]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("a").map(|live| live.stamp), Some(before.stamp));
+    assert_eq!(flow.status("a").0, Sync::Held);
+    assert_ne!(flow.status("a").1, Health::Missing, "it lives, and the page says how it does");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_read_deletes_nothing() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    // `b` is gone, and an unreadable file came: it may be where `b` went.
+    flow.commit(&[("apps/b.yaml", ""), ("apps/moved.yaml", "{{{ not yaml")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("b"), ["v1"]);
+    assert_eq!(flow.serving("a"), ["v1"]);
+    flow.commit(&[("apps/moved.yaml", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("b"), None, "once all is readable, what is gone goes");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_team_or_repository_holds_what_resolves_through_it() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    let instances = (flow.instances("a"), flow.instances("b"));
+    flow.commit(&[("team.yaml", "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: core}\nspec: {memberz: []}\n")])
+        .await;
+    flow.settle().await;
+    assert_eq!(flow.status("a").0, Sync::Held);
+    flow.commit(&[("codeops.yaml", "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme-ops}\nspec: 7\n")])
+        .await;
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    assert_eq!((flow.instances("a"), flow.instances("b")), instances, "nothing moved");
+    flow.commit(&[("team.yaml", super::super::support::flow::TEAM), ("codeops.yaml", REPOSITORY)]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"]);
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}
