@@ -1,7 +1,10 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use codeops_core::desired::{Compiled, Compiler, Context, ProviderFacts};
 use codeops_core::model::{Memory, Scope, Secret, Snapshot, Why};
 use codeops_core::plan::Plan;
@@ -23,6 +26,11 @@ use crate::store::{Sqlite, StoreError};
 /// The repository cannot be read, the store is damaged, or the manifests name no repository.
 pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let past = Past::read(options)?;
+    // Where the mirror would be the first to make it, the folder would be private, and apps with users of their own
+    // could not pass through it later.
+    DirBuilder::new().recursive(true).mode(0o711).create(&options.state).with_context(|| {
+        format!("the state folder {} cannot be made; name another with --state DIR", options.state.display())
+    })?;
     let mirror = Mirror::open(&options.settings.repository, &options.state.join("plan"), &options.variables).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
