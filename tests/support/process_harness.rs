@@ -106,9 +106,17 @@ fn processes() -> Vec<(Pid, PathBuf)> {
 
 impl Drop for ProcessHarness {
     fn drop(&mut self) {
-        // Keepers first, so that they start nothing again; then what runs in the folder.
-        for pid in self.keepers(None) {
-            let _ = kill_process(pid, Signal::KILL);
+        // The daemon first, so that it starts no keeper again; then keepers; then what runs in the folder.
+        self.end_daemon();
+        loop {
+            let keepers = self.keepers(None);
+            if keepers.is_empty() {
+                break;
+            }
+            for pid in keepers {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         for (pid, path) in processes() {
             if fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(self.state.path())) {

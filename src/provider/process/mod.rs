@@ -8,6 +8,7 @@ pub mod artifact;
 mod home;
 mod link;
 mod observe;
+mod reach;
 pub mod releases;
 mod setting;
 mod users;
