@@ -47,10 +47,14 @@ fn providers(settings: &Settings) -> BTreeMap<codeops_core::model::ProviderName,
 pub(crate) fn count(diagnostics: &[Diagnostic]) -> String {
     let errors = diagnostics.iter().filter(|d| d.severity == desired::Severity::Error).count();
     let warnings = diagnostics.len() - errors;
-    let number = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     match (errors, warnings) {
         (0, warnings) => number(warnings, "warning"),
         (errors, 0) => number(errors, "error"),
         (errors, warnings) => format!("{}, {}", number(errors, "error"), number(warnings, "warning")),
     }
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn number(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

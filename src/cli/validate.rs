@@ -71,7 +71,8 @@ fn text(report: &Report, output: &Output) -> String {
         text += &diagnostic.render(output.colour());
         text += "\n\n";
     }
-    let files = format!("{} files, {} resources", report.manifests, report.resources);
+    let files =
+        format!("{}, {}", compile::number(report.manifests, "file"), compile::number(report.resources, "resource"));
     let verdict = match report.diagnostics.is_empty() {
         true => output.paint(Style::Good, "valid"),
         false if report.valid => output.paint(Style::Busy, format!("valid, {}", compile::count(&report.diagnostics))),

@@ -1,7 +1,10 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use codeops_core::desired::{Compiled, Compiler, Context, ProviderFacts};
 use codeops_core::model::{Memory, Scope, Secret, Snapshot, Why};
 use codeops_core::plan::Plan;
@@ -22,7 +25,13 @@ use crate::store::{Sqlite, StoreError};
 /// # Errors
 /// The repository cannot be read, the store is damaged, or the manifests name no repository.
 pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
+    let options = &options.clone().with_own_branch();
     let past = Past::read(options)?;
+    // Where the mirror would be the first to make it, the folder would be private, and apps with users of their own
+    // could not pass through it later.
+    DirBuilder::new().recursive(true).mode(0o711).create(&options.state).with_context(|| {
+        format!("the state folder {} cannot be made; name another with --state DIR", options.state.display())
+    })?;
     let mirror = Mirror::open(&options.settings.repository, &options.state.join("plan"), &options.variables).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
@@ -42,7 +51,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         clock: Arc::new(SystemClock),
         epoch: past.epoch,
     };
-    let observers = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
+    let observers = provider::build_observers(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
     let facts = observers.iter().map(|(name, observer)| {
         let abilities = observer.abilities();
         let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };

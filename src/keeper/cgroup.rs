@@ -135,7 +135,12 @@ impl Group {
     /// Removes it; what is not empty yet stays for the next time.
     pub(super) fn remove(&self) {
         for folder in &self.folders {
-            drop(fs::remove_dir(folder));
+            // The app's own group, above, goes with its last instance.
+            if fs::remove_dir(folder).is_ok()
+                && let Some(app) = folder.parent()
+            {
+                drop(fs::remove_dir(app));
+            }
         }
     }
 

@@ -5,27 +5,33 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, Run};
+use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, Run, expand, expand_env};
 
-use super::expand::expand;
 use super::launch::Orders;
 use super::wire::{Confidential, Setting};
 
-/// The plain variables of an instance: those declared and the four that the keeper adds.
+/// The plain variables of an instance: those declared, with theirs filled in, and the four that the keeper adds.
+///
+/// # Errors
+/// In one sentence, when a value names a variable that is not there.
 pub(super) fn environment(
     id: &InstanceId,
     resource: &Resource,
     setting: &Setting,
     port: Option<u16>,
-) -> BTreeMap<String, String> {
-    let mut env = setting.env.clone();
-    env.insert("APP".to_owned(), resource.id.name.to_string());
-    env.insert("INSTANCE".to_owned(), id.to_string());
-    env.insert("HOST".to_owned(), Ipv4Addr::LOCALHOST.to_string());
+) -> Result<BTreeMap<String, String>, String> {
+    let mut built_in = BTreeMap::from([
+        ("APP".to_owned(), resource.id.name.to_string()),
+        ("INSTANCE".to_owned(), id.to_string()),
+        ("HOST".to_owned(), Ipv4Addr::LOCALHOST.to_string()),
+    ]);
     if let Some(port) = port {
-        env.insert("PORT".to_owned(), port.to_string());
+        built_in.insert("PORT".to_owned(), port.to_string());
     }
-    env
+    let mut env =
+        expand_env(&setting.env, |name| built_in.get(name).cloned()).map_err(|error| format!("its env: {error}"))?;
+    env.extend(built_in);
+    Ok(env)
 }
 
 /// Orders for `command` in the setting of an instance. Arguments see plain variables only, never secrets.
@@ -38,7 +44,9 @@ pub(super) fn orders(
     secrets: &Confidential,
     setting: &Setting,
 ) -> Result<Orders, String> {
-    let command = command.iter().map(|argument| expand(argument, &env)).collect::<Result<Vec<_>, _>>()?;
+    let filled = |argument: &String| expand(argument, |name| env.get(name).cloned());
+    let command = command.iter().map(filled).collect::<Result<Vec<_>, _>>();
+    let command = command.map_err(|error| format!("its command: {error}"))?;
     env.extend(secrets.0.iter().map(|(name, value)| (name.clone(), value.reveal().clone())));
     Ok(Orders {
         command,

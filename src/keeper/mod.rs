@@ -8,7 +8,6 @@
 mod backoff;
 mod cgroup;
 pub mod client;
-mod expand;
 mod forward;
 pub mod frame;
 mod health;

@@ -44,7 +44,8 @@ async fn attempt(
 ) -> Result<(), String> {
     let release = resource.spec.release.as_ref().ok_or("the app has no release command")?;
     let name = log_name(resource)?;
-    let env = environment(&name, resource, setting, None);
+    // It serves nothing: the port it may speak of is the stable one.
+    let env = environment(&name, resource, setting, resource.spec.port.map(|port| port.number))?;
     let orders = orders(&release.command, env, secrets, setting)?;
     let failed = |error: std::io::Error| format!("the release command cannot be started: {error}");
     let user = setting.user.as_ref().map(|user| user.uid);

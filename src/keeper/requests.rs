@@ -8,7 +8,7 @@ use codeops_core::model::{Instance, InstanceHealth, InstanceId, InstanceState, K
 use super::forward::Stable;
 use super::instance::{command, environment, orders};
 use super::run::{End, Keeper};
-use super::table::Record;
+use super::table::{Durable, Record};
 use super::wire::{Confidential, Done, Failure, ReleaseOutcome, ReleaseRun, Request, Setting};
 use super::{release, stats};
 use crate::port::{Clock as _, SystemClock};
@@ -65,7 +65,7 @@ struct Start {
 fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) -> Result<Done, Failure> {
     let Start { resource, setting, secrets } = start;
     // Tried with a port of no meaning: what would fail at every start is refused at the first.
-    let env = environment(id, resource, setting, Some(1));
+    let env = environment(id, resource, setting, Some(1)).map_err(Failure::Reject)?;
     orders(command(&resource.spec).map_err(Failure::Reject)?, env, secrets, setting).map_err(Failure::Reject)?;
     let now = SystemClock.now();
     let record = Record {
@@ -126,7 +126,7 @@ fn release(keeper: &Arc<Keeper>, key: &Key, start: Start) -> Result<Done, Failur
     let release = release.ok_or_else(|| Failure::Reject("the app has no release command".to_owned()))?;
     let (done, fresh) = keeper.table.once(key, |durable| {
         alive(durable.deleting)?;
-        if durable.release.as_ref().is_some_and(|r| matches!(r.outcome, ReleaseOutcome::Running { .. })) {
+        if is_releasing(durable) {
             return Err(Failure::Retry("another release command still runs".to_owned()));
         }
         durable.release = Some(ReleaseRun {
@@ -160,12 +160,16 @@ fn delete(keeper: &Keeper, key: &Key) -> Result<Done, Failure> {
 fn handover(keeper: &Keeper, binary: &Path) -> Result<Done, Failure> {
     rustix::fs::access(binary, rustix::fs::Access::EXEC_OK)
         .map_err(|error| Failure::Reject(format!("{} cannot be run: {error}", binary.display())))?;
-    let busy = keeper.table.read(|all| all.durable.release_process.is_some());
+    let busy = keeper.table.read(|all| is_releasing(&all.durable));
     if busy {
         return Err(Failure::Retry("a release command runs; its exit would be lost".to_owned()));
     }
     keeper.end.send_replace(Some(End::Handover(binary.to_owned())));
     Ok(Done::Note(None))
+}
+
+fn is_releasing(durable: &Durable) -> bool {
+    durable.release.as_ref().is_some_and(|release| matches!(release.outcome, ReleaseOutcome::Running { .. }))
 }
 
 fn alive(deleting: bool) -> Result<(), Failure> {

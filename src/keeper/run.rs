@@ -35,7 +35,8 @@ const FIFOS: &str = "fifo";
 /// The hidden argument of a keeper that goes on from another binary.
 const CONTINUE: &str = "--continue";
 /// How long requests in flight are waited for before a handover.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// New connections wait meanwhile, so it is short.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a keeper ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,6 +217,9 @@ async fn run(keeper: &Arc<Keeper>, listener: Option<TcpListener>) -> io::Result<
     let (listener, (), end) = tokio::join!(port, server::serve(keeper.clone(), socket, closing.clone()), waiting);
     // Supervisors are dropped where they stand; their processes know nothing of it.
     keeper.tasks.drain(Duration::ZERO).await;
+    if matches!(end, Ok(End::Deleted)) {
+        release::settle(keeper).await;
+    }
     let secrets = keeper.table.note(|volatile| std::mem::take(&mut volatile.secrets));
     Ok((end?, listener, secrets))
 }

@@ -185,7 +185,7 @@ impl Supervisor {
 
     fn orders(&self, record: &Record, command: &[String], port: Option<u16>) -> Result<Orders, String> {
         let secrets = self.keeper.table.read(|all| all.volatile.secrets.get(&record.instance.template).cloned());
-        let env = environment(&self.id, &record.resource, &record.setting, port);
+        let env = environment(&self.id, &record.resource, &record.setting, port)?;
         let mut orders = orders(command, env, &secrets.unwrap_or_default(), &record.setting)?;
         orders.cgroups = self.group.procs();
         Ok(orders)

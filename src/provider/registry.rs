@@ -7,7 +7,7 @@ use std::sync::Arc;
 use codeops_core::config::{ProcessSettings, ProviderSettings, TeamSettings};
 use codeops_core::model::{Name, ProviderName, TeamName};
 
-use crate::port::{Actuator, Clock};
+use crate::port::{Actuator, Clock, Observer};
 
 /// Local processes, each app under its own keeper.
 #[cfg(feature = "process")]
@@ -37,20 +37,38 @@ pub fn build(
     settings: &BTreeMap<ProviderName, ProviderSettings>,
     environment: &Environment,
 ) -> Result<BTreeMap<ProviderName, Arc<dyn Actuator>>, String> {
-    let laptop;
-    let settings = if settings.is_empty() {
-        let local = Name::new("local").map_err(|e| e.to_string())?;
-        laptop = BTreeMap::from([(local, ProviderSettings::Process(ProcessSettings::default()))]);
-        &laptop
-    } else {
-        settings
+    each(settings, |name, settings| match settings {
+        ProviderSettings::Process(settings) => process(name, settings, environment),
+    })
+}
+
+/// Builds only the read halves, for a look from outside the daemon: nothing is started, removed or changed by them.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_observers(
+    settings: &BTreeMap<ProviderName, ProviderSettings>,
+    environment: &Environment,
+) -> Result<BTreeMap<ProviderName, Arc<dyn Observer>>, String> {
+    each(settings, |name, settings| match settings {
+        ProviderSettings::Process(settings) => process_observer(name, settings, environment),
+    })
+}
+
+fn each<T>(
+    settings: &BTreeMap<ProviderName, ProviderSettings>,
+    make: impl Fn(&ProviderName, &ProviderSettings) -> Result<T, String>,
+) -> Result<BTreeMap<ProviderName, T>, String> {
+    if settings.is_empty() {
+        let local = Name::new("local").map_err(|error| error.to_string())?;
+        let provider = make(&local, &ProviderSettings::Process(ProcessSettings::default()))?;
+        return Ok(BTreeMap::from([(local, provider)]));
+    }
+    let named = |(name, settings): (&ProviderName, &ProviderSettings)| {
+        let made = make(name, settings).map_err(|error| format!("provider {name}: {error}"))?;
+        Ok((name.clone(), made))
     };
-    settings
-        .iter()
-        .map(|(name, settings)| match settings {
-            ProviderSettings::Process(settings) => Ok((name.clone(), process(name, settings, environment)?)),
-        })
-        .collect()
+    settings.iter().map(named).collect()
 }
 
 #[cfg(feature = "process")]
@@ -59,11 +77,27 @@ fn process(
     settings: &ProcessSettings,
     environment: &Environment,
 ) -> Result<Arc<dyn Actuator>, String> {
-    let provider = process::Process::open(name, settings, environment).map_err(|e| format!("provider {name}: {e}"))?;
-    Ok(Arc::new(provider))
+    Ok(Arc::new(process::Process::open(name, settings, environment)?))
+}
+
+#[cfg(feature = "process")]
+fn process_observer(
+    name: &ProviderName,
+    settings: &ProcessSettings,
+    environment: &Environment,
+) -> Result<Arc<dyn Observer>, String> {
+    Ok(Arc::new(process::Process::look(name, settings, environment)?))
 }
 
 #[cfg(not(feature = "process"))]
-fn process(name: &ProviderName, _: &ProcessSettings, _: &Environment) -> Result<Arc<dyn Actuator>, String> {
-    Err(format!("provider {name}: this codeops was built without the feature `process`"))
+const LEFT_OUT: &str = "this codeops was built without the feature `process`";
+
+#[cfg(not(feature = "process"))]
+fn process(_: &ProviderName, _: &ProcessSettings, _: &Environment) -> Result<Arc<dyn Actuator>, String> {
+    Err(LEFT_OUT.to_owned())
+}
+
+#[cfg(not(feature = "process"))]
+fn process_observer(_: &ProviderName, _: &ProcessSettings, _: &Environment) -> Result<Arc<dyn Observer>, String> {
+    Err(LEFT_OUT.to_owned())
 }

@@ -3,16 +3,20 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use tempfile::TempDir;
 
+/// Where git is, on every machine that the tests run on.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// codeops in an environment that holds nothing of this machine's but the path.
 fn codeops() -> Command {
     let mut command = Command::cargo_bin("codeops").expect("the binary");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    command.env_clear().env("PATH", path).env("HOME", "/nonexistent").timeout(std::time::Duration::from_secs(30));
+    command.env_clear().env("PATH", PATH).env("HOME", "/nonexistent").timeout(Duration::from_secs(30));
     command
 }
 
@@ -199,4 +203,60 @@ fn a_problem_document_is_told_in_its_own_words() {
     assert_eq!(code, 1);
     assert!(err.contains("neither declared nor alive"), "{err}");
     assert!(asked.join().expect("asked").starts_with("GET /api/v1/resources/app/shop "));
+}
+
+/// A folder for temporary folders that apps with users of their own can pass through.
+fn passable() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+    folder
+}
+
+/// Whether any process runs from below `folder`.
+fn anything_runs_from(folder: &Path) -> bool {
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .any(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|binary| binary.starts_with(folder)))
+}
+
+#[test]
+fn the_demo_proves_every_act_and_leaves_nothing() {
+    let folder = passable();
+    let mut demo = codeops();
+    demo.args(["demo", "--exit", "-o", "json"]).env("TMPDIR", folder.path()).timeout(Duration::from_secs(110));
+    let (code, out, err) = run(&mut demo);
+    assert_eq!(code, 0, "{err}\n{out}");
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(answer["proven"], true);
+    assert_eq!(answer["acts"].as_array().map(Vec::len), Some(8));
+    assert!(!anything_runs_from(folder.path()), "something still runs");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing() {
+    let folder = passable();
+    let mut demo = std::process::Command::new(env!("CARGO_BIN_EXE_codeops"))
+        .arg("demo")
+        .env_clear()
+        .env("PATH", PATH)
+        .env("TMPDIR", folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the demo starts");
+    let mut story = std::io::BufReader::new(demo.stdout.take().expect("its story"));
+    let mut line = String::new();
+    while !line.contains("both have baked") {
+        line.clear();
+        let read = std::io::BufRead::read_line(&mut story, &mut line).expect("a line");
+        assert_ne!(read, 0, "the demo ended by itself");
+    }
+    let pid = i32::try_from(demo.id()).ok().and_then(rustix::process::Pid::from_raw).expect("its pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("asked to end");
+    let mut rest = String::new();
+    story.read_to_string(&mut rest).expect("the rest of its story");
+    assert_eq!(demo.wait().expect("it ends").code(), Some(1), "{rest}");
+    assert!(!anything_runs_from(folder.path()), "something still runs\n{rest}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "{rest}");
 }

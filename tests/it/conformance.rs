@@ -37,7 +37,7 @@ pub(crate) trait Harness: Send + Sync {
 pub(crate) struct Bench<H> {
     pub(crate) harness: H,
     log: Arc<FaultLog>,
-    journal: Journal,
+    pub(crate) journal: Journal,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,7 +9,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use codeops::keeper::client::{self, Reader, Writer};
-use codeops::keeper::wire::{Confidential, Done, Failure, FromKeeper, ReleaseOutcome, Request, Setting, State};
+use codeops::keeper::wire::{Confidential, Done, Failure, FromKeeper, ReleaseOutcome, Request, Setting, State, User};
 use codeops::keeper::{ConnectError, logs};
 use codeops::port::LogQuery;
 use codeops_core::model::{
@@ -240,7 +240,7 @@ fn only(state: &State) -> &Instance {
 }
 
 fn get(stream: &mut TcpStream, path: &str) -> (u16, String) {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n").expect("it can be sent");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n").as_bytes()).expect("it can be sent");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -642,5 +642,43 @@ async fn figures_of_forwarding() {
             client.join().expect("it ended");
         }
         println!("{what}: {:.0} requests/s", 8_000.0 / begun.elapsed().as_secs_f64());
+    }
+}
+
+#[tokio::test]
+async fn under_root_an_instance_has_its_own_user_and_limits() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut bench = Bench::new().await;
+    let extra = json!({
+        "run": {"command": {"command": ["sh", "-c", "id -u; id -g; echo to-dev > /dev/stdout; ulimit -n; exec sleep 300"]}},
+        "port": null, "health": null, "resources": {"memory": "64MiB", "cpu": "0.5"},
+    });
+    let resource = resource(bench.port, "nobody", &extra);
+    bench.configure(&resource).await;
+    let mut request = bench.start_of(&resource, 1, &[], &[]);
+    let group = format!("codeops-test-{}", std::process::id());
+    if let Request::Start { setting, .. } = &mut request {
+        setting.dir = "/".into();
+        setting.user = Some(User { uid: 64_321, gid: 64_322, groups: Vec::new() });
+        setting.files = Some(333);
+        setting.cgroup = Some(format!("{group}/shop"));
+    }
+    bench.ask(request).await.expect("started");
+    bench.until("it has settled", |state| healthy(state) == 1).await;
+    assert_eq!(bench.log(9).await, ["64321", "64322", "to-dev", "333"]);
+    let pid = only(&bench.state).pid.expect("it runs");
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let inside = groups.lines().any(|line| line.contains("memory") && line.contains(&group))
+        || groups.lines().any(|line| line.starts_with("0::") && line.contains(&group));
+    let noted = bench.state.notes.iter().any(|note| note.starts_with("memory limit not enforced"));
+    assert!(inside != noted, "in its group or noted, not both: {groups} {:?}", bench.state.notes);
+    bench.stop(instance(&resource, 1)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+    for hierarchy in ["", "memory", "cpu"] {
+        let root = Path::new("/sys/fs/cgroup").join(hierarchy).join(&group);
+        assert!(!root.join("shop").exists(), "its group is left");
+        drop(std::fs::remove_dir(root));
     }
 }

@@ -10,5 +10,6 @@ mod git;
 mod hooks;
 mod keeper;
 mod page;
+mod process;
 mod promises;
 mod store;

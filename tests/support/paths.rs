@@ -9,10 +9,42 @@ pub(crate) struct Mention {
     pub(crate) line: usize,
 }
 
-/// The source up to its `#[cfg(test)] mod`, which by custom stands last.
+/// The source without what is compiled for tests alone: modules declared so, and all from a test module's body on, which
+/// by custom stands last.
 pub(crate) fn without_tests(source: &str) -> String {
-    let cut = source.find("\n#[cfg(test)]\nmod ").unwrap_or(source.len());
-    source.get(..cut).unwrap_or(source).to_owned()
+    let mut kept = String::new();
+    let mut lines = source.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "#[cfg(test)]" {
+            match lines.peek() {
+                Some(next) if declared(next).is_some() => drop(lines.next()),
+                Some(next) if next.contains("mod ") => break,
+                _ => {}
+            }
+            // What stood here keeps its lines, so that places stay right.
+            kept += "\n\n";
+        } else {
+            kept += line;
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The modules with files of their own that `source` declares for tests alone.
+pub(crate) fn test_modules(source: &str) -> Vec<String> {
+    let lines: Vec<&str> = source.lines().collect();
+    let for_tests = |pair: &[&str]| match pair {
+        ["#[cfg(test)]", next] => declared(next),
+        _ => None,
+    };
+    lines.windows(2).filter_map(for_tests).collect()
+}
+
+/// The name in `mod name;`.
+fn declared(line: &str) -> Option<String> {
+    let (visibility, name) = line.strip_suffix(';')?.split_once("mod ")?;
+    (visibility.is_empty() || visibility.starts_with("pub")).then(|| name.to_owned())
 }
 
 /// Every path within the crate that `source`, the file of `module`, mentions. Paths into `codeops_core` belong to
@@ -167,6 +199,13 @@ mod tests {
     fn super_and_inline_paths_are_absolute() {
         let found = paths("fn f() { super::super::store::open(crate::web::x(1)) }", &["web", "page"]);
         assert_eq!(found, ["store::open", "web::x"]);
+    }
+
+    #[test]
+    fn what_is_for_tests_alone_is_left_out() {
+        let source = "mod a;\n#[cfg(test)]\npub(crate) mod sim;\nuse crate::b;\n\n#[cfg(test)]\nmod tests {\n    use crate::c;\n}\n";
+        assert_eq!(test_modules(source), ["sim"]);
+        assert_eq!(paths(&without_tests(source), &[]), ["b"]);
     }
 
     #[test]

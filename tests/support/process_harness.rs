@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use codeops::journal::Started;
-use codeops::port::{Actuator, Secrets, SystemClock};
-use codeops::provider::{Environment, build};
+use codeops::port::{Actuator, Observer, Secrets, SystemClock};
+use codeops::provider::{Environment, build, build_observers};
 use codeops_core::model::{AppSpec, Instance, Name, ResourceId};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -18,23 +18,43 @@ use crate::conformance::Harness;
 pub(crate) struct ProcessHarness {
     state: tempfile::TempDir,
     epoch: AtomicU64,
-    provider: Mutex<Arc<dyn Actuator>>,
+    provider: Mutex<Option<Arc<dyn Actuator>>>,
 }
 
 impl ProcessHarness {
     pub(crate) fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary folder");
-        let provider = Mutex::new(open(state.path(), 1));
+        let provider = Mutex::new(Some(open(state.path(), &binary(), 1)));
         Self { state, epoch: AtomicU64::new(1), provider }
     }
 
-    pub(crate) fn state(&self) -> &Path {
-        self.state.path()
+    /// The next daemon on the same state folder, as the given binary.
+    pub(crate) fn restart_as(&self, binary: &Path) {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let next = open(self.state.path(), binary, epoch);
+        *self.provider.lock().expect("no panic while held") = Some(next);
+    }
+
+    /// The daemon ends and no other comes.
+    pub(crate) fn end_daemon(&self) {
+        *self.provider.lock().expect("no panic while held") = None;
+    }
+
+    /// The read half as a command beside the daemon opens it.
+    pub(crate) fn observer(&self) -> Arc<dyn Observer> {
+        let environment = environment(self.state.path(), &binary(), self.epoch.load(Ordering::Relaxed));
+        let mut built = build_observers(&Default::default(), &environment).expect("an observer");
+        built.remove(&"local".parse::<Name>().expect("a name")).expect("the provider called local")
+    }
+
+    /// The provider's folders.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.state.path().join("local")
     }
 
     /// The provider's folder of an app.
     pub(crate) fn folder(&self, id: &ResourceId) -> PathBuf {
-        self.state.path().join("local/apps").join(id.name.as_str())
+        self.home().join("apps").join(id.name.as_str())
     }
 
     /// The keepers that run on this state folder: of one app, or of all.
@@ -52,16 +72,24 @@ impl ProcessHarness {
     }
 }
 
-/// A process provider called `local` as a daemon of `epoch` opens it.
-pub(crate) fn open(state: &Path, epoch: u64) -> Arc<dyn Actuator> {
-    let environment = Environment {
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_codeops"))
+}
+
+fn environment(state: &Path, binary: &Path, epoch: u64) -> Environment {
+    Environment {
         state: state.to_owned(),
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_codeops")),
+        binary: binary.to_owned(),
         teams: Default::default(),
         clock: Arc::new(SystemClock),
         epoch,
-    };
-    let mut built = build(&Default::default(), &environment).expect("a provider");
+    }
+}
+
+/// A process provider called `local` as a daemon of `epoch` opens it.
+fn open(state: &Path, binary: &Path, epoch: u64) -> Arc<dyn Actuator> {
+    let mut built = build(&Default::default(), &environment(state, binary, epoch)).expect("a provider");
     built.remove(&"local".parse::<Name>().expect("a name")).expect("the provider called local")
 }
 
@@ -78,9 +106,17 @@ fn processes() -> Vec<(Pid, PathBuf)> {
 
 impl Drop for ProcessHarness {
     fn drop(&mut self) {
-        // Keepers first, so that they start nothing again; then what runs in the folder.
-        for pid in self.keepers(None) {
-            let _ = kill_process(pid, Signal::KILL);
+        // The daemon first, so that it starts no keeper again; then keepers; then what runs in the folder.
+        self.end_daemon();
+        loop {
+            let keepers = self.keepers(None);
+            if keepers.is_empty() {
+                break;
+            }
+            for pid in keepers {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         for (pid, path) in processes() {
             if fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(self.state.path())) {
@@ -93,7 +129,7 @@ impl Drop for ProcessHarness {
 #[async_trait::async_trait]
 impl Harness for ProcessHarness {
     fn provider(&self) -> Arc<dyn Actuator> {
-        self.provider.lock().expect("no panic while held").clone()
+        self.provider.lock().expect("no panic while held").clone().expect("a daemon")
     }
 
     fn spec(&self, variant: u32) -> AppSpec {
@@ -132,8 +168,6 @@ impl Harness for ProcessHarness {
     }
 
     async fn restart(&self) {
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let next = open(self.state.path(), epoch);
-        *self.provider.lock().expect("no panic while held") = next;
+        self.restart_as(&binary());
     }
 }

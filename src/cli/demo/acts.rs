@@ -161,11 +161,9 @@ async fn deletes_all(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Resu
     let after = [see(&stage.client, "shop").await?.instances, see(&stage.client, "front").await?.instances];
     ensure!(before == after, "instances changed though the deletion is held");
     narrator.sees(unbroken(&stage.probe()?.take())?);
-    stage.git.run(&["revert", "--no-edit", "HEAD"]).await.or(
-        // Without a configured name a revert asks for one; a checkout and a commit say the same.
-        stage.git.run(&["checkout", "HEAD~1", "--", "apps"]).await,
-    )?;
-    commit(stage, narrator, "Revert \"Clean up\"").await?;
+    stage.git.run(&["checkout", "--quiet", "HEAD~1", "--", "apps"]).await?;
+    narrator.does("git checkout HEAD~1 -- apps");
+    commit(stage, narrator, "Bring front and shop back").await?;
     api::until_held(&stage.client, false).await?;
     for app in ["shop", "front"] {
         until(&stage.client, app, "in sync again", api::Seen::is_fine).await?;
@@ -219,7 +217,7 @@ async fn killed_keeper(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Re
 /// took it over before the first.
 async fn port_away(port: u16) -> anyhow::Result<Duration> {
     let begun = Instant::now();
-    // Long enough for the kernel to have closed what the killed process held.
+    // Long enough for the kernel to have closed what the killed process held, and for whoever comes next to fail.
     let settled = Duration::from_millis(250);
     let (mut last_failure, mut deadline) = (Duration::ZERO, begun + Duration::from_secs(10));
     while Instant::now() < deadline {

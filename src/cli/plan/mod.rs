@@ -2,8 +2,6 @@
 
 mod text;
 
-use codeops_core::policy::Decision;
-
 use super::args::{PlanArgs, RepositoryArgs};
 use super::block_on;
 use super::environment::Variables;
@@ -12,7 +10,7 @@ use super::options;
 use super::output::Output;
 use super::run::interruptible;
 use crate::daemon;
-use crate::daemon::outcome::{PlanOutcome, Verdict};
+use crate::daemon::outcome::Verdict;
 
 /// Shows what would change. With `--detailed-exitcode` ends with 2 where something would.
 pub(crate) fn plan(args: &PlanArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
@@ -40,9 +38,4 @@ pub(crate) fn apply(args: &RepositoryArgs, variables: &Variables, output: &Outpu
 
 fn is_error(diagnostic: &codeops_core::desired::Diagnostic) -> bool {
     diagnostic.severity == codeops_core::desired::Severity::Error
-}
-
-/// The decision on each change, `Go` where none was made.
-fn decision<'a>(outcome: &'a PlanOutcome, id: &codeops_core::model::ResourceId) -> &'a Decision {
-    outcome.judged.decisions.get(id).unwrap_or(&Decision::Go)
 }

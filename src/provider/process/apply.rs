@@ -26,6 +26,7 @@ type Result<T> = std::result::Result<T, ApplyError>;
 pub(super) async fn apply(shared: &Arc<Shared>, started: &Started, secrets: &Secrets) -> Result<Applied> {
     let step = started.step();
     shared.saw_epoch(started.epoch());
+    shared.tidy();
     let work = Work { shared, started, secrets };
     match &step.op {
         Op::Create { desired } => work.create(desired).await,

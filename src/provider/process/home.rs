@@ -91,18 +91,23 @@ impl Home {
             fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
         }
         fs::set_permissions(home.apps(), Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(home.apps())? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(".new-") {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
         if !home.root.join(IDENTITY).exists() {
             let mut random = [0_u8; 16];
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
             write_json(&home.root.join(IDENTITY), &Identity { id: hex::encode(random), last_uid: None })?;
         }
         Ok(home)
+    }
+
+    /// Throws away what an earlier daemon left half made. Only for the daemon that owns the state folder.
+    pub(super) fn tidy(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.apps())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(".new-") {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The identity of this system: this folder on this machine. A copy on another machine is another system.

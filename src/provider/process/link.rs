@@ -2,30 +2,24 @@
 //! carries requests. One task an app; it decides nothing about what should run.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use codeops_core::model::{Digest, Key, ResourceId};
-use rustix::fs::FlockOperation;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
-use super::home::{AppRecord, KEEPER_LOCK, KEEPER_STATE};
-use crate::keeper::client::{self, ConnectError, Reader, Writer};
+use super::home::{AppRecord, KEEPER_STATE};
+use super::reach::{LOOK, START, reach};
+use crate::keeper::client::{Reader, Writer};
 use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, State, Welcome};
 
 /// How long a keeper may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a look waits for a keeper: what is slower is `Unknown` until it answers.
-const LOOK: Duration = Duration::from_secs(3);
 /// A keeper heard within this time needs no asking whether it lives.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long a keeper may take to listen; one that hands over first waits for the requests it has in flight.
-const START: Duration = Duration::from_secs(15);
 
 /// What is known of one app.
 #[derive(Debug, Clone)]
@@ -200,7 +194,7 @@ impl App {
             if self.is_removed(&shared) {
                 break;
             }
-            match self.reach(&shared).await {
+            match reach(&shared, &self.folder).await {
                 Ok((writer, reader, welcome)) => {
                     let connected = Instant::now();
                     self.welcome(*welcome, &shared);
@@ -242,7 +236,7 @@ impl App {
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
     fn is_removed(&self, shared: &Shared) -> bool {
-        if held(&self.record).deleting.is_none() {
+        if held(&self.record).deleting.is_none() || !shared.starts {
             return false;
         }
         let folder = shared.home.app(&self.folder);
@@ -258,48 +252,10 @@ impl App {
         }
     }
 
-    /// A connected keeper, started if none listens.
-    async fn reach(&self, shared: &Shared) -> Result<(Writer, Reader, Box<Welcome>), String> {
-        let folder = shared.home.app(&self.folder);
-        let mut started = false;
-        let deadline = Instant::now() + START;
-        loop {
-            let connecting = client::connect(&folder, shared.epoch());
-            let result = timeout(LOOK, connecting).await.map_err(|_| {
-                format!("the keeper of {} does not answer: look at its process, its app goes on", self.folder)
-            })?;
-            match result {
-                Ok((writer, reader, welcome)) => return Ok((writer, reader, Box::new(welcome))),
-                // One that is being replaced by another binary, or that ends, still holds the folder.
-                Err(ConnectError::Absent(_)) if !started && !is_held(&folder) => {
-                    let child = client::start(&shared.binary, &folder).map_err(|error| {
-                        format!(
-                            "a keeper for {} cannot be started from {}: {error}",
-                            self.folder,
-                            shared.binary.display()
-                        )
-                    })?;
-                    shared.adopt_child(child);
-                    started = true;
-                }
-                Err(ConnectError::Absent(_)) if Instant::now() < deadline => {}
-                Err(ConnectError::Absent(_)) => {
-                    return Err(format!(
-                        "the keeper of {} does not listen: see {}/keeper.log",
-                        self.folder,
-                        folder.display()
-                    ));
-                }
-                Err(error) => return Err(format!("the keeper of {}: {error}", self.folder)),
-            }
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-
     fn welcome(&self, welcome: Welcome, shared: &Shared) {
         self.binary.send_replace(welcome.binary);
         let deleting = held(&self.record).deleting.clone();
-        if let (Some(key), false) = (deleting, welcome.state.deleting) {
+        if let (Some(key), false, true) = (deleting, welcome.state.deleting, shared.starts) {
             self.post(Request::Delete { key });
         }
         self.learn(welcome.state, shared);
@@ -392,14 +348,5 @@ impl App {
         self.change_record(shared, |record| record.deleting = Some(key.clone()))
             .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))?;
         self.call(Request::Delete { key: key.clone() }).await
-    }
-}
-
-/// Whether a keeper process holds the folder, listening or not.
-fn is_held(folder: &Path) -> bool {
-    let Ok(lock) = File::open(folder.join(KEEPER_LOCK)) else { return false };
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => false,
-        Err(error) => error == rustix::io::Errno::WOULDBLOCK,
     }
 }

@@ -8,6 +8,7 @@ pub mod artifact;
 mod home;
 mod link;
 mod observe;
+mod reach;
 pub mod releases;
 mod setting;
 mod users;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use async_trait::async_trait;
 use codeops_core::config::{ProcessSettings, TeamSettings};
@@ -66,6 +67,9 @@ struct Shared {
     children: Mutex<Vec<Child>>,
     tasks: Mutex<JoinSet<()>>,
     cancel: CancellationToken,
+    tidied: Once,
+    /// Whether keepers that are not there are started: by the daemon, not by a mere look.
+    starts: bool,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,6 +82,28 @@ impl Process {
     /// # Errors
     /// One sentence: a folder that cannot be made, a `runAs` that cannot be, a binary that is not there.
     pub fn open(name: &ProviderName, settings: &ProcessSettings, environment: &Environment) -> Result<Self, String> {
+        Self::new(name, settings, environment, true)
+    }
+
+    /// The same for somebody who only looks, beside a daemon or without one: an app whose keeper does not run is `Unknown`,
+    /// and nothing is started.
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub fn look(
+        name: &ProviderName,
+        settings: &ProcessSettings,
+        environment: &Environment,
+    ) -> Result<impl Observer + use<>, String> {
+        Self::new(name, settings, environment, false)
+    }
+
+    fn new(
+        name: &ProviderName,
+        settings: &ProcessSettings,
+        environment: &Environment,
+        starts: bool,
+    ) -> Result<Self, String> {
         let folder = environment.state.join(name.as_str());
         let trouble = |error: std::io::Error| format!("cannot use {}: {error}", folder.display());
         let users = Users::new(settings.run_as.as_deref())?;
@@ -99,6 +125,8 @@ impl Process {
             children: Mutex::default(),
             tasks: Mutex::default(),
             cancel: cancel.clone(),
+            tidied: Once::new(),
+            starts,
             home,
         };
         Ok(Self { shared: Arc::new(shared), cancel })
@@ -186,6 +214,15 @@ impl Shared {
 
     fn saw_epoch(&self, epoch: u64) {
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
+    }
+
+    /// Clears up after an earlier daemon, once, before the first step of this one makes anything.
+    fn tidy(&self) {
+        self.tidied.call_once(|| {
+            if let Err(error) = self.home.tidy().and_then(|()| self.releases.tidy()) {
+                tracing::warn!(%error, "what an earlier daemon left half made cannot be removed");
+            }
+        });
     }
 
     /// Keeps a started keeper until it ends, so that none is left a zombie.

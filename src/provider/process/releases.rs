@@ -28,20 +28,28 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// Opens or makes the folder and throws away what an earlier daemon left unfinished.
+    /// Opens or makes the folder.
     ///
     /// # Errors
-    /// The folder cannot be made or read.
+    /// The folder cannot be made.
     pub fn open(root: PathBuf) -> io::Result<Self> {
         // Apps that run as other users reach their release through it; they cannot list it.
         DirBuilder::new().recursive(true).mode(0o711).create(&root)?;
-        for entry in fs::read_dir(&root)? {
+        Ok(Self { root, turns: Mutex::default() })
+    }
+
+    /// Throws away what an earlier daemon left unfinished. Only before anything is fetched.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or something in it cannot be removed.
+    pub fn tidy(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
                 remove(&entry.path())?;
             }
         }
-        Ok(Self { root, turns: Mutex::default() })
+        Ok(())
     }
 
     /// The folder of `artifact`, fetched, verified and unpacked if it is not there yet.

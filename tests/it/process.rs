@@ -1,0 +1,279 @@
+//! The process provider beyond the suite: keepers that die or are replaced, secrets, artifacts, releases, users.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops::journal::Outcome;
+use codeops::port::{ApplyError, LogQuery, Secrets};
+use codeops_core::model::{
+    AppSpec, InstanceId, Live, Observed, Op, Period, Release, Resource, ResourceId, Run, Scope, Secret,
+};
+use futures_util::StreamExt as _;
+use rustix::process::{Signal, kill_process};
+use sha2::{Digest as _, Sha256};
+
+use crate::conformance::{Bench, Harness as _, healthy, id, instance_of, owner, resource};
+use crate::support::process_harness::{ProcessHarness, binary};
+
+fn bench() -> Bench<ProcessHarness> {
+    Bench::new(ProcessHarness::new())
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
+}
+
+fn spec(bench: &Bench<ProcessHarness>, script: &str) -> AppSpec {
+    AppSpec { run: Run::Command { command: shell(script), artifact: None }, ..bench.harness.spec(1) }
+}
+
+/// Applies one op with secrets at hand.
+async fn act_with(bench: &Bench<ProcessHarness>, resource: &ResourceId, op: Op, secrets: &Secrets) {
+    let started = bench.intend(resource, op).await;
+    bench.harness.provider().apply(&started, secrets).await.expect("applied");
+    bench.journal.settle(&started, Outcome::Done { note: None }, Vec::new()).await.expect("a result");
+}
+
+/// The first line an instance has written.
+async fn first_line(bench: &Bench<ProcessHarness>, id: &ResourceId, instance: &InstanceId) -> String {
+    let query = LogQuery { instance: Some(instance.clone()), tail: 10, follow: true };
+    let mut lines = bench.harness.provider().logs(id, query).await.expect("a log");
+    let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await.expect("in time");
+    line.expect("a line").line
+}
+
+fn kill_keepers(bench: &Bench<ProcessHarness>, id: &ResourceId) {
+    let keepers = bench.harness.keepers(Some(id));
+    assert_eq!(keepers.len(), 1, "{keepers:?}");
+    kill_process(keepers[0], Signal::KILL).expect("killed");
+}
+
+async fn run(bench: &Bench<ProcessHarness>, desired: &Arc<Resource>) -> (InstanceId, Live) {
+    bench.act(&desired.id, Op::Create { desired: Arc::clone(desired) }).await;
+    let instance = bench.start(desired, 1).await;
+    let live = bench.until_live(&desired.id, "healthy", |live| healthy(live, &instance)).await;
+    (instance, live)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_keeper_is_replaced_and_its_instances_live_on() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let (_, instance) = bench.running(&shop).await;
+    let before = bench.live(&shop).await;
+    let old = bench.harness.keepers(Some(&shop));
+    kill_keepers(&bench, &shop);
+    let live = bench
+        .until_live(&shop, "kept by another keeper", |live| {
+            healthy(live, &instance) && bench.harness.keepers(Some(&shop)) != old
+        })
+        .await;
+    assert_eq!(live.instances[0].pid, before.instances[0].pid);
+    assert_eq!(live.instances[0].restarts, 0);
+    bench.delete(&shop).await;
+    assert!(!bench.harness.folder(&shop).exists() && bench.harness.keepers(None).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_binary_takes_over_at_the_next_step() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let (desired, instance) = bench.running(&shop).await;
+    let before = bench.live(&shop).await;
+    let next = tempfile::tempdir().expect("a temporary folder");
+    let upgraded = next.path().join("codeops");
+    fs::copy(binary(), &upgraded).expect("copied");
+    bench.harness.restart_as(&upgraded);
+    let exe = || {
+        let keepers = bench.harness.keepers(Some(&shop));
+        keepers.first().and_then(|pid| fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok())
+    };
+    assert_eq!(bench.live(&shop).await.instances, before.instances, "an upgrade alone changes nothing");
+    assert_eq!(exe(), Some(binary().canonicalize().expect("a path")));
+    bench.act(&shop, Op::Configure { desired }).await;
+    assert_eq!(exe(), Some(upgraded.canonicalize().expect("a path")));
+    let live = bench.until_live(&shop, "healthy", |live| healthy(live, &instance)).await;
+    assert_eq!(live.instances[0].pid, before.instances[0].pid);
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_come_again_when_a_keeper_is_replaced() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let mut spec = spec(&bench, "printenv API_KEY; exec sleep 600");
+    spec.secrets.insert("API_KEY".to_owned(), "shop-key".parse().expect("a name"));
+    let desired = resource(&shop, spec);
+    let secrets = Secrets::from([("shop-key".parse().expect("a name"), Secret::new("hunter2".to_owned()))]);
+    let missing = bench.try_act(&shop, Op::Create { desired: Arc::clone(&desired) }).await;
+    assert!(matches!(&missing, Err(ApplyError::Retry(why)) if why.contains("shop-key")), "{missing:?}");
+    act_with(&bench, &shop, Op::Create { desired: Arc::clone(&desired) }, &secrets).await;
+    let instance = instance_of(&desired, 1);
+    let start = Op::Start { instance: instance.clone(), desired: Arc::clone(&desired) };
+    act_with(&bench, &shop, start, &secrets).await;
+    bench.until_live(&shop, "healthy", |live| healthy(live, &instance)).await;
+    assert_eq!(first_line(&bench, &shop, &instance).await, "hunter2");
+    // The same daemon gives them again by itself.
+    kill_keepers(&bench, &shop);
+    bench.until_live(&shop, "healthy", |live| healthy(live, &instance) && live.drift.is_empty()).await;
+    // The next daemon has them only from its next step.
+    bench.harness.restart().await;
+    bench.live(&shop).await;
+    kill_keepers(&bench, &shop);
+    let lost = |live: &Live| live.drift.iter().any(|drift| drift.field == "secrets");
+    bench.until_live(&shop, "without its secrets", lost).await;
+    act_with(&bench, &shop, Op::Configure { desired: Arc::clone(&desired) }, &secrets).await;
+    let live = bench.until_live(&shop, "given its secrets", |live| live.drift.is_empty()).await;
+    bench.harness.kill(&shop, &live.instances[0]).await;
+    bench.until_live(&shop, "restarted", |live| healthy(live, &instance) && live.instances[0].restarts > 0).await;
+    // Nothing of it is on disk but what the app itself wrote.
+    for entry in fs::read_dir(bench.harness.folder(&shop)).expect("listed") {
+        let path = entry.expect("an entry").path();
+        let text = fs::read(&path).unwrap_or_default();
+        assert!(!text.windows(7).any(|w| w == b"hunter2"), "{}", path.display());
+    }
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_goes_on_after_daemon_and_keeper_are_killed() {
+    let mut bench = bench();
+    let shop = id("app/shop");
+    let mut spec = spec(&bench, "trap '' TERM; while :; do sleep 1; done");
+    spec.stop.grace = Period::from_secs(3);
+    let desired = resource(&shop, spec);
+    let (_, live) = run(&bench, &desired).await;
+    bench.act(&shop, Op::Delete { ours: live.ours(&owner()).expect("our stamp") }).await;
+    assert!(matches!(bench.observed(&shop).await, Observed::Present(_)), "it ends within its grace");
+    kill_keepers(&bench, &shop);
+    bench.harness.restart().await;
+    bench.reopen();
+    bench.until(&shop, "absent", |observed| matches!(observed, Observed::Absent(_))).await;
+    assert!(!bench.harness.folder(&shop).exists());
+    assert!(bench.harness.keepers(None).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_was_cut_off_is_absent_and_made_whole() {
+    let bench = bench();
+    let shop = id("app/shop");
+    bench.all().await;
+    let folder = bench.harness.folder(&shop);
+    fs::create_dir(&folder).expect("made");
+    fs::write(folder.join("app.json"), r#"{"madeAs":"app/shop"}"#).expect("written");
+    assert!(matches!(bench.observed(&shop).await, Observed::Absent(_)));
+    bench.running(&shop).await;
+    assert_eq!(fs::read_dir(bench.harness.home().join("apps")).expect("listed").count(), 1);
+    bench.delete(&shop).await;
+}
+
+fn archive(home: &Path, files: &[(&str, &str)]) -> codeops_core::model::Artifact {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o755);
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, name, text.as_bytes()).expect("appended");
+    }
+    let bytes = tar.into_inner().and_then(flate2::write::GzEncoder::finish).expect("packed");
+    let sha256 = hex::encode(Sha256::digest(&bytes));
+    let path = home.join(format!("{sha256}.tar.gz"));
+    fs::File::create(&path).and_then(|mut file| file.write_all(&bytes)).expect("written");
+    codeops_core::model::Artifact { url: format!("file://{}", path.display()), sha256 }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artifact_is_the_working_directory_and_old_ones_are_pruned() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let release = |version: u32| {
+        let script =
+            format!("#!/bin/sh\necho version {version} in $(pwd) as $(id -u)\necho x > $STATE_DIRECTORY/kept\n");
+        let script = format!("{script}touch ./spoiled 2>/dev/null && echo spoiled\nexec sleep 600\n");
+        let artifact = archive(builds.path(), &[("shop", &script)]);
+        let run = Run::Command { command: vec!["./shop".to_owned()], artifact: Some(artifact) };
+        resource(&shop, AppSpec { run, ..bench.harness.spec(1) })
+    };
+    let first = release(0);
+    let (mut old, _) = run(&bench, &first).await;
+    let line = first_line(&bench, &shop, &old).await;
+    let releases = bench.harness.home().join("releases");
+    assert!(line.starts_with("version 0 in") && line.contains(releases.to_str().expect("text")), "{line}");
+    if rustix::process::geteuid().is_root() {
+        let uid: u32 = line.rsplit(' ').next().and_then(|uid| uid.parse().ok()).expect("a uid");
+        assert!((64_000..=65_500).contains(&uid), "{line}");
+    } else {
+        assert!(bench.live(&shop).await.notes.iter().any(|note| note.starts_with("not isolated")));
+    }
+    for version in 1..9 {
+        let next = release(version);
+        bench.act(&shop, Op::Configure { desired: Arc::clone(&next) }).await;
+        let new = bench.start(&next, 1).await;
+        bench.act(&shop, Op::Stop { instance: old }).await;
+        old = new;
+    }
+    bench.until_live(&shop, "healthy", |live| healthy(live, &old)).await;
+    assert!(first_line(&bench, &shop, &old).await.starts_with("version 8"));
+    assert_eq!(fs::read_to_string(bench.harness.home().join("data/shop/kept")).expect("kept"), "x\n");
+    let left = fs::read_dir(&releases).expect("listed").count();
+    assert!(left < 9, "{left} releases are left");
+    bench.delete(&shop).await;
+    assert!(!bench.harness.home().join("data/shop").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_command_runs_once_a_key_and_its_failure_is_told() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let with = |script: &str| {
+        let release = Release { command: shell(script), timeout: Period::from_secs(10) };
+        resource(&shop, AppSpec { release: Some(release), ..bench.harness.spec(1) })
+    };
+    let good = with("echo ran >> $STATE_DIRECTORY/runs");
+    bench.act(&shop, Op::Create { desired: Arc::clone(&good) }).await;
+    let started = bench.intend(&shop, Op::Release { desired: Arc::clone(&good) }).await;
+    for _ in 0..2 {
+        bench.harness.provider().apply(&started, &Secrets::default()).await.expect("released");
+    }
+    bench.journal.settle(&started, Outcome::Done { note: None }, Vec::new()).await.expect("a result");
+    assert_eq!(fs::read_to_string(bench.harness.home().join("data/shop/runs")).expect("ran"), "ran\n");
+    assert_eq!(bench.live(&shop).await.released, Some(good.template_digest.clone()));
+    let bad = with("exit 3");
+    let error = bench.try_act(&shop, Op::Release { desired: bad }).await.expect_err("it fails");
+    assert!(matches!(&error, ApplyError::Reject(why) if why.contains("code 3")), "{error:?}");
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_refused_before_anything_is_made() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let spec = AppSpec { run: Run::Image("registry/shop:1".to_owned()), ..bench.harness.spec(1) };
+    let error = bench.try_act(&shop, Op::Create { desired: resource(&shop, spec) }).await.expect_err("refused");
+    assert!(matches!(&error, ApplyError::Reject(why) if why.contains("image")), "{error:?}");
+    assert!(bench.all().await.objects.is_empty() && !bench.harness.folder(&shop).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mere_look_starts_nothing() {
+    let bench = bench();
+    let shop = id("app/shop");
+    bench.running(&shop).await;
+    let observer = bench.harness.observer();
+    let seen = observer.observe(&Scope::All).await.expect("a listing");
+    assert!(matches!(seen.observed(&shop), Observed::Present(_)));
+    drop(observer);
+    bench.harness.end_daemon();
+    kill_keepers(&bench, &shop);
+    let observer = bench.harness.observer();
+    let seen = observer.observe(&Scope::All).await.expect("a listing");
+    assert!(matches!(seen.observed(&shop), Observed::Unknown(_)), "{seen:?}");
+    assert!(bench.harness.keepers(None).is_empty());
+    bench.harness.restart().await;
+    bench.until_live(&shop, "there", |live| live.instances.len() == 1).await;
+    bench.delete(&shop).await;
+}
