@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listen::{self, Listeners};
 use super::{Assembly, Options};
-use crate::journal::{Reader, Record};
+use crate::journal::Reader;
 use crate::port::{Publisher, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, web};
@@ -50,8 +50,6 @@ pub(super) async fn begin(
 
     let (wants_fetch, fetch) = mpsc::channel(1);
     tasks.spawn(forward(triggers, wants_fetch));
-    let (epoch, version) = (assembly.journal.epoch(), env!("CARGO_PKG_VERSION").to_owned());
-    assembly.journal.record(vec![Record::DaemonStarted { version, epoch }]).await?;
     let parts = assembly.reconcile(options, publisher, fetch, false, &mut tasks, end.clone());
     let flow = end.clone();
     tasks.spawn(async move {

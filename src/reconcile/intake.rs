@@ -154,6 +154,7 @@ impl Flow {
         let (desired, kept) = keep_last_good(compiled.desired, &memory);
         let newest = commits.last();
         let previous = self.world.current.take().filter(|current| current.revision == revision);
+        let applied = memory.revision.applied.as_ref() == Some(&revision);
         self.world.current = Some(Current {
             revision,
             desired: Arc::new(desired),
@@ -162,7 +163,7 @@ impl Flow {
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
             accepted_at: previous.as_ref().map_or_else(|| self.tools.clock.now(), |current| current.accepted_at),
-            state: previous.as_ref().map_or("applying", |current| current.state),
+            state: previous.as_ref().map_or(if applied { "applied" } else { "applying" }, |current| current.state),
         });
         Ok(())
     }
