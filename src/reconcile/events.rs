@@ -129,7 +129,6 @@ impl Flow {
                     Some(Err(_)) | None => listing,
                 };
                 snapshot.providers.insert(provider.clone(), Ok(merged));
-                self.world.busy.retain(|_, busy| !matches!(busy, Busy::Until(p, n) if p == provider && *n <= number));
             }
             Err(error) => {
                 watched.failures += 1;
@@ -143,6 +142,8 @@ impl Flow {
                 });
             }
         }
+        // Also when it did not answer: nothing is known then, and nothing is done until it does.
+        self.world.busy.retain(|_, busy| !matches!(busy, Busy::Until(p, n) if p == provider && *n <= number));
         self.world.dirty = true;
         self.observe_wanted(provider);
     }

@@ -33,6 +33,7 @@ impl Flow {
         match result {
             Ok(tip) => {
                 self.world.source.fetched_at = Some(self.tools.clock.now());
+                self.world.first_tip.get_or_insert_with(|| tip.revision.clone());
                 let unread = self.world.unread.as_ref().filter(|(revision, _)| *revision == tip.revision);
                 let error = unread.map(|(_, why)| why.clone());
                 self.note_source(error, tip.held).await?;
@@ -71,9 +72,10 @@ impl Flow {
         }
     }
 
-    /// Compiles the revision in force again: a secret's value or grant may have changed.
+    /// Compiles the revision in force again: a secret's value or grant may have changed. Not while one loads: that one
+    /// is newer and reads the secrets anyway.
     pub(super) fn reload(&mut self) {
-        if let Some(current) = &self.world.current {
+        if let Some(current) = self.world.current.as_ref().filter(|_| self.world.compiler.is_some()) {
             let revision = current.revision.clone();
             self.load(revision);
         }
@@ -145,9 +147,7 @@ impl Flow {
             let records = self.acceptance(&revision, &compiled, &commits);
             self.tools.journal.record(records).await?;
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
-            if self.world.observe_only.is_some() && !self.rules.observe {
-                self.end_observe_only().await?;
-            }
+            self.end_observe_only(&revision).await?;
         }
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);

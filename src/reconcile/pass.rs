@@ -58,13 +58,18 @@ impl Flow {
         if let Some(owner) = self.owner()
             && self.world.current.is_some()
         {
-            self.notice_older_store(&owner);
+            self.notice_older_store(&owner).await?;
+            self.settle_renames().await?;
             let decided = self.decide(&owner, began);
             self.carry_out(decided, began).await?;
             if self.world.all_answered() {
                 self.settle_doubts().await?;
                 self.world.passed_once = true;
             }
+        } else if let Some(current) = &mut self.world.current {
+            // Nobody is known to declare anything: the manifests say why, and that is all there is to do.
+            current.state = "failed";
+            self.world.passed_once = true;
         }
         let took = self.tools.clock.now().duration_since(began);
         self.world.pass_micros = u64::try_from(took.as_micros()).unwrap_or_default();
@@ -165,7 +170,7 @@ impl Flow {
     ) -> Status {
         let (mut sync, health, mut why, mut next_at) = match look {
             Some(look) => (look.next.sync, look.next.health, look.next.why.clone(), look.next.wake),
-            None => (Sync::Held, Health::Unknown, None, None),
+            None => (Sync::Held, self.health_of_undescribed(id), None, None),
         };
         match decision {
             Some(Decision::Held { why: held, release, .. }) => {
@@ -187,6 +192,17 @@ impl Flow {
         Status { sync, health, why, since: since.map_or(now, |old| old.since), next_at }
     }
 
+    /// The health of a resource that this revision cannot describe and that never was good.
+    fn health_of_undescribed(&self, id: &ResourceId) -> Health {
+        let mut objects = self.world.snapshot.objects();
+        let silent = |provider| matches!(self.world.snapshot.observed(provider, id), Observed::Unknown(_));
+        match objects.find(|(_, there, _)| *there == id) {
+            Some((_, _, live)) => plan::health_as_applied(live),
+            None if self.world.providers.keys().any(silent) => Health::Unknown,
+            None => Health::Missing,
+        }
+    }
+
     async fn carry_out(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
         let Decided { mut records, findings, work, status, plan, judged } = decided;
         records.extend(self.status_records(&status));
@@ -201,8 +217,11 @@ impl Flow {
         }
         self.world.status = status;
         self.world.holds = judged.holds;
-        let state = self.revision_state(&judged.decisions, !work.is_empty());
+        let state = self.revision_state(&judged.decisions, !work.is_empty(), now);
         records.extend(state);
+        if !records.is_empty() || !work.is_empty() {
+            self.world.moved_at = now;
+        }
         self.tools.journal.record(records).await?;
         if findings {
             self.world.wake_at(now);

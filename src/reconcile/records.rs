@@ -7,6 +7,7 @@ use codeops_core::desired::Severity;
 use codeops_core::model::{Cause, Health, Memory, ResourceId, Sync};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
+use jiff::Timestamp;
 
 use super::Flow;
 use super::world::{Current, Status};
@@ -107,19 +108,20 @@ impl Flow {
         &mut self,
         decisions: &BTreeMap<ResourceId, Decision>,
         working: bool,
+        now: Timestamp,
     ) -> Option<Record> {
         let busy = working || !self.world.busy.is_empty() || !self.world.all_answered();
+        let moving = self.world.observe_only.is_none()
+            && match self.rules.until_settled {
+                true => self.world.moves_soon(decisions, now),
+                false => self.world.moves(decisions),
+            };
         let status = &self.world.status;
         let current = self.world.current.as_mut()?;
         let errors = current.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-        let moving = |s: &&Status| {
-            matches!(s.sync, Sync::OutOfSync) && s.health != Health::Degraded || s.health == Health::Progressing
-        };
-        let moving = status.values().filter(moving).count()
-            + decisions.values().filter(|d| matches!(d, Decision::Waiting { .. })).count();
         let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();
         let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
-        let state = if busy || (moving > 0 && self.world.observe_only.is_none()) {
+        let state = if busy || moving {
             "applying"
         } else if errors == 0 && bad == 0 && sick == 0 {
             "applied"

@@ -2,21 +2,25 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
 use codeops_core::model::{Health, InstanceId, ProviderName, ResourceId, Revision, Scope, Snapshot, Sync, Why};
 use codeops_core::plan::Difference;
-use codeops_core::policy::Hold;
-use jiff::Timestamp;
+use codeops_core::policy::{Decision, Hold};
+use jiff::{SignedDuration, Timestamp};
 
 use super::Rules;
-use crate::journal::{InDoubt, Journal};
+use crate::journal::Journal;
 use crate::port::{Clock, Observer, ProviderView, ResourceView, SourceView};
 
 /// The longest the flow sleeps without looking at the clock again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
+/// A wait that one `apply` sits out.
+const SHORT_WAIT: SignedDuration = SignedDuration::from_secs(10);
+/// How long beyond its own times a rollout may show no progress before one `apply` calls it an end.
+const STALLED: SignedDuration = SignedDuration::from_secs(120);
 
 pub(super) struct World {
     /// What providers last said.
@@ -45,11 +49,15 @@ pub(super) struct World {
     pub(super) differences: BTreeMap<ResourceId, Vec<Difference>>,
     pub(super) holds: Vec<Hold>,
     pub(super) views: BTreeMap<ResourceId, Arc<ResourceView>>,
-    /// Intents of an earlier daemon that are not settled yet.
-    pub(super) doubts: Vec<InDoubt>,
+    /// Whether the store had accepted no revision when the daemon started.
+    pub(super) fresh_store: bool,
+    /// The first tip that the repository gave this daemon.
+    pub(super) first_tip: Option<Revision>,
     /// When to pass again though nothing happened.
     pub(super) wake: Option<Timestamp>,
     pub(super) dirty: bool,
+    /// When a pass last wrote or did anything.
+    pub(super) moved_at: Timestamp,
     pub(super) passed_once: bool,
     pub(super) pass_micros: u64,
     pub(super) fresh_at: Option<Timestamp>,
@@ -122,9 +130,11 @@ impl World {
             differences: BTreeMap::new(),
             holds: Vec::new(),
             views: BTreeMap::new(),
-            doubts: journal.in_doubt(),
+            fresh_store: journal.memory().read().unwrap_or_else(PoisonError::into_inner).revision.accepted.is_none(),
+            first_tip: None,
             wake: None,
             dirty: false,
+            moved_at: Timestamp::MIN,
             passed_once: false,
             pass_micros: 0,
             fresh_at: None,
@@ -151,9 +161,47 @@ impl World {
         quiet && over && self.fetched_once && self.all_answered() && (self.passed_once || self.current.is_none())
     }
 
+    /// Whether anything is on its way, or goes on by itself some day.
+    pub(super) fn moves(&self, decisions: &BTreeMap<ResourceId, Decision>) -> bool {
+        self.status.values().any(Status::is_on_its_way)
+            || decisions.values().any(|decision| matches!(decision, Decision::Waiting { .. }))
+    }
+
+    /// Whether anything goes on by itself soon: what one `apply` waits for. It does not wait out a freeze, a long backoff,
+    /// or something that waits for what does not move either.
+    pub(super) fn moves_soon(&self, decisions: &BTreeMap<ResourceId, Decision>, now: Timestamp) -> bool {
+        let soon = |at: Timestamp| at.duration_since(now) <= SHORT_WAIT;
+        let held_up = |id: &ResourceId| decisions.get(id).filter(|decision| !matches!(decision, Decision::Go));
+        let moving = self.status.iter().any(|(id, status)| match held_up(id) {
+            Some(Decision::Waiting { until: Some(until), .. }) => soon(*until),
+            Some(_) => false,
+            None => status.is_on_its_way(),
+        });
+        let waits = decisions.values().any(|d| matches!(d, Decision::Waiting { until: None, .. }));
+        // What waits for a later wave waits for bakes, and a bake shows only as a time to look again.
+        let bakes = || self.status.values().any(|s| s.sync == Sync::Synced && s.next_at.is_some_and(|at| at > now));
+        (moving || waits && bakes()) && now.duration_since(self.moved_at) <= self.patience()
+    }
+
+    /// The longest time in which nothing need happen though all goes well.
+    fn patience(&self) -> SignedDuration {
+        let specs = self.current.iter().flat_map(|current| current.desired.resources.values()).map(|r| &r.spec);
+        let slowest = specs.map(|spec| {
+            spec.rollout.bake.max(spec.health.as_ref().map(|check| check.start_timeout).unwrap_or_default())
+        });
+        let slowest = slowest.max().unwrap_or_default().as_duration();
+        STALLED.saturating_add(SignedDuration::try_from(slowest).unwrap_or(SignedDuration::MAX))
+    }
+
     /// Asks for `at` as the latest time of the next pass.
     pub(super) fn wake_at(&mut self, at: Timestamp) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+impl Status {
+    fn is_on_its_way(&self) -> bool {
+        self.sync == Sync::OutOfSync && self.health != Health::Degraded || self.health == Health::Progressing
     }
 }
 

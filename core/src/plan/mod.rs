@@ -23,7 +23,7 @@ use crate::model::{
 };
 
 pub use effective::{Effective, effective};
-pub use standing::{Standing, health_of, is_failing, is_good, is_healthy};
+pub use standing::{Standing, health_as_applied, health_of, is_failing, is_good, is_healthy};
 
 /// What would change.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -64,8 +64,21 @@ fn is_stale(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
 
 /// The health of a live object that should be `target`.
 pub fn health_of(target: &Resource, live: &Live) -> Health {
+    health(target.spec.replicas, live)
+}
+
+/// The health of a live object of which nobody says now what it should be: held against what was last applied to it.
+pub fn health_as_applied(live: &Live) -> Health {
+    match &live.spec {
+        Some(spec) => health(spec.replicas, live),
+        None if live.instances.is_empty() => Health::Unknown,
+        None => health(u32::try_from(live.instances.len()).unwrap_or(u32::MAX), live),
+    }
+}
+
+fn health(replicas: u32, live: &Live) -> Health {
     let up = || live.instances.iter().filter(|i| i.state != InstanceState::Stopping);
-    let wanted = usize::try_from(target.spec.replicas).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
     if up().filter(|i| is_healthy(i)).count() >= wanted {
         Health::Healthy
     } else if up().any(is_failing) {

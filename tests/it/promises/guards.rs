@@ -1,0 +1,280 @@
+//! What holds a change back, and what lets it go again: blast radius, waves, freeze, suspend, dependencies.
+
+use codeops_core::config::{Freeze, FreezeWhat};
+use codeops_core::model::{Health, Period, Sync, Verb};
+
+use codeops::journal::Record;
+
+use crate::support::flow::{Flow, REPOSITORY, app, app_with, id, path};
+
+/// `n` apps called `a00`, `a01`, …
+fn many(n: usize, version: &str) -> Vec<(String, String)> {
+    (0..n).map(|i| (format!("a{i:02}"), version.to_owned())).collect()
+}
+
+fn borrowed(apps: &[(String, String)]) -> Vec<(&str, &str)> {
+    apps.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect()
+}
+
+async fn with_apps(n: usize) -> Flow {
+    let mut flow = Flow::new().await;
+    flow.begin(&borrowed(&many(n, "v1"))).await;
+    flow.settle().await;
+    assert_eq!(flow.revision_state(), "applied");
+    flow
+}
+
+fn lives(flow: &Flow, n: usize) -> Vec<String> {
+    many(n, "").into_iter().map(|(name, _)| name).filter(|name| flow.live(name).is_some()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_an_empty_path_is_held() {
+    let mut flow = with_apps(1).await;
+    flow.change(&[("a00", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("a00").0, Sync::Held, "{}", flow.why("a00"));
+    assert_eq!(flow.serving("a00"), ["v1"]);
+    let hold = flow.hold();
+    assert!(flow.why("a00").contains(&format!("Codeops-Allow: {hold}")), "{}", flow.why("a00"));
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("a00"), None);
+    assert_eq!(flow.board().holds.len(), 0);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_more_than_a_quarter_is_held_and_released_exactly_once() {
+    let mut flow = with_apps(8).await;
+    flow.change(&[("a00", ""), ("a01", ""), ("a02", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 8, "three of eight are more than max(2, 25 %)");
+    let hold = flow.hold();
+
+    // The set changes: what was allowed for three is not allowed for four.
+    flow.change_with(&[("a03", "")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 8, "another set is held again");
+    let wider = flow.hold();
+    assert_ne!(wider, hold);
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.hold(), wider, "also after a restart");
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", &wider)]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8), ["a04", "a05", "a06", "a07"]);
+    assert_eq!(flow.revision_state(), "applied");
+    let spent = flow.records(|record| match record {
+        Record::HoldSpent { hold } => Some(hold.as_str().to_owned()),
+        _ => None,
+    });
+    assert_eq!(spent, [wider.clone()]);
+
+    // They come back and are removed again, hours later: the release is spent.
+    flow.change(&[("a00", "v1"), ("a01", "v1"), ("a02", "v1"), ("a03", "v1")]).await;
+    flow.settle().await;
+    flow.elapse(2 * 3_600).await;
+    flow.change(&[("a00", ""), ("a01", ""), ("a02", ""), ("a03", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 8);
+    assert_eq!(flow.hold(), wider, "the same set has the same id, and is held");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_counts_over_a_rolling_hour() {
+    let mut flow = with_apps(8).await;
+    flow.change(&[("a00", ""), ("a01", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 6, "two always go");
+    flow.change(&[("a02", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 6, "a third within the hour does not");
+    flow.elapse(3_700).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 5, "after the hour it goes by itself");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_the_last_of_a_kind_and_scaling_to_zero_are_held() {
+    let mut flow = with_apps(2).await;
+    let none = |name: &str| app_with(name, "v1", "", "replicas: 0, ");
+    flow.commit(&[(&path("a00"), &none("a00"))]).await;
+    flow.settle().await;
+    assert!(flow.serving("a00").is_empty(), "one of two may go");
+    flow.commit(&[(&path("a01"), &none("a01"))]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a01"), ["v1"], "the last may not: {}", flow.why("a01"));
+    let hold = flow.hold();
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert!(flow.serving("a01").is_empty());
+    assert!(flow.live("a01").is_some(), "its port is kept");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wide_update_goes_in_waves() {
+    let mut flow = with_apps(12).await;
+    let env = REPOSITORY.to_owned();
+    assert!(env.contains("defaults"));
+    flow.change(&borrowed(&many(12, "v2"))).await;
+    flow.elapse(5).await;
+    let updated = |flow: &Flow| many(12, "").iter().filter(|(name, _)| flow.serving(name) == ["v2"]).count();
+    assert_eq!(updated(&flow), 1, "one first");
+    flow.elapse(12).await;
+    assert_eq!(updated(&flow), 2, "then a tenth, and at least one");
+    flow.settle().await;
+    assert_eq!(updated(&flow), 12, "then the rest");
+    assert_eq!(flow.revision_state(), "applied");
+    let waves = flow.records(|record| match record {
+        Record::Waves { waves } => Some(waves.is_some()),
+        _ => None,
+    });
+    assert_eq!(waves, [true, false], "written down when it begins and ends");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wide_update_stops_at_the_first_failure_and_goes_on_with_a_fix() {
+    let mut flow = with_apps(12).await;
+    flow.change(&borrowed(&many(12, "bad-2"))).await;
+    flow.settle().await;
+    for (name, _) in many(12, "") {
+        assert_eq!(flow.serving(&name), ["v1"], "{name}");
+        assert_eq!(flow.status(&name).0, Sync::Held, "{name}: {}", flow.why(&name));
+    }
+    let touched = flow.effects().iter().filter(|effect| effect.starts_with("start")).count();
+    assert!(touched <= 12 + 3, "only the first was tried: {:?}", flow.effects());
+
+    // An unrelated commit carries the failure to nobody, nor does a restart.
+    flow.commit(&[("README.md", "x")]).await;
+    flow.settle().await;
+    flow.restart().await;
+    flow.settle().await;
+    assert!(many(12, "").iter().all(|(name, _)| flow.serving(name) == ["v1"]));
+
+    flow.change(&borrowed(&many(12, "v3"))).await;
+    flow.settle().await;
+    assert!(many(12, "").iter().all(|(name, _)| flow.serving(name) == ["v3"]));
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn waves_go_on_where_they_were_after_a_restart() {
+    let mut flow = with_apps(12).await;
+    flow.change(&borrowed(&many(12, "v2"))).await;
+    flow.elapse(5).await;
+    flow.restart().await;
+    flow.elapse(2).await;
+    let updated = |flow: &Flow| many(12, "").iter().filter(|(name, _)| flow.serving(name) == ["v2"]).count();
+    assert_eq!(updated(&flow), 1);
+    flow.settle().await;
+    assert_eq!(updated(&flow), 12);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_stops_all_but_looking_until_it_ends() {
+    let mut flow = with_apps(2).await;
+    let until = Period::from_secs(600).after(flow.clock.now());
+    let frozen = format!(
+        "apiVersion: codeops/v1\nkind: Repository\nmetadata: {{name: acme-ops}}\n\
+         spec: {{defaults: {{provider: local}}, freeze: {{what: all, reason: bad night, until: {until}}}}}\n"
+    );
+    flow.commit(&[("codeops.yaml", &frozen), (&path("a00"), &app("a00", "v2"))]).await;
+    flow.elapse(120).await;
+    assert_eq!(flow.serving("a00"), ["v1"]);
+    assert!(flow.board().freeze.as_ref().is_some_and(|freeze| freeze.contains("bad night")));
+    assert!(flow.why("a00").contains("bad night"), "{}", flow.why("a00"));
+    flow.local().kill(&id("a01"), &flow.live("a01").expect("it lives").instances[0].id);
+    flow.elapse(120).await;
+    assert!(flow.serving("a01").is_empty(), "drift is seen and not repaired");
+    assert_eq!(flow.status("a01").0, Sync::OutOfSync);
+    flow.elapse(600).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a00"), flow.serving("a01")), (vec!["v2".to_owned()], vec!["v1".to_owned()]));
+    assert_eq!(flow.board().freeze, None);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_in_the_settings_stops_all_too() {
+    let mut flow = with_apps(2).await;
+    flow.rules.freeze = Some(Freeze { what: FreezeWhat::All, reason: "moving house".to_owned(), until: None });
+    flow.restart().await;
+    flow.change(&[("a00", "v2")]).await;
+    flow.elapse(3_600).await;
+    assert_eq!(flow.serving("a00"), ["v1"]);
+    assert!(flow.why("a00").contains("moving house"));
+    flow.rules.freeze = None;
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a00"), ["v2"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspend_leaves_a_resource_as_it_is() {
+    let mut flow = with_apps(2).await;
+    flow.commit(&[(&path("a00"), &app_with("a00", "v2", "", "suspend: true, "))]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a00"), flow.status("a00").0), (vec!["v1".to_owned()], Sync::Suspended));
+    flow.local().kill(&id("a00"), &flow.live("a00").expect("it lives").instances[0].id);
+    flow.settle().await;
+    assert!(flow.serving("a00").is_empty(), "no repair of drift either");
+    flow.change(&[("a00", "v2")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a00"), ["v2"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn mode_observe_changes_nothing_and_shows_everything() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.rules.observe = true;
+    flow.start().await;
+    flow.begin(&[("a", "v1")]).await;
+    flow.elapse(600).await;
+    assert!(flow.effects().is_empty());
+    assert_eq!(flow.status("a"), (Sync::OutOfSync, Health::Missing));
+    assert!(!flow.view("a").differences.is_empty(), "what would change is shown");
+    assert!(flow.board().observe_only.is_some() && flow.board().ready);
+    flow.change(&[("a", "v2")]).await;
+    flow.elapse(600).await;
+    assert!(flow.effects().is_empty(), "a commit does not end it");
+    flow.rules.observe = false;
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_is_not_healthy_is_waited_for_and_a_held_one_is_named() {
+    let mut flow = Flow::new().await;
+    let shop = app_with("shop", "v1", "", "after: [app/auth], ");
+    flow.begin(&[("auth", "slow-1"), ("other", "v1")]).await;
+    flow.commit(&[(&path("shop"), &shop)]).await;
+    flow.elapse(20).await;
+    assert_eq!(flow.live("shop"), None);
+    assert!(flow.why("shop").contains("waits for app/auth"), "{}", flow.why("shop"));
+    assert_eq!(flow.serving("other"), ["v1"], "others do not wait");
+    flow.settle().await;
+    assert_eq!(flow.serving("shop"), ["v1"], "it goes on by itself");
+
+    // Removed the other way round.
+    flow.change(&[("shop", ""), ("auth", "")]).await;
+    flow.settle().await;
+    let deletes: Vec<String> = flow.effects().into_iter().filter(|effect| effect.starts_with("delete")).collect();
+    assert_eq!(deletes, ["delete shop", "delete auth"]);
+    let removals = flow.records(|record| match record {
+        Record::Removal { verb: Verb::Delete, resource, .. } => Some(resource.clone()),
+        _ => None,
+    });
+    assert_eq!(removals, [id("shop"), id("auth")]);
+    flow.check();
+}

@@ -1,0 +1,155 @@
+//! Providers go down, vanish from the settings, or turn out to be another system.
+
+use codeops_core::model::{Health, Sync};
+
+use crate::support::flow::{Flow, app, app_with, id, path};
+use crate::support::memory_provider::Fault;
+
+async fn two_places() -> Flow {
+    let mut flow = Flow::on(&["local", "edge"]).await;
+    flow.begin(&[("a", "v1")]).await;
+    flow.commit(&[(&path("e"), &app_with("e", "v1", "", "provider: edge, "))]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
+    flow
+}
+
+#[tokio::test(start_paused = true)]
+async fn provider_down_halfway_makes_its_resources_unknown_and_the_rest_go_on() {
+    let mut flow = two_places().await;
+    flow.provider("edge").set_unreachable(Some("connection refused"));
+    flow.commit(&[(&path("e"), &app_with("e", "v2", "", "provider: edge, ")), (&path("a"), &app("a", "v2"))]).await;
+    flow.elapse(120).await;
+    assert_eq!(flow.status("e"), (Sync::Unknown, Health::Unknown), "{}", flow.why("e"));
+    assert_eq!(flow.serving("a"), ["v2"]);
+    let observed = flow.provider("edge").observed();
+    flow.elapse(600).await;
+    let asked = flow.provider("edge").observed() - observed;
+    assert!((10..=60).contains(&asked), "asked now and then, with a delay: {asked}");
+    flow.provider("edge").set_unreachable(None);
+    flow.settle().await;
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_is_looked_at_and_never_repeated_blindly() {
+    for fault in [Fault::LostBefore, Fault::LostAfter, Fault::Retry] {
+        for at in 0..4 {
+            let mut flow = Flow::new().await;
+            flow.begin(&[("a", "v1")]).await;
+            flow.settle().await;
+            let provider = flow.local().clone();
+            for _ in 0..at {
+                provider.fail_next(Fault::Retry);
+            }
+            provider.fail_next(fault);
+            flow.change(&[("a", "v2"), ("b", "v1")]).await;
+            flow.settle().await;
+            flow.elapse(300).await;
+            flow.settle().await;
+            assert_eq!((flow.serving("a"), flow.serving("b")), (vec!["v2".to_owned()], vec!["v1".to_owned()]));
+            assert_eq!(flow.revision_state(), "applied", "{fault:?} at {at}");
+            flow.check();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_that_does_not_answer_makes_no_other_one_unknown() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    flow.local().mute(&id("a"), Some("its keeper is stopped"));
+    flow.change(&[("a", "v2"), ("b", "v2")]).await;
+    flow.elapse(90).await;
+    assert_eq!(flow.status("a"), (Sync::Unknown, Health::Unknown));
+    assert_eq!(flow.serving("b"), ["v2"]);
+    flow.local().mute(&id("a"), None);
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_removed_from_the_settings_deletes_nothing() {
+    let mut flow = two_places().await;
+    let edge = flow.providers.remove(&"edge".parse().expect("a name")).expect("it was there");
+    flow.restart().await;
+    flow.look();
+    flow.settle().await;
+    assert!(matches!(flow.status("e").0, Sync::Unknown | Sync::Held), "{:?}", flow.status("e"));
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"], "the rest go on");
+    // Even undeclared, it is not deleted anywhere, and is found again when the provider is back.
+    let before = edge.live(&id("e"));
+    assert!(before.is_some());
+    flow.providers.insert("edge".parse().expect("a name"), edge.clone());
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(edge.live(&id("e")).map(|l| l.instances), before.map(|l| l.instances), "nothing was restarted");
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_points_at_another_system_holds_everything_on_it() {
+    let mut flow = two_places().await;
+    let edge = flow.provider("edge").clone();
+    let there = edge.live(&id("e")).expect("it lives");
+    edge.set_system("memory:2");
+    edge.remove(&id("e"));
+    flow.settle().await;
+    flow.elapse(600).await;
+    assert_eq!(edge.live(&id("e")), None, "not made a second time");
+    assert_eq!(flow.status("e").0, Sync::Held, "{}", flow.why("e"));
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(edge.live(&id("e")), None, "nor after a restart");
+    // Back at the old system all is well again.
+    edge.set_system("memory:1");
+    edge.put(&id("e"), there);
+    flow.settle().await;
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
+
+    // Or a commit accepts the new one.
+    edge.set_system("memory:3");
+    edge.remove(&id("e"));
+    flow.settle().await;
+    let hold = flow.hold();
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_empties_the_old_place_only_once_the_new_one_works() {
+    let mut flow = two_places().await;
+    flow.commit(&[(&path("a"), &app_with("a", "bad-2", "", "provider: edge, "))]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v1"], "the old place still serves");
+    flow.commit(&[(&path("a"), &app_with("a", "v3", "", "provider: edge, "))]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("a"), None, "{}", flow.why("a"));
+    assert!(flow.provider("edge").live(&id("a")).is_some());
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_repaired_when_it_is_hinted_at_and_when_it_is_not() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1")]).await;
+    flow.settle().await;
+    flow.local().drift(&id("a"), "port.number");
+    flow.elapse(2).await;
+    assert!(flow.live("a").is_some_and(|live| live.drift.is_empty()), "at once on a hint");
+    flow.local().remove(&id("a"));
+    flow.elapse(2).await;
+    assert_eq!(flow.serving("a"), ["v1"]);
+    flow.settle().await;
+    assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy));
+    flow.check();
+}

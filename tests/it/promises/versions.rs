@@ -1,0 +1,158 @@
+//! A new version goes bad, or is overtaken; names change; objects are in the way.
+
+use codeops_core::model::{Health, Sync};
+
+use codeops::journal::Record;
+
+use crate::support::flow::{Flow, app_with, id, path};
+use crate::support::memory_provider::Fault;
+
+async fn running(version: &str) -> Flow {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", version), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    flow
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_version_bad_goes_back_to_the_last_good_and_is_pinned() {
+    for bad in ["bad-2", "sick-2"] {
+        let mut flow = running("v1").await;
+        flow.change(&[("a", bad)]).await;
+        flow.settle().await;
+        assert_eq!(flow.serving("a"), ["v1"], "{bad}");
+        assert_eq!(flow.status("a"), (Sync::Held, Health::Healthy), "{bad}");
+        assert!(flow.why("a").contains("Codeops-Retry: app/a"), "{}", flow.why("a"));
+        assert_eq!(flow.view("a").pins.len(), 1);
+        let tried = flow.effects().len();
+
+        // Neither an unrelated commit, nor time, nor a restart tries it again.
+        flow.commit(&[("README.md", "x")]).await;
+        flow.settle().await;
+        flow.elapse(3_600).await;
+        flow.restart().await;
+        flow.settle().await;
+        assert_eq!((flow.effects().len(), flow.serving("a")), (tried, vec!["v1".to_owned()]));
+        assert_eq!(flow.revision_state(), "partial");
+
+        // The trailer does, once.
+        flow.commit_with(&[("README.md", "y")], &[("Codeops-Retry", "app/a")]).await;
+        flow.settle().await;
+        assert!(flow.effects().len() > tried, "tried again");
+        assert_eq!((flow.serving("a"), flow.view("a").pins.len()), (vec!["v1".to_owned()], 1));
+
+        flow.change(&[("a", "v3")]).await;
+        flow.settle().await;
+        assert_eq!(flow.serving("a"), ["v3"]);
+        assert_eq!(flow.revision_state(), "applied");
+        flow.check();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_version_bad_without_a_last_good_is_degraded_and_nothing_is_deleted() {
+    let mut flow = running("bad-1").await;
+    assert_eq!(flow.status("a").1, Health::Degraded, "{}", flow.why("a"));
+    assert_eq!(flow.serving("a"), ["bad-1"], "it is left as it is");
+    let before = flow.instances("a");
+    flow.elapse(3_600).await;
+    assert_eq!(flow.instances("a"), before);
+    assert_eq!(flow.serving("b"), ["v1"], "others are not touched by it");
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.status("a").1), (vec!["v2".to_owned()], Health::Healthy));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_start_is_refused_is_pinned_too() {
+    let mut flow = running("v1").await;
+    flow.commit(&[(&path("a"), &app_with("a", "v2", "", "env: {X: y}, "))]).await;
+    // The step that stamps goes first, then the start.
+    flow.local().fail_next(Fault::Retry);
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"], "what fails for now is tried again");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_commits_the_newer_one_wins_and_a_wait_never_blocks_the_fix() {
+    let mut flow = running("v1").await;
+    flow.change(&[("a", "never-2")]).await;
+    flow.elapse(20).await;
+    assert!(flow.serving("a").contains(&"never-2".to_owned()), "{:?}", flow.serving("a"));
+    flow.change(&[("a", "v3")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.serving("a"), ["v3"], "at once, with the old rollout still waiting");
+    flow.settle().await;
+    assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_rollout_never_becomes_last_good() {
+    let mut flow = running("v1").await;
+    flow.change(&[("a", "v2")]).await;
+    flow.elapse(5).await;
+    assert_eq!(flow.serving("a"), ["v2"], "half through its bake");
+    flow.change(&[("a", "bad-3")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v1"], "back to what was good, not to what was only new");
+    flow.change(&[("a", "v4")]).await;
+    flow.change(&[("a", "v5")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v5"]);
+    let baked = flow.records(|record| match record {
+        Record::Baked { resource, good } if *resource == id("a") => Some(good.resource.spec_digest.clone()),
+        _ => None,
+    });
+    assert_eq!(baked.len(), 2, "v1 and v5");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rename_keeps_instances_and_history() {
+    let mut flow = running("v1").await;
+    let before = flow.instances("a");
+    let renamed = app_with("z", "v1", "was: [a], ", "").replace("./z", "./a");
+    flow.commit(&[(&path("a"), ""), (&path("z"), &renamed)]).await;
+    flow.settle().await;
+    assert_eq!((flow.live("a"), flow.instances("z")), (None, before.clone()));
+    assert!(flow.view("z").last_good.is_some(), "what was good comes along");
+    assert!(!flow.effects().contains(&"delete a".to_owned()));
+
+    // So a bad version of it has something to go back to.
+    flow.commit(&[(&path("z"), &renamed.replace("v1", "bad-2"))]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("z"), ["v1"]);
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.serving("z"), ["v1"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_not_ours_is_held_until_adopted() {
+    let mut flow = Flow::new().await;
+    flow.local().put_foreign(&id("a"));
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("a").0, Sync::Held);
+    assert!(flow.why("a").contains("adopt: true"), "{}", flow.why("a"));
+    assert!(flow.live("a").is_some_and(|live| live.stamp.is_none()), "untouched");
+    assert_eq!(flow.serving("b"), ["v1"]);
+    flow.commit(&[(&path("a"), &app_with("a", "v1", "adopt: true, ", ""))]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.status("a")), (vec!["v1".to_owned()], (Sync::Synced, Health::Healthy)));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_object_that_nobody_declares_is_never_deleted() {
+    let mut flow = running("v1").await;
+    flow.local().put_foreign(&id("stranger"));
+    flow.change(&[("a", "")]).await;
+    flow.settle().await;
+    assert!(flow.live("stranger").is_some() && flow.live("a").is_none());
+    flow.check();
+}
