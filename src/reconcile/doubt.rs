@@ -50,24 +50,29 @@ impl Flow {
     }
 
     /// A live object stamped by a later daemon of this very store means that the store was restored from a backup. One
-    /// stamped by a daemon of another store means that this store was lost, when it was new at the start.
+    /// stamped by a daemon of another store means that this store was lost, when it was new at the start. The same goes
+    /// for a later daemon that a system remembers, whatever it stamped: it would refuse this one.
     pub(super) async fn notice_older_store(&mut self, owner: &Owner) -> Result<(), LogError> {
         if self.world.observe_only.is_some() {
             return Ok(());
         }
         let (store, epoch) = self.tools.journal.identity();
         let newest = |ours: bool| self.newest_epoch(owner, |stamped| (stamped == store) == ours);
-        let (ours, others) = (newest(true), newest(false));
-        if ours > epoch || (others > epoch && !self.world.fresh_store) {
-            let (newest, which) = if ours > epoch { (ours, "this store") } else { (others, "another store") };
+        let (ours, others, obeyed) = (newest(true), newest(false), self.obeyed_epoch());
+        let elsewhere = others.max(obeyed);
+        if ours > epoch || (elsewhere > epoch && !self.world.fresh_store) {
+            let (newest, which) = match ours > epoch {
+                true => (ours, "this store"),
+                false => (elsewhere, "another store or a later state of this one"),
+            };
             tracing::error!(newest, epoch, "the store is older than what it observes; observing only until a commit");
             self.world.observe_only = Some(format!(
                 "this store is older than what it observes (daemon {epoch} against {newest} of {which}): it was restored \
                  from a backup, or another daemon ran; nothing is changed until a new commit"
             ));
-        } else if others >= epoch {
-            tracing::warn!(others, "the store is new and what lives is not: taken over by its stamps");
-            self.become_newest(others).await?;
+        } else if others >= epoch || obeyed > epoch {
+            tracing::warn!(elsewhere, "the store is new and what lives is not: taken over by its stamps");
+            self.become_newest(elsewhere).await?;
         }
         Ok(())
     }
@@ -80,7 +85,7 @@ impl Flow {
             return Ok(());
         }
         let Some(owner) = self.owner() else { return Ok(()) };
-        self.become_newest(self.newest_epoch(&owner, |_| true)).await?;
+        self.become_newest(self.newest_epoch(&owner, |_| true).max(self.obeyed_epoch())).await?;
         self.world.observe_only = None;
         Ok(())
     }
@@ -103,6 +108,12 @@ impl Flow {
             parts.next().is_some_and(&of).then(|| parts.next()?.parse::<u64>().ok()).flatten()
         });
         epochs.max().unwrap_or_default()
+    }
+
+    /// The newest daemon that any system remembers.
+    fn obeyed_epoch(&self) -> u64 {
+        let listings = self.world.snapshot.providers.values().filter_map(|listing| listing.as_ref().ok());
+        listings.map(|listing| listing.epoch).max().unwrap_or_default()
     }
 }
 
