@@ -43,9 +43,9 @@ impl Assembly {
         let store = Sqlite::open(&options.state, clock.clone())?;
         let vault =
             SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone());
-        let epoch = store.epoch();
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
+        let epoch = reconcile::count_daemon(&journal, &*clock).await?;
         let environment = Environment {
             state: options.state.clone(),
             binary: options.binary.clone(),

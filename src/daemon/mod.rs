@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Reader, Record};
+use crate::journal::Reader;
 use crate::port::{Publisher, SystemClock};
 use crate::source::{Reason, Triggers, Watch};
 use crate::{hooks, reconcile, web};
@@ -75,9 +75,6 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         }
     });
 
-    let epoch = assembly.journal.epoch();
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    assembly.journal.record(vec![Record::DaemonStarted { version, epoch }]).await?;
     let gates = cancel.child_token();
     let parts = assembly.reconcile(&options, publisher, fetch, false, &mut tasks, gates);
     let flow = cancel.child_token();

@@ -1,10 +1,12 @@
 //! After a crash or a restored backup: what an earlier daemon began is settled by looking, and a store that is older than
 //! what it observes changes nothing until a commit.
 
-use codeops_core::model::{Observed, Owner, ResourceId, Revision};
+use codeops_core::model::{Key, Listing, Observed, Owner, ResourceId, Revision};
+use jiff::Timestamp;
 
 use super::Flow;
-use crate::journal::{InDoubt, LogError, Outcome, Record};
+use crate::journal::{Category, InDoubt, Journal, LogError, Outcome, Query, Record};
+use crate::port::Clock;
 
 impl Flow {
     /// Settles intents of which it is not known how they ended, an earlier daemon's or this one's, once their providers
@@ -49,32 +51,60 @@ impl Flow {
             }
     }
 
-    /// A live object stamped by a later daemon of this very store means that the store was restored from a backup. One
-    /// stamped by a daemon of another store means that this store was lost, when it was new at the start. The same goes
-    /// for a later daemon that a system remembers, whatever it stamped: it would refuse this one.
+    /// Finds the newest key that this store has minted, before this daemon mints any.
+    pub(super) async fn recall_newest_key(&mut self) -> Result<(), LogError> {
+        let (store, epoch) = self.tools.journal.identity();
+        let query = Query { categories: vec![Category::Step], limit: 1_000, ..Query::default() };
+        let steps = self.tools.journal.read(query).await?;
+        let minted = steps.items.iter().filter_map(|entry| match &entry.record {
+            Record::Intent { key, .. } => Minted::read(key).filter(|minted| minted.store == store),
+            _ => None,
+        });
+        // What is older than all that is kept may have been minted by any daemon before this one.
+        let before = (epoch.saturating_sub(1), u64::MAX);
+        self.world.newest_key = minted.map(|minted| (minted.epoch, minted.count)).max().unwrap_or(before);
+        Ok(())
+    }
+
+    /// Looks for stamps that this store cannot have made, in the first listing of a provider: this daemon has done
+    /// nothing there yet.
+    pub(super) fn look_for_later_stamps(&mut self, listing: &Listing) {
+        let (store, _) = self.tools.journal.identity();
+        let stamps = listing.objects.values().filter_map(|live| live.stamp.as_ref());
+        let minted = stamps.filter_map(|stamp| Minted::read(&stamp.key)).filter(|minted| minted.store == store);
+        let newest = minted.map(|minted| (minted.epoch, minted.count)).max();
+        if newest.is_some_and(|newest| newest > self.world.newest_key) {
+            self.world.is_older = true;
+        }
+    }
+
+    /// A live object stamped with a key of this very store that the store does not know means that the store was restored
+    /// from a backup. A newer daemon of another store means that this store was lost, when it was new at the start.
     pub(super) async fn notice_older_store(&mut self, owner: &Owner) -> Result<(), LogError> {
         if self.world.observe_only.is_some() {
             return Ok(());
         }
         let (store, epoch) = self.tools.journal.identity();
-        let newest = |ours: bool| self.newest_epoch(owner, |stamped| (stamped == store) == ours);
-        let (ours, others, obeyed) = (newest(true), newest(false), self.obeyed_epoch());
-        let elsewhere = others.max(obeyed);
-        if ours > epoch || (elsewhere > epoch && !self.world.fresh_store) {
-            let (newest, which) = match ours > epoch {
-                true => (ours, "this store"),
-                false => (elsewhere, "another store or a later state of this one"),
-            };
-            tracing::error!(newest, epoch, "the store is older than what it observes; observing only until a commit");
-            self.world.observe_only = Some(format!(
-                "this store is older than what it observes (daemon {epoch} against {newest} of {which}): it was restored \
-                 from a backup, or another daemon ran; nothing is changed until a new commit"
-            ));
-        } else if others >= epoch || obeyed > epoch {
-            tracing::warn!(elsewhere, "the store is new and what lives is not: taken over by its stamps");
-            self.become_newest(elsewhere).await?;
+        let ours = self.newest_epoch(owner, |stamped| stamped == store);
+        let others = self.newest_epoch(owner, |stamped| stamped != store);
+        let obeyed = self.obeyed_epoch();
+        if self.world.is_older || ours > epoch {
+            self.observe_only("it was restored from a backup, or a second daemon ran on a copy of it");
+        } else if (others >= epoch || obeyed > epoch) && self.world.fresh_store {
+            tracing::warn!("the store is new and what lives is not: taken over by its stamps");
+            self.become_newest(others.max(obeyed)).await?;
+        } else if others > epoch {
+            self.observe_only("a newer daemon with another store has changed what lives");
+        } else if obeyed > epoch {
+            self.observe_only("what lives has obeyed a newer daemon");
         }
         Ok(())
+    }
+
+    fn observe_only(&mut self, why: &str) {
+        let why = format!("the store is older than what it observes: {why}; nothing is changed until a new commit");
+        tracing::error!(why, "observing only");
+        self.world.observe_only = Some(why);
     }
 
     /// Ends it when `revision` is a new commit: not the one that the repository was at when this daemon started, for an
@@ -86,34 +116,59 @@ impl Flow {
         }
         let Some(owner) = self.owner() else { return Ok(()) };
         self.become_newest(self.newest_epoch(&owner, |_| true).max(self.obeyed_epoch())).await?;
+        self.world.is_older = false;
         self.world.observe_only = None;
         Ok(())
     }
 
-    /// From here on this daemon counts as the newest. A store that was new began to count at its time, so the time is
-    /// above every count there was, stamped or not.
+    /// From here on this daemon counts as the newest.
     async fn become_newest(&mut self, stamped: u64) -> Result<(), LogError> {
-        let (_, epoch) = self.tools.journal.identity();
-        let time = u64::try_from(self.tools.clock.now().as_second()).unwrap_or_default();
-        let epoch = stamped.max(epoch).saturating_add(1).max(time);
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.tools.journal.record(vec![Record::DaemonStarted { version, epoch }]).await.map(|_| ())
+        let epoch = stamped.max(self.tools.journal.epoch()).saturating_add(1);
+        self.tools.journal.record(vec![started(epoch, self.tools.clock.now())]).await.map(|_| ())
     }
 
     /// The newest daemon that stamped a live object of ours, among those of the stores that `of` picks.
     fn newest_epoch(&self, owner: &Owner, of: impl Fn(&str) -> bool) -> u64 {
         let stamps = self.world.snapshot.objects().filter_map(|(_, _, live)| live.ours(owner));
-        let epochs = stamps.filter_map(|ours| {
-            let mut parts = ours.stamp().key.0.split(':');
-            parts.next().is_some_and(&of).then(|| parts.next()?.parse::<u64>().ok()).flatten()
-        });
-        epochs.max().unwrap_or_default()
+        let minted = stamps.filter_map(|ours| Minted::read(&ours.stamp().key).filter(|minted| of(&minted.store)));
+        minted.map(|minted| minted.epoch).max().unwrap_or_default()
     }
 
-    /// The newest daemon that any system remembers.
+    /// The newest daemon that any system remembers to have obeyed: it refuses older ones.
     fn obeyed_epoch(&self) -> u64 {
         let listings = self.world.snapshot.providers.values().filter_map(|listing| listing.as_ref().ok());
         listings.map(|listing| listing.epoch).max().unwrap_or_default()
+    }
+}
+
+/// Counts one more daemon on the store, before anything else is done with it, and answers its number. The time is the
+/// least it may be: so a store that was lost and begins anew, or one restored from a backup, still numbers its daemons
+/// above all before, and what lives answers to it.
+///
+/// # Errors
+/// The journal takes nothing.
+pub async fn count_daemon(journal: &Journal, clock: &dyn Clock) -> Result<u64, LogError> {
+    journal.record(vec![started(journal.epoch(), clock.now())]).await?;
+    Ok(journal.epoch())
+}
+
+fn started(epoch: u64, now: Timestamp) -> Record {
+    let time = u64::try_from(now.as_second()).unwrap_or_default();
+    Record::DaemonStarted { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: epoch.max(time) }
+}
+
+/// What a key tells of who minted it.
+struct Minted {
+    store: String,
+    epoch: u64,
+    count: u64,
+}
+
+impl Minted {
+    fn read(key: &Key) -> Option<Self> {
+        let mut parts = key.0.split(':');
+        let store = parts.next()?.to_owned();
+        Some(Self { store, epoch: parts.next()?.parse().ok()?, count: parts.next()?.parse().ok()? })
     }
 }
 

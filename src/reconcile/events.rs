@@ -20,8 +20,10 @@ use crate::port::{Commit, Hint, SourceError, Tip, Unreachable};
 const OBSERVE_DEADLINE: Duration = Duration::from_secs(20);
 /// The longest wait between two looks at a provider that is down.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// How long a resource refused at the gate waits before it asks again.
+/// How long a resource waits that was refused at the gate, or whose outcome was lost, before it asks again.
 const COOLING: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const LONGEST_COOLING: Duration = Duration::from_secs(30);
 
 pub(super) enum Event {
     /// The repository answered, or not.
@@ -111,10 +113,16 @@ impl Flow {
         let now = self.tools.clock.now();
         let Some(watched) = self.world.providers.get_mut(provider) else { return };
         watched.observing = false;
+        let first = watched.view.answered_at.is_none();
+        if let (true, Ok(listing)) = (first, &result) {
+            self.look_for_later_stamps(listing);
+        }
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
         let snapshot = Arc::make_mut(&mut self.world.snapshot);
         match result {
             Ok(listing) => {
                 watched.failures = 0;
+                watched.saw(scope, now);
                 watched.view.error = None;
                 watched.view.answered_at = Some(now);
                 watched.view.system = Some(listing.system.clone());
@@ -156,20 +164,34 @@ impl Flow {
         passage: &Passage,
     ) {
         match passage {
-            Passage::Applied => {}
+            Passage::Applied => {
+                self.world.unsettled.remove(id);
+                self.world.moved_at = self.tools.clock.now();
+            }
             Passage::Refused(why) => {
                 tracing::debug!(resource = %id, why, "refused at the gate");
-                let until = self.tools.clock.now().checked_add(COOLING).unwrap_or(jiff::Timestamp::MAX);
-                self.world.cooling.insert(id.clone(), until);
-                self.world.wake_at(until);
+                self.cool(id);
             }
             Passage::Retry(why) | Passage::Rejected(why) => tracing::warn!(resource = %id, why, "a step failed"),
-            Passage::InDoubt(why) => tracing::warn!(resource = %id, why, "a step's outcome is not known; looking"),
+            Passage::InDoubt(why) => {
+                tracing::warn!(resource = %id, why, "a step's outcome is not known; looking");
+                self.cool(id);
+            }
             Passage::Closed(why) => tracing::error!(resource = %id, why, "the gate is closed"),
         }
         touched.insert(id.clone());
         let next = self.world.providers.get(provider).map_or(0, |watched| watched.begun + 1);
         self.world.busy.insert(id.clone(), Busy::Until(provider.clone(), next));
         self.observe(provider, Scope::Ids(touched));
+    }
+
+    /// Lets a resource wait before it asks the gate again: longer each time in a row.
+    fn cool(&mut self, id: &ResourceId) {
+        let times = self.world.unsettled.entry(id.clone()).or_default();
+        let wait = COOLING.saturating_mul(1 << (*times).min(6)).min(LONGEST_COOLING);
+        *times += 1;
+        let until = self.tools.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
+        self.world.cooling.insert(id.clone(), until);
+        self.world.wake_at(until);
     }
 }

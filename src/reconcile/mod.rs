@@ -29,6 +29,7 @@ use crate::gate::Gate;
 use crate::journal::{Journal, LogError};
 use crate::port::{Clock, Observer, Publisher, Source, Vault};
 
+pub use doubt::count_daemon;
 use events::Event;
 use world::World;
 
@@ -168,6 +169,7 @@ impl Flow {
         for (name, observer) in &self.tools.observers {
             self.tasks.spawn(events::forward_hints(name.clone(), observer.hints(), self.sender.clone()));
         }
+        self.recall_newest_key().await?;
         self.observe_everything();
         self.resume();
         self.fetch();

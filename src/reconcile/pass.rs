@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, Step, Sync, Verb,
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, Scope, Step, Sync,
+    Verb,
 };
 use codeops_core::plan::{self, Change, Plan, effective};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -23,6 +24,8 @@ pub(super) struct Decided {
     pub(super) records: Vec<Record>,
     /// Findings make another pass worth while at once.
     pub(super) findings: bool,
+    /// What must be seen anew before it can be judged.
+    pub(super) look_again: Vec<(ProviderName, ResourceId)>,
     pub(super) work: Vec<Work>,
     pub(super) status: BTreeMap<ResourceId, Status>,
     pub(super) plan: Plan,
@@ -104,6 +107,12 @@ impl Flow {
             decided.status.insert(id.clone(), self.status(current, id, decision, look.as_ref(), now));
             let Some(look) = look else { continue };
             if let Some(finding) = look.next.finding.clone() {
+                // A version becomes the last good one by a look after its bake, never by an old one.
+                let watched = self.world.providers.get(&look.provider);
+                if matches!(finding, Finding::Baked(_)) && !watched.is_some_and(|it| it.has_just_seen(id, now)) {
+                    decided.look_again.push((look.provider, id.clone()));
+                    continue;
+                }
                 decided.records.push(remember(id, finding, current, now));
                 decided.findings = true;
                 continue;
@@ -204,8 +213,12 @@ impl Flow {
     }
 
     async fn carry_out(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
-        let Decided { mut records, findings, work, status, plan, judged } = decided;
-        records.extend(self.status_records(&status));
+        let Decided { mut records, findings, look_again, work, status, plan, judged } = decided;
+        let changed = self.status_records(&status);
+        if findings || !changed.is_empty() {
+            self.world.moved_at = now;
+        }
+        records.extend(changed);
         for entry in status.values().filter_map(|status| status.next_at) {
             if entry > now {
                 self.world.wake_at(entry);
@@ -217,14 +230,15 @@ impl Flow {
         }
         self.world.status = status;
         self.world.holds = judged.holds;
-        let state = self.revision_state(&judged.decisions, !work.is_empty(), now);
+        let working = findings || !look_again.is_empty() || !work.is_empty();
+        let state = self.revision_state(&judged.decisions, working, now);
         records.extend(state);
-        if !records.is_empty() || !work.is_empty() {
-            self.world.moved_at = now;
-        }
         self.tools.journal.record(records).await?;
         if findings {
             self.world.wake_at(now);
+        }
+        for (provider, id) in look_again {
+            self.observe(&provider, Scope::Ids(BTreeSet::from([id])));
         }
         self.remember_happenings(&plan);
         self.world.differences = plan.changes.into_iter().map(|change| (change.id, change.differences)).collect();

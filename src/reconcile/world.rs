@@ -21,6 +21,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 const SHORT_WAIT: SignedDuration = SignedDuration::from_secs(10);
 /// How long beyond its own times a rollout may show no progress before one `apply` calls it an end.
 const STALLED: SignedDuration = SignedDuration::from_secs(120);
+/// The age to which a look counts as fresh.
+const FRESH: SignedDuration = SignedDuration::from_secs(2);
 
 pub(super) struct World {
     /// What providers last said.
@@ -43,6 +45,8 @@ pub(super) struct World {
     pub(super) busy: BTreeMap<ResourceId, Busy>,
     /// Resources that were refused at the gate and wait a moment.
     pub(super) cooling: BTreeMap<ResourceId, Timestamp>,
+    /// How often in a row a resource was refused or its outcome was lost.
+    pub(super) unsettled: BTreeMap<ResourceId, u32>,
     pub(super) status: BTreeMap<ResourceId, Status>,
     pub(super) restarts: BTreeMap<(ResourceId, InstanceId), u32>,
     pub(super) drifting: BTreeSet<ResourceId>,
@@ -51,12 +55,16 @@ pub(super) struct World {
     pub(super) views: BTreeMap<ResourceId, Arc<ResourceView>>,
     /// Whether the store had accepted no revision when the daemon started.
     pub(super) fresh_store: bool,
+    /// The newest key, as (daemon, count), that the store had minted when the daemon started.
+    pub(super) newest_key: (u64, u64),
+    /// Whether something live carries a newer key of this store.
+    pub(super) is_older: bool,
     /// The first tip that the repository gave this daemon.
     pub(super) first_tip: Option<Revision>,
     /// When to pass again though nothing happened.
     pub(super) wake: Option<Timestamp>,
     pub(super) dirty: bool,
-    /// When a pass last wrote or did anything.
+    /// When a resource last came further.
     pub(super) moved_at: Timestamp,
     pub(super) passed_once: bool,
     pub(super) pass_micros: u64,
@@ -73,6 +81,9 @@ pub(super) struct Watched {
     pub(super) observing: bool,
     pub(super) wanted: Option<Scope>,
     pub(super) failures: u32,
+    /// When it last told of everything, and of what it told since then, when.
+    pub(super) seen_all: Option<Timestamp>,
+    pub(super) seen: BTreeMap<ResourceId, Timestamp>,
 }
 
 /// A resource whose live state is about to differ from the snapshot.
@@ -124,6 +135,7 @@ impl World {
             unread: None,
             busy: BTreeMap::new(),
             cooling: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             status: BTreeMap::new(),
             restarts: BTreeMap::new(),
             drifting: BTreeSet::new(),
@@ -131,6 +143,8 @@ impl World {
             holds: Vec::new(),
             views: BTreeMap::new(),
             fresh_store: journal.memory().read().unwrap_or_else(PoisonError::into_inner).revision.accepted.is_none(),
+            newest_key: (u64::MAX, u64::MAX),
+            is_older: false,
             first_tip: None,
             wake: None,
             dirty: false,
@@ -214,7 +228,26 @@ impl Watched {
             observing: false,
             wanted: None,
             failures: 0,
+            seen_all: None,
+            seen: BTreeMap::new(),
         }
+    }
+
+    /// Remembers that all of `scope` was seen now.
+    pub(super) fn saw(&mut self, scope: &Scope, now: Timestamp) {
+        match scope {
+            Scope::All => {
+                self.seen_all = Some(now);
+                self.seen.clear();
+            }
+            Scope::Ids(ids) => self.seen.extend(ids.iter().map(|id| (id.clone(), now))),
+        }
+    }
+
+    /// Whether what is known of `id` is of this very moment.
+    pub(super) fn has_just_seen(&self, id: &ResourceId, now: Timestamp) -> bool {
+        let seen = self.seen.get(id).copied().or(self.seen_all);
+        seen.is_some_and(|at| now.duration_since(at) <= FRESH)
     }
 
     /// Adds to what the next observation must cover.

@@ -1,6 +1,9 @@
 //! The design's promises at the nasty moments, one test a line.
 
+mod apply;
+mod crash;
 mod guards;
 mod providers;
 mod repository;
+mod restart;
 mod versions;

@@ -151,8 +151,7 @@ impl Flow {
     /// Starts a daemon on what there is. A journal that crashes at once makes one that does nothing.
     pub(crate) async fn start(&mut self) {
         let journal = Journal::new(Arc::clone(&self.log) as Arc<dyn codeops::journal::Log>);
-        let version = "0.0.0".to_owned();
-        let _ = journal.record(vec![Record::DaemonStarted { version, epoch: journal.epoch() }]).await;
+        let _ = reconcile::count_daemon(&journal, &*self.clock).await;
         let cancel = CancellationToken::new();
         let (mut tasks, mut flow) = (JoinSet::new(), JoinSet::new());
         let vault: Arc<dyn Vault> = Arc::new(NoSecrets);

@@ -1,0 +1,67 @@
+//! The daemon is killed at every single boundary of its journal, and the end is the same.
+
+use std::collections::BTreeMap;
+
+use crate::support::fault_log::Crash;
+use crate::support::flow::{Flow, app_with, path};
+
+/// Deploys two apps, renames one, changes one, removes one, and rolls a bad version back.
+async fn scenario(flow: &mut Flow) {
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    go_on(flow).await;
+    flow.change(&[("a", "v2")]).await;
+    go_on(flow).await;
+    let renamed = app_with("z", "v1", "was: [b], ", "replicas: 2, ").replace("./z", "./b");
+    flow.commit(&[(&path("b"), ""), (&path("z"), &renamed), (&path("c"), "")]).await;
+    go_on(flow).await;
+    flow.change(&[("a", "bad-3")]).await;
+    go_on(flow).await;
+}
+
+/// Lets it settle; a daemon that was killed on the way is followed by another.
+async fn go_on(flow: &mut Flow) {
+    flow.settle().await;
+    if flow.log.crashed() {
+        flow.restart().await;
+        flow.look();
+        flow.settle().await;
+    }
+}
+
+/// What must not depend on when the daemon was killed.
+fn end(flow: &Flow) -> (BTreeMap<String, (Vec<String>, String)>, &'static str) {
+    let resources = flow.board().resources.keys().map(|id| id.name.as_str().to_owned()).collect::<Vec<_>>();
+    let state = |name: String| {
+        let status = format!("{:?} {}", flow.status(&name), flow.view(&name).last_good.is_some());
+        (name.clone(), (flow.serving(&name), status))
+    };
+    (resources.into_iter().map(state).collect(), flow.revision_state())
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_boundary_of_the_journal_the_end_is_the_same() {
+    let mut whole = Flow::new().await;
+    scenario(&mut whole).await;
+    whole.check();
+    let (expected, appends, effects) = (end(&whole), whole.log.appends(), whole.effects());
+    assert_eq!(expected.0["a"].0, ["v2"]);
+    assert_eq!(expected.0["z"].0.len(), 2);
+    assert!(whole.live("b").is_none() && whole.live("c").is_none() && appends > 30);
+
+    for at in 0..appends {
+        for crash in [Crash::Before(at), Crash::After(at)] {
+            let mut flow = Flow::stopped(&["local"]);
+            flow.restart_with(Some(crash)).await;
+            scenario(&mut flow).await;
+            assert_eq!(end(&flow), expected, "{crash:?}: {:?}", flow.effects());
+            // As many effects as without a crash: nothing was done twice, whatever its key.
+            assert_eq!(sorted(flow.effects()), sorted(effects.clone()), "{crash:?}");
+            flow.check();
+        }
+    }
+}
+
+fn sorted(mut effects: Vec<String>) -> Vec<String> {
+    effects.sort();
+    effects
+}

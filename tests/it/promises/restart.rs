@@ -1,0 +1,125 @@
+//! The daemon is killed, its store restored from a backup or lost.
+
+use codeops_core::model::{Health, Sync};
+
+use codeops::journal::Record;
+
+use crate::support::flow::{Flow, app_with, path};
+
+async fn running() -> Flow {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    flow
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_changes_nothing() {
+    let mut flow = running().await;
+    let (effects, instances) = (flow.effects(), flow.instances("a"));
+    for _ in 0..3 {
+        flow.restart().await;
+        flow.settle().await;
+    }
+    assert_eq!((flow.effects(), flow.instances("a")), (effects, instances));
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_store_observes_only_until_a_commit() {
+    let mut flow = running().await;
+    let backup = flow.log.entries().len();
+    // What the backup does not know: later daemons, a new version, a new app, one removed.
+    flow.restart().await;
+    flow.change(&[("a", "v2"), ("c", ""), ("d", "v1")]).await;
+    flow.settle().await;
+    flow.restart().await;
+    flow.change(&[("a", "v3")]).await;
+    flow.settle().await;
+    let (effects, before) = (flow.effects(), flow.instances("a"));
+    flow.source.set_unreachable(Some("down"));
+    flow.restore_backup(backup).await;
+    flow.elapse(300).await;
+    assert!(flow.board().observe_only.as_ref().is_some_and(|why| why.contains("backup")), "{:?}", flow.board());
+    assert_eq!(flow.effects(), effects, "nothing is deleted or changed by the old revision");
+
+    // The commits that later daemons had already applied are not new ones, though this store has not seen them.
+    flow.source.set_unreachable(None);
+    flow.look();
+    flow.elapse(300).await;
+    assert_eq!(flow.effects(), effects);
+    assert!(flow.board().observe_only.is_some());
+
+    flow.change(&[("b", "v2")]).await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None);
+    assert_eq!((flow.serving("b"), flow.instances("a")), (vec!["v2".to_owned()], before), "and nothing is restarted");
+    assert_eq!(flow.revision_state(), "applied");
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None, "it is over for good");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_store_that_sees_the_newest_commit_first_observes_only_too() {
+    let mut flow = running().await;
+    let backup = flow.log.entries().len();
+    flow.restart().await;
+    flow.change(&[("a", "v2"), ("d", "v1")]).await;
+    flow.settle().await;
+    let effects = flow.effects();
+    flow.restore_backup(backup).await;
+    flow.elapse(300).await;
+    assert!(flow.board().observe_only.is_some());
+    assert_eq!(flow.effects(), effects);
+    flow.change(&[("a", "v3")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v3"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_store_is_rebuilt_from_stamps_and_restarts_nothing() {
+    let mut flow = running().await;
+    for _ in 0..3 {
+        flow.restart().await;
+    }
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    flow.commit(&[(&path("b"), &app_with("b", "v1", "", "replicas: 2, "))]).await;
+    flow.settle().await;
+    let (effects, before) = (flow.effects(), (flow.instances("a"), flow.instances("b")));
+    flow.lose_store().await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None);
+    assert_eq!(flow.effects(), effects, "taken over as it is");
+    assert_eq!((flow.instances("a"), flow.instances("b")), before);
+    assert_eq!((flow.status("a"), flow.revision_state()), ((Sync::Synced, Health::Healthy), "applied"));
+
+    // And it goes on: changes, removals and rollbacks as ever.
+    flow.change(&[("a", "bad-3"), ("c", "")]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.live("c")), (vec!["v2".to_owned()], None));
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_numbers_of_daemons_never_fall() {
+    let mut flow = running().await;
+    flow.restart().await;
+    flow.lose_store().await;
+    flow.settle().await;
+    flow.restart().await;
+    flow.settle().await;
+    let epochs = flow.records(|record| match record {
+        Record::DaemonStarted { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    assert!(epochs.is_sorted() && epochs.len() >= 2, "{epochs:?}");
+    flow.check();
+}
