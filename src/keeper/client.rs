@@ -41,12 +41,12 @@ pub struct Writer(OwnedWriteHalf);
 pub struct Reader(OwnedReadHalf);
 
 impl Writer {
-    /// Sends one request under a number of the caller's choice.
+    /// Sends one request of the daemon of `epoch` under a number of the caller's choice.
     ///
     /// # Errors
     /// [`FrameError`]; whether the keeper got it is then not known, and the same key may be sent again.
-    pub async fn send(&mut self, id: u64, request: Request) -> Result<(), FrameError> {
-        frame::write(&mut self.0, &ToKeeper::Request { id, request: Box::new(request) }).await
+    pub async fn send(&mut self, id: u64, epoch: u64, request: Request) -> Result<(), FrameError> {
+        frame::write(&mut self.0, &ToKeeper::Request { id, epoch, request: Box::new(request) }).await
     }
 }
 

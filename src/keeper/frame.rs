@@ -114,10 +114,13 @@ mod tests {
         let secrets = (any::<u64>(), proptest::collection::btree_map(".*", ".*", 0..4)).prop_map(|(id, plain)| {
             let secrets = Confidential(plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect());
             let template = Digest::of(&serde_json::json!(id));
-            ToKeeper::Request { id, request: Box::new(Request::Secrets { template, secrets }) }
+            ToKeeper::Request { id, epoch: id / 2, request: Box::new(Request::Secrets { template, secrets }) }
         });
-        let delete = (any::<u64>(), ".*")
-            .prop_map(|(id, key)| ToKeeper::Request { id, request: Box::new(Request::Delete { key: Key(key) }) });
+        let delete = (any::<u64>(), ".*").prop_map(|(id, key)| ToKeeper::Request {
+            id,
+            epoch: id,
+            request: Box::new(Request::Delete { key: Key(key) }),
+        });
         prop_oneof![hello, secrets, delete]
     }
 
@@ -157,13 +160,14 @@ mod tests {
     #[test]
     fn a_length_beyond_the_limit_is_refused_before_anything_is_read() {
         assert!(matches!(decode::<ToKeeper>(&[0xff, 0xff, 0xff, 0xff]), Err(FrameError::TooLong(_))));
-        let long = ToKeeper::Request { id: 1, request: Box::new(Request::Delete { key: Key("x".repeat(MAX)) }) };
+        let delete = Request::Delete { key: Key("x".repeat(MAX)) };
+        let long = ToKeeper::Request { id: 1, epoch: 1, request: Box::new(delete) };
         assert!(matches!(encode(&long), Err(FrameError::TooLong(_))));
     }
 
     #[test]
     fn a_broken_message_is_not_quoted() {
-        let body = br#"{"request":{"id":1,"request":{"secrets":{"template":"hunter2"}}}}"#;
+        let body = br#"{"request":{"id":1,"epoch":1,"request":{"secrets":{"template":"hunter2"}}}}"#;
         let mut frame = u32::try_from(body.len()).expect("short").to_be_bytes().to_vec();
         frame.extend_from_slice(body);
         let error = decode::<ToKeeper>(&frame).expect_err("no digest");

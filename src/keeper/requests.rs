@@ -13,8 +13,16 @@ use super::wire::{Confidential, Done, Failure, ReleaseOutcome, ReleaseRun, Reque
 use super::{release, stats};
 use crate::port::{Clock as _, SystemClock};
 
-/// Does what is asked. It never waits for a process.
-pub(super) fn handle(keeper: &Arc<Keeper>, request: Request) -> Result<Done, Failure> {
+/// Does what the daemon of `epoch` asks. It never waits for a process.
+pub(super) fn handle(keeper: &Arc<Keeper>, epoch: u64, request: Request) -> Result<Done, Failure> {
+    if request != Request::Stats {
+        keeper.table.admit(epoch).map_err(|newest| {
+            Failure::Reject(format!(
+                "a newer daemon was here: this one's epoch {epoch} is lower than {newest}, so it may only look until a new \
+                 commit makes it the newest"
+            ))
+        })?;
+    }
     match request {
         Request::Configure { key, stamp, resource } => configure(keeper, &key, stamp, *resource),
         Request::Start { key, instance, resource, setting, secrets } => {

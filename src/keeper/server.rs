@@ -39,12 +39,11 @@ pub(super) fn bind() -> io::Result<UnixListener> {
 /// Serves until `closing` is cancelled.
 pub(super) async fn serve(keeper: Arc<Keeper>, socket: UnixListener, closing: CancellationToken) {
     let talks = Tasks::default();
-    let newest = watch::Sender::new(0);
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
                 Ok((stream, _)) if may_talk(&stream) => {
-                    talks.spawn(talk(keeper.clone(), stream, newest.clone(), closing.clone()));
+                    talks.spawn(talk(keeper.clone(), stream, closing.clone()));
                 }
                 Ok(_) => {}
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
@@ -61,7 +60,7 @@ fn may_talk(stream: &UnixStream) -> bool {
 }
 
 /// One conversation. Errors end it: there is nobody else to tell.
-async fn talk(keeper: Arc<Keeper>, stream: UnixStream, newest: watch::Sender<u64>, closing: CancellationToken) {
+async fn talk(keeper: Arc<Keeper>, stream: UnixStream, closing: CancellationToken) {
     let (mut read, mut write) = stream.into_split();
     let Ok(Some(ToKeeper::Hello(hello))) = frame::read(&mut read).await else { return };
     let changes = keeper.table.watch();
@@ -73,13 +72,10 @@ async fn talk(keeper: Arc<Keeper>, stream: UnixStream, newest: watch::Sender<u64
     if frame::write(&mut write, &greeting).await.is_err() || refused {
         return;
     }
-    let mut epochs = newest.subscribe();
-    newest.send_if_modified(|epoch| hello.epoch > std::mem::replace(epoch, hello.epoch.max(*epoch)));
     let (replies, waiting) = mpsc::channel(REPLIES);
     tokio::select! {
         heard = listen(&keeper, &mut read, replies) => drop(heard),
         told = tell(&keeper, &mut write, waiting, changes, &closing) => drop(told),
-        _ = epochs.wait_for(|epoch| *epoch > hello.epoch) => {}
     }
     drop(write.shutdown().await);
 }
@@ -91,12 +87,8 @@ fn greet(keeper: &Keeper, hello: &Hello) -> Result<Welcome, String> {
             hello.versions
         ));
     }
-    keeper.table.admit(hello.epoch).map_err(|seen| {
-        format!(
-            "the daemon's epoch {} is older than {seen}, which was here already; another daemon owns this app",
-            hello.epoch
-        )
-    })?;
+    // An older one is welcome too: it may look, and its state says who was here.
+    let _ = keeper.table.admit(hello.epoch);
     Ok(Welcome {
         version: VERSION,
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -112,8 +104,8 @@ async fn listen(
     replies: mpsc::Sender<FromKeeper>,
 ) -> Result<(), FrameError> {
     while let Some(message) = frame::read(read).await? {
-        let ToKeeper::Request { id, request } = message else { return Ok(()) };
-        let result = handle(keeper, *request);
+        let ToKeeper::Request { id, epoch, request } = message else { return Ok(()) };
+        let result = handle(keeper, epoch, *request);
         if replies.send(FromKeeper::Reply { id, result }).await.is_err() {
             return Ok(());
         }

@@ -158,7 +158,7 @@ impl Table {
         Ok((done, true))
     }
 
-    /// Remembers the epoch of a daemon; `Err` is the higher one that was seen before.
+    /// Remembers the epoch of a daemon; `Err` is the higher one that was told before.
     pub(super) fn admit(&self, epoch: u64) -> Result<(), u64> {
         let mut all = self.lock();
         if epoch < all.durable.epoch {
@@ -167,6 +167,7 @@ impl Table {
         if epoch > all.durable.epoch {
             all.durable.epoch = epoch;
             drop(save(&all.durable, true));
+            self.changed(&mut all);
         }
         Ok(())
     }
@@ -199,6 +200,7 @@ impl Table {
             release: durable.release.clone(),
             secrets_missing: missing.into_iter().cloned().collect(),
             deleting: durable.deleting,
+            epoch: durable.epoch,
         }
     }
 }

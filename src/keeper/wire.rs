@@ -4,6 +4,9 @@
 //! A daemon that connects says [`ToKeeper::Hello`] and is told [`FromKeeper::Welcome`] or [`FromKeeper::Refused`]. Then it
 //! sends requests, each with a number that its reply repeats, and is pushed the whole [`State`] after every change; the
 //! state that shows what a request did comes before its reply. A keeper speaks one version; a daemon speaks the last two.
+//!
+//! Any daemon may look. Only the newest may change anything: a keeper remembers the highest epoch it was ever told and
+//! answers a request of a lower one, but for [`Request::Stats`], with [`Failure::Reject`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,6 +31,8 @@ pub enum ToKeeper {
     Request {
         /// Chosen by the daemon, repeated by the reply.
         id: u64,
+        /// The daemon's epoch, which may have risen since it connected.
+        epoch: u64,
         /// What is asked.
         request: Box<Request>,
     },
@@ -38,7 +43,7 @@ pub enum ToKeeper {
 pub struct Hello {
     /// The versions it speaks, best first.
     pub versions: Vec<u16>,
-    /// Counts daemons on one store. A keeper remembers the highest it saw, refuses lower ones and hangs up on them.
+    /// Counts daemons on one store. A keeper remembers the highest it was told; a daemon of a lower one may only look.
     pub epoch: u64,
 }
 
@@ -48,7 +53,7 @@ pub struct Hello {
 pub enum FromKeeper {
     /// The answer to a [`Hello`] that it accepts.
     Welcome(Box<Welcome>),
-    /// The answer to a [`Hello`] that it does not accept; it hangs up.
+    /// The answer to a [`Hello`] in versions that it does not speak; it hangs up.
     Refused {
         /// In one sentence.
         why: String,
@@ -280,6 +285,8 @@ pub struct State {
     pub secrets_missing: Vec<Digest>,
     /// Whether [`Request::Delete`] is under way.
     pub deleting: bool,
+    /// The highest epoch of a daemon that was here.
+    pub epoch: u64,
 }
 
 /// One run of a release command.

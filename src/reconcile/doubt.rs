@@ -87,13 +87,16 @@ impl Flow {
         let (store, epoch) = self.tools.journal.identity();
         let ours = self.newest_epoch(owner, |stamped| stamped == store);
         let others = self.newest_epoch(owner, |stamped| stamped != store);
+        let obeyed = self.obeyed_epoch();
         if self.world.is_older || ours > epoch {
             self.observe_only("it was restored from a backup, or a second daemon ran on a copy of it");
-        } else if others >= epoch && self.world.fresh_store {
+        } else if (others >= epoch || obeyed > epoch) && self.world.fresh_store {
             tracing::warn!("the store is new and what lives is not: taken over by its stamps");
-            self.become_newest(others).await?;
+            self.become_newest(others.max(obeyed)).await?;
         } else if others > epoch {
             self.observe_only("a newer daemon with another store has changed what lives");
+        } else if obeyed > epoch {
+            self.observe_only("what lives has obeyed a newer daemon");
         }
         Ok(())
     }
@@ -112,7 +115,7 @@ impl Flow {
             return Ok(());
         }
         let Some(owner) = self.owner() else { return Ok(()) };
-        self.become_newest(self.newest_epoch(&owner, |_| true)).await?;
+        self.become_newest(self.newest_epoch(&owner, |_| true).max(self.obeyed_epoch())).await?;
         self.world.is_older = false;
         self.world.observe_only = None;
         Ok(())
@@ -129,6 +132,12 @@ impl Flow {
         let stamps = self.world.snapshot.objects().filter_map(|(_, _, live)| live.ours(owner));
         let minted = stamps.filter_map(|ours| Minted::read(&ours.stamp().key).filter(|minted| of(&minted.store)));
         minted.map(|minted| minted.epoch).max().unwrap_or_default()
+    }
+
+    /// The newest daemon that any system remembers to have obeyed: it refuses older ones.
+    fn obeyed_epoch(&self) -> u64 {
+        let listings = self.world.snapshot.providers.values().filter_map(|listing| listing.as_ref().ok());
+        listings.map(|listing| listing.epoch).max().unwrap_or_default()
     }
 }
 

@@ -39,6 +39,7 @@ struct Bench {
     state: State,
     port: u16,
     next: u64,
+    epoch: u64,
 }
 
 fn free_port() -> u16 {
@@ -100,7 +101,7 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let keeper = client::start(&binary(), folder.path()).expect("a keeper starts");
         let (writer, reader, state) = connect(folder.path(), 1).await;
-        Self { folder, keeper, writer, reader, state, port: free_port(), next: 0 }
+        Self { folder, keeper, writer, reader, state, port: free_port(), next: 0, epoch: 1 }
     }
 
     fn dir(&self) -> &Path {
@@ -109,7 +110,7 @@ impl Bench {
 
     async fn ask(&mut self, request: Request) -> Result<Done, Failure> {
         self.next += 1;
-        self.writer.send(self.next, request).await.expect("it can be sent");
+        self.writer.send(self.next, self.epoch, request).await.expect("it can be sent");
         loop {
             match timeout(PATIENCE, self.reader.next()).await.expect("in time").expect("well formed") {
                 Some(FromKeeper::Reply { id, result }) if id == self.next => return result,
@@ -500,21 +501,28 @@ async fn a_changed_port_moves() {
 }
 
 #[tokio::test]
-async fn a_second_keeper_and_an_older_daemon_are_refused() {
+async fn a_second_keeper_is_refused_and_an_older_daemon_only_looks() {
     let mut bench = Bench::new().await;
     let mut second = client::start(&binary(), bench.dir()).expect("it starts");
     assert!(!second.wait().expect("it ended").success());
     let log = std::fs::read_to_string(bench.dir().join("keeper.log")).expect("its errors");
     assert!(log.contains("another keeper holds this folder"), "{log}");
-    let newer = client::connect(bench.dir(), 5).await.expect("a newer daemon is welcome");
-    let hung_up = timeout(PATIENCE, async { while let Ok(Some(_)) = bench.reader.next().await {} }).await;
-    assert!(hung_up.is_ok(), "the older daemon is hung up on");
-    drop(newer);
-    bench.kill_keeper();
-    bench.keeper = client::start(&binary(), bench.dir()).expect("a keeper starts");
-    drop(connect(bench.dir(), 5).await);
-    let refused = client::connect(bench.dir(), 4).await;
-    assert!(matches!(refused, Err(ConnectError::Refused(why)) if why.contains("epoch 4 is older than 5")));
+    drop(client::connect(bench.dir(), 5).await.expect("a newer daemon is welcome"));
+    bench.until("it is told of the newer one", |state| state.epoch == 5).await;
+    for _ in 0..2 {
+        let refused = bench.ask(Request::Delete { key: Key("store:1:9".to_owned()) }).await;
+        let Err(Failure::Reject(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("epoch 1 is lower than 5"), "{why}");
+        assert_eq!(bench.ask(Request::Stats).await, Ok(Done::Stats(Vec::new())));
+        // The next keeper remembers it.
+        bench.kill_keeper();
+        bench.next_keeper().await;
+        assert_eq!(bench.state.epoch, 5);
+    }
+    // A daemon that becomes the newest says so with its next request, on the same connection.
+    bench.epoch = 6;
+    bench.configure(&resource(bench.port, "blue", &json!({}))).await;
+    assert_eq!(bench.state.epoch, 6);
 }
 
 #[tokio::test]

@@ -224,7 +224,7 @@ impl Observer for MemoryProvider {
             .map(|(id, why)| (id.clone(), Why(why.clone())))
             .collect();
         let system = state.system.clone().unwrap_or_else(|| SystemId("memory".to_owned()));
-        Ok(Listing { system, at, scope: scope.clone(), objects, unknown })
+        Ok(Listing { system, at, scope: scope.clone(), epoch: state.highest_epoch, objects, unknown })
     }
 
     fn hints(&self) -> BoxStream<'static, Hint> {

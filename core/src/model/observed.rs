@@ -178,6 +178,8 @@ pub struct Listing {
     pub at: Timestamp,
     /// What it was asked for; an id outside it is not known.
     pub scope: Scope,
+    /// The highest epoch of a daemon that the system remembers to have obeyed; 0 where it remembers none.
+    pub epoch: u64,
     /// What it has, ours or not.
     pub objects: BTreeMap<ResourceId, Live>,
     /// What it could not look at though it was asked for: one object that does not answer makes no other one unknown.
@@ -226,6 +228,7 @@ impl Listing {
                 if let Scope::Ids(covered) = &mut self.scope {
                     covered.extend(ids.iter().cloned());
                 }
+                self.epoch = self.epoch.max(newer.epoch);
                 self.system = newer.system;
                 self.at = newer.at;
                 self

@@ -115,7 +115,14 @@ impl World {
                 return Err(Why(format!("{provider} does not answer")));
             }
             let system = SystemId(format!("{provider}-1"));
-            Ok(Listing { system, at: self.now, scope: Scope::All, objects: objects.clone(), unknown: BTreeMap::new() })
+            Ok(Listing {
+                system,
+                at: self.now,
+                scope: Scope::All,
+                epoch: 0,
+                objects: objects.clone(),
+                unknown: BTreeMap::new(),
+            })
         };
         Snapshot { providers: self.live.iter().map(|(p, objects)| (p.clone(), listing(p, objects))).collect() }
     }

@@ -136,6 +136,10 @@ impl App {
             return;
         }
         let asked = self.call(Request::Handover { binary: shared.binary.clone() }).await;
+        if matches!(asked, Err(CallError::Failed(_))) {
+            tracing::warn!(app = %self.folder, ?asked, "the keeper does not go on as this daemon's binary");
+            return;
+        }
         let same = timeout(START, running.wait_for(|running| *running == shared.binary_id)).await;
         if !same.is_ok_and(|same| same.is_ok()) {
             tracing::warn!(app = %self.folder, ?asked, "the keeper did not go on as this daemon's binary; it stays as it is");
@@ -334,7 +338,7 @@ impl App {
                 if let Some(reply) = reply {
                     held(&waiting).insert(number, reply);
                 }
-                if let Err(error) = writer.send(number, request).await {
+                if let Err(error) = writer.send(number, shared.epoch(), request).await {
                     return error.to_string();
                 }
             }

@@ -22,6 +22,8 @@ pub(super) async fn observe(shared: &Arc<Shared>, scope: &Scope) -> Result<Listi
     let views = join_all(apps.iter().map(|app| app.look(again))).await;
     let mut objects = foreign(shared, scope);
     let mut unknown = BTreeMap::new();
+    let known = |view: &View| if let View::Known(state) = view { state.epoch } else { 0 };
+    let epoch = views.iter().map(known).max().unwrap_or_default();
     for (app, view) in apps.iter().zip(views) {
         match view {
             // A folder whose keeper was never told what it is: a create that was cut off. Nothing lives in it.
@@ -38,7 +40,7 @@ pub(super) async fn observe(shared: &Arc<Shared>, scope: &Scope) -> Result<Listi
             View::Gone => {}
         }
     }
-    Ok(Listing { system: shared.system.clone(), at: shared.clock.now(), scope: scope.clone(), objects, unknown })
+    Ok(Listing { system: shared.system.clone(), at: shared.clock.now(), scope: scope.clone(), epoch, objects, unknown })
 }
 
 fn live(shared: &Shared, state: &State) -> Live {

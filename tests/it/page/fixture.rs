@@ -115,7 +115,7 @@ impl Observer for Reading {
 
     async fn observe(&self, scope: &Scope) -> Result<Listing, Unreachable> {
         let (system, at) = (SystemId("here".to_owned()), SystemClock.now());
-        Ok(Listing { system, at, scope: scope.clone(), objects: BTreeMap::new(), unknown: BTreeMap::new() })
+        Ok(Listing { system, at, scope: scope.clone(), epoch: 0, objects: BTreeMap::new(), unknown: BTreeMap::new() })
     }
 
     fn hints(&self) -> BoxStream<'static, Hint> {
