@@ -1,6 +1,7 @@
 //! What `plan`, `apply` and `run` are asked to do: the settings file with flags and variables laid over it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use codeops_core::config::{PageSettings, RepositorySettings, Settings};
@@ -10,7 +11,7 @@ use super::args::{RepositoryArgs, RunArgs};
 use super::compile;
 use super::environment::Variables;
 use super::exit::Coded;
-use crate::daemon::Options;
+use crate::daemon::{Options, Reload};
 
 /// What was said on the command line or in variables. It outweighs the settings file, also when that is read again.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +38,10 @@ pub(crate) fn daemon(args: &RunArgs, variables: &Variables) -> anyhow::Result<Op
         hooks_listen: args.hooks_listen.clone(),
         poll: args.poll,
     };
-    merge(&flags, variables)
+    let file = args.repository.settings.clone();
+    let options = merge(&flags, variables)?;
+    let reload = file.map(|file| Reload { file, read: Arc::new(move || flags.settings()) });
+    Ok(Options { reload, ..options })
 }
 
 fn merge(flags: &Flags, variables: &Variables) -> anyhow::Result<Options> {
@@ -49,6 +53,7 @@ fn merge(flags: &Flags, variables: &Variables) -> anyhow::Result<Options> {
         binary: std::env::current_exe().context("this program's own file cannot be found")?,
         branch_named: flags.repository.branch.is_some() || settings.repository.branch != default_branch,
         settings,
+        reload: None,
     })
 }
 

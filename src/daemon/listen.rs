@@ -1,25 +1,61 @@
-//! The two addresses: the page's and the hooks'.
+//! The two addresses: the page's and the hooks'. Bound once, for as long as the process lives.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use anyhow::Context as _;
 use codeops_core::config::PageSettings;
 use codeops_core::model::Secret;
-use tokio::net::TcpListener;
 
 use super::Options;
 use crate::secret;
 
 /// Where the page listens when nothing says otherwise.
-pub(super) const PAGE: &str = "127.0.0.1:8080";
+const PAGE: &str = "127.0.0.1:8080";
 
-/// Binds an address given as `host:port`; says which and why when it cannot.
-pub(super) async fn bind(what: &str, address: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
+/// Both listeners. Each life of the daemon accepts from copies, so that no connection is refused between two.
+pub(super) struct Listeners {
+    page: TcpListener,
+    hooks: TcpListener,
+    addresses: (SocketAddr, SocketAddr),
+}
+
+impl Listeners {
+    /// Binds both; says which and why when it cannot.
+    pub(super) async fn bind(options: &Options) -> anyhow::Result<Self> {
+        let page = bind("the page", &page_address(options)?.address).await?;
+        let hooks = bind("the hooks", &options.settings.hooks.listen).await?;
+        let addresses = (page.local_addr()?, hooks.local_addr()?);
+        Ok(Self { page, hooks, addresses })
+    }
+
+    pub(super) fn page(&self) -> anyhow::Result<tokio::net::TcpListener> {
+        copy(&self.page).context("the page's listener")
+    }
+
+    pub(super) fn hooks(&self) -> anyhow::Result<tokio::net::TcpListener> {
+        copy(&self.hooks).context("the hooks' listener")
+    }
+
+    /// Says where it listens, and where the push hook's generated secret lies.
+    pub(super) fn tell(&self, hook_secret: Option<&Path>) {
+        let (page, hooks) = self.addresses;
+        tracing::info!(page = %format_args!("http://{page}"), hooks = %format_args!("http://{hooks}"), "listening");
+        if let Some(file) = hook_secret {
+            tracing::info!(secret = %file.display(), "push hooks prove to know the secret in this file");
+        }
+    }
+}
+
+fn copy(listener: &TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::from_std(listener.try_clone()?)
+}
+
+async fn bind(what: &str, address: &str) -> anyhow::Result<TcpListener> {
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
         format!("{what} cannot listen on {address}; give another address, or end what listens there")
     })?;
-    let local = listener.local_addr().with_context(|| format!("{what} on {address}"))?;
-    Ok((listener, local))
+    listener.into_std().with_context(|| format!("{what} on {address}"))
 }
 
 /// What the settings say of the page.

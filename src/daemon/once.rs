@@ -15,6 +15,7 @@ use crate::reconcile;
 /// # Errors
 /// Anything that keeps it from starting, a running daemon among them, and a journal that takes nothing more.
 pub async fn apply(options: Options, cancel: CancellationToken) -> anyhow::Result<ApplyOutcome> {
+    let options = options.with_own_branch();
     let assembly = Assembly::open(&options).await?;
     let planned = plan(&options).await?;
     let mut tasks = JoinSet::new();
@@ -24,7 +25,7 @@ pub async fn apply(options: Options, cancel: CancellationToken) -> anyhow::Resul
     let parts = assembly.reconcile(&options, publisher, fetch, true, &mut tasks, gate.clone());
     let ended = reconcile::run(parts, cancel.clone()).await;
     gate.cancel();
-    drain(tasks).await;
+    drain(&mut tasks).await;
     ended?;
     let interrupted = cancel.is_cancelled();
     Ok(outcome(planned, &watcher.board(), interrupted))

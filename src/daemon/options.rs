@@ -1,9 +1,13 @@
 //! What a command has made of flags, variables and the settings file: one value, the same for `run`, `plan` and `apply`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use codeops_core::config::Settings;
+
+use crate::source;
 
 /// Everything the daemon is told from outside.
 #[derive(Debug, Clone, Default)]
@@ -18,4 +22,35 @@ pub struct Options {
     pub binary: PathBuf,
     /// Whether the branch was named, rather than left at its default; a local folder's own branch is followed otherwise.
     pub branch_named: bool,
+    /// How the settings are read again while the daemon runs; `None` where there is no file.
+    pub reload: Option<Reload>,
+}
+
+/// Reads the settings file again, with the same flags over it.
+#[derive(Clone)]
+pub struct Reload {
+    /// The file that is watched.
+    pub file: PathBuf,
+    /// Reads it: all or nothing.
+    pub read: Arc<dyn Fn() -> anyhow::Result<Settings> + Send + Sync>,
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// These options with the branch that a local folder has checked out, where none was named: on a laptop the branch one
+    /// works on is the one that is meant.
+    pub(super) fn with_own_branch(mut self) -> Self {
+        let repository = &mut self.settings.repository;
+        let own = repository.url.as_deref().filter(|_| !self.branch_named).and_then(source::head_branch);
+        if let Some(branch) = own.filter(|branch| *branch != repository.branch) {
+            tracing::info!(branch, "no branch is named: following the one that the folder has checked out");
+            repository.branch = branch;
+        }
+        self
+    }
 }

@@ -25,6 +25,7 @@ use crate::store::{Sqlite, StoreError};
 /// # Errors
 /// The repository cannot be read, the store is damaged, or the manifests name no repository.
 pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
+    let options = &options.clone().with_own_branch();
     let past = Past::read(options)?;
     // Where the mirror would be the first to make it, the folder would be private, and apps with users of their own
     // could not pass through it later.

@@ -11,12 +11,15 @@ use codeops_core::model::{
 use codeops_core::plan::{self, Change, Plan, effective};
 use codeops_core::policy::{self, Decision, Facts, Judged};
 use codeops_core::rollout::{self, Finding, Next, Situation};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
 use super::world::{Busy, Current, Status};
 use crate::gate::{Picture, Removing};
 use crate::journal::{LogError, Record};
+
+/// How long the first steps wait for the repository to answer.
+const FIRST_ANSWER: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a pass has decided and the journal must know before anything is done.
 #[derive(Default)]
@@ -58,6 +61,7 @@ impl Flow {
         self.world.dirty = false;
         self.world.wake = None;
         let began = self.tools.clock.now();
+        self.begin_to_act(began);
         if let Some(owner) = self.owner()
             && self.world.current.is_some()
         {
@@ -78,6 +82,17 @@ impl Flow {
         self.world.pass_micros = u64::try_from(took.as_micros()).unwrap_or_default();
         self.publish();
         Ok(())
+    }
+
+    /// The first steps wait for the repository's first answer, for the revision in force may be overtaken, or a freeze
+    /// declared; but not for long, for it may not answer.
+    fn begin_to_act(&mut self, now: Timestamp) {
+        let act_at = *self.world.act_at.get_or_insert_with(|| now.checked_add(FIRST_ANSWER).unwrap_or(now));
+        let answered = self.world.fetched_once && self.world.compiler.is_some();
+        self.world.acts |= answered || (now >= act_at && !self.rules.until_settled);
+        if !self.world.acts && now < act_at {
+            self.world.wake_at(act_at);
+        }
     }
 
     /// Pure but for what it reads of the world: everything one pass decides.
@@ -164,7 +179,8 @@ impl Flow {
     }
 
     fn is_free(&self, id: &ResourceId, now: Timestamp) -> bool {
-        self.world.observe_only.is_none()
+        self.world.acts
+            && self.world.observe_only.is_none()
             && !self.world.busy.contains_key(id)
             && self.world.cooling.get(id).is_none_or(|until| *until <= now)
     }

@@ -53,6 +53,9 @@ pub(super) struct World {
     pub(super) differences: BTreeMap<ResourceId, Vec<Difference>>,
     pub(super) holds: Vec<Hold>,
     pub(super) views: BTreeMap<ResourceId, Arc<ResourceView>>,
+    /// Whether steps go, and when they do at the latest.
+    pub(super) acts: bool,
+    pub(super) act_at: Option<Timestamp>,
     /// Whether the store had accepted no revision when the daemon started.
     pub(super) fresh_store: bool,
     /// The newest key, as (daemon, count), that the store had minted when the daemon started.
@@ -142,6 +145,8 @@ impl World {
             differences: BTreeMap::new(),
             holds: Vec::new(),
             views: BTreeMap::new(),
+            acts: false,
+            act_at: None,
             fresh_store: journal.memory().read().unwrap_or_else(PoisonError::into_inner).revision.accepted.is_none(),
             newest_key: (u64::MAX, u64::MAX),
             is_older: false,

@@ -123,3 +123,17 @@ async fn the_numbers_of_daemons_never_fall() {
     assert!(epochs.is_sorted() && epochs.len() >= 2, "{epochs:?}");
     flow.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_newest_commit_counts_not_the_last_known_one() {
+    let mut flow = running().await;
+    let (effects, app) = (flow.effects().len(), crate::support::flow::app("a", "v2"));
+    flow.change(&[("a", "bad-2")]).await;
+    flow.kill().await;
+    flow.local().kill(&crate::support::flow::id("b"), &flow.live("b").expect("it lives").instances[0].id);
+    let frozen = crate::support::flow::REPOSITORY.replace("spec: {", "spec: {freeze: {what: all, reason: a bad night}, ");
+    flow.commit(&[(&path("a"), &app), ("codeops.yaml", &frozen)]).await;
+    flow.restart().await;
+    flow.elapse(300).await;
+    assert_eq!(flow.effects().len(), effects, "the freeze is read before anything is done");
+}
