@@ -131,7 +131,8 @@ async fn after_a_restart_the_newest_commit_counts_not_the_last_known_one() {
     flow.change(&[("a", "bad-2")]).await;
     flow.kill().await;
     flow.local().kill(&crate::support::flow::id("b"), &flow.live("b").expect("it lives").instances[0].id);
-    let frozen = crate::support::flow::REPOSITORY.replace("spec: {", "spec: {freeze: {what: all, reason: a bad night}, ");
+    let frozen =
+        crate::support::flow::REPOSITORY.replace("spec: {", "spec: {freeze: {what: all, reason: a bad night}, ");
     flow.commit(&[(&path("a"), &app), ("codeops.yaml", &frozen)]).await;
     flow.restart().await;
     flow.elapse(300).await;
