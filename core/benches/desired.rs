@@ -1,8 +1,17 @@
-//! Compiling 10,000 manifests: all of them, then one changed. Prints milliseconds; run with `--profile perf`.
+//! Compiling 10,000 manifests: all of them, then one changed, then planned and judged against as many live objects. Prints
+//! milliseconds; run with `--profile perf`.
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 
-use codeops_core::desired::{Compiler, Context, File, Files, order};
+use codeops_core::desired::{Compiler, Context, Desired, File, Files, order};
+use codeops_core::model::{
+    Instance, InstanceHealth, InstanceId, InstanceState, Key, Listing, Live, Memory, Owner, Resource, Revision, Scope,
+    Snapshot, Stamp, SystemId,
+};
+use codeops_core::plan::plan;
+use codeops_core::policy::{Facts, judge};
 
 const MANY: usize = 10_000;
 
@@ -54,5 +63,57 @@ fn main() {
     });
     let one = one.unwrap_or_default();
     assert_eq!(one.desired.resources.len(), MANY, "all are good");
+    timed("nothing changed", 20, |_| compiler.compile(&files, &context));
     timed("their order", 5, |_| order(&one.desired.resources));
+    let (snapshot, memory, revision) =
+        (live(&all.desired), Memory::default(), Revision::from_str(&"a".repeat(40)).unwrap());
+    let owner = one.desired.owner.clone().unwrap();
+    let planned =
+        timed("plan, one changed", 20, |_| plan(&one.desired, &revision, &owner, &snapshot, &memory)).unwrap();
+    assert_eq!(planned.changes.len(), 1, "one has changed");
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let facts = Facts { now, memory: &memory, snapshot: &snapshot, revision: &revision, freeze: None };
+    timed("judge, one changed", 20, |_| judge(&planned, &one.desired, &facts));
+}
+
+/// Everything lives as declared.
+fn live(desired: &Desired) -> Snapshot {
+    let owner = desired.owner.clone().unwrap();
+    let objects = desired.resources.iter().map(|(id, resource)| (id.clone(), object(&owner, resource)));
+    let at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let (system, unknown) = (SystemId("bench".to_owned()), Default::default());
+    let listing = Listing { system, at, scope: Scope::All, objects: objects.collect(), unknown };
+    Snapshot { providers: [("local".parse().unwrap(), Ok(listing))].into() }
+}
+
+fn object(owner: &Owner, resource: &Resource) -> Live {
+    let instance = |n: u32| Instance {
+        id: InstanceId::new(&resource.template_digest, n).unwrap(),
+        template: resource.template_digest.clone(),
+        state: InstanceState::Running,
+        health: InstanceHealth::Healthy,
+        created_at: "2025-01-01T00:00:00Z".parse().unwrap(),
+        health_since: "2025-01-01T00:00:00Z".parse().unwrap(),
+        started_at: None,
+        restarts: 0,
+        pid: None,
+        port: None,
+        why: None,
+    };
+    Live {
+        stamp: Some(Stamp {
+            owner: owner.clone(),
+            id: resource.id.clone(),
+            team: resource.team.clone(),
+            spec: resource.spec_digest.clone(),
+            template: resource.template_digest.clone(),
+            key: Key("bench:1:1".to_owned()),
+        }),
+        spec: Some(resource.spec.clone()),
+        drift: Vec::new(),
+        released: None,
+        instances: (0..resource.spec.replicas).map(instance).collect(),
+        address: None,
+        notes: Vec::new(),
+    }
 }

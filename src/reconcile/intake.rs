@@ -154,6 +154,7 @@ impl Flow {
         let (desired, kept) = keep_last_good(compiled.desired, &memory);
         let newest = commits.last();
         let previous = self.world.current.take().filter(|current| current.revision == revision);
+        let applied = memory.revision.applied.as_ref() == Some(&revision);
         self.world.current = Some(Current {
             revision,
             desired: Arc::new(desired),
@@ -162,7 +163,7 @@ impl Flow {
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
             accepted_at: previous.as_ref().map_or_else(|| self.tools.clock.now(), |current| current.accepted_at),
-            state: previous.as_ref().map_or("applying", |current| current.state),
+            state: previous.as_ref().map_or(if applied { "applied" } else { "applying" }, |current| current.state),
         });
         Ok(())
     }
@@ -211,19 +212,20 @@ fn files_of(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, String
         Some((id.clone(), file))
     });
     let declared =
-        compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id.clone(), file.clone())));
+        compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id.clone(), file.to_string())));
     kept.chain(declared).collect()
 }
 
 fn context(tools: &Tools, rules: &Rules) -> Context {
     let memory = tools.journal.memory();
     let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-    let mut declared: BTreeMap<String, BTreeSet<ResourceId>> = BTreeMap::new();
+    let mut declared: BTreeMap<&str, BTreeSet<ResourceId>> = BTreeMap::new();
     for (id, resource) in &memory.resources {
         if let Some(file) = &resource.file {
-            declared.entry(file.clone()).or_default().insert(id.clone());
+            declared.entry(file).or_default().insert(id.clone());
         }
     }
+    let declared = declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect();
     let providers = tools.observers.iter().map(|(name, observer)| {
         let abilities = observer.abilities();
         let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };

@@ -79,11 +79,14 @@ impl Flow {
         records
     }
 
-    /// Changes of sync or health. A daemon that has just started says nothing of what is simply well.
+    /// Changes of sync or health. Until everything has been looked at once, what a daemon finds is not news.
     pub(super) fn status_records(&self, status: &BTreeMap<ResourceId, Status>) -> Vec<Record> {
+        if !self.world.passed_once {
+            return Vec::new();
+        }
         let changed = status.iter().filter(|(id, now)| match self.world.status.get(*id) {
             Some(before) => (before.sync, before.health) != (now.sync, now.health),
-            None => (now.sync, now.health) != (Sync::Synced, Health::Healthy) && self.world.passed_once,
+            None => (now.sync, now.health) != (Sync::Synced, Health::Healthy),
         });
         let record = |(id, now): (&ResourceId, &Status)| Record::Status {
             resource: id.clone(),
@@ -110,7 +113,10 @@ impl Flow {
         working: bool,
         now: Timestamp,
     ) -> Option<Record> {
-        let busy = working || !self.world.busy.is_empty() || !self.world.all_answered();
+        if !self.world.all_answered() {
+            return None;
+        }
+        let busy = working || !self.world.busy.is_empty();
         let moving = self.world.observe_only.is_none()
             && match self.rules.until_settled {
                 true => self.world.moves_soon(decisions, now),
@@ -134,8 +140,9 @@ impl Flow {
             return None;
         }
         current.state = state;
+        let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
         let why = (state == "partial" || state == "failed")
-            .then(|| format!("{errors} mistakes in manifests, {bad} not in sync, {sick} not healthy"));
+            .then(|| format!("{errors} {mistakes} in manifests, {bad} not in sync, {sick} not healthy"));
         tracing::info!(revision = current.revision.short(), state, "revision");
         Some(Record::RevisionState { revision: current.revision.clone(), state: state.to_owned(), why })
     }

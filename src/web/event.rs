@@ -137,7 +137,7 @@ fn status_mark(sync: Sync, health: Health) -> Mark {
 
 fn sentence(record: &Record) -> String {
     match record {
-        Record::DaemonStarted { version, epoch } => format!("daemon {version} started, the {epoch}. on this store"),
+        Record::DaemonStarted { version, .. } => format!("daemon {version} started"),
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
         Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),

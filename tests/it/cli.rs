@@ -237,6 +237,7 @@ fn the_demo_proves_every_act_and_leaves_nothing() {
 #[test]
 fn an_interrupted_demo_leaves_nothing() {
     let folder = passable();
+    #[expect(clippy::disallowed_methods, reason = "the program under test is started as its users start it")]
     let mut demo = std::process::Command::new(env!("CARGO_BIN_EXE_codeops"))
         .arg("demo")
         .env_clear()

@@ -4,6 +4,7 @@ mod apply;
 mod crash;
 mod guards;
 mod providers;
+mod random;
 mod repository;
 mod restart;
 mod versions;

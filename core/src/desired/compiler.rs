@@ -18,18 +18,26 @@ const MANY: usize = 256;
 /// Compiles revisions, parsing again only files whose content changed and lowering again only what they touch.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    parsed: BTreeMap<Arc<str>, Arc<ParsedFile>>,
+    /// In the order of the paths.
+    parsed: Vec<Arc<ParsedFile>>,
     merged: Merged,
-    lowered: BTreeMap<ResourceId, (Arc<AppManifest>, Arc<Resource>)>,
+    /// In the order of the ids, so that one walk beside the next revision's finds all that stayed.
+    lowered: Vec<Lowered>,
+}
+
+/// What one manifest was lowered to.
+#[derive(Debug)]
+struct Lowered {
+    app: Arc<AppManifest>,
+    resource: Arc<Resource>,
 }
 
 impl Compiler {
     /// Compiles one revision. Never panics, whatever the bytes are.
     pub fn compile(&mut self, files: &Files, context: &Context) -> Compiled {
         self.parse(files);
-        let parsed: Vec<Arc<ParsedFile>> = self.parsed.values().cloned().collect();
-        let mut resolved = resolve(&parsed, context, &mut self.merged);
-        freeze::rescue(&parsed, &mut resolved);
+        let mut resolved = resolve(&self.parsed, context, &mut self.merged);
+        freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&mut resolved);
         grants::check(&mut resolved, context);
         let default = resolved.repository.defaults.provider.clone();
@@ -40,13 +48,18 @@ impl Compiler {
 
     /// Brings `parsed` to these files: what is gone goes, what changed is parsed.
     fn parse(&mut self, files: &Files) {
-        self.parsed.retain(|path, _| files.contains_key(path));
-        let changed: Vec<(&Arc<str>, &File)> = files
-            .iter()
-            .filter(|(path, file)| {
-                class(path) != Class::Ignored && self.parsed.get(*path).is_none_or(|old| old.content != file.content)
-            })
-            .collect();
+        let mut parsed = Vec::with_capacity(files.len());
+        let mut changed: Vec<(&Arc<str>, &File)> = Vec::new();
+        let mut before = std::mem::take(&mut self.parsed).into_iter().peekable();
+        for (path, file) in files {
+            while before.next_if(|old| old.source.path < *path).is_some() {}
+            match before.next_if(|old| old.source.path == *path) {
+                Some(old) if old.content == file.content => parsed.push(old),
+                Some(_) => changed.push((path, file)),
+                None if class(path) != Class::Ignored => changed.push((path, file)),
+                None => {}
+            }
+        }
         let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
             part.iter().map(|(path, file)| Arc::new(parse(path, file))).collect()
         };
@@ -61,29 +74,32 @@ impl Compiler {
                 done
             })
         };
-        self.parsed.extend(done.into_iter().map(|file| (Arc::clone(&file.source.path), file)));
+        parsed.extend(done);
+        // Two sorted runs: this is one merge.
+        parsed.sort_by(|a, b| a.source.path.cmp(&b.source.path));
+        self.parsed = parsed;
     }
 
     fn lower(&mut self, resolved: Resolved, context: &Context) -> Compiled {
         let default = resolved.repository.defaults.provider.clone();
         let mut held = resolved.held;
-        let mut resources = BTreeMap::new();
-        let mut kept = BTreeMap::new();
+        let mut lowered = Vec::with_capacity(resolved.units.len());
+        let mut before = std::mem::take(&mut self.lowered).into_iter().peekable();
         for (id, unit) in resolved.units {
+            while before.next_if(|old| old.resource.id < id).is_some() {}
+            let old = before.next_if(|old| old.resource.id == id);
             if let Some(why) = unit.held {
                 held.insert(id, why);
                 continue;
             }
-            let old = self.lowered.remove(&id);
             match lower_unit(&unit, default.as_ref(), context, old) {
-                Some(resource) => {
-                    kept.insert(id.clone(), (unit.app, Arc::clone(&resource)));
-                    resources.insert(id, resource);
-                }
+                Some(resource) => lowered.push(Lowered { app: unit.app, resource }),
                 None => drop(held.insert(id, "its manifest is not complete".to_owned())),
             }
         }
-        self.lowered = kept;
+        let each = lowered.iter().map(|lowered| (lowered.resource.id.clone(), Arc::clone(&lowered.resource)));
+        let resources = each.collect();
+        self.lowered = lowered;
         let mut diagnostics = resolved.found;
         diagnostics.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
         diagnostics.dedup();
@@ -105,12 +121,11 @@ fn lower_unit(
     unit: &Unit,
     default: Option<&crate::model::ProviderName>,
     context: &Context,
-    old: Option<(Arc<AppManifest>, Arc<Resource>)>,
+    old: Option<Lowered>,
 ) -> Option<Arc<Resource>> {
     let app = &unit.app;
     let provider = app.provider.as_ref().map(|at| &at.value).or(default)?;
     let team = &app.team.as_ref()?.value;
-    let place = unit.place(unit.begin);
     let tags: BTreeMap<String, String> = app
         .secrets
         .iter()
@@ -119,13 +134,14 @@ fn lower_unit(
             Some((variable.clone(), tag.clone()))
         })
         .collect();
-    if let Some((_, resource)) = old.filter(|(written, resource)| {
-        (Arc::ptr_eq(written, app) || written == app)
-            && resource.spec.provider == *provider
-            && resource.secret_tags == tags
-            && resource.place == place
-    }) {
-        return Some(resource);
+    let same = |old: &Lowered| {
+        (Arc::ptr_eq(&old.app, app) || old.app == *app)
+            && old.resource.spec.provider == *provider
+            && old.resource.secret_tags == tags
+            && unit.stands_at(unit.begin, &old.resource.place)
+    };
+    if let Some(old) = old.filter(same) {
+        return Some(old.resource);
     }
     let spec = lower::spec(app, provider.clone(), app.run.as_ref()?.value.clone());
     Some(Arc::new(Resource {
@@ -137,7 +153,7 @@ fn lower_unit(
         secret_tags: tags,
         was: app.was.iter().map(|at| ResourceId::app(at.value.clone())).collect(),
         adopt: app.adopt,
-        place,
+        place: unit.place(unit.begin),
     }))
 }
 

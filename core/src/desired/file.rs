@@ -2,10 +2,11 @@
 //!
 //! Depends on nothing but the file's path and bytes, so it is kept as long as they stay the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
-use crate::model::Environment;
+use crate::model::{Environment, ResourceId};
 
 use super::app::{self, AppManifest};
 use super::diagnostic::Diagnostic;
@@ -24,7 +25,10 @@ pub(super) struct ParsedFile {
     /// The content id it was parsed from.
     pub content: Arc<str>,
     pub source: Source,
+    pub class: Class,
     pub documents: Vec<Document>,
+    /// The ids it declares or, as an overlay, changes.
+    pub ids: Arc<BTreeSet<ResourceId>>,
     /// Why, for each document of which not even kind and name could be read.
     pub lost: Vec<String>,
     /// Mistakes in syntax and heads; those in bodies are with their documents.
@@ -35,7 +39,12 @@ pub(super) struct ParsedFile {
 #[derive(Debug)]
 pub(super) struct Document {
     pub header: Header,
-    pub tree: Node,
+    /// Where it begins.
+    pub begin: Span,
+    /// The how many-th document of its file it is, from 0.
+    pub ordinal: usize,
+    /// An overlay's tree. A manifest's is not kept, for few have an overlay: [`trees`] gives it again.
+    pub patch: Option<Node>,
     /// Why it is not to be used, when syntax or head are wrong.
     pub broken: Option<String>,
     pub body: Body,
@@ -82,18 +91,22 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
     let mut parsed = ParsedFile {
         content: Arc::clone(&file.content),
         source,
+        class: class(path),
         documents: Vec::new(),
+        ids: Arc::default(),
         lost: Vec::new(),
         found: Vec::new(),
     };
     match text(&parsed.source) {
         Ok(text) => {
             let raws = yaml::documents(text);
-            let patch = matches!(class(path), Class::Overlay(_));
+            let patch = matches!(parsed.class, Class::Overlay(_));
             let mut out = Output::default();
-            for raw in raws {
-                document(&parsed.source, raw, patch, &mut out);
+            for (ordinal, raw) in raws.into_iter().enumerate() {
+                document(&parsed.source, ordinal, raw, patch, &mut out);
             }
+            let heads = out.documents.iter().map(|document| &document.header);
+            parsed.ids = Arc::new(heads.filter_map(|header| header.kind.resource(&header.name.value)).collect());
             (parsed.documents, parsed.lost, parsed.found) = (out.documents, out.lost, out.found);
         }
         Err(found) => {
@@ -111,7 +124,13 @@ struct Output {
     found: Vec<Diagnostic>,
 }
 
-fn document(source: &Source, raw: yaml::RawDocument, patch: bool, out: &mut Output) {
+/// The trees of all documents of a file, read again; `None` for one of which nothing can be read.
+pub(super) fn trees(source: &Source) -> Vec<Option<Node>> {
+    let documents = text(source).map(yaml::documents).unwrap_or_default();
+    documents.into_iter().map(|raw| raw.root).collect()
+}
+
+fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool, out: &mut Output) {
     let mut reader = Reader::new(vec![source]);
     for mistake in raw.error.iter().chain(&raw.mistakes) {
         let (message, help) = mistake.value.clone();
@@ -136,7 +155,9 @@ fn document(source: &Source, raw: yaml::RawDocument, patch: bool, out: &mut Outp
             };
             let broken = if syntax_good && good { None } else { why };
             let found = if syntax_good { found } else { Vec::new() };
-            out.documents.push(Document { header, tree, broken, body, found });
+            let begin = tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |first| first.key_span);
+            let patch = patch.then_some(tree);
+            out.documents.push(Document { header, begin, ordinal, patch, broken, body, found });
         }
         _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
     }

@@ -53,7 +53,7 @@ pub struct File {
 pub type Files = BTreeMap<Arc<str>, File>;
 
 /// The ids each file declares or, for overlays, changes.
-pub type Declared = BTreeMap<String, BTreeSet<ResourceId>>;
+pub type Declared = BTreeMap<Arc<str>, Arc<BTreeSet<ResourceId>>>;
 
 /// What the settings and the past say; all optional, so that `validate` works on a stranger's branch.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,6 @@
 //! What manifests say about each other: dependencies, former names, ports. Cycles are named in full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::model::{ProviderName, ResourceId};
@@ -8,7 +8,7 @@ use crate::model::{ProviderName, ResourceId};
 use super::diagnostic::Diagnostic;
 use super::order::cycles;
 use super::read::near;
-use super::tree::Span;
+use super::tree::{At, Span};
 use super::unit::Unit;
 
 /// For so many mistakes the nearest name is looked for.
@@ -23,28 +23,60 @@ pub(super) fn check(
     default_provider: Option<&ProviderName>,
     found: &mut Vec<Diagnostic>,
 ) {
-    dependencies(units, held, found);
+    let (wrong, acyclic) = dependencies(units, held);
+    report(units, wrong, found);
     services(units, found);
-    circles(units, found);
+    if !acyclic {
+        circles(units, found);
+    }
     former_names(units, held, found);
     ports(units, default_provider, found);
 }
 
-fn dependencies(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &mut Vec<Diagnostic>) {
+/// Dependencies on what is not there, and whether nobody waits for himself: in one walk, for it is made over all manifests
+/// of every revision.
+fn dependencies(units: &Units, held: &BTreeMap<ResourceId, String>) -> (Vec<Wrong>, bool) {
+    let places: HashMap<&ResourceId, usize> = units.keys().enumerate().map(|(at, id)| (id, at)).collect();
     let mut wrong = Vec::new();
-    for unit in units.values() {
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); units.len()];
+    let mut waiting = vec![0usize; units.len()];
+    for (at, unit) in units.values().enumerate() {
         for after in &unit.app.after {
-            if units.contains_key(&after.value) || held.contains_key(&after.value) {
-                continue;
+            match places.get(&after.value) {
+                Some(before) => {
+                    next[*before].push(at);
+                    waiting[at] += 1;
+                }
+                None if held.contains_key(&after.value) => {}
+                None => wrong.push(missing(unit, after, units, wrong.len())),
             }
-            let text = after.value.to_string();
-            let others = units.keys().filter(|id| **id != unit.id).map(|id| id.name.as_str());
-            let near = if wrong.len() < NEAR { near(after.value.name.as_str(), others) } else { None };
-            let help = near.map(|near| format!("did you mean `{}/{near}`?", after.value.kind));
-            wrong.push((unit.id.clone(), after.span, format!("there is no `{text}` to come after"), help));
         }
     }
-    report(units, wrong, found);
+    (wrong, acyclic(&next, waiting))
+}
+
+fn missing(unit: &Unit, after: &At<ResourceId>, units: &Units, so_far: usize) -> Wrong {
+    let others = units.keys().filter(|id| **id != unit.id).map(|id| id.name.as_str());
+    let near = if so_far < NEAR { near(after.value.name.as_str(), others) } else { None };
+    let help = near.map(|near| format!("did you mean `{}/{near}`?", after.value.kind));
+    (unit.id.clone(), after.span, format!("there is no `{}` to come after", after.value), help)
+}
+
+/// Whether nobody waits for himself; the quick answer for a revision that is good. `next` are those that wait for each,
+/// `waiting` how many each waits for.
+fn acyclic(next: &[Vec<usize>], mut waiting: Vec<usize>) -> bool {
+    let mut ready: Vec<usize> = (0..next.len()).filter(|at| waiting[*at] == 0).collect();
+    let mut gone = 0;
+    while let Some(at) = ready.pop() {
+        gone += 1;
+        for after in &next[at] {
+            waiting[*after] -= 1;
+            if waiting[*after] == 0 {
+                ready.push(*after);
+            }
+        }
+    }
+    gone == next.len()
 }
 
 fn services(units: &mut Units, found: &mut Vec<Diagnostic>) {
@@ -60,9 +92,6 @@ fn services(units: &mut Units, found: &mut Vec<Diagnostic>) {
 }
 
 fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
-    if acyclic(units) {
-        return;
-    }
     let edges: BTreeMap<ResourceId, Vec<ResourceId>> = units
         .values()
         .map(|unit| (unit.id.clone(), unit.app.after.iter().map(|at| at.value.clone()).collect()))
@@ -91,31 +120,6 @@ fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Whether nobody waits for himself; the quick answer for a revision that is good.
-fn acyclic(units: &Units) -> bool {
-    let ids: Vec<&ResourceId> = units.keys().collect();
-    let mut next: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
-    let mut waiting = vec![0usize; ids.len()];
-    for (at, unit) in units.values().enumerate() {
-        for before in unit.app.after.iter().filter_map(|after| ids.binary_search(&&after.value).ok()) {
-            next[before].push(at);
-            waiting[at] += 1;
-        }
-    }
-    let mut ready: Vec<usize> = (0..ids.len()).filter(|at| waiting[*at] == 0).collect();
-    let mut gone = 0;
-    while let Some(at) = ready.pop() {
-        gone += 1;
-        for after in &next[at] {
-            waiting[*after] -= 1;
-            if waiting[*after] == 0 {
-                ready.push(*after);
-            }
-        }
-    }
-    gone == ids.len()
-}
-
 fn former_names(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &mut Vec<Diagnostic>) {
     let mut claims: BTreeMap<ResourceId, Vec<(ResourceId, Span)>> = BTreeMap::new();
     for unit in units.values() {
@@ -141,37 +145,50 @@ fn former_names(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &
     report(units, wrong, found);
 }
 
-/// Who asks for a port, on which address, and where that is written.
-type Asked = (ResourceId, IpAddr, Span);
+/// Who asks for a port: the provider and the number, then the id, the address, and where that is written.
+type Asked<'u> = ((Option<&'u ProviderName>, u16), &'u ResourceId, IpAddr, Span);
 
 /// Two apps of one provider cannot have one address.
 fn ports(units: &mut Units, default_provider: Option<&ProviderName>, found: &mut Vec<Diagnostic>) {
-    let mut taken: BTreeMap<(Option<ProviderName>, u16), Vec<Asked>> = BTreeMap::new();
-    for unit in units.values() {
-        let Some(port) = &unit.app.port else { continue };
-        let provider = unit.app.provider.as_ref().map(|at| &at.value).or(default_provider).cloned();
-        let bind = unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-        taken.entry((provider, port.value.number)).or_default().push((unit.id.clone(), bind, port.span));
+    let asked = |unit: &'_ Unit| {
+        let port = unit.app.port.as_ref()?;
+        Some((port.value.number, unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), port.span))
+    };
+    let mut taken: Vec<Asked<'_>> = Vec::with_capacity(units.len());
+    for (id, unit) in &*units {
+        if let Some((number, bind, span)) = asked(unit) {
+            let provider = unit.app.provider.as_ref().map(|at| &at.value).or(default_provider);
+            taken.push(((provider, number), id, bind, span));
+        }
     }
+    taken.sort_by_key(|asked| asked.0);
     let mut wrong = Vec::new();
-    for ((_, number), group) in &taken {
-        let mut by_address: BTreeMap<IpAddr, Vec<&Asked>> = BTreeMap::new();
-        for asked in group {
-            by_address.entry(asked.1).or_default().push(asked);
-        }
-        let everywhere: Vec<&Asked> = group.iter().filter(|asked| asked.1.is_unspecified()).collect();
-        for (id, bind, span) in group {
-            let same = by_address.get(bind).into_iter().flatten().copied();
-            let any = group.iter().filter(|_| bind.is_unspecified());
-            let mut others = same.chain(everywhere.iter().copied()).chain(any);
-            if let Some((other, _, there)) = others.find(|(other, _, _)| other != id) {
-                let there = units.get(other).map(|unit| unit.place(*there).to_string()).unwrap_or_default();
-                let message = format!("port {number} on {bind} is also asked for by {other} ({there})");
-                wrong.push((id.clone(), *span, message, Some("choose another port or address".to_owned())));
-            }
-        }
+    for group in taken.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+        wrong.extend(clashes(group, units));
     }
     report(units, wrong, found);
+}
+
+/// Everyone in a group that asks for one number whose address somebody else asks for too.
+fn clashes(group: &[Asked<'_>], units: &Units) -> Vec<Wrong> {
+    let mut by_address: BTreeMap<IpAddr, Vec<&Asked<'_>>> = BTreeMap::new();
+    for asked in group {
+        by_address.entry(asked.2).or_default().push(asked);
+    }
+    let everywhere: Vec<&Asked<'_>> = group.iter().filter(|asked| asked.2.is_unspecified()).collect();
+    let mut wrong = Vec::new();
+    for ((_, number), id, bind, span) in group {
+        let same = by_address.get(bind).into_iter().flatten().copied();
+        let any = group.iter().filter(|_| bind.is_unspecified());
+        let mut others = same.chain(everywhere.iter().copied()).chain(any);
+        if let Some((_, other, _, there)) = others.find(|(_, other, _, _)| other != id) {
+            let there = units.get(*other).map(|unit| unit.place(*there).to_string()).unwrap_or_default();
+            let message = format!("port {number} on {bind} is also asked for by {other} ({there})");
+            let help = Some("choose another port or address".to_owned());
+            wrong.push(((*id).clone(), *span, message, help));
+        }
+    }
+    wrong
 }
 
 type Wrong = (ResourceId, Span, String, Option<String>);

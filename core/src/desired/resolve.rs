@@ -1,18 +1,18 @@
 //! Manifests of all files to one of each id: duplicates found, overlays merged, what cannot be read held.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
 use crate::model::{Environment, Name, ResourceId, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::file::{Body, Class, Document, ParsedFile, body, class};
+use super::file::{Body, Class, Document, ParsedFile, body, trees};
 use super::header::ManifestKind;
 use super::overlay;
 use super::read::near;
 use super::references::NEAR;
-use super::tree::{At, Span};
+use super::tree::{At, Node, Span};
 use super::unit::{Patch, Unit};
 use super::{Context, Declared};
 
@@ -42,7 +42,35 @@ pub(super) struct Resolved {
 pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>)>;
 type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
 
-type Key = (ManifestKind, Name);
+type Key<'f> = (ManifestKind, &'f Name);
+
+/// Documents by what they are about, in the order of their keys; within one key in the order of the files. Sorted and not
+/// a map: files mostly come in this order already, and ten thousand of them are taken together for each revision.
+struct Groups<'f, K>(Vec<(K, Found<'f>)>);
+
+impl<'f, K: Ord + Clone> Groups<'f, K> {
+    fn of(mut all: Vec<(K, Found<'f>)>) -> Self {
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Self(all)
+    }
+
+    /// Each key with its documents; never none.
+    fn iter(&self) -> impl Iterator<Item = (&K, &[(K, Found<'f>)])> {
+        self.0.chunk_by(|(a, _), (b, _)| a == b).map(|group| (&group[0].0, group))
+    }
+
+    /// The documents of one key.
+    fn get(&self, key: &K) -> &[(K, Found<'f>)] {
+        let begin = self.0.partition_point(|(other, _)| other < key);
+        let rest = &self.0[begin..];
+        &rest[..rest.iter().take_while(|(other, _)| other == key).count()]
+    }
+}
+
+type Bases<'f> = Groups<'f, Key<'f>>;
+type Overlays<'f> = Groups<'f, (Option<&'f Environment>, Key<'f>)>;
+/// The overlays of the environment selected, by what they change.
+type Own<'g, 'f> = BTreeMap<Key<'f>, &'g [((Option<&'f Environment>, Key<'f>), Found<'f>)]>;
 
 /// A document and the file it stands in.
 #[derive(Clone, Copy)]
@@ -71,25 +99,29 @@ impl<'f> Found<'f> {
 
 /// Takes all files together.
 pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut Merged) -> Resolved {
-    let mut resolver = Resolver { context, resolved: Resolved::default(), merged, kept: Merged::new() };
-    let mut bases: BTreeMap<Key, Vec<Found<'_>>> = BTreeMap::new();
-    let mut overlays: BTreeMap<(Option<Environment>, Key), Vec<Found<'_>>> = BTreeMap::new();
+    let mut resolver =
+        Resolver { context, resolved: Resolved::default(), merged, kept: Merged::new(), trees: HashMap::new() };
+    let (mut bases, mut overlays) = (Vec::with_capacity(files.len()), Vec::new());
     for file in files {
-        let class = class(&file.source.path);
-        resolver.file(file, &class);
+        resolver.file(file);
         for (index, document) in file.documents.iter().enumerate() {
-            let key = (document.header.kind, document.header.name.value.clone());
+            let key = (document.header.kind, &document.header.name.value);
             let found = Found { file, index };
-            match &class {
-                Class::Overlay(environment) => overlays.entry((environment.clone(), key)).or_default().push(found),
-                _ => bases.entry(key).or_default().push(found),
+            match &file.class {
+                Class::Overlay(environment) => overlays.push(((environment.as_ref(), key), found)),
+                _ => bases.push((key, found)),
             }
         }
     }
+    resolver.resolved.declared =
+        files.iter().map(|file| (Arc::clone(&file.source.path), Arc::clone(&file.ids))).collect();
+    let (bases, overlays) = (Bases::of(bases), Overlays::of(overlays));
     let own = resolver.overlays(&overlays, &bases);
-    for (key, group) in &bases {
-        resolver.manifest(key, group, own.get(key));
+    let mut units = Vec::with_capacity(bases.0.len());
+    for (key, group) in bases.iter() {
+        units.extend(resolver.manifest(*key, group, own.get(key).copied()));
     }
+    resolver.resolved.units = units.into_iter().map(|unit| (unit.id.clone(), unit)).collect();
     resolver.repositories(&bases);
     resolver.lost(files);
     *resolver.merged = resolver.kept;
@@ -101,6 +133,8 @@ struct Resolver<'r> {
     resolved: Resolved,
     merged: &'r mut Merged,
     kept: Merged,
+    /// Trees of the files that an overlay changes, read again for this one resolving.
+    trees: HashMap<Arc<str>, Vec<Option<Node>>>,
 }
 
 impl Resolver<'_> {
@@ -112,21 +146,15 @@ impl Resolver<'_> {
         }
     }
 
-    /// Takes in a file's own mistakes and what it declares.
-    fn file(&mut self, file: &Arc<ParsedFile>, class: &Class) {
-        let concerns = self.concerns(class);
+    /// Takes in a file's own mistakes.
+    fn file(&mut self, file: &Arc<ParsedFile>) {
+        let concerns = self.concerns(&file.class);
         self.found(file.found.iter().cloned(), concerns);
-        if *class == Class::Overlay(None) && !file.documents.is_empty() {
+        if file.class == Class::Overlay(None) && !file.documents.is_empty() {
             let help = Some("move it to environments/NAME/".to_owned());
             let message = "this overlay stands in no environment's folder".to_owned();
             self.resolved.found.push(Diagnostic::error(&file.source, Span::START, message, help));
         }
-        let ids: BTreeSet<ResourceId> = file
-            .documents
-            .iter()
-            .filter_map(|document| document.header.kind.resource(&document.header.name.value))
-            .collect();
-        self.resolved.declared.insert(file.source.path.to_string(), ids);
     }
 
     /// Notes mistakes; those that concern only other environments are warnings while one is selected.
@@ -141,35 +169,32 @@ impl Resolver<'_> {
     }
 
     /// Checks all overlays; gives those of the environment selected. Those of others are merged only to find mistakes.
-    fn overlays<'f>(
-        &mut self,
-        overlays: &BTreeMap<(Option<Environment>, Key), Vec<Found<'f>>>,
-        bases: &BTreeMap<Key, Vec<Found<'f>>>,
-    ) -> BTreeMap<Key, Vec<Found<'f>>> {
-        let mut own = BTreeMap::new();
-        for ((environment, key), group) in overlays {
-            let concerns = environment.is_some() && *environment == self.context.environment;
-            for patch in group {
+    fn overlays<'g, 'f>(&mut self, overlays: &'g Overlays<'f>, bases: &Bases<'f>) -> Own<'g, 'f> {
+        let mut own = Own::new();
+        for ((environment, key), group) in overlays.iter() {
+            let concerns = environment.is_some() && *environment == self.context.environment.as_ref();
+            for (_, patch) in group {
                 self.found(patch.document().found.iter().cloned(), concerns);
             }
-            if let [first, second, ..] = &group[..] {
+            let patch = &group[0].1;
+            if let [(_, first), (_, second), ..] = group {
                 let message = format!("a second overlay for {} `{}`", key.0.word(), key.1);
                 let found = second.error(message, Some(format!("the first is at {}; make them one", first.place())));
                 self.found([found].into_iter(), concerns);
             }
-            let Some(base) = bases.get(key).and_then(|group| group.first()) else {
-                let names = bases.keys().filter(|(kind, _)| *kind == key.0).map(|(_, name)| name.as_str());
+            let Some((_, base)) = bases.get(key).first() else {
+                let names = bases.iter().filter(|((kind, _), _)| *kind == key.0).map(|((_, name), _)| name.as_str());
                 let near = if self.resolved.found.len() < NEAR { near(key.1.as_str(), names) } else { None };
                 let help = near.map(|near| format!("did you mean `{near}`?"));
                 let message = format!("there is no {} `{}` for this overlay to change", key.0.word(), key.1);
-                self.found([group[0].error(message, help)].into_iter(), concerns);
+                self.found([patch.error(message, help)].into_iter(), concerns);
                 continue;
             };
             if concerns {
-                own.insert(key.clone(), group.clone());
-            } else if base.document().broken.is_none() && group[0].document().broken.is_none() {
-                let (_, found) = self.merge(base, &group[0]);
-                let here = group[0].file.source.path.to_string();
+                own.insert(*key, group);
+            } else if base.document().broken.is_none() && patch.document().broken.is_none() {
+                let (_, found) = self.merge(base, patch);
+                let here = patch.file.source.path.to_string();
                 self.found(found.into_iter().filter(|d| d.place.file == here), false);
             }
         }
@@ -179,25 +204,36 @@ impl Resolver<'_> {
     fn merge(&mut self, base: &Found<'_>, patch: &Found<'_>) -> (Body, Vec<Diagnostic>) {
         let key = [base.merge_key(), patch.merge_key()];
         let merged = self.merged.remove(&key).or_else(|| self.kept.get(&key).cloned()).unwrap_or_else(|| {
-            let tree = overlay::merge(&base.document().tree, &patch.document().tree);
+            let trees =
+                self.trees.entry(Arc::clone(&base.file.source.path)).or_insert_with(|| trees(&base.file.source));
+            let whole = trees.get(base.document().ordinal).and_then(Option::as_ref);
+            let (Some(whole), Some(overlay)) = (whole, &patch.document().patch) else {
+                return (Body::Overlay, Vec::new());
+            };
+            let tree = overlay::merge(whole, overlay);
             body(base.document().header.kind, &tree, vec![&base.file.source, &patch.file.source])
         });
         self.kept.insert(key, merged.clone());
         merged
     }
 
-    /// One id: its one manifest and its overlay.
-    fn manifest(&mut self, key: &Key, group: &[Found<'_>], patches: Option<&Vec<Found<'_>>>) {
-        let base = &group[0];
+    /// One id: its one manifest and its overlay; a unit, if it declares a resource.
+    fn manifest<'f>(
+        &mut self,
+        key: Key<'f>,
+        group: &[(Key<'f>, Found<'f>)],
+        patches: Option<&[((Option<&Environment>, Key<'f>), Found<'f>)]>,
+    ) -> Option<Unit> {
+        let base = &group[0].1;
         let mut why = self.duplicates(key, group);
         why = why.or_else(|| base.document().broken.clone());
-        let (body, found, patch) = match patches.map(|patches| &patches[..]) {
+        let (body, found, patch) = match patches {
             None => (base.document().body.clone(), base.document().found.clone(), None),
             Some(patches) => {
-                let patch = &patches[0];
+                let patch = &patches[0].1;
                 why = why.or_else(|| patch.document().broken.clone());
                 why = why.or_else(|| patch.document().found.first().map(ToString::to_string));
-                if let Some(second) = patches.get(1) {
+                if let Some((_, second)) = patches.get(1) {
                     why.get_or_insert(format!("{}: a second overlay for the same manifest", second.place()));
                 }
                 let (body, found) = self.merge(base, patch);
@@ -210,7 +246,7 @@ impl Resolver<'_> {
             self.resolved.found.extend(found);
         }
         match body {
-            Body::App(app) => self.unit(key, base, patch, app, why),
+            Body::App(app) => return Some(unit(key.1, base, patch, app, why)),
             Body::Team(team) => {
                 if let Some(why) = why {
                     self.resolved.teams_broken.insert(key.1.clone(), why);
@@ -226,52 +262,25 @@ impl Resolver<'_> {
             }
             Body::Overlay => {}
         }
-    }
-
-    fn unit(
-        &mut self,
-        key: &Key,
-        base: &Found<'_>,
-        patch: Option<&Found<'_>>,
-        app: Arc<super::app::AppManifest>,
-        held: Option<String>,
-    ) {
-        let document = base.document();
-        let id = ResourceId::app(key.1.clone());
-        let overlay = patch.map(|patch| {
-            let tree = &patch.document().tree;
-            let team = tree.get("metadata").and_then(|metadata| metadata.get("team"));
-            let team = team.and_then(|node| {
-                let value = node.text()?.parse().ok()?;
-                Some(At { value, span: Span { layer: 1, ..node.span } })
-            });
-            let name = Span { layer: 1, ..patch.document().header.name.span };
-            Patch { file: Arc::clone(patch.file), team, name }
-        });
-        let begin = document.tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |e| e.key_span);
-        let (header, base) = (document.header.clone(), Arc::clone(base.file));
-        self.resolved.units.insert(id.clone(), Unit { id, header, begin, app, base, overlay, held });
+        None
     }
 
     /// Reports an id given twice, at every place but the first.
-    fn duplicates(&mut self, key: &Key, group: &[Found<'_>]) -> Option<String> {
-        let [first, rest @ ..] = group else { return None };
-        for second in rest {
+    fn duplicates(&mut self, key: Key<'_>, group: &[(Key<'_>, Found<'_>)]) -> Option<String> {
+        let [(_, first), rest @ ..] = group else { return None };
+        for (_, second) in rest {
             let message = format!("{} `{}` is declared twice", key.0.word(), key.1);
             let help = format!("the first is at {}; rename or remove one of the two", first.place());
             self.resolved.found.push(second.error(message, Some(help)));
         }
-        let second = rest.first()?;
+        let (_, second) = rest.first()?;
         Some(format!("{} `{}` is declared at {} and at {}", key.0.word(), key.1, first.place(), second.place()))
     }
 
     /// There must be exactly one Repository.
-    fn repositories(&mut self, bases: &BTreeMap<Key, Vec<Found<'_>>>) {
-        let mut all: Vec<&Found<'_>> = bases
-            .iter()
-            .filter(|((kind, _), _)| *kind == ManifestKind::Repository)
-            .filter_map(|(_, g)| g.first())
-            .collect();
+    fn repositories(&mut self, bases: &Bases<'_>) {
+        let of_kind = bases.iter().filter(|((kind, _), _)| *kind == ManifestKind::Repository);
+        let mut all: Vec<&Found<'_>> = of_kind.map(|(_, group)| &group[0].1).collect();
         all.sort_by_key(|found| &*found.file.source.path != "codeops.yaml");
         let [first, rest @ ..] = &all[..] else { return };
         for second in rest {
@@ -296,24 +305,22 @@ impl Resolver<'_> {
     /// Documents of which not even kind and name are known hold what their file last declared and now does not; where that
     /// tells nothing, the revision deletes nothing.
     fn lost(&mut self, files: &[Arc<ParsedFile>]) {
-        let everywhere: BTreeSet<ResourceId> = self.resolved.units.keys().cloned().collect();
         for file in files.iter().filter(|file| !file.lost.is_empty()) {
-            let class = class(&file.source.path);
-            if !self.concerns(&class) {
+            if !self.concerns(&file.class) {
                 continue;
             }
-            let path = file.source.path.to_string();
-            let last = self.context.declared.get(&path).cloned().unwrap_or_default();
-            let here = self.resolved.declared.entry(path).or_default();
-            let missing: Vec<ResourceId> = last.into_iter().filter(|id| !here.contains(id)).collect();
-            here.extend(missing.iter().cloned());
+            let everywhere = &self.resolved.units;
+            let last = self.context.declared.get(&file.source.path).cloned().unwrap_or_default();
+            let here = self.resolved.declared.entry(Arc::clone(&file.source.path)).or_default();
+            let missing: Vec<ResourceId> = last.iter().filter(|id| !here.contains(id)).cloned().collect();
+            Arc::make_mut(here).extend(missing.iter().cloned());
             let why = file.lost[0].clone();
-            if matches!(class, Class::Overlay(_)) {
+            if matches!(file.class, Class::Overlay(_)) {
                 self.lost_overlay(missing, why);
-            } else if missing.iter().all(|id| everywhere.contains(id)) {
+            } else if missing.iter().all(|id| everywhere.contains_key(id)) {
                 self.resolved.deletes_nothing.get_or_insert(why);
             } else {
-                let missing = missing.into_iter().filter(|id| !everywhere.contains(id));
+                let missing = missing.into_iter().filter(|id| !everywhere.contains_key(id));
                 self.resolved.held.extend(missing.map(|id| (id, why.clone())));
             }
         }
@@ -331,4 +338,27 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+fn unit(
+    name: &Name,
+    base: &Found<'_>,
+    patch: Option<&Found<'_>>,
+    app: Arc<super::app::AppManifest>,
+    held: Option<String>,
+) -> Unit {
+    let document = base.document();
+    let id = ResourceId::app(name.clone());
+    let overlay = patch.map(|patch| {
+        let metadata = patch.document().patch.as_ref().and_then(|tree| tree.get("metadata"));
+        let team = metadata.and_then(|metadata| metadata.get("team"));
+        let team = team.and_then(|node| {
+            let value = node.text()?.parse().ok()?;
+            Some(At { value, span: Span { layer: 1, ..node.span } })
+        });
+        let name = Span { layer: 1, ..patch.document().header.name.span };
+        Patch { file: Arc::clone(patch.file), team, name }
+    });
+    let (header, begin, base) = (document.header.clone(), document.begin, Arc::clone(base.file));
+    Unit { id, header, begin, app, base, overlay, held }
 }

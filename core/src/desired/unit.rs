@@ -51,6 +51,11 @@ impl Unit {
         self.source(span).place(span)
     }
 
+    /// Whether a span is at `place`; the same as comparing with [`Unit::place`], without making one.
+    pub(super) fn stands_at(&self, span: Span, place: &Place) -> bool {
+        (place.line, place.column) == (span.line, span.column) && *place.file == *self.source(span).path
+    }
+
     fn source(&self, span: Span) -> &Source {
         match &self.overlay {
             Some(overlay) if span.layer == 1 => &overlay.file.source,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::locate::Located;
 use super::{Change, Difference, Effective, Look, Plan, Standing, difference, effective, is_good};
-use crate::model::{Cause, Live, Resource, ResourceId, ResourceMemory, Stamp, Verb};
+use crate::model::{Cause, Live, Owner, Resource, ResourceId, ResourceMemory, Stamp, Verb};
 
 impl Look<'_> {
     /// Adds to `plan` what is to be said of one declared resource.
@@ -61,7 +61,7 @@ impl Look<'_> {
     /// The change to an object that is where it should be, if any.
     fn here(&self, declared: &Arc<Resource>, effective: &Effective<'_>, live: &Live) -> Option<Change> {
         let target = effective.resource();
-        if let Some(held) = not_ours(live, &self.owner.to_string(), self.is_ours(live), declared) {
+        if let Some(held) = not_ours(live, self.owner, self.is_ours(live), declared) {
             return Some(Change { held: Some(held), ..self.change(declared, effective, Verb::Adopt) });
         }
         if live.stamp.is_none() {
@@ -193,7 +193,7 @@ fn surge(target: &Resource) -> usize {
 }
 
 /// Why an object in the way is left alone, if it is.
-fn not_ours(live: &Live, owner: &str, ours: bool, declared: &Resource) -> Option<String> {
+fn not_ours(live: &Live, owner: &Owner, ours: bool, declared: &Resource) -> Option<String> {
     match &live.stamp {
         _ if ours => None,
         None if declared.adopt => None,

@@ -69,7 +69,7 @@ async fn blast_radius_more_than_a_quarter_is_held_and_released_exactly_once() {
         Record::HoldSpent { hold } => Some(hold.as_str().to_owned()),
         _ => None,
     });
-    assert_eq!(spent, [wider.clone()]);
+    assert_eq!(spent, std::slice::from_ref(&wider));
 
     // They come back and are removed again, hours later: the release is spent.
     flow.change(&[("a00", "v1"), ("a01", "v1"), ("a02", "v1"), ("a03", "v1")]).await;

@@ -6,7 +6,7 @@ const RUN: &str = "  run: {command: [./shop]}\n";
 
 fn declared(pairs: &[(&str, &[&str])]) -> Context {
     let ids = |names: &[&str]| names.iter().map(|name| id(name)).collect();
-    let declared = pairs.iter().map(|(path, names)| ((*path).to_owned(), ids(names))).collect();
+    let declared = pairs.iter().map(|(path, names)| (Arc::from(*path), Arc::new(ids(names)))).collect();
     Context { declared, ..Context::default() }
 }
 
@@ -18,7 +18,7 @@ fn one_bad_manifest_among_many_holds_only_itself() {
     assert_eq!(compiled.desired.resources.keys().cloned().collect::<Vec<_>>(), [id("a"), id("c"), id("d")]);
     assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("b")]);
     assert_eq!(compiled.desired.deletes_nothing, None);
-    assert_eq!(compiled.declared["all.yaml"], BTreeSet::from([id("a"), id("b"), id("c")]));
+    assert_eq!(*compiled.declared["all.yaml"], BTreeSet::from([id("a"), id("b"), id("c")]));
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn an_unreadable_file_holds_what_it_last_declared_also_the_next_time() {
     let compiled = compile_in(&[("x.yaml", &pairs[0].1)], &context);
     assert!(compiled.desired.resources.contains_key(&id("a")));
     assert!(compiled.desired.held.contains_key(&id("b")), "{:?}", compiled.desired);
-    assert_eq!(compiled.declared["x.yaml"], BTreeSet::from([id("a"), id("b")]));
+    assert_eq!(*compiled.declared["x.yaml"], BTreeSet::from([id("a"), id("b")]));
     assert_eq!(compiled.desired.deletes_nothing, None);
 
     let binary = compile_in(&[("x.yaml", "\u{0}")], &context);
