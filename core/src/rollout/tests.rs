@@ -309,3 +309,20 @@ fn a_retry_starts_another_instance_than_the_one_that_failed() {
     assert_eq!(words(&world), ["create", "start", "stop", "start"]);
     assert!(world.memory.resources[&app("shop")].last_good.is_some());
 }
+
+#[test]
+fn a_crashing_app_can_be_scaled_to_nothing() {
+    for before in [vec![], vec![version("shop", "info", 2)]] {
+        let mut world = deployed(&before);
+        let bad = version("shop", "broken", 2);
+        world.bad.insert(bad.template_digest.clone(), InstanceHealth::CrashLoop);
+        let want = desired([bad]);
+        world.pass(&want, &revision(2));
+        world.tick(1);
+        // The commit comes before anything was judged.
+        let passed = world.settle(&desired([version("shop", "broken", 0)]), &revision(3));
+        assert_eq!(status(&passed, "shop").0, Sync::Synced);
+        assert!(world.object("local", "shop").instances.is_empty());
+        assert!(passed.looks.values().all(|look| look.finding.is_none() && look.steps.is_empty()));
+    }
+}
