@@ -130,7 +130,8 @@ fn judge(flow: &Flow, events: &[Event]) {
                 assert!(good.is_none() || at_good, "{}", told());
             }
             (Sync::Held, Health::Degraded | Health::Missing) => assert!(
-                view.last_good.is_none() || view.last_good.as_ref().is_some_and(|g| view.pins.contains_key(&g.resource.template_digest)),
+                view.last_good.is_none()
+                    || view.last_good.as_ref().is_some_and(|g| view.pins.contains_key(&g.resource.template_digest)),
                 "{}",
                 told()
             ),
