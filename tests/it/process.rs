@@ -86,8 +86,9 @@ async fn figures_of_a_killed_keeper() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
     let mut spec = spec(&bench, "exec sleep 600");
     spec.port = serde_json::from_value(serde_json::json!({"number": port, "protocol": "tcp"})).expect("a port");
-    spec.health = serde_json::from_value(serde_json::json!({"probe": {"command": ["/bin/true"]}})).ok();
-    run(&bench, &resource(&shop, spec)).await;
+    let desired = resource(&shop, spec);
+    bench.act(&shop, Op::Create { desired: Arc::clone(&desired) }).await;
+    bench.start(&desired, 1).await;
     let connects = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
     let mut took = Vec::new();
     for _ in 0..20 {
