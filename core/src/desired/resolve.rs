@@ -49,7 +49,7 @@ type Key<'f> = (ManifestKind, &'f Name);
 struct Groups<'f, K>(Vec<(K, Found<'f>)>);
 
 /// An overlay's document, by its environment and the manifest it patches.
-type Patch<'e, 'f> = ((Option<&'e Environment>, Key<'f>), Found<'f>);
+type Overlay<'e, 'f> = ((Option<&'e Environment>, Key<'f>), Found<'f>);
 
 impl<'f, K: Ord + Clone> Groups<'f, K> {
     fn of(mut all: Vec<(K, Found<'f>)>) -> Self {
@@ -225,7 +225,7 @@ impl Resolver<'_> {
         &mut self,
         key: Key<'f>,
         group: &[(Key<'f>, Found<'f>)],
-        patches: Option<&[Patch<'_, 'f>]>,
+        patches: Option<&[Overlay<'_, 'f>]>,
     ) -> Option<Unit> {
         let base = &group[0].1;
         let mut why = self.duplicates(key, group);
