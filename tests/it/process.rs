@@ -95,7 +95,7 @@ async fn figures_of_a_killed_keeper() {
         while bench.harness.keepers(Some(&shop)).len() != 1 || !connects() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let begun = tokio::time::Instant::now();
         kill_keepers(&bench, &shop);
         while connects() {}

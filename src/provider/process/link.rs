@@ -19,7 +19,7 @@ use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, Stat
 /// How long a keeper may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A keeper that lived this long did not fail at once.
-const LASTED: Duration = Duration::from_secs(1);
+const LASTED: Duration = Duration::from_millis(200);
 /// How many keepers in a row that failed at once are followed without a pause: the port must be back within a moment.
 const AT_ONCE: u32 = 3;
 /// A keeper heard within this time needs no asking whether it lives.
@@ -221,7 +221,7 @@ impl App {
             }
             shared.reap();
             if failures > AT_ONCE {
-                sleep(Duration::from_millis(50 << (failures - AT_ONCE).min(7))).await;
+                sleep(Duration::from_millis(50 << (failures - AT_ONCE).min(4))).await;
             }
         }
         let id = self.id();
