@@ -19,6 +19,7 @@ const CORE: &[(&str, &[&str])] = &[
 const ROOT: &[(&str, &[&str])] = &[
     ("journal", &[]),
     ("port", &["journal"]),
+    ("edge", &[]),
     ("source", &["port", "journal"]),
     ("store", &["port", "journal"]),
     ("secret", &["port", "journal"]),
@@ -26,8 +27,8 @@ const ROOT: &[(&str, &[&str])] = &[
     ("provider", &["port", "journal", "keeper"]),
     ("gate", &["port", "journal"]),
     ("reconcile", &["port", "journal", "gate"]),
-    ("web", &["port", "journal"]),
-    ("hooks", &["port", "journal"]),
+    ("web", &["port", "journal", "edge"]),
+    ("hooks", &["port", "journal", "edge"]),
     ("daemon", &["*"]),
     ("cli", &["*"]),
 ];

@@ -17,10 +17,13 @@ pub(super) const LOOK: Duration = Duration::from_secs(3);
 /// How long a keeper may take to listen; one that hands over first waits for the requests it has in flight.
 pub(super) const START: Duration = Duration::from_secs(15);
 
+/// A keeper that was started and does not hold its folder by then has died, and the next one is started.
+const STILLBORN: Duration = Duration::from_millis(500);
+
 /// A connected keeper, started if none listens.
 pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader, Box<Welcome>), String> {
     let folder = shared.home.app(name);
-    let mut started = false;
+    let mut started: Option<Instant> = None;
     let deadline = Instant::now() + START;
     loop {
         let connecting = client::connect(&folder, shared.epoch());
@@ -33,12 +36,16 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
             Err(ConnectError::Absent(_)) if !shared.starts => {
                 return Err(format!("no keeper runs for {}; the daemon starts one", name));
             }
-            Err(ConnectError::Absent(_)) if !started && !is_held(&folder) => {
+            Err(ConnectError::Absent(_))
+                if started.is_none_or(|at| at.elapsed() > STILLBORN)
+                    && Instant::now() < deadline
+                    && !is_held(&folder) =>
+            {
                 let child = client::start(&shared.binary, &folder).map_err(|error| {
                     format!("a keeper for {} cannot be started from {}: {error}", name, shared.binary.display())
                 })?;
                 shared.adopt_child(child);
-                started = true;
+                started = Some(Instant::now());
             }
             Err(ConnectError::Absent(_)) if Instant::now() < deadline => {}
             Err(ConnectError::Absent(_)) => {
