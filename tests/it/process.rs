@@ -202,6 +202,28 @@ async fn a_create_that_was_cut_off_is_absent_and_made_whole() {
     bench.delete(&shop).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apps_that_are_made_at_once_have_users_of_their_own() {
+    let bench = bench();
+    let mut steps = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let shop = id(&format!("app/shop-{number}"));
+        let started = bench.intend(&shop, Op::Create { desired: bench.resource(&shop, 1) }).await;
+        let provider = bench.harness.provider();
+        steps.spawn(async move { provider.apply(&started, &Secrets::default()).await });
+    }
+    steps.join_all().await;
+    let mut uids = Vec::new();
+    for number in 0..16 {
+        let record = bench.harness.folder(&id(&format!("app/shop-{number}"))).join("app.json");
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(record).expect("a record")).expect("JSON");
+        uids.extend(record["uid"].as_u64());
+    }
+    let distinct: std::collections::BTreeSet<_> = uids.iter().collect();
+    assert_eq!(distinct.len(), uids.len(), "{uids:?}");
+    assert_eq!(uids.len(), if rustix::process::geteuid().is_root() { 16 } else { 0 });
+}
+
 fn archive(home: &Path, files: &[(&str, &str)]) -> codeops_core::model::Artifact {
     let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, text) in files {
