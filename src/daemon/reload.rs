@@ -46,9 +46,12 @@ pub(super) async fn changed(reload: Option<&Reload>, in_force: &Settings) -> Set
 
 /// Waits for a SIGHUP.
 async fn told(hangup: Option<&mut Signal>) {
-    match hangup {
-        Some(hangup) if hangup.recv().await.is_some() => {}
-        _ => std::future::pending().await,
+    let told = match hangup {
+        Some(hangup) => hangup.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -265,7 +265,7 @@ impl Supervisor {
         let mut changes = self.keeper.table.watch();
         while self.spec().is_none_or(|spec| spec.health.is_none()) {
             if changes.changed().await.is_err() {
-                std::future::pending().await;
+                std::future::pending::<()>().await;
             }
         }
     }
