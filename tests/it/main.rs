@@ -9,6 +9,7 @@ mod floors;
 mod git;
 mod hooks;
 mod keeper;
+mod lost_store;
 mod page;
 mod process;
 mod promises;

@@ -48,6 +48,9 @@ type Key<'f> = (ManifestKind, &'f Name);
 /// a map: files mostly come in this order already, and ten thousand of them are taken together for each revision.
 struct Groups<'f, K>(Vec<(K, Found<'f>)>);
 
+/// An overlay's document, by its environment and the manifest it patches.
+type Overlay<'e, 'f> = ((Option<&'e Environment>, Key<'f>), Found<'f>);
+
 impl<'f, K: Ord + Clone> Groups<'f, K> {
     fn of(mut all: Vec<(K, Found<'f>)>) -> Self {
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -222,7 +225,7 @@ impl Resolver<'_> {
         &mut self,
         key: Key<'f>,
         group: &[(Key<'f>, Found<'f>)],
-        patches: Option<&[((Option<&Environment>, Key<'f>), Found<'f>)]>,
+        patches: Option<&[Overlay<'_, 'f>]>,
     ) -> Option<Unit> {
         let base = &group[0].1;
         let mut why = self.duplicates(key, group);
