@@ -78,6 +78,12 @@ fn reach(
         claim(&writer.value, &overlay.file.source.path, span);
         notes.extend(foreign(&writer.value, &team.value, &unit.id, span, context));
     }
+    for was in &unit.app.was {
+        let id = ResourceId::app(was.value.clone());
+        if let Some(theirs) = teams.get(&id) {
+            notes.extend(foreign(&team.value, theirs, &id, was.span, context));
+        }
+    }
     for after in &unit.app.after {
         if let Some(theirs) = teams.get(&after.value) {
             notes.extend(foreign(&team.value, theirs, &after.value, after.span, context));

@@ -103,6 +103,9 @@ pub struct Desired {
     pub resources: BTreeMap<ResourceId, Arc<Resource>>,
     /// Resources that keep what they have, each with why: their manifest, team or provider cannot be resolved.
     pub held: BTreeMap<ResourceId, String>,
+    /// Which teams each team of the settings lets take over what is its own. Empty: the settings name no teams, and nothing
+    /// is asked.
+    pub reach: BTreeMap<TeamName, BTreeSet<TeamName>>,
     /// Why this revision must delete nothing, if so: a file is unreadable and what it declared is not known.
     pub deletes_nothing: Option<String>,
 }
