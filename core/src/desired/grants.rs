@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::model::{Name, ProviderName, ResourceId, Run, SecretName, TeamName};
 
-use super::Context;
-use super::glob::matches;
 use super::read::near;
 use super::references::NEAR;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
+use super::{Context, rights};
 
 /// Checks every manifest against the settings; what reaches further is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
@@ -65,7 +64,7 @@ fn reach(
         return;
     }
     let mut claim = |team: &TeamName, path: &str, span: Span| {
-        let granted = context.teams.get(team).is_some_and(|own| own.paths.iter().any(|glob| matches(glob, path)));
+        let granted = context.teams.get(team).is_some_and(|own| rights::claims(own, path));
         if !granted {
             let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
             notes.push((span, format!("the team `{team}` may not claim `{path}`"), Some(help)));

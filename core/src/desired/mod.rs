@@ -18,6 +18,7 @@ mod people;
 mod read;
 mod references;
 mod resolve;
+mod rights;
 mod schema;
 mod settings;
 mod tree;
