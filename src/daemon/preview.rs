@@ -63,6 +63,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         providers: Some(facts.collect()),
         secrets: Some(vault.facts()),
         teams: options.settings.teams.clone(),
+        reserved: options.settings.reserved(),
         ..Context::default()
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();

@@ -236,6 +236,7 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         providers: Some(providers.collect()),
         secrets: None,
         teams: rules.teams.clone(),
+        reserved: rules.reserved.clone(),
         declared,
     }
 }

@@ -9,7 +9,7 @@ use super::references::NEAR;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
-use super::{Context, rights};
+use super::{Context, listening, rights};
 
 /// Checks every manifest against the settings; what reaches further is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
@@ -34,6 +34,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             }
             reach(unit, team, &teams, context, &mut notes);
             secrets(unit, team, context, &mut notes);
+            listening::check(unit, team, context, &mut notes);
         }
         provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes);
         for (span, message, help) in notes {
@@ -42,7 +43,8 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     }
 }
 
-type Note = (Span, String, Option<String>);
+/// A mistake: where, what, and what to do.
+pub(super) type Note = (Span, String, Option<String>);
 
 fn unknown<'c>(name: &At<Name>, what: &str, otherwise: &str, known: impl Iterator<Item = &'c str>) -> Note {
     let help = match near(name.value.as_str(), known) {

@@ -11,6 +11,7 @@ mod freeze;
 mod glob;
 mod grants;
 mod header;
+mod listening;
 mod lower;
 mod order;
 mod overlay;
@@ -67,6 +68,8 @@ pub struct Context {
     pub secrets: Option<BTreeMap<SecretName, SecretFacts>>,
     /// What each team may claim; empty: everything.
     pub teams: BTreeMap<TeamName, TeamSettings>,
+    /// Where the daemon itself listens: what, and `host:port`.
+    pub reserved: Vec<(&'static str, String)>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
 }

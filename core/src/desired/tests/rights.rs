@@ -79,3 +79,43 @@ fn a_team_is_declared_only_where_it_may_be() {
     let compiled = both(&[("teams/payments.yaml", "# moved\n"), ("apps/pay/team.yaml", &own)], &guarded());
     assert!(!compiled.has_errors(), "{}", rendered(&compiled));
 }
+
+#[test]
+fn an_app_listens_only_where_the_daemon_does_not_and_its_team_may() {
+    let with = |team: TeamSettings| Context {
+        teams: BTreeMap::from([(name("payments"), TeamSettings { paths: vec!["**".to_owned()], ..team })]),
+        reserved: vec![("the page", "127.0.0.1:8080".to_owned()), ("hooks", "[::]:18081".to_owned())],
+        ..Context::default()
+    };
+    let none = with(TeamSettings::default());
+    let granted = with(TeamSettings {
+        ports: vec![25],
+        bind: vec!["0.0.0.0".parse().expect("an address")],
+        ..TeamSettings::default()
+    });
+    let laptop = Context { teams: BTreeMap::new(), ..none.clone() };
+    for (context, port, bind, said) in [
+        (&none, 8080, "127.0.0.1", Some("the daemon's own: the page on 127.0.0.1:8080")),
+        (&laptop, 8080, "0.0.0.0", Some("the daemon's own")),
+        (&laptop, 8080, "::ffff:127.0.0.1", Some("the daemon's own")),
+        (&laptop, 18081, "127.0.0.7", Some("the daemon's own: hooks on")),
+        (&laptop, 8080, "127.0.0.2", None),
+        (&none, 25, "127.0.0.1", Some("`teams.payments.ports`")),
+        (&none, 9000, "0.0.0.0", Some("`teams.payments.bind`")),
+        (&none, 9000, "::", Some("`teams.payments.bind`")),
+        (&none, 9000, "::1", None),
+        (&granted, 25, "0.0.0.0", None),
+        (&granted, 26, "127.0.0.1", Some("privileged port 26")),
+        (&laptop, 25, "0.0.0.0", None),
+    ] {
+        let text = app("shop", &format!("{RUN}  port: {port}\n  bind: \"{bind}\"\n"));
+        let compiled = compile_in(&[("apps/shop.yaml", &text)], context);
+        match said {
+            Some(said) => {
+                assert!(rendered(&compiled).contains(said), "{port} on {bind}: {}", rendered(&compiled));
+                assert!(compiled.desired.held.contains_key(&id("shop")));
+            }
+            None => assert!(!compiled.has_errors(), "{port} on {bind}: {}", rendered(&compiled)),
+        }
+    }
+}
