@@ -197,6 +197,7 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         providers: Some(acceptance::provider_facts(&tools.observers)),
         secrets: None,
         teams: rules.teams.clone(),
+        reserved: rules.reserved.clone(),
         declared: acceptance::declared(&memory),
     }
 }
