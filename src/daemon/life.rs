@@ -1,87 +1,132 @@
-//! One life of the daemon under one set of settings: starts every part as a task.
+//! One life of the daemon under one set of settings: its parts as tasks, from beginning to end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{self, Listeners};
-use super::{Assembly, Options};
+use super::{Assembly, Options, drain};
 use crate::journal::Reader;
 use crate::port::{Publisher, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, web};
 
-/// Starts page, hooks, gate and reconcile. They end when `end` fires; a part that must run and cannot ends the daemon by
-/// `daemon`.
-pub(super) async fn begin(
-    assembly: Assembly,
-    options: &Options,
-    listeners: &Listeners,
-    daemon: &CancellationToken,
-    end: &CancellationToken,
-) -> anyhow::Result<JoinSet<()>> {
-    let mut tasks = JoinSet::new();
-    let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
-    let trigger = triggers.trigger();
-    tasks.spawn(watch(options.settings.repository.url.clone().unwrap_or_default(), trigger.clone(), end.clone()));
-    let hook = assembly.hook_secret(options)?;
-
-    let (publisher, watcher) = Publisher::new();
-    let address = listen::page_address(options)?;
-    let page = web::Page {
-        watcher,
-        journal: Reader::new(Arc::clone(&assembly.log)),
-        observers: assembly.observers(),
-        clock: Arc::new(SystemClock),
-        config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
-    };
-    let serving = web::serve(listeners.page()?, page, end.clone());
-    tasks.spawn(must("the page", async { serving.await.map_err(anyhow::Error::new) }, daemon.clone()));
-    let hooked = hooks::Hooks {
-        git_secret: hook.secret,
-        fetch_now: Box::new(move || trigger.fetch_now(Reason::Hook)),
-        clock: Arc::new(SystemClock),
-        limits: hooks::HookLimits::default(),
-    };
-    tasks.spawn(hooks::serve(listeners.hooks()?, hooked, end.clone()));
-
-    let (wants_fetch, fetch) = mpsc::channel(1);
-    tasks.spawn(forward(triggers, wants_fetch));
-    let parts = assembly.reconcile(options, publisher, fetch, false, &mut tasks, end.clone());
-    let flow = end.clone();
-    tasks.spawn(async move {
-        if let Err(error) = reconcile::run(parts, flow).await {
-            tracing::error!(%error, "nothing more is changed");
-        }
-    });
-    listeners.tell(hook.generated.as_deref());
-    Ok(tasks)
+/// What runs. The flow ends before the edges do, so that the page answers while steps finish.
+pub(super) struct Life {
+    flow: Part,
+    edges: Part,
+    /// Where the push hook's generated secret lies.
+    pub(super) hook_secret: Option<PathBuf>,
 }
 
-/// Ends the daemon when a part that must run ends abnormally.
-async fn must(what: &'static str, part: impl Future<Output = anyhow::Result<()>>, daemon: CancellationToken) {
-    if let Err(error) = part.await.with_context(|| format!("{what} ended")) {
-        tracing::error!(error = format!("{error:#}"), "the daemon ends");
-        daemon.cancel();
+/// Tasks that end together.
+struct Part {
+    tasks: JoinSet<()>,
+    end: CancellationToken,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self { tasks: JoinSet::new(), end: CancellationToken::new() }
+    }
+
+    async fn end(&mut self) {
+        self.end.cancel();
+        drain(&mut self.tasks).await;
+    }
+}
+
+impl Life {
+    /// Opens and starts everything.
+    ///
+    /// # Errors
+    /// Anything that keeps it from starting; nothing runs then, and the state folder is free again.
+    pub(super) async fn begin(options: &Options, listeners: &Listeners) -> anyhow::Result<Self> {
+        // All that can fail comes before the first task.
+        let address = listen::page_address(options)?;
+        let (page_listener, hooks_listener) = (listeners.page()?, listeners.hooks()?);
+        let assembly = Assembly::open(options).await?;
+        let hook = assembly.hook_secret(options)?;
+
+        let (mut flow, mut edges) = (Part::new(), Part::new());
+        let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
+        let trigger = triggers.trigger();
+        let url = options.settings.repository.url.clone().unwrap_or_default();
+        flow.tasks.spawn(watch(url, trigger.clone(), flow.end.clone()));
+        let (wants_fetch, fetch) = mpsc::channel(1);
+        flow.tasks.spawn(forward(triggers, wants_fetch, flow.end.clone()));
+
+        let (publisher, watcher) = Publisher::new();
+        let page = web::Page {
+            watcher,
+            journal: Reader::new(Arc::clone(&assembly.log)),
+            observers: assembly.observers(),
+            clock: Arc::new(SystemClock),
+            config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
+        };
+        edges.tasks.spawn(serve_page(page_listener, page, edges.end.clone()));
+        let hooked = hooks::Hooks {
+            git_secret: hook.secret,
+            fetch_now: Box::new(move || trigger.fetch_now(Reason::Hook)),
+            clock: Arc::new(SystemClock),
+            limits: hooks::HookLimits::default(),
+        };
+        edges.tasks.spawn(hooks::serve(hooks_listener, hooked, edges.end.clone()));
+
+        let parts = assembly.reconcile(options, publisher, fetch, false, &mut flow.tasks, flow.end.clone());
+        let end = flow.end.clone();
+        flow.tasks.spawn(async move {
+            if let Err(error) = reconcile::run(parts, end).await {
+                tracing::error!(%error, "nothing more is changed");
+            }
+        });
+        Ok(Self { flow, edges, hook_secret: hook.generated })
+    }
+
+    /// Waits until a part ends by itself, which none should: a daemon that only looks alive is worse than none.
+    pub(super) async fn broken(&mut self) -> anyhow::Error {
+        let ended = tokio::select! {
+            Some(ended) = self.flow.tasks.join_next() => ended,
+            Some(ended) = self.edges.tasks.join_next() => ended,
+            else => Ok(()),
+        };
+        match ended {
+            Err(error) => anyhow::anyhow!("a part of the daemon failed: {error}; its log says more"),
+            Ok(()) => anyhow::anyhow!("a part of the daemon ended by itself; its log says more"),
+        }
+    }
+
+    /// Ends the flow, then the edges.
+    pub(super) async fn end(mut self) {
+        self.flow.end().await;
+        self.edges.end().await;
+    }
+}
+
+async fn serve_page(listener: tokio::net::TcpListener, page: web::Page, end: CancellationToken) {
+    if let Err(error) = web::serve(listener, page, end).await {
+        tracing::error!(%error, "the page cannot be served");
     }
 }
 
 /// Keeps a watch on a local folder's refs; where that cannot be, polling serves.
 async fn watch(url: String, trigger: Trigger, end: CancellationToken) {
-    match Watch::start(&url, trigger) {
-        Ok(_watch) => end.cancelled().await,
-        Err(error) => tracing::warn!(%error, "the folder's refs cannot be watched; it is polled"),
+    let watch = Watch::start(&url, trigger);
+    if let Err(error) = &watch {
+        tracing::warn!(%error, "the folder's refs cannot be watched; it is polled");
     }
+    end.cancelled().await;
+    drop(watch);
 }
 
-/// Passes reasons to look on to reconcile, until it is gone.
-async fn forward(mut triggers: Triggers, wants_fetch: mpsc::Sender<()>) {
+/// Passes reasons to look on to reconcile.
+async fn forward(mut triggers: Triggers, wants_fetch: mpsc::Sender<()>, end: CancellationToken) {
     loop {
         let reason = tokio::select! {
-            () = wants_fetch.closed() => return,
+            () = end.cancelled() => return,
             reason = triggers.next() => reason,
         };
         tracing::debug!(reason = reason.as_str(), "look at the repository");

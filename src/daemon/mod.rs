@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use assembly::Assembly;
+use life::Life;
 use listen::Listeners;
 pub use once::apply;
 pub use options::{Options, Reload};
@@ -27,36 +28,38 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 /// but the listeners, within this process; settings that cannot be lived with leave the old ones in force.
 ///
 /// # Errors
-/// Anything that keeps it from starting: the state folder, the settings, an address in use, the repository's address.
+/// Anything that keeps it from starting: the state folder, the settings, an address in use, the repository's address. And
+/// a part that ended though none should.
 pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&options).await?;
     let mut options = options.with_own_branch();
-    let mut before: Option<Options> = None;
+    let mut life = Life::begin(&options, &listeners).await?;
+    listeners.tell(life.hook_secret.as_deref());
     loop {
-        let assembly = match (Assembly::open(&options).await, before.take()) {
-            (Ok(assembly), _) => assembly,
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(old)) => {
+        let settings = tokio::select! {
+            () = cancel.cancelled() => {
+                life.end().await;
+                return Ok(());
+            }
+            broken = life.broken() => {
+                life.end().await;
+                return Err(broken);
+            }
+            settings = reload::changed(options.reload.as_ref(), &options.settings) => settings,
+        };
+        tracing::info!("the settings have changed: taking them over");
+        life.end().await;
+        let new = Options { settings, ..options.clone() }.with_own_branch();
+        life = match Life::begin(&new, &listeners).await {
+            Ok(life) => {
+                options = new;
+                life
+            }
+            Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the new settings cannot be used; the old ones stay");
-                options = old;
-                Assembly::open(&options).await?
+                Life::begin(&options, &listeners).await?
             }
         };
-        let end = cancel.child_token();
-        let mut life = life::begin(assembly, &options, &listeners, &cancel, &end).await?;
-        tokio::select! {
-            () = end.cancelled() => {}
-            settings = reload::changed(options.reload.as_ref(), &options.settings) => {
-                tracing::info!("the settings have changed: taking them over");
-                let new = Options { settings, ..options.clone() }.with_own_branch();
-                before = Some(std::mem::replace(&mut options, new));
-            }
-        }
-        end.cancel();
-        drain(&mut life).await;
-        if cancel.is_cancelled() {
-            return Ok(());
-        }
     }
 }
 

@@ -7,7 +7,7 @@
 mod backoff;
 mod passage;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use codeops_core::config::Freeze;
 use codeops_core::desired::Desired;
 use codeops_core::model::{HoldId, Op, ProviderName, ResourceId, Revision, Snapshot, Step, Verb};
 use codeops_core::policy::{self, Facts};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Journal, Record, Started};
+use crate::journal::{Journal, LogError, Record, Started};
 use crate::port::{Actuator, Clock, Vault};
 
 pub use passage::Passage;
@@ -58,6 +58,8 @@ struct Ask {
     picture: Arc<Picture>,
     removing: Option<Removing>,
     answer: oneshot::Sender<Passage>,
+    /// Its place among the steps of its provider.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// What the gate is made of.
@@ -76,35 +78,47 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Gate {
     asks: mpsc::Sender<Ask>,
+    places: Arc<BTreeMap<ProviderName, Arc<Semaphore>>>,
 }
 
 impl Gate {
     /// Starts the gate's task in `tasks`. It drains and ends when `cancel` fires.
     pub fn start(parts: Parts, tasks: &mut JoinSet<()>, cancel: CancellationToken) -> Self {
         let (asks, inbox) = mpsc::channel(256);
-        let limits = parts.actuators.keys().map(|name| (name.clone(), Arc::new(Semaphore::new(STEPS_AT_ONCE))));
+        let place = |name: &ProviderName| (name.clone(), Arc::new(Semaphore::new(STEPS_AT_ONCE)));
+        let places = Arc::new(parts.actuators.keys().map(place).collect());
         let turns =
-            Turns { limits: limits.collect(), parts: Arc::new(parts), claims: HashSet::new(), running: JoinSet::new() };
+            Turns { parts: Arc::new(parts), claims: HashSet::new(), running: JoinSet::new(), claimed: HashMap::new() };
         tasks.spawn(turns.run(inbox, cancel));
-        Self { asks }
+        Self { asks, places }
     }
 
-    /// Takes one step through the gate and waits until it is settled.
+    /// Takes one step through the gate and waits until it is settled. It waits for a place among its provider's steps
+    /// first: what is judged, claimed and journaled goes at once.
     pub async fn pass(&self, step: Step, picture: Arc<Picture>, removing: Option<Removing>) -> Passage {
+        let Some(places) = self.places.get(&step.provider).cloned() else {
+            return Passage::Refused(format!("provider {} is not in the settings", step.provider));
+        };
+        // A release command may run for minutes: it must not keep others from starting.
+        let place = match step.op {
+            Op::Release { .. } => None,
+            _ => places.acquire_owned().await.ok(),
+        };
         let (answer, settled) = oneshot::channel();
-        if self.asks.send(Ask { step, picture, removing, answer }).await.is_err() {
+        if self.asks.send(Ask { step, picture, removing, answer, place }).await.is_err() {
             return Passage::Closed("the gate is closed".to_owned());
         }
-        settled.await.unwrap_or_else(|_| Passage::Closed("the gate closed before the step was settled".to_owned()))
+        settled.await.unwrap_or_else(|_| Passage::InDoubt("the gate did not see how the step ended".to_owned()))
     }
 }
 
 /// The gate's task: whose turn it is, and which resources are claimed.
 struct Turns {
     parts: Arc<Parts>,
-    limits: BTreeMap<ProviderName, Arc<Semaphore>>,
     claims: HashSet<ResourceId>,
-    running: JoinSet<ResourceId>,
+    running: JoinSet<()>,
+    /// What each running task has claimed, so that one that ends abnormally frees it too.
+    claimed: HashMap<tokio::task::Id, ResourceId>,
 }
 
 impl Turns {
@@ -113,7 +127,7 @@ impl Turns {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                Some(done) = self.running.join_next() => self.release(done),
+                Some(ended) = self.running.join_next_with_id() => self.release(ended),
                 ask = inbox.recv() => match ask {
                     Some(ask) => self.turn(ask).await,
                     None => break,
@@ -124,70 +138,49 @@ impl Turns {
         let drained = async { while self.running.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
             tracing::warn!("some steps did not finish in time; the next daemon looks at what they did");
+            self.running.shutdown().await;
         }
     }
 
-    fn release(&mut self, done: Result<ResourceId, tokio::task::JoinError>) {
-        match done {
-            Ok(id) => {
-                self.claims.remove(&id);
+    fn release(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let task = match ended {
+            Ok((task, ())) => task,
+            Err(error) => {
+                tracing::error!(%error, "a step's task ended abnormally; what it did is looked at");
+                error.id()
             }
-            Err(error) => tracing::error!(%error, "a step's task ended abnormally; its claim stays until a restart"),
+        };
+        if let Some(id) = self.claimed.remove(&task) {
+            self.claims.remove(&id);
         }
     }
 
     async fn turn(&mut self, ask: Ask) {
         // Claims of steps that have just settled are free now, not one turn later.
-        while let Some(done) = self.running.try_join_next() {
-            self.release(done);
+        while let Some(ended) = self.running.try_join_next_with_id() {
+            self.release(ended);
         }
-        let Ask { step, picture, removing, answer } = ask;
+        let Ask { step, picture, removing, answer, place } = ask;
         if let Err(why) = self.judge(&step, &picture) {
             let _ = answer.send(Passage::Refused(why));
             return;
         }
-        let Some(limit) = self.limits.get(&step.provider).cloned() else {
-            let _ = answer.send(Passage::Refused(format!("provider {} is not in the settings", step.provider)));
-            return;
-        };
         let id = step.resource.clone();
         self.claims.insert(id.clone());
         let parts = Arc::clone(&self.parts);
-        if let Some(removing) = removing {
-            // The budget must be spent before the next turn looks at it, so this intent is awaited here.
-            let record = Record::Removal { verb: removing.verb, resource: id.clone(), hold: removing.hold };
-            match parts.journal.intend(step, vec![record]).await {
-                Ok(started) => self.go(parts, started, limit, answer, id),
-                Err(error) => {
-                    self.claims.remove(&id);
-                    let _ = answer.send(Passage::Closed(error.to_string()));
-                }
+        let task = match removing {
+            None => self.running.spawn(async move {
+                let started = parts.journal.intend(step, Vec::new()).await;
+                finish(&parts, started, answer, place).await;
+            }),
+            Some(Removing { verb, hold }) => {
+                // The budget must be spent before the next turn looks at it, so this intent is awaited here.
+                let counted = Record::Removal { verb, resource: id.clone(), hold };
+                let started = parts.journal.intend(step, vec![counted]).await;
+                self.running.spawn(async move { finish(&parts, started, answer, place).await })
             }
-            return;
-        }
-        self.running.spawn(async move {
-            let passage = match parts.journal.intend(step, Vec::new()).await {
-                Ok(started) => passage::carry_out(&parts, started, &limit).await,
-                Err(error) => Passage::Closed(error.to_string()),
-            };
-            let _ = answer.send(passage);
-            id
-        });
-    }
-
-    fn go(
-        &mut self,
-        parts: Arc<Parts>,
-        started: Started,
-        limit: Arc<Semaphore>,
-        answer: oneshot::Sender<Passage>,
-        id: ResourceId,
-    ) {
-        self.running.spawn(async move {
-            let passage = passage::carry_out(&parts, started, &limit).await;
-            let _ = answer.send(passage);
-            id
-        });
+        };
+        self.claimed.insert(task.id(), id);
     }
 
     fn judge(&self, step: &Step, picture: &Picture) -> Result<(), String> {
@@ -201,6 +194,9 @@ impl Turns {
         }
         let memory = self.parts.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        if memory.revision.accepted.as_ref().is_some_and(|accepted| *accepted != picture.revision) {
+            return Err(format!("revision {} is no longer the one in force", picture.revision.short()));
+        }
         let facts = Facts {
             now: self.parts.clock.now(),
             memory: &memory,
@@ -210,4 +206,19 @@ impl Turns {
         };
         policy::permit(step, &picture.desired, &facts)
     }
+}
+
+/// Applies and settles a step whose intent is durable, and answers; its place is free once it has ended.
+async fn finish(
+    parts: &Parts,
+    started: Result<Started, LogError>,
+    answer: oneshot::Sender<Passage>,
+    place: Option<OwnedSemaphorePermit>,
+) {
+    let passage = match started {
+        Ok(started) => passage::carry_out(parts, started).await,
+        Err(error) => Passage::Closed(error.to_string()),
+    };
+    drop(place);
+    let _ = answer.send(passage);
 }

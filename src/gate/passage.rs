@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use codeops_core::model::{Cause, Op, Pin, Step};
-use tokio::sync::Semaphore;
 
 use super::{Parts, STEP_DEADLINE, backoff};
 use crate::journal::{Outcome, Record, Started};
@@ -29,8 +28,8 @@ pub enum Passage {
 }
 
 /// Applies a started step and settles it.
-pub(super) async fn carry_out(parts: &Parts, started: Started, limit: &Semaphore) -> Passage {
-    let result = apply(parts, &started, limit).await;
+pub(super) async fn carry_out(parts: &Parts, started: Started) -> Passage {
+    let result = apply(parts, &started).await;
     let (outcome, beside, passage) = conclude(parts, &started, result);
     match parts.journal.settle(&started, outcome, beside).await {
         Ok(()) => passage,
@@ -38,17 +37,12 @@ pub(super) async fn carry_out(parts: &Parts, started: Started, limit: &Semaphore
     }
 }
 
-async fn apply(parts: &Parts, started: &Started, limit: &Semaphore) -> Result<Applied, ApplyError> {
+async fn apply(parts: &Parts, started: &Started) -> Result<Applied, ApplyError> {
     let step = started.step();
     let Some(actuator) = parts.actuators.get(&step.provider) else {
         return Err(ApplyError::Retry(format!("provider {} is not in the settings", step.provider)));
     };
     let secrets = secrets_for(parts, step).map_err(ApplyError::Retry)?;
-    // A release command may run for minutes: it must not keep others from starting.
-    let _slot = match step.op {
-        Op::Release { .. } => None,
-        _ => limit.acquire().await.ok(),
-    };
     let deadline = deadline_of(step);
     match tokio::time::timeout(deadline, actuator.apply(started, &secrets)).await {
         Ok(result) => result,

@@ -2,8 +2,10 @@
 //! reaps; what follows from an end is decided elsewhere.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -11,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
 use super::launch::Orders;
+
+/// The longest report of a launcher that is read, in bytes.
+const REPORT: u64 = 1024;
 
 /// What a process is known by across keepers: no other process ever has the same three.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +39,14 @@ impl Identity {
 pub(super) struct Process {
     identity: Identity,
     pidfd: AsyncFd<OwnedFd>,
+    /// Where its launcher says why it could not start the program; closed when the program begins.
+    report: Option<UnixStream>,
 }
 
 /// A launcher that waits for its orders.
 pub(super) struct Launching {
     process: Process,
-    orders: std::process::ChildStdin,
+    orders: UnixStream,
 }
 
 impl Launching {
@@ -50,9 +57,10 @@ impl Launching {
     pub(super) fn new(stdout: fs::File, stderr: fs::File) -> io::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the launcher is started here")]
         let mut command = Command::new("/proc/self/exe");
-        command.arg("launch").env_clear().current_dir("/").stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
-        let mut child = command.spawn()?;
-        let orders = child.stdin.take().expect("standard input was piped");
+        let (orders, theirs) = UnixStream::pair()?;
+        let stdin = Stdio::from(OwnedFd::from(theirs));
+        command.arg("launch").env_clear().current_dir("/").stdin(stdin).stdout(stdout).stderr(stderr);
+        let child = command.spawn()?;
         Ok(Self { process: Process::hold(Identity::of(child.id())?)?, orders })
     }
 
@@ -64,6 +72,9 @@ impl Launching {
     /// Sends the orders. From here on the process is the program.
     pub(super) fn go(mut self, orders: &Orders) -> io::Result<Process> {
         self.orders.write_all(&serde_json::to_vec(orders)?)?;
+        self.orders.shutdown(Shutdown::Write)?;
+        self.orders.set_nonblocking(true)?;
+        self.process.report = Some(self.orders);
         Ok(self.process)
     }
 }
@@ -76,7 +87,7 @@ impl Process {
             reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is all it is about"
         )]
         let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
-        Ok(Self { identity, pidfd })
+        Ok(Self { identity, pidfd, report: None })
     }
 
     /// The process that `identity` names, if it still runs.
@@ -94,12 +105,20 @@ impl Process {
         self.signal(Signal::KILL);
         match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exited with code {code}"),
+                (Some(code), _) => self.reported().unwrap_or_else(|| format!("exited with code {code}")),
                 (_, Some(signal)) => format!("was ended by signal {}", signal_name(signal)),
                 _ => "ended".to_owned(),
             },
             _ => "ended; its exit code went to the keeper that started it".to_owned(),
         }
+    }
+
+    /// What its launcher reported, if the program was never begun.
+    fn reported(&self) -> Option<String> {
+        let mut text = Vec::new();
+        // Nobody holds the other end any more: what was written is there, and then the end.
+        drop(self.report.as_ref()?.take(REPORT).read_to_end(&mut text));
+        Some(String::from_utf8_lossy(&text).into_owned()).filter(|text| !text.is_empty())
     }
 
     /// Sends a signal to its whole group.

@@ -4,15 +4,23 @@
 use std::sync::Arc;
 
 use codeops_core::model::{InstanceId, Resource};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::instance::{environment, orders};
-use super::logs::{Capture, capture};
+use super::logs::{self, Capture, capture};
 use super::process::{Launching, Process};
 use super::run::Keeper;
 use super::wire::{Confidential, ReleaseOutcome, Setting};
+use crate::port::{Clock as _, LogLine, LogQuery, SystemClock};
+
+/// How far back its last line is looked for, in lines.
+const TAIL: usize = 100;
+/// As much of its last line as is told, in characters.
+const TOLD: usize = 300;
 
 /// The name its lines carry in the logs.
 fn log_name(resource: &Resource) -> Result<InstanceId, String> {
@@ -51,8 +59,9 @@ async fn attempt(
     let user = setting.user.as_ref().map(|user| user.uid);
     let pipes = Capture::new("fifo".as_ref(), &name, user).map_err(failed)?;
     let (mut captures, done) = (JoinSet::new(), CancellationToken::new());
-    captures.spawn(capture(pipes.receivers().map_err(failed)?, name, keeper.logs.clone(), done.clone()));
+    captures.spawn(capture(pipes.receivers().map_err(failed)?, name.clone(), keeper.logs.clone(), done.clone()));
     let [out, err] = pipes.ends().map_err(failed)?;
+    let begun = SystemClock.now();
     let launching = Launching::new(out, err).map_err(failed)?;
     keeper.table.update(|all| all.durable.release_process = Some(launching.identity().clone()));
     let process = launching.go(&orders).map_err(failed)?;
@@ -67,7 +76,26 @@ async fn attempt(
     done.cancel();
     while captures.join_next().await.is_some() {}
     pipes.remove();
-    if how == "exited with code 0" { Ok(()) } else { Err(format!("the release command {how}")) }
+    if how == "exited with code 0" {
+        return Ok(());
+    }
+    Err(match last_line(name, begun, secrets).await {
+        Some(line) => format!("the release command {how}: {line}"),
+        None => format!("the release command {how}"),
+    })
+}
+
+/// The last line it wrote since `begun`, without its secrets. Its errors come first: how they and the rest of its output
+/// mixed is not known.
+async fn last_line(name: InstanceId, begun: Timestamp, secrets: &Confidential) -> Option<String> {
+    let query = LogQuery { instance: Some(name), tail: TAIL, follow: false };
+    let lines: Vec<LogLine> = logs::read(".".as_ref(), query).collect().await;
+    let told = |line: &&LogLine| line.at >= begun && !line.line.trim().is_empty();
+    let errors = lines.iter().rfind(|line| told(line) && line.stream == "stderr");
+    let last = errors.or_else(|| lines.iter().rfind(told))?;
+    let known = secrets.0.values().map(|secret| secret.reveal()).filter(|secret| !secret.is_empty());
+    let clean = known.fold(last.line.clone(), |line, secret| line.replace(secret.as_str(), "[secret]"));
+    Some(clean.trim().chars().take(TOLD).collect())
 }
 
 /// Settles a release that an earlier keeper left: its exit code is lost, so it is ended and counts as failed.

@@ -38,6 +38,10 @@ const CONTINUE: &str = "--continue";
 /// New connections wait meanwhile, so it is short.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often, and how far apart, a folder that is held is tried.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(2);
+
 /// How a keeper ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
@@ -166,13 +170,15 @@ fn inherit(goes_on: bool) -> io::Result<Inheritance> {
     Ok(Inheritance { lock, listener, secrets: secrets.into_iter().collect() })
 }
 
+/// Takes the folder. A daemon that looks whether it is held holds it itself for an instant, so once is not enough.
 fn take(lock: &File) -> io::Result<()> {
-    rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => {
-            io::Error::new(io::ErrorKind::ResourceBusy, "another keeper holds this folder")
+    for _ in 0..LOOKS {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOOK),
+            taken => return Ok(taken?),
         }
-        error => error.into(),
-    })
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another keeper holds this folder"))
 }
 
 type Ended = (End, Option<TcpListener>, BTreeMap<Digest, Confidential>);

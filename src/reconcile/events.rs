@@ -69,7 +69,7 @@ impl Flow {
             Event::LookAgain(provider) => self.observe(&provider, Scope::All),
             Event::Hinted(provider, Hint::Changed(id)) => self.observe(&provider, Scope::Ids(BTreeSet::from([id]))),
             Event::Hinted(provider, Hint::Lost) => self.observe(&provider, Scope::All),
-            Event::Stepped { id, provider, touched, passage } => self.stepped(&id, &provider, touched, &passage),
+            Event::Stepped { id, provider, touched, passage } => self.stepped(&id, &provider, touched, &passage)?,
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Flow {
         provider: &ProviderName,
         mut touched: BTreeSet<ResourceId>,
         passage: &Passage,
-    ) {
+    ) -> Result<(), LogError> {
         match passage {
             Passage::Applied => {
                 self.world.unsettled.remove(id);
@@ -177,12 +177,17 @@ impl Flow {
                 tracing::warn!(resource = %id, why, "a step's outcome is not known; looking");
                 self.cool(id);
             }
-            Passage::Closed(why) => tracing::error!(resource = %id, why, "the gate is closed"),
+            Passage::Closed(why) => {
+                // Nothing passes any more, ever: to ask again would be asking for ever.
+                tracing::error!(resource = %id, why, "the gate is closed");
+                return Err(self.tools.journal.poisoned().map_or(LogError::Closed, LogError::Poisoned));
+            }
         }
         touched.insert(id.clone());
         let next = self.world.providers.get(provider).map_or(0, |watched| watched.begun + 1);
         self.world.busy.insert(id.clone(), Busy::Until(provider.clone(), next));
         self.observe(provider, Scope::Ids(touched));
+        Ok(())
     }
 
     /// Lets a resource wait before it asks the gate again: longer each time in a row.

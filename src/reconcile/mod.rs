@@ -100,7 +100,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
     if let Err(error) = &ended {
         flow.break_down(&error.to_string());
     }
-    if ended.is_err() {
+    if ended.is_err() && !flow.rules.until_settled {
         // The page goes on saying what is wrong; restarting is a decision for whoever supervises the daemon.
         cancel.cancelled().await;
     }

@@ -20,6 +20,7 @@ const ROOT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("journal", &[]),
     ("port", &["journal"]),
+    ("edge", &[]),
     ("source", &["port", "journal", "base"]),
     ("store", &["port", "journal", "base"]),
     ("secret", &["port", "journal", "base"]),
@@ -27,8 +28,8 @@ const ROOT: &[(&str, &[&str])] = &[
     ("provider", &["port", "journal", "base", "keeper"]),
     ("gate", &["port", "journal"]),
     ("reconcile", &["port", "journal", "gate"]),
-    ("web", &["port", "journal"]),
-    ("hooks", &["port", "journal", "base"]),
+    ("web", &["port", "journal", "edge"]),
+    ("hooks", &["port", "journal", "base", "edge"]),
     ("daemon", &["*"]),
     ("cli", &["*"]),
 ];

@@ -308,6 +308,18 @@ async fn ending_again_and_again_is_a_crash_loop_with_a_growing_wait() {
     bench.until("it is gone", |state| state.instances.is_empty()).await;
 }
 
+#[tokio::test]
+async fn what_cannot_be_started_says_why() {
+    let mut bench = Bench::new().await;
+    let extra = json!({"run": {"command": {"command": ["./nowhere"]}}, "port": null, "health": null});
+    let resource = resource(bench.port, "nowhere", &extra);
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[]).await;
+    let why = "cannot start ./nowhere: No such file or directory";
+    let told = |state: &State| only(state).why.as_ref().is_some_and(|told| told.contains(why));
+    bench.until("it says why", told).await;
+}
+
 fn instance_of(state: &State) -> InstanceId {
     only(state).id.clone()
 }
@@ -528,12 +540,17 @@ async fn a_second_keeper_is_refused_and_an_older_daemon_only_looks() {
 #[tokio::test]
 async fn a_release_runs_once_and_its_failure_is_told() {
     let mut bench = Bench::new().await;
-    for (script, succeeds) in [("echo migrated; exit 0", true), ("exit 3", false), ("sleep 300", false)] {
+    for (script, succeeds, why) in [
+        ("echo migrated; exit 0", true, ""),
+        ("echo one; echo no table hunter2 >&2; exit 3", false, "exited with code 3: no table [secret]"),
+        ("sleep 300", false, "did not end within"),
+        ("exit 4", false, "exited with code 4"),
+    ] {
         let extra = json!({"release": {"command": ["sh", "-c", script], "timeout": "500ms"}});
         let resource = resource(bench.port, script, &extra);
         let key = bench.key();
         let setting = Setting { dir: "/".into(), ..Setting::default() };
-        let secrets = Confidential::default();
+        let secrets = Confidential(BTreeMap::from([("KEY".to_owned(), Secret::new("hunter2".to_owned()))]));
         let request = Request::Release { key: key.clone(), resource: Box::new(resource.clone()), setting, secrets };
         bench.ask(request.clone()).await.expect("it runs");
         let over = |state: &State| {
@@ -547,9 +564,10 @@ async fn a_release_runs_once_and_its_failure_is_told() {
         assert!(over(&bench.state), "it did not run again");
         let outcome = bench.state.release.clone().map(|release| release.outcome);
         assert_eq!(outcome == Some(ReleaseOutcome::Succeeded), succeeds, "{outcome:?}");
+        assert!(format!("{outcome:?}").contains(why), "{outcome:?}");
         assert_eq!(bench.state.released == Some(resource.template_digest), succeeds);
     }
-    assert_eq!(bench.log(9).await, ["migrated"]);
+    assert!(bench.log(9).await.contains(&"migrated".to_owned()));
 }
 
 #[tokio::test]

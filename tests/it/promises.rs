@@ -2,8 +2,10 @@
 
 mod apply;
 mod crash;
+mod daemon;
 mod guards;
 mod providers;
+mod random;
 mod repository;
 mod restart;
 mod versions;

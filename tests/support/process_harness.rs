@@ -59,16 +59,39 @@ impl ProcessHarness {
 
     /// The keepers that run on this state folder: of one app, or of all.
     pub(crate) fn keepers(&self, id: Option<&ResourceId>) -> Vec<Pid> {
-        let wanted = id.map_or_else(|| self.state.path().to_owned(), |id| self.folder(id));
-        processes()
-            .into_iter()
-            .filter(|(_, path)| {
-                let line = fs::read(path.join("cmdline")).unwrap_or_default();
-                let mut words = line.split(|b| *b == 0).map(|w| Path::new(std::str::from_utf8(w).unwrap_or("")));
-                words.any(|w| w == Path::new("keeper")) && words.any(|w| w.starts_with(&wanted))
-            })
-            .map(|(pid, _)| pid)
-            .collect()
+        keepers_below(&id.map_or_else(|| self.state.path().to_owned(), |id| self.folder(id)))
+    }
+}
+
+/// The keepers of folders in `state`.
+fn keepers_below(state: &Path) -> Vec<Pid> {
+    processes()
+        .into_iter()
+        .filter(|(_, path)| {
+            let line = fs::read(path.join("cmdline")).unwrap_or_default();
+            let mut words = line.split(|b| *b == 0).map(|w| Path::new(std::str::from_utf8(w).unwrap_or("")));
+            words.any(|w| w == Path::new("keeper")) && words.any(|w| w.starts_with(state))
+        })
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// Ends all keepers of `state`, then what runs in it. The daemon must have ended, or it starts keepers again.
+pub(crate) fn end_all(state: &Path) {
+    loop {
+        let keepers = keepers_below(state);
+        if keepers.is_empty() {
+            break;
+        }
+        for pid in keepers {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for (pid, path) in processes() {
+        if fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(state)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 
@@ -93,7 +116,7 @@ fn open(state: &Path, binary: &Path, epoch: u64) -> Arc<dyn Actuator> {
     built.remove(&"local".parse::<Name>().expect("a name")).expect("the provider called local")
 }
 
-fn processes() -> Vec<(Pid, PathBuf)> {
+pub(crate) fn processes() -> Vec<(Pid, PathBuf)> {
     let entries = fs::read_dir("/proc").expect("/proc");
     entries
         .filter_map(|entry| {
@@ -106,23 +129,9 @@ fn processes() -> Vec<(Pid, PathBuf)> {
 
 impl Drop for ProcessHarness {
     fn drop(&mut self) {
-        // The daemon first, so that it starts no keeper again; then keepers; then what runs in the folder.
+        // The daemon first, so that it starts no keeper again.
         self.end_daemon();
-        loop {
-            let keepers = self.keepers(None);
-            if keepers.is_empty() {
-                break;
-            }
-            for pid in keepers {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        for (pid, path) in processes() {
-            if fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(self.state.path())) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+        end_all(self.state.path());
     }
 }
 

@@ -134,10 +134,10 @@ fn without_a_last_good_nothing_is_deleted_and_it_is_degraded() {
     assert_eq!((sync, health), (Sync::Held, Health::Degraded));
     assert!(why.contains("no last good"), "{why}");
     assert_eq!(words(&world), ["create", "start", "start"]);
-    // Instances that vanish are still replaced.
+    // What failed is not tried again, not even where an instance of it vanishes.
     world.object("local", "shop").instances.pop();
     let passed = world.pass(&want, &revision(1));
-    assert_eq!((passed.plan.changes[0].verb, words(&world)[3..].to_vec()), (Verb::Repair, vec!["start"]));
+    assert_eq!((passed.plan.changes.len(), words(&world).len()), (0, 3));
 }
 
 #[test]
@@ -308,4 +308,21 @@ fn a_retry_starts_another_instance_than_the_one_that_failed() {
     assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Synced, Health::Healthy));
     assert_eq!(words(&world), ["create", "start", "stop", "start"]);
     assert!(world.memory.resources[&app("shop")].last_good.is_some());
+}
+
+#[test]
+fn a_crashing_app_can_be_scaled_to_nothing() {
+    for before in [vec![], vec![version("shop", "info", 2)]] {
+        let mut world = deployed(&before);
+        let bad = version("shop", "broken", 2);
+        world.bad.insert(bad.template_digest.clone(), InstanceHealth::CrashLoop);
+        let want = desired([bad]);
+        world.pass(&want, &revision(2));
+        world.tick(1);
+        // The commit comes before anything was judged.
+        let passed = world.settle(&desired([version("shop", "broken", 0)]), &revision(3));
+        assert_eq!(status(&passed, "shop").0, Sync::Synced);
+        assert!(world.object("local", "shop").instances.is_empty());
+        assert!(passed.looks.values().all(|look| look.finding.is_none() && look.steps.is_empty()));
+    }
 }

@@ -11,7 +11,10 @@ use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy};
 /// How the declared template has failed, if it has. One that once was good is never judged again.
 pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>) -> Option<Finding> {
     let Effective::Declared(target) = effective else { return None };
-    if is_good(target, situation.memory) {
+    // Where nothing is to run there is nothing to judge, and what has been found out once is not found out again: either
+    // would put a finding in the way of the steps for ever.
+    let known = situation.memory.pins.contains_key(&target.template_digest);
+    if target.spec.replicas == 0 || known || is_good(target, situation.memory) {
         return None;
     }
     let can_go_back = situation.memory.last_good.is_some();

@@ -18,6 +18,10 @@ use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, Stat
 
 /// How long a keeper may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// A keeper that lived this long did not fail at once.
+const LASTED: Duration = Duration::from_millis(200);
+/// How many keepers in a row that failed at once are followed without a pause: the port must be back within a moment.
+const AT_ONCE: u32 = 3;
 /// A keeper heard within this time needs no asking whether it lives.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -230,7 +234,7 @@ impl App {
                     self.note_id(&shared).await;
                     let why = self.converse(writer, reader, &mut inbox, &shared).await;
                     tracing::info!(app = %self.folder, why, "the keeper is no longer connected");
-                    failures = if connected.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
+                    failures = if connected.elapsed() > LASTED { 0 } else { failures + 1 };
                     self.view.send_replace(View::Looking);
                     self.removal(&shared).await;
                 }
@@ -242,9 +246,8 @@ impl App {
                 }
             }
             shared.reap();
-            // The first loss is answered at once, so that the port is back within a moment.
-            if failures > 1 {
-                sleep(Duration::from_millis(50 << failures.min(7))).await;
+            if failures > AT_ONCE {
+                sleep(Duration::from_millis(50 << (failures - AT_ONCE).min(4))).await;
             }
         }
         let id = self.id();

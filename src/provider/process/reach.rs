@@ -20,10 +20,14 @@ pub(super) const START: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
+/// A keeper that was started and does not hold its folder by then has died, and the next one is started.
+const STILLBORN: Duration = Duration::from_millis(500);
+
 /// A connected keeper, started if none listens.
 pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader, Box<Welcome>), String> {
     let folder = shared.home.app(name);
     let mut starting = None;
+    let mut started: Option<Instant> = None;
     let mut deadline = Instant::now() + START;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -37,11 +41,18 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
             Err(ConnectError::Absent(_)) if !shared.starts => {
                 return Err(format!("no keeper runs for {}; the daemon starts one", name));
             }
-            Err(ConnectError::Absent(_)) if starting.is_none() && !is_held(&folder) => {
-                // Held until it listens: after a reboot a thousand apps want theirs at once.
-                starting = Some(shared.starting.acquire().await.map_err(|error| error.to_string())?);
+            Err(ConnectError::Absent(_))
+                if started.is_none_or(|at| at.elapsed() > STILLBORN)
+                    && Instant::now() < deadline
+                    && !is_held(&folder) =>
+            {
+                if starting.is_none() {
+                    // Held until it listens: after a reboot a thousand apps want theirs at once.
+                    starting = Some(shared.starting.acquire().await.map_err(|error| error.to_string())?);
+                    deadline = Instant::now() + START;
+                }
                 start(shared, name).await?;
-                (deadline, pause) = (Instant::now() + START, FIRST_PAUSE);
+                (started, pause) = (Some(Instant::now()), FIRST_PAUSE);
             }
             Err(ConnectError::Absent(_)) if Instant::now() < deadline => {}
             Err(ConnectError::Absent(_)) => {

@@ -50,7 +50,6 @@ async fn killed_at_every_boundary_of_the_journal_the_end_is_the_same() {
 
     for at in 0..appends {
         for crash in [Crash::Before(at), Crash::After(at)] {
-            eprintln!("{crash:?} of {appends} {:?}", std::time::Instant::now());
             let mut flow = Flow::stopped(&["local"]);
             flow.restart_with(Some(crash)).await;
             scenario(&mut flow).await;
