@@ -489,6 +489,9 @@ async fn secrets_are_never_on_disk_and_are_asked_for_again() {
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.next_keeper().await;
     bench.until("it asks", |state| state.secrets_missing == [resource.template_digest.clone()]).await;
+    // What has no process is not shown as well meanwhile.
+    bench.until("it waits", |state| only(state).state == InstanceState::Backoff).await;
+    assert_eq!((healthy(&bench.state), only(&bench.state).pid), (0, None));
     let secrets = Confidential(BTreeMap::from([("KEY".to_owned(), Secret::new("hunter3".to_owned()))]));
     bench.ask(Request::Secrets { template: resource.template_digest.clone(), secrets }).await.expect("taken");
     bench.until("it is back", |state| healthy(state) == 1 && state.secrets_missing.is_empty()).await;
