@@ -5,12 +5,45 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codeops_core::model::{AppSpec, HealthCheck, Period, Probe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::launch::Orders;
 use super::process::Launching;
 use super::tasks::Tasks;
+
+/// A health check, or what stands for one that is not declared.
+pub(super) struct Check {
+    /// What is asked; nothing to ask without.
+    pub(super) probe: Option<Probe>,
+    /// From one look to the next.
+    pub(super) interval: Period,
+    /// For one look.
+    pub(super) timeout: Period,
+    /// For the first success.
+    pub(super) start_timeout: Period,
+    /// In a row, until it counts.
+    pub(super) failures: u32,
+}
+
+impl Check {
+    /// What `spec` says.
+    pub(super) fn of(spec: &AppSpec) -> Self {
+        match spec.health.clone() {
+            Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
+                Self { probe: Some(probe), interval, timeout, start_timeout, failures }
+            }
+            None => Self {
+                probe: spec.port.map(|_| Probe::Tcp),
+                interval: Period::from_secs(2),
+                timeout: Period::from_secs(1),
+                start_timeout: Period::from_secs(60),
+                failures: 3,
+            },
+        }
+    }
+}
 
 /// `GET path` on the instance's port; 200 to 399 is well.
 ///

@@ -6,9 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{
-    AppSpec, HealthCheck, Instance, InstanceHealth, InstanceId, InstanceState, Period, Probe, Protocol,
-};
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Probe, Protocol};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Streak;
 use super::cgroup::{self, Group};
 use super::forward::Backend;
-use super::health;
+use super::health::{self, Check};
 use super::instance::{command, environment, free_port, orders, wants_port};
 use super::launch::Orders;
 use super::logs::{Capture, capture};
@@ -120,6 +118,8 @@ impl Supervisor {
                 self.change(|instance| {
                     instance.restarts = instance.restarts.saturating_add(1);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
+                    (instance.pid, instance.started_at) = (None, None);
+                    set_health(instance, InstanceHealth::Starting);
                 })
                 .await;
             }
@@ -235,7 +235,7 @@ impl Supervisor {
         let (mut failures, mut wait) = (0, FIRST_LOOK);
         loop {
             let Some(spec) = self.spec() else { std::future::pending().await };
-            let check = check_of(&spec);
+            let check = Check::of(&spec);
             match self.check(&check).await {
                 Ok(()) => {
                     (failures, passed) = (0, true);
@@ -382,29 +382,5 @@ fn set_health(instance: &mut Instance, health: InstanceHealth) {
     if instance.health != health {
         instance.health = health;
         instance.health_since = SystemClock.now();
-    }
-}
-
-/// A health check, or what stands for one that is not declared.
-struct Check {
-    probe: Option<Probe>,
-    interval: Period,
-    timeout: Period,
-    start_timeout: Period,
-    failures: u32,
-}
-
-fn check_of(spec: &AppSpec) -> Check {
-    match spec.health.clone() {
-        Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
-            Check { probe: Some(probe), interval, timeout, start_timeout, failures }
-        }
-        None => Check {
-            probe: spec.port.map(|_| Probe::Tcp),
-            interval: Period::from_secs(2),
-            timeout: Period::from_secs(1),
-            start_timeout: Period::from_secs(60),
-            failures: 3,
-        },
     }
 }
