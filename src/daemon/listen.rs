@@ -4,14 +4,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context as _;
-use codeops_core::config::PageSettings;
+use codeops_core::config::{PageSettings, Settings};
 use codeops_core::model::Secret;
 
 use super::Options;
 use crate::secret;
-
-/// Where the page listens when nothing says otherwise.
-const PAGE: &str = "127.0.0.1:8080";
 
 /// Both listeners. Each life of the daemon accepts from copies, so that no connection is refused between two.
 pub(super) struct Listeners {
@@ -68,7 +65,7 @@ pub(super) struct PageAddress {
 /// The page's address, and the token and host names that go with it.
 pub(super) fn page_address(options: &Options) -> anyhow::Result<PageAddress> {
     Ok(match &options.settings.listen {
-        None => PageAddress { address: PAGE.to_owned(), token: None, hosts: Vec::new() },
+        None => PageAddress { address: Settings::PAGE.to_owned(), token: None, hosts: Vec::new() },
         Some(PageSettings::Address(address)) => {
             PageAddress { address: address.clone(), token: None, hosts: Vec::new() }
         }

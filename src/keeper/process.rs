@@ -55,8 +55,8 @@ pub(super) enum Exit {
     Code(i32),
     /// By a signal of this number.
     Signal(i32),
-    /// The program was never begun, for this reason.
-    NotBegun(String),
+    /// Its launcher could not start it; says why.
+    NotStarted(String),
     /// Its exit went to the keeper that started it.
     Unknown,
 }
@@ -73,7 +73,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(out, "exited with code {code}"),
             Self::Signal(number) => write!(out, "was ended by signal {}", signal_name(*number)),
-            Self::NotBegun(why) => out.write_str(why),
+            Self::NotStarted(why) => out.write_str(why),
             Self::Unknown => out.write_str("ended; its exit code went to the keeper that started it"),
         }
     }
@@ -191,7 +191,7 @@ impl Process {
         self.signal(Signal::KILL);
         match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => self.reported().map_or(Exit::Code(code), Exit::NotBegun),
+                (Some(code), _) => self.reported().map_or(Exit::Code(code), Exit::NotStarted),
                 (_, Some(signal)) => Exit::Signal(signal),
                 _ => Exit::Unknown,
             },

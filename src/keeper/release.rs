@@ -75,14 +75,14 @@ async fn attempt(
     done.cancel();
     while captures.join_next().await.is_some() {}
     pipes.remove();
-    let how = match exit.map_err(failed)? {
+    let failed = match exit.map_err(failed)? {
         Some(exit) if exit.is_success() => return Ok(()),
-        Some(exit) => exit.to_string(),
-        None => format!("did not end within {} and was killed", release.timeout),
+        Some(exit) => format!("the release command {exit}"),
+        None => format!("the release command did not end within {} and was killed", release.timeout),
     };
     Err(match last_line(name, begun, secrets).await {
-        Some(line) => format!("the release command {how}: {line}"),
-        None => format!("the release command {how}"),
+        Some(line) => format!("{failed}: {line}"),
+        None => failed,
     })
 }
 

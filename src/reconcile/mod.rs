@@ -5,13 +5,14 @@
 //! So a slow provider, an unreachable repository or a waiting rollout blocks nothing else, and a newer commit is
 //! looked at while an older one still rolls. It decides nothing itself: `codeops-core` does.
 
+pub mod acceptance;
 mod doubt;
 mod events;
 mod intake;
 mod pass;
 mod records;
 mod steps;
-pub mod trailers;
+mod trailers;
 mod view;
 mod world;
 
@@ -69,6 +70,8 @@ pub struct Rules {
     pub environment: Option<Environment>,
     /// What each team may claim and reach.
     pub teams: BTreeMap<TeamName, TeamSettings>,
+    /// Where the daemon itself listens, which no app may: what, and `host:port`.
+    pub reserved: Vec<(&'static str, String)>,
     /// A freeze from the settings.
     pub freeze: Option<Freeze>,
     /// Plan and show everything, change nothing.

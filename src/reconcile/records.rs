@@ -42,7 +42,8 @@ impl Flow {
         records
     }
 
-    /// What is neither declared nor live any more.
+    /// What is neither declared nor live any more. A provider that is no longer in the settings is not asked: what may
+    /// still run there is not forgotten.
     pub(super) fn forgotten(&self, current: &Current, memory: &Memory) -> Vec<Record> {
         if !self.world.snapshot.providers.values().all(Result::is_ok) {
             return Vec::new();
@@ -52,9 +53,20 @@ impl Flow {
             !current.desired.resources.contains_key(*id)
                 && !current.desired.held.contains_key(*id)
                 && !self.world.busy.contains_key(*id)
+                && self.is_asked_for(id, memory)
                 && !lives(id)
         });
         gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
+    }
+
+    /// Whether every provider it may live on is in the settings.
+    fn is_asked_for(&self, id: &ResourceId, memory: &Memory) -> bool {
+        let asked = |provider| self.world.snapshot.providers.contains_key(provider);
+        let good = memory.resources.get(id).and_then(|it| it.last_good.as_ref());
+        match good {
+            Some(good) => asked(&good.resource.spec.provider),
+            None => memory.systems.keys().all(asked),
+        }
     }
 
     /// Exits of instances and drift that were not there at the last pass.

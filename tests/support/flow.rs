@@ -132,6 +132,7 @@ impl Flow {
             branch: "main".to_owned(),
             environment: None,
             teams: BTreeMap::new(),
+            reserved: Vec::new(),
             freeze: None,
             observe: false,
             resync: Duration::from_secs(60),

@@ -1,6 +1,7 @@
 //! The daemon's settings, `daemon.yaml`. Every field has a default that works on a laptop.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,24 @@ pub struct Settings {
     pub providers: BTreeMap<ProviderName, ProviderSettings>,
     /// A freeze from outside the repository.
     pub freeze: Option<Freeze>,
+}
+
+impl Settings {
+    /// Where the page listens when nothing says otherwise.
+    pub const PAGE: &str = "127.0.0.1:8080";
+
+    /// The page's address, `host:port`.
+    pub fn page_address(&self) -> &str {
+        match &self.listen {
+            None => Self::PAGE,
+            Some(PageSettings::Address(address) | PageSettings::Guarded { address, .. }) => address,
+        }
+    }
+
+    /// Where the daemon itself listens, which no app may: what, and `host:port`.
+    pub fn reserved(&self) -> Vec<(&'static str, String)> {
+        vec![("the page", self.page_address().to_owned()), ("hooks", self.hooks.listen.clone())]
+    }
 }
 
 /// The config repository and how it is followed.
@@ -155,8 +174,12 @@ pub struct TeamSettings {
     pub paths: Vec<String>,
     /// Host names and addresses that requests made for it may reach beside public ones.
     pub egress: Vec<String>,
-    /// Teams that may reach its resources.
+    /// Teams that may reach its resources, and take them over.
     pub allow: Vec<TeamName>,
+    /// Ports below 1024 that its apps may have.
+    pub ports: Vec<u16>,
+    /// Addresses beside loopback that its apps may listen on.
+    pub bind: Vec<IpAddr>,
 }
 
 /// One secret.

@@ -110,6 +110,11 @@ impl Compiler {
             teams: resolved.teams.into_iter().map(|(name, team)| (name, Arc::unwrap_or_clone(team))).collect(),
             resources,
             held,
+            reach: context
+                .teams
+                .iter()
+                .map(|(name, own)| (name.clone(), own.allow.iter().cloned().collect()))
+                .collect(),
             deletes_nothing: resolved.deletes_nothing,
         };
         Compiled { desired, diagnostics, declared: resolved.declared }
@@ -130,7 +135,7 @@ fn lower_unit(
         .secrets
         .iter()
         .filter_map(|(variable, name)| {
-            let tag = &context.secrets.as_ref()?.get(&name.value)?.tag;
+            let tag = context.secrets.as_ref()?.get(&name.value)?.tag.as_ref().ok()?;
             Some((variable.clone(), tag.clone()))
         })
         .collect();
