@@ -27,7 +27,7 @@ use super::logs::{self, LogFiles, LogLimits};
 use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{release, server, supervise};
+use super::{launch, release, server, supervise};
 
 const LOCK: &str = "keeper.lock";
 const ERRORS: &str = "keeper.log";
@@ -135,6 +135,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
 fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
+    launch::close_on_exec();
     // A keeper that goes on leads its session already.
     let _ = rustix::process::setsid();
     let inherited = inherit(goes_on)?;

@@ -382,6 +382,32 @@ async fn an_idle_connection_outlives_the_instance_behind_it() {
     assert_eq!(get(&mut client, "/COLOR"), (200, "green".to_owned()));
 }
 
+/// Where the descriptors of a process lead.
+fn descriptors(pid: u32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
+    entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+}
+
+#[tokio::test]
+async fn no_descriptor_of_the_daemon_reaches_a_keeper_and_none_of_a_keeper_an_app() {
+    let private = tempfile::NamedTempFile::new().expect("a file");
+    let inheritable =
+        || rustix::io::fcntl_setfd(private.as_file(), rustix::io::FdFlags::empty()).expect("as in a shell");
+    inheritable();
+    let mut bench = Bench::new().await;
+    assert!(!descriptors(bench.keeper.id()).contains(&private.path().to_owned()));
+    bench.kill_keeper();
+    inheritable();
+    #[expect(clippy::disallowed_methods, reason = "a keeper of whoever does not close what it has")]
+    let careless = std::process::Command::new(binary()).arg("keeper").arg(bench.dir()).spawn();
+    bench.keeper = careless.expect("a keeper starts");
+    (bench.writer, bench.reader, bench.state) = connect(bench.dir(), 1).await;
+    assert!(descriptors(bench.keeper.id()).contains(&private.path().to_owned()), "the test tests something");
+    bench.serving(json!({})).await;
+    let of_app = descriptors(only(&bench.state).pid.expect("it runs"));
+    assert!(!of_app.contains(&private.path().to_owned()), "{of_app:?}");
+}
+
 #[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {
     let mut bench = Bench::new().await;
