@@ -12,18 +12,23 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::peers::Peers;
+
 /// More connections wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
+/// One peer alone has at most so many; a reverse proxy is one peer, and this is plenty for it.
+const OF_ONE_PEER: usize = 64;
 /// A sender that has not sent its headers by then is cut.
 const HEADERS: Duration = Duration::from_secs(5);
 /// One connection carries one request and is over by then.
-const WHOLE: Duration = Duration::from_secs(30);
+const WHOLE: Duration = Duration::from_secs(15);
 /// What is under way when the daemon ends may finish for so long.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Serves until cancelled, then drains.
 pub(super) async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Peers::new(OF_ONE_PEER);
     let mut connections = JoinSet::new();
     loop {
         // Ended ones are collected as they end.
@@ -37,10 +42,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, cancel: Cancell
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(share) = peers.admit(peer.ip()) else {
+                    tracing::debug!(peer = %peer.ip(), limit = OF_ONE_PEER, "too many connections of one peer");
+                    continue;
+                };
                 let router = router.clone();
                 connections.spawn(async move {
-                    let _place = place;
+                    let _held = (place, share);
                     // A connection that breaks or is too slow concerns its sender alone.
                     let _ = tokio::time::timeout(WHOLE, connection(stream, router)).await;
                 });
