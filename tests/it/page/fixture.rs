@@ -31,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 /// A text that would be markup on a page that forgot to escape, and would move a terminal.
 pub(crate) const EVIL: &str = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u{1b}[2J\u{202e}";
 
+/// What must never be shown.
+pub(crate) const SECRET: &str = "hunter2-is-secret";
+
 /// A journal in memory.
 pub(crate) struct MemoryLog {
     entries: Mutex<Vec<Entry>>,
@@ -191,6 +194,7 @@ impl Served {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
             observers: [(name("local"), observer)].into(),
+            redact: Arc::new(|text| text.replace(SECRET, "***")),
             clock: Arc::new(SystemClock),
             config,
         };
