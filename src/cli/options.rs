@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use codeops_core::config::{PageSettings, RepositorySettings, Settings};
+use codeops_core::config::{PAGE, PageSettings, RepositorySettings, Settings};
 use codeops_core::model::Period;
 
 use super::args::{RepositoryArgs, RunArgs};
@@ -111,9 +111,6 @@ impl Flags {
         Ok(settings)
     }
 }
-
-/// An address for messages, and the page's when nothing else is said.
-const PAGE: &str = "127.0.0.1:8080";
 
 fn page_address(settings: &Settings) -> &str {
     match &settings.listen {

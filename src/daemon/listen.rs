@@ -4,14 +4,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context as _;
-use codeops_core::config::PageSettings;
+use codeops_core::config::{PAGE, PageSettings};
 use codeops_core::model::Secret;
 
 use super::Options;
 use crate::secret;
-
-/// Where the page listens when nothing says otherwise.
-const PAGE: &str = "127.0.0.1:8080";
 
 /// Both listeners. Each life of the daemon accepts from copies, so that no connection is refused between two.
 pub(super) struct Listeners {

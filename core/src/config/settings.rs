@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Freeze;
 use crate::model::{Environment, Period, ProviderName, Revision, SecretName, TeamName};
 
+/// Where the page listens when nothing says otherwise.
+pub const PAGE: &str = "127.0.0.1:8080";
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
