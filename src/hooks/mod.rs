@@ -7,7 +7,6 @@ mod problem;
 mod proof;
 mod rate;
 mod seen;
-mod server;
 mod token;
 
 use std::fmt;
@@ -29,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::problem::Problem;
 use self::rate::Rate;
 use self::seen::Seen;
+use crate::edge::{self, Bounds};
 use crate::port::Clock;
 
 pub use self::proof::{Delivery, Forge, Meaning, Refused, authenticate, forge};
@@ -82,9 +82,21 @@ impl fmt::Debug for Hooks {
     }
 }
 
+/// A sender gets one connection for one request; more connections than these wait in the kernel's queue.
+const BOUNDS: Bounds = Bounds {
+    what: "the hooks address",
+    connections: 256,
+    queue: true,
+    head: Duration::from_secs(5),
+    head_bytes: 64 << 10,
+    stall: Duration::from_secs(10),
+    single: Some(Duration::from_secs(30)),
+    drain: Duration::from_secs(3),
+};
+
 /// Serves the hooks address until cancelled, then drains for some seconds.
 pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToken) {
-    server::serve(listener, router(hooks), cancel).await;
+    edge::serve(listener, router(hooks), BOUNDS, &cancel).await;
 }
 
 struct Shared {

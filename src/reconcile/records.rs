@@ -48,12 +48,13 @@ impl Flow {
         if !self.world.snapshot.providers.values().all(Result::is_ok) {
             return Vec::new();
         }
+        let lives = |id| self.world.snapshot.providers.keys().any(|name| self.world.snapshot.live(name, id).is_some());
         let gone = memory.resources.keys().filter(|id| {
             !current.desired.resources.contains_key(*id)
                 && !current.desired.held.contains_key(*id)
                 && !self.world.busy.contains_key(*id)
                 && self.is_asked_for(id, memory)
-                && !self.world.snapshot.objects().any(|(_, live, _)| live == *id)
+                && !lives(id)
         });
         gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
     }

@@ -227,10 +227,6 @@ fn begin(db: &mut Connection) -> Sql<Facts> {
     Ok(Facts { store, tag_key, epoch, head })
 }
 
-/// From the kernel. Up to 256 bytes it never gives fewer, and once the machine is up it never fails.
 fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(got, Ok(N), "the kernel gives random bytes");
-    bytes
+    crate::base::random().expect("the kernel gives random bytes")
 }

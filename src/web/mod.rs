@@ -16,8 +16,6 @@ mod picture;
 mod problem;
 mod routes;
 mod samples;
-mod server;
-mod stall;
 mod words;
 
 use std::collections::BTreeMap;
@@ -31,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::edge::{self, Bounds};
 use crate::journal::Reader;
 use crate::port::{Board, Clock, Observer, Watcher};
 
@@ -138,6 +137,20 @@ impl Web {
     }
 }
 
+/// What the page's clients may take.
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        what: "the page",
+        connections: limits.connections,
+        queue: false,
+        head: limits.head,
+        head_bytes: 16 * 1024,
+        stall: limits.stall,
+        single: None,
+        drain: Duration::from_secs(2),
+    }
+}
+
 /// Serves the page until cancelled; open answers get two seconds to end.
 ///
 /// # Errors
@@ -159,7 +172,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
     let mut tasks = JoinSet::new();
     tasks.spawn(samples::run(Arc::clone(&web)));
     tasks.spawn(metrics::count(Arc::clone(&web)));
-    server::accept(listener, routes::router(&web), limits, &cancel).await;
+    edge::serve(listener, routes::router(&web), bounds(&limits), &cancel).await;
     tasks.shutdown().await;
     Ok(())
 }

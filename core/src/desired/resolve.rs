@@ -48,9 +48,6 @@ type Key<'f> = (ManifestKind, &'f Name);
 /// a map: files mostly come in this order already, and ten thousand of them are taken together for each revision.
 struct Groups<'f, K>(Vec<(K, Found<'f>)>);
 
-/// An overlay's document, by its environment and the manifest it patches.
-type Overlay<'e, 'f> = ((Option<&'e Environment>, Key<'f>), Found<'f>);
-
 impl<'f, K: Ord + Clone> Groups<'f, K> {
     fn of(mut all: Vec<(K, Found<'f>)>) -> Self {
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -71,9 +68,11 @@ impl<'f, K: Ord + Clone> Groups<'f, K> {
 }
 
 type Bases<'f> = Groups<'f, Key<'f>>;
-type Overlays<'f> = Groups<'f, (Option<&'f Environment>, Key<'f>)>;
+/// A key in an environment.
+type In<'f> = (Option<&'f Environment>, Key<'f>);
+type Overlays<'f> = Groups<'f, In<'f>>;
 /// The overlays of the environment selected, by what they change.
-type Own<'g, 'f> = BTreeMap<Key<'f>, &'g [((Option<&'f Environment>, Key<'f>), Found<'f>)]>;
+type Own<'g, 'f> = BTreeMap<Key<'f>, &'g [(In<'f>, Found<'f>)]>;
 
 /// A document and the file it stands in.
 #[derive(Clone, Copy)]
@@ -225,7 +224,7 @@ impl Resolver<'_> {
         &mut self,
         key: Key<'f>,
         group: &[(Key<'f>, Found<'f>)],
-        patches: Option<&[Overlay<'_, 'f>]>,
+        patches: Option<&[(In<'f>, Found<'f>)]>,
     ) -> Option<Unit> {
         let base = &group[0].1;
         let mut why = self.duplicates(key, group);
