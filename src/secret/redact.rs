@@ -61,7 +61,7 @@ fn forms(value: &str) -> Vec<String> {
     forms.retain(|form| form.len() >= SHORTEST);
     let hex = [hex::encode(value), hex::encode_upper(value)];
     let inside =
-        (0..3).flat_map(|before| [inside(value, before, STANDARD_NO_PAD), inside(value, before, URL_SAFE_NO_PAD)]);
+        (0..3).flat_map(|before| [inside(value, before, &STANDARD_NO_PAD), inside(value, before, &URL_SAFE_NO_PAD)]);
     // What other texts could hold by chance stays.
     forms.extend(hex.into_iter().chain(inside).filter(|form| form.len() >= SHORTEST_INSIDE));
     forms
@@ -69,7 +69,7 @@ fn forms(value: &str) -> Vec<String> {
 
 /// What base64 of a longer text says of a value that begins `before` bytes into a group of three: the characters that
 /// its neighbours have no part in.
-fn inside(value: &str, before: usize, engine: GeneralPurpose) -> String {
+fn inside(value: &str, before: usize, engine: &GeneralPurpose) -> String {
     let bytes: Vec<u8> = std::iter::repeat_n(0, before).chain(value.bytes()).collect();
     let (begin, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
     engine.encode(&bytes).get(begin..end).unwrap_or_default().to_owned()
@@ -80,7 +80,7 @@ fn markup(value: &str) -> String {
     value.chars().fold(String::new(), |mut out, c| {
         match c {
             '<' | '>' | '&' | '"' | '\'' => {
-                write!(out, "&#{};", u32::from(c)).expect("a string takes all that is written")
+                write!(out, "&#{};", u32::from(c)).expect("a string takes all that is written");
             }
             _ => out.push(c),
         }
