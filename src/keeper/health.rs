@@ -15,33 +15,31 @@ use super::tasks::Tasks;
 
 /// A health check, or what stands for one that is not declared.
 pub(super) struct Check {
-    /// What is asked; nothing to ask without.
+    /// `None`: there is nothing to ask.
     pub(super) probe: Option<Probe>,
-    /// From one look to the next.
+    /// Between two looks.
     pub(super) interval: Period,
-    /// For one look.
+    /// Of one look.
     pub(super) timeout: Period,
-    /// For the first success.
+    /// Until the first success.
     pub(super) start_timeout: Period,
-    /// In a row, until it counts.
+    /// In a row, before it counts.
     pub(super) failures: u32,
 }
 
-impl Check {
-    /// What `spec` says.
-    pub(super) fn of(spec: &AppSpec) -> Self {
-        match spec.health.clone() {
-            Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
-                Self { probe: Some(probe), interval, timeout, start_timeout, failures }
-            }
-            None => Self {
-                probe: spec.port.map(|_| Probe::Tcp),
-                interval: Period::from_secs(2),
-                timeout: Period::from_secs(1),
-                start_timeout: Period::from_secs(60),
-                failures: 3,
-            },
+/// The check of a spec.
+pub(super) fn check_of(spec: &AppSpec) -> Check {
+    match spec.health.clone() {
+        Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
+            Check { probe: Some(probe), interval, timeout, start_timeout, failures }
         }
+        None => Check {
+            probe: spec.port.map(|_| Probe::Tcp),
+            interval: Period::from_secs(2),
+            timeout: Period::from_secs(1),
+            start_timeout: Period::from_secs(60),
+            failures: 3,
+        },
     }
 }
 

@@ -408,6 +408,52 @@ async fn no_descriptor_of_the_daemon_reaches_a_keeper_and_none_of_a_keeper_an_ap
     assert!(!of_app.contains(&private.path().to_owned()), "{of_app:?}");
 }
 
+/// Listens on a port of another and answers whatever it is asked.
+fn thief(port: u16) {
+    let deadline = Duration::from_secs(5);
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            drop(stream.set_read_timeout(Some(deadline)));
+            drop(stream.read(&mut [0; 1024]));
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"));
+        }
+    });
+}
+
+#[tokio::test]
+async fn who_takes_the_port_of_an_instance_gets_no_request() {
+    let mut bench = Bench::new().await;
+    let app = app::command().join(" ");
+    let script = format!("if [ -e begun ]; then exec {app}; fi; touch begun; echo port $PORT; exec sleep 300");
+    let extra = json!({"run": {"command": {"command": ["sh", "-c", script]}}});
+    let resource = resource(bench.port, "blue", &extra);
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[("COLOR", "blue")]).await;
+    let deadline = Instant::now() + PATIENCE;
+    while bench.log(1).await.is_empty() {
+        assert!(Instant::now() < deadline, "it never began");
+        sleep(Duration::from_millis(5)).await;
+    }
+    // It was faster than the instance.
+    let first: u16 = bench.log(1).await[0].trim_start_matches("port ").parse().expect("a port");
+    thief(first);
+    let held = format!("port {first} is held by another process");
+    bench.until("it is seen", |state| only(state).why.as_ref().is_some_and(|why| why.contains(&held))).await;
+    bench.until("it serves", |state| healthy(state) == 1).await;
+    assert_eq!(only(&bench.state).restarts, 1);
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+    // It waits for the port of one that ends.
+    let (second, pid) = (only(&bench.state).port.expect("it has one"), only(&bench.state).pid.expect("it runs"));
+    assert_ne!(second, first);
+    kill(pid, rustix::process::Signal::KILL);
+    bench.until("it ended", |state| only(state).pid.is_none_or(|now| now != pid)).await;
+    thief(second);
+    bench.until("it is back", |state| only(state).restarts == 2 && healthy(state) == 1).await;
+    assert!(only(&bench.state).port.is_some_and(|third| third != second), "{:?}", bench.state);
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+}
+
 #[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {
     let mut bench = Bench::new().await;
