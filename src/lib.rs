@@ -1,12 +1,15 @@
 //! codeops: one daemon that makes live state follow a Git repository.
 //!
-//! Rooms, from the ground up: [`port`] and [`journal`] are the traits and the write-ahead log; [`source`], [`provider`],
-//! [`store`], [`secret`] and [`keeper`] are adapters to the world; [`gate`] and [`reconcile`] are the flow; [`web`] and
-//! [`hooks`] are the edges; [`daemon`] and [`cli`] only wire. What decides is in `codeops-core`.
+//! Rooms, from the ground up: [`base`] is what all share of disk and kernel; [`port`] and [`journal`] are the traits and the
+//! write-ahead log; [`source`], [`provider`], [`store`], [`secret`] and [`keeper`] are adapters to the world; [`gate`] and
+//! [`reconcile`] are the flow; [`web`] and [`hooks`] are the edges, served by [`edge`]; [`daemon`] and [`cli`] only wire.
+//! What decides is in `codeops-core`.
 #![recursion_limit = "256"]
 
+pub mod base;
 pub mod cli;
 pub mod daemon;
+pub mod edge;
 pub mod gate;
 pub mod hooks;
 pub mod journal;

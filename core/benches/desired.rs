@@ -82,7 +82,7 @@ fn live(desired: &Desired) -> Snapshot {
     let objects = desired.resources.iter().map(|(id, resource)| (id.clone(), object(&owner, resource)));
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
     let (system, unknown) = (SystemId("bench".to_owned()), Default::default());
-    let listing = Listing { system, at, scope: Scope::All, objects: objects.collect(), unknown };
+    let listing = Listing { system, at, scope: Scope::All, objects: objects.collect(), unknown, epoch: 0 };
     Snapshot { providers: [("local".parse().unwrap(), Ok(listing))].into() }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
     let secrets = settings.secrets.iter().map(|(name, secret)| {
         let teams = secret.teams.iter().cloned().collect();
         // Values are not read here, so that validate is safe anywhere; a tag only matters to what is applied.
-        (name.clone(), SecretFacts { teams, tag: String::new() })
+        (name.clone(), SecretFacts { teams, tag: Ok(String::new()) })
     });
     Context {
         environment: environment.or_else(|| settings.environment.clone()),

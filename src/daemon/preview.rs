@@ -5,17 +5,19 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use codeops_core::desired::{Compiled, Compiler, Context, ProviderFacts};
-use codeops_core::model::{Memory, Scope, Secret, Snapshot, Why};
+use codeops_core::config::Freeze;
+use codeops_core::desired::{Compiled, Compiler, Context};
+use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, Why};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{self, Facts, Judged};
+use jiff::Timestamp;
 
 use super::Options;
 use super::outcome::PlanOutcome;
 use crate::journal::{Entry, Seq, fold};
 use crate::port::{Clock as _, Commit, Source as _, SystemClock, Vault as _};
 use crate::provider::{self, Environment};
-use crate::reconcile::trailers;
+use crate::reconcile::acceptance;
 use crate::secret::SettingsVault;
 use crate::source::Mirror;
 use crate::store::{Sqlite, StoreError};
@@ -52,19 +54,14 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         epoch: past.epoch,
     };
     let observers = provider::build_observers(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
-    let facts = observers.iter().map(|(name, observer)| {
-        let abilities = observer.abilities();
-        let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };
-        (name.clone(), facts)
-    });
     let vault = SettingsVault::new(options.settings.secrets.clone(), *past.tag_key.reveal(), options.variables.clone());
     let context = Context {
         environment: options.settings.environment.clone(),
-        providers: Some(facts.collect()),
+        providers: Some(acceptance::provider_facts(&observers)),
         secrets: Some(vault.facts()),
         teams: options.settings.teams.clone(),
+        declared: acceptance::declared(&past.memory),
         reserved: options.settings.reserved(),
-        ..Context::default()
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
     let mut snapshot = Snapshot::default();
@@ -73,33 +70,39 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         notes.extend(listing.as_ref().err().map(|why| format!("provider {name} is silent: {why}")));
         snapshot.providers.insert(name.clone(), listing);
     }
-    let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
-    let mut memory = past.memory;
-    remember_trailers(&mut memory, &commits);
-    let owner = desired.owner.clone().or_else(|| memory.revision.owner.clone());
-    let (plan, judged) = match owner.clone() {
-        None => (Plan::default(), Judged::default()),
-        Some(owner) => {
-            let plan = codeops_core::plan::plan(&desired, &tip.revision, &owner, &snapshot, &memory);
-            let facts = Facts {
-                now: SystemClock.now(),
-                memory: &memory,
-                snapshot: &snapshot,
-                revision: &tip.revision,
-                freeze: options.settings.freeze.as_ref(),
-            };
-            let judged = policy::judge(&plan, &desired, &facts);
-            (plan, judged)
-        }
-    };
+    let compiled = Compiler::default().compile(&files, &context);
+    let diagnostics = compiled.diagnostics.clone();
+    let world = World { snapshot: &snapshot, freeze: options.settings.freeze.as_ref(), now: SystemClock.now() };
+    let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);
     Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes })
 }
 
-/// What the commits' trailers will release once the daemon accepts them.
-fn remember_trailers(memory: &mut Memory, commits: &[Commit]) {
-    for record in trailers::released(commits) {
-        fold(memory, &Entry { seq: Seq(0), at: SystemClock.now(), record });
+/// What a revision meets.
+struct World<'a> {
+    snapshot: &'a Snapshot,
+    freeze: Option<&'a Freeze>,
+    now: Timestamp,
+}
+
+/// What the daemon decides once it has accepted this revision: with the very records it would write folded in.
+fn foresee(
+    compiled: Compiled,
+    revision: &Revision,
+    commits: &[Commit],
+    mut memory: Memory,
+    world: &World<'_>,
+) -> (Option<Owner>, Plan, Judged) {
+    for record in acceptance::records(revision, &compiled, commits, &memory) {
+        fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
+    let (desired, _) = acceptance::keep_last_good(compiled.desired, &memory);
+    let Some(owner) = acceptance::owner(&desired, &memory) else {
+        return (None, Plan::default(), Judged::default());
+    };
+    let plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
+    let facts = Facts { now: world.now, memory: &memory, snapshot: world.snapshot, revision, freeze: world.freeze };
+    let judged = policy::judge(&plan, &desired, &facts);
+    (Some(owner), plan, judged)
 }
 
 /// What a store on disk remembers, without opening it to write.
@@ -120,5 +123,114 @@ impl Past {
         let (memory, _) = archive.memory()?;
         let tag_key = archive.tag_key()?.unwrap_or_else(|| Secret::new([0; 32]));
         Ok(Self { memory, tag_key, epoch: archive.identity()?.1 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codeops_core::desired::{File, Files};
+    use codeops_core::model::{Listing, Live, Stamp, SystemId};
+    use codeops_core::policy::Decision;
+
+    use super::*;
+
+    const TEAM: &str = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: t}\nspec: {}\n";
+
+    fn repository(percent: u8) -> String {
+        format!(
+            "apiVersion: codeops/v1\nkind: Repository\nmetadata: {{name: ops}}\nspec: {{defaults: {{provider: local}}, blastRadius: {{percent: {percent}}}}}\n"
+        )
+    }
+
+    fn app(n: usize) -> (String, String) {
+        let text = format!(
+            "apiVersion: codeops/v1\nkind: App\nmetadata: {{name: app-{n}, team: t}}\nspec: {{run: {{command: [sleep, \"9\"]}}}}\n"
+        );
+        (format!("apps/{n}.yaml"), text)
+    }
+
+    fn compiled(files: &[(String, String)], memory: &Memory) -> Compiled {
+        let file = |(path, text): &(String, String)| {
+            let content = File { content: Arc::from(text.as_str()), bytes: Arc::from(text.as_bytes()) };
+            (Arc::from(path.as_str()), content)
+        };
+        let files: Files = files.iter().map(file).collect();
+        let context = Context { declared: acceptance::declared(memory), ..Context::default() };
+        Compiler::default().compile(&files, &context)
+    }
+
+    fn revision(n: u8) -> Revision {
+        format!("{n:040x}").parse().expect("a revision")
+    }
+
+    /// Twenty apps in force under a limit of ten percent, and live.
+    fn past() -> (Memory, Snapshot) {
+        let mut files = vec![("codeops.yaml".to_owned(), repository(10)), ("t.yaml".to_owned(), TEAM.to_owned())];
+        files.extend((0..20).map(app));
+        let mut memory = Memory::default();
+        let before = compiled(&files, &memory);
+        for record in acceptance::records(&revision(1), &before, &[], &memory) {
+            fold(&mut memory, &Entry { seq: Seq(1), at: Timestamp::UNIX_EPOCH, record });
+        }
+        let owner = before.desired.owner.clone().expect("a repository");
+        let live = before.desired.resources.values().map(|resource| {
+            let stamp = Stamp {
+                owner: owner.clone(),
+                id: resource.id.clone(),
+                team: resource.team.clone(),
+                spec: resource.spec_digest.clone(),
+                template: resource.template_digest.clone(),
+                key: codeops_core::model::Key("k".to_owned()),
+            };
+            let live = Live {
+                stamp: Some(stamp),
+                spec: Some(resource.spec.clone()),
+                drift: Vec::new(),
+                released: None,
+                instances: Vec::new(),
+                address: None,
+                notes: Vec::new(),
+            };
+            (resource.id.clone(), live)
+        });
+        let listing = Listing {
+            system: SystemId("one".to_owned()),
+            at: Timestamp::UNIX_EPOCH,
+            scope: Scope::All,
+            epoch: 0,
+            objects: live.collect(),
+            unknown: std::collections::BTreeMap::new(),
+        };
+        let providers = [("local".parse().expect("a name"), Ok(listing))].into();
+        (memory, Snapshot { providers })
+    }
+
+    fn planned(files: &[(String, String)]) -> (Plan, Judged) {
+        let (memory, snapshot) = past();
+        let next = compiled(files, &memory);
+        let world = World { snapshot: &snapshot, freeze: None, now: Timestamp::UNIX_EPOCH };
+        let (owner, plan, judged) = foresee(next, &revision(2), &[], memory, &world);
+        assert!(owner.is_some());
+        (plan, judged)
+    }
+
+    #[test]
+    fn a_commit_that_raises_its_own_limit_is_planned_as_held() {
+        let mut files = vec![("codeops.yaml".to_owned(), repository(50)), ("t.yaml".to_owned(), TEAM.to_owned())];
+        files.extend((0..14).map(app));
+        let (_, judged) = planned(&files);
+        let held = judged.decisions.values().filter(|decision| matches!(decision, Decision::Held { .. })).count();
+        assert_eq!((held, judged.holds.len()), (6, 1), "the limit before this commit counts");
+    }
+
+    #[test]
+    fn a_file_that_became_unreadable_holds_what_it_declared_and_nothing_else() {
+        let mut files = vec![("codeops.yaml".to_owned(), repository(10)), ("t.yaml".to_owned(), TEAM.to_owned())];
+        files.extend((0..19).map(app));
+        files.push(("apps/19.yaml".to_owned(), "{{{".to_owned()));
+        files.retain(|(path, _)| path != "apps/3.yaml");
+        let (_, judged) = planned(&files);
+        let deleted = "app/app-3".parse().expect("an id");
+        assert_eq!(judged.decisions.get(&deleted), Some(&Decision::Go), "it is known what cannot be read");
     }
 }

@@ -1,9 +1,10 @@
-//! The settings, read again when their file changes: all of them or none.
+//! The settings, read again when their file changes or at a SIGHUP: all of them or none.
 
 use std::path::Path;
 use std::time::Duration;
 
 use codeops_core::config::Settings;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::options::Reload;
 
@@ -11,14 +12,19 @@ use super::options::Reload;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Waits until the file says something else that can be used, and answers it. A file that cannot be read or holds mistakes
-/// changes nothing and is told once.
+/// changes nothing and is told once, and again at every SIGHUP.
 pub(super) async fn changed(reload: Option<&Reload>, in_force: &Settings) -> Settings {
+    // Also without a file: a terminal that goes does not end the daemon.
+    let mut hangup = signal(SignalKind::hangup()).ok();
     let Some(reload) = reload else { return std::future::pending().await };
     let mut seen = content(&reload.file).await;
     loop {
-        tokio::time::sleep(LOOK).await;
+        let asked = tokio::select! {
+            () = tokio::time::sleep(LOOK) => false,
+            () = told(hangup.as_mut()) => true,
+        };
         let now = content(&reload.file).await;
-        if now == seen {
+        if now == seen && !asked {
             continue;
         }
         seen = now;
@@ -35,6 +41,17 @@ pub(super) async fn changed(reload: Option<&Reload>, in_force: &Settings) -> Set
                 "the settings cannot be used; those in force stay"
             ),
         }
+    }
+}
+
+/// Waits for a SIGHUP.
+async fn told(hangup: Option<&mut Signal>) {
+    let told = match hangup {
+        Some(hangup) => hangup.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -84,5 +101,26 @@ mod tests {
         };
         let kept = keep_what_needs_a_restart(new, &in_force);
         assert_eq!(kept, Settings { mode: Mode::Observe, ..in_force });
+    }
+
+    #[tokio::test]
+    async fn a_hangup_reads_the_settings_at_once_and_ends_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("daemon.yaml");
+        std::fs::write(&file, "").expect("written");
+        let new = Settings { mode: Mode::Observe, ..Settings::default() };
+        let read = {
+            let new = new.clone();
+            move || Ok(new.clone())
+        };
+        let reload = Reload { file, read: std::sync::Arc::new(read) };
+        let in_force = Settings::default();
+        let mut changed = std::pin::pin!(changed(Some(&reload), &in_force));
+        // The handler is there from its first step on.
+        let early = tokio::time::timeout(Duration::ZERO, changed.as_mut()).await;
+        assert!(early.is_err(), "the file is as it was");
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("sent");
+        let taken = tokio::time::timeout(Duration::from_secs(20), changed).await;
+        assert_eq!(taken.ok(), Some(new));
     }
 }

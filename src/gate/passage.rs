@@ -89,7 +89,7 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
             let error = clean(&error);
             match pin(parts, started.step(), &error) {
                 Some(record) => (Outcome::Rejected { error: error.clone() }, vec![record], Passage::Rejected(error)),
-                // Nothing to go back to: look again now and then, for the world around it may change.
+                // No template failed: look again now and then, for the world around it may change.
                 None => (
                     Outcome::Retry { error: error.clone(), backoff_ms: backoff::longest_ms() },
                     Vec::new(),
@@ -121,12 +121,19 @@ fn consequences(step: &Step) -> Vec<Record> {
     }
 }
 
-/// A template whose release command or start is rejected is a template that failed.
+/// A template whose release command or start is rejected is a template that failed; unless it is the last good one, which
+/// has shown that it works: then something around it failed, and there is nothing better to go back to.
 fn pin(parts: &Parts, step: &Step, why: &str) -> Option<Record> {
     let desired = match &step.op {
         Op::Release { desired } | Op::Start { desired, .. } => desired,
         _ => return None,
     };
+    let memory = parts.journal.memory();
+    let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+    let good = memory.resources.get(&step.resource).and_then(|remembered| remembered.last_good.as_ref());
+    if good.is_some_and(|good| good.resource.template_digest == desired.template_digest) {
+        return None;
+    }
     let revision = match &step.cause {
         Cause::Revision { revision } => Some(revision.clone()),
         Cause::Drift { .. } | Cause::Rollback { .. } => None,

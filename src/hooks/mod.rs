@@ -3,12 +3,10 @@
 //! A push hook only ever means "fetch now": neither the commit nor the URL in its payload is used, so nothing of the payload
 //! is read at all. What to do is injected; this room knows no source and changes nothing itself.
 
-mod peers;
 mod problem;
 mod proof;
 mod rate;
 mod seen;
-mod server;
 mod token;
 
 use std::fmt;
@@ -30,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::problem::Problem;
 use self::rate::Rate;
 use self::seen::Seen;
+use crate::edge::{self, Bounds};
 use crate::port::Clock;
 
 pub use self::proof::{Delivery, Forge, Meaning, Refused, authenticate, forge};
@@ -83,9 +82,23 @@ impl fmt::Debug for Hooks {
     }
 }
 
+/// A sender gets one connection for one request; more connections than these wait in the kernel's queue.
+const BOUNDS: Bounds = Bounds {
+    what: "the hooks address",
+    connections: 256,
+    queue: true,
+    // A reverse proxy is one peer, and this is plenty for it.
+    of_one_peer: 64,
+    head: Duration::from_secs(5),
+    head_bytes: 64 << 10,
+    stall: Duration::from_secs(10),
+    single: Some(Duration::from_secs(15)),
+    drain: Duration::from_secs(3),
+};
+
 /// Serves the hooks address until cancelled, then drains for some seconds.
 pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToken) {
-    server::serve(listener, router(hooks), cancel).await;
+    edge::serve(listener, router(hooks), BOUNDS, &cancel).await;
 }
 
 struct Shared {

@@ -1,11 +1,13 @@
 //! The push hook's secret where the settings name none: made once, kept in the state folder, private.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use codeops_core::model::Secret;
+
+use crate::base;
 
 /// A secret shorter than this in the file was not made here.
 const SHORTEST: usize = 16;
@@ -19,7 +21,7 @@ pub fn kept_secret(state: &Path) -> io::Result<(Secret<String>, PathBuf)> {
     let path = folder.join("git-secret");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     if !path.exists() {
-        make(&folder, &path)?;
+        base::write_private(&path, format!("{}\n", hex::encode(base::random::<32>()?)).as_bytes())?;
     }
     let text = fs::read_to_string(&path)?.trim().to_owned();
     if text.len() < SHORTEST {
@@ -28,20 +30,6 @@ pub fn kept_secret(state: &Path) -> io::Result<(Secret<String>, PathBuf)> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok((Secret::new(text), path))
-}
-
-/// Written whole or not at all.
-fn make(folder: &Path, path: &Path) -> io::Result<()> {
-    let mut bytes = [0_u8; 32];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    if filled != bytes.len() {
-        return Err(io::Error::other("the system gave too few random bytes"));
-    }
-    let new = folder.join("git-secret.new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    writeln!(file, "{}", hex::encode(bytes))?;
-    file.sync_all()?;
-    fs::rename(new, path)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! It looks at nothing but the memory and the entry: no clock, so the same entries give the same memory for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{LastGood, Memory, Removal, ResourceId, ResourceMemory};
@@ -14,6 +14,9 @@ use super::writer::InDoubt;
 
 /// How long a removal counts.
 const REMOVAL_COUNTS: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many failed templates are remembered of one resource: the newest. An older one that comes back is judged anew.
+const PINS: usize = 16;
 
 /// A part of the memory that an entry changed, so that a store can write just that part.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,12 +39,12 @@ pub enum Change {
 /// in the memory.
 pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
-        Record::RevisionAccepted { revision, owner, blast_percent, files, .. } => {
+        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, .. } => {
             memory.revision.accepted = Some(revision.clone());
             memory.revision.owner = Some(owner.clone());
             // A revision is judged by its predecessor's limit for as long as it is in force.
             memory.revision.blast_percent = memory.revision.blast_declared.replace(*blast_percent);
-            let mut changes = declare(memory, files);
+            let mut changes = declare(memory, files, gone);
             changes.push(Change::Revision);
             changes
         }
@@ -56,6 +59,11 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         }
         Record::Pinned { resource, template, pin } => resource_of(memory, resource, |it| {
             it.pins.insert(template.clone(), pin.clone());
+            while it.pins.len() > PINS {
+                let oldest = it.pins.iter().filter(|(known, _)| *known != template).min_by_key(|(_, pin)| pin.at);
+                let Some(oldest) = oldest.map(|(known, _)| known.clone()) else { break };
+                it.pins.remove(&oldest);
+            }
         }),
         Record::Unpinned { resource, .. } => resource_of(memory, resource, |it| {
             it.pins.clear();
@@ -64,12 +72,16 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         }),
         Record::Removal { verb, resource, hold } => {
             let counts_from = entry.at.saturating_sub(REMOVAL_COUNTS).unwrap_or(Timestamp::MIN);
-            memory.removals.retain(|removal| removal.at >= counts_from);
+            // What went under a release still says how much of its set is left, however long that takes.
+            let (removals, allowed) = (&mut memory.removals, &memory.allowed);
+            removals.retain(|it| it.at >= counts_from || it.hold.as_ref().is_some_and(|h| allowed.contains_key(h)));
             memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold: hold.clone() });
             vec![Change::Removals]
         }
-        Record::Allowed { hold, .. } => changed(memory.allowed.insert(hold.clone()), Change::Allowed),
-        Record::HoldSpent { hold } => changed(memory.allowed.remove(hold), Change::Allowed),
+        Record::Allowed { hold, .. } => {
+            changed(memory.allowed.insert(hold.clone(), entry.at) != Some(entry.at), Change::Allowed)
+        }
+        Record::HoldSpent { hold } => changed(memory.allowed.remove(hold).is_some(), Change::Allowed),
         Record::Forgotten { resource } => {
             changed(memory.resources.remove(resource).is_some(), Change::Resource(resource.clone()))
         }
@@ -136,9 +148,8 @@ fn resource_of(memory: &mut Memory, id: &ResourceId, change: impl FnOnce(&mut Re
     changed(is, Change::Resource(id.clone()))
 }
 
-/// The map is whole: what it does not name is declared by no file any more.
-fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>) -> Vec<Change> {
-    let gone: Vec<ResourceId> = memory.resources.keys().filter(|id| !files.contains_key(*id)).cloned().collect();
+/// Only what moved is said, so that a commit costs what it changes and not what there is.
+fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>, gone: &BTreeSet<ResourceId>) -> Vec<Change> {
     let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, |it| it.file = None)).collect();
     changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
     changes
@@ -240,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_revision_replaces_the_whole_map_of_files() {
+    fn an_accepted_revision_says_which_files_moved_and_what_is_gone() {
         let memory = &mut Memory::default();
         let both = accepted(&json!({"app/shop": "a.yaml", "app/auth": "b.yaml"}));
         let changes = now(memory, both.clone());
@@ -258,8 +269,9 @@ mod tests {
         assert_eq!(now(memory, both), [Change::Revision], "files that stayed are not written again");
         assert_eq!(memory.revision.blast_percent, Some(25), "the limit of the revision before");
 
-        let moved = now(memory, accepted(&json!({"app/shop": "c.yaml"})));
-        assert_eq!(moved.len(), 3);
+        let mut next = accepted(&json!({"app/shop": "c.yaml"}));
+        next["gone"] = json!(["app/auth"]);
+        assert_eq!(now(memory, next).len(), 3);
         assert_eq!(shop(memory).file.as_deref(), Some("c.yaml"));
         assert!(!memory.resources.contains_key(&id("app/auth")), "nothing is remembered of it");
     }
@@ -312,7 +324,25 @@ mod tests {
         assert_eq!(shop(memory).pins.len(), 1);
         let unpinned = json!({"type": "unpinned", "resource": "app/shop", "revision": REVISION});
         assert_eq!(now(memory, unpinned), shop_changed());
-        assert_eq!(shop(memory), ResourceMemory::default(), "and it is tried at once");
+        let expected = ResourceMemory { retried_at: Some(Timestamp::UNIX_EPOCH), ..ResourceMemory::default() };
+        assert_eq!(shop(memory), expected, "and it is tried at once");
+    }
+
+    #[test]
+    fn the_newest_pins_are_kept_and_the_oldest_go() {
+        let memory = &mut Memory::default();
+        for minute in 0..20 {
+            let at = Timestamp::from_second(minute * 60).unwrap();
+            let template = format!("v1:{}", format!("{minute:02}").repeat(32));
+            now(
+                memory,
+                json!({"type": "pinned", "resource": "app/shop", "template": template,
+                "pin": {"at": at, "revision": null, "why": "it failed"}}),
+            );
+        }
+        let pins = shop(memory).pins;
+        assert_eq!(pins.len(), PINS);
+        assert!(pins.values().all(|pin| pin.at >= Timestamp::from_second(4 * 60).unwrap()));
     }
 
     #[test]
@@ -347,11 +377,16 @@ mod tests {
         assert_eq!(now(memory, allowed), []);
         now(memory, json!({"type": "removal", "verb": "delete", "resource": "app/shop", "hold": hold}));
         assert_eq!(memory.removals.last().unwrap().hold.as_ref(), Some(&hold));
-        assert!(memory.allowed.contains(&hold), "the others of the set may still go");
+        assert!(memory.allowed.contains_key(&hold), "the others of the set may still go");
+        // Hours later it is still known what has gone under it.
+        at(memory, 300, json!({"type": "removal", "verb": "delete", "resource": "app/auth", "hold": null}));
+        assert_eq!(memory.removals.len(), 2);
         let spent = json!({"type": "holdSpent", "hold": hold});
         assert_eq!(now(memory, spent.clone()), [Change::Allowed]);
         assert_eq!(now(memory, spent), []);
         assert!(memory.allowed.is_empty());
+        at(memory, 301, json!({"type": "removal", "verb": "delete", "resource": "app/web", "hold": null}));
+        assert_eq!(memory.removals.len(), 2, "what went under a spent release counts for its hour only");
     }
 
     #[test]
@@ -360,7 +395,9 @@ mod tests {
         now(memory, accepted(&json!({"app/shop": "old.yaml"})));
         now(memory, baked());
         now(memory, pinned());
-        now(memory, accepted(&json!({"app/store": "new.yaml"})));
+        let mut next = accepted(&json!({"app/store": "new.yaml"}));
+        next["gone"] = json!(["app/shop"]);
+        now(memory, next);
         let renamed = json!({"type": "renamed", "from": "app/shop", "resource": "app/store"});
         let changes = now(memory, renamed.clone());
         assert_eq!(changes, [id("app/shop"), id("app/store")].map(Change::Resource));

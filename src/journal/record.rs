@@ -1,7 +1,7 @@
 //! What is written down. Records are versioned by the `v` the store writes beside them and have golden files; a variant
 //! or field, once released, keeps its meaning for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
     Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId, Revision, Sync,
@@ -32,8 +32,11 @@ pub enum Record {
         commits: Vec<Commit>,
         /// Blast radius percent it declares.
         blast_percent: u8,
-        /// The file that declares each resource; the whole map.
+        /// The file that declares each resource, of those that another file declared before, or none.
         files: BTreeMap<ResourceId, String>,
+        /// The resources that a file declared before and none does now.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        gone: BTreeSet<ResourceId>,
     },
     /// A revision came to a state.
     RevisionState {

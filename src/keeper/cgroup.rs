@@ -1,26 +1,41 @@
-//! Control groups, version 2 or 1: made for an instance, limited, joined by its launcher, emptied, removed. Where the
-//! machine does not let us, a note says what is not enforced; nothing fails for it.
+//! Control groups, version 2 or 1: made for an instance, limited, joined by its launcher, emptied, removed. They are made
+//! below the group the keeper itself is in, which may be one that was delegated to it, or below the root where that cannot
+//! be. Where the machine does not let us, a note says what is not enforced; nothing fails for it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use codeops_core::model::Resources;
 use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// The keeper's own groups.
+const OWN: &str = "/proc/self/cgroup";
+/// A leaf for the daemon and its keepers: in version 2 a group that has processes can have no limited groups below it, so
+/// a service manager puts them here (`DelegateSubgroup=`) and instances get groups beside it.
+const LEAF: &str = "supervisor";
 /// Microseconds in which a processor share is counted.
 const PERIOD: u64 = 100_000;
 
 /// The groups of one instance, one a hierarchy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Group {
     folders: Vec<PathBuf>,
 }
 
-/// Makes the groups for an instance at `path` below each hierarchy's root and limits them. The notes say what could not be
+/// A limit: what it is called, the file that sets it, and what it is set to.
+type Limit<'a> = (&'a str, &'a str, Option<String>);
+
+/// Makes the groups for an instance at `path` below the keeper's own and limits them. The notes say what could not be
 /// enforced.
 pub(super) fn prepare(path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
+    prepare_in(Path::new(ROOT), &fs::read_to_string(OWN).unwrap_or_default(), path, limits)
+}
+
+fn prepare_in(root: &Path, own: &str, path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
     let mut group = Group::default();
     let mut notes = Vec::new();
     let memory = limits.memory.map(|memory| memory.0.to_string());
@@ -29,35 +44,67 @@ pub(super) fn prepare(path: Option<&str>, limits: &Resources) -> (Group, Vec<Str
         not_enforced(&mut notes, limits, "its provider uses no control groups here");
         return (group, notes);
     };
-    if Path::new(ROOT).join("cgroup.controllers").exists() {
-        let settings = [
-            ("memory limit", "memory.max", memory),
-            ("cpu limit", "cpu.max", cpu.map(|quota| format!("{quota} {PERIOD}"))),
-        ];
-        match make(Path::new(ROOT), path, true) {
-            Ok(folder) => {
-                limit(&folder, settings, &mut notes);
-                group.folders.push(folder);
-            }
-            Err(error) => not_enforced(&mut notes, limits, &error.to_string()),
-        }
-        return (group, notes);
-    }
-    let v1 = [
-        ("memory limit", "memory", "memory.limit_in_bytes", memory),
-        ("cpu limit", "cpu", "cpu.cfs_quota_us", cpu.map(|quota| quota.to_string())),
-    ];
-    for (what, hierarchy, file, value) in v1 {
-        match make(&Path::new(ROOT).join(hierarchy), path, false) {
-            Ok(folder) => {
-                limit(&folder, [(what, file, value)], &mut notes);
-                group.folders.push(folder);
-            }
-            Err(error) if value.is_some() => notes.push(format!("{what} not enforced: {error}")),
-            Err(_) => {}
-        }
+    let mut add = |hierarchy: &str, limits: &[Limit<'_>]| {
+        let (folder, missing) = make_limited(root, own, hierarchy, path, limits);
+        group.folders.extend(folder);
+        notes.extend(missing);
+    };
+    if root.join("cgroup.controllers").exists() {
+        let cpu = cpu.map(|quota| format!("{quota} {PERIOD}"));
+        add("", &[("memory limit", "memory.max", memory), ("cpu limit", "cpu.max", cpu)]);
+    } else {
+        add("memory", &[("memory limit", "memory.limit_in_bytes", memory)]);
+        add("cpu", &[("cpu limit", "cpu.cfs_quota_us", cpu.map(|quota| quota.to_string()))]);
     }
     (group, notes)
+}
+
+/// Makes the group of one hierarchy in the first place where all of its limits hold, or in the first where it can be made
+/// at all. The notes say what does not hold there.
+fn make_limited(
+    root: &Path,
+    own: &str,
+    hierarchy: &str,
+    path: &str,
+    limits: &[Limit<'_>],
+) -> (Option<PathBuf>, Vec<String>) {
+    let mut best: Option<(Option<PathBuf>, Vec<String>)> = None;
+    for base in bases(root, own, hierarchy) {
+        let (folder, notes) = match make(&base, path, hierarchy.is_empty()) {
+            Ok(folder) => {
+                let notes = limit(&folder, limits);
+                (Some(folder), notes)
+            }
+            Err(error) => (None, limits.iter().filter_map(|limit| not_held(limit, &error.to_string())).collect()),
+        };
+        if folder.is_some() && notes.is_empty() {
+            remove(best.and_then(|(folder, _)| folder).as_deref());
+            return (folder, notes);
+        }
+        match &best {
+            Some((Some(_), _)) => remove(folder.as_deref()),
+            _ => best = Some((folder, notes)),
+        }
+    }
+    best.unwrap_or_default()
+}
+
+/// Where groups may be made, best first: in the keeper's own group, in the root of the hierarchy.
+fn bases(root: &Path, own: &str, hierarchy: &str) -> Vec<PathBuf> {
+    let root = root.join(hierarchy);
+    let of_line = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let named = fields.next()?.split(',').any(|controller| controller == hierarchy);
+        let path = fields.next()?.strip_prefix('/')?;
+        let path = match path.rsplit_once('/') {
+            Some((above, LEAF)) => above,
+            _ => path,
+        };
+        (named && is_plain(path)).then(|| root.join(path))
+    };
+    let mut bases: Vec<PathBuf> = own.lines().find_map(of_line).into_iter().collect();
+    bases.push(root);
+    bases
 }
 
 fn not_enforced(notes: &mut Vec<String>, limits: &Resources, why: &str) {
@@ -96,23 +143,34 @@ fn make(root: &Path, path: &str, unified: bool) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-fn limit<const N: usize>(folder: &Path, settings: [(&str, &str, Option<String>); N], notes: &mut Vec<String>) {
-    for (what, file, value) in settings {
-        let Some(value) = value else { continue };
-        if let Err(error) = fs::write(folder.join(file), value) {
-            notes.push(format!("{what} not enforced: writing {}: {error}", folder.join(file).display()));
-        }
+fn limit(folder: &Path, limits: &[Limit<'_>]) -> Vec<String> {
+    let set = |limit: &Limit<'_>| {
+        let file = folder.join(limit.1);
+        // Not made where it is not there: a controller that is missing must show.
+        let open = fs::OpenOptions::new().write(true).open(&file);
+        let written =
+            open.and_then(|mut open| open.write_all(limit.2.as_ref().map_or(&[][..], |value| value.as_bytes())));
+        not_held(limit, &format!("writing {}: {}", file.display(), written.err()?))
+    };
+    limits.iter().filter(|limit| limit.2.is_some()).filter_map(set).collect()
+}
+
+/// The note about a limit that is asked for and does not hold.
+fn not_held((what, _, value): &Limit<'_>, why: &str) -> Option<String> {
+    value.is_some().then(|| format!("{what} not enforced: {why}"))
+}
+
+fn remove(folder: Option<&Path>) {
+    // The app's own group, above, goes with its last instance.
+    if let Some(folder) = folder
+        && fs::remove_dir(folder).is_ok()
+        && let Some(app) = folder.parent()
+    {
+        drop(fs::remove_dir(app));
     }
 }
 
 impl Group {
-    /// The groups that `path` would have, for an instance that an earlier keeper started.
-    pub(super) fn existing(path: Option<&str>) -> Self {
-        let Some(path) = path.filter(|path| is_plain(path)) else { return Self::default() };
-        let roots = ["", "memory", "cpu"].map(|hierarchy| Path::new(ROOT).join(hierarchy).join(path));
-        Self { folders: roots.into_iter().filter(|folder| folder.join("cgroup.procs").exists()).collect() }
-    }
-
     /// The files a process joins by writing its id.
     pub(super) fn procs(&self) -> Vec<PathBuf> {
         self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
@@ -135,12 +193,7 @@ impl Group {
     /// Removes it; what is not empty yet stays for the next time.
     pub(super) fn remove(&self) {
         for folder in &self.folders {
-            // The app's own group, above, goes with its last instance.
-            if fs::remove_dir(folder).is_ok()
-                && let Some(app) = folder.parent()
-            {
-                drop(fs::remove_dir(app));
-            }
+            remove(Some(folder));
         }
     }
 
@@ -176,5 +229,59 @@ mod tests {
         let (_, notes) = prepare(None, &limits);
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes.iter().all(|note| note.contains("not enforced")), "{notes:?}");
+    }
+
+    /// A hierarchy as the kernel shows it, with a group that is the keeper's own.
+    fn machine(own: &str, files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(root.path().join(own)).expect("made");
+        for file in files {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().expect("it has one")).expect("made");
+            fs::write(file, "").expect("made");
+        }
+        root
+    }
+
+    fn limits() -> Resources {
+        Resources { cpu: None, memory: "64MiB".parse().ok() }
+    }
+
+    #[test]
+    fn a_group_is_made_below_the_keepers_own_beside_the_leaf_it_is_in() {
+        let unit = "system.slice/codeops.service";
+        let limit = format!("{unit}/codeops/acme/shop/memory.max");
+        let root = machine(unit, &["cgroup.controllers", &limit]);
+        for own in [format!("1:name=systemd:/else\n0::/{unit}/supervisor\n"), format!("0::/{unit}\n")] {
+            let (group, notes) = prepare_in(root.path(), &own, Some("codeops/acme/shop"), &limits());
+            assert_eq!(group.folders, [root.path().join(unit).join("codeops/acme/shop")]);
+            assert_eq!(notes, [""; 0]);
+        }
+        assert_eq!(fs::read_to_string(root.path().join(limit)).ok().as_deref(), Some("67108864"));
+    }
+
+    #[test]
+    fn in_version_1_each_controller_has_a_group_of_its_own_for_a_base() {
+        let files = ["memory/a/codeops/shop/memory.limit_in_bytes"];
+        let root = machine("cpu/b", &files);
+        let own = "3:cpu,cpuacct:/b\n4:memory:/a\n0::/\n";
+        let (group, notes) = prepare_in(root.path(), own, Some("codeops/shop"), &limits());
+        assert_eq!(group.folders, ["memory/a", "cpu/b"].map(|base| root.path().join(base).join("codeops/shop")));
+        assert_eq!(notes, [""; 0]);
+    }
+
+    #[test]
+    fn the_root_is_taken_where_the_keepers_own_group_does_not_do_and_a_note_where_neither_does() {
+        let root = machine("own", &["cgroup.controllers", "codeops/shop/memory.max"]);
+        for own in ["0::/own\n", "0::/gone\n", "0::/../above\n", "0::/\n", "", "junk"] {
+            let (group, notes) = prepare_in(root.path(), own, Some("codeops/shop"), &limits());
+            assert_eq!(group.folders, [root.path().join("codeops/shop")], "{own}");
+            assert_eq!(notes, [""; 0], "{own}");
+        }
+        assert!(!root.path().join("own/codeops/shop").exists(), "what did not do is not left behind");
+        fs::remove_file(root.path().join("codeops/shop/memory.max")).expect("removed");
+        let (group, notes) = prepare_in(root.path(), "0::/own\n", Some("codeops/shop"), &limits());
+        assert_eq!(group.folders, [root.path().join("own/codeops/shop")]);
+        assert!(notes.len() == 1 && notes[0].starts_with("memory limit not enforced: writing "), "{notes:?}");
     }
 }

@@ -2,14 +2,48 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use codeops_core::model::{AppSpec, HealthCheck, Period, Probe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::launch::Orders;
 use super::process::Launching;
+use super::tasks::Tasks;
+
+/// A health check, or what stands for one that is not declared.
+pub(super) struct Check {
+    /// What is asked; nothing to ask without.
+    pub(super) probe: Option<Probe>,
+    /// From one look to the next.
+    pub(super) interval: Period,
+    /// For one look.
+    pub(super) timeout: Period,
+    /// For the first success.
+    pub(super) start_timeout: Period,
+    /// In a row, until it counts.
+    pub(super) failures: u32,
+}
+
+impl Check {
+    /// What `spec` says.
+    pub(super) fn of(spec: &AppSpec) -> Self {
+        match spec.health.clone() {
+            Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
+                Self { probe: Some(probe), interval, timeout, start_timeout, failures }
+            }
+            None => Self {
+                probe: spec.port.map(|_| Probe::Tcp),
+                interval: Period::from_secs(2),
+                timeout: Period::from_secs(1),
+                start_timeout: Period::from_secs(60),
+                failures: 3,
+            },
+        }
+    }
+}
 
 /// `GET path` on the instance's port; 200 to 399 is well.
 ///
@@ -49,22 +83,18 @@ pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<(), St
     }
 }
 
-/// The command exits 0. It is killed with its group when its time is up.
+/// The command exits 0. It is killed with its group when its time is up, or when this is dropped.
 ///
 /// # Errors
 /// In one sentence; no argument is shown.
-pub(super) async fn command(orders: &Orders, timeout: Duration) -> Result<(), String> {
+pub(super) async fn command(orders: &Orders, timeout: Duration, reapers: &Arc<Tasks>) -> Result<(), String> {
     let program = orders.command.first().map_or("", String::as_str);
     let null = || std::fs::OpenOptions::new().write(true).open("/dev/null");
-    let started = null().and_then(|out| Launching::new(out, null()?)?.go(orders));
+    let started = null().and_then(|out| Launching::new(out, null()?, reapers)?.go(orders));
     let process = started.map_err(|error| format!("the health command {program} cannot be started: {error}"))?;
-    match tokio::time::timeout(timeout, process.ended()).await {
-        Ok(how) if how == "exited with code 0" => Ok(()),
-        Ok(how) => Err(format!("the health command {program} {how}")),
-        Err(_) => {
-            process.signal(Signal::KILL);
-            process.ended().await;
-            Err(format!("the health command {program} did not end within {timeout:?}"))
-        }
+    match process.within(timeout).await {
+        Some(exit) if exit.is_success() => Ok(()),
+        Some(exit) => Err(format!("the health command {program} {exit}")),
+        None => Err(format!("the health command {program} did not end within {timeout:?}")),
     }
 }

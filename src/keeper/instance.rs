@@ -10,7 +10,8 @@ use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, Run, expand, exp
 use super::launch::Orders;
 use super::wire::{Confidential, Setting};
 
-/// The plain variables of an instance: those declared, with theirs filled in, and the four that the keeper adds.
+/// The plain variables of an instance: those declared, with theirs filled in, and those that the keeper adds: `HOST` and
+/// `PORT` only with a port.
 ///
 /// # Errors
 /// In one sentence, when a value names a variable that is not there.
@@ -20,12 +21,10 @@ pub(super) fn environment(
     setting: &Setting,
     port: Option<u16>,
 ) -> Result<BTreeMap<String, String>, String> {
-    let mut built_in = BTreeMap::from([
-        ("APP".to_owned(), resource.id.name.to_string()),
-        ("INSTANCE".to_owned(), id.to_string()),
-        ("HOST".to_owned(), Ipv4Addr::LOCALHOST.to_string()),
-    ]);
+    let mut built_in =
+        BTreeMap::from([("APP".to_owned(), resource.id.name.to_string()), ("INSTANCE".to_owned(), id.to_string())]);
     if let Some(port) = port {
+        built_in.insert("HOST".to_owned(), Ipv4Addr::LOCALHOST.to_string());
         built_in.insert("PORT".to_owned(), port.to_string());
     }
     let mut env =
@@ -84,4 +83,34 @@ pub(super) fn free_port(before: Option<u16>) -> io::Result<u16> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
     let kept = before.and_then(|port| bind(port).ok());
     Ok(kept.map_or_else(|| bind(0), Ok)?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port_are_there_only_with_a_port() {
+        let spec = serde_json::json!({"provider": "local", "run": {"command": {"command": ["shop"]}}});
+        let digest = codeops_core::model::Digest::of(&spec);
+        let name = |name| codeops_core::model::Name::new(name).expect("valid");
+        let resource = Resource {
+            id: codeops_core::model::ResourceId::app(name("shop")),
+            team: name("payments"),
+            spec_digest: digest.clone(),
+            template_digest: digest.clone(),
+            spec: serde_json::from_value(spec).expect("a spec"),
+            secret_tags: BTreeMap::new(),
+            was: Vec::new(),
+            adopt: false,
+            place: codeops_core::model::Place { file: "shop.yaml".to_owned(), line: 1, column: 1 },
+        };
+        let id = InstanceId::new(&digest, 1).expect("valid");
+        let names = |port| {
+            let env = environment(&id, &resource, &Setting::default(), port).expect("nothing to expand");
+            env.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(names(Some(80)), ["APP", "HOST", "INSTANCE", "PORT"]);
+        assert_eq!(names(None), ["APP", "INSTANCE"]);
+    }
 }

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::fs;
-use std::io::{self, Read as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::User;
 
-/// The exit code of a launcher that could not start its program; the reason is on standard error.
+/// The exit code of a launcher that could not start its program; the reason went to the keeper and to standard error.
 pub(super) const CANNOT_START: u8 = 127;
 
 /// What to become. It holds secrets: it goes through a pipe and is written nowhere.
@@ -46,8 +47,13 @@ pub(super) fn main() -> ExitCode {
     let (Ok(_), Ok(orders)) = (read, serde_json::from_slice::<Orders>(&text)) else {
         return ExitCode::from(CANNOT_START);
     };
+    // The orders came over a socket that also takes the answer, and is closed by the program's start.
+    let report = io::stdin().as_fd().try_clone_to_owned();
     let error = launch(&orders);
-    eprintln!("codeops: cannot start {}: {error}", orders.command.first().map_or("nothing", String::as_str));
+    let why = format!("cannot start {}: {error}", orders.command.first().map_or("nothing", String::as_str));
+    eprintln!("codeops: {why}");
+    // Without a keeper nobody asks.
+    drop(report.and_then(|report| File::from(report).write_all(why.as_bytes())));
     ExitCode::from(CANNOT_START)
 }
 
@@ -77,6 +83,7 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
         })?;
     }
     rustix::thread::set_no_new_privs(true)?;
+    close_on_exec();
     std::env::set_current_dir(&orders.dir)
         .map_err(|error| io::Error::new(error.kind(), format!("entering {}: {error}", orders.dir.display())))?;
     if orders.env.iter().any(|(name, value)| CString::new(format!("{name}{value}")).is_err()) {
@@ -86,6 +93,11 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&orders.env).stdin(Stdio::null());
     Ok(command)
+}
+
+/// Whatever the daemon was started with: only the three standard streams pass to a program.
+pub(super) fn close_on_exec() {
+    close_fds::set_fds_cloexec(3, &[]);
 }
 
 /// Groups first: without privilege they can no longer be set.

@@ -1,16 +1,26 @@
 //! One running process group, held by pidfd: started by us or adopted from a keeper that is gone. It waits, signals and
 //! reaps; what follows from an end is decided elsewhere.
 
+use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::{Command, Stdio};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
 
 use super::launch::Orders;
+use super::tasks::Tasks;
+
+/// The longest report of a launcher that is read, in bytes.
+const REPORT: u64 = 1024;
 
 /// What a process is known by across keepers: no other process ever has the same three.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,38 +44,125 @@ impl Identity {
 pub(super) struct Process {
     identity: Identity,
     pidfd: AsyncFd<OwnedFd>,
+    /// Where its launcher says why it could not start the program; closed when the program begins.
+    report: Option<UnixStream>,
 }
 
-/// A launcher that waits for its orders.
+/// How a process ended. Shown as the end of a sentence that begins with its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal of this number.
+    Signal(i32),
+    /// Its launcher could not start it; says why.
+    NotStarted(String),
+    /// Its exit went to the keeper that started it.
+    Unknown,
+}
+
+impl Exit {
+    /// Whether it did what it should.
+    pub(super) fn is_success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(out, "exited with code {code}"),
+            Self::Signal(number) => write!(out, "was ended by signal {}", signal_name(*number)),
+            Self::NotStarted(why) => out.write_str(why),
+            Self::Unknown => out.write_str("ended; its exit code went to the keeper that started it"),
+        }
+    }
+}
+
+/// A process that does not outlive this value: dropped, it kills the whole group and has it reaped.
+pub(super) struct Bound {
+    process: Option<Process>,
+    reapers: Arc<Tasks>,
+}
+
+impl Bound {
+    /// Lets it live on by itself.
+    pub(super) fn unbind(mut self) -> Process {
+        self.process.take().expect("only a process that ended is taken, and then this value is used up")
+    }
+
+    /// Waits until it ends, at most `limit`; then it is killed. `None` when it had to be.
+    pub(super) async fn within(mut self, limit: Duration) -> Option<Exit> {
+        let process = self.process.as_ref()?;
+        let exit = timeout(limit, process.ended()).await.ok();
+        if exit.is_none() {
+            process.signal(Signal::KILL);
+            process.ended().await;
+        }
+        self.process = None;
+        exit
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        process.signal(Signal::KILL);
+        self.reapers.spawn(async move {
+            process.ended().await;
+        });
+    }
+}
+
+/// A launcher that waits for its orders. Dropped, it is gone.
 pub(super) struct Launching {
-    process: Process,
-    orders: std::process::ChildStdin,
+    process: Bound,
+    identity: Identity,
+    orders: UnixStream,
 }
 
 impl Launching {
-    /// Starts a launcher whose output goes to the two given files.
+    /// Starts a launcher whose output goes to the two given files. `reapers` wait for what is killed on the way.
     ///
     /// # Errors
     /// When no process can be made.
-    pub(super) fn new(stdout: fs::File, stderr: fs::File) -> io::Result<Self> {
+    pub(super) fn new(stdout: fs::File, stderr: fs::File, reapers: &Arc<Tasks>) -> io::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the launcher is started here")]
         let mut command = Command::new("/proc/self/exe");
-        command.arg("launch").env_clear().current_dir("/").stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+        let (orders, theirs) = UnixStream::pair()?;
+        let stdin = Stdio::from(OwnedFd::from(theirs));
+        command.arg("launch").env_clear().current_dir("/").stdin(stdin).stdout(stdout).stderr(stderr);
         let mut child = command.spawn()?;
-        let orders = child.stdin.take().expect("standard input was piped");
-        Ok(Self { process: Process::hold(Identity::of(child.id())?)?, orders })
+        let identity = Identity::of(child.id());
+        let held = identity.and_then(|identity| Ok((Process::hold(identity.clone())?, identity)));
+        let (process, identity) = held.inspect_err(|_| abandon(&mut child))?;
+        Ok(Self { process: Bound { process: Some(process), reapers: reapers.clone() }, identity, orders })
     }
 
     /// Its identity, to be written down before [`Launching::go`].
     pub(super) fn identity(&self) -> &Identity {
-        &self.process.identity
+        &self.identity
     }
 
     /// Sends the orders. From here on the process is the program.
-    pub(super) fn go(mut self, orders: &Orders) -> io::Result<Process> {
+    ///
+    /// # Errors
+    /// When they cannot be sent; the launcher is gone then.
+    pub(super) fn go(mut self, orders: &Orders) -> io::Result<Bound> {
         self.orders.write_all(&serde_json::to_vec(orders)?)?;
+        self.orders.shutdown(Shutdown::Write)?;
+        self.orders.set_nonblocking(true)?;
+        if let Some(process) = &mut self.process.process {
+            process.report = Some(self.orders);
+        }
         Ok(self.process)
     }
+}
+
+/// A launcher that cannot be held has no orders and does nothing: it is gone at once.
+fn abandon(child: &mut Child) {
+    drop(child.kill());
+    drop(child.wait());
 }
 
 impl Process {
@@ -76,7 +173,7 @@ impl Process {
             reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is all it is about"
         )]
         let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
-        Ok(Self { identity, pidfd })
+        Ok(Self { identity, pidfd, report: None })
     }
 
     /// The process that `identity` names, if it still runs.
@@ -88,18 +185,26 @@ impl Process {
     }
 
     /// Waits until it ends, ends what is left of its group, and says how it ended. May be cancelled and called again.
-    pub(super) async fn ended(&self) -> String {
+    pub(super) async fn ended(&self) -> Exit {
         // An error means that it cannot be watched: then it is as good as gone, and the group is killed to make it so.
         drop(self.pidfd.readable().await);
         self.signal(Signal::KILL);
         match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exited with code {code}"),
-                (_, Some(signal)) => format!("was ended by signal {}", signal_name(signal)),
-                _ => "ended".to_owned(),
+                (Some(code), _) => self.reported().map_or(Exit::Code(code), Exit::NotStarted),
+                (_, Some(signal)) => Exit::Signal(signal),
+                _ => Exit::Unknown,
             },
-            _ => "ended; its exit code went to the keeper that started it".to_owned(),
+            _ => Exit::Unknown,
         }
+    }
+
+    /// What its launcher reported, if the program was never begun.
+    fn reported(&self) -> Option<String> {
+        let mut text = Vec::new();
+        // Nobody holds the other end any more: what was written is there, and then the end.
+        drop(self.report.as_ref()?.take(REPORT).read_to_end(&mut text));
+        Some(String::from_utf8_lossy(&text).into_owned()).filter(|text| !text.is_empty())
     }
 
     /// Sends a signal to its whole group.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use codeops_core::model::{Instance, InstanceHealth, InstanceId, InstanceState, Key, Resource, Stamp};
 
+use super::cgroup::Group;
 use super::forward::Stable;
-use super::instance::{command, environment, orders};
+use super::instance::{command, environment, orders, wants_port};
 use super::run::{End, Keeper};
 use super::table::{Durable, Record};
 use super::wire::{Confidential, Done, Failure, ReleaseOutcome, ReleaseRun, Request, Setting};
@@ -14,9 +15,9 @@ use super::{release, stats};
 use crate::port::{Clock as _, SystemClock};
 
 /// Does what the daemon of `epoch` asks. It never waits for a process.
-pub(super) fn handle(keeper: &Arc<Keeper>, epoch: u64, request: Request) -> Result<Done, Failure> {
+pub(super) async fn handle(keeper: &Arc<Keeper>, epoch: u64, request: Request) -> Result<Done, Failure> {
     if request != Request::Stats {
-        keeper.table.admit(epoch).map_err(|newest| {
+        keeper.table.admit(epoch).await.map_err(|newest| {
             Failure::Reject(format!(
                 "a newer daemon was here: this one's epoch {epoch} is lower than {newest}, so it may only look until a new \
                  commit makes it the newest"
@@ -24,15 +25,15 @@ pub(super) fn handle(keeper: &Arc<Keeper>, epoch: u64, request: Request) -> Resu
         })?;
     }
     match request {
-        Request::Configure { key, stamp, resource } => configure(keeper, &key, stamp, *resource),
+        Request::Configure { key, stamp, resource } => configure(keeper, &key, stamp, *resource).await,
         Request::Start { key, instance, resource, setting, secrets } => {
-            start(keeper, &key, &instance, &Start { resource: *resource, setting, secrets })
+            start(keeper, &key, &instance, &Start { resource: *resource, setting, secrets }).await
         }
-        Request::Stop { key, instance } => stop(keeper, &key, &instance),
+        Request::Stop { key, instance } => stop(keeper, &key, &instance).await,
         Request::Release { key, resource, setting, secrets } => {
-            release(keeper, &key, Start { resource: *resource, setting, secrets })
+            release(keeper, &key, Start { resource: *resource, setting, secrets }).await
         }
-        Request::Delete { key } => delete(keeper, &key),
+        Request::Delete { key } => delete(keeper, &key).await,
         Request::Secrets { template, secrets } => {
             keeper.table.note(|volatile| volatile.secrets.insert(template, secrets));
             Ok(Done::Note(None))
@@ -46,14 +47,17 @@ pub(super) fn handle(keeper: &Arc<Keeper>, epoch: u64, request: Request) -> Resu
     }
 }
 
-fn configure(keeper: &Keeper, key: &Key, stamp: Stamp, resource: Resource) -> Result<Done, Failure> {
+async fn configure(keeper: &Keeper, key: &Key, stamp: Stamp, resource: Resource) -> Result<Done, Failure> {
     let stable = Stable::of(resource.id.name.as_str(), &resource.spec);
-    let (done, fresh) = keeper.table.once(key, |durable| {
-        alive(durable.deleting)?;
-        durable.stamp = Some(stamp);
-        durable.resource = Some(resource);
-        Ok(Done::Note(None))
-    })?;
+    let (done, fresh) = keeper
+        .table
+        .once(key, |durable| {
+            alive(durable.deleting)?;
+            durable.stamp = Some(stamp);
+            durable.resource = Some(resource);
+            Ok(Done::Note(None))
+        })
+        .await?;
     if fresh {
         keeper.port.send_if_modified(|wish| {
             let changed = *wish != stable;
@@ -70,10 +74,10 @@ struct Start {
     secrets: Confidential,
 }
 
-fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) -> Result<Done, Failure> {
+async fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) -> Result<Done, Failure> {
     let Start { resource, setting, secrets } = start;
     // Tried with a port of no meaning: what would fail at every start is refused at the first.
-    let env = environment(id, resource, setting, Some(1)).map_err(Failure::Reject)?;
+    let env = environment(id, resource, setting, wants_port(&resource.spec).then_some(1)).map_err(Failure::Reject)?;
     orders(command(&resource.spec).map_err(Failure::Reject)?, env, secrets, setting).map_err(Failure::Reject)?;
     let now = SystemClock.now();
     let record = Record {
@@ -94,17 +98,25 @@ fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) -> Res
         setting: setting.clone(),
         needs_secrets: !secrets.0.is_empty(),
         process: None,
+        group: Group::default(),
     };
-    let (done, fresh) = keeper.table.once(key, |durable| {
-        alive(durable.deleting)?;
-        if let Some(old) = durable.instances.get(id) {
-            let why = format!("instance {id} already lives here");
-            let ending = old.instance.state == InstanceState::Stopping;
-            return Err(if ending { Failure::Retry(format!("{why} and is stopping")) } else { Failure::Reject(why) });
-        }
-        durable.instances.insert(id.clone(), record);
-        Ok(Done::Note(None))
-    })?;
+    let (done, fresh) = keeper
+        .table
+        .once(key, |durable| {
+            alive(durable.deleting)?;
+            if let Some(old) = durable.instances.get(id) {
+                let why = format!("instance {id} already lives here");
+                let ending = old.instance.state == InstanceState::Stopping;
+                return Err(if ending {
+                    Failure::Retry(format!("{why} and is stopping"))
+                } else {
+                    Failure::Reject(why)
+                });
+            }
+            durable.instances.insert(id.clone(), record);
+            Ok(Done::Note(None))
+        })
+        .await?;
     if !secrets.0.is_empty() {
         keeper.table.note(|volatile| volatile.secrets.insert(resource.template_digest.clone(), secrets.clone()));
     }
@@ -114,51 +126,60 @@ fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) -> Res
     Ok(done)
 }
 
-fn stop(keeper: &Keeper, key: &Key, id: &InstanceId) -> Result<Done, Failure> {
-    let (done, fresh) = keeper.table.once(key, |durable| {
-        let Some(record) = durable.instances.get_mut(id) else {
-            return Ok(Done::Note(Some(format!("instance {id} was gone already"))));
-        };
-        record.instance.state = InstanceState::Stopping;
-        Ok(Done::Note(None))
-    })?;
+async fn stop(keeper: &Keeper, key: &Key, id: &InstanceId) -> Result<Done, Failure> {
+    let (done, fresh) = keeper
+        .table
+        .once(key, |durable| {
+            let Some(record) = durable.instances.get_mut(id) else {
+                return Ok(Done::Note(Some(format!("instance {id} was gone already"))));
+            };
+            record.instance.state = InstanceState::Stopping;
+            Ok(Done::Note(None))
+        })
+        .await?;
     if fresh {
         keeper.stop(id);
     }
     Ok(done)
 }
 
-fn release(keeper: &Arc<Keeper>, key: &Key, start: Start) -> Result<Done, Failure> {
+async fn release(keeper: &Arc<Keeper>, key: &Key, start: Start) -> Result<Done, Failure> {
     let Start { resource, setting, secrets } = start;
     let release = resource.spec.release.clone();
     let release = release.ok_or_else(|| Failure::Reject("the app has no release command".to_owned()))?;
-    let (done, fresh) = keeper.table.once(key, |durable| {
-        alive(durable.deleting)?;
-        if is_releasing(durable) {
-            return Err(Failure::Retry("another release command still runs".to_owned()));
-        }
-        durable.release = Some(ReleaseRun {
-            key: key.clone(),
-            template: resource.template_digest.clone(),
-            at: SystemClock.now(),
-            outcome: ReleaseOutcome::Running { timeout: release.timeout },
-        });
-        Ok(Done::Note(None))
-    })?;
+    let (done, fresh) = keeper
+        .table
+        .once(key, |durable| {
+            alive(durable.deleting)?;
+            if is_releasing(durable) {
+                return Err(Failure::Retry("another release command still runs".to_owned()));
+            }
+            durable.release = Some(ReleaseRun {
+                key: key.clone(),
+                template: resource.template_digest.clone(),
+                at: SystemClock.now(),
+                outcome: ReleaseOutcome::Running { timeout: release.timeout },
+            });
+            Ok(Done::Note(None))
+        })
+        .await?;
     if fresh {
         keeper.tasks.spawn(release::run(keeper.clone(), resource, setting, secrets));
     }
     Ok(done)
 }
 
-fn delete(keeper: &Keeper, key: &Key) -> Result<Done, Failure> {
-    let (done, fresh) = keeper.table.once(key, |durable| {
-        durable.deleting = true;
-        for record in durable.instances.values_mut() {
-            record.instance.state = InstanceState::Stopping;
-        }
-        Ok(Done::Note(None))
-    })?;
+async fn delete(keeper: &Keeper, key: &Key) -> Result<Done, Failure> {
+    let (done, fresh) = keeper
+        .table
+        .once(key, |durable| {
+            durable.deleting = true;
+            for record in durable.instances.values_mut() {
+                record.instance.state = InstanceState::Stopping;
+            }
+            Ok(Done::Note(None))
+        })
+        .await?;
     if fresh {
         keeper.stop_all();
     }

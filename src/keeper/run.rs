@@ -24,19 +24,26 @@ use tokio_util::sync::CancellationToken;
 use super::client::SOCKET;
 use super::forward::{Rotation, Stable, own};
 use super::logs::{self, LogFiles, LogLimits};
-use super::table::{FILE, Table};
+use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{release, server, supervise};
+use super::{launch, release, server, supervise};
 
 const LOCK: &str = "keeper.lock";
 const ERRORS: &str = "keeper.log";
-const FIFOS: &str = "fifo";
+/// The folder of the pipes that instances write to.
+pub(super) const FIFOS: &str = "fifo";
 /// The hidden argument of a keeper that goes on from another binary.
 const CONTINUE: &str = "--continue";
 /// How long requests in flight are waited for before a handover.
 /// New connections wait meanwhile, so it is short.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often, and how far apart, a folder that is held is tried.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(2);
+/// How long killed processes are waited for at the end.
+const REAPED: Duration = Duration::from_secs(1);
 
 /// How a keeper ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +61,8 @@ pub(super) struct Keeper {
     pub(super) table: Arc<Table>,
     pub(super) rotation: Arc<Rotation>,
     pub(super) logs: Arc<LogFiles>,
-    /// Supervisors and release commands.
-    pub(super) tasks: Tasks,
+    /// Supervisors, release commands, and who reaps what they killed.
+    pub(super) tasks: Arc<Tasks>,
     pub(super) port: watch::Sender<Option<Stable>>,
     pub(super) end: watch::Sender<Option<End>>,
     stops: Mutex<BTreeMap<InstanceId, CancellationToken>>,
@@ -84,17 +91,18 @@ impl Keeper {
     }
 
     /// An instance is gone for good.
-    pub(super) fn forget(&self, id: &InstanceId) {
+    pub(super) async fn forget(&self, id: &InstanceId) {
         self.rotation.remove(id);
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.table.update(|all| {
-            let gone = all.durable.instances.remove(id);
-            all.volatile.notes.remove(id.as_str());
-            let Some(gone) = gone.map(|record| record.instance.template) else { return };
-            if !all.durable.instances.values().any(|record| record.instance.template == gone) {
-                all.volatile.secrets.remove(&gone);
-            }
-        });
+        let gone = self.table.read(|all| Some(all.durable.instances.get(id)?.instance.template.clone()));
+        self.table.note(|volatile| volatile.notes.remove(id.as_str()));
+        self.table.update(|durable| drop(durable.instances.remove(id))).await;
+        let Some(gone) = gone else { return };
+        let is_used =
+            self.table.read(|all| all.durable.instances.values().any(|record| record.instance.template == gone));
+        if !is_used {
+            self.table.note(|volatile| volatile.secrets.remove(&gone));
+        }
     }
 }
 
@@ -127,6 +135,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
 fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
+    launch::close_on_exec();
     // A keeper that goes on leads its session already.
     let _ = rustix::process::setsid();
     let inherited = inherit(goes_on)?;
@@ -166,13 +175,15 @@ fn inherit(goes_on: bool) -> io::Result<Inheritance> {
     Ok(Inheritance { lock, listener, secrets: secrets.into_iter().collect() })
 }
 
+/// Takes the folder. A daemon that looks whether it is held holds it itself for an instant, so once is not enough.
 fn take(lock: &File) -> io::Result<()> {
-    rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => {
-            io::Error::new(io::ErrorKind::ResourceBusy, "another keeper holds this folder")
+    for _ in 0..LOOKS {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOOK),
+            taken => return Ok(taken?),
         }
-        error => error.into(),
-    })
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another keeper holds this folder"))
 }
 
 type Ended = (End, Option<TcpListener>, BTreeMap<Digest, Confidential>);
@@ -181,7 +192,7 @@ async fn serve(inherited: Inheritance) -> io::Result<(End, Option<StdListener>, 
     for folder in [FIFOS, logs::FOLDER] {
         fs::create_dir_all(folder)?;
     }
-    let table = Arc::new(Table::load()?);
+    let table = Arc::new(Table::load(Path::new("."))?);
     table.note(|volatile| volatile.secrets = inherited.secrets);
     let wish = table.read(|all| {
         let resource = all.durable.resource.as_ref().filter(|_| !all.durable.deleting)?;
@@ -191,7 +202,7 @@ async fn serve(inherited: Inheritance) -> io::Result<(End, Option<StdListener>, 
         table,
         rotation: Arc::default(),
         logs: Arc::new(LogFiles::new(logs::FOLDER.as_ref(), LogLimits::default())),
-        tasks: Tasks::default(),
+        tasks: Arc::default(),
         port: watch::Sender::new(wish),
         end: watch::Sender::new(None),
         stops: Mutex::default(),
@@ -217,6 +228,8 @@ async fn run(keeper: &Arc<Keeper>, listener: Option<TcpListener>) -> io::Result<
     let (listener, (), end) = tokio::join!(port, server::serve(keeper.clone(), socket, closing.clone()), waiting);
     // Supervisors are dropped where they stand; their processes know nothing of it.
     keeper.tasks.drain(Duration::ZERO).await;
+    // What they had killed on the way out is reaped: no zombie passes to a next binary.
+    keeper.tasks.drain(REAPED).await;
     if matches!(end, Ok(End::Deleted)) {
         release::settle(keeper).await;
     }
@@ -289,7 +302,7 @@ fn remove_all() -> io::Result<()> {
     let here = std::env::current_dir()?;
     fs::remove_dir_all(logs::FOLDER)?;
     fs::remove_dir_all(FIFOS)?;
-    for file in [SOCKET, ERRORS, FILE, LOCK] {
+    for file in [SOCKET, ERRORS].iter().chain(&table::FILES).chain(&[LOCK]) {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -64,7 +64,7 @@ async fn talk(keeper: Arc<Keeper>, stream: UnixStream, closing: CancellationToke
     let (mut read, mut write) = stream.into_split();
     let Ok(Some(ToKeeper::Hello(hello))) = frame::read(&mut read).await else { return };
     let changes = keeper.table.watch();
-    let greeting = match greet(&keeper, &hello) {
+    let greeting = match greet(&keeper, &hello).await {
         Ok(welcome) => FromKeeper::Welcome(Box::new(welcome)),
         Err(why) => FromKeeper::Refused { why },
     };
@@ -80,7 +80,7 @@ async fn talk(keeper: Arc<Keeper>, stream: UnixStream, closing: CancellationToke
     drop(write.shutdown().await);
 }
 
-fn greet(keeper: &Keeper, hello: &Hello) -> Result<Welcome, String> {
+async fn greet(keeper: &Keeper, hello: &Hello) -> Result<Welcome, String> {
     if !hello.versions.contains(&VERSION) {
         return Err(format!(
             "it speaks version {VERSION} of the keeper's wire and the daemon {:?}; run a codeops release between the two",
@@ -88,7 +88,7 @@ fn greet(keeper: &Keeper, hello: &Hello) -> Result<Welcome, String> {
         ));
     }
     // An older one is welcome too: it may look, and its state says who was here.
-    let _ = keeper.table.admit(hello.epoch);
+    let _ = keeper.table.admit(hello.epoch).await;
     Ok(Welcome {
         version: VERSION,
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -105,7 +105,7 @@ async fn listen(
 ) -> Result<(), FrameError> {
     while let Some(message) = frame::read(read).await? {
         let ToKeeper::Request { id, epoch, request } = message else { return Ok(()) };
-        let result = handle(keeper, epoch, *request);
+        let result = handle(keeper, epoch, *request).await;
         if replies.send(FromKeeper::Reply { id, result }).await.is_err() {
             return Ok(());
         }

@@ -15,17 +15,16 @@ const MOST: usize = 1024;
 
 /// Of every instance that runs.
 pub(super) fn read(keeper: &Keeper) -> Vec<Usage> {
-    let running: Vec<(InstanceId, u32, Option<String>)> = keeper.table.read(|all| {
+    let running: Vec<(InstanceId, u32, Group)> = keeper.table.read(|all| {
         let records = all.durable.instances.iter();
         records
-            .filter_map(|(id, record)| Some((id.clone(), record.process.as_ref()?.pid, record.setting.cgroup.clone())))
+            .filter_map(|(id, record)| Some((id.clone(), record.process.as_ref()?.pid, record.group.clone())))
             .collect()
     });
-    running.into_iter().map(|(id, pid, cgroup)| usage(keeper, id, pid, cgroup)).collect()
+    running.into_iter().map(|(id, pid, group)| usage(keeper, id, pid, &group)).collect()
 }
 
-fn usage(keeper: &Keeper, id: InstanceId, pid: u32, cgroup: Option<String>) -> Usage {
-    let group = Group::existing(cgroup.map(|path| format!("{path}/{id}")).as_deref());
+fn usage(keeper: &Keeper, id: InstanceId, pid: u32, group: &Group) -> Usage {
     let (mut cpu_micros, mut memory_bytes) = (0, 0);
     for pid in tree(pid) {
         let (cpu, memory) = of_process(pid);

@@ -2,12 +2,11 @@
 //! instance; what it learns goes to the table, whether it takes requests goes to the rotation.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{
-    AppSpec, HealthCheck, Instance, InstanceHealth, InstanceId, InstanceState, Period, Probe, Protocol,
-};
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Probe, Protocol};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Streak;
 use super::cgroup::{self, Group};
 use super::forward::Backend;
-use super::health;
+use super::health::{self, Check};
 use super::instance::{command, environment, free_port, orders, wants_port};
 use super::launch::Orders;
 use super::logs::{Capture, capture};
-use super::process::{Launching, Process, signal_named};
-use super::run::Keeper;
-use super::table::Record;
+use super::process::{Bound, Identity, Launching, Process, signal_named};
+use super::run::{FIFOS, Keeper};
+use super::table::{Durable, Record};
 use crate::port::{Clock as _, SystemClock};
 
 /// An instance with nothing to ask is well after it ran this long.
@@ -52,16 +51,16 @@ struct Supervisor {
 impl Supervisor {
     async fn run(&mut self, record: Record) {
         let user = record.setting.user.as_ref().map(|user| user.uid);
-        let pipes = Capture::new("fifo".as_ref(), &self.id, user);
+        let pipes = Capture::new(FIFOS.as_ref(), &self.id, user);
         let mut captures = JoinSet::new();
         let done = CancellationToken::new();
-        let receivers = pipes.as_ref().map_err(std::io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
+        let receivers = pipes.as_ref().map_err(io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
         if let Ok(receivers) = receivers {
             captures.spawn(capture(receivers, self.id.clone(), self.keeper.logs.clone(), done.clone()));
         }
         match &pipes {
             Ok(pipes) => self.cycle(&record, pipes).await,
-            Err(error) => self.failed(format!("its output cannot be taken: {error}")),
+            Err(error) => self.failed(format!("its output cannot be taken: {error}")).await,
         }
         if pipes.is_err() {
             self.stop.cancelled().await;
@@ -73,12 +72,12 @@ impl Supervisor {
             pipes.remove();
         }
         self.group.remove();
-        self.keeper.forget(&self.id);
+        self.keeper.forget(&self.id).await;
     }
 
     /// Processes, one after the other, until the instance is to stop.
     async fn cycle(&mut self, record: &Record, pipes: &Capture) {
-        let mut adopted = self.adopt(record);
+        let mut adopted = self.adopt(record).await;
         loop {
             let process = match adopted.take() {
                 Some(process) => Ok(process),
@@ -96,7 +95,7 @@ impl Supervisor {
             self.backend.set_ready(false);
             self.group.kill();
             let wait = self.streak.ended(begun.elapsed());
-            self.ended(&why, wait);
+            self.ended(&why, wait).await;
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -105,9 +104,8 @@ impl Supervisor {
         }
     }
 
-    fn adopt(&mut self, record: &Record) -> Option<Process> {
-        let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));
-        self.group = Group::existing(cgroup.as_deref());
+    async fn adopt(&mut self, record: &Record) -> Option<Process> {
+        self.group = record.group.clone();
         let identity = record.process.as_ref()?;
         let adopted = Process::adopt(identity);
         match &adopted {
@@ -120,7 +118,10 @@ impl Supervisor {
                 self.change(|instance| {
                     instance.restarts = instance.restarts.saturating_add(1);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
-                });
+                    (instance.pid, instance.started_at) = (None, None);
+                    set_health(instance, InstanceHealth::Starting);
+                })
+                .await;
             }
         }
         adopted
@@ -150,18 +151,23 @@ impl Supervisor {
         self.keeper.table.note(|volatile| volatile.notes.insert(self.id.to_string(), notes));
         let port = self.port(&record)?;
         let orders = self.orders(&record, command(&record.resource.spec)?, port)?;
-        let failed = |error: std::io::Error| format!("it cannot be started: {error}");
+        let failed = |error: io::Error| format!("it cannot be started: {error}");
         let [out, err] = pipes.ends().map_err(failed)?;
-        let launching = Launching::new(out, err).map_err(failed)?;
+        let launching = Launching::new(out, err, &self.keeper.tasks).map_err(failed)?;
         // Written before the program is let go: whatever happens to this keeper, the next one knows of it.
-        let identity = launching.identity().clone();
+        let written = self.written(launching.identity().clone(), port).await;
+        written.map_err(|error| format!("it is not started: {error}"))?;
+        launching.go(&orders).map(Bound::unbind).map_err(failed)
+    }
+
+    /// Writes down the process that is about to become the program.
+    async fn written(&self, identity: Identity, port: Option<u16>) -> io::Result<()> {
         let looping = self.streak.is_loop();
-        self.keeper.table.update(|all| {
-            let Some(record) = all.durable.instances.get_mut(&self.id) else { return };
-            let now = SystemClock.now();
+        let begins = |durable: &mut Durable| {
+            let Some(record) = durable.instances.get_mut(&self.id) else { return };
             record.instance.pid = Some(identity.pid);
             record.instance.port = port;
-            record.instance.started_at = Some(now);
+            record.instance.started_at = Some(SystemClock.now());
             if record.instance.state == InstanceState::Backoff {
                 record.instance.state = InstanceState::Running;
             }
@@ -169,8 +175,9 @@ impl Supervisor {
                 set_health(&mut record.instance, InstanceHealth::Starting);
             }
             record.process = Some(identity);
-        });
-        launching.go(&orders).map_err(failed)
+            record.group = self.group.clone();
+        };
+        self.keeper.table.record(begins).await
     }
 
     fn port(&self, record: &Record) -> Result<Option<u16>, String> {
@@ -201,7 +208,8 @@ impl Supervisor {
         self.change(|instance| {
             instance.state = InstanceState::Backoff;
             instance.why = Some("waits for its secrets, which the daemon sends when it connects".to_owned());
-        });
+        })
+        .await;
         while !there() {
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| "the keeper ends".to_owned())?,
@@ -216,7 +224,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            why = process.ended() => Some(why),
+            exit = process.ended() => Some(exit.to_string()),
             never = self.look(begun) => match never {},
         }
     }
@@ -227,28 +235,38 @@ impl Supervisor {
         let (mut failures, mut wait) = (0, FIRST_LOOK);
         loop {
             let Some(spec) = self.spec() else { std::future::pending().await };
-            let check = check_of(&spec);
+            let check = Check::of(&spec);
             match self.check(&check).await {
                 Ok(()) => {
                     (failures, passed) = (0, true);
-                    self.passed(begun);
+                    self.passed(begun).await;
                 }
                 Err(why) => {
                     failures += 1;
                     let late = !passed && begun.elapsed() >= check.start_timeout.as_duration();
                     if late || (passed && failures >= check.failures) {
                         self.backend.set_ready(false);
-                        self.failed(why);
+                        self.failed(why).await;
                     }
                 }
             }
             if passed && spec.health.is_none() && !self.streak.is_loop() {
-                // Only asked to know when it is up; from now on its end is what tells.
-                std::future::pending::<()>().await;
+                // Only asked to know when it is up; from now on its end is what tells, until a check is declared.
+                self.declared().await;
             }
             wait = (wait * 3 / 2).min(SLOWEST_START);
             let interval = check.interval.as_duration();
             sleep(if passed { interval } else { wait.min(interval) }).await;
+        }
+    }
+
+    /// Waits until its spec declares a health check.
+    async fn declared(&self) {
+        let mut changes = self.keeper.table.watch();
+        while self.spec().is_none_or(|spec| spec.health.is_none()) {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 
@@ -259,7 +277,8 @@ impl Supervisor {
             Some(Probe::Tcp) => health::tcp(self.backend.address(), limit).await,
             Some(Probe::Command(command)) => {
                 let record = self.record()?;
-                health::command(&self.orders(&record, command, record.instance.port)?, limit).await
+                let orders = self.orders(&record, command, record.instance.port)?;
+                health::command(&orders, limit, &self.keeper.tasks).await
             }
             None => {
                 sleep(SETTLED).await;
@@ -268,7 +287,7 @@ impl Supervisor {
         }
     }
 
-    fn passed(&self, begun: Instant) {
+    async fn passed(&self, begun: Instant) {
         self.backend.set_ready(true);
         // One that ended again and again has to show that it stays.
         if self.streak.is_loop() && begun.elapsed() < Streak::steady_after() {
@@ -276,11 +295,11 @@ impl Supervisor {
         }
         let same = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
         if !same {
-            self.change(|instance| set_health(instance, InstanceHealth::Healthy));
+            self.change(|instance| set_health(instance, InstanceHealth::Healthy)).await;
         }
     }
 
-    fn failed(&self, why: String) {
+    async fn failed(&self, why: String) {
         let same = self.record().is_ok_and(|record| {
             record.instance.health == InstanceHealth::Unhealthy && record.instance.why.as_ref() == Some(&why)
         });
@@ -288,14 +307,15 @@ impl Supervisor {
             self.change(|instance| {
                 set_health(instance, InstanceHealth::Unhealthy);
                 instance.why = Some(why);
-            });
+            })
+            .await;
         }
     }
 
-    fn ended(&self, why: &str, wait: Duration) {
+    async fn ended(&self, why: &str, wait: Duration) {
         let looping = self.streak.is_loop();
-        self.keeper.table.update(|all| {
-            let Some(record) = all.durable.instances.get_mut(&self.id) else { return };
+        let ended = |durable: &mut Durable| {
+            let Some(record) = durable.instances.get_mut(&self.id) else { return };
             record.process = None;
             let instance = &mut record.instance;
             instance.pid = None;
@@ -309,13 +329,14 @@ impl Supervisor {
                 Duration::ZERO => why.to_owned(),
                 wait => format!("{why}; started again in {} s", wait.as_secs()),
             });
-        });
+        };
+        self.keeper.table.update(ended).await;
     }
 
     /// Out of rotation, drained, asked, killed.
     async fn end(&self, process: &Process) {
         self.backend.set_ready(false);
-        self.change(|instance| instance.state = InstanceState::Stopping);
+        self.change(|instance| instance.state = InstanceState::Stopping).await;
         let Some(spec) = self.spec() else { return process.signal(Signal::KILL) };
         let grace = spec.stop.grace.as_duration();
         let ended = async { process.ended().await };
@@ -324,7 +345,7 @@ impl Supervisor {
             _ = &mut ended => return,
             drained = timeout(grace, self.backend.idle()) => {
                 if drained.is_err() {
-                    self.cut(&spec, grace);
+                    self.cut(&spec, grace).await;
                 }
             }
         }
@@ -336,23 +357,24 @@ impl Supervisor {
         }
     }
 
-    fn cut(&self, spec: &AppSpec, grace: Duration) {
+    async fn cut(&self, spec: &AppSpec, grace: Duration) {
         let what = match spec.port.map(|port| port.protocol) {
             Some(Protocol::Http) => "requests",
             _ => "connections",
         };
         let line = format!("codeops: {what} that did not end within {} ms of the stop were cut", grace.as_millis());
         self.keeper.logs.append(self.id.as_str(), "stderr", std::iter::once(line.as_str()));
-        self.change(|instance| instance.why = Some(line["codeops: ".len()..].to_owned()));
+        self.change(|instance| instance.why = Some(line["codeops: ".len()..].to_owned())).await;
         self.backend.cut.cancel();
     }
 
-    fn change(&self, change: impl FnOnce(&mut Instance)) {
-        self.keeper.table.update(|all| {
-            if let Some(record) = all.durable.instances.get_mut(&self.id) {
+    async fn change(&self, change: impl FnOnce(&mut Instance)) {
+        let change = |durable: &mut Durable| {
+            if let Some(record) = durable.instances.get_mut(&self.id) {
                 change(&mut record.instance);
             }
-        });
+        };
+        self.keeper.table.update(change).await;
     }
 }
 
@@ -360,29 +382,5 @@ fn set_health(instance: &mut Instance, health: InstanceHealth) {
     if instance.health != health {
         instance.health = health;
         instance.health_since = SystemClock.now();
-    }
-}
-
-/// A health check, or what stands for one that is not declared.
-struct Check {
-    probe: Option<Probe>,
-    interval: Period,
-    timeout: Period,
-    start_timeout: Period,
-    failures: u32,
-}
-
-fn check_of(spec: &AppSpec) -> Check {
-    match spec.health.clone() {
-        Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
-            Check { probe: Some(probe), interval, timeout, start_timeout, failures }
-        }
-        None => Check {
-            probe: spec.port.map(|_| Probe::Tcp),
-            interval: Period::from_secs(2),
-            timeout: Period::from_secs(1),
-            start_timeout: Period::from_secs(60),
-            failures: 3,
-        },
     }
 }

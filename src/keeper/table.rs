@@ -1,22 +1,34 @@
 //! All that a keeper knows, in one place: the durable part, written to `keeper.json` by an atomic rename, and the part that
 //! lives in memory. Every change is pushed to whoever watches. It decides nothing.
+//!
+//! The disk is written on a thread of its own, one change after the other, so that no request waits for it that is being
+//! forwarded. A change shows after it was written.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codeops_core::model::{Digest, FieldDrift, Instance, InstanceId, Key, Resource, Stamp};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard, watch};
+use tokio::task::spawn_blocking;
 
+use super::cgroup::Group;
 use super::process::Identity;
 use super::wire::{Confidential, Done, Failure, ReleaseRun, Setting, State};
 
 /// The file in the app's folder, which is the keeper's working directory.
 pub(super) const FILE: &str = "keeper.json";
 const NEW_FILE: &str = "keeper.json.new";
+/// The one before, for a start that finds the newest broken.
+const EARLIER: &str = "keeper.json.bak";
+/// A newest one that was found broken, for whoever wants to know.
+const BROKEN: &str = "keeper.json.broken";
+/// All the files of a table.
+pub(super) const FILES: [&str; 4] = [FILE, NEW_FILE, EARLIER, BROKEN];
 /// Keys that are remembered.
 const KEYS: usize = 256;
 
@@ -57,6 +69,9 @@ pub(super) struct Record {
     pub(super) needs_secrets: bool,
     /// Its present process.
     pub(super) process: Option<Identity>,
+    /// The control groups it was last started in.
+    #[serde(default)]
+    pub(super) group: Group,
 }
 
 /// What is gone with the keeper.
@@ -87,20 +102,31 @@ pub(super) struct All {
 pub(super) struct Table {
     all: Mutex<All>,
     serial: watch::Sender<u64>,
+    dir: PathBuf,
+    /// Held from the look at what is until what becomes of it is written and shown: changes come one after the other.
+    turns: Arc<Turns<()>>,
 }
 
 impl Table {
-    /// What the folder's file says; empty without one.
+    /// What the file in `dir` says, or the one before it where that is broken; empty without either.
     ///
     /// # Errors
-    /// When the file is there and cannot be read: starting without it would forget instances that run.
-    pub(super) fn load() -> io::Result<Self> {
-        let durable = match fs::read(FILE) {
-            Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Durable::default(),
-            Err(error) => return Err(error),
+    /// When there is one and none can be read: starting without it would forget instances that run.
+    pub(super) fn load(dir: &Path) -> io::Result<Self> {
+        let durable = match (read(&dir.join(FILE)), read(&dir.join(EARLIER))) {
+            (Ok(Some(durable)), _) => durable,
+            (newest, Ok(Some(durable))) => {
+                let why = newest.map_or_else(|error| error.to_string(), |_| format!("there is no {FILE}"));
+                eprintln!("codeops keeper: {why}; goes on with the {EARLIER} before it");
+                // Out of the way, so that it never becomes the earlier one.
+                drop(fs::rename(dir.join(FILE), dir.join(BROKEN)));
+                durable
+            }
+            (Ok(None), Ok(None)) => Durable::default(),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        Ok(Self { all: Mutex::new(All { durable, ..All::default() }), serial: watch::Sender::new(0) })
+        let all = Mutex::new(All { durable, ..All::default() });
+        Ok(Self { all, serial: watch::Sender::new(0), dir: dir.to_owned(), turns: Arc::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -117,15 +143,26 @@ impl Table {
         self.serial.subscribe()
     }
 
-    /// Changes what is observed. It is written at once and not forced to the disk: after a power cut no process lives that
-    /// it could be about.
-    pub(super) fn update<T>(&self, change: impl FnOnce(&mut All) -> T) -> T {
-        let mut all = self.lock();
-        let out = change(&mut all);
+    /// Changes what is observed. What cannot be written is known all the same.
+    pub(super) async fn update(&self, change: impl FnOnce(&mut Durable)) {
+        let (turn, mut next) = self.begin().await;
+        change(&mut next);
         // A full disk must not stop supervision; the next change writes it all again.
-        drop(save(&all.durable, false));
-        self.changed(&mut all);
-        out
+        let (_turn, _written) = self.write(turn, &next, false).await;
+        self.commit(next);
+    }
+
+    /// Changes what must be on the disk before anything follows from it.
+    ///
+    /// # Errors
+    /// When it cannot be written; then nothing is changed.
+    pub(super) async fn record(&self, change: impl FnOnce(&mut Durable)) -> io::Result<()> {
+        let (turn, mut next) = self.begin().await;
+        change(&mut next);
+        let (_turn, written) = self.write(turn, &next, true).await;
+        written?;
+        self.commit(next);
+        Ok(())
     }
 
     /// Changes only what lives in memory.
@@ -137,39 +174,74 @@ impl Table {
     }
 
     /// Does what a request asks, once per key: durable before it shows, or not at all.
-    pub(super) fn once(
+    pub(super) async fn once(
         &self,
         key: &Key,
         change: impl FnOnce(&mut Durable) -> Result<Done, Failure>,
     ) -> Result<(Done, bool), Failure> {
-        let mut all = self.lock();
-        if let Some((_, done)) = all.durable.keys.iter().find(|(known, _)| known == key) {
+        let (turn, mut next) = self.begin().await;
+        if let Some((_, done)) = next.keys.iter().find(|(known, _)| known == key) {
             return Ok((done.clone(), false));
         }
-        let mut next = all.durable.clone();
         let done = change(&mut next)?;
         next.keys.push_back((key.clone(), done.clone()));
         while next.keys.len() > KEYS {
             next.keys.pop_front();
         }
-        save(&next, true).map_err(|error| Failure::Retry(format!("the keeper cannot write its {FILE}: {error}")))?;
-        all.durable = next;
-        self.changed(&mut all);
+        let (_turn, written) = self.write(turn, &next, true).await;
+        written.map_err(|error| Failure::Retry(error.to_string()))?;
+        self.commit(next);
         Ok((done, true))
     }
 
     /// Remembers the epoch of a daemon; `Err` is the higher one that was told before.
-    pub(super) fn admit(&self, epoch: u64) -> Result<(), u64> {
-        let mut all = self.lock();
-        if epoch < all.durable.epoch {
-            return Err(all.durable.epoch);
+    pub(super) async fn admit(&self, epoch: u64) -> Result<(), u64> {
+        if self.read(|all| all.durable.epoch) == epoch {
+            return Ok(());
         }
-        if epoch > all.durable.epoch {
-            all.durable.epoch = epoch;
-            drop(save(&all.durable, true));
-            self.changed(&mut all);
+        let (turn, mut next) = self.begin().await;
+        if epoch < next.epoch {
+            return Err(next.epoch);
+        }
+        if epoch > next.epoch {
+            next.epoch = epoch;
+            let (_turn, _written) = self.write(turn, &next, true).await;
+            self.commit(next);
         }
         Ok(())
+    }
+
+    async fn begin(&self) -> (OwnedMutexGuard<()>, Durable) {
+        let turn = self.turns.clone().lock_owned().await;
+        let next = self.lock().durable.clone();
+        (turn, next)
+    }
+
+    /// The turn goes along with the writing: whoever is dropped meanwhile gives it back only when that is over.
+    async fn write(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        next: &Durable,
+        force: bool,
+    ) -> (Option<OwnedMutexGuard<()>>, io::Result<()>) {
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("the keeper cannot write its {FILE}: {error}"));
+        let bytes = match serde_json::to_vec(next) {
+            Ok(bytes) => bytes,
+            Err(error) => return (Some(turn), Err(named(error.into()))),
+        };
+        let dir = self.dir.clone();
+        match spawn_blocking(move || (turn, save(&dir, &bytes, force))).await {
+            Ok((turn, written)) => (Some(turn), written.map_err(named)),
+            Err(error) => (None, Err(named(io::Error::other(error)))),
+        }
+    }
+
+    /// Shows what was written.
+    fn commit(&self, next: Durable) {
+        let mut all = self.lock();
+        all.durable = next;
+        self.changed(&mut all);
     }
 
     fn changed(&self, all: &mut All) {
@@ -205,15 +277,93 @@ impl Table {
     }
 }
 
-fn save(durable: &Durable, force: bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(NEW_FILE)?;
-    file.write_all(&serde_json::to_vec(durable)?)?;
-    if force {
-        file.sync_data()?;
+/// Reads one of the files; `None` when it is not there.
+fn read(file: &Path) -> io::Result<Option<Durable>> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{} cannot be read: {error}", file.display()));
+    match fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| named(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(error)),
     }
-    fs::rename(NEW_FILE, FILE)?;
+}
+
+/// Writes the file anew. Its content is on the disk before it takes its name: a power cut leaves the old one or the new
+/// one, never an empty one. With `force` it also has the name when this returns.
+fn save(dir: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
+    let [file, new, earlier] = [FILE, NEW_FILE, EARLIER].map(|name| dir.join(name));
+    let mut next = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    next.write_all(bytes)?;
+    next.sync_data()?;
+    if file.exists() {
+        // Without an earlier one there is the newest; a file system without links has no more than that.
+        drop(fs::remove_file(&earlier));
+        drop(fs::hard_link(&file, &earlier));
+    }
+    fs::rename(&new, &file)?;
     if force {
-        File::open(".")?.sync_all()?;
+        File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(table: &Table, epoch: u64) {
+        assert_eq!(table.admit(epoch).await, Ok(()));
+    }
+
+    fn epoch(dir: &Path) -> io::Result<u64> {
+        Ok(Table::load(dir)?.read(|all| all.durable.epoch))
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_answered_with_the_one_before_and_two_with_an_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let table = Table::load(dir.path()).expect("empty");
+        for epoch in 1..=3 {
+            told(&table, epoch).await;
+        }
+        assert_eq!(epoch(dir.path()).ok(), Some(3));
+        fs::write(dir.path().join(FILE), "").expect("as after a power cut");
+        assert_eq!(epoch(dir.path()).ok(), Some(2));
+        // The broken one never takes the earlier one's place.
+        told(&Table::load(dir.path()).expect("the earlier one"), 4).await;
+        assert_eq!(epoch(dir.path()).ok(), Some(4));
+        for file in [FILE, EARLIER] {
+            fs::write(dir.path().join(file), "{").expect("written");
+        }
+        let error = epoch(dir.path()).expect_err("instances would be forgotten");
+        assert!(error.to_string().contains("keeper.json cannot be read"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_must_be_written_is_not_shown_when_it_cannot_be_and_what_is_observed_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let table = Table::load(dir.path()).expect("empty");
+        fs::create_dir(dir.path().join(NEW_FILE)).expect("in the way");
+        let error = table.record(|durable| durable.deleting = true).await.expect_err("it cannot be written");
+        assert!(error.to_string().contains("cannot write its keeper.json"), "{error}");
+        assert!(!table.read(|all| all.durable.deleting));
+        table.update(|durable| durable.deleting = true).await;
+        assert!(table.read(|all| all.durable.deleting));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_dropped_halfway_does_not_overtake_the_next() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let table = Table::load(dir.path()).expect("empty");
+        for epoch in 1..=50 {
+            let dropped = table.update(|durable| durable.deleting = true);
+            tokio::select! {
+                biased;
+                () = dropped => {}
+                () = tokio::task::yield_now() => {}
+            }
+            told(&table, epoch).await;
+            let on_disk = Table::load(dir.path()).expect("whole");
+            assert_eq!(on_disk.read(|all| all.durable.epoch), epoch);
+        }
+    }
 }

@@ -178,8 +178,8 @@ pub struct Setting {
     pub env: BTreeMap<String, String>,
     /// The user; the keeper's own without.
     pub user: Option<User>,
-    /// A path below the root of each cgroup hierarchy, such as `codeops/acme/shop`; each instance gets a child of it. No
-    /// cgroup without.
+    /// A path below the keeper's own group in each cgroup hierarchy, or below the root where that cannot be, such as
+    /// `codeops/acme/shop`; each instance gets a child of it. No cgroup without.
     pub cgroup: Option<String>,
     /// Open files allowed; as inherited without.
     pub files: Option<u64>,

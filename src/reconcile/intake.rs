@@ -1,14 +1,13 @@
 //! From a tip to a revision in force: fetch, read, compile, accept, and obey the trailers of its commits.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use codeops_core::desired::{Compiled, Compiler, Context, Desired, ProviderFacts};
-use codeops_core::model::{Memory, Owner, ResourceId, Revision};
+use codeops_core::desired::{Compiled, Compiler, Context};
+use codeops_core::model::{Owner, Revision};
 
 use super::events::{Event, Load};
 use super::world::Current;
-use super::{Flow, Rules, Tools, trailers};
+use super::{Flow, Rules, Tools, acceptance};
 use crate::journal::{LogError, Record};
 use crate::port::{Commit, SourceError, Tip};
 
@@ -144,14 +143,18 @@ impl Flow {
     async fn accept(&mut self, revision: Revision, compiled: Compiled, commits: Vec<Commit>) -> Result<(), LogError> {
         let known = self.accepted().as_ref() == Some(&revision);
         if !known {
-            let records = self.acceptance(&revision, &compiled, &commits);
+            let records = {
+                let memory = self.tools.journal.memory();
+                let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+                acceptance::records(&revision, &compiled, &commits, &memory)
+            };
             self.tools.journal.record(records).await?;
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
             self.end_observe_only(&revision).await?;
         }
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        let (desired, kept) = keep_last_good(compiled.desired, &memory);
+        let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
         let newest = commits.last();
         let previous = self.world.current.take().filter(|current| current.revision == revision);
         let applied = memory.revision.applied.as_ref() == Some(&revision);
@@ -166,25 +169,6 @@ impl Flow {
             state: previous.as_ref().map_or(if applied { "applied" } else { "applying" }, |current| current.state),
         });
         Ok(())
-    }
-
-    /// What is written when a revision is accepted: the revision, and what the trailers of its commits release.
-    fn acceptance(&self, revision: &Revision, compiled: &Compiled, commits: &[Commit]) -> Vec<Record> {
-        let memory = self.tools.journal.memory();
-        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(owner) = compiled.desired.owner.clone().or_else(|| memory.revision.owner.clone()) else {
-            // Nothing was ever declared here that could be applied: there is nobody to accept a revision of.
-            return Vec::new();
-        };
-        let mut records = vec![Record::RevisionAccepted {
-            revision: revision.clone(),
-            owner,
-            commits: commits.to_vec(),
-            blast_percent: compiled.desired.repository.blast_radius.percent,
-            files: files_of(compiled, &memory),
-        }];
-        records.extend(trailers::released(commits));
-        records
     }
 
     /// The revision in force, as remembered.
@@ -205,53 +189,15 @@ impl Flow {
     }
 }
 
-/// The file of each resource: as this revision declares it, or, while its file cannot be read, as it last did.
-fn files_of(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, String> {
-    let kept = compiled.desired.held.keys().filter_map(|id| {
-        let file = memory.resources.get(id)?.file.clone()?;
-        Some((id.clone(), file))
-    });
-    let declared =
-        compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id.clone(), file.to_string())));
-    kept.chain(declared).collect()
-}
-
 fn context(tools: &Tools, rules: &Rules) -> Context {
     let memory = tools.journal.memory();
     let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-    let mut declared: BTreeMap<&str, BTreeSet<ResourceId>> = BTreeMap::new();
-    for (id, resource) in &memory.resources {
-        if let Some(file) = &resource.file {
-            declared.entry(file).or_default().insert(id.clone());
-        }
-    }
-    let declared = declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect();
-    let providers = tools.observers.iter().map(|(name, observer)| {
-        let abilities = observer.abilities();
-        let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };
-        (name.clone(), facts)
-    });
     Context {
         environment: rules.environment.clone(),
-        providers: Some(providers.collect()),
+        providers: Some(acceptance::provider_facts(&tools.observers)),
         secrets: None,
         teams: rules.teams.clone(),
         reserved: rules.reserved.clone(),
-        declared,
+        declared: acceptance::declared(&memory),
     }
-}
-
-/// Resources that this revision cannot describe stay as they last were good, where that is known.
-fn keep_last_good(mut desired: Desired, memory: &Memory) -> (Desired, BTreeMap<ResourceId, String>) {
-    let kept = desired.held.clone();
-    let known = kept.keys().filter_map(|id| {
-        let good = memory.resources.get(id)?.last_good.as_ref()?;
-        Some((id.clone(), Arc::clone(&good.resource)))
-    });
-    let known: Vec<_> = known.collect();
-    for (id, resource) in known {
-        desired.held.remove(&id);
-        desired.resources.insert(id, resource);
-    }
-    (desired, kept)
 }

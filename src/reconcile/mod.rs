@@ -5,13 +5,14 @@
 //! So a slow provider, an unreachable repository or a waiting rollout blocks nothing else, and a newer commit is
 //! looked at while an older one still rolls. It decides nothing itself: `codeops-core` does.
 
+pub mod acceptance;
 mod doubt;
 mod events;
 mod intake;
 mod pass;
 mod records;
 mod steps;
-pub mod trailers;
+mod trailers;
 mod view;
 mod world;
 

@@ -56,25 +56,38 @@ impl Flow {
                 || judged.released.values().any(|released| released == hold)
                 || memory.removals.iter().any(|removal| removal.hold.as_ref() == Some(hold))
         };
-        let unused: Vec<HoldId> = memory.allowed.iter().filter(|hold| can_tell && !used(hold)).cloned().collect();
+        let unused: Vec<HoldId> = memory.allowed.keys().filter(|hold| can_tell && !used(hold)).cloned().collect();
         for hold in &unused {
             tracing::warn!(%hold, "a commit releases a hold that is not there; it releases nothing later");
         }
         unused.into_iter()
     }
 
-    /// What is neither declared nor live any more.
+    /// What is neither declared nor live any more. A provider that is no longer in the settings is not asked: what may
+    /// still run there is not forgotten.
     pub(super) fn forgotten(&self, current: &Current, memory: &Memory) -> Vec<Record> {
         if !self.world.snapshot.providers.values().all(Result::is_ok) {
             return Vec::new();
         }
+        let lives = |id| self.world.snapshot.providers.keys().any(|name| self.world.snapshot.live(name, id).is_some());
         let gone = memory.resources.keys().filter(|id| {
             !current.desired.resources.contains_key(*id)
                 && !current.desired.held.contains_key(*id)
                 && !self.world.busy.contains_key(*id)
-                && !self.world.snapshot.objects().any(|(_, live, _)| live == *id)
+                && self.is_asked_for(id, memory)
+                && !lives(id)
         });
         gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
+    }
+
+    /// Whether every provider it may live on is in the settings.
+    fn is_asked_for(&self, id: &ResourceId, memory: &Memory) -> bool {
+        let asked = |provider| self.world.snapshot.providers.contains_key(provider);
+        let good = memory.resources.get(id).and_then(|it| it.last_good.as_ref());
+        match good {
+            Some(good) => asked(&good.resource.spec.provider),
+            None => memory.systems.keys().all(asked),
+        }
     }
 
     /// Exits of instances and drift that were not there at the last pass.

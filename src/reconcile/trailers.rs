@@ -7,7 +7,7 @@ use crate::port::Commit;
 
 /// The records that these commits' trailers make, in order. A value that names nothing is passed over: the page shows the
 /// hold or pin as it was.
-pub fn released(commits: &[Commit]) -> Vec<Record> {
+pub(super) fn released(commits: &[Commit]) -> Vec<Record> {
     let one = |commit: &Commit, key: &str, value: &str| {
         let revision = commit.revision.clone();
         if key.eq_ignore_ascii_case("Codeops-Retry") {

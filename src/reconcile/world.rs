@@ -220,7 +220,10 @@ impl World {
 
 impl Status {
     fn is_on_its_way(&self) -> bool {
-        self.sync == Sync::OutOfSync && self.health != Health::Degraded || self.health == Health::Progressing
+        // A time to look again at what is as declared and well is the end of its bake.
+        let bakes = self.sync == Sync::Synced && self.next_at.is_some();
+        let comes = self.sync == Sync::OutOfSync && self.health != Health::Degraded;
+        comes || bakes || self.health == Health::Progressing
     }
 }
 

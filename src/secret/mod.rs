@@ -58,8 +58,8 @@ impl SettingsVault {
         Ok(value)
     }
 
-    fn last_tag(&self, name: &SecretName) -> String {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).tags.get(name).cloned().unwrap_or_default()
+    fn last_tag(&self, name: &SecretName) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).tags.get(name).cloned()
     }
 }
 
@@ -75,11 +75,19 @@ fn tag(key: &[u8; 32], name: &SecretName, value: &str) -> String {
 impl Vault for SettingsVault {
     fn facts(&self) -> BTreeMap<SecretName, SecretFacts> {
         let fact = |(name, settings): (&SecretName, &SecretSettings)| {
-            if let Err(why) = self.value(name, settings) {
-                tracing::warn!(%why, "a secret keeps the tag it had");
-            }
-            let facts = SecretFacts { teams: settings.teams.iter().cloned().collect(), tag: self.last_tag(name) };
-            (name.clone(), facts)
+            let tag = match (self.value(name, settings), self.last_tag(name)) {
+                (Ok(_), Some(tag)) => Ok(tag),
+                (Ok(_), None) => Err(format!("the secret `{name}` has no tag")),
+                (Err(why), Some(tag)) => {
+                    tracing::warn!(%why, "a secret keeps the tag it had");
+                    Ok(tag)
+                }
+                (Err(why), None) => {
+                    tracing::warn!(%why, "what uses this secret stays as it is");
+                    Err(why)
+                }
+            };
+            (name.clone(), SecretFacts { teams: settings.teams.iter().cloned().collect(), tag })
         };
         self.settings.iter().map(fact).collect()
     }
@@ -135,7 +143,7 @@ mod tests {
         let path = folder.path().join("key");
         std::fs::write(&path, "first-value\n").expect("written");
         let vault = vault(&[("key", SecretSource::File(path.display().to_string()))], &[]);
-        let tag = || vault.facts()[&name("key")].tag.clone();
+        let tag = || vault.facts()[&name("key")].tag.clone().expect("readable, or seen before");
         let first = tag();
         assert_eq!((first.len(), &first), (32, &tag()));
         std::fs::write(&path, "second-value\n").expect("written");
@@ -146,6 +154,17 @@ mod tests {
         let error = vault.values(&[name("key")].into()).expect_err("gone");
         assert!(error.contains("`key`") && error.contains(&path.display().to_string()), "{error}");
         assert_eq!(vault.redact("a first-value, a second-value"), "a ***, a ***", "old values stay secret");
+    }
+
+    #[test]
+    fn a_value_that_was_never_read_has_no_tag_that_could_look_like_a_new_value() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let vault = vault(&[("key", SecretSource::File(path.display().to_string()))], &[]);
+        let why = vault.facts()[&name("key")].tag.clone().expect_err("no such file");
+        assert!(why.contains("`key` cannot be read") && why.contains(&path.display().to_string()), "{why}");
+        std::fs::write(&path, "a-value").expect("written");
+        assert!(vault.facts()[&name("key")].tag.is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::SourceError;
+use crate::base::percent_decoded;
 
 /// The address of a repository, checked.
 #[derive(Clone, PartialEq, Eq)]
@@ -148,27 +149,6 @@ impl Address {
     }
 }
 
-/// The bytes that a percent-encoded text stands for; what is no encoding stays as it is.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let decoded = (*byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match decoded.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                at += 3;
-            }
-            None => {
-                out.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
 fn is_loopback_v4(name: &str) -> bool {
     name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
@@ -250,7 +230,6 @@ mod tests {
         assert_eq!(address.argument(), "https://git.example/ops.git", "nor in the list of processes");
         let expected = "[http \"https://git.example/\"]\n\textraHeader = Authorization: Basic Ym90OnMzY3JldA==\n";
         assert_eq!(address.configuration(), expected);
-        assert_eq!(percent_decoded("a%40b%zz%4"), b"a@b%zz%4");
         let text =
             address.redact("fatal: unable to access 'https://bot:s3cret@git.example/': bot:s3cret, http://u:p@x/y");
         assert!(!text.contains("s3cret") && !text.contains("u:p"), "{text}");

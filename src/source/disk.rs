@@ -2,7 +2,6 @@
 //! new one is whole. Judges nothing.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +14,7 @@ use super::address::Address;
 use super::git::{Ended, Git};
 use super::judge::Acceptance;
 use super::{SourceError, history};
+use crate::base;
 
 /// With more packs than this the mirror is repacked after a fetch.
 const PACKS: usize = 24;
@@ -251,13 +251,8 @@ impl Disk {
 
     /// Remembers an accepted history durably, so that it is accepted once.
     pub(super) fn remember(&self, Acceptance { accept, from }: Acceptance) -> Result<(), SourceError> {
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
-            writeln!(file, "{accept} {from}")?;
-            file.as_file().sync_all()?;
-            file.persist(self.beside("accepted")).map(drop).map_err(|error| error.error)
-        };
-        write().map_err(|error| self.unwritable(&error))
+        let text = format!("{accept} {from}\n");
+        base::write_private(&self.beside("accepted"), text.as_bytes()).map_err(|error| self.unwritable(&error))
     }
 
     fn beside(&self, end: &str) -> PathBuf {

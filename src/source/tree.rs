@@ -2,7 +2,6 @@
 //!
 //! Only `.yaml` and `.yml` are read. Symbolic links and submodules are not manifests and are left out, whatever their name.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use codeops_core::desired::{File, Files};
@@ -31,7 +30,7 @@ pub(super) fn is_manifest(name: &str) -> bool {
     name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
-/// Reads the manifests below `path`. Blobs that `previous` holds are not read again.
+/// Reads the manifests below `path`. Those that `previous` holds unchanged are shared with it and not read again.
 pub(super) fn read(
     repository: &Repository,
     revision: Oid,
@@ -52,20 +51,21 @@ pub(super) fn read(
     let mut reader = Reader {
         repository,
         odb: repository.odb()?,
-        known: previous.values().map(|file| (Arc::clone(&file.content), file)).collect(),
+        previous,
         budget: Budget::new(limits),
-        files: Files::new(),
+        files: Vec::with_capacity(previous.len()),
     };
     reader.folder(&tree, "", 0)?;
-    Ok(reader.files)
+    Ok(reader.files.into_iter().collect())
 }
 
 struct Reader<'a> {
     repository: &'a Repository,
     odb: Odb<'a>,
-    known: HashMap<Arc<str>, &'a File>,
+    previous: &'a Files,
     budget: Budget,
-    files: Files,
+    /// In Git's order, which is almost that of the map.
+    files: Vec<(Arc<str>, File)>,
 }
 
 impl Reader<'_> {
@@ -84,8 +84,8 @@ impl Reader<'_> {
                         return Err(refused(format!("the file name `{}` is not UTF-8", clean(&name, 200))));
                     }
                     let path = format!("{prefix}{name}");
-                    let file = self.file(entry.id(), &path)?;
-                    self.files.insert(path.into(), file);
+                    let file = self.file(entry.id(), path)?;
+                    self.files.push(file);
                 }
                 _ => {}
             }
@@ -93,16 +93,25 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn file(&mut self, oid: Oid, path: &str) -> Result<File, Unread> {
-        let content: Arc<str> = oid.to_string().into();
-        if let Some(known) = self.known.get(&content) {
+    fn file(&mut self, oid: Oid, path: String) -> Result<(Arc<str>, File), Unread> {
+        if let Some((path, known)) = self.previous.get_key_value(path.as_str())
+            && is_hex_of(oid, &known.content)
+        {
             self.budget.file(path, known.bytes.len() as u64)?;
-            return Ok(File::clone(known));
+            return Ok((Arc::clone(path), File::clone(known)));
         }
         let (size, _) = self.odb.read_header(oid)?;
-        self.budget.file(path, size as u64)?;
-        Ok(File { content, bytes: self.odb.read(oid)?.data().into() })
+        self.budget.file(&path, size as u64)?;
+        Ok((path.into(), File { content: oid.to_string().into(), bytes: self.odb.read(oid)?.data().into() }))
     }
+}
+
+/// Whether `text` is this id, without making its text: ten thousand are compared for each revision.
+fn is_hex_of(oid: Oid, text: &str) -> bool {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    let bytes = oid.as_bytes();
+    let mut pairs = bytes.iter().zip(text.as_bytes().chunks_exact(2));
+    text.len() == 2 * bytes.len() && pairs.all(|(byte, pair)| pair == [digit(byte >> 4), digit(byte & 15)])
 }
 
 /// What may still be read of one revision or folder.

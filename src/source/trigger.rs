@@ -81,9 +81,7 @@ impl Triggers {
 
     /// A seed from the system; 0 where it gives none, which only makes several daemons poll in step.
     pub fn random_seed() -> u64 {
-        let mut bytes = [0; 8];
-        let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
-        u64::from_le_bytes(bytes)
+        crate::base::random().map(u64::from_le_bytes).unwrap_or_default()
     }
 
     /// The handle that hooks and watches hold.

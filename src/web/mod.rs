@@ -17,8 +17,6 @@ mod problem;
 mod redact;
 mod routes;
 mod samples;
-mod server;
-mod stall;
 mod words;
 
 use std::collections::BTreeMap;
@@ -32,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::edge::{self, Bounds};
 use crate::journal::Reader;
 use crate::port::{Board, Clock, Observer, Watcher};
 
@@ -144,6 +143,22 @@ impl Web {
     }
 }
 
+/// What the page's clients may take.
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        what: "the page",
+        connections: limits.connections,
+        queue: false,
+        // On loopback everybody is one peer.
+        of_one_peer: usize::MAX,
+        head: limits.head,
+        head_bytes: 16 * 1024,
+        stall: limits.stall,
+        single: None,
+        drain: Duration::from_secs(2),
+    }
+}
+
 /// Serves the page until cancelled; open answers get two seconds to end.
 ///
 /// # Errors
@@ -165,7 +180,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
     let mut tasks = JoinSet::new();
     tasks.spawn(samples::run(Arc::clone(&web)));
     tasks.spawn(metrics::count(Arc::clone(&web)));
-    server::accept(listener, routes::router(&web), limits, &cancel).await;
+    edge::serve(listener, routes::router(&web), bounds(&limits), &cancel).await;
     tasks.shutdown().await;
     Ok(())
 }

@@ -392,6 +392,32 @@ async fn a_rename_keeps_what_runs(bench: Bench<impl Harness>) {
     bench.delete(&store).await;
 }
 
+async fn a_renamed_app_that_is_silent_is_not_made_again(mut bench: Bench<impl Harness>) {
+    let (shop, store) = (id("app/shop"), id("app/store"));
+    bench.running(&shop).await;
+    let before = bench.live(&shop).await;
+    let ours = before.ours(&owner()).expect("our stamp");
+    let desired = bench.resource(&store, 1);
+    bench.act(&store, Op::Rename { from: shop.clone(), ours, desired: Arc::clone(&desired) }).await;
+    // Providers may know it by either id from outside.
+    bench.harness.cut(&shop, true).await;
+    bench.harness.cut(&store, true).await;
+    bench.harness.restart().await;
+    bench.reopen();
+    let observed = bench.observed(&store).await;
+    let listed = bench.all().await.observed(&store);
+    let refused = bench.try_act(&store, Op::Create { desired }).await;
+    bench.harness.cut(&shop, false).await;
+    bench.harness.cut(&store, false).await;
+    assert!(matches!(observed, Observed::Unknown(_)), "{observed:?}");
+    assert!(matches!(listed, Observed::Unknown(_)), "{listed:?}");
+    assert!(matches!(refused, Err(ApplyError::Retry(_) | ApplyError::OutcomeUnknown(_))), "{refused:?}");
+    let live = bench.until_live(&store, "known again", |live| live.instances.len() == 1).await;
+    assert_eq!(live.instances[0].pid, before.instances[0].pid);
+    assert_eq!(bench.all().await.objects.len(), 1);
+    bench.delete(&store).await;
+}
+
 async fn logs_and_stats_tell_of_each_instance(bench: Bench<impl Harness>) {
     let shop = id("app/shop");
     let (_, instance) = bench.running(&shop).await;
@@ -423,7 +449,9 @@ async fn a_newer_daemon_shuts_an_older_one_out(mut bench: Bench<impl Harness>) {
     bench.reopen();
     bench.start(&desired, 1).await;
     let error = older.apply(&old, &Secrets::default()).await.expect_err("an older daemon");
-    assert!(!matches!(error, ApplyError::OutcomeUnknown(_)) || !error.to_string().is_empty());
+    assert!(matches!(error, ApplyError::Retry(_) | ApplyError::Reject(_)), "nothing was done: {error:?}");
+    let live = bench.live(&shop).await;
+    assert!(live.stamp.is_some_and(|stamp| stamp.key != *old.key()), "an older daemon's step took effect");
     drop(older);
     bench.delete(&shop).await;
 }
@@ -448,6 +476,7 @@ macro_rules! conformance {
             one_key_has_one_effect,
             what_is_in_doubt_is_settled_under_the_same_key,
             a_rename_keeps_what_runs,
+            a_renamed_app_that_is_silent_is_not_made_again,
             logs_and_stats_tell_of_each_instance,
             a_newer_daemon_shuts_an_older_one_out,
         );

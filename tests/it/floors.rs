@@ -17,17 +17,19 @@ const CORE: &[(&str, &[&str])] = &[
 ];
 
 const ROOT: &[(&str, &[&str])] = &[
+    ("base", &[]),
     ("journal", &[]),
     ("port", &["journal"]),
-    ("source", &["port", "journal"]),
-    ("store", &["port", "journal"]),
-    ("secret", &["port", "journal"]),
-    ("keeper", &["port", "journal"]),
-    ("provider", &["port", "journal", "keeper"]),
+    ("edge", &[]),
+    ("source", &["port", "journal", "base"]),
+    ("store", &["port", "journal", "base"]),
+    ("secret", &["port", "journal", "base"]),
+    ("keeper", &["port", "journal", "base"]),
+    ("provider", &["port", "journal", "base", "keeper"]),
     ("gate", &["port", "journal"]),
     ("reconcile", &["port", "journal", "gate"]),
-    ("web", &["port", "journal"]),
-    ("hooks", &["port", "journal"]),
+    ("web", &["port", "journal", "edge"]),
+    ("hooks", &["port", "journal", "base", "edge"]),
     ("daemon", &["*"]),
     ("cli", &["*"]),
 ];

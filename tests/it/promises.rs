@@ -2,6 +2,7 @@
 
 mod apply;
 mod crash;
+mod daemon;
 mod guards;
 mod providers;
 mod random;

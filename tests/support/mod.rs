@@ -10,3 +10,4 @@ pub(crate) mod memory_provider;
 pub(crate) mod paths;
 pub(crate) mod process_harness;
 pub(crate) mod scripted_source;
+pub(crate) mod site;

@@ -116,7 +116,7 @@ fn open(state: &Path, binary: &Path, epoch: u64) -> Arc<dyn Actuator> {
     built.remove(&"local".parse::<Name>().expect("a name")).expect("the provider called local")
 }
 
-fn processes() -> Vec<(Pid, PathBuf)> {
+pub(crate) fn processes() -> Vec<(Pid, PathBuf)> {
     let entries = fs::read_dir("/proc").expect("/proc");
     entries
         .filter_map(|entry| {

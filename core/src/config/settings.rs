@@ -172,7 +172,8 @@ pub enum StoreSettings {
 pub struct TeamSettings {
     /// Globs of paths whose manifests it may claim.
     pub paths: Vec<String>,
-    /// Host names and addresses that requests made for it may reach beside public ones.
+    /// Host names and addresses that requests made for it may reach beside public ones, and folders, which begin with `/`,
+    /// whose files it may name as artifacts.
     pub egress: Vec<String>,
     /// Teams that may reach its resources, and take them over.
     pub allow: Vec<TeamName>,

@@ -135,7 +135,7 @@ fn lower_unit(
         .secrets
         .iter()
         .filter_map(|(variable, name)| {
-            let tag = &context.secrets.as_ref()?.get(&name.value)?.tag;
+            let tag = context.secrets.as_ref()?.get(&name.value)?.tag.as_ref().ok()?;
             Some((variable.clone(), tag.clone()))
         })
         .collect();

@@ -34,6 +34,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             }
             reach(unit, team, &teams, context, &mut notes);
             secrets(unit, team, context, &mut notes);
+            unreadable(unit, context);
             listening::check(unit, team, context, &mut notes);
         }
         provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes);
@@ -118,6 +119,15 @@ fn secrets(unit: &Unit, team: &At<TeamName>, context: &Context, notes: &mut Vec<
                 notes.push(unknown(secret, "secret", "add it to `secrets` in the daemon's settings", own));
             }
         }
+    }
+}
+
+/// Holds what uses a secret whose value is not known.
+fn unreadable(unit: &mut Unit, context: &Context) {
+    let Some(secrets) = &context.secrets else { return };
+    let why = unit.app.secrets.values().find_map(|secret| secrets.get(&secret.value)?.tag.as_ref().err().cloned());
+    if let Some(why) = why {
+        unit.hold(why);
     }
 }
 

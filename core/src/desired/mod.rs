@@ -91,8 +91,9 @@ pub struct ProviderFacts {
 pub struct SecretFacts {
     /// The teams it is granted to.
     pub teams: BTreeSet<TeamName>,
-    /// A keyed tag of its present value; changes when the value does.
-    pub tag: String,
+    /// A keyed tag of its present value; changes when the value does. Or why there is none to be had: what uses the secret
+    /// then stays as it is, for an unknown value must not look like a new one.
+    pub tag: Result<String, String>,
 }
 
 /// What one revision wants.

@@ -69,9 +69,11 @@ impl<'f, K: Ord + Clone> Groups<'f, K> {
 }
 
 type Bases<'f> = Groups<'f, Key<'f>>;
-type Overlays<'f> = Groups<'f, (Option<&'f Environment>, Key<'f>)>;
+/// A key in an environment.
+type In<'f> = (Option<&'f Environment>, Key<'f>);
+type Overlays<'f> = Groups<'f, In<'f>>;
 /// The overlays of the environment selected, by what they change.
-type Own<'g, 'f> = BTreeMap<Key<'f>, &'g [((Option<&'f Environment>, Key<'f>), Found<'f>)]>;
+type Own<'g, 'f> = BTreeMap<Key<'f>, &'g [(In<'f>, Found<'f>)]>;
 
 /// A document and the file it stands in.
 #[derive(Clone, Copy)]
@@ -229,7 +231,7 @@ impl Resolver<'_> {
         &mut self,
         key: Key<'f>,
         group: &[(Key<'f>, Found<'f>)],
-        patches: Option<&[((Option<&Environment>, Key<'f>), Found<'f>)]>,
+        patches: Option<&[(In<'f>, Found<'f>)]>,
     ) -> Option<Unit> {
         let base = &group[0].1;
         let mut why = self.duplicates(key, group);

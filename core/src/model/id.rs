@@ -224,7 +224,7 @@ impl From<Owner> for String {
 /// A full Git commit id: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Revision(Box<str>);
+pub struct Revision(Arc<str>);
 
 impl Revision {
     /// The whole id.
@@ -258,7 +258,7 @@ impl TryFrom<String> for Revision {
 
 impl From<Revision> for String {
     fn from(revision: Revision) -> Self {
-        revision.0.into()
+        revision.0.as_ref().to_owned()
     }
 }
 

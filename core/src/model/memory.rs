@@ -1,6 +1,6 @@
 //! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,10 +18,10 @@ pub struct Memory {
     pub resources: BTreeMap<ResourceId, ResourceMemory>,
     /// The system each provider last was.
     pub systems: BTreeMap<ProviderName, SystemId>,
-    /// Removals let through, newest last; entries older than an hour count no more.
+    /// Removals let through, newest last: those within the hour, and all under a hold whose release is not spent.
     pub removals: Vec<Removal>,
-    /// Holds that a commit's `Codeops-Allow` released and that are not spent yet.
-    pub allowed: BTreeSet<HoldId>,
+    /// Holds that a commit's `Codeops-Allow` released and that are not spent yet, each with when it did.
+    pub allowed: BTreeMap<HoldId, Timestamp>,
     /// The wide update under way, if any.
     pub waves: Option<Waves>,
 }

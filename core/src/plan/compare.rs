@@ -162,10 +162,10 @@ fn verb(
     if wanted == 0 && standing.count() > 0 {
         return Some(Verb::ScaleToZero);
     }
-    if let Effective::Stuck { declared, fill, .. } = effective {
-        let most = if Arc::ptr_eq(declared, fill) { wanted } else { wanted + surge(target) };
+    if let Effective::Stuck { fill, .. } = effective {
+        let most = if fill.is_none() { wanted } else { wanted + surge(target) };
         return match standing.count() {
-            count if count < wanted => Some(Verb::Repair),
+            count if count < wanted && fill.is_some() => Some(Verb::Repair),
             _ if !live.drift.is_empty() => Some(Verb::Repair),
             count if !standing.spec_same || count > most => Some(Verb::Update),
             _ => None,

@@ -23,8 +23,9 @@ pub enum Effective<'a> {
     Stuck {
         /// What is declared; its in-place fields and its count still hold.
         declared: &'a Arc<Resource>,
-        /// What a missing instance is started from.
-        fill: &'a Arc<Resource>,
+        /// What a missing instance is started from: the last good one. Without one nothing is, for what failed is not tried
+        /// again.
+        fill: Option<&'a Arc<Resource>>,
         /// How the declared template failed.
         pin: &'a Pin,
     },
@@ -42,7 +43,7 @@ pub fn effective<'a>(declared: &'a Arc<Resource>, memory: Option<&'a ResourceMem
     let good = good.filter(|good| !memory.pins.contains_key(&good.template_digest));
     match (good, declared.spec.rollout.on_failure) {
         (Some(to), OnFailure::Rollback) => Effective::RolledBack { to, failed: &declared.template_digest, pin },
-        (good, _) => Effective::Stuck { declared, fill: good.unwrap_or(declared), pin },
+        (good, _) => Effective::Stuck { declared, fill: good, pin },
     }
 }
 
@@ -55,11 +56,11 @@ impl<'a> Effective<'a> {
         }
     }
 
-    /// The resource that missing instances are started from.
-    pub fn fill(&self) -> &'a Arc<Resource> {
+    /// The resource that missing instances are started from, if any may be.
+    pub fn fill(&self) -> Option<&'a Arc<Resource>> {
         match self {
-            Effective::Stuck { fill, .. } => fill,
-            _ => self.resource(),
+            Effective::Stuck { fill, .. } => *fill,
+            _ => Some(self.resource()),
         }
     }
 
@@ -75,7 +76,7 @@ impl<'a> Effective<'a> {
                 to.id
             )),
             Effective::Stuck { declared, fill, pin } => {
-                let reason = if Arc::ptr_eq(declared, fill) { "with no last good one" } else { "and it says pause" };
+                let reason = if fill.is_none() { "with no last good one" } else { "and it says pause" };
                 Some(format!(
                     "template {} failed {reason}: {}; left as it is: commit a fix or `Codeops-Retry: {}`",
                     declared.template_digest.short(),

@@ -144,7 +144,7 @@ impl World {
         let judged = judge(&plan, desired, &facts);
         assert_eq!(judged, judge(&plan, desired, &facts), "judging twice differs");
         self.memory.waves = judged.waves.clone();
-        self.memory.allowed.retain(|hold| !judged.spent.contains(hold));
+        self.memory.allowed.retain(|hold, _| !judged.spent.contains(hold));
         self.memory.systems.extend(judged.accepted.clone());
         let mut passed = Passed { plan, judged, looks: BTreeMap::new(), applied: Vec::new() };
         let ids: Vec<ResourceId> = passed.plan.changes.iter().map(|c| c.id.clone()).collect();

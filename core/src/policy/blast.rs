@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, Facts, Hold, Judged, is_suspended};
+use super::{Decision, Facts, Hold, Judged, is_suspended, released};
 use crate::desired::Desired;
 use crate::model::{HoldId, Kind, ResourceId, Verb};
 use crate::plan::{Change, Plan};
@@ -29,20 +29,31 @@ pub(super) fn guard(
     let pending: Removals =
         plan.changes.iter().filter(|c| counts(c, desired)).map(|c| (c.verb, c.id.clone())).collect();
     for (held, why) in exceeding(&pending, desired, facts) {
-        if let Some(id) = released(&held, facts) {
+        if let Some(id) = released::covering(&held, facts) {
             judged.released.extend(held.into_iter().map(|(_, resource)| (resource, id.clone())));
             continue;
         }
         let hold = Hold::new(held, why);
-        let release = format!("a commit with `{}` releases exactly these {}", hold.trailer, hold.changes.len());
+        let these = match hold.changes.len() {
+            1 => "this one".to_owned(),
+            many => format!("these {many}"),
+        };
+        let release = format!("a commit with `{}` releases exactly {these}", hold.trailer);
         for (_, id) in &hold.changes {
             let (why, release, hold) = (hold.why.clone(), release.clone(), Some(hold.id.clone()));
             decisions.insert(id.clone(), Decision::Held { why, release, hold });
         }
         judged.holds.push(hold);
     }
+    // What fits the budget by now still belongs to the set that was released, and spends its release.
+    for kind in Kind::ALL {
+        let rest: Removals = pending.iter().filter(|(_, id)| id.kind == *kind).cloned().collect();
+        if let Some(id) = released::covering(&rest, facts).filter(|_| !rest.is_empty()) {
+            judged.released.extend(rest.into_iter().map(|(_, resource)| (resource, id.clone())));
+        }
+    }
     let all: Removals = plan.changes.iter().map(|c| (c.verb, c.id.clone())).collect();
-    judged.spent.extend(facts.memory.allowed.iter().filter(|id| is_spent(id, &all, facts)).cloned());
+    judged.spent.extend(released::spent(&all, facts).cloned());
     decisions
 }
 
@@ -70,33 +81,15 @@ fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(R
 
 /// Removals within their hour that were let through without a hold, or under one whose release is not spent: they go on.
 fn let_through(facts: &Facts<'_>) -> Removals {
-    let goes_on = |hold: &Option<HoldId>| hold.as_ref().is_none_or(|hold| facts.memory.allowed.contains(hold));
+    let goes_on = |hold: &Option<HoldId>| {
+        hold.as_ref().is_none_or(|hold| released::in_force(facts).any(|released| released == hold))
+    };
     recent(facts).filter(|removal| goes_on(&removal.hold)).map(|r| (r.verb, r.id.clone())).collect()
 }
 
 fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a crate::model::Removal> {
     let since = facts.now.checked_sub(ROLLING).unwrap_or(Timestamp::MIN);
     facts.memory.removals.iter().filter(move |removal| removal.at > since)
-}
-
-/// The released hold that covers exactly this set, together with what has gone through under it already.
-pub(super) fn released(held: &Removals, facts: &Facts<'_>) -> Option<HoldId> {
-    let covers = |id: &&HoldId| {
-        let mut whole = gone_under(id, facts);
-        whole.extend(held.iter().cloned());
-        HoldId::of(&whole) == **id
-    };
-    facts.memory.allowed.iter().find(covers).cloned()
-}
-
-fn gone_under(hold: &HoldId, facts: &Facts<'_>) -> Removals {
-    let under = facts.memory.removals.iter().filter(|removal| removal.hold.as_ref() == Some(hold));
-    under.map(|removal| (removal.verb, removal.id.clone())).collect()
-}
-
-fn is_spent(hold: &HoldId, planned: &Removals, facts: &Facts<'_>) -> bool {
-    let gone = gone_under(hold, facts);
-    !gone.is_empty() && gone.is_disjoint(planned) && HoldId::of(&gone) == *hold
 }
 
 /// What may be taken away of one kind, now.

@@ -2,6 +2,7 @@
 
 mod blast;
 mod permit;
+mod released;
 mod render;
 mod system;
 #[cfg(test)]
@@ -93,7 +94,7 @@ pub struct Judged {
     pub holds: Vec<Hold>,
     /// Removals that go because a commit released them, with the hold to be written into their `Removal`.
     pub released: BTreeMap<ResourceId, HoldId>,
-    /// Released holds whose whole set has gone: to be written down as spent.
+    /// Released holds whose whole set has gone, or whose release has lapsed: to be written down as spent.
     pub spent: Vec<HoldId>,
     /// Providers whose change of system a commit accepted: to be remembered, and their holds spent.
     pub accepted: BTreeMap<ProviderName, SystemId>,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Decision, Facts, Hold, Judged};
+use super::{Decision, Facts, Hold, Judged, released};
 use crate::model::{ProviderName, ResourceId, SystemId, Verb};
 use crate::plan::Plan;
 
@@ -20,7 +20,7 @@ pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTre
         }
         let why = format!("provider {provider} now points at another system ({now}; it was {before})");
         let hold = Hold::new(changes, why.clone());
-        if facts.memory.allowed.contains(&hold.id) {
+        if released::in_force(facts).any(|id| *id == hold.id) {
             judged.accepted.insert(provider.clone(), now.clone());
             judged.spent.push(hold.id);
             continue;

@@ -49,7 +49,7 @@ fn held(passed: &Passed) -> usize {
 }
 
 fn allow(world: &mut World, hold: &HoldId) {
-    world.memory.allowed.insert(hold.clone());
+    world.memory.allowed.insert(hold.clone(), world.now);
 }
 
 #[test]
@@ -117,6 +117,47 @@ fn codeops_allow_releases_exactly_that_set_once() {
     world.settle(&want(all.iter().cloned()), &revision(5));
     let passed = world.settle(&four, &revision(6));
     assert_eq!((held(&passed), world.essence().len()), (4, 8));
+}
+
+#[test]
+fn a_release_outlasts_an_outage_and_is_then_spent() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let hold = world.settle(&four, &revision(2)).judged.holds[0].id.clone();
+    allow(&mut world, &hold);
+    world.fuse = Some(2);
+    world.pass(&four, &revision(3));
+    world.down.insert(name("local"));
+    world.pass(&four, &revision(3));
+    // Longer than removals count against the budget.
+    world.tick(3 * 3_600);
+    world.pass(&four, &revision(3));
+    world.down.clear();
+    world.fuse = None;
+    let passed = world.settle(&four, &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (0, 4));
+    world.pass(&four, &revision(3));
+    assert!(world.memory.allowed.is_empty(), "spent");
+}
+
+#[test]
+fn a_release_that_nothing_uses_lapses_after_a_day() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let hold = world.settle(&four, &revision(2)).judged.holds[0].id.clone();
+    // The removal is taken back by the commit that would have released it.
+    allow(&mut world, &hold);
+    let everything = want(all.iter().cloned());
+    world.settle(&everything, &revision(3));
+    world.tick(86_399);
+    world.pass(&everything, &revision(3));
+    assert_eq!(world.memory.allowed.len(), 1, "a later commit may still bring what it releases");
+    world.tick(1);
+    let passed = world.pass(&four, &revision(4));
+    assert_eq!((held(&passed), world.essence().len()), (4, 8), "not even a pass that finds it late lets it through");
+    assert!(world.memory.allowed.is_empty());
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn suspended(declared: &Resource, observed: &Observed) -> Next {
 
 /// It should exist and does not: made whole at once, for there is nothing old to be careful of.
 fn arrive(situation: &Situation<'_>, effective: &Effective<'_>) -> Next {
-    let target = effective.fill();
+    let target = effective.fill().unwrap_or(effective.resource());
     if let Some((from, live)) = situation.former {
         return match live.ours(situation.owner) {
             Some(ours) => {
@@ -180,7 +180,8 @@ fn arrive(situation: &Situation<'_>, effective: &Effective<'_>) -> Next {
     if roll::needs_release(situation.memory, None, effective) {
         steps.push(situation.step(target, Op::Release { desired: Arc::clone(target) }));
     }
-    steps.extend(roll::starts(situation, target, &[], target.spec.replicas));
+    let start = if effective.fill().is_some() { target.spec.replicas } else { 0 };
+    steps.extend(roll::starts(situation, target, &[], start));
     Next::going(steps, Health::Missing, "it is being made".to_owned())
 }
 

@@ -63,8 +63,8 @@ fn steps(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standi
         steps.push(situation.step(target, Op::Configure { desired: Arc::clone(target) }));
     }
     let (stop, start) = match effective {
-        Effective::Stuck { declared, fill, .. } => {
-            let spare = if Arc::ptr_eq(declared, fill) { 0 } else { count(target.spec.rollout.surge) };
+        Effective::Stuck { fill, .. } => {
+            let spare = if fill.is_none() { 0 } else { count(target.spec.rollout.surge) };
             let everyone: Vec<&Instance> = standing.current.iter().chain(&standing.old).copied().collect();
             let most = wanted(target).saturating_add(spare);
             (surplus(&everyone, most), wanted(target).saturating_sub(standing.count()))
@@ -74,14 +74,14 @@ fn steps(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standi
             Strategy::Rolling => rolling(target, standing),
         },
     };
-    let fill = effective.fill();
     let to_release = standing.current.is_empty() && needs_release(situation.memory, Some(live), effective);
     if to_release && (start > 0 || !standing.old.is_empty()) && wanted(target) > 0 {
-        steps.push(situation.step(fill, Op::Release { desired: Arc::clone(fill) }));
+        steps.push(situation.step(target, Op::Release { desired: Arc::clone(target) }));
     }
     let stops = stop.into_iter().map(|i| situation.step(target, Op::Stop { instance: i.id.clone() }));
-    let starts = starts(situation, fill, &live.instances, u32::try_from(start).unwrap_or(u32::MAX));
-    steps.extend(stops.chain(starts));
+    let starts =
+        effective.fill().map(|fill| starts(situation, fill, &live.instances, u32::try_from(start).unwrap_or(u32::MAX)));
+    steps.extend(stops.chain(starts.into_iter().flatten()));
     steps
 }
 

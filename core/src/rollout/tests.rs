@@ -134,10 +134,10 @@ fn without_a_last_good_nothing_is_deleted_and_it_is_degraded() {
     assert_eq!((sync, health), (Sync::Held, Health::Degraded));
     assert!(why.contains("no last good"), "{why}");
     assert_eq!(words(&world), ["create", "start", "start"]);
-    // Instances that vanish are still replaced.
+    // What failed is not tried again, not even where an instance of it vanishes.
     world.object("local", "shop").instances.pop();
     let passed = world.pass(&want, &revision(1));
-    assert_eq!((passed.plan.changes[0].verb, words(&world)[3..].to_vec()), (Verb::Repair, vec!["start"]));
+    assert_eq!((passed.plan.changes.len(), words(&world).len()), (0, 3));
 }
 
 #[test]

@@ -75,7 +75,13 @@ impl Forwarder {
         loop {
             let Some(flight) = self.rotation.pick(&tried) else { return self.nobody(&tried) };
             let backend = flight.0.clone();
-            let Ok(mut sender) = self.connection(&backend).await else {
+            let pooled = backend.pool.take();
+            let fresh = pooled.is_none();
+            let connected = match pooled {
+                Some(sender) => Ok(sender),
+                None => self.connect(&backend).await,
+            };
+            let Ok(mut sender) = connected else {
                 tried.push(backend);
                 continue;
             };
@@ -91,19 +97,22 @@ impl Forwarder {
                     let reuse = upgrade.is_none().then_some(sender);
                     return response.map(|body| Either::Left(Tracked { body, flight, reuse }));
                 }
-                // The idle connection had closed and nothing was sent: the same request may go again, also to this instance.
+                // The connection had closed and nothing was sent: the same request may go again, also to this instance if
+                // it was an idle one. One that closes what it just accepted would do so for ever.
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
+                    Some(unsent) => {
+                        request = unsent;
+                        if fresh {
+                            tried.push(backend);
+                        }
+                    }
                     None => return self.broken(error.error()),
                 },
             }
         }
     }
 
-    async fn connection(&self, backend: &Arc<Backend>) -> io::Result<client::SendRequest<Incoming>> {
-        if let Some(sender) = backend.pool.take() {
-            return Ok(sender);
-        }
+    async fn connect(&self, backend: &Backend) -> io::Result<client::SendRequest<Incoming>> {
         let stream = TcpStream::connect(backend.address()).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = client::Builder::new()
@@ -132,7 +141,7 @@ impl Forwarder {
     fn nobody(&self, tried: &[Arc<Backend>]) -> Answer {
         let why = match tried.len() {
             0 => format!("app/{} has no healthy instance at the moment\n", self.app),
-            n => format!("none of the {n} healthy instances of app/{} could be connected to\n", self.app),
+            n => format!("none of the {n} healthy instances of app/{} took the request\n", self.app),
         };
         plain(StatusCode::SERVICE_UNAVAILABLE, why)
     }
@@ -269,5 +278,39 @@ mod tests {
         assert_eq!(upgrade_of(&headers), None);
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         assert_eq!(upgrade_of(&headers), Some(HeaderValue::from_static("websocket")));
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_closes_what_it_accepts_is_tried_once_a_request() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let instance = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = instance.local_addr().expect("it is bound").port();
+        let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = accepted.clone();
+        std::thread::spawn(move || {
+            for stream in instance.incoming() {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                drop(stream);
+            }
+        });
+        let template = codeops_core::model::Digest::of(&serde_json::json!(1));
+        let id = codeops_core::model::InstanceId::new(&template, 1).expect("valid");
+        let backend = Arc::new(Backend::new(id, Some(port)));
+        backend.set_ready(true);
+        let rotation = Arc::new(Rotation::default());
+        rotation.add(backend);
+        let (front, tasks) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound"), Tasks::default());
+        let address = front.local_addr().expect("it is bound");
+        for asked in 1..=100 {
+            let (client, served) = tokio::join!(TcpStream::connect(address), front.accept());
+            let (mut client, (served, peer)) = (client.expect("connected"), served.expect("accepted"));
+            let forwarder = Forwarder { app: "shop".into(), rotation: rotation.clone(), tasks: Arc::default() };
+            tasks.spawn(serve(forwarder, served, peer, CancellationToken::new()));
+            client.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").await.expect("sent");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 50"), "{answer}");
+            assert!(accepted.load(std::sync::atomic::Ordering::SeqCst) <= asked, "tried more than once");
+        }
     }
 }

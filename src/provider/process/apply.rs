@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{InstanceState, Key, Op, Ours, Owner, Release, Resource, ResourceId, Stamp};
+use codeops_core::model::{InstanceState, Key, Op, Ours, Owner, Release, Resource, ResourceId, Scope, Stamp};
 
 use super::artifact::{ArtifactError, Egress};
-use super::home::AppRecord;
 use super::link::{App, CallError, View};
 use super::releases::name_of;
-use super::users::{self, Users};
-use super::{Shared, setting};
+use super::{Shared, off_thread, setting};
 use crate::journal::Started;
 use crate::keeper::wire::{Done, Failure, ReleaseOutcome, Request, Setting, State};
 use crate::port::{Applied, ApplyError, Secrets};
@@ -26,7 +24,7 @@ type Result<T> = std::result::Result<T, ApplyError>;
 pub(super) async fn apply(shared: &Arc<Shared>, started: &Started, secrets: &Secrets) -> Result<Applied> {
     let step = started.step();
     shared.saw_epoch(started.epoch());
-    shared.tidy();
+    shared.tidy().await;
     let work = Work { shared, started, secrets };
     match &step.op {
         Op::Create { desired } => work.create(desired).await,
@@ -82,17 +80,20 @@ impl Work<'_> {
     }
 
     async fn find(&self, id: &ResourceId) -> Result<Option<Arc<App>>> {
-        self.shared.refresh().map_err(|e| ApplyError::Retry(e.0))?;
-        if self.shared.app(id).is_none() {
-            // An app that was renamed is known by its new id only once its keeper has answered.
-            self.shared.all_answer().await;
+        let scope = Scope::Ids([id.clone()].into());
+        self.shared.refresh(&scope).await.map_err(|e| ApplyError::Retry(e.0))?;
+        self.shared.all_tell_their_ids().await;
+        // What may bear the id need not: its keeper says so, and then there may be another.
+        while let Some(app) = self.shared.app(id) {
+            match app.look(false).await {
+                View::Known(_) if app.ids().contains(id) => return Ok(Some(app)),
+                View::Known(_) => {}
+                View::Unknown(why) => return Err(ApplyError::Retry(why)),
+                View::Looking => return Err(ApplyError::Retry(format!("the keeper of {id} is being looked for"))),
+                View::Gone => return Ok(None),
+            }
         }
-        let Some(app) = self.shared.app(id) else { return Ok(None) };
-        match app.look(false).await {
-            View::Known(_) => Ok(Some(app)),
-            View::Unknown(why) => Err(ApplyError::Retry(why)),
-            View::Looking | View::Gone => Ok(None),
-        }
+        Ok(None)
     }
 
     async fn create(&self, desired: &Arc<Resource>) -> Result<Applied> {
@@ -103,7 +104,7 @@ impl Work<'_> {
                 app
             }
             None if self.shared.is_foreign(&desired.id) => return Err(not_ours(&desired.id)),
-            None => self.make(desired)?,
+            None => self.make(desired, false).await?,
         };
         self.configure(&app, desired).await
     }
@@ -121,25 +122,14 @@ impl Work<'_> {
         }
     }
 
-    fn make(&self, desired: &Resource) -> Result<Arc<App>> {
-        let shared = self.shared;
-        let trouble =
-            |error: std::io::Error| ApplyError::Retry(format!("the folder of {} cannot be made: {error}", desired.id));
-        let record =
-            AppRecord { made_as: desired.id.clone(), uid: self.new_uid()?, releases: Vec::new(), deleting: None };
-        let folder = shared.home.make(&record).map_err(trouble)?;
-        Ok(shared.tend(folder, record))
-    }
-
-    fn new_uid(&self) -> Result<Option<u32>> {
-        if self.shared.users != Users::Own {
-            return Ok(None);
-        }
-        let mut taken = users::taken();
-        taken.extend(self.shared.apps().iter().filter_map(|app| app.uid()));
-        let uid = self.shared.home.next_uid(|uid| !taken.contains(&uid));
-        uid.map(Some)
-            .map_err(|error| ApplyError::Retry(format!("no uid for {}: {error}", self.started.step().resource)))
+    /// Makes the app's folder, or takes `over` one that is there.
+    async fn make(&self, desired: &Resource, over: bool) -> Result<Arc<App>> {
+        let (shared, id) = (Arc::clone(self.shared), desired.id.clone());
+        let made = off_thread(move || shared.make(&id, over)).await;
+        made.map_err(|error| {
+            let what = if over { "taken over" } else { "made" };
+            ApplyError::Retry(format!("the folder of {} cannot be {what}: {error}", desired.id))
+        })
     }
 
     /// Takes over a folder of somebody else's, or an app of another owner's, with all that is in it.
@@ -147,23 +137,7 @@ impl Work<'_> {
         setting::artifact(&desired.spec)?;
         let app = match self.find(&desired.id).await? {
             Some(app) => app,
-            None if self.shared.is_foreign(&desired.id) => {
-                let folder = desired.id.name.as_str().to_owned();
-                let record = AppRecord {
-                    made_as: desired.id.clone(),
-                    uid: self.new_uid()?,
-                    releases: Vec::new(),
-                    deleting: None,
-                };
-                self.shared.home.write_record(&folder, &record).map_err(|error| {
-                    ApplyError::Retry(format!(
-                        "{} cannot be taken over: {error}",
-                        self.shared.home.app(&folder).display()
-                    ))
-                })?;
-                self.shared.tend(folder, record)
-            }
-            None => self.make(desired)?,
+            None => self.make(desired, self.shared.is_foreign(&desired.id)).await?,
         };
         self.configure(&app, desired).await
     }
@@ -191,9 +165,16 @@ impl Work<'_> {
             template: desired.template_digest.clone(),
             key: self.key().clone(),
         };
+        let trouble = |error: std::io::Error| ApplyError::Retry(format!("the record of {}: {error}", desired.id));
+        // Before the keeper takes a new id, so that both count while it is silent; the old one is free once it is certain.
+        app.change_record(self.shared, |record| record.may_become(&desired.id)).await.map_err(trouble)?;
         let resource = Box::new(Resource::clone(desired));
         let request = Request::Configure { key: self.key().clone(), stamp: stamp.clone(), resource };
-        self.call(app, request, |state| state.stamp.as_ref() == Some(&stamp)).await
+        let applied = self.call(app, request, |state| state.stamp.as_ref() == Some(&stamp)).await?;
+        if let Err(error) = app.change_record(self.shared, |record| record.ids = vec![desired.id.clone()]).await {
+            tracing::warn!(app = %app.folder, %error, "its record cannot be written; it keeps its old id in reserve");
+        }
+        Ok(applied)
     }
 
     /// Runs the release command to its end: the one op that may take as long as its timeout says, in the keeper, so that a
@@ -265,8 +246,9 @@ impl Work<'_> {
         let shared = self.shared;
         let trouble = |error: std::io::Error| ApplyError::Retry(format!("the folders of {}: {error}", desired.id));
         let user = shared.users.user(app.uid());
-        let data =
-            shared.home.make_data(&app.folder, user.as_ref().map(|user| (user.uid, user.gid))).map_err(trouble)?;
+        let (home, name, ids) =
+            (shared.home.clone(), app.folder.clone(), user.as_ref().map(|user| (user.uid, user.gid)));
+        let data = off_thread(move || home.make_data(&name, ids)).await.map_err(trouble)?;
         let dir: PathBuf = match setting::artifact(&desired.spec)? {
             None => data.clone(),
             Some(artifact) => {
@@ -277,6 +259,7 @@ impl Work<'_> {
                 app.change_record(shared, |record| {
                     record.uses(&name_of(&folder));
                 })
+                .await
                 .map_err(trouble)?;
                 folder
             }

@@ -9,15 +9,18 @@
 //! ```
 //! A folder keeps the name it was made under when its app is renamed: what runs in it never sees its paths change.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use codeops_core::model::{Key, ResourceId, SystemId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::base::{random, write_private};
 
 /// The record in an app's folder: without it the folder is not ours.
 pub(super) const RECORD: &str = "app.json";
@@ -33,8 +36,12 @@ const REMEMBERED: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AppRecord {
-    /// The id it was made under; its stamp has the present one.
+    /// The id it was made under.
     pub(super) made_as: ResourceId,
+    /// The ids its stamp may bear, the newest last: two from just before a rename until it is certain, else one. What the
+    /// keeper says outweighs it; this is what is known while no keeper answers. Empty in records of earlier versions.
+    #[serde(default)]
+    pub(super) ids: Vec<ResourceId>,
     /// The uid of its own that it was given, if any.
     #[serde(default)]
     pub(super) uid: Option<u32>,
@@ -47,6 +54,24 @@ pub(super) struct AppRecord {
 }
 
 impl AppRecord {
+    /// The record of an app that is new here.
+    pub(super) fn new(id: ResourceId, uid: Option<u32>) -> Self {
+        Self { ids: vec![id.clone()], made_as: id, uid, releases: Vec::new(), deleting: None }
+    }
+
+    /// The ids it may bear, the newest last; never none.
+    pub(super) fn ids(&self) -> &[ResourceId] {
+        if self.ids.is_empty() { std::slice::from_ref(&self.made_as) } else { &self.ids }
+    }
+
+    /// From now on it may bear `id` too.
+    pub(super) fn may_become(&mut self, id: &ResourceId) {
+        let mut ids = self.ids().to_vec();
+        ids.retain(|other| other != id);
+        ids.push(id.clone());
+        self.ids = ids;
+    }
+
     /// Puts a release first; whether that changed anything.
     pub(super) fn uses(&mut self, release: &str) -> bool {
         if self.releases.first().is_some_and(|first| first == release) {
@@ -92,9 +117,8 @@ impl Home {
         }
         fs::set_permissions(home.apps(), Permissions::from_mode(0o700))?;
         if !home.root.join(IDENTITY).exists() {
-            let mut random = [0_u8; 16];
-            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-            write_json(&home.root.join(IDENTITY), &Identity { id: hex::encode(random), last_uid: None })?;
+            let id = hex::encode(random::<16>()?);
+            write_json(&home.root.join(IDENTITY), &Identity { id, last_uid: None })?;
         }
         Ok(home)
     }
@@ -118,7 +142,16 @@ impl Home {
         Ok(SystemId(format!("process:{}", hex::encode(&both[..16]))))
     }
 
-    /// A uid for a new app: after the last one given out, so that a freed one rests as long as possible.
+    /// The uids that apps of the other providers beside this one have: the range is one for the whole machine.
+    pub(super) fn uids_beside(&self) -> BTreeSet<u32> {
+        let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let providers = self.root.parent().into_iter().flat_map(folders).filter(|path| *path != self.root);
+        let records = providers.flat_map(|provider| folders(&provider.join("apps")).collect::<Vec<_>>());
+        records.filter_map(|folder| read_json::<AppRecord>(&folder.join(RECORD)).ok()?.uid).collect()
+    }
+
+    /// A uid for a new app: after the last one given out, so that a freed one rests as long as possible. One caller at a
+    /// time: it reads, chooses and writes.
     pub(super) fn next_uid(&self, free: impl Fn(u32) -> bool) -> io::Result<u32> {
         let path = self.root.join(IDENTITY);
         let mut identity: Identity = read_json(&path)?;
@@ -148,21 +181,27 @@ impl Home {
         self.root.join("releases")
     }
 
-    /// Every folder below `apps/`, ours or not.
-    pub(super) fn list(&self) -> io::Result<Vec<Found>> {
+    /// Every folder below `apps/` but those in `known`, ours or not.
+    pub(super) fn list(&self, known: &BTreeSet<String>) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.apps())? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
+            if !name.starts_with('.') && !known.contains(&name) {
+                found.extend(self.find(name)?);
             }
-            found.push(match self.record(&name) {
-                Ok(record) => Found::App(name, record),
-                Err(_) => Found::Foreign(name),
-            });
         }
         Ok(found)
+    }
+
+    /// What lies at `apps/NAME`, if anything does.
+    pub(super) fn find(&self, name: String) -> io::Result<Option<Found>> {
+        match self.record(&name) {
+            Ok(record) => Ok(Some(Found::App(name, record))),
+            Err(error) if is_no_record(&error) => Ok(self.app(&name).exists().then_some(Found::Foreign(name))),
+            // Out of descriptors, an ailing disk: that says nothing of whose folder it is.
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the folder of a new app in one rename, under its name or, where that is taken, the name and a number.
@@ -237,19 +276,24 @@ impl Home {
     }
 }
 
+/// There is none, or none that this provider wrote.
+fn is_no_record(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::InvalidData
+    )
+}
+
 fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&fs::read(path)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
 }
 
-/// Replaces a file in one rename, durable when it returns.
 fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let next = path.with_extension("json.next");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    write_private(path, &serde_json::to_vec(value)?)
 }
 
 #[cfg(test)]
@@ -257,7 +301,7 @@ mod tests {
     use super::*;
 
     fn record(id: &str) -> AppRecord {
-        AppRecord { made_as: id.parse().unwrap(), uid: None, releases: Vec::new(), deleting: None }
+        AppRecord::new(id.parse().unwrap(), None)
     }
 
     #[test]
@@ -274,13 +318,13 @@ mod tests {
         let home = Home::open(state.path(), "local").unwrap();
         fs::create_dir(home.app("shop")).unwrap();
         assert_eq!(home.make(&record("app/shop")).unwrap(), "shop.2");
-        let listed = home.list().unwrap();
+        let listed = home.list(&BTreeSet::new()).unwrap();
         assert!(listed.iter().any(|found| matches!(found, Found::Foreign(name) if name == "shop")));
         assert!(listed.iter().any(|found| matches!(found, Found::App(name, _) if name == "shop.2")));
         fs::write(home.make_data("shop.2", None).unwrap().join("x"), "x").unwrap();
         home.remove("shop.2").unwrap();
         home.remove("shop.2").unwrap();
-        assert_eq!(home.list().unwrap().len(), 1);
+        assert_eq!(home.list(&BTreeSet::new()).unwrap().len(), 1);
         assert!(!home.data("shop.2").exists());
     }
 
@@ -292,6 +336,36 @@ mod tests {
         assert_eq!(home.next_uid(|_| true).unwrap(), first + 1);
         assert_eq!(home.next_uid(|uid| uid == first).unwrap(), first);
         assert!(home.next_uid(|_| false).is_err());
+    }
+
+    #[test]
+    fn uids_of_other_providers_are_known() {
+        let state = tempfile::tempdir().unwrap();
+        let (one, two) = (Home::open(state.path(), "one").unwrap(), Home::open(state.path(), "two").unwrap());
+        one.make(&AppRecord::new("app/shop".parse().unwrap(), Some(64_007))).unwrap();
+        assert_eq!(two.uids_beside(), BTreeSet::from([64_007]));
+        assert!(one.uids_beside().is_empty());
+    }
+
+    #[test]
+    fn a_record_tells_every_id_that_the_app_may_bear() {
+        let mut record: AppRecord = serde_json::from_str(r#"{"madeAs":"app/shop"}"#).unwrap();
+        let ids = |record: &AppRecord| record.ids().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(ids(&record), ["app/shop"]);
+        record.may_become(&"app/store".parse().unwrap());
+        assert_eq!(ids(&record), ["app/shop", "app/store"]);
+        record.may_become(&"app/shop".parse().unwrap());
+        assert_eq!(ids(&record), ["app/store", "app/shop"]);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_makes_no_folder_somebody_elses() {
+        let state = tempfile::tempdir().unwrap();
+        let home = Home::open(state.path(), "local").unwrap();
+        fs::create_dir(home.app("shop")).unwrap();
+        std::os::unix::fs::symlink(RECORD, home.app("shop").join(RECORD)).unwrap();
+        assert!(home.list(&BTreeSet::new()).is_err());
+        assert!(home.list(&BTreeSet::from(["shop".to_owned()])).unwrap().is_empty());
     }
 
     #[test]

@@ -10,14 +10,18 @@ use codeops_core::model::{Digest, Key, ResourceId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Shared;
 use super::home::{AppRecord, KEEPER_STATE};
 use super::reach::{LOOK, START, reach};
+use super::{Shared, off_thread};
 use crate::keeper::client::{Reader, Writer};
 use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, State, Welcome};
 
 /// How long a keeper may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// A keeper that lived this long did not fail at once.
+const LASTED: Duration = Duration::from_millis(200);
+/// How many keepers in a row that failed at once are followed without a pause: the port must be back within a moment.
+const AT_ONCE: u32 = 3;
 /// A keeper heard within this time needs no asking whether it lives.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -52,6 +56,8 @@ struct Command {
 pub(super) struct App {
     pub(super) folder: String,
     record: Mutex<AppRecord>,
+    /// Held while the record is written, so that the record itself is never locked for as long as a disk takes.
+    writing: tokio::sync::Mutex<()>,
     view: watch::Sender<View>,
     binary: watch::Sender<String>,
     commands: mpsc::Sender<Command>,
@@ -71,6 +77,7 @@ impl App {
         let app = Arc::new(Self {
             folder,
             record: Mutex::new(record),
+            writing: tokio::sync::Mutex::default(),
             view: watch::channel(View::Looking).0,
             binary: watch::channel(String::new()).0,
             commands,
@@ -154,14 +161,30 @@ impl App {
         }
     }
 
-    /// The id it is stamped with, or was made under while it has no stamp.
+    /// The id it is stamped with; while no keeper says it, the newest that it may bear.
     pub(super) fn id(&self) -> ResourceId {
+        self.stamped().or_else(|| held(&self.record).ids().last().cloned()).unwrap_or_else(|| self.made_as())
+    }
+
+    /// The ids it may bear: the one that its keeper says, or all that its record leaves open.
+    pub(super) fn ids(&self) -> Vec<ResourceId> {
+        self.stamped().map_or_else(|| held(&self.record).ids().to_vec(), |id| vec![id])
+    }
+
+    /// Whether its id is known without its keeper. Only records of earlier versions do not tell.
+    pub(super) fn tells_its_id(&self) -> bool {
+        !held(&self.record).ids.is_empty()
+    }
+
+    fn stamped(&self) -> Option<ResourceId> {
         match &*self.view.borrow() {
-            View::Known(state) if state.stamp.is_some() => {
-                state.stamp.as_ref().map(|stamp| stamp.id.clone()).unwrap_or_else(|| held(&self.record).made_as.clone())
-            }
-            _ => held(&self.record).made_as.clone(),
+            View::Known(state) => state.stamp.as_ref().map(|stamp| stamp.id.clone()),
+            View::Looking | View::Unknown(_) | View::Gone => None,
         }
+    }
+
+    fn made_as(&self) -> ResourceId {
+        held(&self.record).made_as.clone()
     }
 
     /// The uid of its own that it was given.
@@ -180,13 +203,19 @@ impl App {
     }
 
     /// Changes the record and writes it down.
-    pub(super) fn change_record(&self, shared: &Shared, change: impl FnOnce(&mut AppRecord)) -> std::io::Result<()> {
-        let mut record = held(&self.record);
-        let mut next = record.clone();
+    pub(super) async fn change_record(
+        &self,
+        shared: &Shared,
+        change: impl FnOnce(&mut AppRecord),
+    ) -> std::io::Result<()> {
+        let _turn = self.writing.lock().await;
+        let before = held(&self.record).clone();
+        let mut next = before.clone();
         change(&mut next);
-        if next != *record {
-            shared.home.write_record(&self.folder, &next)?;
-            *record = next;
+        if next != before {
+            let (home, folder, written) = (shared.home.clone(), self.folder.clone(), next.clone());
+            off_thread(move || home.write_record(&folder, &written)).await?;
+            *held(&self.record) = next;
         }
         Ok(())
     }
@@ -195,16 +224,17 @@ impl App {
     async fn tend(&self, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>) {
         let mut failures = 0_u32;
         loop {
-            if self.is_removed(&shared) {
+            if self.is_removed(&shared).await {
                 break;
             }
             match reach(&shared, &self.folder).await {
                 Ok((writer, reader, welcome)) => {
                     let connected = Instant::now();
                     self.welcome(*welcome, &shared);
+                    self.note_id(&shared).await;
                     let why = self.converse(writer, reader, &mut inbox, &shared).await;
                     tracing::info!(app = %self.folder, why, "the keeper is no longer connected");
-                    failures = if connected.elapsed() > Duration::from_secs(10) { 0 } else { failures + 1 };
+                    failures = if connected.elapsed() > LASTED { 0 } else { failures + 1 };
                     self.view.send_replace(View::Looking);
                     self.removal(&shared).await;
                 }
@@ -216,9 +246,8 @@ impl App {
                 }
             }
             shared.reap();
-            // The first loss is answered at once, so that the port is back within a moment.
-            if failures > 1 {
-                sleep(Duration::from_millis(50 << failures.min(7))).await;
+            if failures > AT_ONCE {
+                sleep(Duration::from_millis(50 << (failures - AT_ONCE).min(4))).await;
             }
         }
         let id = self.id();
@@ -239,7 +268,7 @@ impl App {
     }
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
-    fn is_removed(&self, shared: &Shared) -> bool {
+    async fn is_removed(&self, shared: &Shared) -> bool {
         if held(&self.record).deleting.is_none() || !shared.starts {
             return false;
         }
@@ -247,7 +276,8 @@ impl App {
         if folder.join(KEEPER_STATE).exists() {
             return false;
         }
-        match shared.home.remove(&self.folder) {
+        let (home, name) = (shared.home.clone(), self.folder.clone());
+        match off_thread(move || home.remove(&name)).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(app = %self.folder, %error, "what is left of a deleted app cannot be removed");
@@ -263,6 +293,16 @@ impl App {
             self.post(Request::Delete { key });
         }
         self.learn(welcome.state, shared);
+    }
+
+    /// Brings the record up to what the stamp says, where an earlier version or another daemon left it behind.
+    async fn note_id(&self, shared: &Shared) {
+        let Some(id) = self.stamped().filter(|id| !held(&self.record).ids.contains(id)) else { return };
+        if shared.starts
+            && let Err(error) = self.change_record(shared, |record| record.may_become(&id)).await
+        {
+            tracing::warn!(app = %self.folder, %error, "its record cannot be written");
+        }
     }
 
     /// Takes in a state and says that it changed, if it did.
@@ -350,6 +390,7 @@ impl App {
     /// Writes down that it is being deleted, then asks for it: a delete survives the daemon.
     pub(super) async fn delete(&self, shared: &Shared, key: &Key) -> Result<Done, CallError> {
         self.change_record(shared, |record| record.deleting = Some(key.clone()))
+            .await
             .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))?;
         self.call(Request::Delete { key: key.clone() }).await
     }

@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod artifact;
+mod fetches;
 mod home;
 mod link;
 mod observe;
@@ -14,9 +15,10 @@ mod setting;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use async_trait::async_trait;
@@ -24,7 +26,7 @@ use codeops_core::config::{ProcessSettings, TeamSettings};
 use codeops_core::model::{Kind, Listing, ProviderName, ResourceId, Scope, SystemId, TeamName};
 use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,13 +37,16 @@ use crate::port::{
     Abilities, Actuator, Applied, ApplyError, Clock, Hint, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
 };
 use home::{AppRecord, Found, Home};
-use link::App;
+use link::{App, View};
 use releases::Releases;
 use users::Users;
 
 const ABILITIES: Abilities = Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false };
 /// Hints that wait for a slow listener; beyond it the listener is told to observe everything.
 const HINTS: usize = 1_024;
+
+/// Keepers that are started at once, after a reboot say: more would only make each of them slower.
+const STARTING: usize = 8;
 
 /// A provider of local processes. Dropping it ends its tasks; keepers and apps go on.
 pub struct Process {
@@ -64,6 +69,10 @@ struct Shared {
     /// By folder.
     apps: Mutex<BTreeMap<String, Arc<App>>>,
     foreign: Mutex<BTreeSet<String>>,
+    /// Whether all folders were listed once.
+    listed: AtomicBool,
+    /// How many keepers may be starting at once.
+    starting: Semaphore,
     children: Mutex<Vec<Child>>,
     tasks: Mutex<JoinSet<()>>,
     cancel: CancellationToken,
@@ -74,6 +83,11 @@ struct Shared {
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does what waits for the disk where no other task waits for it.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 impl Process {
@@ -105,7 +119,7 @@ impl Process {
         starts: bool,
     ) -> Result<Self, String> {
         let folder = environment.state.join(name.as_str());
-        let trouble = |error: std::io::Error| format!("cannot use {}: {error}", folder.display());
+        let trouble = |error: io::Error| format!("cannot use {}: {error}", folder.display());
         let users = Users::new(settings.run_as.as_deref())?;
         let home = Home::open(&environment.state, name.as_str()).map_err(trouble)?;
         let cancel = CancellationToken::new();
@@ -122,6 +136,8 @@ impl Process {
             hints: broadcast::channel(HINTS).0,
             apps: Mutex::default(),
             foreign: Mutex::default(),
+            listed: AtomicBool::new(false),
+            starting: Semaphore::new(STARTING),
             children: Mutex::default(),
             tasks: Mutex::default(),
             cancel: cancel.clone(),
@@ -141,14 +157,25 @@ impl Drop for Process {
 }
 
 impl Shared {
-    /// Looks at the folders and begins to tend apps that are new to it.
-    fn refresh(self: &Arc<Self>) -> Result<(), Unreachable> {
-        let found = self
-            .home
-            .list()
-            .map_err(|error| Unreachable(format!("cannot list {}: {error}", self.home.apps().display())))?;
+    /// Looks for folders that are new to it in `scope`, and begins to tend the apps in them. All folders are listed for
+    /// `All` and at the first look; a look at some ids costs as much as these ids, however many apps there are.
+    async fn refresh(self: &Arc<Self>, scope: &Scope) -> Result<(), Unreachable> {
+        let ids = match scope {
+            Scope::Ids(ids) if self.listed.load(Ordering::Acquire) => Some(ids.clone()),
+            Scope::Ids(_) | Scope::All => None,
+        };
+        let shared = Arc::clone(self);
+        let looked = off_thread(move || match ids {
+            Some(ids) => ids.iter().try_for_each(|id| shared.look_at(id.name.as_str())),
+            None => shared.list(),
+        });
+        looked.await.map_err(|error| Unreachable(format!("cannot list {}: {error}", self.home.apps().display())))
+    }
+
+    fn list(self: &Arc<Self>) -> io::Result<()> {
+        let known = held(&self.apps).keys().cloned().collect();
         let mut foreign = BTreeSet::new();
-        for entry in found {
+        for entry in self.home.list(&known)? {
             match entry {
                 Found::App(folder, record) => {
                     self.tend(folder, record);
@@ -158,10 +185,54 @@ impl Shared {
                 }
             }
         }
-        // The record of an app that is just being removed goes last: its folder is not somebody else's.
+        // One that was taken over or made meanwhile is ours.
         foreign.retain(|folder| !held(&self.apps).contains_key(folder));
         *held(&self.foreign) = foreign;
+        self.listed.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn look_at(self: &Arc<Self>, folder: &str) -> io::Result<()> {
+        if held(&self.apps).contains_key(folder) {
+            return Ok(());
+        }
+        match self.home.find(folder.to_owned())? {
+            Some(Found::App(folder, record)) => {
+                self.tend(folder, record);
+            }
+            Some(Found::Foreign(folder)) => {
+                held(&self.foreign).insert(folder);
+                return Ok(());
+            }
+            None => {}
+        }
+        held(&self.foreign).remove(folder);
+        Ok(())
+    }
+
+    /// Makes a folder for a new app, or takes one over that has no record, with a uid that no other app has.
+    fn make(self: &Arc<Self>, id: &ResourceId, over: bool) -> io::Result<Arc<App>> {
+        // From the choice of the uid until others see it taken; other providers choose from the same range.
+        static CHOOSING: Mutex<()> = Mutex::new(());
+        let _choosing = held(&CHOOSING);
+        let uid = if self.users == Users::Own { Some(self.new_uid()?) } else { None };
+        let record = AppRecord::new(id.clone(), uid);
+        let folder = if over {
+            let folder = id.name.as_str().to_owned();
+            self.home.write_record(&folder, &record)?;
+            held(&self.foreign).remove(&folder);
+            folder
+        } else {
+            self.home.make(&record)?
+        };
+        Ok(self.tend(folder, record))
+    }
+
+    fn new_uid(&self) -> io::Result<u32> {
+        let mut taken = users::taken();
+        taken.extend(self.apps().iter().filter_map(|app| app.uid()));
+        taken.extend(self.home.uids_beside());
+        self.home.next_uid(|uid| !taken.contains(&uid))
     }
 
     /// The app in `folder`, tended from now on.
@@ -185,13 +256,16 @@ impl Shared {
         held(&self.apps).values().cloned().collect()
     }
 
+    /// The app that bears `id`, as its keeper says; else one that may bear it.
     fn app(&self, id: &ResourceId) -> Option<Arc<App>> {
-        held(&self.apps).values().find(|app| app.id() == *id).cloned()
+        let mut found: Vec<_> = self.apps().into_iter().filter(|app| app.ids().contains(id)).collect();
+        let known = found.iter().position(|app| matches!(app.view(), View::Known(_)));
+        (!found.is_empty()).then(|| found.swap_remove(known.unwrap_or_default()))
     }
 
-    /// Waits a little until something is known of every app.
-    async fn all_answer(&self) {
-        join_all(self.apps().iter().map(|app| app.answers())).await;
+    /// Waits a little until the id of every app is known.
+    async fn all_tell_their_ids(&self) {
+        join_all(self.apps().iter().filter(|app| !app.tells_its_id()).map(|app| app.answers())).await;
     }
 
     /// Whether a folder of somebody else's stands where `id` would.
@@ -217,12 +291,19 @@ impl Shared {
     }
 
     /// Clears up after an earlier daemon, once, before the first step of this one makes anything.
-    fn tidy(&self) {
-        self.tidied.call_once(|| {
-            if let Err(error) = self.home.tidy().and_then(|()| self.releases.tidy()) {
-                tracing::warn!(%error, "what an earlier daemon left half made cannot be removed");
-            }
+    async fn tidy(self: &Arc<Self>) {
+        if self.tidied.is_completed() {
+            return;
+        }
+        let shared = Arc::clone(self);
+        let tidied = off_thread(move || {
+            let mut result = Ok(());
+            shared.tidied.call_once(|| result = shared.home.tidy().and_then(|()| shared.releases.tidy()));
+            result
         });
+        if let Err(error) = tidied.await {
+            tracing::warn!(%error, "what an earlier daemon left half made cannot be removed");
+        }
     }
 
     /// Keeps a started keeper until it ends, so that none is left a zombie.
@@ -275,3 +356,6 @@ impl Actuator for Process {
         apply::apply(&self.shared, step, secrets).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,14 +14,14 @@ use crate::port::{LogQuery, LogStream, Stat, Unreachable};
 
 /// A listing of `scope`. `Ids` asks the keepers anew; `All` asks only those that were silent for a while.
 pub(super) async fn observe(shared: &Arc<Shared>, scope: &Scope) -> Result<Listing, Unreachable> {
-    shared.refresh()?;
+    shared.refresh(scope).await?;
     shared.reap();
-    shared.all_answer().await;
     let again = matches!(scope, Scope::Ids(_));
-    let apps: Vec<Arc<App>> = shared.apps().into_iter().filter(|app| scope.covers(&app.id())).collect();
+    let apps = covered(shared, scope).await;
     let views = join_all(apps.iter().map(|app| app.look(again))).await;
     let mut objects = foreign(shared, scope);
     let mut unknown = BTreeMap::new();
+    let mut silent = Vec::new();
     let known = |view: &View| if let View::Known(state) = view { state.epoch } else { 0 };
     let epoch = views.iter().map(known).max().unwrap_or_default();
     for (app, view) in apps.iter().zip(views) {
@@ -29,18 +29,28 @@ pub(super) async fn observe(shared: &Arc<Shared>, scope: &Scope) -> Result<Listi
             // A folder whose keeper was never told what it is: a create that was cut off. Nothing lives in it.
             View::Known(state) if state.stamp.is_none() && state.instances.is_empty() => {}
             View::Known(state) => {
-                objects.insert(app.id(), live(shared, &state));
+                let id = state.stamp.as_ref().map_or_else(|| app.id(), |stamp| stamp.id.clone());
+                objects.insert(id, live(shared, &state));
             }
-            View::Looking => {
-                unknown.insert(app.id(), Why(format!("the keeper of {} is starting", app.folder)));
-            }
-            View::Unknown(why) => {
-                unknown.insert(app.id(), Why(why));
-            }
+            View::Looking => silent.push((app, format!("the keeper of {} is starting", app.folder))),
+            View::Unknown(why) => silent.push((app, why)),
             View::Gone => {}
         }
     }
+    objects.retain(|id, _| scope.covers(id));
+    for (app, why) in silent {
+        let (ids, newest) = (app.ids(), app.id());
+        // One that is being renamed may bear either id; an older one may be another app's by now, which answers.
+        let open = ids.into_iter().filter(|id| scope.covers(id) && (*id == newest || !objects.contains_key(id)));
+        unknown.extend(open.map(|id| (id, Why(why.clone()))));
+    }
     Ok(Listing { system: shared.system.clone(), at: shared.clock.now(), scope: scope.clone(), epoch, objects, unknown })
+}
+
+/// The apps that may bear an id in `scope`.
+async fn covered(shared: &Arc<Shared>, scope: &Scope) -> Vec<Arc<App>> {
+    shared.all_tell_their_ids().await;
+    shared.apps().into_iter().filter(|app| app.ids().iter().any(|id| scope.covers(id))).collect()
 }
 
 fn live(shared: &Shared, state: &State) -> Live {
@@ -90,9 +100,9 @@ fn foreign(shared: &Shared, scope: &Scope) -> BTreeMap<ResourceId, Live> {
 
 /// Use of resources, asked of every keeper in `scope` at once; one that does not answer is left out.
 pub(super) async fn stats(shared: &Arc<Shared>, scope: &Scope) -> Result<Vec<Stat>, Unreachable> {
-    shared.refresh()?;
-    shared.all_answer().await;
-    let apps: Vec<Arc<App>> = shared.apps().into_iter().filter(|app| scope.covers(&app.id())).collect();
+    shared.refresh(scope).await?;
+    let apps = covered(shared, scope).await;
+    join_all(apps.iter().map(|app| app.answers())).await;
     let asked = join_all(apps.iter().map(|app| async {
         match app.view() {
             View::Known(state) if !state.instances.is_empty() => app.call(Request::Stats).await.ok(),
@@ -118,8 +128,8 @@ pub(super) async fn stats(shared: &Arc<Shared>, scope: &Scope) -> Result<Vec<Sta
 
 /// Log lines of one app, read from its files: they are there whether or not its keeper answers.
 pub(super) async fn logs(shared: &Arc<Shared>, id: &ResourceId, query: LogQuery) -> Result<LogStream, Unreachable> {
-    shared.refresh()?;
-    shared.all_answer().await;
+    shared.refresh(&Scope::Ids([id.clone()].into())).await?;
+    shared.all_tell_their_ids().await;
     let app = shared.app(id).ok_or_else(|| Unreachable(format!("{id} is not there, so it has no log")))?;
     Ok(crate::keeper::logs::read(&shared.home.app(&app.folder), query))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Shared;
 use super::home::KEEPER_LOCK;
+use super::{Shared, off_thread};
 use crate::keeper::client::{self, ConnectError, Reader, Writer};
 use crate::keeper::wire::Welcome;
 
@@ -16,12 +16,20 @@ use crate::keeper::wire::Welcome;
 pub(super) const LOOK: Duration = Duration::from_secs(3);
 /// How long a keeper may take to listen; one that hands over first waits for the requests it has in flight.
 pub(super) const START: Duration = Duration::from_secs(15);
+/// Between two tries; doubled each time, so that what takes long is not asked hundreds of times.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+
+/// A keeper that was started and does not hold its folder by then has died, and the next one is started.
+const STILLBORN: Duration = Duration::from_millis(500);
 
 /// A connected keeper, started if none listens.
 pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader, Box<Welcome>), String> {
     let folder = shared.home.app(name);
-    let mut started = false;
-    let deadline = Instant::now() + START;
+    let mut starting = None;
+    let mut started: Option<Instant> = None;
+    let mut deadline = Instant::now() + START;
+    let mut pause = FIRST_PAUSE;
     loop {
         let connecting = client::connect(&folder, shared.epoch());
         let result = timeout(LOOK, connecting)
@@ -33,12 +41,18 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
             Err(ConnectError::Absent(_)) if !shared.starts => {
                 return Err(format!("no keeper runs for {}; the daemon starts one", name));
             }
-            Err(ConnectError::Absent(_)) if !started && !is_held(&folder) => {
-                let child = client::start(&shared.binary, &folder).map_err(|error| {
-                    format!("a keeper for {} cannot be started from {}: {error}", name, shared.binary.display())
-                })?;
-                shared.adopt_child(child);
-                started = true;
+            Err(ConnectError::Absent(_))
+                if started.is_none_or(|at| at.elapsed() > STILLBORN)
+                    && Instant::now() < deadline
+                    && !is_held(&folder) =>
+            {
+                if starting.is_none() {
+                    // Held until it listens: after a reboot a thousand apps want theirs at once.
+                    starting = Some(shared.starting.acquire().await.map_err(|error| error.to_string())?);
+                    deadline = Instant::now() + START;
+                }
+                start(shared, name).await?;
+                (started, pause) = (Some(Instant::now()), FIRST_PAUSE);
             }
             Err(ConnectError::Absent(_)) if Instant::now() < deadline => {}
             Err(ConnectError::Absent(_)) => {
@@ -46,8 +60,18 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
             }
             Err(error) => return Err(format!("the keeper of {}: {error}", name)),
         }
-        sleep(Duration::from_millis(2)).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+async fn start(shared: &Shared, name: &str) -> Result<(), String> {
+    let (binary, folder) = (shared.binary.clone(), shared.home.app(name));
+    let child = off_thread(move || client::start(&binary, &folder)).await.map_err(|error| {
+        format!("a keeper for {} cannot be started from {}: {error}", name, shared.binary.display())
+    })?;
+    shared.adopt_child(child);
+    Ok(())
 }
 
 /// Whether a keeper process holds the folder, listening or not.

@@ -454,6 +454,7 @@ pub(crate) fn history(log: &MemoryLog) {
             commits: vec![commit],
             blast_percent: 25,
             files: BTreeMap::new(),
+            gone: BTreeSet::new(),
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);

@@ -76,6 +76,21 @@ async fn a_version_whose_start_is_refused_is_pinned_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repair_that_is_refused_never_pins_the_last_good() {
+    let flow = running("v1").await;
+    flow.local().fail_next(Fault::Reject);
+    flow.local().edit(&id("a"), |live| live.instances.clear());
+    flow.elapse(120).await;
+    assert!(flow.why("a").contains("told to refuse"), "{}", flow.why("a"));
+    flow.elapse(900).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.status("a")), (vec!["v1".to_owned()], (Sync::Synced, Health::Healthy)));
+    let pinned = flow.records(|record| matches!(record, Record::Pinned { .. }).then_some(()));
+    assert!(pinned.is_empty());
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_commits_the_newer_one_wins_and_a_wait_never_blocks_the_fix() {
     let mut flow = running("v1").await;
     flow.change(&[("a", "never-2")]).await;

@@ -15,8 +15,20 @@ fn digests_in(spec: &str, context: &Context) -> (String, String) {
 }
 
 fn secrets(tag: &str) -> Context {
-    let facts = SecretFacts { teams: BTreeSet::from([name("payments")]), tag: tag.to_owned() };
+    let facts = SecretFacts { teams: BTreeSet::from([name("payments")]), tag: Ok(tag.to_owned()) };
     Context { secrets: Some(BTreeMap::from([(name("api-key"), facts)])), ..Context::default() }
+}
+
+#[test]
+fn an_unreadable_secret_holds_its_users_and_no_others() {
+    let why = "the secret `api-key` cannot be read: no such file";
+    let facts = SecretFacts { teams: BTreeSet::from([name("payments")]), tag: Err(why.to_owned()) };
+    let context = Context { secrets: Some(BTreeMap::from([(name("api-key"), facts)])), ..Context::default() };
+    let with = app("shop", "  run: {command: [x]}\n  secrets: {KEY: api-key}\n");
+    let without = app("web", "  run: {command: [x]}\n");
+    let desired = compile_in(&[("a.yaml", &with), ("b.yaml", &without)], &context).desired;
+    assert_eq!(desired.held.get(&id("shop")).map(String::as_str), Some(why));
+    assert_eq!(desired.resources.keys().collect::<Vec<_>>(), [&id("web")]);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn the_settings_limit_what_a_team_can_claim_and_use() {
         ("environments/prod/auth.yaml", patch),
     ];
     let facts = |images| ProviderFacts { word: "process", commands: true, images };
-    let granted = |team| SecretFacts { teams: BTreeSet::from([name(team)]), tag: "t".to_owned() };
+    let granted = |team| SecretFacts { teams: BTreeSet::from([name(team)]), tag: Ok("t".to_owned()) };
     let team = |paths: &[&str], allow: &[&str]| TeamSettings {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         allow: allow.iter().map(|team| name(team)).collect(),

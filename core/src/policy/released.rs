@@ -1,0 +1,50 @@
+//! What `Codeops-Allow` released: which set a release covers, and when it is over. It covers one set, once: it is spent when
+//! the whole set has gone, and it lapses when for a day nothing went under it. It decides nothing about budgets.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Facts;
+use super::blast::Removals;
+use crate::model::HoldId;
+
+/// How long a release waits for its first or next removal: long enough for a provider to come back, short enough that it
+/// lets through no equal set that somebody makes by mistake weeks later.
+const LASTS: SignedDuration = SignedDuration::from_hours(24);
+
+/// Holds whose release has not lapsed.
+pub(super) fn in_force<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a HoldId> {
+    let facts = *facts;
+    facts.memory.allowed.iter().filter(move |(id, since)| !has_lapsed(id, **since, &facts)).map(|(id, _)| id)
+}
+
+/// The released hold that covers exactly this set, together with what has gone through under it already.
+pub(super) fn covering(held: &Removals, facts: &Facts<'_>) -> Option<HoldId> {
+    let covers = |id: &&HoldId| {
+        let mut whole = gone_under(id, facts);
+        whole.extend(held.iter().cloned());
+        HoldId::of(&whole) == **id
+    };
+    in_force(facts).find(covers).cloned()
+}
+
+/// Releases that are over: the whole set has gone and none of it is `planned` any more, or nothing went for a day.
+pub(super) fn spent<'a>(planned: &Removals, facts: &Facts<'a>) -> impl Iterator<Item = &'a HoldId> {
+    let facts = *facts;
+    let is_over = move |(id, since): &(&'a HoldId, &'a Timestamp)| {
+        let gone = gone_under(id, &facts);
+        let is_whole = !gone.is_empty() && gone.is_disjoint(planned) && HoldId::of(&gone) == **id;
+        is_whole || has_lapsed(id, **since, &facts)
+    };
+    facts.memory.allowed.iter().filter(is_over).map(|(id, _)| id)
+}
+
+fn has_lapsed(hold: &HoldId, since: Timestamp, facts: &Facts<'_>) -> bool {
+    let used = facts.memory.removals.iter().filter(|removal| removal.hold.as_ref() == Some(hold));
+    let last = used.map(|removal| removal.at).fold(since, Timestamp::max);
+    facts.now.duration_since(last) >= LASTS
+}
+
+fn gone_under(hold: &HoldId, facts: &Facts<'_>) -> Removals {
+    let under = facts.memory.removals.iter().filter(|removal| removal.hold.as_ref() == Some(hold));
+    under.map(|removal| (removal.verb, removal.id.clone())).collect()
+}

@@ -1,0 +1,30 @@
+//! What several rooms need of disk, kernel and bytes, once: private files, random bytes, percent-encoding. It knows no room
+//! and keeps no state.
+
+mod file;
+mod percent;
+
+pub use file::{replace, write_private};
+pub use percent::percent_decoded;
+
+use std::io;
+
+/// Bytes from the kernel. Up to 256 it never gives fewer, and once the machine is up it never fails.
+///
+/// # Errors
+/// The kernel has no random bytes, or gave fewer than asked for.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if got == N { Ok(bytes) } else { Err(io::Error::other("the system gave too few random bytes")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_bytes_differ() {
+        assert_ne!(random::<16>().unwrap(), random::<16>().unwrap());
+    }
+}

@@ -1,0 +1,118 @@
+//! What accepting a revision means, as pure pieces: what it is compiled with, what is written down, and what stands in for
+//! what it cannot describe. The flow and `plan` share them, so that a plan says what the daemon will do. It reads and writes
+//! nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts};
+use codeops_core::model::{Commit, Memory, Owner, ProviderName, ResourceId, Revision};
+
+use super::trailers;
+use crate::journal::Record;
+use crate::port::Observer;
+
+/// The ids each file last declared, as remembered.
+pub fn declared(memory: &Memory) -> Declared {
+    let mut declared: BTreeMap<&str, BTreeSet<ResourceId>> = BTreeMap::new();
+    for (id, resource) in &memory.resources {
+        if let Some(file) = &resource.file {
+            declared.entry(file).or_default().insert(id.clone());
+        }
+    }
+    declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect()
+}
+
+/// What each provider can do.
+pub fn provider_facts(observers: &BTreeMap<ProviderName, Arc<dyn Observer>>) -> BTreeMap<ProviderName, ProviderFacts> {
+    let facts = observers.iter().map(|(name, observer)| {
+        let abilities = observer.abilities();
+        let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };
+        (name.clone(), facts)
+    });
+    facts.collect()
+}
+
+/// Who declares: the revision's own word, else the remembered one.
+pub fn owner(desired: &Desired, memory: &Memory) -> Option<Owner> {
+    desired.owner.clone().or_else(|| memory.revision.owner.clone())
+}
+
+/// What is written when a revision is accepted: the revision, and what the trailers of its commits release. Nothing for the
+/// revision in force, and nothing where nobody is known to declare anything.
+pub fn records(revision: &Revision, compiled: &Compiled, commits: &[Commit], memory: &Memory) -> Vec<Record> {
+    if memory.revision.accepted.as_ref() == Some(revision) {
+        return Vec::new();
+    }
+    let Some(owner) = owner(&compiled.desired, memory) else { return Vec::new() };
+    let (files, gone) = moved(compiled, memory);
+    let mut records = vec![Record::RevisionAccepted {
+        revision: revision.clone(),
+        owner,
+        commits: commits.to_vec(),
+        blast_percent: compiled.desired.repository.blast_radius.percent,
+        files,
+        gone,
+    }];
+    records.extend(trailers::released(commits));
+    records
+}
+
+/// Whose file differs from the remembered one, and what no file declares any more. While a file cannot be read, what it
+/// declared stays its own.
+fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>, BTreeSet<ResourceId>) {
+    let remembered = |id: &ResourceId| memory.resources.get(id).and_then(|resource| resource.file.as_deref());
+    let each = compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id, &**file)));
+    let now: BTreeMap<&ResourceId, &str> = each.collect();
+    let new = now.iter().filter(|(id, file)| remembered(id) != Some(**file));
+    let files = new.map(|(id, file)| ((*id).clone(), (*file).to_owned())).collect();
+    let gone = memory.resources.iter().filter(|(id, resource)| {
+        resource.file.is_some() && !now.contains_key(id) && !compiled.desired.held.contains_key(*id)
+    });
+    (files, gone.map(|(id, _)| id.clone()).collect())
+}
+
+/// Resources that this revision cannot describe stay as they last were good, where that is known; with why, for each that
+/// it cannot describe.
+pub fn keep_last_good(mut desired: Desired, memory: &Memory) -> (Desired, BTreeMap<ResourceId, String>) {
+    let kept = desired.held.clone();
+    let known = kept.keys().filter_map(|id| {
+        let good = memory.resources.get(id)?.last_good.as_ref()?;
+        Some((id.clone(), Arc::clone(&good.resource)))
+    });
+    let known: Vec<_> = known.collect();
+    for (id, resource) in known {
+        desired.held.remove(&id);
+        desired.resources.insert(id, resource);
+    }
+    (desired, kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> ResourceId {
+        text.parse().expect("an id")
+    }
+
+    #[test]
+    fn an_acceptance_says_what_moved_and_not_what_stayed() {
+        let mut memory = Memory::default();
+        for (name, file) in
+            [("app/stays", "a.yaml"), ("app/moves", "b.yaml"), ("app/goes", "b.yaml"), ("app/kept", "c.yaml")]
+        {
+            memory.resources.entry(id(name)).or_default().file = Some(file.to_owned());
+        }
+        memory.resources.entry(id("app/loose")).or_default().failures = 1;
+        let mut compiled = Compiled::default();
+        compiled.desired.held.insert(id("app/kept"), "c.yaml cannot be read".to_owned());
+        let declares =
+            |file: &str, ids: &[&str]| (Arc::from(file), Arc::new(ids.iter().map(|text| id(text)).collect()));
+        compiled.declared = [declares("a.yaml", &["app/stays"]), declares("d.yaml", &["app/moves", "app/new"])].into();
+        let (files, gone) = moved(&compiled, &memory);
+        let expected = [("app/moves", "d.yaml"), ("app/new", "d.yaml")];
+        assert_eq!(files, expected.map(|(name, file)| (id(name), file.to_owned())).into());
+        assert_eq!(gone, [id("app/goes")].into());
+    }
+}

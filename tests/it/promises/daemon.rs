@@ -1,0 +1,152 @@
+//! The real daemon, really killed: `kill -9` at some moments of a rollout, on a real repository, with real keepers and
+//! apps. It ends in the same state, and the apps answer all along.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::flow::{REPOSITORY, TEAM};
+use crate::support::git::TempRepo;
+use crate::support::process_harness::{binary, processes};
+
+/// A daemon on a state folder; everything that runs in the folder is ended with it.
+struct Machine {
+    repo: TempRepo,
+    state: tempfile::TempDir,
+    page: u16,
+    daemon: Option<Child>,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
+impl Machine {
+    fn start(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "the real daemon is under test")]
+        let mut command = Command::new(binary());
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.state.path().join("test.log"));
+        command
+            .args(["run", "--repo", &self.repo.url(), "--state", &self.state.path().display().to_string()])
+            .args(["--listen", &format!("127.0.0.1:{}", self.page), "--hooks-listen", "127.0.0.1:0", "--poll", "1s"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"));
+        self.daemon = Some(command.spawn().expect("the daemon starts"));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().expect("it runs");
+            daemon.wait().expect("it ran");
+        }
+    }
+
+    /// What the page says of every app, once `enough`.
+    fn wait(&self, what: &str, enough: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = get(self.page, "/api/v1/resources").and_then(|body| serde_json::from_str(&body).ok());
+            let answer: Value = answer.unwrap_or(Value::Null);
+            if enough(&answer) {
+                return answer;
+            }
+            let log = || fs::read_to_string(self.state.path().join("test.log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "{what}: {answer:#}\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.kill();
+        let state = self.state.path().to_owned();
+        // Keepers first, so that they start nothing again; then what runs in the folder.
+        for (pid, path) in processes() {
+            if is_keeper(&path, &state) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        for (pid, path) in processes() {
+            if fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&state)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn is_keeper(process: &Path, state: &Path) -> bool {
+    let line = fs::read(process.join("cmdline")).unwrap_or_default();
+    let words: Vec<&str> = line.split(|b| *b == 0).map(|word| std::str::from_utf8(word).unwrap_or("")).collect();
+    words.contains(&"keeper") && words.iter().any(|word| Path::new(word).starts_with(state))
+}
+
+/// The body of a good answer.
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+}
+
+fn web_app(name: &str, port: u16, version: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}, team: core}}\nspec:\n  \
+         run: {{command: [{}, demo-app]}}\n  port: {port}\n  env: {{VERSION: \"{version}\"}}\n  \
+         health: {{http: /healthz, interval: 200ms}}\n  rollout: {{bake: 1s}}\n",
+        binary().display()
+    )
+}
+
+fn all_well(answer: &Value) -> bool {
+    let resources = answer["resources"].as_array();
+    resources.is_some_and(|all| {
+        all.len() == 2
+            && all.iter().all(|one| {
+                one["sync"].as_str().is_some_and(|sync| sync.eq_ignore_ascii_case("synced"))
+                    && one["health"].as_str().is_some_and(|health| health.eq_ignore_ascii_case("healthy"))
+            })
+    })
+}
+
+fn version(port: u16) -> Option<String> {
+    let body: Value = serde_json::from_str(&get(port, "/api")?).ok()?;
+    body["version"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_on() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &web_app("a", a, "1"));
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut machine = Machine { repo, state, page: free_port(), daemon: None };
+    machine.start();
+    machine.wait("deployed", all_well);
+    assert_eq!((version(a), version(b)), (Some("1".to_owned()), Some("1".to_owned())));
+
+    for (round, after) in [(2, 30), (3, 300), (4, 1_100)] {
+        machine.repo.commit_file("a.yaml", &web_app("a", a, &round.to_string()), "A new version");
+        std::thread::sleep(Duration::from_millis(after));
+        machine.kill();
+        assert!(version(a).is_some() && version(b).is_some(), "apps answer without a daemon");
+        machine.start();
+        let want = Some(round.to_string());
+        machine.wait("the new version", |answer| all_well(answer) && version(a) == want);
+        assert_eq!(version(b).as_deref(), Some("1"), "the other was not touched");
+    }
+}
