@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context as _;
-use codeops_core::config::{PageSettings, Settings};
+use codeops_core::config::{PAGE, PageSettings};
 use codeops_core::model::Secret;
 
 use super::Options;
@@ -72,7 +72,7 @@ pub(super) struct PageAddress {
 /// The page's address, and the token and host names that go with it.
 pub(super) fn page_address(options: &Options) -> anyhow::Result<PageAddress> {
     Ok(match &options.settings.listen {
-        None => PageAddress { address: Settings::PAGE.to_owned(), token: None, hosts: Vec::new() },
+        None => PageAddress { address: PAGE.to_owned(), token: None, hosts: Vec::new() },
         Some(PageSettings::Address(address)) => {
             PageAddress { address: address.clone(), token: None, hosts: Vec::new() }
         }

@@ -1,10 +1,10 @@
 //! One way to serve HTTP to whoever connects, for every edge: bounded in connections, head size, time and patience, and
 //! drained at the end. It knows nothing of what is served.
 
-mod peers;
 mod stall;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use peers::Peers;
 use stall::{Answered, Impatient};
 
 /// Further headers of one request are refused.
@@ -31,10 +30,10 @@ pub struct Bounds {
     pub what: &'static str,
     /// Connections at a time.
     pub connections: usize,
-    /// Whether further ones wait in the kernel's queue; else each closes the one that was idle longest.
+    /// Whether further ones wait in the kernel's queue; else the one that was idle longest is closed.
     pub queue: bool,
-    /// How many of them one peer alone may have.
-    pub of_one_peer: usize,
+    /// Connections of one peer at a time, where they are bounded; a reverse proxy is one peer.
+    pub of_one_peer: Option<usize>,
     /// How long a client may take to send a request's head, or stay idle between two.
     pub head: Duration,
     /// The largest head, in bytes.
@@ -47,13 +46,22 @@ pub struct Bounds {
     pub drain: Duration,
 }
 
-/// Serves `router` until cancelled, then drains.
+/// One connection as seen from outside.
+struct Open {
+    peer: IpAddr,
+    answered: Answered,
+    /// Ends it at once.
+    end: CancellationToken,
+}
+
+/// Serves `router` until cancelled, then drains. Where further connections do not wait, whoever was not answered for
+/// longest makes room: idle connections, however many, keep nobody out.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel: &CancellationToken) {
     let what = bounds.what;
-    let peers = Peers::new(bounds.of_one_peer);
     let mut connections = JoinSet::new();
     let mut open: HashMap<Id, Open> = HashMap::new();
     loop {
+        let room = open.len() < bounds.connections;
         let accepted = tokio::select! {
             biased;
             () = cancel.cancelled() => break,
@@ -61,49 +69,34 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
                 open.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
                 continue;
             }
-            accepted = listener.accept(), if !bounds.queue || connections.len() < bounds.connections => accepted,
+            accepted = listener.accept(), if room || !bounds.queue => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(what, %error, "a connection cannot be taken; trying again");
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
         };
-        let Some(share) = peers.admit(peer.ip()) else {
-            tracing::debug!(what, peer = %peer.ip(), limit = bounds.of_one_peer, "too many connections of one peer");
+        if bounds.of_one_peer.is_some_and(|most| open.values().filter(|open| open.peer == peer).count() >= most) {
+            tracing::debug!(what, %peer, "too many connections of one peer; one was closed");
             continue;
-        };
-        if open.len() >= bounds.connections {
-            make_room(&mut open, &bounds);
+        }
+        if !room {
+            make_room(&mut open, bounds);
         }
         let (answered, end) = (Answered::new(), CancellationToken::new());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
-        let (router, ending, cancel) = (router.clone(), end.clone(), cancel.clone());
-        let task = connections.spawn(async move {
-            let _share = share;
-            tokio::select! {
-                () = ending.cancelled() => {}
-                () = connection(io, router, bounds, cancel) => {}
-            }
-        });
-        open.insert(task.id(), Open { answered, end });
+        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), end.clone()));
+        open.insert(task.id(), Open { peer, answered, end });
     }
     drop(listener);
     // Each ends by itself within its time.
     while connections.join_next().await.is_some() {}
 }
 
-/// One connection as seen from outside.
-struct Open {
-    answered: Answered,
-    /// Ends it at once.
-    end: CancellationToken,
-}
-
-/// Idle connections, however many, keep nobody out: whoever was not answered for longest goes.
-fn make_room(open: &mut HashMap<Id, Open>, bounds: &Bounds) {
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds) {
     let oldest = open.iter().min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
     if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
         let (what, limit) = (bounds.what, bounds.connections);
@@ -112,7 +105,13 @@ fn make_room(open: &mut HashMap<Id, Open>, bounds: &Bounds) {
     }
 }
 
-async fn connection(io: Impatient<TcpStream>, router: Router, bounds: Bounds, cancel: CancellationToken) {
+async fn connection(
+    io: Impatient<TcpStream>,
+    router: Router,
+    bounds: Bounds,
+    cancel: CancellationToken,
+    end: CancellationToken,
+) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
@@ -130,6 +129,7 @@ async fn connection(io: Impatient<TcpStream>, router: Router, bounds: Bounds, ca
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = whole => Ok(()),
+        () = end.cancelled() => Ok(()),
         () = cancel.cancelled() => {
             served.as_mut().graceful_shutdown();
             tokio::time::timeout(bounds.drain, served).await.unwrap_or(Ok(()))

@@ -87,8 +87,7 @@ const BOUNDS: Bounds = Bounds {
     what: "the hooks address",
     connections: 256,
     queue: true,
-    // A reverse proxy is one peer, and this is plenty for it.
-    of_one_peer: 64,
+    of_one_peer: Some(64),
     head: Duration::from_secs(5),
     head_bytes: 64 << 10,
     stall: Duration::from_secs(10),

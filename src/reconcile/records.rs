@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Cause, Health, HoldId, Memory, ResourceId, Sync};
+use codeops_core::model::{Cause, Health, HoldId, Memory, ResourceId, RevisionState, Sync};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
@@ -162,22 +162,22 @@ impl Flow {
         let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();
         let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
         let state = if busy || moving {
-            "applying"
+            RevisionState::Applying
         } else if errors == 0 && bad == 0 && sick == 0 {
-            "applied"
+            RevisionState::Applied
         } else if current.desired.resources.is_empty() && errors > 0 || bad + sick >= status.len().max(1) {
-            "failed"
+            RevisionState::Failed
         } else {
-            "partial"
+            RevisionState::Partial
         };
         if state == current.state {
             return None;
         }
         current.state = state;
         let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
-        let why = (state == "partial" || state == "failed")
+        let why = matches!(state, RevisionState::Partial | RevisionState::Failed)
             .then(|| format!("{errors} {mistakes} in manifests, {bad} not in sync, {sick} not healthy"));
-        tracing::info!(revision = current.revision.short(), state, "revision");
-        Some(Record::RevisionState { revision: current.revision.clone(), state: state.to_owned(), why })
+        tracing::info!(revision = current.revision.short(), %state, "revision");
+        Some(Record::RevisionState { revision: current.revision.clone(), state, why })
     }
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
-use codeops_core::model::{Health, InstanceId, ProviderName, ResourceId, Revision, Scope, Snapshot, Sync, Why};
+use codeops_core::model::{
+    Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, Why,
+};
 use codeops_core::plan::Difference;
 use codeops_core::policy::{Decision, Hold};
 use jiff::{SignedDuration, Timestamp};
@@ -108,7 +110,7 @@ pub(super) struct Current {
     pub(super) subject: String,
     pub(super) author: String,
     pub(super) accepted_at: Timestamp,
-    pub(super) state: &'static str,
+    pub(super) state: RevisionState,
 }
 
 /// A resource's last status and since when.
@@ -176,7 +178,7 @@ impl World {
     /// Whether nothing more happens without a commit or a change from outside.
     pub(super) fn settled(&self) -> bool {
         let quiet = self.busy.is_empty() && !self.fetching && self.compiler.is_some() && !self.dirty;
-        let over = self.current.as_ref().is_none_or(|current| current.state != "applying");
+        let over = self.current.as_ref().is_none_or(|current| current.state != RevisionState::Applying);
         quiet && over && self.fetched_once && self.all_answered() && (self.passed_once || self.current.is_none())
     }
 

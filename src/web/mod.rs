@@ -149,8 +149,7 @@ fn bounds(limits: &Limits) -> Bounds {
         what: "the page",
         connections: limits.connections,
         queue: false,
-        // On loopback everybody is one peer.
-        of_one_peer: usize::MAX,
+        of_one_peer: None,
         head: limits.head,
         head_bytes: 16 * 1024,
         stall: limits.stall,

@@ -15,8 +15,9 @@ use codeops::port::{
 use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
 use codeops_core::model::{
-    AppSpec, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind, LastGood, Listing,
-    Live, Memory, Name, Pin, Place, Resource, ResourceId, Revision, Scope, Sync, SystemId, Verb,
+    AppSpec, CauseKind, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind,
+    LastGood, Listing, Live, Memory, Name, Pin, Place, Resource, ResourceId, Revision, RevisionState, Scope, Sync,
+    SystemId, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -177,7 +178,7 @@ impl Served {
         let (publisher, watcher) = Publisher::new();
         publisher.publish(board);
         let log = MemoryLog::new();
-        let board = publisher.board();
+        let board = watcher.board();
         let instances = board.resources.values().flat_map(|view| {
             let live = view.live.iter().flat_map(|live| &live.instances);
             live.map(|instance| (view.id.clone(), instance.id.clone()))
@@ -387,7 +388,7 @@ pub(crate) fn board() -> Board {
             id: revision('3'),
             subject: "Raise shop to two replicas".to_owned(),
             author: "Ada <ada@acme.example>".to_owned(),
-            state: "applying",
+            state: RevisionState::Applying,
             accepted_at: ago(90),
         }),
         fresh_at: Some(ago(8)),
@@ -458,14 +459,13 @@ pub(crate) fn history(log: &MemoryLog) {
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);
-        let state =
-            |state: &str| Record::RevisionState { revision: revision(digit), state: state.to_owned(), why: None };
+        let state = |state| Record::RevisionState { revision: revision(digit), state, why: None };
         log.add(
             ago(secs - 30),
             state(match digit {
-                '1' => "partial",
-                '2' => "applied",
-                _ => "applying",
+                '1' => RevisionState::Partial,
+                '2' => RevisionState::Applied,
+                _ => RevisionState::Applying,
             }),
         );
     }
@@ -492,6 +492,7 @@ fn steps(log: &MemoryLog, digit: char, secs: i64) {
             word: "start".to_owned(),
             subject: "9f86d081-1".to_owned(),
             cause: format!("revision {}", revision(digit).short()),
+            cause_kind: Some(CauseKind::Revision),
         };
         let seq = log.add(ago(secs - 5), intent);
         let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };
