@@ -165,7 +165,7 @@ pub enum Record {
         /// The hold that allowed it.
         hold: Option<HoldId>,
     },
-    /// A hold's whole set has gone through: its release is spent.
+    /// A release is over: the hold's whole set has gone through, or no such hold was there when its commit came.
     HoldSpent {
         /// The hold.
         hold: HoldId,

@@ -144,7 +144,7 @@ fn sentence(record: &Record) -> String {
             Some(hold) => format!("{verb} let through, released from hold {hold}"),
             None => format!("{verb} let through"),
         },
-        Record::HoldSpent { hold } => format!("hold {hold} is spent: all of it has gone through"),
+        Record::HoldSpent { hold } => format!("the release of hold {hold} is spent: it releases nothing more"),
         Record::Forgotten { .. } => "gone; nothing more is remembered of it".to_owned(),
         Record::Renamed { from, .. } => format!("was {from} until now"),
         Record::System { provider, system } => format!("provider {provider} is system {system}"),
