@@ -131,7 +131,10 @@ impl Bench {
             let next = tokio::time::timeout_at(deadline, self.reader.next()).await;
             match next {
                 Ok(Ok(Some(FromKeeper::State(state)))) => self.state = *state,
-                other => panic!("waiting until {what}: {other:?}\n{:#?}", self.state),
+                other => {
+                    let log = std::fs::read_to_string(self.dir().join("keeper.log")).unwrap_or_default();
+                    panic!("waiting until {what}: {other:?}\n{:#?}\n{log}", self.state)
+                }
             }
         }
     }
@@ -536,6 +539,16 @@ async fn a_handover_keeps_port_instances_and_secrets() {
     bench.ask(Request::Handover { binary: binary() }).await.expect("it goes on");
     let gone = timeout(PATIENCE, async { while let Ok(Some(_)) = bench.reader.next().await {} }).await;
     assert!(gone.is_ok(), "the old one hangs up");
+    // Until the new program is there, the old one's socket still takes connections, and drops them.
+    let goes_on = || {
+        let words = std::fs::read(format!("/proc/{keeper}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains("--continue")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !goes_on() {
+        assert!(Instant::now() < deadline, "the keeper goes on as the new program");
+        tokio::task::yield_now().await;
+    }
     (bench.writer, bench.reader, bench.state) = connect(bench.dir(), 1).await;
     assert_eq!((bench.keeper.id(), only(&bench.state).pid), (keeper, pid));
     assert!(bench.state.secrets_missing.is_empty(), "{:?}", bench.state.secrets_missing);
