@@ -35,6 +35,8 @@ const ERRORS: &str = "keeper.log";
 pub(super) const FIFOS: &str = "fifo";
 /// The hidden argument of a keeper that goes on from another binary.
 const CONTINUE: &str = "--continue";
+/// Polls of tasks before sockets are looked at again: one that always has something to do holds nobody up.
+const EVENTS: u32 = 8;
 /// How long requests in flight are waited for before a handover.
 /// New connections wait meanwhile, so it is short.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -140,7 +142,7 @@ fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     let _ = rustix::process::setsid();
     let inherited = inherit(goes_on)?;
     let lock = inherited.lock.try_clone()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().event_interval(EVENTS).enable_all().build()?;
     let (end, listener, secrets) = runtime.block_on(serve(inherited))?;
     drop(runtime);
     match end {

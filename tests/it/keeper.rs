@@ -458,6 +458,25 @@ async fn who_takes_the_port_of_an_instance_gets_no_request() {
 }
 
 #[tokio::test]
+async fn an_app_that_floods_its_output_makes_nobody_wait_and_what_is_dropped_is_counted() {
+    let mut bench = Bench::new().await;
+    let app = app::command().join(" ");
+    let extra = json!({"run": {"command": {"command": ["sh", "-c", format!("yes & yes >&2 & exec {app}")]}}});
+    bench.serving(extra).await;
+    let logs = ["app.log", "app.log.1"].map(|name| bench.dir().join("logs").join(name));
+    let is_told = || logs.iter().flat_map(std::fs::read_to_string).any(|text| text.contains(" codeops: dropped "));
+    let deadline = Instant::now() + PATIENCE;
+    while !is_told() {
+        assert!(Instant::now() < deadline, "nothing was dropped");
+        assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+        let asked = timeout(Duration::from_secs(5), bench.ask(Request::Stats)).await;
+        assert!(matches!(asked, Ok(Ok(Done::Stats(_)))), "it is deaf: {asked:?}");
+    }
+    bench.stop(instance_of(&bench.state)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+}
+
+#[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {
     let mut bench = Bench::new().await;
     bench.serving(json!({})).await;
