@@ -14,6 +14,7 @@ use codeops_core::policy::{Decision, Hold};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Rules;
+use super::repeats::Repeats;
 use crate::journal::Journal;
 use crate::port::{Clock, Observer, ProviderView, ResourceView, SourceView};
 
@@ -49,6 +50,8 @@ pub(super) struct World {
     pub(super) cooling: BTreeMap<ResourceId, Timestamp>,
     /// How often in a row a resource was refused or its outcome was lost.
     pub(super) unsettled: BTreeMap<ResourceId, u32>,
+    /// Steps that took effect and came again.
+    pub(super) repeats: Repeats,
     pub(super) status: BTreeMap<ResourceId, Status>,
     pub(super) restarts: BTreeMap<(ResourceId, InstanceId), u32>,
     pub(super) drifting: BTreeSet<ResourceId>,
@@ -141,6 +144,7 @@ impl World {
             busy: BTreeMap::new(),
             cooling: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            repeats: Repeats::default(),
             status: BTreeMap::new(),
             restarts: BTreeMap::new(),
             drifting: BTreeSet::new(),

@@ -387,7 +387,7 @@ impl Resolver<'_> {
 /// file that was cut off ends.
 fn cut_off(file: &ParsedFile) -> Option<&String> {
     let broken = file.documents.iter().find_map(|document| document.broken.as_ref());
-    broken.or_else(|| file.last_mistake.as_ref())
+    broken.or(file.last_mistake.as_ref())
 }
 
 fn unit(

@@ -65,6 +65,21 @@ fn a_file_that_was_cut_off_anywhere_lets_nothing_go_that_it_declared() {
 }
 
 #[test]
+fn a_misspelt_environment_is_named_and_holds_everything() {
+    let overlay = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: a}\nspec: {replicas: 2}\n";
+    let (app, path) = (app("a", RUN), "environments/prod/a.yaml");
+    let compiled = |environment: &str| {
+        let context = Context { environment: Some(environment.parse().unwrap()), ..Context::default() };
+        compile_in(&[("a.yaml", &app), (path, overlay)], &context)
+    };
+    let slip = compiled("prdo");
+    assert!(rendered(&slip).contains("environments/prdo") && rendered(&slip).contains("did you mean `prod`?"));
+    assert!(slip.has_errors() && slip.desired.held.contains_key(&id("a")) && slip.desired.resources.is_empty());
+    assert!(!compiled("prod").has_errors());
+    assert!(!compiled("staging").has_errors(), "one without overlays");
+}
+
+#[test]
 fn while_an_unreadable_files_ids_are_unknown_nothing_is_deleted() {
     let compiled = compile(&[("x.yaml", "\u{0}")]);
     assert!(compiled.desired.deletes_nothing.is_some());
