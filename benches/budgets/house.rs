@@ -65,6 +65,7 @@ impl House {
             freeze: None,
             observe: false,
             resync,
+            reserved: Vec::new(),
             until_settled: false,
         };
         let actuators = build(epoch);

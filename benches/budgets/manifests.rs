@@ -122,7 +122,7 @@ fn live(desired: &Desired) -> Snapshot {
     let owner = desired.owner.clone().unwrap();
     let objects = desired.resources.iter().map(|(id, resource)| (id.clone(), object(&owner, resource))).collect();
     let system = SystemId("bench".to_owned());
-    let listing = Listing { system, at: now(), scope: Scope::All, objects, unknown: BTreeMap::new() };
+    let listing = Listing { system, at: now(), scope: Scope::All, objects, unknown: BTreeMap::new(), epoch: 0 };
     Snapshot { providers: BTreeMap::from([("local".parse().unwrap(), Ok(listing))]) }
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         providers: Some(providers(settings)),
         secrets: Some(secrets.collect()),
         teams: settings.teams.clone(),
+        reserved: settings.reserved(),
         declared: BTreeMap::new(),
     }
 }

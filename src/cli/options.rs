@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use codeops_core::config::{PageSettings, RepositorySettings, Settings};
+use codeops_core::config::{PAGE, PageSettings, RepositorySettings, Settings};
 use codeops_core::model::Period;
 
 use super::args::{RepositoryArgs, RunArgs};
@@ -106,19 +106,9 @@ impl Flags {
         if let Some(address) = &self.hooks_listen {
             settings.hooks.listen = address.clone();
         }
-        check_address("listen", page_address(&settings))?;
+        check_address("listen", settings.page_address())?;
         check_address("hooks.listen", &settings.hooks.listen)?;
         Ok(settings)
-    }
-}
-
-/// An address for messages, and the page's when nothing else is said.
-const PAGE: &str = "127.0.0.1:8080";
-
-fn page_address(settings: &Settings) -> &str {
-    match &settings.listen {
-        Some(PageSettings::Address(address) | PageSettings::Guarded { address, .. }) => address,
-        None => PAGE,
     }
 }
 
@@ -126,7 +116,7 @@ fn check_address(what: &str, address: &str) -> anyhow::Result<()> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) => Ok(()),
-        _ => Err(Coded::usage(format!("{what} is `{address}`: expected host:port, such as {PAGE}"))),
+        _ => Err(Coded::usage(format!("{what} is `{address}`: expected host:port, such as {}", PAGE))),
     }
 }
 

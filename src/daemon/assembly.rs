@@ -116,6 +116,7 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         branch: mirror.branch().to_owned(),
         environment: options.settings.environment.clone(),
         teams: options.settings.teams.clone(),
+        reserved: options.settings.reserved(),
         freeze: options.settings.freeze.clone(),
         observe: options.settings.mode == codeops_core::config::Mode::Observe,
         resync: reconcile::RESYNC,

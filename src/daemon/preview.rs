@@ -61,6 +61,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         secrets: Some(vault.facts()),
         teams: options.settings.teams.clone(),
         declared: acceptance::declared(&past.memory),
+        reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
     let mut snapshot = Snapshot::default();

@@ -26,11 +26,6 @@ impl Streak {
         self.0 >= LOOP
     }
 
-    /// Whether the last end was one of several: its port may be the reason.
-    pub(super) fn is_repeated(self) -> bool {
-        self.0 > 1
-    }
-
     /// When a process that was started after such a streak counts as steady again.
     pub(super) const fn steady_after() -> Duration {
         STEADY

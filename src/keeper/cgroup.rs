@@ -190,6 +190,12 @@ impl Group {
         }
     }
 
+    /// The processes in it.
+    pub(super) fn members(&self) -> Vec<u32> {
+        let lists = self.folders.iter().filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok());
+        lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    }
+
     /// Removes it; what is not empty yet stays for the next time.
     pub(super) fn remove(&self) {
         for folder in &self.folders {

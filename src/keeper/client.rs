@@ -97,6 +97,8 @@ pub async fn connect(dir: &Path, epoch: u64) -> Result<(Writer, Reader, Welcome)
 /// When the program cannot be started.
 pub fn start(program: &Path, dir: &Path) -> io::Result<Child> {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("keeper.log"))?;
+    // What this process was started with, such as a shell's redirection, is not for what outlives it.
+    close_fds::set_fds_cloexec_threadsafe(3, &[]);
     #[expect(clippy::disallowed_methods, reason = "this is where keepers are started")]
     let mut command = Command::new(program);
     command.arg("keeper").arg(dir).env_clear();

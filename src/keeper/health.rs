@@ -5,12 +5,43 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codeops_core::model::{AppSpec, HealthCheck, Period, Probe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::launch::Orders;
 use super::process::Launching;
 use super::tasks::Tasks;
+
+/// A health check, or what stands for one that is not declared.
+pub(super) struct Check {
+    /// `None`: there is nothing to ask.
+    pub(super) probe: Option<Probe>,
+    /// Between two looks.
+    pub(super) interval: Period,
+    /// Of one look.
+    pub(super) timeout: Period,
+    /// Until the first success.
+    pub(super) start_timeout: Period,
+    /// In a row, before it counts.
+    pub(super) failures: u32,
+}
+
+/// The check of a spec.
+pub(super) fn check_of(spec: &AppSpec) -> Check {
+    match spec.health.clone() {
+        Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
+            Check { probe: Some(probe), interval, timeout, start_timeout, failures }
+        }
+        None => Check {
+            probe: spec.port.map(|_| Probe::Tcp),
+            interval: Period::from_secs(2),
+            timeout: Period::from_secs(1),
+            start_timeout: Period::from_secs(60),
+            failures: 3,
+        },
+    }
+}
 
 /// `GET path` on the instance's port; 200 to 399 is well.
 ///

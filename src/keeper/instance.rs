@@ -75,14 +75,20 @@ pub(super) fn wants_port(spec: &AppSpec) -> bool {
     spec.port.is_some() || spec.health.as_ref().is_some_and(|health| asked(&health.probe))
 }
 
-/// A loopback port that nobody listens on: `before`, if it still is free, or a new one.
+/// A loopback port that nobody listens on, and never the one of `before`: whoever waits for an instance's end to take its
+/// port knows that one.
 ///
 /// # Errors
 /// When the machine has none left.
 pub(super) fn free_port(before: Option<u16>) -> io::Result<u16> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
-    let kept = before.and_then(|port| bind(port).ok());
-    Ok(kept.map_or_else(|| bind(0), Ok)?.port())
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let first = bind()?;
+    let port = first.local_addr()?.port();
+    if Some(port) != before {
+        return Ok(port);
+    }
+    // The first one is still held, so it is another.
+    Ok(bind()?.local_addr()?.port())
 }
 
 #[cfg(test)]

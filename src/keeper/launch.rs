@@ -83,6 +83,7 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
         })?;
     }
     rustix::thread::set_no_new_privs(true)?;
+    close_on_exec();
     std::env::set_current_dir(&orders.dir)
         .map_err(|error| io::Error::new(error.kind(), format!("entering {}: {error}", orders.dir.display())))?;
     if orders.env.iter().any(|(name, value)| CString::new(format!("{name}{value}")).is_err()) {
@@ -92,6 +93,11 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&orders.env).stdin(Stdio::null());
     Ok(command)
+}
+
+/// Whatever the daemon was started with: only the three standard streams pass to a program.
+pub(super) fn close_on_exec() {
+    close_fds::set_fds_cloexec(3, &[]);
 }
 
 /// Groups first: without privilege they can no longer be set.

@@ -3,14 +3,16 @@
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
 //! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers, `supervise` lives an instance,
-//! `process` and [`launch`] start one, `forward` carries its traffic; [`init`] is for process 1.
+//! `process` and [`launch`] start one, `holder` sees that its port is its own, `forward` carries its traffic; [`init`] is for process 1.
 
 mod backoff;
 mod cgroup;
 pub mod client;
+mod family;
 mod forward;
 pub mod frame;
 mod health;
+mod holder;
 pub mod init;
 mod instance;
 mod launch;

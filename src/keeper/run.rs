@@ -27,7 +27,7 @@ use super::logs::{self, LogFiles, LogLimits};
 use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{release, server, supervise};
+use super::{launch, release, server, supervise};
 
 const LOCK: &str = "keeper.lock";
 const ERRORS: &str = "keeper.log";
@@ -35,6 +35,8 @@ const ERRORS: &str = "keeper.log";
 pub(super) const FIFOS: &str = "fifo";
 /// The hidden argument of a keeper that goes on from another binary.
 const CONTINUE: &str = "--continue";
+/// Polls of tasks before sockets are looked at again: one that always has something to do holds nobody up.
+const EVENTS: u32 = 8;
 /// How long requests in flight are waited for before a handover.
 /// New connections wait meanwhile, so it is short.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,11 +137,12 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
 fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
+    launch::close_on_exec();
     // A keeper that goes on leads its session already.
     let _ = rustix::process::setsid();
     let inherited = inherit(goes_on)?;
     let lock = inherited.lock.try_clone()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().event_interval(EVENTS).enable_all().build()?;
     let (end, listener, secrets) = runtime.block_on(serve(inherited))?;
     drop(runtime);
     match end {

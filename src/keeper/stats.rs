@@ -5,13 +5,11 @@ use std::fs;
 use codeops_core::model::InstanceId;
 
 use super::cgroup::Group;
+use super::family::tree;
 use super::process::stat_field;
 use super::run::Keeper;
 use super::wire::Usage;
 use crate::port::{Clock as _, SystemClock};
-
-/// Deeper trees of processes are not followed.
-const MOST: usize = 1024;
 
 /// Of every instance that runs.
 pub(super) fn read(keeper: &Keeper) -> Vec<Usage> {
@@ -40,18 +38,6 @@ fn usage(keeper: &Keeper, id: InstanceId, pid: u32, group: &Group) -> Usage {
         memory_bytes: group.memory().unwrap_or(memory_bytes),
         requests: backend.filter(|_| has_port).map(|backend| backend.requests()),
     }
-}
-
-/// The process and its children's children.
-fn tree(root: u32) -> Vec<u32> {
-    let mut all = vec![root];
-    let mut next = 0;
-    while let Some(pid) = all.get(next).copied().filter(|_| all.len() < MOST) {
-        next += 1;
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        all.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-    }
-    all
 }
 
 /// Microseconds of processor time, with that of children it waited for, and bytes of memory.

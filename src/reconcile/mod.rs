@@ -71,6 +71,8 @@ pub struct Rules {
     pub environment: Option<Environment>,
     /// What each team may claim and reach.
     pub teams: BTreeMap<TeamName, TeamSettings>,
+    /// Where the daemon itself listens, which no app may: what, and `host:port`.
+    pub reserved: Vec<(&'static str, String)>,
     /// A freeze from the settings.
     pub freeze: Option<Freeze>,
     /// Plan and show everything, change nothing.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, Scope, Step, Sync,
-    Verb,
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, RevisionState,
+    Scope, Step, Sync, Verb,
 };
 use codeops_core::plan::{self, Change, Plan, effective};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -75,7 +75,7 @@ impl Flow {
             }
         } else if let Some(current) = &mut self.world.current {
             // Nobody is known to declare anything: the manifests say why, and that is all there is to do.
-            current.state = "failed";
+            current.state = RevisionState::Failed;
             self.world.passed_once = true;
         }
         let took = self.tools.clock.now().duration_since(began);

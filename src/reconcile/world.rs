@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
-use codeops_core::model::{Health, InstanceId, ProviderName, ResourceId, Revision, Scope, Snapshot, Sync, Why};
+use codeops_core::model::{
+    Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, Why,
+};
 use codeops_core::plan::Difference;
 use codeops_core::policy::{Decision, Hold};
 use jiff::{SignedDuration, Timestamp};
@@ -111,7 +113,7 @@ pub(super) struct Current {
     pub(super) subject: String,
     pub(super) author: String,
     pub(super) accepted_at: Timestamp,
-    pub(super) state: &'static str,
+    pub(super) state: RevisionState,
 }
 
 /// A resource's last status and since when.
@@ -180,7 +182,7 @@ impl World {
     /// Whether nothing more happens without a commit or a change from outside.
     pub(super) fn settled(&self) -> bool {
         let quiet = self.busy.is_empty() && !self.fetching && self.compiler.is_some() && !self.dirty;
-        let over = self.current.as_ref().is_none_or(|current| current.state != "applying");
+        let over = self.current.as_ref().is_none_or(|current| current.state != RevisionState::Applying);
         quiet && over && self.fetched_once && self.all_answered() && (self.passed_once || self.current.is_none())
     }
 
@@ -224,7 +226,10 @@ impl World {
 
 impl Status {
     fn is_on_its_way(&self) -> bool {
-        self.sync == Sync::OutOfSync && self.health != Health::Degraded || self.health == Health::Progressing
+        // A time to look again at what is as declared and well is the end of its bake.
+        let bakes = self.sync == Sync::Synced && self.next_at.is_some();
+        let comes = self.sync == Sync::OutOfSync && self.health != Health::Degraded;
+        comes || bakes || self.health == Health::Progressing
     }
 }
 

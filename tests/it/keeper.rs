@@ -131,7 +131,10 @@ impl Bench {
             let next = tokio::time::timeout_at(deadline, self.reader.next()).await;
             match next {
                 Ok(Ok(Some(FromKeeper::State(state)))) => self.state = *state,
-                other => panic!("waiting until {what}: {other:?}\n{:#?}", self.state),
+                other => {
+                    let log = std::fs::read_to_string(self.dir().join("keeper.log")).unwrap_or_default();
+                    panic!("waiting until {what}: {other:?}\n{:#?}\n{log}", self.state)
+                }
             }
         }
     }
@@ -382,6 +385,97 @@ async fn an_idle_connection_outlives_the_instance_behind_it() {
     assert_eq!(get(&mut client, "/COLOR"), (200, "green".to_owned()));
 }
 
+/// Where the descriptors of a process lead.
+fn descriptors(pid: u32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
+    entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+}
+
+#[tokio::test]
+async fn no_descriptor_of_the_daemon_reaches_a_keeper_and_none_of_a_keeper_an_app() {
+    let private = tempfile::NamedTempFile::new().expect("a file");
+    let inheritable =
+        || rustix::io::fcntl_setfd(private.as_file(), rustix::io::FdFlags::empty()).expect("as in a shell");
+    inheritable();
+    let mut bench = Bench::new().await;
+    assert!(!descriptors(bench.keeper.id()).contains(&private.path().to_owned()));
+    bench.kill_keeper();
+    inheritable();
+    #[expect(clippy::disallowed_methods, reason = "a keeper of whoever does not close what it has")]
+    let careless = std::process::Command::new(binary()).arg("keeper").arg(bench.dir()).spawn();
+    bench.keeper = careless.expect("a keeper starts");
+    (bench.writer, bench.reader, bench.state) = connect(bench.dir(), 1).await;
+    assert!(descriptors(bench.keeper.id()).contains(&private.path().to_owned()), "the test tests something");
+    bench.serving(json!({})).await;
+    let of_app = descriptors(only(&bench.state).pid.expect("it runs"));
+    assert!(!of_app.contains(&private.path().to_owned()), "{of_app:?}");
+}
+
+/// Listens on a port of another and answers whatever it is asked.
+fn thief(port: u16) {
+    let deadline = Duration::from_secs(5);
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            drop(stream.set_read_timeout(Some(deadline)));
+            drop(stream.read(&mut [0; 1024]));
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"));
+        }
+    });
+}
+
+#[tokio::test]
+async fn who_takes_the_port_of_an_instance_gets_no_request() {
+    let mut bench = Bench::new().await;
+    let app = app::command().join(" ");
+    let script = format!("if [ -e begun ]; then exec {app}; fi; touch begun; echo port $PORT; exec sleep 300");
+    let extra = json!({"run": {"command": {"command": ["sh", "-c", script]}}});
+    let resource = resource(bench.port, "blue", &extra);
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[("COLOR", "blue")]).await;
+    let deadline = Instant::now() + PATIENCE;
+    while bench.log(1).await.is_empty() {
+        assert!(Instant::now() < deadline, "it never began");
+        sleep(Duration::from_millis(5)).await;
+    }
+    // It was faster than the instance.
+    let first: u16 = bench.log(1).await[0].trim_start_matches("port ").parse().expect("a port");
+    thief(first);
+    let held = format!("port {first} is held by another process");
+    bench.until("it is seen", |state| only(state).why.as_ref().is_some_and(|why| why.contains(&held))).await;
+    bench.until("it serves", |state| healthy(state) == 1).await;
+    assert_eq!(only(&bench.state).restarts, 1);
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+    // It waits for the port of one that ends.
+    let (second, pid) = (only(&bench.state).port.expect("it has one"), only(&bench.state).pid.expect("it runs"));
+    assert_ne!(second, first);
+    kill(pid, rustix::process::Signal::KILL);
+    bench.until("it ended", |state| only(state).pid.is_none_or(|now| now != pid)).await;
+    thief(second);
+    bench.until("it is back", |state| only(state).restarts == 2 && healthy(state) == 1).await;
+    assert!(only(&bench.state).port.is_some_and(|third| third != second), "{:?}", bench.state);
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+}
+
+#[tokio::test]
+async fn an_app_that_floods_its_output_makes_nobody_wait_and_what_is_dropped_is_counted() {
+    let mut bench = Bench::new().await;
+    let app = app::command().join(" ");
+    let extra = json!({"run": {"command": {"command": ["sh", "-c", format!("yes & yes >&2 & exec {app}")]}}});
+    bench.serving(extra).await;
+    let logs = ["app.log", "app.log.1"].map(|name| bench.dir().join("logs").join(name));
+    let is_told = || logs.iter().flat_map(std::fs::read_to_string).any(|text| text.contains(" codeops: dropped "));
+    let deadline = Instant::now() + PATIENCE;
+    while !is_told() {
+        assert!(Instant::now() < deadline, "nothing was dropped");
+        assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+        let asked = timeout(Duration::from_secs(5), bench.ask(Request::Stats)).await;
+        assert!(matches!(asked, Ok(Ok(Done::Stats(_)))), "it is deaf: {asked:?}");
+    }
+    bench.stop(instance_of(&bench.state)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+}
+
 #[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {
     let mut bench = Bench::new().await;
@@ -464,6 +558,16 @@ async fn a_handover_keeps_port_instances_and_secrets() {
     bench.ask(Request::Handover { binary: binary() }).await.expect("it goes on");
     let gone = timeout(PATIENCE, async { while let Ok(Some(_)) = bench.reader.next().await {} }).await;
     assert!(gone.is_ok(), "the old one hangs up");
+    // Until the new program is there, the old one's socket still takes connections, and drops them.
+    let goes_on = || {
+        let words = std::fs::read(format!("/proc/{keeper}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains("--continue")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !goes_on() {
+        assert!(Instant::now() < deadline, "the keeper goes on as the new program");
+        tokio::task::yield_now().await;
+    }
     (bench.writer, bench.reader, bench.state) = connect(bench.dir(), 1).await;
     assert_eq!((bench.keeper.id(), only(&bench.state).pid), (keeper, pid));
     assert!(bench.state.secrets_missing.is_empty(), "{:?}", bench.state.secrets_missing);
@@ -489,6 +593,9 @@ async fn secrets_are_never_on_disk_and_are_asked_for_again() {
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.next_keeper().await;
     bench.until("it asks", |state| state.secrets_missing == [resource.template_digest.clone()]).await;
+    // What has no process is not shown as well meanwhile.
+    bench.until("it waits", |state| only(state).state == InstanceState::Backoff).await;
+    assert_eq!((healthy(&bench.state), only(&bench.state).pid), (0, None));
     let secrets = Confidential(BTreeMap::from([("KEY".to_owned(), Secret::new("hunter3".to_owned()))]));
     bench.ask(Request::Secrets { template: resource.template_digest.clone(), secrets }).await.expect("taken");
     bench.until("it is back", |state| healthy(state) == 1 && state.secrets_missing.is_empty()).await;
@@ -832,6 +939,9 @@ async fn a_memory_limit_holds_or_is_noted() {
     let killed = bench.log(1).await == ["ended with 137"];
     let noted = bench.state.notes.iter().any(|note| note.starts_with("memory limit not enforced"));
     assert!(killed != noted, "held or noted, not both: {:?} {:?}", bench.log(9).await, bench.state.notes);
+    if noted {
+        eprintln!("no memory limit can be set on this machine: {:?}", bench.state.notes);
+    }
     bench.until("it runs", |state| only(state).pid.is_some()).await;
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", only(&bench.state).pid.expect("it runs")));
     bench.stop(instance(&resource, 1)).await;

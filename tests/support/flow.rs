@@ -132,6 +132,7 @@ impl Flow {
             branch: "main".to_owned(),
             environment: None,
             teams: BTreeMap::new(),
+            reserved: Vec::new(),
             freeze: None,
             observe: false,
             resync: Duration::from_secs(60),
@@ -319,7 +320,7 @@ impl Flow {
 
     /// The state of the revision in force.
     pub(crate) fn revision_state(&self) -> &'static str {
-        self.board().revision.as_ref().map_or("none", |revision| revision.state)
+        self.board().revision.as_ref().map_or("none", |revision| revision.state.word())
     }
 
     /// One resource on the board.

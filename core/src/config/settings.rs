@@ -1,11 +1,15 @@
 //! The daemon's settings, `daemon.yaml`. Every field has a default that works on a laptop.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::Freeze;
 use crate::model::{Environment, Period, ProviderName, Revision, SecretName, TeamName};
+
+/// Where the page listens when nothing says otherwise.
+pub const PAGE: &str = "127.0.0.1:8080";
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,21 @@ pub struct Settings {
     pub providers: BTreeMap<ProviderName, ProviderSettings>,
     /// A freeze from outside the repository.
     pub freeze: Option<Freeze>,
+}
+
+impl Settings {
+    /// The page's address, `host:port`.
+    pub fn page_address(&self) -> &str {
+        match &self.listen {
+            None => PAGE,
+            Some(PageSettings::Address(address) | PageSettings::Guarded { address, .. }) => address,
+        }
+    }
+
+    /// Where the daemon itself listens, which no app may: what, and `host:port`.
+    pub fn reserved(&self) -> Vec<(&'static str, String)> {
+        vec![("the page", self.page_address().to_owned()), ("hooks", self.hooks.listen.clone())]
+    }
 }
 
 /// The config repository and how it is followed.
@@ -153,10 +172,15 @@ pub enum StoreSettings {
 pub struct TeamSettings {
     /// Globs of paths whose manifests it may claim.
     pub paths: Vec<String>,
-    /// Host names and addresses that requests made for it may reach beside public ones.
+    /// Host names and addresses that requests made for it may reach beside public ones, and folders, which begin with `/`,
+    /// whose files it may name as artifacts.
     pub egress: Vec<String>,
-    /// Teams that may reach its resources.
+    /// Teams that may reach its resources, and take them over.
     pub allow: Vec<TeamName>,
+    /// Ports below 1024 that its apps may have.
+    pub ports: Vec<u16>,
+    /// Addresses beside loopback that its apps may listen on.
+    pub bind: Vec<IpAddr>,
 }
 
 /// One secret.

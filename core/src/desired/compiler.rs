@@ -112,6 +112,11 @@ impl Compiler {
             teams: resolved.teams.into_iter().map(|(name, team)| (name, Arc::unwrap_or_clone(team))).collect(),
             resources,
             held,
+            reach: context
+                .teams
+                .iter()
+                .map(|(name, own)| (name.clone(), own.allow.iter().cloned().collect()))
+                .collect(),
             deletes_nothing: resolved.deletes_nothing,
         };
         Compiled { desired, diagnostics, declared: resolved.declared }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::model::{Name, ProviderName, ResourceId, Run, SecretName, TeamName};
 
-use super::Context;
-use super::glob::matches;
 use super::read::near;
 use super::references::NEAR;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
+use super::{Context, listening, rights};
 
 /// Checks every manifest against the settings; what reaches further is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
@@ -36,6 +35,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             reach(unit, team, &teams, context, &mut notes);
             secrets(unit, team, context, &mut notes);
             unreadable(unit, context);
+            listening::check(unit, team, context, &mut notes);
         }
         provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes);
         for (span, message, help) in notes {
@@ -44,7 +44,8 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     }
 }
 
-type Note = (Span, String, Option<String>);
+/// A mistake: where, what, and what to do.
+pub(super) type Note = (Span, String, Option<String>);
 
 fn unknown<'c>(name: &At<Name>, what: &str, otherwise: &str, known: impl Iterator<Item = &'c str>) -> Note {
     let help = match near(name.value.as_str(), known) {
@@ -66,7 +67,7 @@ fn reach(
         return;
     }
     let mut claim = |team: &TeamName, path: &str, span: Span| {
-        let granted = context.teams.get(team).is_some_and(|own| own.paths.iter().any(|glob| matches(glob, path)));
+        let granted = context.teams.get(team).is_some_and(|own| rights::claims(own, path));
         if !granted {
             let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
             notes.push((span, format!("the team `{team}` may not claim `{path}`"), Some(help)));
@@ -78,6 +79,12 @@ fn reach(
         let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
         claim(&writer.value, &overlay.file.source.path, span);
         notes.extend(foreign(&writer.value, &team.value, &unit.id, span, context));
+    }
+    for was in &unit.app.was {
+        let id = ResourceId::app(was.value.clone());
+        if let Some(theirs) = teams.get(&id) {
+            notes.extend(foreign(&team.value, theirs, &id, was.span, context));
+        }
     }
     for after in &unit.app.after {
         if let Some(theirs) = teams.get(&after.value) {

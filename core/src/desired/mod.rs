@@ -11,6 +11,7 @@ mod freeze;
 mod glob;
 mod grants;
 mod header;
+mod listening;
 mod lower;
 mod order;
 mod overlay;
@@ -18,11 +19,13 @@ mod people;
 mod read;
 mod references;
 mod resolve;
+mod rights;
 mod schema;
 mod settings;
 mod tree;
 mod unit;
 mod variables;
+mod veil;
 mod yaml;
 
 #[cfg(test)]
@@ -66,6 +69,8 @@ pub struct Context {
     pub secrets: Option<BTreeMap<SecretName, SecretFacts>>,
     /// What each team may claim; empty: everything.
     pub teams: BTreeMap<TeamName, TeamSettings>,
+    /// Where the daemon itself listens: what, and `host:port`.
+    pub reserved: Vec<(&'static str, String)>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
 }
@@ -104,6 +109,9 @@ pub struct Desired {
     pub resources: BTreeMap<ResourceId, Arc<Resource>>,
     /// Resources that keep what they have, each with why: their manifest, team or provider cannot be resolved.
     pub held: BTreeMap<ResourceId, String>,
+    /// Which teams each team of the settings lets take over what is its own. Empty: the settings name no teams, and nothing
+    /// is asked.
+    pub reach: BTreeMap<TeamName, BTreeSet<TeamName>>,
     /// Why this revision must delete nothing, if so: a file is unreadable and what it declared is not known.
     pub deletes_nothing: Option<String>,
 }

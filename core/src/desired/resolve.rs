@@ -1,6 +1,7 @@
 //! Manifests of all files to one of each id: duplicates found, overlays merged, what cannot be read held.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
@@ -14,7 +15,7 @@ use super::read::near;
 use super::references::NEAR;
 use super::tree::{At, Node, Span};
 use super::unit::{Patch, Unit};
-use super::{Context, Declared};
+use super::{Context, Declared, rights};
 
 /// What the files say, taken together.
 #[derive(Debug, Default)]
@@ -109,6 +110,11 @@ pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut
         for (index, document) in file.documents.iter().enumerate() {
             let key = (document.header.kind, &document.header.name.value);
             let found = Found { file, index };
+            if let Some((message, help)) = rights::misplaced(key.0, key.1, &file.source.path, context) {
+                let concerns = resolver.concerns(&file.class);
+                resolver.found([found.error(message, Some(help))].into_iter(), concerns);
+                continue;
+            }
             match &file.class {
                 Class::Overlay(environment) => overlays.push(((environment.as_ref(), key), found)),
                 _ => bases.push((key, found)),
@@ -121,7 +127,8 @@ pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut
     let own = resolver.overlays(&overlays, &bases);
     let mut units = Vec::with_capacity(bases.0.len());
     for (key, group) in bases.iter() {
-        units.extend(resolver.manifest(*key, group, own.get(key).copied()));
+        let group = resolver.in_force(*key, group);
+        units.extend(resolver.manifest(*key, &group, own.get(key).copied()));
     }
     resolver.resolved.units = units.into_iter().map(|unit| (unit.id.clone(), unit)).collect();
     resolver.repositories(&bases);
@@ -256,15 +263,44 @@ impl Resolver<'_> {
                 self.resolved.teams.insert(key.1.clone(), team);
             }
             Body::Repository(spec) => {
-                if self.resolved.owner.is_none() || &*base.file.source.path == "codeops.yaml" {
-                    self.resolved.owner = Some(key.1.clone());
-                    self.resolved.repository = spec;
-                    self.resolved.repository_broken = why;
-                }
+                self.resolved.owner = Some(key.1.clone());
+                self.resolved.repository = spec;
+                self.resolved.repository_broken = why;
             }
             Body::Overlay => {}
         }
         None
+    }
+
+    /// The documents of one id that may speak for it: where the settings name teams, a file that its team may not claim
+    /// loses to one that its team may, and among several teams' the one that had it before stays in force.
+    fn in_force<'g, 'f>(&mut self, key: Key<'f>, group: &'g [(Key<'f>, Found<'f>)]) -> Cow<'g, [(Key<'f>, Found<'f>)]> {
+        if group.len() < 2 || self.context.teams.is_empty() {
+            return Cow::Borrowed(group);
+        }
+        let Some(id) = key.0.resource(key.1) else { return Cow::Borrowed(group) };
+        let path = |found: &Found<'f>| &found.file.source.path;
+        let team = |found: &Found<'f>| rights::rightful(found.document(), path(found), self.context);
+        let had = |found: &Found<'f>| self.context.declared.get(path(found)).is_some_and(|ids| ids.contains(&id));
+        let mut stay: Vec<_> = group.iter().filter(|(_, found)| team(found).is_some()).copied().collect();
+        let teams: BTreeSet<_> = stay.iter().filter_map(|(_, found)| team(found)).collect();
+        if teams.len() > 1 && stay.iter().any(|(_, found)| had(found)) {
+            let before: BTreeSet<_> =
+                stay.iter().filter(|(_, f)| had(f)).filter_map(|(_, f)| team(f)).cloned().collect();
+            stay.retain(|(_, found)| team(found).is_some_and(|team| before.contains(team)));
+        }
+        let Some((_, first)) = stay.first() else { return Cow::Borrowed(group) };
+        let stays = |other: &Found<'f>| stay.iter().any(|(_, f)| Arc::ptr_eq(f.file, other.file));
+        for (_, intruder) in group.iter().filter(|(_, found)| !stays(found)) {
+            let message = format!("{} `{}` is another manifest's and has no effect here", key.0.word(), key.1);
+            let help = format!("the one in force is at {}; rename or remove this one", first.place());
+            self.resolved.found.push(intruder.error(message, Some(help)));
+            // What this file says of it is not remembered: it must not have had it at the next revision.
+            if let Some(ids) = self.resolved.declared.get_mut(path(intruder)) {
+                Arc::make_mut(ids).remove(&id);
+            }
+        }
+        Cow::Owned(stay)
     }
 
     /// Reports an id given twice, at every place but the first.
@@ -279,19 +315,17 @@ impl Resolver<'_> {
         Some(format!("{} `{}` is declared at {} and at {}", key.0.word(), key.1, first.place(), second.place()))
     }
 
-    /// There must be exactly one Repository.
+    /// There must be exactly one Repository; only those in `codeops.yaml` have come so far.
     fn repositories(&mut self, bases: &Bases<'_>) {
         let of_kind = bases.iter().filter(|((kind, _), _)| *kind == ManifestKind::Repository);
-        let mut all: Vec<&Found<'_>> = of_kind.map(|(_, group)| &group[0].1).collect();
-        all.sort_by_key(|found| &*found.file.source.path != "codeops.yaml");
+        let all: Vec<&Found<'_>> = of_kind.map(|(_, group)| &group[0].1).collect();
         let [first, rest @ ..] = &all[..] else { return };
         for second in rest {
             let message = format!("a second Repository, `{}`", second.document().header.name.value);
             let help = format!("the first is at {}; one config repository has one name", first.place());
             self.resolved.found.push(second.error(message, Some(help)));
         }
-        let elsewhere = all.iter().all(|found| &*found.file.source.path != "codeops.yaml");
-        if let ([second, ..], true) = (rest, elsewhere) {
+        if let [second, ..] = rest {
             // Which of them owns what is live cannot be known.
             let freeze = all.iter().find_map(|found| match &found.document().body {
                 Body::Repository(spec) => spec.freeze.clone(),

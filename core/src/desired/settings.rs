@@ -2,7 +2,7 @@
 //!
 //! It reads text only: whether files and addresses exist is found out where they are used.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -185,6 +185,12 @@ fn texts(node: &Node, reader: &mut Reader<'_>, what: &str) -> Vec<String> {
     reader.items(node, what).iter().filter_map(|item| reader.text(item)).map(|at| at.value).collect()
 }
 
+fn ports(node: &Node, reader: &mut Reader<'_>) -> Vec<u16> {
+    let items = reader.items(node, "ports");
+    let numbers = items.iter().filter_map(|item| reader.number(item, 1, 65_535));
+    numbers.filter_map(|number| u16::try_from(number).ok()).collect()
+}
+
 fn store(node: &Node, reader: &mut Reader<'_>) -> Option<StoreSettings> {
     if let Some(entry) = node.entries().and_then(|entries| entries.iter().find(|entry| &*entry.key == "postgres")) {
         reader.error(entry.key_span, "the store `postgres` is not built in this version", None);
@@ -201,6 +207,11 @@ fn team(reader: &mut Reader<'_>, node: &Node) -> Option<TeamSettings> {
         allow: fields
             .get("allow")
             .map(|node| reader.list::<Name>(node, "teams").into_iter().map(|at| at.value).collect())
+            .unwrap_or_default(),
+        ports: fields.get("ports").map(|node| ports(node, reader)).unwrap_or_default(),
+        bind: fields
+            .get("bind")
+            .map(|node| reader.list::<IpAddr>(node, "addresses").into_iter().map(|at| at.value).collect())
             .unwrap_or_default(),
     };
     fields.finish(reader, &[]);

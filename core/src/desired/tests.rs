@@ -4,6 +4,7 @@ mod digests;
 mod mistakes;
 mod promises;
 mod properties;
+mod rights;
 mod schemas;
 mod settings;
 

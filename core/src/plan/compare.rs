@@ -16,7 +16,12 @@ impl Look<'_> {
             plan.kept.insert(id.clone(), why);
         }
         let target = effective.resource();
-        let mut change = match self.locate(target) {
+        let located = self.locate(target);
+        if let Some(held) = self.takeover(declared, &effective, &located) {
+            plan.changes.push(held);
+            return;
+        }
+        let mut change = match located {
             Located::Unknown(why) => {
                 plan.unknown.push((id.clone(), why));
                 return;
@@ -100,7 +105,7 @@ impl Look<'_> {
         change
     }
 
-    fn change(&self, declared: &Arc<Resource>, effective: &Effective<'_>, verb: Verb) -> Change {
+    pub(super) fn change(&self, declared: &Arc<Resource>, effective: &Effective<'_>, verb: Verb) -> Change {
         let cause = match effective {
             Effective::RolledBack { failed, pin, .. } => {
                 Cause::Rollback { failed: (*failed).clone(), why: pin.why.clone() }

@@ -8,6 +8,7 @@ mod order;
 #[cfg(test)]
 pub(crate) mod sim;
 mod standing;
+mod takeover;
 #[cfg(test)]
 mod tests;
 

@@ -395,3 +395,38 @@ fn ten_thousand_unchanged_are_planned_and_judged() {
     let judged = crate::policy::judge(&plan, &want, &facts);
     assert_eq!((plan.unchanged.len(), plan.changes.len(), judged.decisions.len()), (10_000, 0, 0));
 }
+
+#[test]
+fn what_lives_as_another_teams_is_taken_over_only_where_that_team_allows_it() {
+    let of = |id: &str, was: &[&str], team: &str| {
+        let mut resource = plain(id).as_ref().clone();
+        resource.team = name(team);
+        resource.was = was.iter().map(|was| app(was)).collect();
+        Arc::new(resource)
+    };
+    let world = deployed(&[plain("shop")]);
+    let granted = |resource: Arc<Resource>, allow: &[&str]| {
+        let mut desired = desired([resource]);
+        desired.reach = [(name("payments"), allow.iter().map(|team| name(team)).collect())].into();
+        desired.reach.insert(name("platform"), Default::default());
+        planned(&world, &desired)
+    };
+    let takeovers = [of("steal", &["shop"], "platform"), of("shop", &[], "platform")];
+    for resource in takeovers {
+        let plan = granted(Arc::clone(&resource), &[]);
+        assert_eq!((plan.changes.len(), plan.unchanged.len()), (1, 0));
+        let held = plan.changes[0].held.as_ref().unwrap();
+        assert!(held.contains("belongs to the team payments"), "{held}");
+        assert!(held.contains("`teams.payments.allow`"), "{held}");
+        // Neither another team's word nor its own counts.
+        assert!(granted(Arc::clone(&resource), &["audit"]).changes[0].held.is_some());
+        assert!(granted(Arc::clone(&resource), &["platform"]).changes.iter().all(|change| change.held.is_none()));
+        // Without teams in the settings whoever writes may do all.
+        assert!(planned(&world, &desired([resource])).changes.iter().all(|change| change.held.is_none()));
+    }
+    assert!(granted(of("renamed", &["shop"], "payments"), &[]).changes[0].held.is_none());
+    let moved = resource("shop", |spec| spec.provider = name("edge"));
+    let theirs = Resource { team: name("platform"), ..moved.as_ref().clone() };
+    assert!(granted(Arc::new(theirs), &[]).changes[0].held.is_some());
+    assert!(granted(moved, &[]).changes[0].held.is_none());
+}

@@ -113,7 +113,7 @@ impl Forwarder {
     }
 
     async fn connect(&self, backend: &Backend) -> io::Result<client::SendRequest<Incoming>> {
-        let stream = TcpStream::connect(backend.address()).await?;
+        let stream = backend.connect().await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = client::Builder::new()
             .max_buf_size(64 * 1024)

@@ -1,20 +1,24 @@
 //! Which instances are in rotation, and which is next: the one with the least in flight, in turn among equals.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codeops_core::model::InstanceId;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
+use crate::keeper::holder::{Held, Holder};
 
 /// One instance as the forwarder sees it.
 #[derive(Debug)]
 pub(in crate::keeper) struct Backend {
     id: InstanceId,
     port: AtomicU16,
+    holder: Mutex<Option<Holder>>,
     ready: AtomicBool,
     in_flight: AtomicUsize,
     requests: AtomicU64,
@@ -30,6 +34,7 @@ impl Backend {
         Self {
             id,
             port: AtomicU16::new(port.unwrap_or(0)),
+            holder: Mutex::default(),
             ready: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
@@ -50,6 +55,28 @@ impl Backend {
     pub(in crate::keeper) fn set_port(&self, port: u16) {
         self.port.store(port, Ordering::Relaxed);
         self.pool.clear();
+    }
+
+    /// Says whose its port has to be from now on.
+    pub(in crate::keeper) fn set_holder(&self, holder: Option<Holder>) {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder;
+    }
+
+    /// Whose its port is. Asked after a connection was made, it tells to whom.
+    pub(in crate::keeper) fn held(&self) -> Held {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Held::Own, Holder::held)
+    }
+
+    /// Connects to it, and to nobody else.
+    ///
+    /// # Errors
+    /// When nobody listens, or not the instance.
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address()).await?;
+        match self.held() {
+            Held::Own => Ok(stream),
+            Held::Other | Held::Nobody => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
     }
 
     /// Where it listens.

@@ -10,7 +10,7 @@ use super::rotation::Rotation;
 pub(super) async fn serve(rotation: Arc<Rotation>, mut client: TcpStream) {
     let mut tried = Vec::new();
     while let Some(flight) = rotation.pick(&tried) {
-        let Ok(mut instance) = TcpStream::connect(flight.0.address()).await else {
+        let Ok(mut instance) = flight.0.connect().await else {
             tried.push(flight.0.clone());
             continue;
         };

@@ -5,11 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use codeops_core::model::InstanceId;
 use rustix::fs::{CWD, Mode};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::{OpenOptions as PipeOptions, Receiver};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{LINE, LogFiles};
@@ -17,6 +18,12 @@ use super::{LINE, LogFiles};
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
 /// Enough for a burst while no keeper reads.
 const PIPE_BYTES: usize = 1 << 20;
+/// Taken at a time, in bytes.
+const CHUNK: usize = 16 * 1024;
+/// Between two chunks of what is dropped: 16 MiB a second.
+const PAUSE: Duration = Duration::from_millis(1);
+/// With nothing new for so long, what was dropped is told.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The FIFOs of one instance.
 #[derive(Debug, Clone)]
@@ -73,86 +80,136 @@ pub(in crate::keeper) async fn capture(
     files: Arc<LogFiles>,
     done: CancellationToken,
 ) {
+    let taker = |stream| Taker { instance: &instance, stream, files: &files, lines: Lines::default(), dropped: 0 };
     let [out, err] = receivers;
-    tokio::join!(stream(out, &instance, STREAMS[0], &files, &done), stream(err, &instance, STREAMS[1], &files, &done));
+    tokio::join!(taker(STREAMS[0]).run(out, &done), taker(STREAMS[1]).run(err, &done));
 }
 
-async fn stream(mut pipe: Receiver, instance: &InstanceId, name: &str, files: &LogFiles, done: &CancellationToken) {
-    let mut lines = Lines::default();
-    // Read into a buffer that is only there while something comes: an idle instance costs none.
-    loop {
-        tokio::select! {
-            ready = pipe.readable() => if ready.is_err() { break },
-            () = done.cancelled() => break,
+/// Takes one stream. Traffic and requests run on the same thread, so it does little at a time.
+struct Taker<'a> {
+    instance: &'a InstanceId,
+    stream: &'static str,
+    files: &'a LogFiles,
+    lines: Lines,
+    /// Lines since the last one that was written.
+    dropped: u64,
+}
+
+impl Taker<'_> {
+    async fn run(mut self, mut pipe: Receiver, done: &CancellationToken) {
+        loop {
+            tokio::select! {
+                ready = pipe.readable() => if ready.is_err() { break },
+                () = done.cancelled() => break,
+                () = sleep(QUIET), if self.dropped > 0 => {
+                    self.tell_dropped();
+                    continue;
+                }
+            }
+            let admitted = self.files.admits();
+            self.take(&mut pipe, admitted);
+            match admitted {
+                true => tokio::task::yield_now().await,
+                // What floods is read slowly too: its own pipe is what it fills.
+                false => sleep(PAUSE).await,
+            }
         }
-        if !take(&mut pipe, &mut lines, |line| files.append(instance.as_str(), name, std::iter::once(line))) {
+        // Its last words, but not those of what writes on and on.
+        for _ in 0..2 * PIPE_BYTES / CHUNK {
+            if !self.take(&mut pipe, true) {
+                break;
+            }
             tokio::task::yield_now().await;
         }
+        let mut last = Vec::new();
+        std::mem::take(&mut self.lines).finish(|line| last.push(line.to_owned()));
+        self.write(&last);
     }
-    while let Ok(true) =
-        drain(&mut pipe, &mut lines, |line| files.append(instance.as_str(), name, std::iter::once(line))).await
-    {}
-    lines.finish(|line| files.append(instance.as_str(), name, std::iter::once(line)));
-}
 
-fn take(pipe: &mut Receiver, lines: &mut Lines, mut each: impl FnMut(&str)) -> bool {
-    let mut buffer = [0; 8192];
-    match pipe.try_read(&mut buffer) {
-        Ok(read) if read > 0 => {
-            lines.push(&buffer[..read], &mut each);
-            true
+    /// Whether there was something.
+    fn take(&mut self, pipe: &mut Receiver, admitted: bool) -> bool {
+        // Only there while something comes: an idle instance costs no buffer.
+        let mut buffer = [0; CHUNK];
+        let bytes = match pipe.try_read(&mut buffer) {
+            Ok(read) if read > 0 => &buffer[..read],
+            _ => return false,
+        };
+        if !admitted {
+            self.dropped += self.lines.skip(bytes);
+            return true;
         }
-        _ => false,
+        self.tell_dropped();
+        let mut batch = Vec::new();
+        self.lines.push(bytes, &mut |line: &str| batch.push(line.to_owned()));
+        self.write(&batch);
+        true
     }
-}
 
-/// Whether more may be there; never waits for more.
-async fn drain(pipe: &mut Receiver, lines: &mut Lines, mut each: impl FnMut(&str)) -> io::Result<bool> {
-    let mut buffer = [0; 4096];
-    tokio::select! {
-        biased;
-        read = pipe.read(&mut buffer) => {
-            let read = read?;
-            lines.push(&buffer[..read], &mut each);
-            Ok(read > 0)
+    fn write(&self, lines: &[String]) {
+        self.files.append(self.instance.as_str(), self.stream, lines.iter().map(String::as_str));
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            self.write(&[format!("codeops: dropped {dropped} lines: the app writes more than is kept a second")]);
         }
-        () = std::future::ready(()) => Ok(false),
     }
 }
 
 /// Cuts bytes into lines of at most [`LINE`] bytes.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Vec<u8>);
+pub(super) struct Lines {
+    begun: Vec<u8>,
+    /// What comes up to the next newline belongs to a line that was left out.
+    skipping: bool,
+}
 
 impl Lines {
-    pub(super) fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(&str)) {
+    pub(super) fn push(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&str)) {
+        if self.skipping {
+            let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+            bytes = &bytes[end + 1..];
+            self.skipping = false;
+        }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let mut part = part;
-            while self.0.len() + part.len() > LINE + 1 {
-                let (head, rest) = part.split_at(LINE.saturating_sub(self.0.len()).min(part.len()));
-                self.0.extend_from_slice(head);
+            while self.begun.len() + part.len() > LINE + 1 {
+                let (head, rest) = part.split_at(LINE.saturating_sub(self.begun.len()).min(part.len()));
+                self.begun.extend_from_slice(head);
                 self.emit(each);
                 part = rest;
             }
-            self.0.extend_from_slice(part);
+            self.begun.extend_from_slice(part);
             if part.ends_with(b"\n") {
                 self.emit(each);
             }
         }
-        if self.0.is_empty() {
-            self.0 = Vec::new();
+        if self.begun.is_empty() {
+            self.begun = Vec::new();
         }
     }
 
+    /// Leaves out the line that is begun and all that begin in `bytes`; says how many they are.
+    fn skip(&mut self, bytes: &[u8]) -> u64 {
+        let ended = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let is_open = bytes.last().is_some_and(|byte| *byte != b'\n');
+        // One that was left out before has been counted.
+        let count = ended + usize::from(is_open) - usize::from(self.skipping && !bytes.is_empty());
+        self.begun = Vec::new();
+        self.skipping = is_open || (self.skipping && bytes.is_empty());
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     fn emit(&mut self, each: &mut impl FnMut(&str)) {
-        let line = self.0.strip_suffix(b"\n").unwrap_or(&self.0);
+        let line = self.begun.strip_suffix(b"\n").unwrap_or(&self.begun);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         each(&String::from_utf8_lossy(line));
-        self.0.clear();
+        self.begun.clear();
     }
 
     fn finish(mut self, mut each: impl FnMut(&str)) {
-        if !self.0.is_empty() {
+        if !self.begun.is_empty() {
             self.emit(&mut each);
         }
     }
@@ -174,5 +231,15 @@ mod tests {
         assert_eq!((seen[0].as_str(), seen[1].as_str(), seen.last().map(String::as_str)), ("a", "b", Some("tail")));
         assert_eq!(seen[2..seen.len() - 1].concat(), long);
         assert!(seen.iter().all(|line| line.len() <= LINE));
+    }
+
+    #[test]
+    fn lines_that_are_left_out_are_counted_once_and_leave_no_half() {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        lines.push(b"one\ntw", &mut |line: &str| seen.push(line.to_owned()));
+        let counts: Vec<u64> = ["o\nthree\nfo", "", "u", "r\nfi", "ve"].map(|text| lines.skip(text.as_bytes())).into();
+        assert_eq!(counts, [3, 0, 0, 1, 0]);
+        lines.push(b"ve and more\nsix\n", &mut |line: &str| seen.push(line.to_owned()));
+        assert_eq!(seen, ["one", "six"]);
     }
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use tokio::time::Instant;
+
 use super::{CURRENT, format};
 use crate::port::{Clock as _, SystemClock};
 
@@ -16,11 +18,13 @@ pub(in crate::keeper) struct LogLimits {
     pub(in crate::keeper) bytes: u64,
     /// Files, the current one among them.
     pub(in crate::keeper) files: u32,
+    /// Bytes a second, sustained, and at once after a quiet time.
+    pub(in crate::keeper) rate: u32,
 }
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { bytes: 8 << 20, files: 4 }
+        Self { bytes: 8 << 20, files: 4, rate: 4 << 20 }
     }
 }
 
@@ -30,12 +34,39 @@ pub(in crate::keeper) struct LogFiles {
     folder: PathBuf,
     limits: LogLimits,
     open: Mutex<Option<(File, u64)>>,
+    meter: Mutex<Meter>,
+}
+
+/// What may be written: filled evenly up to one second's worth. Once it is empty, nothing is until it is full again, so
+/// that what is kept of a flood is in few pieces.
+#[derive(Debug)]
+struct Meter {
+    left: f64,
+    at: Instant,
+    is_open: bool,
+}
+
+impl Meter {
+    fn admits(&mut self, rate: u32, now: Instant) -> bool {
+        let rate = f64::from(rate);
+        self.left = (self.left + rate * now.duration_since(self.at).as_secs_f64()).min(rate);
+        self.at = now;
+        self.is_open = self.left >= if self.is_open { 0.0 } else { rate };
+        self.is_open
+    }
 }
 
 impl LogFiles {
     /// The files in `folder`, which exists.
     pub(in crate::keeper) fn new(folder: &Path, limits: LogLimits) -> Self {
-        Self { folder: folder.to_owned(), limits, open: Mutex::new(None) }
+        let meter = Meter { left: f64::from(limits.rate), at: Instant::now(), is_open: true };
+        Self { folder: folder.to_owned(), limits, open: Mutex::new(None), meter: Mutex::new(meter) }
+    }
+
+    /// Whether what comes now is kept, or too much has come.
+    pub(super) fn admits(&self) -> bool {
+        let mut meter = self.meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        meter.admits(self.limits.rate, Instant::now())
     }
 
     /// Appends lines that one instance wrote to one stream. A full disk loses lines and stops nothing.
@@ -43,6 +74,9 @@ impl LogFiles {
         let at = SystemClock.now();
         let text: String = lines.map(|line| format(at, instance, stream, line)).collect();
         if !text.is_empty() {
+            let mut meter = self.meter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            meter.left -= f64::from(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            drop(meter);
             drop(self.write(text.as_bytes()));
         }
     }
@@ -89,11 +123,30 @@ mod tests {
     fn files(dir: &Path) -> LogFiles {
         let folder = dir.join(FOLDER);
         fs::create_dir_all(&folder).expect("a folder");
-        LogFiles::new(&folder, LogLimits { bytes: 2_000, files: 3 })
+        LogFiles::new(&folder, LogLimits { bytes: 2_000, files: 3, rate: 1 << 20 })
     }
 
     fn query(tail: usize, follow: bool) -> LogQuery {
         LogQuery { instance: None, tail, follow }
+    }
+
+    #[test]
+    fn a_flood_is_kept_a_second_in_two_and_what_writes_less_whole() {
+        let start = Instant::now();
+        let mut meter = Meter { left: 100.0, at: start, is_open: true };
+        let mut kept = Vec::new();
+        for tenth in 0..40 {
+            let admitted = meter.admits(100, start + std::time::Duration::from_millis(100 * tenth));
+            meter.left -= if admitted { 60.0 } else { 0.0 };
+            kept.push(admitted);
+        }
+        let pieces = kept.chunk_by(|a, b| a == b).count();
+        assert!(kept[0] && pieces < 12 && kept.iter().filter(|kept| **kept).count() < 15, "{kept:?}");
+        let mut meter = Meter { left: 100.0, at: start, is_open: true };
+        for tenth in 1..40 {
+            assert!(meter.admits(100, start + std::time::Duration::from_millis(100 * tenth)));
+            meter.left -= 9.0;
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 
 use codeops_core::model::{Health, Sync};
 
+use codeops::journal::Record;
+
 use crate::support::flow::{Flow, app, app_with, id, path};
 use crate::support::memory_provider::Fault;
 
@@ -185,4 +187,25 @@ async fn drift_is_repaired_when_it_is_hinted_at_and_when_it_is_not() {
     flow.settle().await;
     assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy));
     flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_run_on_a_provider_that_left_the_settings_is_not_forgotten() {
+    let mut flow = two_places().await;
+    let forgotten = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Forgotten { resource } => Some(resource.clone()),
+            _ => None,
+        })
+    };
+    let (name, edge) = flow.providers.remove_entry(&"edge".parse().expect("a name")).expect("one of two");
+    flow.restart().await;
+    flow.change(&[("e", "")]).await;
+    flow.settle().await;
+    assert_eq!(forgotten(&flow), [], "it still runs there");
+    flow.providers.insert(name, edge);
+    flow.restart().await;
+    flow.settle().await;
+    assert!(flow.provider("edge").live(&id("e")).is_none(), "gone as soon as it can be asked for");
+    assert_eq!(forgotten(&flow), [id("e")]);
 }

@@ -161,7 +161,7 @@ fn the_settings_limit_what_a_team_can_claim_and_use() {
     let team = |paths: &[&str], allow: &[&str]| TeamSettings {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         allow: allow.iter().map(|team| name(team)).collect(),
-        egress: Vec::new(),
+        ..TeamSettings::default()
     };
     let mut context = Context {
         environment: Some(name("prod")),

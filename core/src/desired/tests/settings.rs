@@ -19,7 +19,7 @@ listen: 127.0.0.1:8080
 hooks: {listen: 127.0.0.1:8081}
 state: /var/lib/codeops
 store: sqlite
-teams: {payments: {paths: [apps/shop.yaml, services/shop*], egress: [api.stripe.com], allow: [platform]}}
+teams: {payments: {paths: [apps/shop.yaml, services/shop*], egress: [api.stripe.com], allow: [platform], ports: [443], bind: [0.0.0.0]}}
 secrets: {shop-api-key: {file: /run/secrets/shop-api, teams: [payments]}}
 providers:
   local: {process: {runAs: apps}}
@@ -31,6 +31,8 @@ fn the_designs_example_is_read() {
     assert_eq!(settings.environment, Some(name("prod")));
     assert_eq!(settings.listen, Some(PageSettings::Address("127.0.0.1:8080".to_owned())));
     assert_eq!(settings.teams[&name("payments")].allow, [name("platform")]);
+    assert_eq!(settings.teams[&name("payments")].ports, [443]);
+    assert_eq!(settings.teams[&name("payments")].bind[0].to_string(), "0.0.0.0");
     assert_eq!(settings.secrets[&name("shop-api-key")].source, SecretSource::File("/run/secrets/shop-api".to_owned()));
     let ProviderSettings::Process(process) = &settings.providers[&name("local")];
     assert_eq!(process.run_as.as_deref(), Some("apps"));

@@ -1,36 +1,30 @@
 //! One instance's life, from its first start until its last process is gone: start, watch, start again, stop. One task an
 //! instance; what it learns goes to the table, whether it takes requests goes to the rotation.
 
-use std::convert::Infallible;
+mod look;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{
-    AppSpec, HealthCheck, Instance, InstanceHealth, InstanceId, InstanceState, Period, Probe, Protocol,
-};
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Streak;
-use super::cgroup::{self, Group};
-use super::forward::Backend;
-use super::health;
-use super::instance::{command, environment, free_port, orders, wants_port};
-use super::launch::Orders;
-use super::logs::{Capture, capture};
-use super::process::{Bound, Identity, Launching, Process, signal_named};
-use super::run::{FIFOS, Keeper};
-use super::table::{Durable, Record};
+use crate::keeper::backoff::Streak;
+use crate::keeper::cgroup::{self, Group};
+use crate::keeper::family::Family;
+use crate::keeper::forward::Backend;
+use crate::keeper::holder::{Held, Holder};
+use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
+use crate::keeper::launch::Orders;
+use crate::keeper::logs::{Capture, capture};
+use crate::keeper::process::{Bound, Identity, Launching, Process, signal_named};
+use crate::keeper::run::{FIFOS, Keeper};
+use crate::keeper::table::{Durable, Record};
 use crate::port::{Clock as _, SystemClock};
-
-/// An instance with nothing to ask is well after it ran this long.
-const SETTLED: Duration = Duration::from_secs(1);
-/// The first look at a new process; later ones wait longer, up to [`SLOWEST_START`], until it is well.
-const FIRST_LOOK: Duration = Duration::from_millis(2);
-const SLOWEST_START: Duration = Duration::from_millis(250);
 
 /// Lives one instance. Ends when the instance is gone for good; dropped earlier, the process goes on by itself.
 pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: CancellationToken) {
@@ -110,16 +104,21 @@ impl Supervisor {
         self.group = record.group.clone();
         let identity = record.process.as_ref()?;
         let adopted = Process::adopt(identity);
+        self.hold(record.instance.pid, record.instance.port, record);
         match &adopted {
             // What passed its check before is taken to pass it still: the port is back at once.
             Some(_) => self.backend.set_ready(
-                record.instance.health == InstanceHealth::Healthy && record.instance.state == InstanceState::Running,
+                record.instance.health == InstanceHealth::Healthy
+                    && record.instance.state == InstanceState::Running
+                    && self.backend.held() != Held::Other,
             ),
             None => {
                 self.group.kill();
                 self.change(|instance| {
                     instance.restarts = instance.restarts.saturating_add(1);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
+                    (instance.pid, instance.started_at) = (None, None);
+                    set_health(instance, InstanceHealth::Starting);
                 })
                 .await;
             }
@@ -157,7 +156,15 @@ impl Supervisor {
         // Written before the program is let go: whatever happens to this keeper, the next one knows of it.
         let written = self.written(launching.identity().clone(), port).await;
         written.map_err(|error| format!("it is not started: {error}"))?;
+        self.hold(Some(launching.identity().pid), port, &record);
         launching.go(&orders).map(Bound::unbind).map_err(failed)
+    }
+
+    /// From now on the port has to be that of the process `pid` or its family.
+    fn hold(&self, pid: Option<u32>, port: Option<u16>, record: &Record) {
+        let user = record.setting.user.as_ref().map(|user| user.uid);
+        let family = |first| Family { first, id: self.id.clone(), group: self.group.clone() };
+        self.backend.set_holder(pid.zip(port).map(|(pid, port)| Holder::new(family(pid), user, port)));
     }
 
     /// Writes down the process that is about to become the program.
@@ -184,8 +191,7 @@ impl Supervisor {
         if !wants_port(&record.resource.spec) {
             return Ok(None);
         }
-        let before = record.instance.port.filter(|_| !self.streak.is_repeated());
-        let port = free_port(before).map_err(|error| format!("no port is free for it: {error}"))?;
+        let port = free_port(record.instance.port).map_err(|error| format!("no port is free for it: {error}"))?;
         self.backend.set_port(port);
         Ok(Some(port))
     }
@@ -225,90 +231,14 @@ impl Supervisor {
             biased;
             () = self.stop.cancelled() => None,
             exit = process.ended() => Some(exit.to_string()),
-            never = self.look(begun) => match never {},
-        }
-    }
-
-    /// Looks at its health again and again.
-    async fn look(&self, begun: Instant) -> Infallible {
-        let mut passed = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
-        let (mut failures, mut wait) = (0, FIRST_LOOK);
-        loop {
-            let Some(spec) = self.spec() else { std::future::pending().await };
-            let check = check_of(&spec);
-            match self.check(&check).await {
-                Ok(()) => {
-                    (failures, passed) = (0, true);
-                    self.passed(begun).await;
+            why = self.look(begun) => {
+                self.backend.set_ready(false);
+                self.failed(why.clone()).await;
+                if let Some(spec) = self.spec() {
+                    self.quit(process, &spec).await;
                 }
-                Err(why) => {
-                    failures += 1;
-                    let late = !passed && begun.elapsed() >= check.start_timeout.as_duration();
-                    if late || (passed && failures >= check.failures) {
-                        self.backend.set_ready(false);
-                        self.failed(why).await;
-                    }
-                }
+                Some(why)
             }
-            if passed && spec.health.is_none() && !self.streak.is_loop() {
-                // Only asked to know when it is up; from now on its end is what tells, until a check is declared.
-                self.declared().await;
-            }
-            wait = (wait * 3 / 2).min(SLOWEST_START);
-            let interval = check.interval.as_duration();
-            sleep(if passed { interval } else { wait.min(interval) }).await;
-        }
-    }
-
-    /// Waits until its spec declares a health check.
-    async fn declared(&self) {
-        let mut changes = self.keeper.table.watch();
-        while self.spec().is_none_or(|spec| spec.health.is_none()) {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    async fn check(&self, check: &Check) -> Result<(), String> {
-        let limit = check.timeout.as_duration();
-        match &check.probe {
-            Some(Probe::Http(path)) => health::http(self.backend.address(), path, limit).await,
-            Some(Probe::Tcp) => health::tcp(self.backend.address(), limit).await,
-            Some(Probe::Command(command)) => {
-                let record = self.record()?;
-                let orders = self.orders(&record, command, record.instance.port)?;
-                health::command(&orders, limit, &self.keeper.tasks).await
-            }
-            None => {
-                sleep(SETTLED).await;
-                Ok(())
-            }
-        }
-    }
-
-    async fn passed(&self, begun: Instant) {
-        self.backend.set_ready(true);
-        // One that ended again and again has to show that it stays.
-        if self.streak.is_loop() && begun.elapsed() < Streak::steady_after() {
-            return;
-        }
-        let same = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
-        if !same {
-            self.change(|instance| set_health(instance, InstanceHealth::Healthy)).await;
-        }
-    }
-
-    async fn failed(&self, why: String) {
-        let same = self.record().is_ok_and(|record| {
-            record.instance.health == InstanceHealth::Unhealthy && record.instance.why.as_ref() == Some(&why)
-        });
-        if !same {
-            self.change(|instance| {
-                set_health(instance, InstanceHealth::Unhealthy);
-                instance.why = Some(why);
-            })
-            .await;
         }
     }
 
@@ -339,21 +269,24 @@ impl Supervisor {
         self.change(|instance| instance.state = InstanceState::Stopping).await;
         let Some(spec) = self.spec() else { return process.signal(Signal::KILL) };
         let grace = spec.stop.grace.as_duration();
-        let ended = async { process.ended().await };
-        tokio::pin!(ended);
         tokio::select! {
-            _ = &mut ended => return,
+            _ = process.ended() => return,
             drained = timeout(grace, self.backend.idle()) => {
                 if drained.is_err() {
                     self.cut(&spec, grace).await;
                 }
             }
         }
+        self.quit(process, &spec).await;
+    }
+
+    /// Asked, killed.
+    async fn quit(&self, process: &Process, spec: &AppSpec) {
         process.signal(signal_named(&spec.stop.signal));
-        if timeout(grace, &mut ended).await.is_err() {
+        if timeout(spec.stop.grace.as_duration(), process.ended()).await.is_err() {
             process.signal(Signal::KILL);
             self.group.kill();
-            ended.await;
+            process.ended().await;
         }
     }
 
@@ -382,29 +315,5 @@ fn set_health(instance: &mut Instance, health: InstanceHealth) {
     if instance.health != health {
         instance.health = health;
         instance.health_since = SystemClock.now();
-    }
-}
-
-/// A health check, or what stands for one that is not declared.
-struct Check {
-    probe: Option<Probe>,
-    interval: Period,
-    timeout: Period,
-    start_timeout: Period,
-    failures: u32,
-}
-
-fn check_of(spec: &AppSpec) -> Check {
-    match spec.health.clone() {
-        Some(HealthCheck { probe, interval, timeout, start_timeout, failures }) => {
-            Check { probe: Some(probe), interval, timeout, start_timeout, failures }
-        }
-        None => Check {
-            probe: spec.port.map(|_| Probe::Tcp),
-            interval: Period::from_secs(2),
-            timeout: Period::from_secs(1),
-            start_timeout: Period::from_secs(60),
-            failures: 3,
-        },
     }
 }

@@ -1,0 +1,137 @@
+//! No file of one team stops or takes what is everybody's or another team's.
+
+use super::*;
+
+const RUN: &str = "  run: {command: [./shop]}\n";
+const FREEZE: &str =
+    "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme-ops}\nspec: {freeze: {what: all, reason: no}}\n";
+
+fn guarded() -> Context {
+    let team = |paths: &[&str]| TeamSettings {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        ..TeamSettings::default()
+    };
+    let teams = BTreeMap::from([(name("payments"), team(&["apps/pay/"])), (name("platform"), team(&["apps/plat/"]))]);
+    Context { teams, environment: Some(name("prod")), ..Context::default() }
+}
+
+fn both(extra: &[(&str, &str)], context: &Context) -> Compiled {
+    let platform = TEAM.replace("payments", "platform");
+    let shop = app("m1", RUN);
+    let mut pairs = vec![("teams/platform.yaml", platform.as_str()), ("apps/pay/m1.yaml", shop.as_str())];
+    pairs.extend_from_slice(extra);
+    compile_in(&pairs, context)
+}
+
+#[test]
+fn a_repository_elsewhere_than_at_the_top_is_a_mistake_without_effect() {
+    for path in ["apps/plat/repo2.yaml", "repo.yaml", "apps/codeops.yaml"] {
+        for text in [FREEZE.to_owned(), FREEZE.replace("acme-ops", "other")] {
+            for context in [Context::default(), guarded()] {
+                let compiled = both(&[(path, &text)], &context);
+                assert!(rendered(&compiled).contains("counts only in codeops.yaml"), "{}", rendered(&compiled));
+                assert_eq!(compiled.desired.repository.freeze, None, "{path}");
+                assert!(compiled.desired.owner.is_some() && compiled.desired.held.is_empty());
+                assert!(compiled.desired.resources.contains_key(&id("m1")));
+            }
+        }
+    }
+    let overlay = both(&[("environments/prod/plat.yaml", FREEZE)], &guarded());
+    assert!(overlay.has_errors() && overlay.desired.repository.freeze.is_none());
+    let overlay = both(&[("environments/prod/codeops.yaml", FREEZE)], &guarded());
+    assert!(!overlay.has_errors() && overlay.desired.repository.freeze.is_some(), "{}", rendered(&overlay));
+}
+
+#[test]
+fn a_duplicate_outside_its_teams_paths_does_not_hold_the_rightful_one() {
+    let foreign = app("m1", RUN);
+    let own = app("m1", "  run: {command: [./steal]}\n").replace("payments", "platform");
+    // Whoever had it before keeps it, whatever the order of the files.
+    let had = |path: &str| Arc::from(path);
+    let ids = Arc::new(BTreeSet::from([id("m1")]));
+    let past = Context { declared: BTreeMap::from([(had("apps/pay/m1.yaml"), ids)]), ..guarded() };
+    for (text, context) in [(&foreign, guarded()), (&foreign, past.clone()), (&own, past)] {
+        for path in ["apps/plat/m1.yaml", "apps/plat/a.yaml"] {
+            let compiled = both(&[(path, text)], &context);
+            let errors: Vec<_> = compiled.diagnostics.iter().map(|d| d.place.file.as_str()).collect();
+            assert_eq!(errors, [path], "{}", rendered(&compiled));
+            assert!(compiled.desired.held.is_empty());
+            assert_eq!(compiled.desired.resources[&id("m1")].team, name("payments"));
+            assert!(compiled.declared[path].is_empty(), "it is not remembered as the one that had it");
+        }
+    }
+    // Which of two rightful ones is meant cannot be known without a past.
+    assert!(both(&[("apps/plat/m1.yaml", &own)], &guarded()).desired.held.contains_key(&id("m1")));
+    // On a laptop both count, as before.
+    assert!(both(&[("apps/plat/m1.yaml", &own)], &Context::default()).desired.held.contains_key(&id("m1")));
+}
+
+#[test]
+fn a_team_is_declared_only_where_it_may_be() {
+    let second = TEAM.replace("payments@", "mallory@");
+    for path in ["apps/plat/team.yaml", "environments/prod/plat.yaml"] {
+        let compiled = both(&[(path, &second)], &guarded());
+        assert!(compiled.has_errors() && compiled.desired.held.is_empty(), "{}", rendered(&compiled));
+        assert_eq!(compiled.desired.teams[&name("payments")].members, ["payments@acme.example"]);
+    }
+    // Its own paths are as good as `teams/`.
+    let own = TEAM.to_owned();
+    let compiled = both(&[("teams/payments.yaml", "# moved\n"), ("apps/pay/team.yaml", &own)], &guarded());
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+}
+
+#[test]
+fn an_app_listens_only_where_the_daemon_does_not_and_its_team_may() {
+    let with = |team: TeamSettings| Context {
+        teams: BTreeMap::from([(name("payments"), TeamSettings { paths: vec!["**".to_owned()], ..team })]),
+        reserved: vec![("the page", "127.0.0.1:8080".to_owned()), ("hooks", "[::]:18081".to_owned())],
+        ..Context::default()
+    };
+    let none = with(TeamSettings::default());
+    let granted = with(TeamSettings {
+        ports: vec![25],
+        bind: vec!["0.0.0.0".parse().expect("an address")],
+        ..TeamSettings::default()
+    });
+    let laptop = Context { teams: BTreeMap::new(), ..none.clone() };
+    for (context, port, bind, said) in [
+        (&none, 8080, "127.0.0.1", Some("the daemon's own: the page on 127.0.0.1:8080")),
+        (&laptop, 8080, "0.0.0.0", Some("the daemon's own")),
+        (&laptop, 8080, "::ffff:127.0.0.1", Some("the daemon's own")),
+        (&laptop, 18081, "127.0.0.7", Some("the daemon's own: hooks on")),
+        (&laptop, 8080, "127.0.0.2", None),
+        (&none, 25, "127.0.0.1", Some("`teams.payments.ports`")),
+        (&none, 9000, "0.0.0.0", Some("`teams.payments.bind`")),
+        (&none, 9000, "::", Some("`teams.payments.bind`")),
+        (&none, 9000, "::1", None),
+        (&granted, 25, "0.0.0.0", None),
+        (&granted, 26, "127.0.0.1", Some("privileged port 26")),
+        (&laptop, 25, "0.0.0.0", None),
+    ] {
+        let text = app("shop", &format!("{RUN}  port: {port}\n  bind: \"{bind}\"\n"));
+        let compiled = compile_in(&[("apps/shop.yaml", &text)], context);
+        match said {
+            Some(said) => {
+                assert!(rendered(&compiled).contains(said), "{port} on {bind}: {}", rendered(&compiled));
+                assert!(compiled.desired.held.contains_key(&id("shop")));
+            }
+            None => assert!(!compiled.has_errors(), "{port} on {bind}: {}", rendered(&compiled)),
+        }
+    }
+}
+
+#[test]
+fn a_refused_artifact_url_is_shown_without_its_password() {
+    let long = format!("sesame{}", "x".repeat(100));
+    for password in ["sesame", "se@same@sesame", &long] {
+        let run = format!(
+            "  run: {{command: [x], artifact: {{url: \"http://bot:{password}@h.example/x\", sha256: 9f86}}}}\n"
+        );
+        let compiled = compile(&[("apps/shop.yaml", &app("shop", &run))]);
+        let json = serde_json::to_string(&compiled.diagnostics).expect("JSON");
+        let held = format!("{:?}", compiled.desired.held);
+        for shown in [rendered(&compiled), json, held] {
+            assert!(shown.contains("is not a URL for an artifact") && !shown.contains("sesame"), "{shown}");
+        }
+    }
+}
