@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use codeops_core::config::PAGE;
 use codeops_core::model::{Environment, Period, ResourceId};
 
 use super::exit::HELP;
@@ -169,7 +170,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// The daemon's page.
-    #[arg(long, env = "CODEOPS_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(long, env = "CODEOPS_SERVER", default_value_t = format!("http://{PAGE}"), value_name = "URL")]
     pub(crate) server: String,
     /// A file that holds the token the page asks for; CODEOPS_TOKEN may hold the token itself.
     #[arg(long, env = "CODEOPS_TOKEN_FILE", value_name = "FILE")]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use codeops_core::config::{PageSettings, RepositorySettings, Settings};
+use codeops_core::config::{PAGE, PageSettings, RepositorySettings, Settings};
 use codeops_core::model::Period;
 
 use super::args::{RepositoryArgs, RunArgs};
@@ -116,7 +116,7 @@ fn check_address(what: &str, address: &str) -> anyhow::Result<()> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) => Ok(()),
-        _ => Err(Coded::usage(format!("{what} is `{address}`: expected host:port, such as {}", Settings::PAGE))),
+        _ => Err(Coded::usage(format!("{what} is `{address}`: expected host:port, such as {}", PAGE))),
     }
 }
 

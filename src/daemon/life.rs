@@ -59,11 +59,15 @@ impl Life {
         let (wants_fetch, fetch) = mpsc::channel(1);
         flow.tasks.spawn(forward(triggers, wants_fetch, flow.end.clone()));
 
+        // Read before anything is shown, so that what is to be taken out of answers is known.
+        let vault = Arc::clone(&assembly.vault);
+        drop(vault.facts());
         let (publisher, watcher) = Publisher::new();
         let page = web::Page {
             watcher,
             journal: Reader::new(Arc::clone(&assembly.log)),
             observers: assembly.observers(),
+            redact: Arc::new(move |text| vault.redact(text)),
             clock: Arc::new(SystemClock),
             config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
         };

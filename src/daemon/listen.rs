@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context as _;
-use codeops_core::config::{PageSettings, Settings};
+use codeops_core::config::{PAGE, PageSettings};
 use codeops_core::model::Secret;
 
 use super::Options;
@@ -20,7 +20,14 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Binds both; says which and why when it cannot.
     pub(super) async fn bind(options: &Options) -> anyhow::Result<Self> {
-        let page = bind("the page", &page_address(options)?.address).await?;
+        let address = page_address(options)?;
+        let page = bind("the page", &address.address).await?;
+        anyhow::ensure!(
+            page.local_addr()?.ip().is_loopback() || address.token.is_some(),
+            "the page would listen on {}, which other machines may reach: give it a token (`listen: {{address, token}}` \
+             in the settings), or listen on 127.0.0.1",
+            address.address
+        );
         let hooks = bind("the hooks", &options.settings.hooks.listen).await?;
         let addresses = (page.local_addr()?, hooks.local_addr()?);
         Ok(Self { page, hooks, addresses })
@@ -65,7 +72,7 @@ pub(super) struct PageAddress {
 /// The page's address, and the token and host names that go with it.
 pub(super) fn page_address(options: &Options) -> anyhow::Result<PageAddress> {
     Ok(match &options.settings.listen {
-        None => PageAddress { address: Settings::PAGE.to_owned(), token: None, hosts: Vec::new() },
+        None => PageAddress { address: PAGE.to_owned(), token: None, hosts: Vec::new() },
         Some(PageSettings::Address(address)) => {
             PageAddress { address: address.clone(), token: None, hosts: Vec::new() }
         }

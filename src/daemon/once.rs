@@ -1,6 +1,6 @@
 //! `apply`: the same flow as the daemon's, without the edges, until nothing more happens without a commit.
 
-use codeops_core::model::{Health, Sync};
+use codeops_core::model::{Health, RevisionState, Sync};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,11 +44,13 @@ fn outcome(planned: PlanOutcome, board: &Board, interrupted: bool) -> ApplyOutco
     let state = board.revision.as_ref().map(|revision| revision.state);
     let verdict = match state {
         _ if interrupted || board.source.error.is_some() => Verdict::Failed,
-        Some("applied") => Verdict::Applied,
-        Some("partial" | "failed") if board.resources.values().all(|view| !is_failed(view)) && !has_errors(board) => {
+        Some(RevisionState::Applied) => Verdict::Applied,
+        Some(RevisionState::Partial | RevisionState::Failed)
+            if board.resources.values().all(|view| !is_failed(view)) && !has_errors(board) =>
+        {
             Verdict::Held
         }
-        Some("partial") => Verdict::Partial,
+        Some(RevisionState::Partial) => Verdict::Partial,
         _ => Verdict::Failed,
     };
     ApplyOutcome { planned, resources, verdict }

@@ -3,6 +3,8 @@
 
 mod stall;
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,10 +13,10 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use stall::Impatient;
+use stall::{Answered, Impatient};
 
 /// Further headers of one request are refused.
 const HEADERS: usize = 64;
@@ -28,8 +30,10 @@ pub struct Bounds {
     pub what: &'static str,
     /// Connections at a time.
     pub connections: usize,
-    /// Whether further ones wait in the kernel's queue; else they are closed at once.
+    /// Whether further ones wait in the kernel's queue; else the one that was idle longest is closed.
     pub queue: bool,
+    /// Connections of one peer at a time, where they are bounded; a reverse proxy is one peer.
+    pub of_one_peer: Option<usize>,
     /// How long a client may take to send a request's head, or stay idle between two.
     pub head: Duration,
     /// The largest head, in bytes.
@@ -42,42 +46,79 @@ pub struct Bounds {
     pub drain: Duration,
 }
 
-/// Serves `router` until cancelled, then drains.
+/// One connection as seen from outside.
+struct Open {
+    peer: IpAddr,
+    answered: Answered,
+    /// Ends it at once.
+    end: CancellationToken,
+}
+
+/// Serves `router` until cancelled, then drains. Where further connections do not wait, whoever was not answered for
+/// longest makes room: idle connections, however many, keep nobody out.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel: &CancellationToken) {
     let what = bounds.what;
     let mut connections = JoinSet::new();
+    let mut open: HashMap<Id, Open> = HashMap::new();
     loop {
-        let room = connections.len() < bounds.connections;
+        let room = open.len() < bounds.connections;
         let accepted = tokio::select! {
             biased;
             () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next_with_id() => {
+                open.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
             accepted = listener.accept(), if room || !bounds.queue => accepted,
         };
-        match accepted {
-            Ok((stream, _)) if room => {
-                connections.spawn(connection(stream, router.clone(), bounds, cancel.clone()));
-            }
-            Ok(_) => tracing::warn!(what, limit = bounds.connections, "too many connections; one was closed"),
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(what, %error, "a connection cannot be taken; trying again");
                 tokio::time::sleep(AGAIN).await;
+                continue;
             }
+        };
+        if bounds.of_one_peer.is_some_and(|most| open.values().filter(|open| open.peer == peer).count() >= most) {
+            tracing::debug!(what, %peer, "too many connections of one peer; one was closed");
+            continue;
         }
+        if !room {
+            make_room(&mut open, bounds);
+        }
+        let (answered, end) = (Answered::new(), CancellationToken::new());
+        let io = Impatient::new(stream, bounds.stall, answered.clone());
+        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), end.clone()));
+        open.insert(task.id(), Open { peer, answered, end });
     }
     drop(listener);
     // Each ends by itself within its time.
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, router: Router, bounds: Bounds, cancel: CancellationToken) {
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds) {
+    let oldest = open.iter().min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
+    if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
+        let (what, limit) = (bounds.what, bounds.connections);
+        tracing::warn!(what, limit, "too many connections; the one that was idle longest is closed");
+        oldest.end.cancel();
+    }
+}
+
+async fn connection(
+    io: Impatient<TcpStream>,
+    router: Router,
+    bounds: Bounds,
+    cancel: CancellationToken,
+    end: CancellationToken,
+) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .keep_alive(bounds.single.is_none())
         .max_buf_size(bounds.head_bytes)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(Impatient::new(stream, bounds.stall)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
     let mut served = pin!(served);
     let whole = async {
         match bounds.single {
@@ -88,6 +129,7 @@ async fn connection(stream: TcpStream, router: Router, bounds: Bounds, cancel: C
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = whole => Ok(()),
+        () = end.cancelled() => Ok(()),
         () = cancel.cancelled() => {
             served.as_mut().graceful_shutdown();
             tokio::time::timeout(bounds.drain, served).await.unwrap_or(Ok(()))

@@ -55,7 +55,7 @@ impl Default for HookLimits {
     fn default() -> Self {
         Self {
             body_bytes: 1 << 20,
-            body_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(2),
             concurrency: 32,
             per_second: 100,
             burst: 200,
@@ -87,10 +87,11 @@ const BOUNDS: Bounds = Bounds {
     what: "the hooks address",
     connections: 256,
     queue: true,
+    of_one_peer: Some(64),
     head: Duration::from_secs(5),
     head_bytes: 64 << 10,
     stall: Duration::from_secs(10),
-    single: Some(Duration::from_secs(30)),
+    single: Some(Duration::from_secs(15)),
     drain: Duration::from_secs(3),
 };
 
@@ -133,15 +134,16 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Respo
 }
 
 async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'static str), Problem> {
-    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
-    if !shared.rate.admits() {
-        return Err(Problem::overload());
-    }
     let (parts, body) = request.into_parts();
     if forge(&parts.headers).is_none() {
         return Err(unauthorized(Refused("no header of a known forge, and no X-Codeops-Signature")));
     }
     let body = read_body(&parts.headers, body, shared.hooks.limits).await?;
+    // Only now: whoever is slow with his body must not keep others from a place.
+    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
+    if !shared.rate.admits() {
+        return Err(Problem::overload());
+    }
     let now = shared.hooks.clock.now();
     let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now).map_err(unauthorized)?;
     Ok(act(shared, &delivery))

@@ -1,4 +1,4 @@
-//! How many requests are looked at: a token bucket. What is over is told to come again, before anything of it is read.
+//! How many requests are looked at: a token bucket. What is over is told to come again, before it is looked at.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{LastGood, Memory, Removal, ResourceId, ResourceMemory};
+use codeops_core::model::{LastGood, Memory, Removal, ResourceId, ResourceMemory, RevisionState};
 use jiff::{SignedDuration, Timestamp};
 
 use super::log::{Entry, Seq};
@@ -48,7 +48,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             changes.push(Change::Revision);
             changes
         }
-        Record::RevisionState { revision, state, .. } if state == "applied" => {
+        Record::RevisionState { revision, state: RevisionState::Applied, .. } => {
             memory.revision.applied = Some(revision.clone());
             vec![Change::Revision]
         }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId, Revision, Sync,
-    SystemId, TeamName, Verb, Waves,
+    CauseKind, Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId,
+    Revision, RevisionState, Sync, SystemId, TeamName, Verb, Waves,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +42,8 @@ pub enum Record {
     RevisionState {
         /// The revision.
         revision: Revision,
-        /// `applying`, `applied`, `partial` or `failed`.
-        state: String,
+        /// The state.
+        state: RevisionState,
         /// Why, when not applied.
         why: Option<String>,
     },
@@ -70,6 +70,9 @@ pub enum Record {
         subject: String,
         /// Why, in a few words.
         cause: String,
+        /// What kind of cause that is; `None` in the journals of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause_kind: Option<CauseKind>,
     },
     /// How an intent ended.
     Result {
@@ -162,7 +165,7 @@ pub enum Record {
         /// The hold that allowed it.
         hold: Option<HoldId>,
     },
-    /// A hold's whole set has gone through: its release is spent.
+    /// A release is over: the hold's whole set has gone through, or no such hold was there when its commit came.
     HoldSpent {
         /// The hold.
         hold: HoldId,
@@ -246,6 +249,23 @@ pub enum Category {
     Guard,
     /// The daemon itself.
     Daemon,
+}
+
+impl Category {
+    /// All, in the order of the timeline's lanes.
+    pub const ALL: [Self; 6] = [Self::Commit, Self::Step, Self::Health, Self::Drift, Self::Guard, Self::Daemon];
+
+    /// Its word, as in JSON, queries and the store.
+    pub fn word(self) -> &'static str {
+        match self {
+            Category::Commit => "commit",
+            Category::Step => "step",
+            Category::Health => "health",
+            Category::Drift => "drift",
+            Category::Guard => "guard",
+            Category::Daemon => "daemon",
+        }
+    }
 }
 
 impl Record {

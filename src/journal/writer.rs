@@ -101,6 +101,7 @@ impl Journal {
             word: step.op.word().to_owned(),
             subject: step.op.subject(),
             cause: step.cause.to_string(),
+            cause_kind: Some(step.cause.kind()),
         });
         let entries = self.log.append(beside).await?;
         let seq = entries.last().map_or(Seq(0), |entry| entry.seq);
@@ -126,11 +127,6 @@ impl Journal {
     /// One page of entries.
     pub async fn read(&self, query: Query) -> Result<Page, LogError> {
         self.log.read(query).await
-    }
-
-    /// Entries as they are appended.
-    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<Entry>> {
-        self.log.tail()
     }
 
     /// Why nothing more is taken, if so.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{
-    Digest, Health, LastGood, Live, Pin, ProviderName, Resource, ResourceId, Revision, Sync, SystemId, TeamName,
+    Digest, Health, LastGood, Live, Pin, ProviderName, Resource, ResourceId, Revision, RevisionState, Sync, SystemId,
+    TeamName,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -70,8 +71,8 @@ pub struct RevisionView {
     pub subject: String,
     /// `Name <address>`.
     pub author: String,
-    /// `applying`, `applied`, `partial` or `failed`.
-    pub state: &'static str,
+    /// How far it is.
+    pub state: RevisionState,
     /// When this daemon accepted it.
     pub accepted_at: Timestamp,
 }
@@ -184,11 +185,6 @@ impl Publisher {
     /// Replaces the board.
     pub fn publish(&self, board: Board) {
         self.0.send_replace(Arc::new(board));
-    }
-
-    /// The board as it is.
-    pub fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.0.borrow())
     }
 }
 

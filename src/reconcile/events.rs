@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use super::Flow;
+use super::repeats::Did;
 use super::world::Busy;
 use crate::gate::Passage;
 use crate::journal::LogError;
@@ -37,7 +38,7 @@ pub(super) enum Event {
     /// Something may have changed.
     Hinted(ProviderName, Hint),
     /// The steps of one resource ended; the last passage says how.
-    Stepped { id: ResourceId, provider: ProviderName, touched: BTreeSet<ResourceId>, passage: Passage },
+    Stepped { id: ResourceId, provider: ProviderName, touched: BTreeSet<ResourceId>, did: Vec<Did>, passage: Passage },
 }
 
 /// A revision read and compiled, with the compiler it borrowed.
@@ -69,7 +70,14 @@ impl Flow {
             Event::LookAgain(provider) => self.observe(&provider, Scope::All),
             Event::Hinted(provider, Hint::Changed(id)) => self.observe(&provider, Scope::Ids(BTreeSet::from([id]))),
             Event::Hinted(provider, Hint::Lost) => self.observe(&provider, Scope::All),
-            Event::Stepped { id, provider, touched, passage } => self.stepped(&id, &provider, touched, &passage)?,
+            Event::Stepped { id, provider, touched, did, passage } => {
+                let again = self.world.repeats.again(&id, did, self.tools.clock.now());
+                self.stepped(&id, &provider, touched, &passage)?;
+                if let Some(wait) = again {
+                    tracing::warn!(resource = %id, "the same step takes effect again and again and changes nothing");
+                    self.cool_for(&id, wait);
+                }
+            }
         }
         Ok(())
     }
@@ -195,6 +203,10 @@ impl Flow {
         let times = self.world.unsettled.entry(id.clone()).or_default();
         let wait = COOLING.saturating_mul(1 << (*times).min(6)).min(LONGEST_COOLING);
         *times += 1;
+        self.cool_for(id, wait);
+    }
+
+    fn cool_for(&mut self, id: &ResourceId, wait: Duration) {
         let until = self.tools.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
         self.world.cooling.insert(id.clone(), until);
         self.world.wake_at(until);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::desired::{Compiled, Compiler, Context};
-use codeops_core::model::{Owner, Revision};
+use codeops_core::model::{Owner, Revision, RevisionState};
 
 use super::events::{Event, Load};
 use super::world::Current;
@@ -166,7 +166,11 @@ impl Flow {
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
             accepted_at: previous.as_ref().map_or_else(|| self.tools.clock.now(), |current| current.accepted_at),
-            state: previous.as_ref().map_or(if applied { "applied" } else { "applying" }, |current| current.state),
+            state: previous
+                .as_ref()
+                .map_or(if applied { RevisionState::Applied } else { RevisionState::Applying }, |current| {
+                    current.state
+                }),
         });
         Ok(())
     }

@@ -11,6 +11,7 @@ mod events;
 mod intake;
 mod pass;
 mod records;
+mod repeats;
 mod steps;
 mod trailers;
 mod view;

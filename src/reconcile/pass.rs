@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, Scope, Step, Sync,
-    Verb,
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, RevisionState,
+    Scope, Step, Sync, Verb,
 };
 use codeops_core::plan::{self, Change, Plan, effective};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -75,7 +75,7 @@ impl Flow {
             }
         } else if let Some(current) = &mut self.world.current {
             // Nobody is known to declare anything: the manifests say why, and that is all there is to do.
-            current.state = "failed";
+            current.state = RevisionState::Failed;
             self.world.passed_once = true;
         }
         let took = self.tools.clock.now().duration_since(began);
@@ -174,8 +174,27 @@ impl Flow {
         match change.and_then(|change| change.from_provider.as_ref().filter(|_| change.verb == Verb::Move)) {
             // The old place is emptied only once the new one has proven itself.
             Some(old) if rollout::has_arrived(desired, memory, &here.next) => Some(at(old, None)),
-            _ => Some(here),
+            _ => Some(Look { next: self.where_it_lives(desired, change, facts.owner, here.next), ..here }),
         }
+    }
+
+    /// What moves or is renamed is not missing while its old place still has it, whether it goes on or is held, and not ill
+    /// while only the old place keeps from the new one what clients know it by.
+    fn where_it_lives(&self, desired: &Resource, change: Option<&Change>, owner: &Owner, mut next: Next) -> Next {
+        let moves = |change: &&Change| matches!(change.verb, Verb::Move | Verb::Rename);
+        let Some(change) = change.filter(moves) else { return next };
+        let snapshot = &self.world.snapshot;
+        let ids = || [&desired.id].into_iter().chain(&desired.was);
+        let places = snapshot.providers.keys().flat_map(|provider| ids().map(move |id| (provider, id)));
+        let other = places.filter(|place| *place != (&change.provider, &desired.id));
+        let mut lives = other.filter_map(|(provider, id)| snapshot.live(provider, id));
+        let Some(live) = lives.find(|live| live.ours(owner).is_some()) else { return next };
+        if next.health == Health::Missing {
+            next.health = plan::health_as_applied(live);
+        } else if next.works && next.health == Health::Degraded {
+            next.health = Health::Healthy;
+        }
+        next
     }
 
     fn is_free(&self, id: &ResourceId, now: Timestamp) -> bool {

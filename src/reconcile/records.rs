@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Cause, Health, Memory, ResourceId, Sync};
+use codeops_core::model::{Cause, Health, HoldId, Memory, ResourceId, RevisionState, Sync};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
@@ -29,6 +29,7 @@ impl Flow {
         records.extend(
             accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
         );
+        records.extend(self.unused(judged, memory).map(|hold| Record::HoldSpent { hold }));
         if judged.waves != memory.waves {
             records.push(Record::Waves { waves: judged.waves.clone() });
         }
@@ -40,6 +41,26 @@ impl Flow {
             }
         }
         records
+    }
+
+    /// Releases of holds that are not there: neither before their commit, nor arisen from it, nor on their way. They must not
+    /// wait for a deed that nobody has seen yet. While anything is unknown it cannot be told.
+    fn unused(&self, judged: &Judged, memory: &Memory) -> impl Iterator<Item = HoldId> {
+        let snapshot = &self.world.snapshot;
+        let in_force = self.world.current.as_ref().map(|current| &current.revision);
+        let seen_whole = snapshot.providers.len() == self.world.providers.len()
+            && snapshot.providers.values().all(|listing| listing.as_ref().is_ok_and(|it| it.unknown.is_empty()));
+        let can_tell = seen_whole && in_force == memory.revision.accepted.as_ref();
+        let used = |hold: &HoldId| {
+            judged.spent.contains(hold)
+                || judged.released.values().any(|released| released == hold)
+                || memory.removals.iter().any(|removal| removal.hold.as_ref() == Some(hold))
+        };
+        let unused: Vec<HoldId> = memory.allowed.keys().filter(|hold| can_tell && !used(hold)).cloned().collect();
+        for hold in &unused {
+            tracing::warn!(%hold, "a commit releases a hold that is not there; it releases nothing later");
+        }
+        unused.into_iter()
     }
 
     /// What is neither declared nor live any more. A provider that is no longer in the settings is not asked: what may
@@ -141,22 +162,22 @@ impl Flow {
         let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();
         let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
         let state = if busy || moving {
-            "applying"
+            RevisionState::Applying
         } else if errors == 0 && bad == 0 && sick == 0 {
-            "applied"
+            RevisionState::Applied
         } else if current.desired.resources.is_empty() && errors > 0 || bad + sick >= status.len().max(1) {
-            "failed"
+            RevisionState::Failed
         } else {
-            "partial"
+            RevisionState::Partial
         };
         if state == current.state {
             return None;
         }
         current.state = state;
         let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
-        let why = (state == "partial" || state == "failed")
+        let why = matches!(state, RevisionState::Partial | RevisionState::Failed)
             .then(|| format!("{errors} {mistakes} in manifests, {bad} not in sync, {sick} not healthy"));
-        tracing::info!(revision = current.revision.short(), state, "revision");
-        Some(Record::RevisionState { revision: current.revision.clone(), state: state.to_owned(), why })
+        tracing::info!(revision = current.revision.short(), %state, "revision");
+        Some(Record::RevisionState { revision: current.revision.clone(), state, why })
     }
 }

@@ -18,20 +18,22 @@ impl Flow {
             let Work { id, steps, mut removing } = work;
             let mut touched = BTreeSet::new();
             let mut passage = Passage::Applied;
-            let mut provider = None;
+            let (mut provider, mut did) = (None, Vec::new());
             for step in steps {
                 if let Op::Rename { from, .. } = &step.op {
                     touched.insert(from.clone());
                 }
                 provider = Some(step.provider.clone());
                 let counted = takes_away(&step.op).then(|| removing.take()).flatten();
+                let what = (step.op.word(), step.op.subject());
                 passage = gate.pass(step, Arc::clone(&picture), counted).await;
                 if passage != Passage::Applied {
                     break;
                 }
+                did.push(what);
             }
             if let Some(provider) = provider {
-                let _ = sender.send(Event::Stepped { id, provider, touched, passage }).await;
+                let _ = sender.send(Event::Stepped { id, provider, touched, did, passage }).await;
             }
         });
     }

@@ -6,12 +6,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
-use codeops_core::model::{Health, InstanceId, ProviderName, ResourceId, Revision, Scope, Snapshot, Sync, Why};
+use codeops_core::model::{
+    Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, Why,
+};
 use codeops_core::plan::Difference;
 use codeops_core::policy::{Decision, Hold};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Rules;
+use super::repeats::Repeats;
 use crate::journal::Journal;
 use crate::port::{Clock, Observer, ProviderView, ResourceView, SourceView};
 
@@ -47,6 +50,8 @@ pub(super) struct World {
     pub(super) cooling: BTreeMap<ResourceId, Timestamp>,
     /// How often in a row a resource was refused or its outcome was lost.
     pub(super) unsettled: BTreeMap<ResourceId, u32>,
+    /// Steps that took effect and came again.
+    pub(super) repeats: Repeats,
     pub(super) status: BTreeMap<ResourceId, Status>,
     pub(super) restarts: BTreeMap<(ResourceId, InstanceId), u32>,
     pub(super) drifting: BTreeSet<ResourceId>,
@@ -108,7 +113,7 @@ pub(super) struct Current {
     pub(super) subject: String,
     pub(super) author: String,
     pub(super) accepted_at: Timestamp,
-    pub(super) state: &'static str,
+    pub(super) state: RevisionState,
 }
 
 /// A resource's last status and since when.
@@ -139,6 +144,7 @@ impl World {
             busy: BTreeMap::new(),
             cooling: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            repeats: Repeats::default(),
             status: BTreeMap::new(),
             restarts: BTreeMap::new(),
             drifting: BTreeSet::new(),
@@ -176,7 +182,7 @@ impl World {
     /// Whether nothing more happens without a commit or a change from outside.
     pub(super) fn settled(&self) -> bool {
         let quiet = self.busy.is_empty() && !self.fetching && self.compiler.is_some() && !self.dirty;
-        let over = self.current.as_ref().is_none_or(|current| current.state != "applying");
+        let over = self.current.as_ref().is_none_or(|current| current.state != RevisionState::Applying);
         quiet && over && self.fetched_once && self.all_answered() && (self.passed_once || self.current.is_none())
     }
 
@@ -220,7 +226,10 @@ impl World {
 
 impl Status {
     fn is_on_its_way(&self) -> bool {
-        self.sync == Sync::OutOfSync && self.health != Health::Degraded || self.health == Health::Progressing
+        // A time to look again at what is as declared and well is the end of its bake.
+        let bakes = self.sync == Sync::Synced && self.next_at.is_some();
+        let comes = self.sync == Sync::OutOfSync && self.health != Health::Degraded;
+        comes || bakes || self.health == Health::Progressing
     }
 }
 

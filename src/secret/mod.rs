@@ -104,7 +104,9 @@ impl Vault for SettingsVault {
     }
 
     fn redact(&self, text: &str) -> String {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).redactor.redact(text)
+        // Long texts are looked through without keeping others from their values.
+        let redactor = self.seen.lock().unwrap_or_else(PoisonError::into_inner).redactor.clone();
+        redactor.redact(text)
     }
 }
 

@@ -1,23 +1,27 @@
-//! Takes known values out of texts, also in the forms they travel in: base64, percent-encoded, JSON-escaped, a line of many.
+//! Takes known values out of texts, also in the forms they travel in: base64, hex,
+//! percent-encoded, JSON-escaped, in markup, a line of many.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// Shorter values would redact half of every text.
 const SHORTEST: usize = 4;
 /// Shorter lines of a value of several lines are too common to stand for it.
 const SHORTEST_LINE: usize = 12;
+/// Shorter pieces of an encoding are too common to stand for a value.
+const SHORTEST_INSIDE: usize = 8;
 /// What stands in a value's place.
 const MASK: &str = "***";
 
-/// Knows what must not be shown. Old values stay known: texts about them may come late.
-#[derive(Default)]
+/// Knows what must not be shown. Old values stay known: texts about them may come late. Cheap to clone.
+#[derive(Clone, Default)]
 pub(super) struct Redactor {
     /// Longest first, so that a value that holds another is taken whole.
-    needles: Vec<String>,
+    needles: Arc<[String]>,
 }
 
 impl Redactor {
@@ -26,12 +30,13 @@ impl Redactor {
         if value.chars().count() < SHORTEST {
             return;
         }
-        let mut needles: BTreeSet<String> = self.needles.drain(..).collect();
+        let mut needles: BTreeSet<String> = self.needles.iter().cloned().collect();
         needles.extend(forms(value));
         let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
         needles.extend(lines.map(str::to_owned));
-        self.needles = needles.into_iter().collect();
-        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        let mut needles: Vec<String> = needles.into_iter().collect();
+        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        self.needles = needles.into();
     }
 
     /// `text` without what is known.
@@ -51,9 +56,36 @@ fn forms(value: &str) -> Vec<String> {
         URL_SAFE_NO_PAD.encode(value),
         percent(value, false),
         percent(value, true),
+        markup(value),
     ];
     forms.retain(|form| form.len() >= SHORTEST);
+    let hex = [hex::encode(value), hex::encode_upper(value)];
+    let inside =
+        (0..3).flat_map(|before| [inside(value, before, &STANDARD_NO_PAD), inside(value, before, &URL_SAFE_NO_PAD)]);
+    // What other texts could hold by chance stays.
+    forms.extend(hex.into_iter().chain(inside).filter(|form| form.len() >= SHORTEST_INSIDE));
     forms
+}
+
+/// What base64 of a longer text says of a value that begins `before` bytes into a group of three: the characters that
+/// its neighbours have no part in.
+fn inside(value: &str, before: usize, engine: &GeneralPurpose) -> String {
+    let bytes: Vec<u8> = std::iter::repeat_n(0, before).chain(value.bytes()).collect();
+    let (begin, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+    engine.encode(&bytes).get(begin..end).unwrap_or_default().to_owned()
+}
+
+/// As it stands on a page.
+fn markup(value: &str) -> String {
+    value.chars().fold(String::new(), |mut out, c| {
+        match c {
+            '<' | '>' | '&' | '"' | '\'' => {
+                write!(out, "&#{};", u32::from(c)).expect("a string takes all that is written");
+            }
+            _ => out.push(c),
+        }
+        out
+    })
 }
 
 /// Percent-encoded; all but RFC 3986's unreserved characters, in upper-case hex unless `lower`.
@@ -83,6 +115,21 @@ mod tests {
         redactor.learn("-----BEGIN KEY-----\nMIIabcdefghijkl\n-----END KEY-----");
         let text = "1 p@ss \"w0rd\" 2 p@ss \\\"w0rd\\\" 3 cEBzcyAidzByZCI= 4 p%40ss%20%22w0rd%22 5 MIIabcdefghijkl ab";
         assert_eq!(redactor.redact(text), "1 *** 2 *** 3 ***= 4 *** 5 *** ab");
+    }
+
+    #[test]
+    fn values_go_also_inside_longer_texts_that_were_encoded() {
+        let mut redactor = Redactor::default();
+        redactor.learn("hunter2-is-secret");
+        for text in ["user:hunter2-is-secret", "u:hunter2-is-secret@x", "me:hunter2-is-secret;;"] {
+            let encoded = STANDARD_NO_PAD.encode(text);
+            let kept = redactor.redact(&encoded);
+            assert!(kept.contains(MASK) && kept.len() < 16, "{text}: {encoded} stays {kept}");
+        }
+        assert_eq!(redactor.redact(&hex::encode("hunter2-is-secret")), MASK);
+        assert_eq!(redactor.redact(&hex::encode_upper("hunter2-is-secret")), MASK);
+        redactor.learn("a<b>&'c");
+        assert_eq!(redactor.redact("a&#60;b&#62;&#38;&#39;c"), MASK);
     }
 
     proptest! {

@@ -107,6 +107,21 @@ impl Address {
         format!("[http \"{protocol}://{host}/\"]\n\textraHeader = Authorization: Basic {basic}\n")
     }
 
+    /// The lines of a git configuration that let the folder named in the settings, and no other, be read whoever owns it:
+    /// the folder itself, or where its repository lies.
+    pub(super) fn safe_folders(&self) -> String {
+        let Self::Folder(folder) = self else { return String::new() };
+        let inner = folder.join(".git");
+        // In a work tree of its own `.git` is a file that says where the repository is.
+        let linked = std::fs::read_to_string(&inner).ok();
+        let linked = linked.as_deref().and_then(|text| text.trim_end().strip_prefix("gitdir: "));
+        let linked = linked.and_then(|path| folder.join(path).canonicalize().ok());
+        let folders = [folder.clone(), inner].into_iter().chain(linked);
+        let quoted = |path: PathBuf| path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+        let lines: String = folders.map(|path| format!("\tdirectory = \"{}\"\n", quoted(path))).collect();
+        format!("[safe]\n{lines}")
+    }
+
     /// As git takes it; without credentials.
     pub(super) fn argument(&self) -> String {
         match self {

@@ -256,14 +256,14 @@ fn folder_bytes(folder: &Path) -> u64 {
 }
 
 /// A home of git's own. Its `.gitconfig` takes the place of the user's and says that the folder named in the settings may
-/// be read whoever owns it: `upload-pack` reads this from no other place.
+/// be read whoever owns it, that one alone: `upload-pack` reads this from no other place.
 /// Credentials of an http address are presented from here.
 fn prepare_home(folder: &Path, address: &Address) -> std::io::Result<PathBuf> {
     let home = folder.join("home");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&home)?;
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(home.join(".gitconfig"))?;
-    writeln!(file, "[safe]\n\tdirectory = *\n{}", address.configuration())?;
+    writeln!(file, "{}{}", address.safe_folders(), address.configuration())?;
     Ok(home)
 }
 

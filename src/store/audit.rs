@@ -165,8 +165,7 @@ impl Chain {
 /// The columns that filters use say the same as the text that the hash covers.
 fn indexed_as(body: &str, category: &str, resource: Option<&str>) -> bool {
     serde_json::from_str::<Record>(body).is_ok_and(|record| {
-        table::category_word(record.category()) == category
-            && record.resource().map(ToString::to_string).as_deref() == resource
+        record.category().word() == category && record.resource().map(ToString::to_string).as_deref() == resource
     })
 }
 

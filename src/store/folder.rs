@@ -6,13 +6,33 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use crate::base;
 
 /// The database's name in the folder.
 const DATABASE: &str = "journal.db";
+/// The name of the tag key's file.
+const TAG_KEY: &str = "secret-tags.key";
 
 /// The path of the database in a state folder.
 pub(super) fn database(folder: &Path) -> PathBuf {
     folder.join(DATABASE)
+}
+
+/// The key under which secrets are tagged: beside the database and not in it, so that a lost database restarts no app
+/// that has secrets. `first` is what it becomes where there is none yet.
+pub(super) fn keep_tag_key(folder: &Path, first: [u8; 32]) -> Result<[u8; 32], StoreError> {
+    if let Some(key) = tag_key(folder) {
+        return Ok(key);
+    }
+    let path = folder.join(TAG_KEY);
+    base::write_private(&path, hex::encode(first).as_bytes()).map_err(|source| StoreError::Folder { path, source })?;
+    Ok(first)
+}
+
+/// The key, if it is kept there.
+pub(super) fn tag_key(folder: &Path) -> Option<[u8; 32]> {
+    let text = std::fs::read_to_string(folder.join(TAG_KEY)).ok()?;
+    hex::decode(text.trim()).ok()?.try_into().ok()
 }
 
 /// Held while a daemon uses the folder; the kernel lets go of it when the process ends, however it ends.

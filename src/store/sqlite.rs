@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use super::audit::Head;
 use super::audit_chain::genesis;
-use super::folder::{claim, database};
+use super::folder::{claim, database, keep_tag_key};
 use super::retention::Keep;
 use super::schema::{open_reader, open_writer};
 use super::table::{self, Mark, Prepared, Sql};
@@ -63,6 +63,7 @@ impl Sqlite {
         let mut db = open_writer(&file)?;
         let fail = |error: rusqlite::Error| StoreError::sqlite(&file, &error);
         let facts = begin(&mut db).map_err(fail)?;
+        let tag_key = keep_tag_key(state_dir, facts.tag_key)?;
         let (memory, doubts) = table::recall(&db).map_err(fail)?;
         let shared = Arc::new(Shared {
             memory: Arc::new(RwLock::new(memory.clone())),
@@ -85,7 +86,7 @@ impl Sqlite {
             thread: Some(thread),
             shared,
             store: facts.store,
-            tag_key: Secret::new(facts.tag_key),
+            tag_key: Secret::new(tag_key),
             readers: Arc::new(readers),
         })
     }
@@ -95,7 +96,7 @@ impl Sqlite {
         Archive::open(state_dir)
     }
 
-    /// The key under which secrets' values are tagged for digests; made once, kept in the store.
+    /// The key under which secrets' values are tagged for digests; made once, kept beside the journal.
     pub fn tag_key(&self) -> &Secret<[u8; 32]> {
         &self.tag_key
     }

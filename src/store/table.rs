@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::audit_chain::{Hash, Link, next};
-use crate::journal::{Category, Change, Entry, InDoubt, Page, Query, Record, Seq};
+use crate::journal::{Change, Entry, InDoubt, Page, Query, Record, Seq};
 
 /// The version that records are written with; it goes up when one changes in a way that old readers would misread.
 pub(super) const RECORD_VERSION: i64 = 1;
@@ -55,7 +55,7 @@ pub(super) fn insert(db: &Connection, head: &mut Mark, at: Timestamp, prepared: 
             link.seq,
             link.at,
             link.v,
-            category_word(prepared.record.category()),
+            prepared.record.category().word(),
             prepared.record.resource().map(ToString::to_string),
             link.body,
             hash
@@ -78,7 +78,7 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
     }
     if !query.categories.is_empty() {
         conditions.push(format!("category IN ({})", vec!["?"; query.categories.len()].join(", ")));
-        values.extend(query.categories.iter().map(|it| Value::Text(category_word(*it))));
+        values.extend(query.categories.iter().map(|it| Value::Text(it.word().to_owned())));
     }
     for (bound, condition) in [(query.before, "seq < ?"), (query.since, "seq > ?")] {
         if let Some(seq) = bound {
@@ -215,14 +215,6 @@ pub(super) fn put_epoch(db: &Connection, epoch: u64) -> Sql<()> {
 /// Reads how many daemons have opened the store.
 pub(super) fn epoch(db: &Connection) -> Sql<u64> {
     Ok(fact::<i64>(db, "epoch")?.unwrap_or(0).unsigned_abs())
-}
-
-/// A group's word, as its JSON has it.
-pub(super) fn category_word(category: Category) -> String {
-    match serde_json::to_value(category) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => unreachable!("a category is one word"),
-    }
 }
 
 /// SQLite's numbers are signed; a journal does not reach the other half.

@@ -66,7 +66,7 @@ impl Event {
 
     /// The category's word.
     pub(super) fn group(&self) -> &'static str {
-        word(self.category)
+        self.category.word()
     }
 }
 
@@ -76,22 +76,6 @@ fn ends(record: &Record) -> Option<Seq> {
         _ => None,
     }
 }
-
-/// A category's word, as in the query.
-pub(super) fn word(category: Category) -> &'static str {
-    match category {
-        Category::Commit => "commit",
-        Category::Step => "step",
-        Category::Health => "health",
-        Category::Drift => "drift",
-        Category::Guard => "guard",
-        Category::Daemon => "daemon",
-    }
-}
-
-/// All categories, in the order of the timeline's lanes.
-pub(super) const CATEGORIES: [Category; 6] =
-    [Category::Commit, Category::Step, Category::Health, Category::Drift, Category::Guard, Category::Daemon];
 
 fn revision(record: &Record) -> Option<&Revision> {
     match record {
@@ -106,7 +90,7 @@ fn revision(record: &Record) -> Option<&Revision> {
 
 fn mark(record: &Record) -> Option<Mark> {
     match record {
-        Record::RevisionState { state, .. } => Some(Mark::of_revision(state)),
+        Record::RevisionState { state, .. } => Some(Mark::of_revision(state.word())),
         Record::Source { error: Some(_), .. } => Some(Mark::Unknown),
         Record::Source { held: Some(_), .. } | Record::Held { .. } => Some(Mark::Held),
         Record::Result { outcome, .. } => match outcome {
@@ -160,7 +144,7 @@ fn sentence(record: &Record) -> String {
             Some(hold) => format!("{verb} let through, released from hold {hold}"),
             None => format!("{verb} let through"),
         },
-        Record::HoldSpent { hold } => format!("hold {hold} is spent: all of it has gone through"),
+        Record::HoldSpent { hold } => format!("the release of hold {hold} is spent: it releases nothing more"),
         Record::Forgotten { .. } => "gone; nothing more is remembered of it".to_owned(),
         Record::Renamed { from, .. } => format!("was {from} until now"),
         Record::System { provider, system } => format!("provider {provider} is system {system}"),

@@ -12,7 +12,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::problem::{Problem, wants_json};
-use super::{Web, pages};
+use super::{Web, pages, redact};
 
 const COOKIE: &str = "codeops";
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -21,6 +21,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 /// Lets a request through, or says why not.
 pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let json = wants_json(request.headers(), is_for_machines(request.uri().path()));
+    let request_is_static = request.uri().path().starts_with("/static/");
     let mut response = match check(&web, &request) {
         Ok(None) => next.run(request).await,
         Ok(Some(welcome)) => welcome,
@@ -28,6 +29,9 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     };
     if !json && let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = pages::problem(&web, &problem, response.headers());
+    }
+    if !request_is_static {
+        response = redact::answer(response, &web.page.redact).await;
     }
     protect(response.headers_mut());
     response

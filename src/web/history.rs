@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use codeops_core::model::{ResourceId, Revision};
+use codeops_core::model::{CauseKind, ResourceId, Revision, RevisionState};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ const PAGE: usize = 1_000;
 pub(super) struct RevisionItem {
     pub(super) id: Revision,
     /// `applying`, `applied`, `partial`, `failed`, or `superseded` when a newer one came before it was done.
-    pub(super) state: String,
+    pub(super) state: &'static str,
     pub(super) why: Option<String>,
     pub(super) accepted_at: Timestamp,
     pub(super) settled_at: Option<Timestamp>,
@@ -41,7 +41,7 @@ impl RevisionItem {
     }
 
     pub(super) fn mark(&self) -> super::words::Mark {
-        super::words::Mark::of_revision(&self.state)
+        super::words::Mark::of_revision(self.state)
     }
 }
 
@@ -114,7 +114,7 @@ async fn scan(
     Ok((items, true))
 }
 
-type State = (String, Option<String>, Timestamp);
+type State = (RevisionState, Option<String>, Timestamp);
 
 fn take(entry: Entry, states: &mut BTreeMap<Revision, State>, items: &mut Vec<RevisionItem>, newer_exists: bool) {
     match entry.record {
@@ -126,14 +126,14 @@ fn take(entry: Entry, states: &mut BTreeMap<Revision, State>, items: &mut Vec<Re
             let newest = items.is_empty() && !newer_exists;
             let known = states.remove(&revision);
             let (state, why, at) = match known {
-                Some((state, why, at)) if newest || state != "applying" => (state, why, Some(at)),
-                _ if newest => ("applying".to_owned(), None, None),
-                _ => ("superseded".to_owned(), None, None),
+                Some((state, why, at)) if newest || state != RevisionState::Applying => (Some(state), why, Some(at)),
+                _ if newest => (Some(RevisionState::Applying), None, None),
+                _ => (None, None, None),
             };
-            let settled_at = at.filter(|_| state != "applying");
+            let settled_at = at.filter(|_| state != Some(RevisionState::Applying));
             items.push(RevisionItem {
                 id: revision,
-                state,
+                state: state.map_or("superseded", RevisionState::word),
                 why,
                 accepted_at: entry.at,
                 settled_at,
@@ -172,8 +172,8 @@ fn changes(newest_first: Vec<Entry>) -> Vec<Changed> {
         }
     }
     for entry in newest_first.into_iter().rev() {
-        let Record::Intent { resource, word, subject, cause, .. } = entry.record else { continue };
-        if cause.starts_with("drift") {
+        let Record::Intent { resource, word, subject, cause, cause_kind, .. } = entry.record else { continue };
+        if cause_kind == Some(CauseKind::Drift) {
             continue;
         }
         let outcome = outcomes.get(&entry.seq).map(outcome_text);

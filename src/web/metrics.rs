@@ -146,7 +146,7 @@ fn describe_resources(registry: &mut Registry, board: &Board) {
 fn describe_trust(registry: &mut Registry, board: &Board) {
     let revision = Gauges::default();
     if let Some(view) = &board.revision {
-        let labels = vec![("revision", view.id.to_string()), ("state", view.state.to_owned())];
+        let labels = vec![("revision", view.id.to_string()), ("state", view.state.to_string())];
         revision.get_or_create(&labels).set(1);
     }
     registry.register("codeops_revision_info", "The revision in force", revision);

@@ -14,6 +14,7 @@ mod metrics;
 mod pages;
 mod picture;
 mod problem;
+mod redact;
 mod routes;
 mod samples;
 mod words;
@@ -33,6 +34,9 @@ use crate::edge::{self, Bounds};
 use crate::journal::Reader;
 use crate::port::{Board, Clock, Observer, Watcher};
 
+/// Takes out of a text what must not be shown.
+pub type Redact = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
 /// All that the page reads.
 #[derive(Clone)]
 pub struct Page {
@@ -42,6 +46,8 @@ pub struct Page {
     pub journal: Reader,
     /// The reading half of every provider, for logs and stats.
     pub observers: BTreeMap<ProviderName, Arc<dyn Observer>>,
+    /// What every answer passes before it leaves.
+    pub redact: Redact,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who may look, and how much.
@@ -78,7 +84,7 @@ impl Default for PageConfig {
 /// Bounds on what clients may take, and how often stats are sampled.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones are closed at once.
+    /// Connections at a time; a further one closes the one that was idle longest.
     pub connections: usize,
     /// Streams (events and followed logs) at a time; further ones get 503.
     pub streams: usize,
@@ -96,7 +102,7 @@ impl Default for Limits {
             connections: 256,
             streams: 64,
             stall: Duration::from_secs(10),
-            head: Duration::from_secs(30),
+            head: Duration::from_secs(10),
             sample: Duration::from_secs(10),
         }
     }
@@ -143,6 +149,7 @@ fn bounds(limits: &Limits) -> Bounds {
         what: "the page",
         connections: limits.connections,
         queue: false,
+        of_one_peer: None,
         head: limits.head,
         head_bytes: 16 * 1024,
         stall: limits.stall,

@@ -436,3 +436,36 @@ async fn what_a_killed_git_left_behind_stops_nothing() {
     bench.open().await;
     assert!(!half.exists() && !bench.mirror().join("packed-refs.lock").exists());
 }
+
+/// Gives a folder and all in it to somebody else; whether this user may.
+fn give_away(folder: &Path) -> bool {
+    let given = std::os::unix::fs::lchown(folder, Some(12_345), Some(12_345)).is_ok();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    given
+        && entries.map(|entry| entry.path()).all(|path| {
+            if path.is_dir() {
+                give_away(&path)
+            } else {
+                std::os::unix::fs::lchown(&path, Some(12_345), Some(12_345)).is_ok()
+            }
+        })
+}
+
+#[tokio::test]
+async fn the_folder_named_is_read_whoever_owns_it_and_no_other_is_trusted() {
+    let repo = TempRepo::with(&[("codeops.yaml", "a: 1")]);
+    let linked = tempfile::tempdir().expect("a folder");
+    let linked = linked.path().join("linked tree");
+    repo.git(&["worktree", "add", "--detach", &linked.display().to_string()]);
+    let bare = tempfile::tempdir().expect("a folder");
+    repo.git(&["clone", "--quiet", "--bare", ".", &bare.path().join("x.git").display().to_string()]);
+    let bare = bare.path().join("x.git");
+    let foreign = [repo.path(), &linked, &bare].map(give_away);
+    for folder in [repo.path(), &linked, &bare] {
+        let bench = Bench::new(&folder.display().to_string());
+        let mirror = bench.open().await;
+        mirror.fetch(None).await.unwrap_or_else(|error| panic!("{} ({foreign:?}): {error}", folder.display()));
+        let config = fs::read_to_string(bench.state.path().join("source/home/.gitconfig")).expect("git's own home");
+        assert!(!config.contains('*') && config.contains(&folder.display().to_string()), "{config}");
+    }
+}

@@ -320,6 +320,30 @@ async fn what_is_too_big_cut_short_or_odd_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
+async fn slow_bodies_of_strangers_keep_no_real_hook_out() {
+    let limits = HookLimits { body_time: Duration::from_secs(60), ..HookLimits::default() };
+    let edge = Edge::start(limits).await;
+    let head = "POST /hooks/git HTTP/1.1\r\nHost: x\r\nX-GitHub-Event: push\r\nContent-Length: 100\r\n\r\nslow";
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(edge.address).await.expect("it listens");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    // Answered one after the other: whatever was sent before has been taken in.
+    for number in 0..3 {
+        let body = format!("{{\"push\": {number}}}").into_bytes();
+        let signature = format!("sha256={}", sign(&[&body]));
+        let (status, answer) =
+            edge.post(&[("X-GitHub-Event", "push"), ("X-Hub-Signature-256", &signature)], &body).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    assert_eq!(edge.looks(), 3);
+    drop(slow);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn overload_is_503_with_a_time_to_come_again() {
     let edge = Edge::start(HookLimits { burst: 2, per_second: 1, ..HookLimits::default() }).await;
     let mut answers = Vec::new();

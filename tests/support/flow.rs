@@ -320,7 +320,7 @@ impl Flow {
 
     /// The state of the revision in force.
     pub(crate) fn revision_state(&self) -> &'static str {
-        self.board().revision.as_ref().map_or("none", |revision| revision.state)
+        self.board().revision.as_ref().map_or("none", |revision| revision.state.word())
     }
 
     /// One resource on the board.

@@ -63,6 +63,7 @@ struct State {
     mute: BTreeMap<ResourceId, String>,
     unreachable: Option<String>,
     faults: VecDeque<Fault>,
+    stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
     /// What each key did, once.
     results: BTreeMap<Key, Result<Applied, ApplyError>>,
@@ -134,8 +135,20 @@ impl MemoryProvider {
 
     /// Makes a field of an object differ from what was applied; `Configure` mends it.
     pub(crate) fn drift(&self, id: &ResourceId, field: &str) {
-        let drift = FieldDrift { field: field.to_owned(), expected: "declared".into(), found: "edited by hand".into() };
+        let drift = FieldDrift {
+            field: field.to_owned(),
+            expected: "declared".into(),
+            found: "edited by hand".into(),
+            waits: None,
+        };
         self.edit(id, |live| live.drift.push(drift));
+    }
+
+    /// The same, but `Configure` takes effect and the field is off again at once.
+    pub(crate) fn drift_for_good(&self, id: &ResourceId, field: &str) {
+        self.drift(id, field);
+        let drift = self.live(id).and_then(|live| live.drift.last().cloned());
+        self.state().stubborn.extend(drift.map(|drift| (id.clone(), drift)));
     }
 
     /// Puts an object there that carries no stamp.
@@ -334,6 +347,13 @@ impl MemoryProvider {
             Some(Fault::LostAfter) | None => {}
         }
         let result = state.apply(started, now);
+        let id = &started.step().resource;
+        if let (Some(drift), true) =
+            (state.stubborn.get(id).cloned(), matches!(started.step().op, Op::Configure { .. }))
+            && let Some(live) = state.objects.get_mut(id)
+        {
+            live.drift = vec![drift];
+        }
         if result.is_ok() {
             let key = started.key().clone();
             *state.effects.entry(key.clone()).or_default() += 1;

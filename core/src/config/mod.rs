@@ -6,6 +6,6 @@ mod settings;
 
 pub use repository::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, RepositorySpec, TeamSpec};
 pub use settings::{
-    HookSettings, HooksSettings, Mode, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,
+    HookSettings, HooksSettings, Mode, PAGE, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,
     SecretSettings, SecretSource, Settings, SignerSettings, StoreSettings, TeamSettings,
 };

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Freeze;
 use crate::model::{Environment, Period, ProviderName, Revision, SecretName, TeamName};
 
+/// Where the page listens when nothing says otherwise.
+pub const PAGE: &str = "127.0.0.1:8080";
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -37,13 +40,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Where the page listens when nothing says otherwise.
-    pub const PAGE: &str = "127.0.0.1:8080";
-
     /// The page's address, `host:port`.
     pub fn page_address(&self) -> &str {
         match &self.listen {
-            None => Self::PAGE,
+            None => PAGE,
             Some(PageSettings::Address(address) | PageSettings::Guarded { address, .. }) => address,
         }
     }
@@ -172,7 +172,8 @@ pub enum StoreSettings {
 pub struct TeamSettings {
     /// Globs of paths whose manifests it may claim.
     pub paths: Vec<String>,
-    /// Host names and addresses that requests made for it may reach beside public ones.
+    /// Host names and addresses that requests made for it may reach beside public ones, and folders, which begin with `/`,
+    /// whose files it may name as artifacts.
     pub egress: Vec<String>,
     /// Teams that may reach its resources, and take them over.
     pub allow: Vec<TeamName>,

@@ -1,6 +1,6 @@
 //! The whole way of one revision: parse what changed, resolve all, lower what is touched; remembers what stays the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Owner, Place, Resource, ResourceId};
@@ -8,6 +8,7 @@ use crate::model::{Owner, Place, Resource, ResourceId};
 use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Class, ParsedFile, class, parse};
+use super::read::near;
 use super::resolve::{Merged, Resolved, resolve};
 use super::unit::Unit;
 use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references};
@@ -39,6 +40,7 @@ impl Compiler {
         let mut resolved = resolve(&self.parsed, context, &mut self.merged);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&mut resolved);
+        misspelt_environment(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
         let default = resolved.repository.defaults.provider.clone();
         references::check(&mut resolved.units, &resolved.held, default.as_ref(), &mut resolved.found);
@@ -177,6 +179,32 @@ fn missing_repository(resolved: &mut Resolved) {
             "codeops.yaml holds it:\napiVersion: codeops/v1\nkind: Repository\nmetadata: {name: my-ops}\nspec: {defaults: {provider: local}}"
                 .to_owned(),
         ),
+        line: String::new(),
+        line_start: 1,
+        width: 1,
+    });
+}
+
+/// An environment without a folder is one without overlays, and allowed; but where there is a folder of nearly that name it
+/// is a slip, under which everything live would seem somebody else's.
+fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: &mut Resolved) {
+    let Some(selected) = &context.environment else { return };
+    let folder = |file: &Arc<ParsedFile>| match &file.class {
+        Class::Overlay(environment) => environment.clone(),
+        _ => None,
+    };
+    let folders: BTreeSet<_> = files.iter().filter_map(folder).collect();
+    if folders.contains(selected) {
+        return;
+    }
+    let Some(near) = near(selected.as_str(), folders.iter().map(|name| name.as_str())) else { return };
+    let why = format!("there is no folder environments/{selected} for the environment selected");
+    resolved.all_held.get_or_insert(why.clone());
+    resolved.found.push(Diagnostic {
+        severity: Severity::Error,
+        place: Place { file: format!("environments/{selected}"), line: 1, column: 1 },
+        message: why,
+        help: Some(format!("did you mean `{near}`?")),
         line: String::new(),
         line_start: 1,
         width: 1,

@@ -6,6 +6,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use serde::Serialize;
 
 use super::tree::{Source, Span};
+use super::veil::veiled;
 use crate::model::Place;
 
 /// The most characters of a line that are shown.
@@ -51,7 +52,7 @@ impl Diagnostic {
             place: source.place(span),
             message: visible(&message.into()),
             help: help.map(|help| visible(&help)),
-            line: text.chars().skip(skip).take(SHOWN).map(visible_char).collect(),
+            line: veiled(&text).chars().skip(skip).take(SHOWN).map(visible_char).collect(),
             line_start: u32::try_from(skip + 1).unwrap_or(1),
             width: span.width.max(1),
         }
@@ -101,9 +102,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// A text with every control character made visible, so that a manifest cannot write to a terminal.
+/// A text with every control character made visible, so that a manifest cannot write to a terminal, and no password in a URL.
 fn visible(text: &str) -> String {
-    text.chars().map(visible_char).collect()
+    veiled(text).chars().map(visible_char).collect()
 }
 
 /// One character for one, so that columns stay.

@@ -31,6 +31,8 @@ pub(super) struct ParsedFile {
     pub ids: Arc<BTreeSet<ResourceId>>,
     /// Why, for each document of which not even kind and name could be read.
     pub lost: Vec<String>,
+    /// The first mistake in the body of the last document.
+    pub last_mistake: Option<String>,
     /// Mistakes in syntax and heads; those in bodies are with their documents.
     pub found: Vec<Diagnostic>,
 }
@@ -95,6 +97,7 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
         documents: Vec::new(),
         ids: Arc::default(),
         lost: Vec::new(),
+        last_mistake: None,
         found: Vec::new(),
     };
     match text(&parsed.source) {
@@ -107,6 +110,8 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
             }
             let heads = out.documents.iter().map(|document| &document.header);
             parsed.ids = Arc::new(heads.filter_map(|header| header.kind.resource(&header.name.value)).collect());
+            let last = out.documents.last().and_then(|document| document.found.first());
+            parsed.last_mistake = last.map(ToString::to_string);
             (parsed.documents, parsed.lost, parsed.found) = (out.documents, out.lost, out.found);
         }
         Err(found) => {

@@ -25,6 +25,7 @@ mod settings;
 mod tree;
 mod unit;
 mod variables;
+mod veil;
 mod yaml;
 
 #[cfg(test)]

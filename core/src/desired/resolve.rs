@@ -339,24 +339,31 @@ impl Resolver<'_> {
     }
 
     /// Documents of which not even kind and name are known hold what their file last declared and now does not; where that
-    /// tells nothing, the revision deletes nothing.
+    /// tells nothing, the revision deletes nothing. A document that cannot be read to its end may hide others behind it,
+    /// for a file may have been cut off in it: what its file last declared and nobody does now is held too.
     fn lost(&mut self, files: &[Arc<ParsedFile>]) {
-        for file in files.iter().filter(|file| !file.lost.is_empty()) {
-            if !self.concerns(&file.class) {
-                continue;
-            }
+        let concerning: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| self.concerns(&file.class)).collect();
+        for file in &concerning {
+            let Some(why) = file.lost.first().or_else(|| cut_off(file)).cloned() else { continue };
             let everywhere = &self.resolved.units;
             let last = self.context.declared.get(&file.source.path).cloned().unwrap_or_default();
             let here = self.resolved.declared.entry(Arc::clone(&file.source.path)).or_default();
             let missing: Vec<ResourceId> = last.iter().filter(|id| !here.contains(id)).cloned().collect();
-            Arc::make_mut(here).extend(missing.iter().cloned());
-            let why = file.lost[0].clone();
+            if !missing.is_empty() {
+                Arc::make_mut(here).extend(missing.iter().cloned());
+            }
+            let tells_nothing = !file.lost.is_empty() && missing.iter().all(|id| everywhere.contains_key(id));
             if matches!(file.class, Class::Overlay(_)) {
-                self.lost_overlay(missing, why);
-            } else if missing.iter().all(|id| everywhere.contains_key(id)) {
+                if !file.lost.is_empty() || !missing.is_empty() {
+                    self.lost_overlay(missing, why);
+                }
+            } else if tells_nothing {
                 self.resolved.deletes_nothing.get_or_insert(why);
             } else {
-                let missing = missing.into_iter().filter(|id| !everywhere.contains_key(id));
+                // What an overlay still changes was declared somewhere, and remembered as the overlay's.
+                let overlays = concerning.iter().filter(|file| matches!(file.class, Class::Overlay(_)));
+                let changed = overlays.flat_map(|file| file.ids.iter().cloned());
+                let missing = missing.into_iter().chain(changed).filter(|id| !everywhere.contains_key(id));
                 self.resolved.held.extend(missing.map(|id| (id, why.clone())));
             }
         }
@@ -374,6 +381,13 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Why more may have stood in a file than can be read: a document that is no whole one, or a mistake in the last, where a
+/// file that was cut off ends.
+fn cut_off(file: &ParsedFile) -> Option<&String> {
+    let broken = file.documents.iter().find_map(|document| document.broken.as_ref());
+    broken.or(file.last_mistake.as_ref())
 }
 
 fn unit(

@@ -138,6 +138,8 @@ pub(super) fn is_number(text: &str) -> bool {
 
 /// At most `most` characters of a text, with an ellipsis when some were left off.
 pub(super) fn cut(text: &str, most: usize) -> String {
+    // Before anything is cut off: without its `@` a password would not be known as one.
+    let text = super::veil::veiled(text);
     let mut out: String = text.chars().take(most).collect();
     if out.len() < text.len() {
         out.push('…');

@@ -30,6 +30,6 @@ pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, Run, StopPolicy,
     Strategy, Use,
 };
-pub use status::{Health, HoldId, Sync, Verb};
-pub use step::{Cause, InstanceId, Key, Op, Step};
+pub use status::{Health, HoldId, RevisionState, Sync, Verb};
+pub use step::{Cause, CauseKind, InstanceId, Key, Op, Step};
 pub use unit::{Bytes, InvalidUnit, MilliCpu, Period};

@@ -103,6 +103,16 @@ pub struct FieldDrift {
     pub expected: Value,
     /// What is there.
     pub found: Value,
+    /// What the provider waits for to put this right by itself, in one sentence: no step would help. `None`: a step does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
+}
+
+impl Live {
+    /// What the provider waits for before all is as it was applied, if it does.
+    pub fn waits(&self) -> Option<&str> {
+        self.drift.iter().find_map(|drift| drift.waits.as_deref())
+    }
 }
 
 /// One instance of an app.

@@ -36,6 +36,38 @@ impl fmt::Display for Sync {
     }
 }
 
+/// How far a revision is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RevisionState {
+    /// Something is under way, or comes by itself.
+    Applying,
+    /// All is as it says, and healthy.
+    Applied,
+    /// Some is, and the rest needs a commit.
+    Partial,
+    /// Nothing is, and it needs a commit.
+    Failed,
+}
+
+impl RevisionState {
+    /// Its word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            RevisionState::Applying => "applying",
+            RevisionState::Applied => "applied",
+            RevisionState::Partial => "partial",
+            RevisionState::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for RevisionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
 /// Whether it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Health {

@@ -143,6 +143,29 @@ pub enum Cause {
     },
 }
 
+/// The kind of a [`Cause`], to tell them apart without its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CauseKind {
+    /// A revision declares it.
+    Revision,
+    /// Live state moved away.
+    Drift,
+    /// A template failed.
+    Rollback,
+}
+
+impl Cause {
+    /// Which kind it is.
+    pub fn kind(&self) -> CauseKind {
+        match self {
+            Cause::Revision { .. } => CauseKind::Revision,
+            Cause::Drift { .. } => CauseKind::Drift,
+            Cause::Rollback { .. } => CauseKind::Rollback,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -69,7 +69,7 @@ impl Look<'_> {
         if let Some(held) = not_ours(live, self.owner, self.is_ours(live), declared) {
             return Some(Change { held: Some(held), ..self.change(declared, effective, Verb::Adopt) });
         }
-        if live.stamp.is_none() {
+        if !self.is_ours(live) {
             let differences = self.differences(target, live);
             return Some(Change { differences, ..self.change(declared, effective, Verb::Adopt) });
         }
@@ -201,15 +201,25 @@ fn surge(target: &Resource) -> usize {
 fn not_ours(live: &Live, owner: &Owner, ours: bool, declared: &Resource) -> Option<String> {
     match &live.stamp {
         _ if ours => None,
-        None if declared.adopt => None,
+        stamp if declared.adopt && stamp.as_ref().is_none_or(|stamp| may_adopt(stamp, owner)) => None,
         None => Some(format!(
             "an object called {} is there already and is not ours: remove it, or say `adopt: true` in its metadata",
             declared.id
+        )),
+        Some(stamp) if may_adopt(stamp, owner) => Some(format!(
+            "it belongs to {} and this is {owner}: put the environment back, or say `adopt: true` in its metadata to take it over",
+            stamp.owner
         )),
         Some(Stamp { owner: other, .. }) => Some(format!(
             "it belongs to {other} and this repository is {owner}: put the repository's name back, or remove it there first"
         )),
     }
+}
+
+/// Whether `adopt: true` takes over what another owner stamped: only within one repository, whose environment is called
+/// otherwise now.
+pub fn may_adopt(stamp: &Stamp, owner: &Owner) -> bool {
+    stamp.owner.repository == owner.repository
 }
 
 fn name_change(was: &ResourceId, id: &ResourceId) -> Difference {
@@ -234,7 +244,8 @@ fn what_moved(target: &Resource, standing: &Standing<'_>, live: &Live) -> String
         Some(first) => {
             let more = live.drift.len() - 1;
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("{} is {} where {} was applied{more}", first.field, first.found, first.expected)
+            let why = live.waits().map(|waits| format!(": {waits}")).unwrap_or_default();
+            format!("{} is {} where {} was applied{more}{why}", first.field, first.found, first.expected)
         }
         None => format!("{} of {} instances are there", standing.count(), target.spec.replicas),
     }

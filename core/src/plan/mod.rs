@@ -23,6 +23,7 @@ use crate::model::{
     Cause, Memory, Owner, Place, ProviderName, Resource, ResourceId, Revision, Snapshot, TeamName, Verb, Why,
 };
 
+pub use compare::may_adopt;
 pub use effective::{Effective, effective};
 pub use standing::{Standing, health_as_applied, health_of, is_failing, is_good, is_healthy};
 

@@ -131,6 +131,19 @@ fn an_object_that_is_not_ours_is_held_until_adopted() {
 }
 
 #[test]
+fn what_another_environment_of_this_repository_made_is_held_and_can_be_taken_over() {
+    let mut world = deployed(&[plain("shop")]);
+    world.object("local", "shop").stamp.as_mut().unwrap().owner = "acme-ops".parse().unwrap();
+    let held = planned(&world, &desired([plain("shop")])).changes[0].held.clone().unwrap();
+    assert!(held.contains("put the environment back, or say `adopt: true`"), "{held}");
+    let mut adopted = plain("shop").as_ref().clone();
+    adopted.adopt = true;
+    let passed = world.settle(&desired([Arc::new(adopted)]), &revision(1));
+    assert_eq!(world.history.iter().map(|(_, word)| *word).collect::<Vec<_>>(), ["adopt"], "and nothing restarts");
+    assert_eq!(status(&passed, "shop").0, Sync::Synced);
+}
+
+#[test]
 fn an_unreadable_file_deletes_nothing_and_holds_what_it_declared() {
     let world = deployed(&[plain("shop"), plain("store")]);
     let mut broken = desired([]);
@@ -145,7 +158,7 @@ fn an_unreadable_file_deletes_nothing_and_holds_what_it_declared() {
 #[test]
 fn drift_is_repaired_in_place() {
     let mut world = deployed(&[plain("shop")]);
-    let drift = FieldDrift { field: "port.number".to_owned(), expected: json!(8080), found: json!(8081) };
+    let drift = FieldDrift { field: "port.number".to_owned(), expected: json!(8080), found: json!(8081), waits: None };
     world.object("local", "shop").drift = vec![drift];
     let plan = planned(&world, &desired([plain("shop")]));
     assert_eq!((plan.changes[0].verb, fields(&plan)), (Verb::Repair, vec!["port.number: 8081 → 8080".to_owned()]));

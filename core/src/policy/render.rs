@@ -43,26 +43,54 @@ fn summary(plan: &Plan, judged: &Judged) -> String {
         (Verb::Move, "to move"),
         (Verb::Delete, "to delete"),
     ];
-    let mut counts: BTreeMap<Verb, usize> = BTreeMap::new();
+    // Each change counts once: what is suspended as that, all else by its verb.
+    let mut counts: BTreeMap<Verb, Count> = BTreeMap::new();
+    let mut suspended = 0;
     for change in &plan.changes {
-        *counts.entry(change.verb).or_default() += 1;
+        let decision = judged.decisions.get(&change.id);
+        if matches!(decision, Some(Decision::Suspended)) {
+            suspended += 1;
+            continue;
+        }
+        let count = counts.entry(change.verb).or_default();
+        count.all += 1;
+        count.held += usize::from(matches!(decision, Some(Decision::Held { .. })));
+        count.waiting += usize::from(matches!(decision, Some(Decision::Waiting { .. })));
     }
-    let decided = |wanted: fn(&Decision) -> bool| judged.decisions.values().filter(|d| wanted(d)).count();
     let states = [
-        (decided(|d| matches!(d, Decision::Held { .. })), "held"),
-        (decided(|d| matches!(d, Decision::Waiting { .. })), "waiting"),
-        (decided(|d| matches!(d, Decision::Suspended)), "suspended"),
+        (suspended, "suspended"),
         (plan.unknown.len(), "unknown"),
         (plan.kept.len(), "kept"),
         (plan.unchanged.len(), "unchanged"),
     ];
-    let verbs = verbs.iter().map(|(verb, word)| (counts.get(verb).copied().unwrap_or(0), *word));
-    let parts: Vec<String> =
-        verbs.chain(states).filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let verbs = verbs.iter().filter_map(|(verb, word)| Some(counts.get(verb)?.told(word)));
+    let states = states.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+    let parts: Vec<String> = verbs.chain(states).collect();
     match (plan.changes.is_empty(), parts.is_empty()) {
         (true, true) => "Plan: nothing is declared and nothing is live.".to_owned(),
         (true, false) => format!("Plan: no changes, {}.", parts.join(", ")),
         _ => format!("Plan: {}.", parts.join(", ")),
+    }
+}
+
+/// Changes of one verb, and how many of them do not go now.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    held: usize,
+    waiting: usize,
+}
+
+impl Count {
+    fn told(&self, word: &str) -> String {
+        let stopped = [(self.held, "held"), (self.waiting, "waiting")];
+        let told = stopped.iter().filter(|(count, _)| *count > 0).map(|(count, state)| match *count == self.all {
+            true => (*state).to_owned(),
+            false => format!("{count} {state}"),
+        });
+        let told: Vec<String> = told.collect();
+        let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
+        format!("{} {word}{told}", self.all)
     }
 }
 

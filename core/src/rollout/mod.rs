@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::model::{
     Cause, Digest, Health, Live, Observed, Op, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Step, Sync,
 };
-use crate::plan::{Effective, effective, health_of};
+use crate::plan::{Effective, effective, health_as_applied, health_of, may_adopt};
 
 /// What the next step rests on.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,9 @@ pub struct Next {
     pub sync: Sync,
     /// Health as of now.
     pub health: Health,
+    /// Whether its instances are all there and well, whatever else of it is not: a move goes on with that, for the place it
+    /// leaves may still hold what the new one waits for, such as a port.
+    pub works: bool,
     /// In one sentence, when not simply synced and healthy: what is wrong and what happens next.
     pub why: Option<String>,
     /// What this look has established and must be remembered.
@@ -75,7 +78,7 @@ pub enum Finding {
 
 impl Next {
     fn still(sync: Sync, health: Health, why: Option<String>) -> Self {
-        Self { steps: Vec::new(), wake: None, sync, health, why, finding: None }
+        Self { steps: Vec::new(), wake: None, sync, health, works: health == Health::Healthy, why, finding: None }
     }
 
     fn going(steps: Vec<Step>, health: Health, why: String) -> Self {
@@ -106,7 +109,7 @@ pub fn has_arrived(declared: &Arc<Resource>, memory: &ResourceMemory, next: &Nex
     let target = effective(declared, Some(memory)).resource();
     let good = memory.last_good.as_ref().is_some_and(|good| good.resource.spec_digest == target.spec_digest);
     let nothing_to_bake = target.spec.replicas == 0;
-    next.steps.is_empty() && next.finding.is_none() && next.health == Health::Healthy && (good || nothing_to_bake)
+    next.steps.is_empty() && next.finding.is_none() && next.works && (good || nothing_to_bake)
 }
 
 impl Situation<'_> {
@@ -139,7 +142,8 @@ fn leave(situation: &Situation<'_>) -> Next {
                     op: Op::Delete { ours: ours.clone() },
                     cause: situation.cause.clone(),
                 };
-                Next::going(vec![step], Health::Healthy, "it is no longer declared and is being removed".to_owned())
+                let why = "it is no longer declared and is being removed".to_owned();
+                Next::going(vec![step], health_as_applied(live), why)
             }
         },
     };
@@ -189,7 +193,7 @@ fn present(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) ->
     let target = effective.resource();
     match &live.stamp {
         Some(stamp) if stamp.owner == *situation.owner => roll::look(situation, effective, live),
-        None if target.adopt => {
+        stamp if target.adopt && stamp.as_ref().is_none_or(|stamp| may_adopt(stamp, situation.owner)) => {
             let op = Op::Adopt { desired: Arc::clone(target) };
             let why = "an object that was not ours is being taken over, as `adopt: true` says".to_owned();
             Next::going(vec![situation.step(target, op)], health_of(target, live), why)

@@ -12,6 +12,25 @@ use crate::plan::{Effective, Standing, health_of, is_good, is_healthy};
 
 /// Looks at what is there and says what follows.
 pub(super) fn look(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) -> Next {
+    let mut next = instances(situation, effective, live);
+    // The instances may be all well; what the provider waits for still keeps clients from them.
+    if let Some(waits) = live.waits().filter(|_| next.works) {
+        next.health = Health::Degraded;
+        if next.steps.is_empty() {
+            next.why = Some(match next.why {
+                Some(why) => format!("{waits}; {why}"),
+                None => format!("{waits}; it is put right as soon as that ends"),
+            });
+        }
+        if next.sync == Sync::Synced {
+            next.sync = Sync::OutOfSync;
+        }
+    }
+    next
+}
+
+/// What follows from the instances alone.
+fn instances(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) -> Next {
     let target = effective.resource();
     let standing = Standing::of(target, live, Some(situation.memory));
     let health = health_of(target, live);
@@ -59,7 +78,7 @@ fn held(effective: &Effective<'_>, standing: &Standing<'_>, steps: Vec<Step>, he
 fn steps(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>, live: &Live) -> Vec<Step> {
     let target = effective.resource();
     let mut steps = Vec::new();
-    if !standing.spec_same || !live.drift.is_empty() {
+    if !standing.spec_same || live.drift.iter().any(|drift| drift.waits.is_none()) {
         steps.push(situation.step(target, Op::Configure { desired: Arc::clone(target) }));
     }
     let (stop, start) = match effective {

@@ -135,12 +135,14 @@ impl Owner {
         let (mut notes, mut drift) = (Vec::new(), Vec::new());
         if let Some((wanted, error)) = failure {
             let port = wanted.address.port();
-            notes.push(match error.kind() {
+            let why = match error.kind() {
                 io::ErrorKind::AddrInUse => format!("port {port} is held by another process"),
                 _ => format!("cannot listen on {}: {error}", wanted.address),
-            });
+            };
             let found = address.map_or(serde_json::Value::Null, |address| address.port().into());
-            drift.push(FieldDrift { field: "port.number".to_owned(), expected: port.into(), found });
+            let (field, waits) = ("port.number".to_owned(), Some(why.clone()));
+            drift.push(FieldDrift { field, expected: port.into(), found, waits });
+            notes.push(why);
         }
         self.failed = failure.is_some();
         let address = address.map(|address| address.to_string());

@@ -118,6 +118,8 @@ impl Supervisor {
                     instance.restarts = instance.restarts.saturating_add(1);
                     set_health(instance, InstanceHealth::Starting);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
+                    (instance.pid, instance.started_at) = (None, None);
+                    set_health(instance, InstanceHealth::Starting);
                 })
                 .await;
             }

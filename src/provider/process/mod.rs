@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod artifact;
+mod fetches;
 mod home;
 mod link;
 mod observe;

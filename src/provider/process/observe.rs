@@ -63,6 +63,7 @@ fn live(shared: &Shared, state: &State) -> Live {
                     field: "secrets".to_owned(),
                     expected: Value::from("held by the keeper"),
                     found: Value::from(what),
+                    waits: None,
                 });
             } else {
                 live.notes.push(format!("the secrets of template {} are {what}", template.short()));

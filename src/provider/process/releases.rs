@@ -3,28 +3,31 @@
 //!
 //! An archive lies in `SHA256/`, one file `NAME` in `SHA256.NAME/`, so that one file wanted under two names is two releases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use codeops_core::model::Artifact;
 
-use super::artifact::{self, ArtifactError, Egress, Form, Limits};
+use super::artifact::{self, ArtifactError, Egress, Form, Limits, Progress};
+use super::fetches::Fetches;
 
 /// How many releases that nothing needs are kept, newest first, so that going back is quick.
 const SPARE: usize = 3;
 const UNFINISHED: &str = ".new-";
+/// How long a step waits for a fetch. The fetch goes on: the step's next try joins it.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The releases of one provider.
 #[derive(Debug)]
 pub struct Releases {
     root: PathBuf,
-    /// One turn at a time for each digest, so that two apps which start together fetch once.
-    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    fetches: Fetches,
+    patience: Duration,
 }
 
 impl Releases {
@@ -35,7 +38,7 @@ impl Releases {
     pub fn open(root: PathBuf) -> io::Result<Self> {
         // Apps that run as other users reach their release through it; they cannot list it.
         DirBuilder::new().recursive(true).mode(0o711).create(&root)?;
-        Ok(Self { root, turns: Mutex::default() })
+        Ok(Self { root, fetches: Fetches::default(), patience: PATIENCE })
     }
 
     /// Throws away what an earlier daemon left unfinished. Only before anything is fetched.
@@ -52,10 +55,12 @@ impl Releases {
         Ok(())
     }
 
-    /// The folder of `artifact`, fetched, verified and unpacked if it is not there yet.
+    /// The folder of `artifact`, fetched, verified and unpacked if it is not there yet. Two apps which start together fetch
+    /// once; what takes longer than a step may wait goes on without it.
     ///
     /// # Errors
-    /// As [`artifact::fetch`] and [`artifact::unpack`] say; nothing is left behind.
+    /// As [`artifact::fetch`] and [`artifact::unpack`] say; nothing is left behind. [`ArtifactError::Transient`] while the
+    /// fetch is under way.
     pub async fn ensure(&self, artifact: &Artifact, egress: &Egress) -> Result<PathBuf, ArtifactError> {
         if artifact.sha256.len() != 64 || !artifact.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(ArtifactError::Refused("the artifact's sha256 is not 64 hex digits".to_owned()));
@@ -63,17 +68,9 @@ impl Releases {
         if let Some(folder) = self.found(artifact) {
             return Ok(folder);
         }
-        let turn = Arc::clone(self.turns().entry(artifact.sha256.clone()).or_default());
-        let result = {
-            let _turn = turn.lock().await;
-            match self.found(artifact) {
-                Some(folder) => Ok(folder),
-                None => self.bring(artifact, egress).await,
-            }
-        };
-        drop(turn);
-        self.turns().retain(|_, turn| Arc::strong_count(turn) > 1);
-        result
+        let (root, wanted, rights) = (self.root.clone(), artifact.clone(), egress.clone());
+        let bring = move |progress| bring(root, wanted, rights, progress);
+        self.fetches.join(artifact, egress, self.patience, bring).await
     }
 
     /// Removes all but `needed` (folder names as [`name_of`] gives them) and the few newest others; says how many went.
@@ -81,11 +78,12 @@ impl Releases {
     /// # Errors
     /// The folder cannot be read, or a release cannot be removed.
     pub fn prune(&self, needed: &BTreeSet<String>) -> io::Result<usize> {
+        let promised = self.fetches.promised();
         let mut others: Vec<(SystemTime, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !needed.contains(&name) && !name.starts_with('.') {
+            if !needed.contains(&name) && !promised.contains(&name) && !name.starts_with('.') {
                 others.push((entry.metadata()?.modified()?, entry.path()));
             }
         }
@@ -110,28 +108,29 @@ impl Releases {
         let file = self.root.join(format!("{}.{}", artifact.sha256, artifact::file_name(&artifact.url)));
         [archive, file].into_iter().find(|folder| folder.is_dir())
     }
+}
 
-    async fn bring(&self, artifact: &Artifact, egress: &Egress) -> Result<PathBuf, ArtifactError> {
-        let scratch = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(&self.root)
-            .map_err(|e| ArtifactError::disk("make a folder in", &self.root, &e))?;
-        let fetched = scratch.path().join("fetched");
-        artifact::fetch(artifact, egress, &fetched).await?;
-        let (root, artifact) = (self.root.clone(), artifact.clone());
-        let unpacked = tokio::task::spawn_blocking(move || {
-            let result = unpack_into_place(&root, scratch.path(), &fetched, &artifact);
-            // A sealed folder is not removed by an ordinary remove.
-            let path = scratch.keep();
-            let _ = remove(&path);
-            result
-        });
-        unpacked.await.map_err(|e| ArtifactError::Transient(format!("unpacking ended early: {e}")))?
-    }
-
-    fn turns(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Fetches into a scratch folder, unpacks, and puts the whole in its place.
+async fn bring(
+    root: PathBuf,
+    artifact: Artifact,
+    egress: Egress,
+    progress: Arc<Progress>,
+) -> Result<PathBuf, ArtifactError> {
+    let scratch = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(&root)
+        .map_err(|e| ArtifactError::disk("make a folder in", &root, &e))?;
+    let fetched = scratch.path().join("fetched");
+    artifact::fetch(&artifact, &egress, &fetched, &progress).await?;
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let result = unpack_into_place(&root, scratch.path(), &fetched, &artifact);
+        // A sealed folder is not removed by an ordinary remove.
+        let path = scratch.keep();
+        let _ = remove(&path);
+        result
+    });
+    unpacked.await.map_err(|e| ArtifactError::Transient(format!("unpacking ended early: {e}")))?
 }
 
 /// The last part of a release's path: what [`Releases::prune`] is told to keep.
@@ -157,8 +156,12 @@ fn unpack_into_place(
     fs::File::open(&tree)
         .and_then(|folder| rustix::fs::syncfs(&folder).map_err(io::Error::from))
         .map_err(|e| ArtifactError::disk("write", &tree, &e))?;
-    fs::rename(&tree, &place).map_err(|e| ArtifactError::disk("make", &place, &e))?;
-    Ok(place)
+    match fs::rename(&tree, &place) {
+        // The same bytes came from another address meanwhile.
+        Err(_) if place.is_dir() => Ok(place),
+        Err(error) => Err(ArtifactError::disk("make", &place, &error)),
+        Ok(()) => Ok(place),
+    }
 }
 
 /// Removes a folder whose folders may be read-only.
@@ -175,7 +178,64 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_fetch_outlives_the_steps_that_ask_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/tool", listener.local_addr().unwrap());
+        let go_on = Arc::new(Notify::new());
+        let rest = Arc::clone(&go_on);
+        let mut server = JoinSet::new();
+        // One request only: a second one finds nobody.
+        server.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            drop(listener);
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await.unwrap();
+            rest.notified().await;
+            stream.write_all(b"world").await.unwrap();
+        });
+        let home = tempfile::tempdir().unwrap();
+        let mut releases = Releases::open(home.path().join("releases")).unwrap();
+        let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("helloworld"));
+        let artifact = Artifact { url, sha256 };
+        // The gate cuts a step off.
+        let cut = timeout(Duration::from_millis(50), releases.ensure(&artifact, &Egress::Open)).await;
+        assert!(cut.is_err());
+        releases.patience = Duration::from_millis(20);
+        let halfway = async {
+            loop {
+                let error = releases.ensure(&artifact, &Egress::Open).await.unwrap_err();
+                assert!(
+                    matches!(&error, ArtifactError::Transient(why) if why.starts_with("fetching http://")),
+                    "{error}"
+                );
+                if error.to_string().ends_with("/tool: 50 %") {
+                    return;
+                }
+            }
+        };
+        timeout(Duration::from_secs(20), halfway).await.unwrap();
+        go_on.notify_one();
+        while releases.fetches.promised().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // What was fetched for a step that waits for its next try is not pruned.
+        for index in 0..6 {
+            fs::create_dir(releases.root().join(format!("newer-{index}"))).unwrap();
+        }
+        releases.prune(&BTreeSet::new()).unwrap();
+        let folder = releases.ensure(&artifact, &Egress::Open).await.unwrap();
+        assert_eq!(fs::read_to_string(folder.join("tool")).unwrap(), "helloworld");
+    }
 
     #[tokio::test]
     async fn one_digest_is_fetched_once_and_pruned_when_nothing_needs_it() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Category, LogError, Query, Record, Seq};
 use crate::web::Web;
-use crate::web::event::{CATEGORIES, Event, word};
+use crate::web::event::Event;
 use crate::web::problem::Problem;
 
 const DEFAULT: usize = 100;
@@ -67,9 +67,9 @@ fn given(text: &Option<String>) -> Option<&str> {
 }
 
 fn category(text: &str) -> Result<Category, Problem> {
-    let found = CATEGORIES.into_iter().find(|category| word(*category) == text);
+    let found = Category::ALL.into_iter().find(|category| category.word() == text);
     found.ok_or_else(|| {
-        let names: Vec<&str> = CATEGORIES.into_iter().map(word).collect();
+        let names: Vec<&str> = Category::ALL.into_iter().map(Category::word).collect();
         Problem::bad_request(format!("`category` is one or more of {}", names.join(", ")))
     })
 }

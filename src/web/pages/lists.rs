@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use codeops_core::model::Sync;
 
 use super::{Shell, page};
+use crate::journal::Category;
 use crate::port::ResourceView;
 use crate::web::Web;
 use crate::web::api::{self, HoldItem, Paging};
-use crate::web::event::{CATEGORIES, Event, word};
+use crate::web::event::Event;
 use crate::web::history::{self, RevisionItem};
 use crate::web::problem::Problem;
 
@@ -107,7 +108,7 @@ struct EventsPage {
 
 impl EventsPage {
     fn groups(&self) -> Vec<&'static str> {
-        CATEGORIES.into_iter().map(word).collect()
+        Category::ALL.into_iter().map(Category::word).collect()
     }
 }
 

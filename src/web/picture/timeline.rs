@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::journal::Category;
 use crate::web::escape::html;
-use crate::web::event::{CATEGORIES, Event, word};
+use crate::web::event::Event;
 use crate::web::words::{Mark, span};
 
 const LEFT: f64 = 76.0;
@@ -17,7 +18,7 @@ const SHAPE: f64 = 13.0;
 pub(in crate::web) fn timeline(events: &[Event], now: Timestamp) -> Option<String> {
     let oldest = events.last()?.at;
     let lanes: Vec<_> =
-        CATEGORIES.into_iter().filter(|category| events.iter().any(|event| event.category == *category)).collect();
+        Category::ALL.into_iter().filter(|category| events.iter().any(|event| event.category == *category)).collect();
     let reach = now.duration_since(oldest).max(SignedDuration::from_mins(1));
     let height = f64::from(u32::try_from(lanes.len()).unwrap_or(0)) * LANE + 26.0;
     let label = format!("{} events in the last {}, by kind", events.len(), span(reach));
@@ -30,7 +31,7 @@ pub(in crate::web) fn timeline(events: &[Event], now: Timestamp) -> Option<Strin
             svg,
             "<text class=\"lane\" x=\"0\" y=\"{:.1}\">{}</text><line class=\"rail\" x1=\"{LEFT}\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\"/>",
             y + 4.0,
-            word(*category)
+            category.word()
         );
         let of_lane = events.iter().filter(|event| event.category == *category);
         for event in of_lane.rev() {

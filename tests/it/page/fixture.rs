@@ -15,8 +15,9 @@ use codeops::port::{
 use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
 use codeops_core::model::{
-    AppSpec, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind, LastGood, Listing,
-    Live, Memory, Name, Pin, Place, Resource, ResourceId, Revision, Scope, Sync, SystemId, Verb,
+    AppSpec, CauseKind, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind,
+    LastGood, Listing, Live, Memory, Name, Pin, Place, Resource, ResourceId, Revision, RevisionState, Scope, Sync,
+    SystemId, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -30,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 /// A text that would be markup on a page that forgot to escape, and would move a terminal.
 pub(crate) const EVIL: &str = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u{1b}[2J\u{202e}";
+
+/// What must never be shown.
+pub(crate) const SECRET: &str = "hunter2-is-secret";
 
 /// A journal in memory.
 pub(crate) struct MemoryLog {
@@ -174,7 +178,7 @@ impl Served {
         let (publisher, watcher) = Publisher::new();
         publisher.publish(board);
         let log = MemoryLog::new();
-        let board = publisher.board();
+        let board = watcher.board();
         let instances = board.resources.values().flat_map(|view| {
             let live = view.live.iter().flat_map(|live| &live.instances);
             live.map(|instance| (view.id.clone(), instance.id.clone()))
@@ -191,6 +195,7 @@ impl Served {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
             observers: [(name("local"), observer)].into(),
+            redact: Arc::new(|text| text.replace(SECRET, "***")),
             clock: Arc::new(SystemClock),
             config,
         };
@@ -383,7 +388,7 @@ pub(crate) fn board() -> Board {
             id: revision('3'),
             subject: "Raise shop to two replicas".to_owned(),
             author: "Ada <ada@acme.example>".to_owned(),
-            state: "applying",
+            state: RevisionState::Applying,
             accepted_at: ago(90),
         }),
         fresh_at: Some(ago(8)),
@@ -454,14 +459,13 @@ pub(crate) fn history(log: &MemoryLog) {
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);
-        let state =
-            |state: &str| Record::RevisionState { revision: revision(digit), state: state.to_owned(), why: None };
+        let state = |state| Record::RevisionState { revision: revision(digit), state, why: None };
         log.add(
             ago(secs - 30),
             state(match digit {
-                '1' => "partial",
-                '2' => "applied",
-                _ => "applying",
+                '1' => RevisionState::Partial,
+                '2' => RevisionState::Applied,
+                _ => RevisionState::Applying,
             }),
         );
     }
@@ -488,6 +492,7 @@ fn steps(log: &MemoryLog, digit: char, secs: i64) {
             word: "start".to_owned(),
             subject: "9f86d081-1".to_owned(),
             cause: format!("revision {}", revision(digit).short()),
+            cause_kind: Some(CauseKind::Revision),
         };
         let seq = log.add(ago(secs - 5), intent);
         let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };

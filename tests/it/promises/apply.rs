@@ -18,7 +18,7 @@ async fn untouched(files: &[(&str, &str)]) -> Flow {
 async fn apply_ends_when_all_is_applied() {
     let mut flow = untouched(&[("a.yaml", &app("a", "v1")), ("b.yaml", &app("b", "slow-1"))]).await;
     let board = flow.apply().await;
-    assert_eq!(board.revision.as_ref().map(|r| r.state), Some("applied"));
+    assert_eq!(board.revision.as_ref().map(|r| r.state.word()), Some("applied"));
     assert_eq!((flow.serving("a"), flow.serving("b")), (vec!["v1".to_owned()], vec!["slow-1".to_owned()]));
     let effects = flow.effects();
     flow.apply().await;
@@ -33,7 +33,7 @@ async fn apply_ends_when_something_is_held() {
     flow.commit(&[("a.yaml", ""), ("b.yaml", "")]).await;
     let board = flow.apply().await;
     assert_eq!(board.holds.len(), 1);
-    assert_ne!(board.revision.as_ref().map(|r| r.state), Some("applying"));
+    assert_ne!(board.revision.as_ref().map(|r| r.state.word()), Some("applying"));
     flow.check();
 }
 
@@ -43,7 +43,7 @@ async fn apply_ends_when_something_fails_or_does_not_come_up() {
         let after = app_with("b", "v1", "", "after: [app/a], ");
         let mut flow = untouched(&[("a.yaml", &app("a", version)), ("b.yaml", &after)]).await;
         let board = flow.apply().await;
-        assert!(matches!(board.revision.as_ref().map(|r| r.state), Some("partial" | "failed")), "{version}");
+        assert!(matches!(board.revision.as_ref().map(|r| r.state.word()), Some("partial" | "failed")), "{version}");
         assert_eq!(flow.live("b"), None, "{version}: it still waits");
     }
 }
@@ -69,7 +69,7 @@ async fn apply_ends_when_every_step_fails() {
             flow.local().fail_next(fault);
         }
         let board = flow.apply().await;
-        assert_ne!(board.revision.as_ref().map(|r| r.state), Some("applied"), "{fault:?}");
+        assert_ne!(board.revision.as_ref().map(|r| r.state.word()), Some("applied"), "{fault:?}");
     }
 }
 
@@ -90,7 +90,7 @@ async fn apply_ends_when_the_repository_is_unreachable_or_empty_or_broken() {
     broken.commit(&[("codeops.yaml", "nonsense: ["), ("a.yaml", &app("a", "v1"))]).await;
     let board = broken.apply().await;
     assert!(board.ready && !board.diagnostics.is_empty());
-    assert_eq!(board.revision.as_ref().map(|r| r.state), Some("failed"));
+    assert_eq!(board.revision.as_ref().map(|r| r.state.word()), Some("failed"));
     assert!(broken.effects().is_empty());
     // Mended, it goes on from there.
     broken.commit(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]).await;
@@ -131,7 +131,7 @@ async fn apply_waits_for_all_waves_of_a_wide_update() {
     flow.apply().await;
     flow.commit(&lend(&v2).iter().map(|(p, t)| (p.as_str(), t.as_str())).collect::<Vec<_>>()).await;
     let board = flow.apply().await;
-    assert_eq!(board.revision.as_ref().map(|r| r.state), Some("applied"));
+    assert_eq!(board.revision.as_ref().map(|r| r.state.word()), Some("applied"));
     assert!((0..12).all(|i| flow.serving(&format!("a{i}")) == ["v2"]));
     flow.check();
 }

@@ -6,10 +6,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::support::flow::{REPOSITORY, TEAM};
 use crate::support::git::TempRepo;

@@ -69,7 +69,7 @@ async fn blast_radius_more_than_a_quarter_is_held_and_released_exactly_once() {
         Record::HoldSpent { hold } => Some(hold.as_str().to_owned()),
         _ => None,
     });
-    assert_eq!(spent, std::slice::from_ref(&wider));
+    assert_eq!(spent, [hold, wider.clone()], "the first released nothing: another set was there when it came");
 
     // They come back and are removed again, hours later: the release is spent.
     flow.change(&[("a00", "v1"), ("a01", "v1"), ("a02", "v1"), ("a03", "v1")]).await;
@@ -79,6 +79,31 @@ async fn blast_radius_more_than_a_quarter_is_held_and_released_exactly_once() {
     flow.settle().await;
     assert_eq!(lives(&flow, 8).len(), 8);
     assert_eq!(flow.hold(), wider, "the same set has the same id, and is held");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_a_release_before_the_deed_releases_nothing() {
+    let mut flow = with_apps(8).await;
+    let gone = [("a00", ""), ("a01", ""), ("a02", "")];
+    flow.change(&gone).await;
+    flow.settle().await;
+    let hold = flow.hold();
+    flow.change(&[("a00", "v1"), ("a01", "v1"), ("a02", "v1")]).await;
+    flow.settle().await;
+    assert_eq!(flow.board().holds.len(), 0, "reverted");
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    flow.change(&gone).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 8, "nobody has released this one");
+    assert_eq!(flow.hold(), hold);
+    // In the commit of the deed itself it counts, though the hold only arises from it.
+    flow.change(&[("a00", "v1"), ("a01", "v1"), ("a02", "v1")]).await;
+    flow.settle().await;
+    flow.change_with(&gone, &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 5);
     flow.check();
 }
 

@@ -2,6 +2,8 @@
 
 use codeops_core::model::{Health, Sync};
 
+use codeops::journal::Record;
+
 use crate::support::flow::{Flow, app, app_with, id, path};
 use crate::support::memory_provider::Fault;
 
@@ -139,6 +141,39 @@ async fn a_move_empties_the_old_place_only_once_the_new_one_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_held_on_its_way_to_another_place_is_as_well_as_it_is_where_it_lives() {
+    let mut flow = Flow::on(&["local", "edge"]).await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    let moved = ["a", "b", "c"].map(|name| (path(name), app_with(name, "v1", "", "provider: edge, ")));
+    let moved: Vec<(&str, &str)> = moved.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    flow.commit(&moved).await;
+    flow.settle().await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(flow.status(name), (Sync::Held, Health::Healthy), "{}", flow.why(name));
+    }
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_changes_nothing_is_repeated_ever_more_rarely() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    let configured = |flow: &Flow| flow.local().applied().iter().filter(|(_, word)| word == "configure").count();
+    let before = configured(&flow);
+    flow.local().drift_for_good(&id("a"), "port.number");
+    flow.elapse(60).await;
+    let often = configured(&flow) - before;
+    assert!((5..=15).contains(&often), "tried, and not in a loop: {often}");
+    flow.elapse(600).await;
+    assert!((1..=6).contains(&(configured(&flow) - before - often)), "ever more rarely");
+    flow.change(&[("b", "v2")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("b"), ["v2"], "all else goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn drift_is_repaired_when_it_is_hinted_at_and_when_it_is_not() {
     let mut flow = Flow::new().await;
     flow.begin(&[("a", "v1")]).await;
@@ -152,4 +187,25 @@ async fn drift_is_repaired_when_it_is_hinted_at_and_when_it_is_not() {
     flow.settle().await;
     assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy));
     flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_run_on_a_provider_that_left_the_settings_is_not_forgotten() {
+    let mut flow = two_places().await;
+    let forgotten = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Forgotten { resource } => Some(resource.clone()),
+            _ => None,
+        })
+    };
+    let (name, edge) = flow.providers.remove_entry(&"edge".parse().expect("a name")).expect("one of two");
+    flow.restart().await;
+    flow.change(&[("e", "")]).await;
+    flow.settle().await;
+    assert_eq!(forgotten(&flow), [], "it still runs there");
+    flow.providers.insert(name, edge);
+    flow.restart().await;
+    flow.settle().await;
+    assert!(flow.provider("edge").live(&id("e")).is_none(), "gone as soon as it can be asked for");
+    assert_eq!(forgotten(&flow), [id("e")]);
 }

@@ -38,6 +38,48 @@ fn an_unreadable_file_holds_what_it_last_declared_also_the_next_time() {
 }
 
 #[test]
+fn a_file_that_was_cut_off_anywhere_lets_nothing_go_that_it_declared() {
+    let context = declared(&[("x.yaml", &["x1", "x2", "x3", "x4"])]);
+    let all = ["x1", "x2", "x3", "x4"].map(|name| {
+        format!("apiVersion: codeops/v1\nkind: App\nmetadata:\n  name: {name}\n  team: payments\nspec:\n{RUN}")
+    });
+    let whole = all.join("---\n");
+    let boundary = all[..3].join("---\n").len() + 4;
+    for end in all[..2].join("---\n").len() + 6..whole.len() {
+        let compiled = compile_in(&[("x.yaml", &whole[..end])], &context);
+        let desired = &compiled.desired;
+        // Cut off between two documents it is a whole file, and no one can tell.
+        let gone = |id: &ResourceId| !desired.resources.contains_key(id) && !desired.held.contains_key(id);
+        let let_go: Vec<ResourceId> = ["x1", "x2", "x3", "x4"].map(id).into_iter().filter(gone).collect();
+        let readable = !compiled.has_errors();
+        assert!(
+            let_go.is_empty() || desired.deletes_nothing.is_some() || readable,
+            "{end}: {let_go:?}\n{}",
+            &whole[..end]
+        );
+        assert!(!readable || end.abs_diff(boundary) <= 8 || end + 8 > whole.len(), "{end}\n{}", &whole[..end]);
+    }
+    let cut = compile_in(&[("x.yaml", &whole[..whole.find("x3").unwrap() + 4])], &context);
+    assert_eq!(cut.desired.held.keys().cloned().collect::<Vec<_>>(), [id("x3"), id("x4")]);
+    assert_eq!(cut.declared["x.yaml"].len(), 4, "and the next time too");
+}
+
+#[test]
+fn a_misspelt_environment_is_named_and_holds_everything() {
+    let overlay = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: a}\nspec: {replicas: 2}\n";
+    let (app, path) = (app("a", RUN), "environments/prod/a.yaml");
+    let compiled = |environment: &str| {
+        let context = Context { environment: Some(environment.parse().unwrap()), ..Context::default() };
+        compile_in(&[("a.yaml", &app), (path, overlay)], &context)
+    };
+    let slip = compiled("prdo");
+    assert!(rendered(&slip).contains("environments/prdo") && rendered(&slip).contains("did you mean `prod`?"));
+    assert!(slip.has_errors() && slip.desired.held.contains_key(&id("a")) && slip.desired.resources.is_empty());
+    assert!(!compiled("prod").has_errors());
+    assert!(!compiled("staging").has_errors(), "one without overlays");
+}
+
+#[test]
 fn while_an_unreadable_files_ids_are_unknown_nothing_is_deleted() {
     let compiled = compile(&[("x.yaml", "\u{0}")]);
     assert!(compiled.desired.deletes_nothing.is_some());

@@ -119,3 +119,19 @@ fn an_app_listens_only_where_the_daemon_does_not_and_its_team_may() {
         }
     }
 }
+
+#[test]
+fn a_refused_artifact_url_is_shown_without_its_password() {
+    let long = format!("sesame{}", "x".repeat(100));
+    for password in ["sesame", "se@same@sesame", &long] {
+        let run = format!(
+            "  run: {{command: [x], artifact: {{url: \"http://bot:{password}@h.example/x\", sha256: 9f86}}}}\n"
+        );
+        let compiled = compile(&[("apps/shop.yaml", &app("shop", &run))]);
+        let json = serde_json::to_string(&compiled.diagnostics).expect("JSON");
+        let held = format!("{:?}", compiled.desired.held);
+        for shown in [rendered(&compiled), json, held] {
+            assert!(shown.contains("is not a URL for an artifact") && !shown.contains("sesame"), "{shown}");
+        }
+    }
+}

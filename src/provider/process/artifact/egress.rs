@@ -1,13 +1,16 @@
-//! Which addresses a request made for a team may reach: public ones, and what the team's `egress` names.
+//! Which addresses a request made for a team may reach: public ones, and what the team's `egress` names; and which files.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 /// Where requests made for one team may go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Egress {
     /// Anywhere: no `teams:` in the settings, as on a laptop.
     Open,
-    /// To public addresses and to these: host names, `*.` and a domain, addresses, or networks such as `10.1.0.0/16`.
+    /// To public addresses and to these: host names, `*.` and a domain, addresses, or networks such as `10.1.0.0/16`; and
+    /// to files below folders, which begin with `/`.
     Guarded(Vec<String>),
 }
 
@@ -17,6 +20,19 @@ impl Egress {
         let Egress::Guarded(entries) = self else { return true };
         let address = canonical(address);
         is_public(address) || entries.iter().any(|entry| names(entry, name) || holds(entry, address))
+    }
+
+    /// Whether the file or folder at `real`, a path without links, may be read.
+    pub fn allows_file(&self, real: &Path) -> bool {
+        let Egress::Guarded(entries) = self else { return true };
+        let folders = entries.iter().filter(|entry| entry.starts_with('/'));
+        folders.filter_map(|folder| fs::canonicalize(folder).ok()).any(|folder| real.starts_with(folder))
+    }
+
+    /// For refusals of files: what to do.
+    pub fn file_refusal(path: &Path) -> String {
+        let path = path.display();
+        format!("{path} is not below a folder that the team's `egress` names: add its folder in the settings")
     }
 
     /// For refusals: what to do.

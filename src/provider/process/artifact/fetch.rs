@@ -1,8 +1,10 @@
 //! Brings the bytes of one artifact into a file, verifying their SHA-256 as they come.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,33 +17,44 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{ArtifactError, Egress};
+use super::{ArtifactError, Egress, Progress, local};
+use crate::base::percent_decoded;
 
 /// The largest artifact that is fetched.
 const LARGEST: u64 = 1 << 30;
 const REDIRECTS: usize = 5;
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
-const WHOLE: Duration = Duration::from_secs(15 * 60);
+/// A bound for servers that trickle; an honest line brings 1 GiB in it.
+const WHOLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Fetches `artifact` into the new file `into` and verifies it.
 ///
 /// # Errors
 /// [`ArtifactError::Transient`] for the network, the server or the disk; [`ArtifactError::Refused`] for a wrong digest,
-/// an address the team may not reach, a scheme that is not taken, or more than 1 GiB. The file is then of no use.
-pub async fn fetch(artifact: &Artifact, egress: &Egress, into: &Path) -> Result<(), ArtifactError> {
+/// an address or file the team may not reach, a scheme that is not taken, or more than 1 GiB. The file is then of no use.
+pub async fn fetch(
+    artifact: &Artifact,
+    egress: &Egress,
+    into: &Path,
+    progress: &Progress,
+) -> Result<(), ArtifactError> {
     let shown = shown(&artifact.url);
-    let mut sink = Sink::new(into, &shown).await?;
+    let mut sink = Sink::new(into, &shown, progress).await?;
     match artifact.url.strip_prefix("file://") {
-        Some(path) => from_file(path, &shown, &mut sink).await?,
+        Some(path) => {
+            from_file(path, &shown, egress, &mut sink).await?;
+            // The digest of a file is a piece of what is in it: it is not told to those who only guess.
+            sink.finish(&artifact.sha256, false).await
+        }
         None => {
             let work = from_server(&artifact.url, &shown, egress, &mut sink);
             tokio::time::timeout(WHOLE, work).await.map_err(|_| {
                 ArtifactError::Transient(format!("{shown} took longer than {} minutes", WHOLE.as_secs() / 60))
             })??;
+            sink.finish(&artifact.sha256, true).await
         }
     }
-    sink.finish(&artifact.sha256).await
 }
 
 /// Where the bytes go: a file, a digest, and a count.
@@ -51,13 +64,14 @@ struct Sink<'a> {
     shown: &'a str,
     digest: Sha256,
     count: u64,
+    progress: &'a Progress,
 }
 
 impl<'a> Sink<'a> {
-    async fn new(path: &'a Path, shown: &'a str) -> Result<Self, ArtifactError> {
+    async fn new(path: &'a Path, shown: &'a str, progress: &'a Progress) -> Result<Self, ArtifactError> {
         let file = File::options().write(true).create_new(true).mode(0o600).open(path).await;
         let file = file.map_err(|e| ArtifactError::disk("make", path, &e))?;
-        Ok(Self { file, path, shown, digest: Sha256::new(), count: 0 })
+        Ok(Self { file, path, shown, digest: Sha256::new(), count: 0, progress })
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
@@ -66,40 +80,42 @@ impl<'a> Sink<'a> {
             return Err(ArtifactError::Refused(format!("{} is larger than 1 GiB", self.shown)));
         }
         self.digest.update(bytes);
-        self.file.write_all(bytes).await.map_err(|e| ArtifactError::disk("write", self.path, &e))
+        self.file.write_all(bytes).await.map_err(|e| ArtifactError::disk("write", self.path, &e))?;
+        self.progress.came(self.count);
+        Ok(())
     }
 
-    async fn finish(mut self, expected: &str) -> Result<(), ArtifactError> {
+    async fn finish(mut self, expected: &str, telling: bool) -> Result<(), ArtifactError> {
         self.file.flush().await.map_err(|e| ArtifactError::disk("write", self.path, &e))?;
         let found = hex::encode(self.digest.finalize());
         if found == expected {
             return Ok(());
         }
+        let found = if telling { format!("{found} over {} bytes", self.count) } else { "another".to_owned() };
         Err(ArtifactError::Refused(format!(
-            "{} is not what was declared: its SHA-256 is {found} over {} bytes, the manifest says {expected}",
-            self.shown, self.count
+            "{} is not what was declared: its SHA-256 is {found}, the manifest says {expected}",
+            self.shown
         )))
     }
 }
 
-async fn from_file(path: &str, shown: &str, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
+async fn from_file(path: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
     let path = path.strip_prefix("localhost").unwrap_or(path);
     if !path.starts_with('/') {
         return Err(ArtifactError::Refused(format!("{shown} has no absolute path: write file:///path/to/file")));
     }
-    let path = percent_decoded(path);
-    let path = Path::new(&path);
-    let metadata = tokio::fs::metadata(path).await.map_err(|e| ArtifactError::disk("read", path, &e))?;
-    if !metadata.is_file() {
-        return Err(ArtifactError::Refused(format!("{} is not a file", path.display())));
-    }
-    let mut file = File::open(path).await.map_err(|e| ArtifactError::disk("open", path, &e))?;
+    let path = PathBuf::from(OsString::from_vec(percent_decoded(path)));
+    let (wanted, egress) = (path.clone(), egress.clone());
+    let opened = tokio::task::spawn_blocking(move || local::open(&wanted, &egress)).await;
+    let file = opened.map_err(|e| ArtifactError::Transient(format!("opening {shown} ended early: {e}")))??;
+    sink.progress.expects(file.metadata().map_err(|e| ArtifactError::disk("read", &path, &e))?.len());
+    let mut file = File::from_std(file);
     let mut buffer = vec![0_u8; 64 << 10];
     loop {
         match file.read(&mut buffer).await {
             Ok(0) => return Ok(()),
             Ok(count) => sink.write(&buffer[..count]).await?,
-            Err(error) => return Err(ArtifactError::disk("read", path, &error)),
+            Err(error) => return Err(ArtifactError::disk("read", &path, &error)),
         }
     }
 }
@@ -115,6 +131,7 @@ async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_
     if response.content_length().is_some_and(|length| length > LARGEST) {
         return Err(ArtifactError::Refused(format!("{shown} is larger than 1 GiB")));
     }
+    sink.progress.expects(response.content_length().unwrap_or_default());
     let mut body = response.bytes_stream();
     while let Some(part) = body.next().await {
         sink.write(&part.map_err(|e| failure(shown, &e))?).await?;
@@ -213,7 +230,7 @@ fn causes(error: &reqwest::Error) -> String {
 }
 
 /// The URL without user, password and query, for messages.
-fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     match url.parse::<Url>() {
         Ok(mut url) => {
             let _ = url.set_username("");
@@ -224,23 +241,6 @@ fn shown(url: &str) -> String {
         }
         Err(_) => "the artifact's URL".to_owned(),
     }
-}
-
-fn percent_decoded(path: &str) -> String {
-    let bytes = path.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let code = (bytes[at] == b'%').then(|| path.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(h, 16).ok()));
-        if let Some(Some(byte)) = code {
-            out.push(byte);
-            at += 3;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -271,7 +271,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let into = home.path().join("fetched");
         let artifact = Artifact { url, sha256: hex::encode(Sha256::digest("hello")) };
-        fetch(&artifact, egress, &into).await?;
+        fetch(&artifact, egress, &into, &Progress::default()).await?;
         Ok(std::fs::read_to_string(into).unwrap())
     }
 
@@ -310,6 +310,21 @@ mod tests {
         }
         let error = get("ssh://example.com/tool".to_owned(), &open).await.unwrap_err();
         assert!(error.to_string().contains("scheme"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_digest_of_a_file_is_not_told() {
+        let home = tempfile::tempdir().unwrap();
+        let key = home.path().join("a key");
+        std::fs::write(&key, "hullo").unwrap();
+        let error = get(format!("file://{}", key.display().to_string().replace(' ', "%20")), &Egress::Open).await;
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("SHA-256") && !text.contains(&hex::encode(Sha256::digest("hullo"))), "{text}");
+        std::fs::write(&key, "hello").unwrap();
+        let url = format!("file://{}", key.display());
+        assert_eq!(get(url.clone(), &Egress::Open).await.unwrap(), "hello");
+        let error = get(url, &Egress::Guarded(vec!["/nowhere".to_owned()])).await.unwrap_err();
+        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{error}");
     }
 
     #[tokio::test]

@@ -4,20 +4,23 @@
 
 mod egress;
 mod fetch;
+mod local;
 mod tar;
 mod tree;
 mod zip;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use egress::Egress;
-pub use fetch::fetch;
+pub use fetch::{fetch, shown};
 pub use tree::{Limits, Tree};
 
 /// Why an artifact cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ArtifactError {
     /// Not now: the network, the server, the disk. Trying again may help.
     #[error("{0}")]
@@ -30,6 +33,34 @@ pub enum ArtifactError {
 impl ArtifactError {
     pub(super) fn disk(what: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::Transient(format!("cannot {what} {}: {error}", path.display()))
+    }
+}
+
+/// How far a fetch is, for others to read while it goes on.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    /// Zero while it is not known.
+    whole: AtomicU64,
+}
+
+impl Progress {
+    fn expects(&self, bytes: u64) {
+        self.whole.store(bytes, Ordering::Relaxed);
+    }
+
+    fn came(&self, bytes: u64) {
+        self.done.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = self.done.load(Ordering::Relaxed);
+        match done.saturating_mul(100).checked_div(self.whole.load(Ordering::Relaxed)) {
+            Some(percent) => write!(out, "{} %", percent.min(100)),
+            None => write!(out, "{} MiB so far", done >> 20),
+        }
     }
 }
 

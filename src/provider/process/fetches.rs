@@ -1,0 +1,141 @@
+//! Fetches that outlive the step that asked for them: a step has a deadline, a large artifact on a slow line has none. Who
+//! asks again for the same thing joins the fetch that is under way. What is fetched and where it goes is not decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use codeops_core::model::Artifact;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::artifact::{ArtifactError, Egress, Progress, shown};
+use super::held;
+use super::releases::name_of;
+
+/// Fetches that go on at once; others wait for their turn.
+const AT_ONCE: usize = 8;
+/// How long an end that nobody asked for is kept, and what was fetched with it.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// What makes two fetches one: the same bytes, from the same place, with the same rights.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    sha256: String,
+    url: String,
+    egress: Egress,
+}
+
+type End = Result<PathBuf, ArtifactError>;
+
+#[derive(Debug, Default)]
+struct Fetch {
+    progress: Arc<Progress>,
+    end: watch::Sender<Option<(Instant, End)>>,
+}
+
+/// The fetches under way, and the ends nobody has asked for yet. Dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Fetches {
+    all: Mutex<BTreeMap<Wanted, Arc<Fetch>>>,
+    tasks: Mutex<JoinSet<()>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Fetches {
+    fn default() -> Self {
+        Self { all: Mutex::default(), tasks: Mutex::default(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Fetches {
+    /// Begins `work`, or joins what was begun for the same, and waits for its end as long as `patience`.
+    ///
+    /// # Errors
+    /// What `work` says; [`ArtifactError::Transient`] with how far it is when it takes longer.
+    pub(super) async fn join<W>(
+        &self,
+        artifact: &Artifact,
+        egress: &Egress,
+        patience: Duration,
+        work: impl FnOnce(Arc<Progress>) -> W,
+    ) -> End
+    where
+        W: Future<Output = End> + Send + 'static,
+    {
+        let wanted = Wanted { sha256: artifact.sha256.clone(), url: artifact.url.clone(), egress: egress.clone() };
+        let fetch = self.begun(&wanted, work);
+        let mut end = fetch.end.subscribe();
+        match timeout(patience, end.wait_for(Option::is_some)).await {
+            Ok(ended) => {
+                held(&self.all).retain(|_, other| !Arc::ptr_eq(other, &fetch));
+                let ended = ended.ok().and_then(|end| end.clone());
+                ended.map_or_else(|| Err(ended_early()), |(_, end)| end)
+            }
+            Err(_) => Err(ArtifactError::Transient(format!("fetching {}: {}", shown(&wanted.url), fetch.progress))),
+        }
+    }
+
+    fn begun<W>(&self, wanted: &Wanted, work: impl FnOnce(Arc<Progress>) -> W) -> Arc<Fetch>
+    where
+        W: Future<Output = End> + Send + 'static,
+    {
+        let mut all = held(&self.all);
+        all.retain(|_, fetch| !is_over(fetch, REMEMBERED));
+        if let Some(fetch) = all.get(wanted) {
+            return Arc::clone(fetch);
+        }
+        let fetch = Arc::new(Fetch::default());
+        all.insert(wanted.clone(), Arc::clone(&fetch));
+        let (work, turns) = (work(Arc::clone(&fetch.progress)), Arc::clone(&self.turns));
+        let ending = Ending(Arc::clone(&fetch));
+        let mut tasks = held(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            ending.say(work.await);
+        });
+        fetch
+    }
+
+    /// The releases that were fetched for steps that have not come back for them yet.
+    pub(super) fn promised(&self) -> BTreeSet<String> {
+        let all = held(&self.all);
+        let folders = all.values().filter(|fetch| !is_over(fetch, REMEMBERED)).filter_map(|fetch| {
+            let end = fetch.end.borrow();
+            end.as_ref().and_then(|(_, end)| end.as_ref().ok()).map(|folder| name_of(folder))
+        });
+        folders.collect()
+    }
+}
+
+fn is_over(fetch: &Fetch, since: Duration) -> bool {
+    fetch.end.borrow().as_ref().is_some_and(|(at, _)| at.elapsed() > since)
+}
+
+/// Says how a fetch ended, also when its task panics: nobody waits for ever.
+struct Ending(Arc<Fetch>);
+
+impl Ending {
+    fn say(&self, end: End) {
+        self.0.end.send_if_modified(|said| {
+            let first = said.is_none();
+            if first {
+                *said = Some((Instant::now(), end));
+            }
+            first
+        });
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.say(Err(ended_early()));
+    }
+}
+
+fn ended_early() -> ArtifactError {
+    ArtifactError::Transient("the fetch ended early".to_owned())
+}
