@@ -224,6 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn a_template_that_failed_is_planned_as_kept_also_under_a_newer_commit() {
+        let (mut memory, snapshot) = past();
+        let mut files = vec![("codeops.yaml".to_owned(), repository(10)), ("t.yaml".to_owned(), TEAM.to_owned())];
+        files.extend((0..20).map(app));
+        let id = "app/app-3".parse().expect("an id");
+        let good = Arc::clone(&compiled(&files, &memory).desired.resources[&id]);
+        files[5].1 = files[5].1.replace("\"9\"", "\"8\"");
+        let next = compiled(&files, &memory);
+        let failed = next.desired.resources[&id].template_digest.clone();
+        assert_ne!(failed, good.template_digest);
+        let at = Timestamp::UNIX_EPOCH;
+        let pin = codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned() };
+        let good = codeops_core::model::LastGood { resource: good, revision: None, at };
+        let pinned = crate::journal::Record::Pinned { resource: id.clone(), template: failed, pin };
+        for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {
+            fold(&mut memory, &Entry { seq: Seq(2), at, record });
+        }
+        let world = World { snapshot: &snapshot, freeze: None, now: at };
+        let (_, plan, _) = foresee(next, &revision(2), &[], memory, &world);
+        assert!(plan.kept.get(&id).is_some_and(|why| why.contains("it ended")), "{:?}", plan.kept);
+        let change = plan.changes.iter().find(|change| change.id == id).expect("instances are missing here");
+        assert!(matches!(change.cause, codeops_core::model::Cause::Rollback { .. }) && change.differences.len() == 1);
+    }
+
+    #[test]
     fn a_file_that_became_unreadable_holds_what_it_declared_and_nothing_else() {
         let mut files = vec![("codeops.yaml".to_owned(), repository(10)), ("t.yaml".to_owned(), TEAM.to_owned())];
         files.extend((0..19).map(app));

@@ -136,6 +136,9 @@ fn what_another_environment_of_this_repository_made_is_held_and_can_be_taken_ove
     world.object("local", "shop").stamp.as_mut().unwrap().owner = "acme-ops".parse().unwrap();
     let held = planned(&world, &desired([plain("shop")])).changes[0].held.clone().unwrap();
     assert!(held.contains("put the environment back, or say `adopt: true`"), "{held}");
+    let passed = world.settle(&desired([plain("shop")]), &revision(1));
+    assert_eq!(status(&passed, "shop").1, Health::Healthy, "somebody else's, and well");
+    world.history.clear();
     let mut adopted = plain("shop").as_ref().clone();
     adopted.adopt = true;
     let passed = world.settle(&desired([Arc::new(adopted)]), &revision(1));

@@ -200,11 +200,11 @@ fn present(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) ->
         }
         None => {
             let why = "an object of this name is there and is not ours: remove it, or say `adopt: true`".to_owned();
-            Next::still(Sync::Held, Health::Unknown, Some(why))
+            Next::still(Sync::Held, health_as_applied(live), Some(why))
         }
         Some(stamp) => {
             let why = format!("it belongs to {}, not to {}", stamp.owner, situation.owner);
-            Next::still(Sync::Held, Health::Unknown, Some(why))
+            Next::still(Sync::Held, health_as_applied(live), Some(why))
         }
     }
 }
