@@ -9,7 +9,7 @@ use crate::model::{Name, ResourceId, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, ParsedFile, body, trees};
-use super::groups::{Bases, Found, Groups, In, Key, Overlays, Own};
+use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
 use super::overlay;
 use super::read::near;
