@@ -10,6 +10,8 @@ use codeops_core::model::Resources;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::launch::PROCESSES;
+
 const ROOT: &str = "/sys/fs/cgroup";
 /// The keeper's own groups.
 const OWN: &str = "/proc/self/cgroup";
@@ -52,6 +54,10 @@ fn prepare_in(root: &Path, own: &str, path: Option<&str>, limits: &Resources) ->
     if root.join("cgroup.controllers").exists() {
         let cpu = cpu.map(|quota| format!("{quota} {PERIOD}"));
         add("", &[("memory limit", "memory.max", memory), ("cpu limit", "cpu.max", cpu)]);
+        for folder in &group.folders {
+            // Nobody asked for it, so nobody is told where it cannot be.
+            drop(limit(folder, &[("process limit", "pids.max", Some(PROCESSES.to_string()))]));
+        }
     } else {
         add("memory", &[("memory limit", "memory.limit_in_bytes", memory)]);
         add("cpu", &[("cpu limit", "cpu.cfs_quota_us", cpu.map(|quota| quota.to_string()))]);
@@ -130,7 +136,7 @@ fn make(root: &Path, path: &str, unified: bool) -> io::Result<PathBuf> {
     for part in path.split('/') {
         if unified {
             // A controller that is not there shows when its limit is written.
-            for controller in ["+memory", "+cpu"] {
+            for controller in ["+memory", "+cpu", "+pids"] {
                 drop(fs::write(folder.join("cgroup.subtree_control"), controller));
             }
         }

@@ -22,6 +22,9 @@ use super::wire::User;
 /// The exit code of a launcher that could not start its program; the reason went to the keeper and to standard error.
 pub(super) const CANNOT_START: u8 = 127;
 
+/// Most processes and threads of an instance that has its own group, or of an app that has its own user.
+pub(super) const PROCESSES: u64 = 4096;
+
 /// What to become. It holds secrets: it goes through a pipe and is written nowhere.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Orders {
@@ -107,6 +110,9 @@ fn become_user(user: &User) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() && uid == rustix::process::geteuid() {
         return Ok(());
     }
+    let most = rustix::process::getrlimit(Resource::Nproc).maximum.map_or(PROCESSES, |most| most.min(PROCESSES));
+    let processes = Rlimit { current: Some(most), maximum: Some(most) };
+    rustix::process::setrlimit(Resource::Nproc, processes)?;
     rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -44,8 +44,37 @@ impl Identity {
 pub(super) struct Process {
     identity: Identity,
     pidfd: AsyncFd<OwnedFd>,
+    _known: Known,
     /// Where its launcher says why it could not start the program; closed when the program begins.
     report: Option<UnixStream>,
+}
+
+/// Processes that are waited for here. A process has children once, whoever asks: hence one list.
+static KNOWN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// One of [`KNOWN`].
+#[derive(Debug)]
+struct Known(u32);
+
+impl Known {
+    fn new(pid: u32) -> Self {
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+        Self(pid)
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = known.iter().position(|pid| *pid == self.0) {
+            known.swap_remove(at);
+        }
+    }
+}
+
+/// Whether somebody waits for the process here, and so nobody else may.
+pub(super) fn is_known(pid: u32) -> bool {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).contains(&pid)
 }
 
 /// How a process ended. Shown as the end of a sentence that begins with its name.
@@ -173,7 +202,8 @@ impl Process {
             reason = "its replacement is unsafe; an OwnedFd keeps its descriptor, which is all it is about"
         )]
         let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
-        Ok(Self { identity, pidfd, report: None })
+        let known = Known::new(identity.pid);
+        Ok(Self { identity, pidfd, _known: known, report: None })
     }
 
     /// The process that `identity` names, if it still runs.
@@ -218,7 +248,12 @@ impl Process {
 }
 
 fn pid(identity: &Identity) -> io::Result<Pid> {
-    i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    raw(identity.pid).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// The number as the kernel takes it.
+pub(super) fn raw(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 fn boot_id() -> io::Result<String> {

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::family;
 use super::instance::{environment, orders};
 use super::logs::{self, Capture, capture};
 use super::process::{Launching, Process};
@@ -75,6 +76,7 @@ async fn attempt(
     done.cancel();
     while captures.join_next().await.is_some() {}
     pipes.remove();
+    family::kill_orphans(Some(&name));
     let failed = match exit.map_err(failed)? {
         Some(exit) if exit.is_success() => return Ok(()),
         Some(exit) => format!("the release command {exit}"),

@@ -27,7 +27,7 @@ use super::logs::{self, LogFiles, LogLimits};
 use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{launch, release, server, supervise};
+use super::{family, launch, release, server, supervise};
 
 const LOCK: &str = "keeper.lock";
 const ERRORS: &str = "keeper.log";
@@ -102,6 +102,9 @@ impl Keeper {
         let Some(gone) = gone else { return };
         let is_used =
             self.table.read(|all| all.durable.instances.values().any(|record| record.instance.template == gone));
+        if self.table.read(|all| all.durable.instances.is_empty() && all.durable.release_process.is_none()) {
+            family::kill_orphans(None);
+        }
         if !is_used {
             self.table.note(|volatile| volatile.secrets.remove(&gone));
         }
@@ -138,6 +141,7 @@ fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     launch::close_on_exec();
+    family::take_orphans();
     // A keeper that goes on leads its session already.
     let _ = rustix::process::setsid();
     let inherited = inherit(goes_on)?;
@@ -227,13 +231,18 @@ async fn run(keeper: &Arc<Keeper>, listener: Option<TcpListener>) -> io::Result<
         closing.cancel();
         end
     };
-    let (listener, (), end) = tokio::join!(port, server::serve(keeper.clone(), socket, closing.clone()), waiting);
+    let served = async { tokio::join!(port, server::serve(keeper.clone(), socket, closing.clone()), waiting) };
+    let (listener, (), end) = tokio::select! {
+        served = served => served,
+        Err(error) = family::reap_orphans(|pid| keeper.table.read(|all| all.durable.is_own(pid))) => return Err(error),
+    };
     // Supervisors are dropped where they stand; their processes know nothing of it.
     keeper.tasks.drain(Duration::ZERO).await;
     // What they had killed on the way out is reaped: no zombie passes to a next binary.
     keeper.tasks.drain(REAPED).await;
     if matches!(end, Ok(End::Deleted)) {
         release::settle(keeper).await;
+        family::kill_orphans(None);
     }
     let secrets = keeper.table.note(|volatile| std::mem::take(&mut volatile.secrets));
     Ok((end?, listener, secrets))

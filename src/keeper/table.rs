@@ -56,6 +56,14 @@ pub(super) struct Durable {
     pub(super) deleting: bool,
 }
 
+impl Durable {
+    /// Whether the process is one that was written down, also if nobody has taken it over yet.
+    pub(super) fn is_own(&self, pid: u32) -> bool {
+        let processes = self.instances.values().filter_map(|record| record.process.as_ref());
+        processes.chain(&self.release_process).any(|process| process.pid == pid)
+    }
+}
+
 /// One instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {

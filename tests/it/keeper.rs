@@ -477,6 +477,34 @@ async fn an_app_that_floods_its_output_makes_nobody_wait_and_what_is_dropped_is_
 }
 
 #[tokio::test]
+async fn what_leaves_its_session_ends_with_its_instance_and_is_reaped_before() {
+    let mut bench = Bench::new().await;
+    let app = app::command().join(" ");
+    // One is orphaned and ends, one is left by the app itself, one is orphaned and hides its name.
+    let script = format!(
+        "(setsid true &); setsid sh -c 'echo $$$$; exec sleep 300' & \
+         (env -i /usr/bin/setsid sh -c 'echo $$$$; exec sleep 300' &); exec {app}"
+    );
+    bench.serving(json!({"run": {"command": {"command": ["sh", "-c", script]}}})).await;
+    let deadline = Instant::now() + PATIENCE;
+    let pids = loop {
+        let pids: Vec<u32> = bench.log(9).await.iter().filter_map(|line| line.parse().ok()).collect();
+        // The app and the one that hides: the one that ended is no zombie.
+        if pids.len() == 2 && children(bench.keeper.id()).len() == 2 {
+            break pids;
+        }
+        assert!(Instant::now() < deadline, "{pids:?} {:?}", children(bench.keeper.id()));
+        sleep(Duration::from_millis(5)).await;
+    };
+    bench.stop(instance_of(&bench.state)).await;
+    bench.until("it is gone", |state| state.instances.is_empty()).await;
+    while pids.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+        assert!(Instant::now() < deadline, "left: {pids:?} {:?}", children(bench.keeper.id()));
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {
     let mut bench = Bench::new().await;
     bench.serving(json!({})).await;
@@ -592,6 +620,8 @@ async fn secrets_are_never_on_disk_and_are_asked_for_again() {
     bench.kill_keeper();
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.next_keeper().await;
+    // What it tells before it has looked is what the last one knew.
+    bench.until("it has looked", |state| only(state).restarts == 1).await;
     bench.until("it asks", |state| state.secrets_missing == [resource.template_digest.clone()]).await;
     // What has no process is not shown as well meanwhile.
     bench.until("it waits", |state| only(state).state == InstanceState::Backoff).await;
@@ -898,6 +928,9 @@ async fn under_root_an_instance_has_its_own_user_and_limits() {
     bench.until("it has settled", |state| healthy(state) == 1).await;
     assert_eq!(bench.log(9).await, ["64321", "64322", "to-dev", "333"]);
     let pid = only(&bench.state).pid.expect("it runs");
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+    let of_processes = limits.lines().find(|line| line.starts_with("Max processes")).expect("it is told");
+    assert!(of_processes.split_ascii_whitespace().nth(2).is_some_and(|most| most == "4096"), "{of_processes}");
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
     let inside = groups.lines().any(|line| line.contains("memory") && line.contains(&group))
         || groups.lines().any(|line| line.starts_with("0::") && line.contains(&group));

@@ -10,6 +10,7 @@ mod file;
 mod freeze;
 mod glob;
 mod grants;
+mod groups;
 mod header;
 mod listening;
 mod lower;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
-use crate::model::{Environment, Name, ResourceId, TeamName};
+use crate::model::{Name, ResourceId, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::file::{Body, Class, Document, ParsedFile, body, trees};
+use super::file::{Body, Class, ParsedFile, body, trees};
+use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
 use super::overlay;
 use super::read::near;
@@ -42,63 +43,6 @@ pub(super) struct Resolved {
 /// Bodies of merged manifests, kept as long as both files stay the same.
 pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>)>;
 type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
-
-type Key<'f> = (ManifestKind, &'f Name);
-
-/// Documents by what they are about, in the order of their keys; within one key in the order of the files. Sorted and not
-/// a map: files mostly come in this order already, and ten thousand of them are taken together for each revision.
-struct Groups<'f, K>(Vec<(K, Found<'f>)>);
-
-impl<'f, K: Ord + Clone> Groups<'f, K> {
-    fn of(mut all: Vec<(K, Found<'f>)>) -> Self {
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Self(all)
-    }
-
-    /// Each key with its documents; never none.
-    fn iter(&self) -> impl Iterator<Item = (&K, &[(K, Found<'f>)])> {
-        self.0.chunk_by(|(a, _), (b, _)| a == b).map(|group| (&group[0].0, group))
-    }
-
-    /// The documents of one key.
-    fn get(&self, key: &K) -> &[(K, Found<'f>)] {
-        let begin = self.0.partition_point(|(other, _)| other < key);
-        let rest = &self.0[begin..];
-        &rest[..rest.iter().take_while(|(other, _)| other == key).count()]
-    }
-}
-
-type Bases<'f> = Groups<'f, Key<'f>>;
-/// A key in an environment.
-type In<'f> = (Option<&'f Environment>, Key<'f>);
-type Overlays<'f> = Groups<'f, In<'f>>;
-/// The overlays of the environment selected, by what they change.
-type Own<'g, 'f> = BTreeMap<Key<'f>, &'g [(In<'f>, Found<'f>)]>;
-
-/// A document and the file it stands in.
-#[derive(Clone, Copy)]
-struct Found<'f> {
-    file: &'f Arc<ParsedFile>,
-    index: usize,
-}
-
-impl<'f> Found<'f> {
-    fn document(&self) -> &'f Document {
-        &self.file.documents[self.index]
-    }
-
-    fn merge_key(&self) -> (Arc<str>, Arc<str>, usize) {
-        (Arc::clone(&self.file.source.path), Arc::clone(&self.file.content), self.index)
-    }
-
-    fn error(&self, message: String, help: Option<String>) -> Diagnostic {
-        Diagnostic::error(&self.file.source, self.document().header.name.span, message, help)
-    }
-
-    fn place(&self) -> String {
-        self.file.source.place(self.document().header.name.span).to_string()
-    }
-}
 
 /// Takes all files together.
 pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut Merged) -> Resolved {

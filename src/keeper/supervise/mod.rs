@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keeper::backoff::Streak;
 use crate::keeper::cgroup::{self, Group};
-use crate::keeper::family::Family;
+use crate::keeper::family::{self, Family};
 use crate::keeper::forward::Backend;
 use crate::keeper::holder::{Held, Holder};
 use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
@@ -61,7 +61,7 @@ impl Supervisor {
         if pipes.is_err() {
             self.stop.cancelled().await;
         }
-        self.group.kill();
+        self.kill_rest();
         done.cancel();
         while captures.join_next().await.is_some() {}
         if let Ok(pipes) = pipes {
@@ -89,7 +89,7 @@ impl Supervisor {
                 Err(why) => why,
             };
             self.backend.set_ready(false);
-            self.group.kill();
+            self.kill_rest();
             let wait = self.streak.ended(begun.elapsed());
             self.ended(&why, wait).await;
             tokio::select! {
@@ -113,9 +113,10 @@ impl Supervisor {
                     && self.backend.held() != Held::Other,
             ),
             None => {
-                self.group.kill();
+                self.kill_rest();
                 self.change(|instance| {
                     instance.restarts = instance.restarts.saturating_add(1);
+                    set_health(instance, InstanceHealth::Starting);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
                     (instance.pid, instance.started_at) = (None, None);
                     set_health(instance, InstanceHealth::Starting);
@@ -285,7 +286,7 @@ impl Supervisor {
         process.signal(signal_named(&spec.stop.signal));
         if timeout(spec.stop.grace.as_duration(), process.ended()).await.is_err() {
             process.signal(Signal::KILL);
-            self.group.kill();
+            self.kill_rest();
             process.ended().await;
         }
     }
@@ -299,6 +300,12 @@ impl Supervisor {
         self.keeper.logs.append(self.id.as_str(), "stderr", std::iter::once(line.as_str()));
         self.change(|instance| instance.why = Some(line["codeops: ".len()..].to_owned())).await;
         self.backend.cut.cancel();
+    }
+
+    /// Kills what outlived its first process, in its group or orphaned.
+    fn kill_rest(&self) {
+        self.group.kill();
+        family::kill_orphans(Some(&self.id));
     }
 
     async fn change(&self, change: impl FnOnce(&mut Instance)) {
