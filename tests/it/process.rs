@@ -77,38 +77,6 @@ async fn a_killed_keeper_is_replaced_and_its_instances_live_on() {
     assert!(!bench.harness.folder(&shop).exists() && bench.harness.keepers(None).is_empty());
 }
 
-/// Not a promise but a figure: `cargo nextest run --run-ignored all -E 'test(figures)' --no-capture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints figures"]
-async fn figures_of_a_killed_keeper() {
-    let bench = bench();
-    let shop = id("app/shop");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-    let mut spec = spec(&bench, "exec sleep 600");
-    spec.port = serde_json::from_value(serde_json::json!({"number": port, "protocol": "tcp"})).expect("a port");
-    let desired = resource(&shop, spec);
-    bench.act(&shop, Op::Create { desired: Arc::clone(&desired) }).await;
-    bench.start(&desired, 1).await;
-    let connects = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    let mut took = Vec::new();
-    for _ in 0..20 {
-        while bench.harness.keepers(Some(&shop)).len() != 1 || !connects() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let begun = tokio::time::Instant::now();
-        kill_keepers(&bench, &shop);
-        while connects() {}
-        while !connects() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        took.push(begun.elapsed().as_millis());
-    }
-    took.sort_unstable();
-    println!("the port was back after {took:?} ms");
-    bench.delete(&shop).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_binary_takes_over_at_the_next_step() {
     let bench = bench();
