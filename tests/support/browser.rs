@@ -1,7 +1,7 @@
 //! A real Chromium through chromedriver, spoken to in plain WebDriver. Without a browser a test says why it is skipped,
 //! and fails where CI=true promises one.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -115,9 +115,22 @@ impl Browser {
     }
 }
 
+impl Browser {
+    /// Ends the session, and with it the browser. Blocking: it is what `drop` can do.
+    fn end_session(&self) -> std::io::Result<()> {
+        let address = self.session.trim_start_matches("http://");
+        let Some((host, path)) = address.split_once('/') else { return Ok(()) };
+        let mut stream = std::net::TcpStream::connect(host)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        stream.read_to_end(&mut Vec::new()).map(|_| ())
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromedriver ends its browser when it is asked to end, not when it is killed.
+        // Only the end of its session ends the browser; a chromedriver that is ended leaves it behind.
+        let _ = self.end_session();
         if let Some(pid) = rustix::process::Pid::from_raw(self.driver.id().cast_signed()) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
