@@ -6,9 +6,13 @@
 //! The flow inside this crate: [`desired`] turns manifests into resources, [`plan`] compares them with what was observed,
 //! [`policy`] says which changes may go, and [`rollout`] turns one change into the next small steps.
 
+pub mod action;
+pub mod alert;
 pub mod config;
 pub mod desired;
+pub mod expression;
 pub mod model;
 pub mod plan;
+pub mod playbook;
 pub mod policy;
 pub mod rollout;

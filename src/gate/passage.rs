@@ -136,7 +136,7 @@ fn pin(parts: &Parts, step: &Step, why: &str) -> Option<Record> {
     }
     let revision = match &step.cause {
         Cause::Revision { revision } => Some(revision.clone()),
-        Cause::Drift { .. } | Cause::Rollback { .. } => None,
+        Cause::Drift { .. } | Cause::Rollback { .. } | Cause::Run { .. } => None,
     };
     let pin = Pin { at: parts.clock.now(), revision, why: format!("{} failed: {why}", step.op.word()) };
     Some(Record::Pinned { resource: step.resource.clone(), template: desired.template_digest.clone(), pin })

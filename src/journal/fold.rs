@@ -103,6 +103,15 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         | Record::Instance { .. }
         | Record::Drift { .. }
         | Record::Held { .. }
+        | Record::Alerts { .. }
+        | Record::AlertState { .. }
+        | Record::Disposed { .. }
+        | Record::Run { .. }
+        | Record::Page { .. }
+        | Record::Scheduled { .. }
+        | Record::Watchdog { .. }
+        | Record::Latched { .. }
+        | Record::Unlatched { .. }
         | Record::Note { .. } => Vec::new(),
     }
 }

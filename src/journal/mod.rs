@@ -28,4 +28,4 @@ mod writer;
 pub use fold::{Change, fold, fold_doubts, fold_epoch};
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
 pub use record::{Category, Outcome, Record};
-pub use writer::{InDoubt, Journal, Reader, Started};
+pub use writer::{InDoubt, Journal, Reader, Started, StartedEffect};

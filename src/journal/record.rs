@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    CauseKind, Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId,
-    Revision, RevisionState, Sync, SystemId, TeamName, Verb, Waves,
+    AlertId, AlertState, CauseKind, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key, LastGood, Name,
+    Owner, PageEvent, PageId, Pin, ProviderName, ResourceId, Revision, RevisionState, RunEvent, RunId, Signal, Subject,
+    Sync, SystemId, TeamName, Verb, Waves,
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::log::Seq;
@@ -194,6 +196,79 @@ pub enum Record {
         /// Its members.
         waves: Option<Waves>,
     },
+    /// What a receiver delivered, all that is new of it, together with the ids of its delivery.
+    Alerts {
+        /// The receiver.
+        receiver: Name,
+        /// Hashes of the ids of this delivery, 32 hex each; the same ids again bring nothing new for a day.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        delivery: Vec<String>,
+        /// What it says.
+        signals: Vec<Signal>,
+        /// How many of its elements could not be read.
+        #[serde(default)]
+        spoiled: u32,
+    },
+    /// Alerts whose state changed without a signal: expired, or asked for.
+    AlertState {
+        /// Which.
+        alerts: Vec<AlertId>,
+        /// How they are.
+        state: AlertState,
+        /// In one sentence.
+        why: String,
+    },
+    /// What became of alerts: the receipt.
+    Disposed {
+        /// Which.
+        alerts: Vec<AlertId>,
+        /// What became of them.
+        disposition: Disposition,
+    },
+    /// Something happened in a run.
+    Run {
+        /// The run.
+        run: RunId,
+        /// Its target, again, so that one index serves both; set when it is opened and when it ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resource: Option<ResourceId>,
+        /// What.
+        event: RunEvent,
+    },
+    /// Something happened to a page.
+    Page {
+        /// The page.
+        page: PageId,
+        /// What.
+        event: PageEvent,
+    },
+    /// A scheduled time was taken up, or left with why.
+    Scheduled {
+        /// The playbook.
+        playbook: Name,
+        /// The time.
+        due: Timestamp,
+        /// Why nothing was started.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<String>,
+    },
+    /// A receiver's Watchdog was heard.
+    Watchdog {
+        /// The receiver.
+        receiver: Name,
+    },
+    /// Nothing more is tried on something until it has been healthy for an hour, or a commit says `Codeops-Retry`.
+    Latched {
+        /// On what.
+        subject: Subject,
+    },
+    /// It may be tried again.
+    Unlatched {
+        /// On what.
+        subject: Subject,
+        /// Why.
+        why: String,
+    },
     /// Something a person should know that has no state of its own.
     Note {
         /// The resource it is about, if one.
@@ -247,13 +322,18 @@ pub enum Category {
     Drift,
     /// Holds, pins, waves and their release.
     Guard,
+    /// Alerts, and what became of them.
+    Alert,
+    /// Runs and pages.
+    Run,
     /// The daemon itself.
     Daemon,
 }
 
 impl Category {
     /// All, in the order of the timeline's lanes.
-    pub const ALL: [Self; 6] = [Self::Commit, Self::Step, Self::Health, Self::Drift, Self::Guard, Self::Daemon];
+    pub const ALL: [Self; 8] =
+        [Self::Commit, Self::Step, Self::Health, Self::Drift, Self::Guard, Self::Alert, Self::Run, Self::Daemon];
 
     /// Its word, as in JSON, queries and the store.
     pub fn word(self) -> &'static str {
@@ -263,6 +343,8 @@ impl Category {
             Category::Health => "health",
             Category::Drift => "drift",
             Category::Guard => "guard",
+            Category::Alert => "alert",
+            Category::Run => "run",
             Category::Daemon => "daemon",
         }
     }
@@ -284,7 +366,11 @@ impl Record {
             | Record::Removal { resource, .. }
             | Record::Forgotten { resource }
             | Record::Renamed { resource, .. } => Some(resource),
-            Record::Note { resource, .. } => resource.as_ref(),
+            Record::Note { resource, .. } | Record::Run { resource, .. } => resource.as_ref(),
+            Record::Latched { subject } | Record::Unlatched { subject, .. } => match subject {
+                Subject::Resource(resource) => Some(resource),
+                Subject::Playbook(_) => None,
+            },
             Record::DaemonStarted { .. }
             | Record::RevisionAccepted { .. }
             | Record::RevisionState { .. }
@@ -293,7 +379,13 @@ impl Record {
             | Record::Allowed { .. }
             | Record::HoldSpent { .. }
             | Record::System { .. }
-            | Record::Waves { .. } => None,
+            | Record::Waves { .. }
+            | Record::Alerts { .. }
+            | Record::AlertState { .. }
+            | Record::Disposed { .. }
+            | Record::Page { .. }
+            | Record::Scheduled { .. }
+            | Record::Watchdog { .. } => None,
         }
     }
 
@@ -311,6 +403,11 @@ impl Record {
             | Record::HoldSpent { .. }
             | Record::Removal { .. }
             | Record::Waves { .. } => Category::Guard,
+            Record::Alerts { .. } | Record::AlertState { .. } | Record::Disposed { .. } | Record::Watchdog { .. } => {
+                Category::Alert
+            }
+            Record::Run { .. } | Record::Page { .. } | Record::Scheduled { .. } => Category::Run,
+            Record::Latched { .. } | Record::Unlatched { .. } => Category::Guard,
             Record::DaemonStarted { .. }
             | Record::Forgotten { .. }
             | Record::Renamed { .. }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use codeops_core::model::{Key, Memory, ResourceId, Step};
+use codeops_core::model::{Key, Memory, Notified, PageEvent, PageId, ResourceId, RunEvent, RunId, Step};
 use serde::{Deserialize, Serialize};
 
 use super::log::{Entry, Log, LogError, Page, Query, Seq};
@@ -38,6 +38,20 @@ impl Started {
     /// What to do.
     pub fn step(&self) -> &Step {
         &self.step
+    }
+}
+
+/// An effect of a run or a page whose beginning is durable. Only the journal makes one, and none is ever read back.
+#[derive(Debug)]
+#[must_use = "a started effect must be done and its end written down"]
+pub struct StartedEffect {
+    key: Key,
+}
+
+impl StartedEffect {
+    /// The idempotency key.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 }
 
@@ -112,6 +126,30 @@ impl Journal {
     pub async fn settle(&self, started: &Started, outcome: Outcome, mut beside: Vec<Record>) -> Result<(), LogError> {
         beside.insert(0, Record::Result { intent: started.seq, resource: started.step.resource.clone(), outcome });
         self.log.append(beside).await.map(|_| ())
+    }
+
+    /// Writes down that an attempt of a run's step is about to be made: `event` is a [`RunEvent::StepBegun`] with the key
+    /// of [`Journal::key_of`].
+    pub async fn begin(&self, run: RunId, event: RunEvent) -> Result<StartedEffect, LogError> {
+        let key = match &event {
+            RunEvent::StepBegun { key, .. } => key.clone(),
+            _ => self.key_of(&format!("{run}:none")),
+        };
+        self.log.append(vec![Record::Run { run, resource: None, event }]).await?;
+        Ok(StartedEffect { key })
+    }
+
+    /// Writes down that a page is about to be sent.
+    pub async fn begin_send(&self, page: PageId, notified: Notified) -> Result<StartedEffect, LogError> {
+        // One key for all sends of a page: whoever deduplicates shows it once.
+        let key = self.key_of(&page.to_string());
+        self.log.append(vec![Record::Page { page, event: PageEvent::Begun { notified } }]).await?;
+        Ok(StartedEffect { key })
+    }
+
+    /// The key of something named within this store: the same name gives the same key, also after a restart.
+    pub fn key_of(&self, name: &str) -> Key {
+        Key(format!("{}:{name}", self.log.identity().0))
     }
 
     /// Intents without a result.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, Run, expand, expand_env};
+use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, RunSpec, expand, expand_env};
 
 use super::launch::Orders;
 use super::wire::{Confidential, Setting};
@@ -63,9 +63,9 @@ pub(super) fn orders(
 /// In one sentence, when it has none.
 pub(super) fn command(spec: &AppSpec) -> Result<&[String], String> {
     match &spec.run {
-        Run::Command { command, .. } if !command.is_empty() => Ok(command),
-        Run::Command { .. } => Err("its command is empty".to_owned()),
-        Run::Image(image) => Err(format!("a keeper runs commands, not the image {image}")),
+        RunSpec::Command { command, .. } if !command.is_empty() => Ok(command),
+        RunSpec::Command { .. } => Err("its command is empty".to_owned()),
+        RunSpec::Image(image) => Err(format!("a keeper runs commands, not the image {image}")),
     }
 }
 

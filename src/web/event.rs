@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codeops_core::model::{Digest, Health, ResourceId, Revision, Sync};
+use codeops_core::model::{
+    Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, RunEvent, Signal, StepOutcome, StepRef,
+    Sync,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -152,7 +155,84 @@ fn sentence(record: &Record) -> String {
             format!("a wide update of {} goes in waves", plural(waves.members.len(), "resource"))
         }
         Record::Waves { waves: None } => "the wide update has ended".to_owned(),
+        Record::Alerts { receiver, signals, spoiled, .. } => alerts(receiver, signals, *spoiled),
+        Record::AlertState { alerts, state, why } => {
+            format!("{} {state}: {why}", plural(alerts.len(), "alert"))
+        }
+        Record::Disposed { alerts, disposition } => {
+            format!("{} {}", plural(alerts.len(), "alert"), disposition_text(disposition))
+        }
+        Record::Run { run, event, .. } => format!("run {run} {}", run_text(event)),
+        Record::Page { page, event } => format!("page {page} {}", page_text(event)),
+        Record::Scheduled { playbook, due, left: None } => format!("playbook {playbook} was due at {due}"),
+        Record::Scheduled { playbook, due, left: Some(why) } => {
+            format!("playbook {playbook}, due at {due}, is left: {why}")
+        }
+        Record::Watchdog { receiver } => format!("receiver {receiver} heard its Watchdog"),
+        Record::Latched { .. } => {
+            "came back three times in an hour: nothing more is tried until it is healthy".to_owned()
+        }
+        Record::Unlatched { why, .. } => format!("playbooks may try again: {why}"),
         Record::Note { text, .. } => text.clone(),
+    }
+}
+
+fn alerts(receiver: &Name, signals: &[Signal], spoiled: u32) -> String {
+    let name = |signal: &Signal| match signal {
+        Signal::Firing(alert) => format!("{} fires", alert.name()),
+        Signal::Resolved { fingerprint, .. } => format!("{fingerprint} is over"),
+        Signal::Silenced { fingerprint, .. } => format!("{fingerprint} is silenced"),
+    };
+    let mut text = match signals {
+        [] => "nothing new".to_owned(),
+        [only] => name(only),
+        [first, rest @ ..] => format!("{} and {} more", name(first), rest.len()),
+    };
+    if spoiled > 0 {
+        text.push_str(&format!("; {} could not be read", plural(spoiled as usize, "element")));
+    }
+    format!("receiver {receiver}: {text}")
+}
+
+fn disposition_text(disposition: &Disposition) -> String {
+    match disposition {
+        Disposition::Received => "received".to_owned(),
+        Disposition::Run { run } => format!("answered by run {run}"),
+        Disposition::Left { why } => format!("left: {why}"),
+    }
+}
+
+fn run_text(event: &RunEvent) -> String {
+    let part = |step: &StepRef| match step.part {
+        Part::Steps => format!("step {}", step.index + 1),
+        Part::Otherwise => format!("otherwise step {}", step.index + 1),
+    };
+    match event {
+        RunEvent::Opened { playbook, .. } => format!("of playbook {} opened", playbook.name),
+        RunEvent::Joined { alert } => format!("joined by alert {}", alert.fingerprint),
+        RunEvent::Asked { alert, state } => format!("asked the source of {}: {state}", alert.fingerprint),
+        RunEvent::StepSkipped { step, why } => format!("{} skipped: {why}", part(step)),
+        RunEvent::StepBegun { step, attempt: 1, .. } => format!("{} begun", part(step)),
+        RunEvent::StepBegun { step, attempt, .. } => format!("{} begun again, attempt {attempt}", part(step)),
+        RunEvent::StepEnded { step, outcome, .. } => match outcome {
+            StepOutcome::Done { .. } => format!("{} done", part(step)),
+            StepOutcome::Failed { error } => format!("{} failed: {error}", part(step)),
+            StepOutcome::Unknown { error } => format!("{}: outcome not known: {error}", part(step)),
+        },
+        RunEvent::Turned { why } => format!("goes on with otherwise: {why}"),
+        RunEvent::Paused { why: Some(why) } => format!("waits: {why}"),
+        RunEvent::Paused { why: None } => "goes on".to_owned(),
+        RunEvent::Ended { state, why } => format!("{state}: {why}"),
+    }
+}
+
+fn page_text(event: &PageEvent) -> String {
+    match event {
+        PageEvent::Opened { title, .. } => format!("opened: {title}"),
+        PageEvent::Begun { notified } => format!("is sent to {notified}"),
+        PageEvent::Failed { notified, error } => format!("was not accepted by {notified}: {error}"),
+        PageEvent::Accepted { notified } => format!("accepted by {notified}"),
+        PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use codeops::journal::Outcome;
 use codeops::port::{ApplyError, LogQuery, Secrets};
 use codeops_core::model::{
-    AppSpec, InstanceId, Live, Observed, Op, Period, Release, Resource, ResourceId, Run, Scope, Secret,
+    AppSpec, InstanceId, Live, Observed, Op, Period, Release, Resource, ResourceId, RunSpec, Scope, Secret,
 };
 use futures_util::StreamExt as _;
 use rustix::process::{Signal, kill_process};
@@ -27,7 +27,7 @@ fn shell(script: &str) -> Vec<String> {
 }
 
 fn spec(bench: &Bench<ProcessHarness>, script: &str) -> AppSpec {
-    AppSpec { run: Run::Command { command: shell(script), artifact: None }, ..bench.harness.spec(1) }
+    AppSpec { run: RunSpec::Command { command: shell(script), artifact: None }, ..bench.harness.spec(1) }
 }
 
 /// Applies one op with secrets at hand.
@@ -217,7 +217,7 @@ async fn an_artifact_is_the_working_directory_and_old_ones_are_pruned() {
             format!("#!/bin/sh\necho version {version} in $(pwd) as $(id -u)\necho x > $STATE_DIRECTORY/kept\n");
         let script = format!("{script}touch ./spoiled 2>/dev/null && echo spoiled\nexec sleep 600\n");
         let artifact = archive(builds.path(), &[("shop", &script)]);
-        let run = Run::Command { command: vec!["./shop".to_owned()], artifact: Some(artifact) };
+        let run = RunSpec::Command { command: vec!["./shop".to_owned()], artifact: Some(artifact) };
         resource(&shop, AppSpec { run, ..bench.harness.spec(1) })
     };
     let first = release(0);
@@ -274,7 +274,7 @@ async fn a_release_command_runs_once_a_key_and_its_failure_is_told() {
 async fn an_image_is_refused_before_anything_is_made() {
     let bench = bench();
     let shop = id("app/shop");
-    let spec = AppSpec { run: Run::Image("registry/shop:1".to_owned()), ..bench.harness.spec(1) };
+    let spec = AppSpec { run: RunSpec::Image("registry/shop:1".to_owned()), ..bench.harness.spec(1) };
     let error = bench.try_act(&shop, Op::Create { desired: resource(&shop, spec) }).await.expect_err("refused");
     assert!(matches!(&error, ApplyError::Reject(why) if why.contains("image")), "{error:?}");
     assert!(bench.all().await.objects.is_empty() && !bench.harness.folder(&shop).exists());

@@ -13,7 +13,7 @@ use codeops::port::{Actuator, Board, Clock, Observer, Publisher, ResourceView, S
 use codeops::reconcile::{self, Rules};
 use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
 use codeops_core::model::{
-    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, Revision, Run, SecretName, Sync,
+    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, Revision, RunSpec, SecretName, Sync,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -400,8 +400,8 @@ impl Flow {
 
 fn version_of(resource: &Resource) -> String {
     match &resource.spec.run {
-        Run::Command { command, .. } => command.get(1).cloned().unwrap_or_default(),
-        Run::Image(image) => image.clone(),
+        RunSpec::Command { command, .. } => command.get(1).cloned().unwrap_or_default(),
+        RunSpec::Image(image) => image.clone(),
     }
 }
 

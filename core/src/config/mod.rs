@@ -6,6 +6,7 @@ mod settings;
 
 pub use repository::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, RepositorySpec, TeamSpec};
 pub use settings::{
-    HookSettings, HooksSettings, Mode, PAGE, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,
-    SecretSettings, SecretSource, Settings, SignerSettings, StoreSettings, TeamSettings,
+    AuthSettings, BotSettings, HeartbeatSettings, HookSettings, HooksSettings, MappingSettings, Mode, PAGE,
+    PageSettings, ProcessSettings, ProviderSettings, ReceiverFormat, ReceiverSettings, RepositorySettings, ScriptsMode,
+    SecretSettings, SecretSource, Settings, SignerSettings, StoreSettings, TeamSettings, WatchdogSettings,
 };

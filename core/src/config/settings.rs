@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Freeze;
-use crate::model::{Environment, Period, ProviderName, Revision, SecretName, TeamName};
+use crate::model::{Environment, Name, Period, ProviderName, Revision, SecretName, TeamName};
 
 /// Where the page listens when nothing says otherwise.
 pub const PAGE: &str = "127.0.0.1:8080";
@@ -37,6 +37,156 @@ pub struct Settings {
     pub providers: BTreeMap<ProviderName, ProviderSettings>,
     /// A freeze from outside the repository.
     pub freeze: Option<Freeze>,
+    /// Who may tell of alerts, by the name in the hook's path. Empty: one generic receiver called `alerts`, with a generated token.
+    pub receivers: BTreeMap<Name, ReceiverSettings>,
+    /// A sign of life sent while reconcile, intake and paging make progress.
+    pub heartbeat: Option<HeartbeatSettings>,
+    /// Who commits for playbooks.
+    pub bot: BotSettings,
+    /// Whether scripts may run where they cannot be confined.
+    pub scripts: ScriptsMode,
+    /// Who is paged when nothing else says: the name of an escalation policy.
+    pub fallback: Option<Name>,
+    /// When a page is sent to the fallback to see that paging works: five fields of cron, in UTC.
+    pub self_test: Option<String>,
+}
+
+/// One sender of alerts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReceiverSettings {
+    /// What it sends.
+    pub format: ReceiverFormat,
+    /// The monitoring system; receivers of one system share it. The receiver's own name when left out.
+    #[serde(default)]
+    pub source: Option<Name>,
+    /// What it proves itself with.
+    pub auth: AuthSettings,
+    /// Where the system itself can be asked how an alert is: the base URL of an Alertmanager.
+    #[serde(default)]
+    pub api: Option<String>,
+    /// For `generic`: where in the body things are.
+    #[serde(default)]
+    pub mapping: Option<MappingSettings>,
+    /// An alert that always fires: its absence is an alert of its own.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogSettings>,
+    /// Whether an alert named `CodeopsFreeze` freezes everything while it fires.
+    #[serde(default)]
+    pub may_freeze: bool,
+}
+
+/// What a receiver sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiverFormat {
+    /// Alertmanager's webhook, version 4.
+    Alertmanager,
+    /// The API that Prometheus posts alerts to, at `/api/v2/alerts`.
+    Prometheus,
+    /// Grafana's webhook.
+    Grafana,
+    /// `PagerDuty` webhooks, version 3.
+    PagerDuty,
+    /// `CloudEvents`, binary or structured.
+    CloudEvents,
+    /// Datadog's webhook.
+    Datadog,
+    /// JSON, read as `mapping` says.
+    Generic,
+}
+
+/// What a sender proves itself with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum AuthSettings {
+    /// `Authorization: Bearer TOKEN`.
+    Bearer(SecretSource),
+    /// `Authorization: Basic`.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: SecretSource,
+    },
+    /// HMAC-SHA-256 over the body, as the format's sender signs; for `generic` as `X-Codeops-Signature` is.
+    Hmac {
+        /// The shared secret.
+        secret: SecretSource,
+    },
+}
+
+/// Where a generic body's parts are: CEL expressions over `body`, and over `item` where `items` is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MappingSettings {
+    /// The list of alerts in the body; the body itself is one without.
+    #[serde(default)]
+    pub items: Option<String>,
+    /// Labels by name.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations by name.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// True when it is over.
+    #[serde(default)]
+    pub resolved: Option<String>,
+    /// RFC 3339, or seconds since 1970; now without.
+    #[serde(default)]
+    pub starts_at: Option<String>,
+    /// A delivery id.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// An alert that always fires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WatchdogSettings {
+    /// Its `alertname`; `Watchdog` when left out.
+    #[serde(default)]
+    pub alertname: Option<String>,
+    /// It must be heard again within this time.
+    pub within: Period,
+}
+
+/// A sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeartbeatSettings {
+    /// Where the URL is kept, for it is often a secret of its own.
+    pub url: SecretSource,
+    /// How often.
+    pub every: Period,
+}
+
+/// Who commits for playbooks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BotSettings {
+    /// Its name.
+    pub name: String,
+    /// Its address; commits by it are the bot's.
+    pub email: String,
+    /// The SSH key its commits are signed with: an absolute path. Needed where `signers` is set.
+    pub signing_key: Option<String>,
+}
+
+impl Default for BotSettings {
+    fn default() -> Self {
+        Self { name: "codeops".to_owned(), email: "codeops@localhost".to_owned(), signing_key: None }
+    }
+}
+
+/// Whether scripts may run where they cannot be confined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScriptsMode {
+    /// They are refused there.
+    #[default]
+    Confined,
+    /// They run all the same.
+    Unconfined,
 }
 
 impl Settings {

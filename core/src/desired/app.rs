@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{Name, ProviderName, ResourceId, Resources, Run, SecretName, TeamName, is_variable};
+use crate::model::{Name, ProviderName, ResourceId, Resources, RunSpec, SecretName, TeamName, is_variable};
 
 use super::app_parts::{HealthText, PortText, ReleaseText, RolloutText, StopText};
 use super::read::Reader;
@@ -25,7 +25,7 @@ pub(super) struct AppManifest {
     /// Where `spec` begins, for mistakes that concern all of it.
     pub spec: Span,
     pub provider: Option<At<ProviderName>>,
-    pub run: Option<At<Run>>,
+    pub run: Option<At<RunSpec>>,
     pub release: Option<ReleaseText>,
     pub replicas: Option<u32>,
     pub port: Option<At<PortText>>,

@@ -1,6 +1,6 @@
 //! The nested parts of an App as they are written: run, release, port, health, rollout, stop.
 
-use crate::model::{Artifact, OnFailure, Period, Probe, Protocol, Run, Strategy};
+use crate::model::{Artifact, OnFailure, Period, Probe, Protocol, RunSpec, Strategy};
 
 use super::read::{Fields, Reader};
 use super::tree::{At, Node, Span, Value, cut};
@@ -51,7 +51,7 @@ pub(super) struct StopText {
 pub(super) const SIGNALS: [&str; 6] = ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"];
 
 /// `run`: a command or an image.
-pub(super) fn run(node: &Node, reader: &mut Reader<'_>) -> Option<At<Run>> {
+pub(super) fn run(node: &Node, reader: &mut Reader<'_>) -> Option<At<RunSpec>> {
     let mut fields = reader.fields(node, "run")?;
     let command = fields.get("command");
     let image = fields.get("image");
@@ -64,15 +64,15 @@ pub(super) fn run(node: &Node, reader: &mut Reader<'_>) -> Option<At<Run>> {
             let command = self::command(command, reader)?;
             match artifact {
                 Some(None) => return None,
-                Some(artifact) => Run::Command { command, artifact },
-                None => Run::Command { command, artifact: None },
+                Some(artifact) => RunSpec::Command { command, artifact },
+                None => RunSpec::Command { command, artifact: None },
             }
         }
         (None, Some(image)) => {
             if let Some(artifact) = artifact {
                 reader.error(artifact.span, "an artifact belongs to a command, not to an image", None);
             }
-            Run::Image(self::image(image, reader)?)
+            RunSpec::Image(self::image(image, reader)?)
         }
         (Some(_), Some(image)) => {
             reader.error(image.span, "run has a command or an image, not both", None);

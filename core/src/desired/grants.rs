@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Name, ProviderName, ResourceId, Run, SecretName, TeamName};
+use crate::model::{Name, ProviderName, ResourceId, RunSpec, SecretName, TeamName};
 
 use super::read::near;
 use super::references::NEAR;
@@ -149,8 +149,8 @@ fn provider(unit: &Unit, default: Option<&ProviderName>, context: &Context, note
         return;
     };
     let (what, able, other) = match unit.app.run.as_ref().map(|run| &run.value) {
-        Some(Run::Image(_)) => ("images", facts.images, "give a `command` instead, with an `artifact` if needed"),
-        Some(Run::Command { .. }) => ("commands", facts.commands, "give an `image` instead"),
+        Some(RunSpec::Image(_)) => ("images", facts.images, "give a `command` instead, with an `artifact` if needed"),
+        Some(RunSpec::Command { .. }) => ("commands", facts.commands, "give an `image` instead"),
         None => return,
     };
     if let (false, Some(run)) = (able, &unit.app.run) {

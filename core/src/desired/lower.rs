@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    AppSpec, Digest, HealthCheck, Period, Port, Probe, Protocol, ProviderName, Release, Rollout, Run, StopPolicy,
+    AppSpec, Digest, HealthCheck, Period, Port, Probe, Protocol, ProviderName, Release, Rollout, RunSpec, StopPolicy,
     Strategy,
 };
 
@@ -19,7 +19,7 @@ const FAILURES: u32 = 3;
 const RELEASE_TIMEOUT: Period = Period::from_secs(300);
 
 /// The spec with every default filled in. `run` is given apart, as only whole manifests come here.
-pub(super) fn spec(app: &AppManifest, provider: ProviderName, run: Run) -> AppSpec {
+pub(super) fn spec(app: &AppManifest, provider: ProviderName, run: RunSpec) -> AppSpec {
     let http = matches!(app.health, Some(HealthText { probe: Some(Probe::Http(_)), .. }));
     let protocol = if http { Protocol::Http } else { Protocol::Tcp };
     let port = app

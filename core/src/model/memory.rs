@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, HoldId, Owner, ProviderName, Resource, ResourceId, Revision, SystemId, Verb};
+use super::{Digest, HoldId, Owner, ProviderName, Resource, ResourceId, ResponseMemory, Revision, SystemId, Verb};
 
 /// All that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Memory {
     pub allowed: BTreeMap<HoldId, Timestamp>,
     /// The wide update under way, if any.
     pub waves: Option<Waves>,
+    /// Alerts, runs and pages.
+    pub response: ResponseMemory,
 }
 
 /// The revision in force.

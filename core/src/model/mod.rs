@@ -2,19 +2,25 @@
 //!
 //! Values only. No decision is made here and nothing from a higher floor is imported.
 
+mod alert;
 mod commit;
 mod digest;
 mod expand;
 mod id;
 mod memory;
 mod observed;
+mod playbook;
 mod resource;
+mod response;
+mod routing;
+mod run;
 mod secret;
 mod spec;
 mod status;
 mod step;
 mod unit;
 
+pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_variable, variables};
@@ -24,10 +30,23 @@ pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, Scope, Snapshot,
     Stamp, SystemId, Why,
 };
+pub use playbook::{
+    Action, CatchUp, Concurrency, Does, Expression, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep,
+    Retry, Schedule, Template, TemplatePart, Trigger, WaitFor, WhenBusy,
+};
 pub use resource::{Place, Resource};
+pub use response::{Counted, Ledger, ResponseMemory, RunEnd, Subject};
+pub use routing::{
+    Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
+    Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
+};
+pub use run::{
+    Page, PageEvent, PageId, PageTry, Part, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome, StepRecord,
+    StepRef,
+};
 pub use secret::Secret;
 pub use spec::{
-    AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, Run, StopPolicy,
+    AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,
     Strategy, Use,
 };
 pub use status::{Health, HoldId, RevisionState, Sync, Verb};

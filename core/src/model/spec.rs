@@ -37,7 +37,7 @@ pub struct AppSpec {
     /// The provider that runs it.
     pub provider: ProviderName,
     /// What is run.
-    pub run: Run,
+    pub run: RunSpec,
     /// A command run once per template digest before the first new instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
@@ -82,7 +82,7 @@ pub struct AppSpec {
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Run {
+pub enum RunSpec {
     /// A program and its arguments; no shell. `$NAME` and `${NAME}` in arguments stand for variables of the instance's own
     /// environment (secrets excepted), `$$` for a dollar sign.
     Command {
@@ -110,7 +110,7 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Program and arguments, as in [`Run::Command`].
+    /// Program and arguments, as in [`RunSpec::Command`].
     pub command: Vec<String>,
     /// The time it may take; it is then killed and counts as failed.
     pub timeout: Period,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, InvalidName, Name, Ours, Owner, ProviderName, Resource, ResourceId, Revision, TeamName};
+use super::{Digest, InvalidName, Name, Ours, Owner, ProviderName, Resource, ResourceId, Revision, RunId, TeamName};
 
 /// One thing a provider is asked to do to one resource. It is never read back from storage: after a crash it is made
 /// anew from what is observed.
@@ -65,6 +65,11 @@ pub enum Op {
         /// The template's resource.
         desired: Arc<Resource>,
     },
+    /// End one instance's process by its stop policy and start it again as the same instance, of the same template.
+    Restart {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// Take one instance out of the port's rotation, then end it by its stop policy.
     Stop {
         /// The instance.
@@ -87,6 +92,7 @@ impl Op {
             Op::Configure { .. } => "configure",
             Op::Release { .. } => "release",
             Op::Start { .. } => "start",
+            Op::Restart { .. } => "restart",
             Op::Stop { .. } => "stop",
             Op::Delete { .. } => "delete",
         }
@@ -101,7 +107,7 @@ impl Op {
             }
             Op::Rename { from, desired, .. } => format!("{from} {}", desired.spec_digest),
             Op::Release { desired } => desired.template_digest.to_string(),
-            Op::Start { instance, .. } | Op::Stop { instance } => instance.to_string(),
+            Op::Start { instance, .. } | Op::Restart { instance } | Op::Stop { instance } => instance.to_string(),
             Op::Delete { ours } => ours.stamp().spec.to_string(),
         }
     }
@@ -115,7 +121,7 @@ impl Op {
             | Op::Configure { desired }
             | Op::Release { desired }
             | Op::Start { desired, .. } => Some(desired),
-            Op::Stop { .. } | Op::Delete { .. } => None,
+            Op::Restart { .. } | Op::Stop { .. } | Op::Delete { .. } => None,
         }
     }
 }
@@ -133,6 +139,13 @@ pub enum Cause {
     Drift {
         /// What moved, in a few words.
         what: String,
+    },
+    /// A playbook's run acts.
+    Run {
+        /// The run.
+        run: RunId,
+        /// Its playbook.
+        playbook: Name,
     },
     /// A template failed and the last good one comes back.
     Rollback {
@@ -153,6 +166,8 @@ pub enum CauseKind {
     Drift,
     /// A template failed.
     Rollback,
+    /// A playbook's run acts.
+    Run,
 }
 
 impl Cause {
@@ -162,6 +177,7 @@ impl Cause {
             Cause::Revision { .. } => CauseKind::Revision,
             Cause::Drift { .. } => CauseKind::Drift,
             Cause::Rollback { .. } => CauseKind::Rollback,
+            Cause::Run { .. } => CauseKind::Run,
         }
     }
 }
@@ -171,6 +187,7 @@ impl fmt::Display for Cause {
         match self {
             Cause::Revision { revision } => write!(f, "revision {}", revision.short()),
             Cause::Drift { what } => write!(f, "drift: {what}"),
+            Cause::Run { run, playbook } => write!(f, "playbook {playbook}, run {run}"),
             Cause::Rollback { failed, why } => write!(f, "rollback from {}: {why}", failed.short()),
         }
     }

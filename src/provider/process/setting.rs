@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use codeops_core::model::{AppSpec, Run, Secret};
+use codeops_core::model::{AppSpec, RunSpec, Secret};
 
 use crate::keeper::wire::{Confidential, Setting, User};
 use crate::port::{ApplyError, Secrets};
@@ -37,8 +37,8 @@ pub(super) fn confidential(spec: &AppSpec, secrets: &Secrets) -> Result<Confiden
 /// The artifact of a command; images are not for this provider.
 pub(super) fn artifact(spec: &AppSpec) -> Result<Option<&codeops_core::model::Artifact>, ApplyError> {
     match &spec.run {
-        Run::Command { artifact, .. } => Ok(artifact.as_ref()),
-        Run::Image(image) => Err(ApplyError::Reject(format!(
+        RunSpec::Command { artifact, .. } => Ok(artifact.as_ref()),
+        RunSpec::Image(image) => Err(ApplyError::Reject(format!(
             "a process provider runs no images such as {image}: give `run.command`, or another provider"
         ))),
     }

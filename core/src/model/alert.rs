@@ -1,0 +1,240 @@
+//! Alerts: one firing instance each, keyed on the monitoring system it came from, the fingerprint that we compute, and when it
+//! began.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{InvalidName, Name, RunId};
+
+/// Labels or annotations by name. Bounded where they come in: at most 64, names up to 128 bytes, values up to 4 KiB.
+pub type Labels = BTreeMap<String, String>;
+
+/// The first 16 hex of SHA-256 over the sorted labels. We compute it; a sender's own is never used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint(Arc<str>);
+
+impl Fingerprint {
+    /// The fingerprint of these labels.
+    pub fn of(labels: &Labels) -> Self {
+        let mut hash = Sha256::new();
+        for (name, value) in labels {
+            // No label holds this byte, so no two sets of labels run together.
+            hash.update(name);
+            hash.update([0xff]);
+            hash.update(value);
+            hash.update([0xff]);
+        }
+        Self(hex::encode(&hash.finalize()[..8]).into())
+    }
+
+    /// The sixteen digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName { text: text.chars().take(80).collect(), what: "fingerprint", expected: "16 hex digits" })
+        }
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What identifies one alert: `source/fingerprint/startsAt`, the last in whole milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AlertId {
+    /// The monitoring system; receivers of one system share it.
+    pub source: Name,
+    /// Of its labels.
+    pub fingerprint: Fingerprint,
+    /// When it began, in whole milliseconds.
+    pub starts_at: Timestamp,
+}
+
+impl fmt::Display for AlertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/{}/{}", self.source, self.fingerprint, self.starts_at.as_millisecond()))
+    }
+}
+
+impl FromStr for AlertId {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let bad = || InvalidName {
+            text: text.chars().take(80).collect(),
+            what: "alert id",
+            expected: "source/fingerprint/milliseconds",
+        };
+        let mut parts = text.splitn(3, '/');
+        let (source, fingerprint, at) =
+            (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
+        let starts_at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(bad)?;
+        Ok(Self { source: source.parse()?, fingerprint: fingerprint.parse()?, starts_at })
+    }
+}
+
+impl TryFrom<String> for AlertId {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<AlertId> for String {
+    fn from(id: AlertId) -> Self {
+        id.to_string()
+    }
+}
+
+/// One alert as its source told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Its identity.
+    pub id: AlertId,
+    /// The receiver it first came in by.
+    pub receiver: Name,
+    /// What it is.
+    pub labels: Labels,
+    /// What people should know of it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
+    /// Where the source shows it, if it says: an http or https URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// When it counts as expired unless the source tells of it again; `None`: never by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Alert {
+    /// The label `alertname`, or `?`.
+    pub fn name(&self) -> &str {
+        self.labels.get("alertname").map_or("?", String::as_str)
+    }
+}
+
+/// What a source says of an alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Signal {
+    /// It fires, for the first time or still.
+    Firing(Arc<Alert>),
+    /// It is over: closes every alert of this source and fingerprint that began no later than `ended_at`.
+    Resolved {
+        /// Which; a source that does not repeat `startsAt` closes all of the fingerprint.
+        source: Name,
+        /// Of its labels.
+        fingerprint: Fingerprint,
+        /// When it began, if the source says.
+        starts_at: Option<Timestamp>,
+        /// When it ended.
+        ended_at: Timestamp,
+    },
+    /// The source holds it back on purpose (a silence, an inhibition): it is neither firing for us nor over.
+    Silenced {
+        /// Which.
+        source: Name,
+        /// Of its labels.
+        fingerprint: Fingerprint,
+    },
+}
+
+/// How an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// Its source says that it fires.
+    Firing,
+    /// Its source said that it is over.
+    Resolved,
+    /// Its source stopped telling of it: no proof that it is over.
+    Expired,
+    /// Its source holds it back.
+    Silenced,
+    /// Its source was asked and does not know, or cannot be asked.
+    Unknown,
+}
+
+impl AlertState {
+    /// Its word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            AlertState::Firing => "firing",
+            AlertState::Resolved => "resolved",
+            AlertState::Expired => "expired",
+            AlertState::Silenced => "silenced",
+            AlertState::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for AlertState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What became of an alert: every alert ends in one of these, or waits for one. The durable receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Disposition {
+    /// Durable, and not routed yet.
+    Received,
+    /// Answered by a run; several alerts on one target share one.
+    Run {
+        /// The run.
+        run: RunId,
+    },
+    /// Nothing is done, on purpose: muted, inhibited, in maintenance, suspended, frozen, resolved before its turn, a latched
+    /// target. Says why.
+    Left {
+        /// In one sentence.
+        why: String,
+    },
+}
+
+/// What is remembered of one alert while it matters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertMemory {
+    /// As its source last told of it.
+    pub alert: Arc<Alert>,
+    /// How it is.
+    pub state: AlertState,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it first came in.
+    pub received_at: Timestamp,
+    /// What became of it.
+    pub disposition: Disposition,
+}

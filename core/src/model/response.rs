@@ -1,0 +1,93 @@
+//! What must be remembered to answer alerts across restarts: a part of [`super::Memory`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AlertId, AlertMemory, Name, Page, PageId, ResourceId, Run, RunId, RunState, Rung};
+
+/// Alerts, runs and pages that still matter. What is over stays readable in the store's history.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResponseMemory {
+    /// Alerts that fire, and those whose end is younger than an hour.
+    pub alerts: BTreeMap<AlertId, Arc<AlertMemory>>,
+    /// Runs that are not over.
+    pub runs: BTreeMap<RunId, Arc<Run>>,
+    /// Pages that are not over.
+    pub pages: BTreeMap<PageId, Arc<Page>>,
+    /// The recurrence ledger: runs that ended, per target or, without one, per playbook.
+    pub ledger: BTreeMap<Subject, Ledger>,
+    /// The last time of each scheduled playbook that was taken up or left.
+    pub schedules: BTreeMap<Name, Timestamp>,
+    /// When each receiver last heard its Watchdog.
+    pub watchdogs: BTreeMap<Name, Timestamp>,
+    /// The numbers of the last run and page opened.
+    pub counted: Counted,
+}
+
+/// The numbers given so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counted {
+    /// Of runs.
+    pub runs: u64,
+    /// Of pages.
+    pub pages: u64,
+}
+
+/// What a recurrence is counted for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Subject {
+    /// A target.
+    Resource(ResourceId),
+    /// A playbook without a target.
+    Playbook(Name),
+}
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Resource(id) => id.to_string(),
+            Subject::Playbook(name) => format!("playbook/{name}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Subject {
+    type Error = super::InvalidName;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.strip_prefix("playbook/") {
+            Some(name) => name.parse().map(Subject::Playbook),
+            None => text.parse().map(Subject::Resource),
+        }
+    }
+}
+
+/// How often runs on one thing ended lately, and whether it is latched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ledger {
+    /// Ends within the last hour, oldest first; at most 16.
+    pub ends: Vec<RunEnd>,
+    /// Since when nothing more is tried on it: three in an hour. It ends after an hour of health.
+    pub latched_at: Option<Timestamp>,
+}
+
+/// One run that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// The run.
+    pub run: RunId,
+    /// Its playbook.
+    pub playbook: Name,
+    /// How it ended.
+    pub state: RunState,
+    /// Where it had come to.
+    pub rung: Rung,
+    /// When.
+    pub at: Timestamp,
+}

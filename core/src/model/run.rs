@@ -1,0 +1,550 @@
+//! Runs and pages: durable executions, each the fold of its own log. What follows from one is decided by
+//! [`crate::playbook`]; here is only what happened, and how it adds up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    AlertId, AlertState, InvalidName, Key, Name, Notified, Playbook, PlaybookStep, ResourceId, Revision, TeamName,
+};
+
+macro_rules! numbered {
+    ($(#[$doc:meta])* $type:ident, $letter:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(pub u64);
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&format!(concat!($letter, "{}"), self.0))
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let number = text.strip_prefix($letter).and_then(|digits| digits.parse().ok());
+                number.map(Self).ok_or_else(|| InvalidName {
+                    text: text.chars().take(80).collect(),
+                    what: $what,
+                    expected: concat!("`", $letter, "` and a number"),
+                })
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> Self {
+                id.to_string()
+            }
+        }
+    };
+}
+
+numbered!(
+    /// A run's id, such as `r42`: counted in one store.
+    RunId, "r", "run id"
+);
+numbered!(
+    /// A page's id, such as `p7`: counted in one store.
+    PageId, "p", "page id"
+);
+
+/// How a run is, or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// A step is on.
+    Running,
+    /// It goes on by itself: a wait, a backoff, a turn in a queue, a freeze.
+    Waiting,
+    /// Its steps did what they should, and where there was an alert, it is proven over.
+    Resolved,
+    /// Its steps did not; an instance was replaced, and the alert is proven over.
+    Replaced,
+    /// A person was called, and a channel accepted it.
+    Paged,
+    /// None of that.
+    Failed,
+    /// It did not begin.
+    Skipped,
+    /// It was ended from outside: its playbook, target or permission is gone, or its store is older than the world.
+    Cancelled,
+}
+
+impl RunState {
+    /// Whether nothing more happens.
+    pub fn is_over(self) -> bool {
+        !matches!(self, RunState::Running | RunState::Waiting)
+    }
+
+    /// Its word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            RunState::Running => "running",
+            RunState::Waiting => "waiting",
+            RunState::Resolved => "resolved",
+            RunState::Replaced => "replaced",
+            RunState::Paged => "paged",
+            RunState::Failed => "failed",
+            RunState::Skipped => "skipped",
+            RunState::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Why a run was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum RunCause {
+    /// An alert.
+    Alert {
+        /// The first one; others may have joined.
+        alert: AlertId,
+    },
+    /// A time of its schedule.
+    Schedule {
+        /// The time that was due.
+        due: Timestamp,
+    },
+    /// A step of another run.
+    Call {
+        /// That run.
+        run: RunId,
+        /// Its step.
+        step: StepRef,
+    },
+}
+
+/// Where a run begins: each refire within 30 minutes begins one rung higher.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rung {
+    /// At its first step.
+    #[default]
+    Steps,
+    /// At `otherwise`.
+    Otherwise,
+    /// It only pages.
+    Page,
+}
+
+/// Which list of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// `steps`.
+    Steps,
+    /// `otherwise`, or the default.
+    Otherwise,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StepRef {
+    /// Of which list.
+    pub part: Part,
+    /// From 0.
+    pub index: u32,
+}
+
+/// How one attempt of a step ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum StepOutcome {
+    /// It did what it should.
+    Done {
+        /// What later steps see as `steps.NAME.output`; bounded to 64 KiB, redacted.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
+    },
+    /// It did not, and is known not to have done more than it says.
+    Failed {
+        /// Why, redacted: what was tried, on what, what to do next.
+        error: String,
+    },
+    /// It is not known: never done again unless it is idempotent.
+    Unknown {
+        /// Why, redacted.
+        error: String,
+    },
+}
+
+/// One thing that happened in a run. Its log is all of these, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum RunEvent {
+    /// It was opened: all it will ever need is pinned here.
+    Opened {
+        /// The program, pinned with its `otherwise`: what the manifest left out is filled in.
+        playbook: Arc<Playbook>,
+        /// Whose authority it has: the playbook's team, or its caller's.
+        authority: TeamName,
+        /// The revision whose scripts it runs.
+        revision: Revision,
+        /// What it acts on.
+        target: Option<ResourceId>,
+        /// Why.
+        cause: RunCause,
+        /// Where it begins.
+        rung: Rung,
+        /// Who is paged, from the alert's route or the team.
+        policy: Option<Name>,
+        /// The labels and annotations that steps see as `alert`, of the first alert.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        alert: Value,
+    },
+    /// Another alert on the same thing joined it.
+    Joined {
+        /// The alert.
+        alert: AlertId,
+    },
+    /// The source of an alert was asked how it is.
+    Asked {
+        /// The alert.
+        alert: AlertId,
+        /// What it said; `Unknown` when it could not be asked.
+        state: AlertState,
+    },
+    /// A step was not done: its `if` is false.
+    StepSkipped {
+        /// The step.
+        step: StepRef,
+        /// Why.
+        why: String,
+    },
+    /// An attempt is about to be made. The intent of an effect.
+    StepBegun {
+        /// The step.
+        step: StepRef,
+        /// From 1.
+        attempt: u32,
+        /// The idempotency key; the same for each attempt of an idempotent step.
+        key: Key,
+        /// When this attempt's time is up.
+        deadline: Timestamp,
+    },
+    /// An attempt ended.
+    StepEnded {
+        /// The step.
+        step: StepRef,
+        /// Which attempt.
+        attempt: u32,
+        /// How.
+        outcome: StepOutcome,
+        /// Lines for people and for pages, redacted, at most 16 KiB.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        evidence: String,
+    },
+    /// It goes on with `otherwise`.
+    Turned {
+        /// Why.
+        why: String,
+    },
+    /// It waits for something outside of its steps, or no longer does.
+    Paused {
+        /// For what; `None`: it goes on.
+        why: Option<String>,
+    },
+    /// It is over.
+    Ended {
+        /// How.
+        state: RunState,
+        /// In one sentence.
+        why: String,
+    },
+}
+
+/// One step of a run as it is known so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which.
+    pub step: StepRef,
+    /// When its first attempt began, or it was skipped.
+    pub begun_at: Timestamp,
+    /// When its last attempt ended.
+    pub ended_at: Option<Timestamp>,
+    /// Attempts begun; 0 for a skipped step.
+    pub attempts: u32,
+    /// The present attempt's key and deadline, while it is on.
+    pub on: Option<(Key, Timestamp)>,
+    /// How the last attempt that ended did.
+    pub outcome: Option<StepOutcome>,
+    /// Why it was skipped.
+    pub skipped: Option<String>,
+    /// What it left for people.
+    pub evidence: String,
+}
+
+/// One run: the fold of its log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The pinned program.
+    pub playbook: Arc<Playbook>,
+    /// Whose authority it has.
+    pub authority: TeamName,
+    /// The revision whose scripts it runs.
+    pub revision: Revision,
+    /// What it acts on.
+    pub target: Option<ResourceId>,
+    /// Why it was opened.
+    pub cause: RunCause,
+    /// Where it began.
+    pub rung: Rung,
+    /// Who is paged.
+    pub policy: Option<Name>,
+    /// What steps see as `alert`.
+    pub alert: Value,
+    /// The alerts it answers.
+    pub alerts: BTreeSet<AlertId>,
+    /// What their sources said when asked, and when, for the present wait.
+    pub asked: BTreeMap<AlertId, (AlertState, Timestamp)>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Steps begun or skipped, in order.
+    pub steps: Vec<StepRecord>,
+    /// Why and when it went on with `otherwise`, if it did.
+    pub turned: Option<(String, Timestamp)>,
+    /// What it waits for outside of its steps.
+    pub paused: Option<String>,
+    /// How it ended, in one sentence, and when.
+    pub ended: Option<(RunState, String, Timestamp)>,
+}
+
+impl Run {
+    /// A run from the first event of its log; `None` when that is not [`RunEvent::Opened`].
+    pub fn open(id: RunId, at: Timestamp, event: &RunEvent) -> Option<Self> {
+        let RunEvent::Opened { playbook, authority, revision, target, cause, rung, policy, alert } = event else {
+            return None;
+        };
+        let alerts = match cause {
+            RunCause::Alert { alert } => BTreeSet::from([alert.clone()]),
+            RunCause::Schedule { .. } | RunCause::Call { .. } => BTreeSet::new(),
+        };
+        Some(Self {
+            id,
+            playbook: Arc::clone(playbook),
+            authority: authority.clone(),
+            revision: revision.clone(),
+            target: target.clone(),
+            cause: cause.clone(),
+            rung: *rung,
+            policy: policy.clone(),
+            alert: alert.clone(),
+            alerts,
+            asked: BTreeMap::new(),
+            opened_at: at,
+            steps: Vec::new(),
+            turned: (*rung > Rung::Steps).then(|| ("it came back within 30 minutes".to_owned(), at)),
+            paused: None,
+            ended: None,
+        })
+    }
+
+    /// Takes in one event of its log. Live and recovered runs share this, so that they cannot differ.
+    pub fn take(&mut self, at: Timestamp, event: &RunEvent) {
+        match event {
+            RunEvent::Opened { .. } => {}
+            RunEvent::Joined { alert } => drop(self.alerts.insert(alert.clone())),
+            RunEvent::Asked { alert, state } => drop(self.asked.insert(alert.clone(), (*state, at))),
+            RunEvent::StepSkipped { step, why } => {
+                let record = self.record(*step, at);
+                record.skipped = Some(why.clone());
+                record.ended_at = Some(at);
+            }
+            RunEvent::StepBegun { step, attempt, key, deadline } => {
+                self.asked.clear();
+                let record = self.record(*step, at);
+                record.attempts = *attempt;
+                record.on = Some((key.clone(), *deadline));
+            }
+            RunEvent::StepEnded { step, attempt, outcome, evidence } => {
+                let record = self.record(*step, at);
+                record.attempts = *attempt;
+                record.on = None;
+                record.ended_at = Some(at);
+                record.outcome = Some(outcome.clone());
+                record.evidence.clone_from(evidence);
+            }
+            RunEvent::Turned { why } => self.turned = Some((why.clone(), at)),
+            RunEvent::Paused { why } => self.paused.clone_from(why),
+            RunEvent::Ended { state, why } => self.ended = Some((*state, why.clone(), at)),
+        }
+    }
+
+    fn record(&mut self, step: StepRef, at: Timestamp) -> &mut StepRecord {
+        let known = self.steps.iter().position(|record| record.step == step);
+        let index = known.unwrap_or_else(|| {
+            self.steps.push(StepRecord {
+                step,
+                begun_at: at,
+                ended_at: None,
+                attempts: 0,
+                on: None,
+                outcome: None,
+                skipped: None,
+                evidence: String::new(),
+            });
+            self.steps.len() - 1
+        });
+        &mut self.steps[index]
+    }
+
+    /// The step as it is written.
+    pub fn step(&self, step: StepRef) -> Option<&PlaybookStep> {
+        let list = match step.part {
+            Part::Steps => &self.playbook.steps,
+            Part::Otherwise => self.playbook.otherwise.as_ref()?,
+        };
+        list.get(usize::try_from(step.index).ok()?)
+    }
+
+    /// How it is.
+    pub fn state(&self) -> RunState {
+        match &self.ended {
+            Some((state, _, _)) => *state,
+            None if self.steps.iter().any(|record| {
+                record.on.is_some()
+                    && !matches!(self.step(record.step).map(|step| &step.does), Some(super::Does::Wait { .. }))
+            }) =>
+            {
+                RunState::Running
+            }
+            None => RunState::Waiting,
+        }
+    }
+}
+
+/// A call to people, durable until a channel has accepted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Its id; channels that deduplicate are given it.
+    pub id: PageId,
+    /// The run it comes from; none for a storm, a silence, a latch, a self-test.
+    pub run: Option<RunId>,
+    /// Who is told.
+    pub policy: Option<Name>,
+    /// At most 200 characters.
+    pub title: String,
+    /// The evidence: steps run, their outputs, what changed since the last healthy revision. At most 32 KiB, redacted.
+    pub body: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Sends that were tried: who, how often, when last, and the last error.
+    pub tries: BTreeMap<Notified, PageTry>,
+    /// Who accepted it, and when.
+    pub accepted: Option<(Notified, Timestamp)>,
+    /// Why it needs nobody any more, if it was taken back before anyone accepted it.
+    pub withdrawn: Option<String>,
+}
+
+/// Sends to one of those told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageTry {
+    /// How many ended without being accepted.
+    pub failures: u32,
+    /// When the last one began or ended.
+    pub at: Timestamp,
+    /// The last error, redacted.
+    pub error: Option<String>,
+}
+
+/// One thing that happened to a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum PageEvent {
+    /// It was opened.
+    Opened {
+        /// The run it comes from.
+        run: Option<RunId>,
+        /// Who is told.
+        policy: Option<Name>,
+        /// In one line.
+        title: String,
+        /// The evidence.
+        body: String,
+    },
+    /// A send is about to be made.
+    Begun {
+        /// To whom.
+        notified: Notified,
+    },
+    /// A send was not accepted; it is tried again.
+    Failed {
+        /// To whom.
+        notified: Notified,
+        /// Why, redacted.
+        error: String,
+    },
+    /// A channel accepted it.
+    Accepted {
+        /// To whom.
+        notified: Notified,
+    },
+    /// It needs nobody any more.
+    Withdrawn {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Page {
+    /// A page from the first event of its log.
+    pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
+        let PageEvent::Opened { run, policy, title, body } = event else { return None };
+        Some(Self {
+            id,
+            run: *run,
+            policy: policy.clone(),
+            title: title.clone(),
+            body: body.clone(),
+            opened_at: at,
+            tries: BTreeMap::new(),
+            accepted: None,
+            withdrawn: None,
+        })
+    }
+
+    /// Takes in one event of its log.
+    pub fn take(&mut self, at: Timestamp, event: &PageEvent) {
+        let (notified, error) = match event {
+            PageEvent::Opened { .. } => return,
+            PageEvent::Withdrawn { why } => return self.withdrawn = Some(why.clone()),
+            PageEvent::Accepted { notified } => return self.accepted = Some((notified.clone(), at)),
+            PageEvent::Begun { notified } => (notified, None),
+            PageEvent::Failed { notified, error } => (notified, Some(error)),
+        };
+        let before = self.tries.entry(notified.clone()).or_insert(PageTry { failures: 0, at, error: None });
+        before.at = at;
+        if let Some(error) = error {
+            before.failures += 1;
+            before.error = Some(error.clone());
+        }
+    }
+
+    /// Whether nothing more is sent.
+    pub fn is_over(&self) -> bool {
+        self.accepted.is_some() || self.withdrawn.is_some()
+    }
+}

@@ -1,0 +1,160 @@
+//! Effects of playbooks on the outside world, ready to be done: every template filled in, every name looked up.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use codeops_core::model::{Alert, AlertState, Channel, PageId, ResourceId, Revision, RunId, SecretName, TeamName};
+use serde_json::Value;
+
+use crate::journal::StartedEffect;
+
+/// One effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Runs an executable of the repository, confined.
+    Script(ScriptCall),
+    /// Makes one request.
+    Http(HttpRequest),
+    /// Tells people.
+    Send(Send),
+    /// Commits and pushes.
+    Git(GitOrder),
+}
+
+/// A script and what it is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScriptCall {
+    /// Whose authority, uid and egress it has.
+    pub team: TeamName,
+    /// The revision it is read from.
+    pub revision: Revision,
+    /// Its path in the repository, below the configured path.
+    pub file: String,
+    /// JSON on its standard input: `alert`, `target`, `steps`, `run`.
+    pub input: Value,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// One HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Whose egress it has.
+    pub team: TeamName,
+    /// The method.
+    pub method: String,
+    /// The URL.
+    pub url: String,
+    /// Headers.
+    pub headers: BTreeMap<String, String>,
+    /// Headers whose values are secrets.
+    pub secret_headers: BTreeMap<String, SecretName>,
+    /// The body.
+    pub body: Option<String>,
+    /// Status codes that count as done; 200 to 299 when empty.
+    pub expect: Vec<u16>,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A message to people on one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// Whose egress and secrets it has.
+    pub team: TeamName,
+    /// The channel.
+    pub channel: Channel,
+    /// In one line.
+    pub title: String,
+    /// The text.
+    pub body: String,
+    /// The page it is, if it is one: what a channel deduplicates on.
+    pub page: Option<PageId>,
+    /// Where the page shows more: a path such as `/runs/r42`.
+    pub path: Option<String>,
+}
+
+/// A commit to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GitOrder {
+    /// Whose paths it may change.
+    pub team: TeamName,
+    /// The run it is for; in the commit's trailer.
+    pub run: RunId,
+    /// What.
+    pub change: GitOrderChange,
+    /// The commit's subject.
+    pub subject: String,
+}
+
+/// What a commit changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GitOrderChange {
+    /// Reverts the newest commit that is not the bot's and touches only the manifest of this resource.
+    RevertLast {
+        /// The resource.
+        target: ResourceId,
+        /// The file that declares it.
+        file: String,
+    },
+    /// Sets one value in one manifest, and leaves the rest of the file as it is written.
+    Set {
+        /// The file.
+        file: String,
+        /// `kind: App` and the like, and the name of the document in it; the only document without.
+        document: Option<(String, String)>,
+        /// Dotted path.
+        path: String,
+        /// The value.
+        value: Value,
+    },
+}
+
+/// An effect was done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Performed {
+    /// What later steps see: JSON that a script printed, a response's `{status, body}`, a commit's `{revision}`. Redacted,
+    /// at most 64 KiB.
+    pub output: Value,
+    /// For people: redacted, at most 16 KiB.
+    pub evidence: String,
+}
+
+/// An effect was not done, or may not have been.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// It was not, or it ran to an end that counts as failed.
+    #[error("{error}")]
+    Failed {
+        /// What was tried, on what, what to do next. Redacted.
+        error: String,
+        /// For people.
+        evidence: String,
+    },
+    /// It is not known whether it was.
+    #[error("{error}")]
+    Unknown {
+        /// As above.
+        error: String,
+        /// For people.
+        evidence: String,
+    },
+}
+
+/// Does effects. Each is given a key; where the other side can deduplicate, it is told the key.
+#[async_trait]
+pub trait Effects: std::marker::Send + Sync {
+    /// Does one effect within its time.
+    ///
+    /// # Errors
+    /// [`EffectError`]; the caller decides whether it is tried again.
+    async fn perform(&self, started: &StartedEffect, effect: &Effect) -> Result<Performed, EffectError>;
+}
+
+/// The monitoring systems that can be asked.
+#[async_trait]
+pub trait AlertSources: std::marker::Send + Sync {
+    /// How its source says that this alert is, now. `Resolved` only where the source says so, or answers and does not know
+    /// it as firing; `Unknown` where there is no API or it does not answer.
+    async fn ask(&self, alert: &Alert) -> AlertState;
+}
