@@ -117,9 +117,18 @@ fn every_kind_of_record_that_was_ever_written_is_read_for_ever() {
             Record::System { .. } => 23,
             Record::Waves { .. } => 24,
             Record::Note { .. } => 25,
+            Record::Alerts { .. } => 26,
+            Record::AlertState { .. } => 27,
+            Record::Disposed { .. } => 28,
+            Record::Run { .. } => 29,
+            Record::Page { .. } => 30,
+            Record::Scheduled { .. } => 31,
+            Record::Watchdog { .. } => 32,
+            Record::Latched { .. } => 33,
+            Record::Unlatched { .. } => 34,
         });
     }
-    assert_eq!(kinds, (0..26).collect(), "each kind has a golden file");
+    assert_eq!(kinds, (0..35).collect(), "each kind has a golden file");
 }
 
 #[tokio::test]
