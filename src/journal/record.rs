@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
     AlertId, AlertState, CauseKind, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key, LastGood, Name,
-    Owner, PageEvent, PageId, Pin, ProviderName, ResourceId, Revision, RevisionState, RunEvent, RunId, Signal, Subject,
-    Sync, SystemId, TeamName, Verb, Waves,
+    Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState, RunEvent, RunId, Signal,
+    Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -257,6 +257,13 @@ pub enum Record {
         /// The receiver.
         receiver: Name,
     },
+    /// A run told instances to make way for new ones.
+    Renewed {
+        /// The resource.
+        resource: ResourceId,
+        /// Which instances, for which run.
+        renewal: Renewal,
+    },
     /// Nothing more is tried on something until it has been healthy for an hour, or a commit says `Codeops-Retry`.
     Latched {
         /// On what.
@@ -365,7 +372,8 @@ impl Record {
             | Record::Unpinned { resource, .. }
             | Record::Removal { resource, .. }
             | Record::Forgotten { resource }
-            | Record::Renamed { resource, .. } => Some(resource),
+            | Record::Renamed { resource, .. }
+            | Record::Renewed { resource, .. } => Some(resource),
             Record::Note { resource, .. } | Record::Run { resource, .. } => resource.as_ref(),
             Record::Latched { subject } | Record::Unlatched { subject, .. } => match subject {
                 Subject::Resource(resource) => Some(resource),
@@ -407,7 +415,7 @@ impl Record {
                 Category::Alert
             }
             Record::Run { .. } | Record::Page { .. } | Record::Scheduled { .. } => Category::Run,
-            Record::Latched { .. } | Record::Unlatched { .. } => Category::Guard,
+            Record::Latched { .. } | Record::Unlatched { .. } | Record::Renewed { .. } => Category::Guard,
             Record::DaemonStarted { .. }
             | Record::Forgotten { .. }
             | Record::Renamed { .. }
