@@ -35,14 +35,14 @@ pub use playbook::{
     Retry, Schedule, Template, TemplatePart, Trigger, WaitFor, WhenBusy,
 };
 pub use resource::{Place, Resource};
-pub use response::{Counted, Ledger, ResponseMemory, RunEnd, Subject};
+pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject};
 pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
 pub use run::{
-    Page, PageEvent, PageId, PageTry, Part, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome, StepRecord,
-    StepRef,
+    Page, PageEvent, PageId, PageTry, Part, Progress, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome,
+    StepRecord, StepRef,
 };
 pub use secret::Secret;
 pub use spec::{
