@@ -16,7 +16,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("policy", &["model", "config", "desired", "plan"]),
     ("rollout", &["model", "config", "plan"]),
     ("action", &["model", "plan"]),
-    ("alert", &["model"]),
+    ("alert", &["model", "config"]),
     ("playbook", &["model", "expression", "alert"]),
 ];
 

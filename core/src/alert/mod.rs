@@ -6,13 +6,14 @@ mod quiet;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::index::Index;
+use crate::config::{Freeze, FreezeWhat};
 use crate::model::{
     Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Labels, Matcher, Name, Owned, Period, Response, Route,
     Trigger,
@@ -212,6 +213,26 @@ pub fn silent<'a>(
         .map(|(name, within)| (name.clone(), last(name), within))
         .filter(|(_, last, within)| within.after(*last) < now)
         .collect()
+}
+
+/// The alert that freezes everything, by its `alertname`.
+pub const FREEZE: &str = "CodeopsFreeze";
+
+/// The freeze that an alert asks for, while it fires, on a receiver that may.
+pub fn freeze(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSet<Name>) -> Option<Freeze> {
+    if may_freeze.is_empty() {
+        return None;
+    }
+    let asks = |memory: &&Arc<AlertMemory>| {
+        memory.state == AlertState::Firing
+            && memory.alert.name() == FREEZE
+            && may_freeze.contains(&memory.alert.receiver)
+    };
+    let found = alerts.values().find(asks)?;
+    let said = found.alert.annotations.get("reason").or_else(|| found.alert.annotations.get("summary"));
+    let said = said.map_or_else(String::new, |said| format!(": {said}"));
+    let reason = format!("alert {FREEZE} fires on receiver {}{said}", found.alert.receiver);
+    Some(Freeze { what: FreezeWhat::All, reason, until: None })
 }
 
 /// What keeps alerts of a revision quiet, all manifests taken together.
