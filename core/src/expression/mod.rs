@@ -4,7 +4,8 @@
 //! The library's parser and evaluator recurse, so both run on a thread with a large stack, over a source that is bounded.
 //! Source of the language: the Common Expression Language specification.
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::operators::INDEX;
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, Program};
 use serde_json::Value;
 
@@ -120,6 +121,26 @@ fn read(node: &IdedExpr, tail: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
         Expr::Ident(name) => {
             let path = std::iter::once(name.clone()).chain(tail.iter().rev().cloned());
             found.push(path.collect());
+        }
+        // `steps['name']` is `steps.name`.
+        Expr::Call(CallExpr { func_name, target: None, args }) if func_name == INDEX => {
+            if let [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] = &args[..] {
+                tail.push(name.inner().to_owned());
+                read(of, tail, found);
+                tail.pop();
+            } else {
+                args.iter().for_each(|child| read(child, &mut Vec::new(), found));
+            }
+        }
+        Expr::Comprehension(walk) => {
+            let before = found.len();
+            for child in children(&node.expr) {
+                read(child, &mut Vec::new(), found);
+            }
+            // What the macro itself names is not read from outside.
+            let own = [Some(&walk.iter_var), walk.iter_var2.as_ref(), Some(&walk.accu_var)];
+            let inner = found.split_off(before);
+            found.extend(inner.into_iter().filter(|path| !own.contains(&path.first())));
         }
         other => {
             for child in children(other) {
