@@ -16,3 +16,4 @@ pub mod plan;
 pub mod playbook;
 pub mod policy;
 pub mod rollout;
+pub mod schedule;

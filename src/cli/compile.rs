@@ -33,6 +33,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         secrets: Some(secrets.collect()),
         teams: settings.teams.clone(),
         reserved: settings.reserved(),
+        fallback: settings.fallback.clone(),
         declared: BTreeMap::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use codeops_core::desired::{File, Files};
+use codeops_core::desired::{File, Files, is_wanted};
 use sha2::{Digest, Sha256};
 
 use super::exit::Coded;
@@ -17,7 +17,7 @@ const MOST_FILES: usize = 200_000;
 /// As much of a file as is read: more than a manifest may have, so that the compiler can say so of it.
 const MOST_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Reads the YAML files below `root`. Hidden folders, links and other files are left out.
+/// Reads the manifests and scripts below `root`. Hidden folders, links and other files are left out.
 ///
 /// # Errors
 /// The folder cannot be read, or holds more than a config repository would.
@@ -37,20 +37,18 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Files> {
             }
             if kind.is_dir() {
                 folders.push(path);
-            } else if kind.is_file() && is_manifest(&path) {
+            } else if kind.is_file() {
                 let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-                files.insert(name.into(), file(&path)?);
+                if is_wanted(&name) {
+                    files.insert(name.into(), file(&path)?);
+                }
             }
             if files.len() > MOST_FILES {
-                return Err(Coded::usage(format!("more than {MOST_FILES} manifests below {}", root.display())));
+                return Err(Coded::usage(format!("more than {MOST_FILES} files below {}", root.display())));
             }
         }
     }
     Ok(files)
-}
-
-fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn file(path: &Path) -> anyhow::Result<File> {

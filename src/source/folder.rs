@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use codeops_core::desired::{File, Files};
+use codeops_core::desired::{File, Files, is_manifest, is_wanted};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::tree::{Budget, Unread, is_manifest};
+use super::tree::{Budget, Unread, beginning};
 use super::{Limits, SourceError};
 
 /// Reads the manifests below `folder`. Content ids are SHA-256; `.git` and symbolic links are left out.
@@ -37,11 +37,15 @@ fn walk(folder: &Path, prefix: &str, depth: usize, budget: &mut Budget, files: &
         let kind = entry.file_type().map_err(|error| unreadable(&path, &error))?;
         if kind.is_dir() && name != ".git" {
             walk(&entry.path(), &format!("{path}/"), depth + 1, budget, files)?;
-        } else if kind.is_file() && is_manifest(&name) {
-            let bytes =
-                read_file(&entry.path(), Limits::default().file_bytes).map_err(|error| unreadable(&path, &error))?;
-            budget.file(&path, bytes.len() as u64)?;
+        } else if kind.is_file() && is_wanted(&path) {
+            let most = Limits::default().file_bytes;
+            let mut bytes = read_file(&entry.path(), most).map_err(|error| unreadable(&path, &error))?;
             let content = hex::encode(Sha256::digest(&bytes)).into();
+            if !is_manifest(&path) {
+                // Too long a one counts as empty, which no playbook may run.
+                bytes = if bytes.len() as u64 <= most { beginning(&bytes).to_vec() } else { Vec::new() };
+            }
+            budget.file(&path, bytes.len() as u64)?;
             files.insert(path.into(), File { content, bytes: bytes.into() });
         }
     }

@@ -1,10 +1,10 @@
 //! The manifests of one revision, read straight from Git objects: no work tree, nothing followed out of the repository.
 //!
-//! Only `.yaml` and `.yml` are read. Symbolic links and submodules are not manifests and are left out, whatever their name.
+//! Only `.yaml` and `.yml` are read, and of scripts the beginning. Symbolic links and submodules are not manifests and are left out, whatever their name.
 
 use std::sync::Arc;
 
-use codeops_core::desired::{File, Files};
+use codeops_core::desired::{File, Files, is_manifest, is_wanted};
 use git2::{ObjectType, Odb, Oid, Repository, Tree};
 
 use super::text::clean;
@@ -23,11 +23,6 @@ impl From<git2::Error> for Unread {
     fn from(error: git2::Error) -> Self {
         Self::Damaged(error)
     }
-}
-
-/// Whether a file name is a manifest's.
-pub(super) fn is_manifest(name: &str) -> bool {
-    name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
 /// Reads the manifests below `path`. Those that `previous` holds unchanged are shared with it and not read again.
@@ -79,7 +74,7 @@ impl Reader<'_> {
                     let below = self.repository.find_tree(entry.id())?;
                     self.folder(&below, &format!("{prefix}{name}/"), depth + 1)?;
                 }
-                (Some(ObjectType::Blob), 0o100_000) if is_manifest(&name) => {
+                (Some(ObjectType::Blob), 0o100_000) if is_wanted(&format!("{prefix}{name}")) => {
                     if entry.name().is_err() {
                         return Err(refused(format!("the file name `{}` is not UTF-8", clean(&name, 200))));
                     }
@@ -101,9 +96,25 @@ impl Reader<'_> {
             return Ok((Arc::clone(path), File::clone(known)));
         }
         let (size, _) = self.odb.read_header(oid)?;
+        let content = oid.to_string().into();
+        if !is_manifest(&path) {
+            // Too long a one counts as empty, which no playbook may run.
+            let whole = if size as u64 <= self.budget.limits.file_bytes { Some(self.odb.read(oid)?) } else { None };
+            let bytes = whole.as_ref().map_or(&[][..], |whole| beginning(whole.data())).into();
+            self.budget.file(&path, 0)?;
+            return Ok((path.into(), File { content, bytes }));
+        }
         self.budget.file(&path, size as u64)?;
-        Ok((path.into(), File { content: oid.to_string().into(), bytes: self.odb.read(oid)?.data().into() }))
+        Ok((path.into(), File { content, bytes: self.odb.read(oid)?.data().into() }))
     }
+}
+
+/// How much of a script is kept: what is read again when it runs is its blob.
+const BEGINNING: usize = 256;
+
+/// As much of a script as compiling looks at.
+pub(super) fn beginning(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(BEGINNING)]
 }
 
 /// Whether `text` is this id, without making its text: ten thousand are compared for each revision.

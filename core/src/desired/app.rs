@@ -11,7 +11,7 @@ use super::tree::{At, Node, Span, cut};
 use super::variables;
 
 /// The most instances of one app.
-const MAX_REPLICAS: u32 = 1_000;
+pub(super) const MAX_REPLICAS: u32 = 1_000;
 
 /// The most resources one app may come after.
 const MAX_AFTER: usize = 256;

@@ -8,6 +8,7 @@ use crate::model::{Owner, Place, Resource, ResourceId};
 use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Class, ParsedFile, class, parse};
+use super::in_force::{self, InForce};
 use super::read::near;
 use super::resolve::{Merged, Resolved, resolve};
 use super::unit::Unit;
@@ -24,6 +25,7 @@ pub struct Compiler {
     merged: Merged,
     /// In the order of the ids, so that one walk beside the next revision's finds all that stayed.
     lowered: Vec<Lowered>,
+    in_force: InForce,
 }
 
 /// What one manifest was lowered to.
@@ -45,6 +47,7 @@ impl Compiler {
         let default = resolved.repository.defaults.provider.clone();
         references::check(&mut resolved.units, &resolved.held, default.as_ref(), &mut resolved.found);
         hold_through_repository(&mut resolved);
+        resolved.response = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
         self.lower(resolved, context)
     }
 
@@ -117,7 +120,7 @@ impl Compiler {
                 .iter()
                 .map(|(name, own)| (name.clone(), own.allow.iter().cloned().collect()))
                 .collect(),
-            response: crate::model::Response::default(),
+            response: resolved.response,
             deletes_nothing: resolved.deletes_nothing,
         };
         Compiled { desired, diagnostics, declared: resolved.declared }

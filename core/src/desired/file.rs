@@ -13,11 +13,15 @@ use super::diagnostic::Diagnostic;
 use super::header::{Head, Header, ManifestKind, head};
 use super::people;
 use super::read::Reader;
+use super::response::{self, ResponseManifest};
 use super::tree::{Node, Source, Span};
 use super::{File, overlay, yaml};
 
 /// The largest file that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// The name of the folders that scripts stand in.
+pub(super) const SCRIPTS: &str = "scripts";
 
 /// One parsed file.
 #[derive(Debug)]
@@ -58,8 +62,11 @@ pub(super) struct Document {
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     Repository(Arc<RepositorySpec>),
-    Team(Arc<TeamSpec>),
+    /// With the place of its escalation policy.
+    Team(Arc<TeamSpec>, Option<Span>),
     App(Arc<AppManifest>),
+    /// Of how alerts are answered.
+    Response(Arc<ResponseManifest>),
     /// A merge patch; it is read once merged.
     Overlay,
 }
@@ -73,13 +80,29 @@ pub(super) enum Class {
     Manifest,
     /// A patch for one environment; `None` when the path names none.
     Overlay(Option<Environment>),
+    /// No manifest, but what playbooks may run: any other file in a folder called `scripts`.
+    Script,
+}
+
+/// Whether a file of this name is YAML, and so a manifest unless it is hidden.
+pub fn is_manifest(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, ending)| matches!(ending, "yaml" | "yml"))
+}
+
+/// Whether a file of this path, from the top, is wanted of a revision; others need not be read. Of a script only the first
+/// line matters.
+pub fn is_wanted(path: &str) -> bool {
+    class(path) != Class::Ignored
 }
 
 /// Classifies a path.
 pub(super) fn class(path: &str) -> Class {
-    let yaml = path.rsplit_once('.').is_some_and(|(_, ending)| matches!(ending, "yaml" | "yml"));
-    if !yaml || path.split('/').any(|part| part.starts_with('.')) {
+    if path.split('/').any(|part| part.starts_with('.')) {
         return Class::Ignored;
+    }
+    if !is_manifest(path) {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        return if folder.split('/').any(|part| part == SCRIPTS) { Class::Script } else { Class::Ignored };
     }
     match path.strip_prefix("environments/") {
         None => Class::Manifest,
@@ -100,6 +123,9 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
         last_mistake: None,
         found: Vec::new(),
     };
+    if parsed.class == Class::Script {
+        return parsed;
+    }
     match text(&parsed.source) {
         Ok(text) => {
             let raws = yaml::documents(text);
@@ -173,8 +199,12 @@ pub(super) fn body(kind: ManifestKind, tree: &Node, sources: Vec<&Source>) -> (B
     let mut reader = Reader::new(sources);
     let body = match kind {
         ManifestKind::Repository => Body::Repository(Arc::new(people::repository(tree, &mut reader))),
-        ManifestKind::Team => Body::Team(Arc::new(people::team(tree, &mut reader))),
+        ManifestKind::Team => {
+            let (team, escalation) = people::team(tree, &mut reader);
+            Body::Team(Arc::new(team), escalation)
+        }
         ManifestKind::App => Body::App(Arc::new(app::read(tree, &mut reader))),
+        _ => Body::Response(Arc::new(response::read(kind, tree, &mut reader))),
     };
     (body, reader.found)
 }

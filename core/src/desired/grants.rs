@@ -1,6 +1,7 @@
 //! What the settings allow: which team may claim which file and reach whose resources, which secrets and providers there are.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::model::{Name, ProviderName, ResourceId, RunSpec, SecretName, TeamName};
 
@@ -9,7 +10,7 @@ use super::references::NEAR;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
-use super::{Context, listening, rights};
+use super::{Context, SecretFacts, listening, rights};
 
 /// Checks every manifest against the settings; what reaches further is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
@@ -47,7 +48,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
 /// A mistake: where, what, and what to do.
 pub(super) type Note = (Span, String, Option<String>);
 
-fn unknown<'c>(name: &At<Name>, what: &str, otherwise: &str, known: impl Iterator<Item = &'c str>) -> Note {
+pub(super) fn unknown<'c>(name: &At<Name>, what: &str, otherwise: &str, known: impl Iterator<Item = &'c str>) -> Note {
     let help = match near(name.value.as_str(), known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => otherwise.to_owned(),
@@ -66,18 +67,11 @@ fn reach(
     if context.teams.is_empty() {
         return;
     }
-    let mut claim = |team: &TeamName, path: &str, span: Span| {
-        let granted = context.teams.get(team).is_some_and(|own| rights::claims(own, path));
-        if !granted {
-            let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
-            notes.push((span, format!("the team `{team}` may not claim `{path}`"), Some(help)));
-        }
-    };
-    claim(&team.value, &unit.base.source.path, team.span);
+    notes.extend(claim(&team.value, &unit.base.source.path, team.span, context));
     let writer = unit.overlay.as_ref().map(|overlay| overlay.team.as_ref().unwrap_or(team));
     if let (Some(overlay), Some(writer)) = (&unit.overlay, writer) {
         let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
-        claim(&writer.value, &overlay.file.source.path, span);
+        notes.extend(claim(&writer.value, &overlay.file.source.path, span, context));
         notes.extend(foreign(&writer.value, &team.value, &unit.id, span, context));
     }
     for was in &unit.app.was {
@@ -93,9 +87,26 @@ fn reach(
     }
 }
 
-/// Why `team` may not reach a resource of `theirs`, if it may not.
-fn foreign(team: &TeamName, theirs: &TeamName, id: &ResourceId, span: Span, context: &Context) -> Option<Note> {
-    let allowed = team == theirs || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));
+/// Why `team` may not write in a file, if it may not.
+pub(super) fn claim(team: &TeamName, path: &str, span: Span, context: &Context) -> Option<Note> {
+    let granted = context.teams.is_empty() || context.teams.get(team).is_some_and(|own| rights::claims(own, path));
+    (!granted).then(|| {
+        let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
+        (span, format!("the team `{team}` may not claim `{path}`"), Some(help))
+    })
+}
+
+/// Why `team` may not reach what is of `theirs`, if it may not; asked only where the settings name teams.
+pub(super) fn foreign(
+    team: &TeamName,
+    theirs: &TeamName,
+    id: &dyn Display,
+    span: Span,
+    context: &Context,
+) -> Option<Note> {
+    let allowed = context.teams.is_empty()
+        || team == theirs
+        || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));
     (!allowed).then(|| {
         let help = format!("add `{team}` to `teams.{theirs}.allow` in the daemon's settings");
         (span, format!("`{id}` belongs to the team `{theirs}`, which `{team}` may not reach"), Some(help))
@@ -104,20 +115,27 @@ fn foreign(team: &TeamName, theirs: &TeamName, id: &ResourceId, span: Span, cont
 
 fn secrets(unit: &Unit, team: &At<TeamName>, context: &Context, notes: &mut Vec<Note>) {
     let Some(secrets) = &context.secrets else { return };
-    for secret in unit.app.secrets.values() {
-        match secrets.get(&secret.value) {
-            Some(facts) if facts.teams.contains(&team.value) => {}
-            Some(_) => {
-                let help = format!("add it to `secrets.{}.teams` in the daemon's settings", secret.value);
-                let message = format!("the secret `{}` is not granted to the team `{}`", secret.value, team.value);
-                notes.push((secret.span, message, Some(help)));
-            }
-            None => {
-                // Names of secrets that the team has not been granted are not given away.
-                let own = secrets.iter().filter(|(_, facts)| facts.teams.contains(&team.value));
-                let own = own.map(|(name, _): (&SecretName, _)| name.as_str());
-                notes.push(unknown(secret, "secret", "add it to `secrets` in the daemon's settings", own));
-            }
+    notes.extend(unit.app.secrets.values().filter_map(|name| secret(name, &team.value, secrets)));
+}
+
+/// Why a team may not use a secret, if it may not.
+pub(super) fn secret(
+    secret: &At<SecretName>,
+    team: &TeamName,
+    secrets: &BTreeMap<SecretName, SecretFacts>,
+) -> Option<Note> {
+    match secrets.get(&secret.value) {
+        Some(facts) if facts.teams.contains(team) => None,
+        Some(_) => {
+            let help = format!("add it to `secrets.{}.teams` in the daemon's settings", secret.value);
+            let message = format!("the secret `{}` is not granted to the team `{team}`", secret.value);
+            Some((secret.span, message, Some(help)))
+        }
+        None => {
+            // Names of secrets that the team has not been granted are not given away.
+            let own = secrets.iter().filter(|(_, facts)| facts.teams.contains(team));
+            let own = own.map(|(name, _): (&SecretName, _)| name.as_str());
+            Some(unknown(secret, "secret", "add it to `secrets` in the daemon's settings", own))
         }
     }
 }

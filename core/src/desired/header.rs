@@ -3,7 +3,7 @@
 
 use crate::model::{Name, ResourceId};
 
-use super::read::{Fields, Reader, near};
+use super::read::{Fields, Reader, list, near};
 use super::tree::{At, Node, cut};
 
 /// The one version of the manifest language.
@@ -15,13 +15,29 @@ pub(super) enum ManifestKind {
     Repository,
     Team,
     App,
+    Playbook,
+    PlaybookTest,
+    AlertRoute,
+    Receiver,
+    EscalationPolicy,
+    OnCall,
 }
 
 /// Kinds that the language has and this version has not.
-const NOT_BUILT: [&str; 6] = ["AlertRoute", "EscalationPolicy", "OnCall", "Playbook", "Receiver", "Service"];
+const NOT_BUILT: [&str; 1] = ["Service"];
 
 impl ManifestKind {
-    pub(super) const ALL: [ManifestKind; 3] = [ManifestKind::Repository, ManifestKind::Team, ManifestKind::App];
+    pub(super) const ALL: [ManifestKind; 9] = [
+        ManifestKind::Repository,
+        ManifestKind::Team,
+        ManifestKind::App,
+        ManifestKind::Playbook,
+        ManifestKind::PlaybookTest,
+        ManifestKind::AlertRoute,
+        ManifestKind::Receiver,
+        ManifestKind::EscalationPolicy,
+        ManifestKind::OnCall,
+    ];
 
     /// The word after `kind:`.
     pub(super) fn word(self) -> &'static str {
@@ -29,6 +45,12 @@ impl ManifestKind {
             ManifestKind::Repository => "Repository",
             ManifestKind::Team => "Team",
             ManifestKind::App => "App",
+            ManifestKind::Playbook => "Playbook",
+            ManifestKind::PlaybookTest => "PlaybookTest",
+            ManifestKind::AlertRoute => "AlertRoute",
+            ManifestKind::Receiver => "Receiver",
+            ManifestKind::EscalationPolicy => "EscalationPolicy",
+            ManifestKind::OnCall => "OnCall",
         }
     }
 
@@ -110,7 +132,7 @@ fn kind(node: &Node, reader: &mut Reader<'_>) -> Option<Option<ManifestKind>> {
     let words = ManifestKind::ALL.into_iter().map(ManifestKind::word).chain(NOT_BUILT);
     let help = match near(&text.value, words) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "the kinds are `Repository`, `Team` and `App`".to_owned(),
+        None => format!("the kinds are {}", list(&ManifestKind::ALL.map(ManifestKind::word))),
     };
     reader.error(node.span, format!("unknown kind `{}`", cut(&text.value, 40)), Some(help));
     None

@@ -4,7 +4,9 @@
 
 mod app;
 mod app_parts;
+mod calls;
 mod compiler;
+mod coverage;
 mod diagnostic;
 mod file;
 mod freeze;
@@ -12,17 +14,28 @@ mod glob;
 mod grants;
 mod groups;
 mod header;
+mod in_force;
 mod listening;
 mod lower;
+mod named;
 mod order;
 mod overlay;
 mod people;
+mod people_channels;
+mod playbook;
+mod playbook_does;
+mod playbook_http;
+mod playbook_steps;
+mod playbook_test;
 mod read;
 mod references;
 mod resolve;
+mod response;
 mod rights;
+mod routing;
 mod schema;
 mod settings;
+mod texts;
 mod tree;
 mod unit;
 mod variables;
@@ -36,10 +49,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
-use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName};
+use crate::model::{Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName};
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
+pub use file::{is_manifest, is_wanted};
 pub use order::order;
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
@@ -72,6 +86,8 @@ pub struct Context {
     pub teams: BTreeMap<TeamName, TeamSettings>,
     /// Where the daemon itself listens: what, and `host:port`.
     pub reserved: Vec<(&'static str, String)>,
+    /// Who is paged where no route says.
+    pub fallback: Option<Name>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
 }

@@ -6,7 +6,7 @@ use crate::config::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, Reposit
 use crate::model::Period;
 
 use super::read::Reader;
-use super::tree::{Node, cut};
+use super::tree::{Node, Span, cut};
 
 /// Reads a Repository; what is wrong is left at its default, but a broken freeze freezes everything: it was meant to.
 pub(super) fn repository(root: &Node, reader: &mut Reader<'_>) -> RepositorySpec {
@@ -56,7 +56,8 @@ pub(super) fn freeze(node: &Node, reader: &mut Reader<'_>) -> Option<Freeze> {
     })
 }
 
-fn timestamp(node: &Node, reader: &mut Reader<'_>) -> Option<Timestamp> {
+/// An instant.
+pub(super) fn timestamp(node: &Node, reader: &mut Reader<'_>) -> Option<Timestamp> {
     let text = reader.text(node)?;
     let parsed = text.value.parse().ok();
     if parsed.is_none() {
@@ -66,20 +67,23 @@ fn timestamp(node: &Node, reader: &mut Reader<'_>) -> Option<Timestamp> {
     parsed
 }
 
-/// Reads a Team.
-pub(super) fn team(root: &Node, reader: &mut Reader<'_>) -> TeamSpec {
+/// Reads a Team; and where it names its escalation policy.
+pub(super) fn team(root: &Node, reader: &mut Reader<'_>) -> (TeamSpec, Option<Span>) {
     let mut spec = TeamSpec::default();
-    let Some(mut fields) = head(root, "kind Team", reader) else { return spec };
+    let mut place = None;
+    let Some(mut fields) = head(root, "kind Team", reader) else { return (spec, place) };
     if let Some(mut inner) = fields.get("spec").and_then(|node| reader.fields(node, "spec of a Team")) {
         if let Some(members) = inner.get("members") {
             let items = reader.items(members, "addresses");
             spec.members = items.iter().filter_map(|item| reader.text(item)).map(|at| at.value).collect();
         }
-        spec.escalation = inner.get("escalation").and_then(|node| reader.parse(node)).map(|at| at.value);
+        let escalation = inner.get("escalation").and_then(|node| reader.parse(node));
+        place = escalation.as_ref().map(|at| at.span);
+        spec.escalation = escalation.map(|at| at.value);
         inner.finish(reader, &[]);
     }
     fields.finish(reader, &[]);
-    spec
+    (spec, place)
 }
 
 /// The fields of a manifest whose metadata holds nothing but its name.

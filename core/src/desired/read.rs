@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use crate::model::Place;
+
 use super::diagnostic::Diagnostic;
 use super::tree::{At, Entry, Node, Source, Span, Value, cut, is_bool};
 
@@ -37,6 +39,12 @@ impl<'s> Reader<'s> {
         if let Some(source) = source {
             self.found.push(Diagnostic::error(source, span, message, help));
         }
+    }
+
+    /// The place of a span; `None` where there is no source.
+    pub(super) fn place(&self, span: Span) -> Option<Place> {
+        let source = self.sources.get(usize::from(span.layer)).or(self.sources.first());
+        source.map(|source| source.place(span))
     }
 
     fn expected(&mut self, node: &Node, what: &str) {

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
-use crate::model::{Name, ResourceId, TeamName};
+use crate::model::{Name, ResourceId, Response, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, ParsedFile, body, trees};
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
+use super::in_force::Candidate;
 use super::overlay;
 use super::read::near;
 use super::references::NEAR;
@@ -33,6 +34,12 @@ pub(super) struct Resolved {
     pub units: BTreeMap<ResourceId, Unit>,
     /// Ids whose manifest cannot be read, with why.
     pub held: BTreeMap<ResourceId, String>,
+    /// Manifests of how alerts are answered, in the order of their keys.
+    pub candidates: Vec<Candidate>,
+    /// The escalation policies that teams name, and where.
+    pub escalations: Vec<(Name, Arc<ParsedFile>, Span)>,
+    /// How alerts are answered, once it is settled.
+    pub response: Response,
     /// Why everything is held: what an overlay of this environment changes is not known.
     pub all_held: Option<String>,
     pub deletes_nothing: Option<String>,
@@ -200,7 +207,11 @@ impl Resolver<'_> {
         }
         match body {
             Body::App(app) => return Some(unit(key.1, base, patch, app, why)),
-            Body::Team(team) => {
+            Body::Team(team, escalation) => {
+                if let (Some(policy), Some(span)) = (&team.escalation, escalation) {
+                    let file = if span.layer == 1 { patch.map_or(base.file, |patch| patch.file) } else { base.file };
+                    self.resolved.escalations.push((policy.clone(), Arc::clone(file), span));
+                }
                 if let Some(why) = why {
                     self.resolved.teams_broken.insert(key.1.clone(), why);
                 }
@@ -211,6 +222,14 @@ impl Resolver<'_> {
                 self.resolved.repository = spec;
                 self.resolved.repository_broken = why;
             }
+            Body::Response(manifest) => self.resolved.candidates.push(Candidate {
+                key: (key.0, key.1.clone()),
+                name: base.document().header.name.span,
+                manifest,
+                base: Arc::clone(base.file),
+                overlay: patch.map(overlay_of),
+                broken: why,
+            }),
             Body::Overlay => {}
         }
         None
@@ -222,10 +241,16 @@ impl Resolver<'_> {
         if group.len() < 2 || self.context.teams.is_empty() {
             return Cow::Borrowed(group);
         }
-        let Some(id) = key.0.resource(key.1) else { return Cow::Borrowed(group) };
+        if matches!(key.0, ManifestKind::Repository | ManifestKind::Team) {
+            return Cow::Borrowed(group);
+        }
+        let id = key.0.resource(key.1);
         let path = |found: &Found<'f>| &found.file.source.path;
         let team = |found: &Found<'f>| rights::rightful(found.document(), path(found), self.context);
-        let had = |found: &Found<'f>| self.context.declared.get(path(found)).is_some_and(|ids| ids.contains(&id));
+        let had = |found: &Found<'f>| {
+            let ids = self.context.declared.get(path(found)).zip(id.as_ref());
+            ids.is_some_and(|(ids, id)| ids.contains(id))
+        };
         let mut stay: Vec<_> = group.iter().filter(|(_, found)| team(found).is_some()).copied().collect();
         let teams: BTreeSet<_> = stay.iter().filter_map(|(_, found)| team(found)).collect();
         if teams.len() > 1 && stay.iter().any(|(_, found)| had(found)) {
@@ -240,8 +265,8 @@ impl Resolver<'_> {
             let help = format!("the one in force is at {}; rename or remove this one", first.place());
             self.resolved.found.push(intruder.error(message, Some(help)));
             // What this file says of it is not remembered: it must not have had it at the next revision.
-            if let Some(ids) = self.resolved.declared.get_mut(path(intruder)) {
-                Arc::make_mut(ids).remove(&id);
+            if let Some((ids, id)) = self.resolved.declared.get_mut(path(intruder)).zip(id.as_ref()) {
+                Arc::make_mut(ids).remove(id);
             }
         }
         Cow::Owned(stay)
@@ -329,7 +354,7 @@ impl Resolver<'_> {
 
 /// Why more may have stood in a file than can be read: a document that is no whole one, or a mistake in the last, where a
 /// file that was cut off ends.
-fn cut_off(file: &ParsedFile) -> Option<&String> {
+pub(super) fn cut_off(file: &ParsedFile) -> Option<&String> {
     let broken = file.documents.iter().find_map(|document| document.broken.as_ref());
     broken.or(file.last_mistake.as_ref())
 }
@@ -343,16 +368,18 @@ fn unit(
 ) -> Unit {
     let document = base.document();
     let id = ResourceId::app(name.clone());
-    let overlay = patch.map(|patch| {
-        let metadata = patch.document().patch.as_ref().and_then(|tree| tree.get("metadata"));
-        let team = metadata.and_then(|metadata| metadata.get("team"));
-        let team = team.and_then(|node| {
-            let value = node.text()?.parse().ok()?;
-            Some(At { value, span: Span { layer: 1, ..node.span } })
-        });
-        let name = Span { layer: 1, ..patch.document().header.name.span };
-        Patch { file: Arc::clone(patch.file), team, name }
-    });
     let (header, begin, base) = (document.header.clone(), document.begin, Arc::clone(base.file));
-    Unit { id, header, begin, app, base, overlay, held }
+    Unit { id, header, begin, app, base, overlay: patch.map(overlay_of), held }
+}
+
+/// Where an overlay stands, and the team it says it is written by.
+fn overlay_of(patch: &Found<'_>) -> Patch {
+    let metadata = patch.document().patch.as_ref().and_then(|tree| tree.get("metadata"));
+    let team = metadata.and_then(|metadata| metadata.get("team"));
+    let team = team.and_then(|node| {
+        let value = node.text()?.parse().ok()?;
+        Some(At { value, span: Span { layer: 1, ..node.span } })
+    });
+    let name = Span { layer: 1, ..patch.document().header.name.span };
+    Patch { file: Arc::clone(patch.file), team, name }
 }

@@ -40,7 +40,11 @@ pub(super) fn claims(team: &TeamSettings, path: &str) -> bool {
 
 /// The team whose manifest this is, where the settings let it write in this file.
 pub(super) fn rightful<'d>(document: &'d Document, path: &Arc<str>, context: &Context) -> Option<&'d TeamName> {
-    let Body::App(app) = &document.body else { return None };
-    let team = &app.team.as_ref()?.value;
+    let team = match &document.body {
+        Body::App(app) => &app.team,
+        Body::Response(manifest) => &manifest.team,
+        _ => return None,
+    };
+    let team = &team.as_ref()?.value;
     context.teams.get(team).is_some_and(|own| claims(own, path)).then_some(team)
 }

@@ -32,6 +32,7 @@ fn one(kind: ManifestKind) -> Value {
         ManifestKind::Repository => generator.into_root_schema_for::<syntax::Repository>(),
         ManifestKind::Team => generator.into_root_schema_for::<syntax::Team>(),
         ManifestKind::App => generator.into_root_schema_for::<syntax::App>(),
+        _ => return Value::Null,
     };
     let mut value = schema.to_value();
     if let Some(properties) = value.get_mut("properties") {

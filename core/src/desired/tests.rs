@@ -4,6 +4,7 @@ mod digests;
 mod mistakes;
 mod promises;
 mod properties;
+mod response;
 mod rights;
 mod schemas;
 mod settings;
@@ -47,7 +48,7 @@ fn id(name: &str) -> ResourceId {
     ResourceId::app(name.parse().expect("a name"))
 }
 
-fn name(text: &str) -> crate::model::Name {
+fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 

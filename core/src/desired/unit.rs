@@ -57,9 +57,14 @@ impl Unit {
     }
 
     fn source(&self, span: Span) -> &Source {
-        match &self.overlay {
-            Some(overlay) if span.layer == 1 => &overlay.file.source,
-            _ => &self.base.source,
-        }
+        source(&self.base, self.overlay.as_ref(), span)
+    }
+}
+
+/// The file that a span of a manifest with its overlay merged in stands in.
+pub(super) fn source<'m>(base: &'m ParsedFile, overlay: Option<&'m Patch>, span: Span) -> &'m Source {
+    match overlay {
+        Some(overlay) if span.layer == 1 => &overlay.file.source,
+        _ => &base.source,
     }
 }

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::operators::INDEX;
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, Program};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -202,6 +203,26 @@ fn read(node: &IdedExpr, tail: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
         Expr::Ident(name) => {
             let path = std::iter::once(name.clone()).chain(tail.iter().rev().cloned());
             found.push(path.collect());
+        }
+        // `steps['name']` is `steps.name`.
+        Expr::Call(CallExpr { func_name, target: None, args }) if func_name == INDEX => {
+            if let [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] = &args[..] {
+                tail.push(name.inner().to_owned());
+                read(of, tail, found);
+                tail.pop();
+            } else {
+                args.iter().for_each(|child| read(child, &mut Vec::new(), found));
+            }
+        }
+        Expr::Comprehension(walk) => {
+            let before = found.len();
+            for child in children(&node.expr) {
+                read(child, &mut Vec::new(), found);
+            }
+            // What the macro itself names is not read from outside.
+            let own = [Some(&walk.iter_var), walk.iter_var2.as_ref(), Some(&walk.accu_var)];
+            let inner = found.split_off(before);
+            found.extend(inner.into_iter().filter(|path| !own.contains(&path.first())));
         }
         other => {
             for child in children(other) {

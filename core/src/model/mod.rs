@@ -10,6 +10,7 @@ mod id;
 mod memory;
 mod observed;
 mod playbook;
+mod playbook_test;
 mod resource;
 mod response;
 mod routing;
@@ -35,6 +36,7 @@ pub use playbook::{
     Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
     Schedule, Trigger, WaitFor, WhenBusy,
 };
+pub use playbook_test::{Expected, Given, GivenAlert, GivenTarget, PlaybookTest, TestCase};
 pub use resource::{Place, Resource};
 pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject};
 pub use routing::{

@@ -70,7 +70,7 @@ pub enum CatchUp {
 }
 
 /// What happens when it is to start and its target is busy with another run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Concurrency {
     /// What at most one run is for.

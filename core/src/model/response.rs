@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AlertId, AlertMemory, AlertRouteSpec, Channel, EscalationPolicySpec, Name, OnCallSpec, Page, PageId, Place,
-    Playbook, ResourceId, Run, RunId, RunState, Rung, TeamName,
+    Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
 };
 
 /// How alerts are answered, as one revision says. Shared: runs and readers keep it.
@@ -25,6 +25,8 @@ pub struct Response {
     pub policies: BTreeMap<Name, Arc<Owned<EscalationPolicySpec>>>,
     /// Who is on call, by name.
     pub on_calls: BTreeMap<Name, Arc<Owned<OnCallSpec>>>,
+    /// Tests of playbooks by name; the daemon takes no notice of them.
+    pub tests: BTreeMap<Name, Arc<Owned<PlaybookTest>>>,
     /// Manifests of these kinds that cannot be used, each `Kind/name` with why.
     pub broken: BTreeMap<String, String>,
 }

@@ -11,7 +11,6 @@ mod open;
 mod order;
 mod page;
 mod pin;
-mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -27,13 +26,13 @@ use crate::model::{
     StepRef, Sync,
 };
 
+pub use crate::schedule::{due, next_time};
 pub use facts::facts;
 pub use next::next;
 pub use open::{Asked, Opening, STORM_RUNS, STORM_WITHIN, in_storm, open};
 pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, evidence, next_send, told};
 pub use pin::pin;
-pub use schedule::{due, next_time};
 
 /// What a run's next step rests on, beside its log.
 #[derive(Debug, Clone)]

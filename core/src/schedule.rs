@@ -1,4 +1,4 @@
-//! When a scheduled playbook is due. A time that a clock change skips is due right after it; one that comes twice is due
+//! When a scheduled playbook is due (floor F0): checked when a manifest is read, asked while it is in force. A time that a clock change skips is due right after it; one that comes twice is due
 //! once, the first time.
 
 use std::str::FromStr;
@@ -54,7 +54,11 @@ pub fn due(
     Ok(last.filter(|time| schedule.catch_up == CatchUp::Last || now.duration_since(*time) <= grace))
 }
 
-fn zone(name: Option<&str>) -> Result<TimeZone, String> {
+/// The time zone of an IANA name; UTC without one.
+///
+/// # Errors
+/// In one sentence, that there is none of this name.
+pub fn zone(name: Option<&str>) -> Result<TimeZone, String> {
     match name {
         None => Ok(TimeZone::UTC),
         Some(name) => jiff::tz::TimeZoneDatabase::bundled()

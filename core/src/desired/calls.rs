@@ -1,0 +1,94 @@
+//! Playbooks that call playbooks: never in a circle, never deeper than a person can follow.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Does, Name};
+
+use super::diagnostic::Diagnostic;
+use super::header::ManifestKind;
+use super::in_force::Candidate;
+use super::response::{Declares, Refers};
+use super::tree::Span;
+
+/// A playbook that is called by one that is called …: so many below the first.
+const DEEPEST: usize = 4;
+
+/// Which playbooks each calls, with where it says so.
+type Calls = BTreeMap<Name, Vec<(Name, Span)>>;
+
+/// Reports circles, named in full, and calls that go too deep.
+pub(super) fn check(candidates: &mut [Candidate], found: &mut Vec<Diagnostic>) {
+    let calls: Calls = candidates.iter().filter_map(calls_of).collect();
+    if calls.values().all(Vec::is_empty) {
+        return;
+    }
+    let mut done: BTreeMap<&Name, usize> = BTreeMap::new();
+    let mut wrong: Vec<(Name, Span, String)> = Vec::new();
+    for name in calls.keys() {
+        depth(name, &calls, &mut Vec::new(), &mut done, &mut wrong);
+    }
+    for (name, depth) in &done {
+        if let Some((_, span)) = calls[*name].first().filter(|_| *depth > DEEPEST) {
+            let message = format!("calls go {depth} playbooks deep from here; at most {DEEPEST} are allowed");
+            wrong.push(((*name).clone(), *span, message));
+        }
+    }
+    for (name, span, message) in wrong {
+        let key = (ManifestKind::Playbook, name);
+        if let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.key == key) {
+            candidate.error(found, (span, message, None));
+        }
+    }
+}
+
+fn calls_of(candidate: &Candidate) -> Option<(Name, Vec<(Name, Span)>)> {
+    let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
+    let steps = playbook.steps.iter().chain(playbook.otherwise.iter().flatten());
+    let called = steps.filter_map(|step| match &step.does {
+        Does::Playbook(name) => Some(name),
+        _ => None,
+    });
+    let place = |name: &Name| {
+        let at = candidate.manifest.names.iter().find(|at| at.value == Refers::Playbook(name.clone()));
+        (name.clone(), at.map_or(candidate.name, |at| at.span))
+    };
+    Some((candidate.key.1.clone(), called.map(place).collect()))
+}
+
+/// How many playbooks deep calls go below one. `above` are those whose calls led here. A circle counts as no depth of its own.
+fn depth<'c>(
+    name: &'c Name,
+    calls: &'c Calls,
+    above: &mut Vec<&'c Name>,
+    done: &mut BTreeMap<&'c Name, usize>,
+    wrong: &mut Vec<(Name, Span, String)>,
+) -> usize {
+    if let Some(depth) = done.get(name) {
+        return *depth;
+    }
+    let Some((name, called)) = calls.get_key_value(name) else { return 0 };
+    above.push(name);
+    let mut deepest = 0;
+    for (next, span) in called {
+        if let Some(at) = above.iter().position(|other| *other == next) {
+            let circle: Vec<&str> = above[at..].iter().map(|name| name.as_str()).chain([next.as_str()]).collect();
+            let message = format!("these playbooks call each other: {}", circle.join(" → "));
+            // Each of them calls the next; the last one, which is looked at now, the first.
+            for pair in above[at..].windows(2) {
+                let call = calls[pair[0]].iter().find(|(to, _)| to == pair[1]);
+                wrong.push((pair[0].clone(), call.map_or(*span, |(_, span)| *span), message.clone()));
+            }
+            wrong.push((name.clone(), *span, message));
+            continue;
+        }
+        // Beyond this depth it is wrong already; the stack is not to pay for it.
+        if above.len() <= DEEPEST * 16 {
+            deepest = deepest.max(1 + depth(next, calls, above, done, wrong));
+        } else {
+            deepest = deepest.max(DEEPEST + 1);
+        }
+    }
+    above.pop();
+    done.insert(name, deepest);
+    deepest
+}

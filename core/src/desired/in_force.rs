@@ -1,0 +1,128 @@
+//! Which manifests of how alerts are answered are in force: those without a mistake in themselves and in what they name. One
+//! with a mistake keeps its last good version in force, as far as this compiler has seen one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{Name, Response};
+
+use super::Context;
+use super::diagnostic::{Diagnostic, Severity};
+use super::file::ParsedFile;
+use super::grants::Note;
+use super::header::ManifestKind;
+use super::named::Named;
+use super::resolve::{Resolved, cut_off};
+use super::response::{Declares, ResponseManifest};
+use super::tree::Span;
+use super::unit::{Patch, source};
+use super::{calls, coverage, named};
+
+/// What a manifest is about.
+pub(super) type Key = (ManifestKind, Name);
+
+/// One manifest on its way into force, its overlay merged in.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub key: Key,
+    /// Where its name stands.
+    pub name: Span,
+    pub manifest: Arc<ResponseManifest>,
+    pub base: Arc<ParsedFile>,
+    pub overlay: Option<Patch>,
+    /// Why it is not put in force; `None` while all is well.
+    pub broken: Option<String>,
+}
+
+impl Candidate {
+    /// Notes a mistake; it is not put in force.
+    pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
+        let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_ref(), span), span, message, help);
+        self.broken.get_or_insert(diagnostic.to_string());
+        found.push(diagnostic);
+    }
+
+    /// Notes what is probably not meant.
+    pub(super) fn warning(&self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
+        let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_ref(), span), span, message, help);
+        found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
+    }
+
+    /// `Kind/name`.
+    pub(super) fn id(&self) -> String {
+        id(&self.key)
+    }
+}
+
+fn id((kind, name): &Key) -> String {
+    format!("{}/{name}", kind.word())
+}
+
+/// What was in force last, and the file it stood in.
+pub(super) type InForce = BTreeMap<Key, (Declares, Arc<str>)>;
+
+/// Checks all candidates against everything else, and gives what is in force now.
+pub(super) fn settle(
+    resolved: &mut Resolved,
+    files: &[Arc<ParsedFile>],
+    context: &Context,
+    before: &mut InForce,
+) -> Response {
+    let mut candidates = std::mem::take(&mut resolved.candidates);
+    let mut found = std::mem::take(&mut resolved.found);
+    let named = Named::of(&candidates, resolved, files, context);
+    for candidate in &mut candidates {
+        if let Some(why) = &resolved.all_held {
+            candidate.broken.get_or_insert(why.clone());
+        }
+        named::check(candidate, &named, &mut found);
+    }
+    calls::check(&mut candidates, &mut found);
+    coverage::check(&mut candidates, &named, &mut found);
+    coverage::teams(resolved, &named, &mut found);
+    resolved.found = found;
+    let mut response = Response::default();
+    let mut now = InForce::new();
+    for candidate in candidates {
+        match (candidate.broken, &candidate.manifest.declares) {
+            (None, Some(declares)) => {
+                let path = Arc::clone(&candidate.base.source.path);
+                now.insert(candidate.key, (declares.clone(), path));
+            }
+            (why, _) => {
+                let why = why.unwrap_or_else(|| "its manifest is not complete".to_owned());
+                response.broken.insert(id(&candidate.key), why);
+                now.extend(before.remove_entry(&candidate.key));
+            }
+        }
+    }
+    for (key, kept) in std::mem::take(before) {
+        // What a file said that cannot be read to its end, and nobody says now, is still meant.
+        if let Some(why) = unreadable(&kept.1, files).filter(|_| !now.contains_key(&key)) {
+            response.broken.insert(id(&key), why.clone());
+            now.insert(key, kept);
+        }
+    }
+    for ((_, name), (declares, _)) in &now {
+        put(&mut response, name.clone(), declares);
+    }
+    *before = now;
+    response
+}
+
+/// Why more may stand in a file than could be read.
+fn unreadable<'f>(path: &Arc<str>, files: &'f [Arc<ParsedFile>]) -> Option<&'f String> {
+    let at = files.binary_search_by(|file| file.source.path.cmp(path)).ok()?;
+    files[at].lost.first().or_else(|| cut_off(&files[at]))
+}
+
+fn put(response: &mut Response, name: Name, declares: &Declares) {
+    match declares {
+        Declares::Playbook(playbook) => drop(response.playbooks.insert(name, Arc::clone(playbook))),
+        Declares::Test(test) => drop(response.tests.insert(name, Arc::clone(test))),
+        Declares::Route(route) => drop(response.routes.insert(name, Arc::clone(route))),
+        Declares::Receiver(receiver) => drop(response.receivers.insert(name, Arc::clone(receiver))),
+        Declares::Policy(policy) => drop(response.policies.insert(name, Arc::clone(policy))),
+        Declares::OnCall(on_call) => drop(response.on_calls.insert(name, Arc::clone(on_call))),
+    }
+}

@@ -1,0 +1,266 @@
+//! What a manifest of how alerts are answered names: whether it is there, and whether its team may reach it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{Name, Period, ResourceId, TeamName};
+
+use super::Context;
+use super::diagnostic::Diagnostic;
+use super::file::{Class, ParsedFile, SCRIPTS};
+use super::grants::{self, Note, foreign};
+use super::header::ManifestKind;
+use super::in_force::{Candidate, Key};
+use super::read::near;
+use super::references::NEAR;
+use super::resolve::Resolved;
+use super::response::{Declares, Refers};
+use super::tree::{At, Span};
+
+/// How late a resolved signal may come where the Repository does not say.
+pub(super) const RESOLVE_DELAY: Period = Period::from_secs(6 * 60);
+/// How long a proof that has no timeout waits beyond that, as [`crate::playbook::pin`] fills in.
+const PROOF_MARGIN: u64 = 180_000;
+/// Steps that a run has beyond those written.
+const IMPLIED: [&str; 3] = ["proof", "replace", "call"];
+
+/// All there is to name.
+pub(super) struct Named<'a> {
+    context: &'a Context,
+    files: &'a [Arc<ParsedFile>],
+    /// Whose each manifest is, broken ones as well.
+    declared: BTreeMap<Key, Option<TeamName>>,
+    /// Whose each resource is, as far as that is known.
+    resources: BTreeMap<ResourceId, Option<TeamName>>,
+    teams: BTreeSet<TeamName>,
+    /// The names of the steps of each playbook.
+    steps: BTreeMap<Name, Vec<Name>>,
+    /// How late a resolved signal may come; `None` while the Repository cannot be read.
+    resolve_delay: Option<Period>,
+    /// Whether a file cannot be read: what is not there may stand in it.
+    uncertain: bool,
+}
+
+impl<'a> Named<'a> {
+    pub(super) fn of(
+        candidates: &[Candidate],
+        resolved: &Resolved,
+        files: &'a [Arc<ParsedFile>],
+        context: &'a Context,
+    ) -> Self {
+        // With no such manifest nobody asks, and ten thousand others are not gone through.
+        let units = resolved.units.iter().filter(|_| !candidates.is_empty());
+        let units = units.map(|(id, unit)| (id.clone(), unit.app.team.as_ref().map(|team| team.value.clone())));
+        let held = resolved.held.keys().map(|id| (id.clone(), None));
+        let whose = |candidate: &Candidate| candidate.manifest.team.as_ref().map(|team| team.value.clone());
+        let delay = resolved.repository.resolve_delay.unwrap_or(RESOLVE_DELAY);
+        Self {
+            context,
+            files,
+            declared: candidates.iter().map(|one| (one.key.clone(), whose(one))).collect(),
+            resources: held.chain(units).collect(),
+            teams: resolved.teams.keys().cloned().collect(),
+            steps: candidates.iter().filter_map(steps).collect(),
+            resolve_delay: resolved.repository_broken.is_none().then_some(delay),
+            uncertain: files.iter().any(|file| !file.lost.is_empty()),
+        }
+    }
+
+    /// Whether there is a manifest of this kind and name.
+    pub(super) fn has(&self, kind: ManifestKind, name: &Name) -> bool {
+        self.declared.contains_key(&(kind, name.clone()))
+    }
+
+    /// Whether somebody is paged where no route says.
+    pub(super) fn has_fallback(&self) -> bool {
+        self.context.fallback.is_some()
+    }
+
+    /// Whether a file cannot be read, so that what is not there may stand in it.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.uncertain
+    }
+
+    /// The name of this kind that is most like one.
+    pub(super) fn near(&self, kind: ManifestKind, name: &Name) -> Option<&str> {
+        near(name.as_str(), self.declared.keys().filter(|(other, _)| *other == kind).map(|(_, name)| name.as_str()))
+    }
+
+    fn file(&self, path: &str) -> Option<&ParsedFile> {
+        let at = self.files.binary_search_by(|file| (*file.source.path).cmp(path)).ok()?;
+        Some(&self.files[at])
+    }
+}
+
+fn steps(candidate: &Candidate) -> Option<(Name, Vec<Name>)> {
+    let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
+    let all = playbook.steps.iter().chain(playbook.otherwise.iter().flatten());
+    Some((candidate.key.1.clone(), all.map(|step| step.name.clone()).collect()))
+}
+
+/// What is wrong with something named.
+enum Wrong {
+    /// It is not there.
+    Missing(Note),
+    /// It is there, and may not be used like that.
+    Refused(Note),
+}
+
+/// Checks a manifest's team, its place, and all it names.
+pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Vec<Diagnostic>) {
+    let manifest = Arc::clone(&candidate.manifest);
+    let Some(team) = &manifest.team else { return };
+    if !named.teams.contains(&team.value) {
+        let names = named.teams.iter().map(Name::as_str);
+        let note = grants::unknown(team, "team", "declare it with a manifest of kind Team", names);
+        candidate.error(found, note);
+    }
+    for note in claims(candidate, team, named) {
+        candidate.error(found, note);
+    }
+    for At { value, span } in &manifest.names {
+        let near = found.len() < NEAR;
+        match wrong(candidate, &team.value, value, *span, named) {
+            None => {}
+            Some(Wrong::Missing(note)) if named.uncertain => candidate.warning(found, note),
+            Some(Wrong::Missing((span, message, help))) => {
+                candidate.error(found, (span, message, help.filter(|_| near)));
+            }
+            Some(Wrong::Refused(note)) => candidate.error(found, note),
+        }
+    }
+}
+
+/// Whether the team may write where the manifest and its overlay stand.
+fn claims(candidate: &Candidate, team: &At<TeamName>, named: &Named<'_>) -> Vec<Note> {
+    let context = named.context;
+    let mut notes: Vec<Note> =
+        grants::claim(&team.value, &candidate.base.source.path, team.span, context).into_iter().collect();
+    if let Some(overlay) = &candidate.overlay {
+        let writer = overlay.team.as_ref().unwrap_or(team);
+        let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
+        notes.extend(grants::claim(&writer.value, &overlay.file.source.path, span, context));
+        notes.extend(foreign(&writer.value, &team.value, &candidate.id(), span, context));
+    }
+    notes
+}
+
+fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, named: &Named<'_>) -> Option<Wrong> {
+    // A route only says where alerts go; whoever answers them acts for himself.
+    let asks = candidate.key.0 != ManifestKind::AlertRoute;
+    match refers {
+        Refers::Policy(name) => manifest(ManifestKind::EscalationPolicy, name, team, asks, span, named),
+        Refers::Receiver(name) => manifest(ManifestKind::Receiver, name, team, asks, span, named),
+        Refers::OnCall(name) => manifest(ManifestKind::OnCall, name, team, asks, span, named),
+        // One that is called keeps its caller's authority.
+        Refers::Playbook(name) => manifest(ManifestKind::Playbook, name, team, false, span, named),
+        Refers::Secret(name) => {
+            let secret = At { value: name.clone(), span };
+            grants::secret(&secret, team, named.context.secrets.as_ref()?).map(Wrong::Refused)
+        }
+        Refers::Target(id) => target(id, team, span, named),
+        Refers::Script(file) => script(candidate, file, team, span, named),
+        Refers::Manifest(path) => changed(path, team, span, named),
+        Refers::Proof { timeout, within, quiet } => {
+            proof(*timeout, *within, *quiet, span, named.resolve_delay?).map(Wrong::Refused)
+        }
+        Refers::Step(name) => step(candidate, name, span, named).map(Wrong::Refused),
+    }
+}
+
+fn manifest(
+    kind: ManifestKind,
+    name: &Name,
+    team: &TeamName,
+    asks: bool,
+    span: Span,
+    named: &Named<'_>,
+) -> Option<Wrong> {
+    match named.declared.get(&(kind, name.clone())) {
+        None => {
+            let help = match named.near(kind, name) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("declare it with a manifest of kind {}", kind.word()),
+            };
+            Some(Wrong::Missing((span, format!("there is no {} `{name}`", kind.word()), Some(help))))
+        }
+        Some(Some(theirs)) if asks && !named.context.teams.is_empty() => {
+            foreign(team, theirs, &format!("{}/{name}", kind.word()), span, named.context).map(Wrong::Refused)
+        }
+        Some(_) => None,
+    }
+}
+
+fn target(id: &ResourceId, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
+    match named.resources.get(id) {
+        None => {
+            let near = near(id.name.as_str(), named.resources.keys().map(|other| other.name.as_str()));
+            let help = near.map(|near| format!("did you mean `{}/{near}`?", id.kind));
+            Some(Wrong::Missing((span, format!("there is no `{id}` to act on"), help)))
+        }
+        Some(Some(theirs)) if !named.context.teams.is_empty() => {
+            foreign(team, theirs, id, span, named.context).map(Wrong::Refused)
+        }
+        Some(_) => None,
+    }
+}
+
+fn script(candidate: &Candidate, file: &str, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
+    let folder = candidate.base.source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let path = if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
+    let Some(file) = named.file(&path).filter(|file| file.class == Class::Script) else {
+        let scripts = named.files.iter().filter(|file| file.class == Class::Script);
+        let below = scripts.filter_map(|file| file.source.path.strip_prefix(folder));
+        let help = match near(file, below.map(|path| path.trim_start_matches('/'))) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("a script is a file, no link, in a folder called `{SCRIPTS}`"),
+        };
+        return Some(Wrong::Refused((span, format!("there is no script `{path}`"), Some(help))));
+    };
+    if !file.source.bytes.starts_with(b"#!") {
+        let help = "its first line says what runs it, such as #!/bin/sh".to_owned();
+        return Some(Wrong::Refused((span, format!("`{path}` does not begin with `#!`"), Some(help))));
+    }
+    grants::claim(team, &path, span, named.context).map(Wrong::Refused)
+}
+
+/// A manifest that a step changes.
+fn changed(path: &str, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
+    let is = |class: &Class| matches!(class, Class::Manifest | Class::Overlay(_));
+    if !named.file(path).is_some_and(|file| is(&file.class)) {
+        let manifests = named.files.iter().filter(|file| is(&file.class));
+        let near = near(path, manifests.map(|file| &*file.source.path));
+        let help = near.map(|near| format!("did you mean `{near}`?"));
+        return Some(Wrong::Refused((span, format!("there is no manifest `{path}`"), help)));
+    }
+    grants::claim(team, path, span, named.context).map(Wrong::Refused)
+}
+
+/// A wait that would end before the signal can have come.
+fn proof(own: Option<Period>, within: Option<Period>, quiet: Period, span: Span, delay: Period) -> Option<Note> {
+    let least = Period::from_millis(delay.as_millis() + quiet.as_millis());
+    let waits = own.unwrap_or(Period::from_millis(delay.as_millis() + PROOF_MARGIN));
+    let (time, whose) = match within {
+        Some(within) if within < waits => (within, "the playbook's `limits.timeout`"),
+        _ => (waits, "it"),
+    };
+    (time < least).then(|| {
+        let message = format!(
+            "the resolved signal may come {delay} late and must stay quiet for {quiet}; {whose} ends after {time}"
+        );
+        let help =
+            format!("give it at least {least}, or set `resolveDelay` in the Repository to how late it really comes");
+        (span, message, Some(help))
+    })
+}
+
+/// A step that a test names.
+fn step(candidate: &Candidate, name: &Name, span: Span, named: &Named<'_>) -> Option<Note> {
+    let Some(Declares::Test(test)) = &candidate.manifest.declares else { return None };
+    let steps = named.steps.get(&test.spec.playbook)?;
+    let known = || steps.iter().map(Name::as_str).chain(IMPLIED);
+    (!known().any(|known| known == name.as_str())).then(|| {
+        let help = near(name.as_str(), known()).map(|near| format!("did you mean `{near}`?"));
+        (span, format!("the playbook `{}` has no step `{name}`", test.spec.playbook), help)
+    })
+}
