@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use codeops_core::model::Memory;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -17,13 +17,16 @@ use super::StoreError;
 use super::folder::Lock;
 use super::history::{self, Rows};
 use super::projection;
-use super::retention::{Keep, prune};
+use super::retention::{Keep, prune, prune_histories};
 use super::table::{self, Mark, Prepared, Sql};
 use crate::journal::{Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, fold, fold_doubts, fold_epoch};
 use crate::port::Clock;
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
 const GROUP: usize = 512;
+
+/// How often the histories are looked through for what need not be kept.
+const LOOKED: SignedDuration = SignedDuration::from_mins(1);
 
 /// Records to append together, and where the answer goes.
 pub(super) struct Job {
@@ -56,6 +59,8 @@ pub(super) struct Writer {
     pub(super) rows: Rows,
     pub(super) deliveries: Deliveries,
     pub(super) keep: Keep,
+    /// When the histories were last looked through for what need not be kept.
+    pub(super) looked: Option<Timestamp>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     /// Let go of last, when the connection is closed.
@@ -173,10 +178,23 @@ impl Writer {
             return false;
         }
         let now = now(&*self.clock);
-        prune(&mut self.db, &self.head, self.keep, now).unwrap_or_else(|error| {
+        self.prune_at(now).unwrap_or_else(|error| {
             self.poison(&error);
             false
         })
+    }
+
+    /// What is over fills up slowly: it is not looked at after each commit.
+    fn prune_at(&mut self, now: Timestamp) -> Sql<bool> {
+        if prune(&mut self.db, &self.head, self.keep, now)? {
+            return Ok(true);
+        }
+        if self.looked.is_some_and(|looked| now.duration_since(looked) < LOOKED) {
+            return Ok(false);
+        }
+        let more = prune_histories(&self.db, self.keep, now)?;
+        self.looked = (!more).then_some(now);
+        Ok(more)
     }
 
     fn poison(&self, error: &rusqlite::Error) {
