@@ -129,8 +129,8 @@ impl Writer {
                 table::insert(&transaction, &mut head, at, prepared)?;
                 let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record: prepared.record.clone() };
                 let folded = fold(&mut self.memory, &entry);
+                over.extend(self.rows.follow(&folded, &self.memory));
                 changes.extend(folded.changes);
-                over.extend(folded.over);
                 came.extend(self.deliveries.fold(&entry));
                 doubted.extend(fold_doubts(&mut self.doubts, &entry));
                 epoch = fold_epoch(epoch, &entry);
@@ -138,12 +138,11 @@ impl Writer {
             }
             appended.push(Some(entries));
         }
-        // What is over first: the same alert may have come back since.
-        for over in &over {
-            history::put_over(&transaction, &mut self.rows, over)?;
+        for ended in &over {
+            history::put_ended(&transaction, ended)?;
         }
         for change in &changes {
-            projection::project(&transaction, &self.memory, change, &mut self.rows)?;
+            projection::project(&transaction, &self.memory, change, &self.rows)?;
         }
         for seq in doubted {
             projection::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
