@@ -7,8 +7,9 @@ use codeops_core::model::{Memory, PageId, ResourceId, Run, RunId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::category::Category;
 use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
-use super::record::{Category, Record};
+use super::record::Record;
 use super::writer::InDoubt;
 
 /// A record's number: 1, 2, 3… in one store, without gaps.

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, Disposition, Page, ResponseMemory, Run, RunId};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Memory, Page, ResponseMemory, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::table::{Sql, json, time};
-use crate::journal::{Deliveries, Over};
+use crate::journal::{Change, Deliveries, Folded, Over};
 
 /// Where the alerts of the memory stand. Rows are numbered as alerts come in, so that what is written together lies
 /// together, which an order by identity would not give.
@@ -20,26 +20,54 @@ pub(super) struct Rows {
     last: i64,
 }
 
-/// Writes what the memory has let go of, as it last was.
-pub(super) fn put_over(db: &Connection, rows: &mut Rows, over: &Over) -> Sql<()> {
-    match over {
-        Over::Alert(alert) => {
-            put_alert(db, rows, alert, false)?;
-            rows.of.remove(&alert.alert.id);
-            Ok(())
+impl Rows {
+    /// Gives new alerts their rows, in the order in which they came, and takes those of what is over. To be told of each
+    /// entry; answers what is to be written of what is over.
+    pub(super) fn follow(&mut self, folded: &Folded, memory: &Memory) -> Vec<Ended> {
+        let row = |over: &Over| match over {
+            Over::Alert(alert) => self.of.remove(&alert.alert.id).unwrap_or_else(|| next(&mut self.last)),
+            Over::Run(_) | Over::Page(_) => 0,
+        };
+        let ended: Vec<i64> = folded.over.iter().map(row).collect();
+        for change in &folded.changes {
+            if let Change::Alert(id) = change
+                && memory.response.alerts.contains_key(id)
+            {
+                self.of.entry(id.clone()).or_insert_with(|| next(&mut self.last));
+            }
         }
+        folded.over.iter().cloned().zip(ended).map(|(over, row)| Ended { over, row }).collect()
+    }
+
+    /// Where an alert of the memory stands.
+    pub(super) fn of(&self, id: &AlertId) -> i64 {
+        *self.of.get(id).expect("each alert of the memory was followed")
+    }
+}
+
+fn next(last: &mut i64) -> i64 {
+    *last += 1;
+    *last
+}
+
+/// Something that the memory has let go of, and the row of an alert.
+pub(super) struct Ended {
+    over: Over,
+    row: i64,
+}
+
+/// Writes what the memory has let go of, as it last was.
+pub(super) fn put_ended(db: &Connection, ended: &Ended) -> Sql<()> {
+    match &ended.over {
+        Over::Alert(alert) => put_alert(db, ended.row, alert, false),
         Over::Run(run) => put_run(db, run),
         Over::Page(page) => put_page(db, page),
     }
 }
 
 /// Writes one alert: `active` while the memory has it.
-pub(super) fn put_alert(db: &Connection, rows: &mut Rows, alert: &AlertMemory, active: bool) -> Sql<()> {
+pub(super) fn put_alert(db: &Connection, row: i64, alert: &AlertMemory, active: bool) -> Sql<()> {
     let id = &alert.alert.id;
-    let row = *rows.of.entry(id.clone()).or_insert_with(|| {
-        rows.last += 1;
-        rows.last
-    });
     let run = match &alert.disposition {
         Disposition::Run { run } => Some(number(*run)),
         Disposition::Received | Disposition::Quiet { .. } | Disposition::Left { .. } => None,

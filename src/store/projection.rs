@@ -26,7 +26,7 @@ pub(super) struct Recalled {
 }
 
 /// Writes a part of the memory that changed.
-pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &mut Rows) -> Sql<()> {
+pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &Rows) -> Sql<()> {
     let response = &memory.response;
     match change {
         Change::Revision => put_part(db, "revision", Some(&memory.revision)),
@@ -42,7 +42,7 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Watchdog(receiver) => put_part(db, &format!("{WATCHDOG}{receiver}"), response.watchdogs.get(receiver)),
         Change::Counted => put_part(db, "counted", Some(&response.counted)),
         Change::Swept => put_part(db, "swept", Some(&response.swept)),
-        Change::Alert(id) => response.alerts.get(id).map_or(Ok(()), |it| history::put_alert(db, rows, it, true)),
+        Change::Alert(id) => response.alerts.get(id).map_or(Ok(()), |it| history::put_alert(db, rows.of(id), it, true)),
         Change::Run(id) => response.runs.get(id).map_or(Ok(()), |it| history::put_run(db, it)),
         Change::Page(id) => response.pages.get(id).map_or(Ok(()), |it| history::put_page(db, it)),
     }

@@ -92,6 +92,7 @@ impl Sqlite {
             rows,
             deliveries,
             keep,
+            looked: None,
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
             lock,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use codeops_core::model::Memory;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -17,13 +17,16 @@ use super::StoreError;
 use super::folder::Lock;
 use super::history::{self, Rows};
 use super::projection;
-use super::retention::{Keep, prune};
+use super::retention::{Keep, prune, prune_histories};
 use super::table::{self, Mark, Prepared, Sql};
 use crate::journal::{Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, fold, fold_doubts, fold_epoch};
 use crate::port::Clock;
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
 const GROUP: usize = 512;
+
+/// How often the histories are looked through for what need not be kept.
+const LOOKED: SignedDuration = SignedDuration::from_mins(1);
 
 /// Records to append together, and where the answer goes.
 pub(super) struct Job {
@@ -56,6 +59,8 @@ pub(super) struct Writer {
     pub(super) rows: Rows,
     pub(super) deliveries: Deliveries,
     pub(super) keep: Keep,
+    /// When the histories were last looked through for what need not be kept.
+    pub(super) looked: Option<Timestamp>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     /// Let go of last, when the connection is closed.
@@ -124,8 +129,8 @@ impl Writer {
                 table::insert(&transaction, &mut head, at, prepared)?;
                 let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record: prepared.record.clone() };
                 let folded = fold(&mut self.memory, &entry);
+                over.extend(self.rows.follow(&folded, &self.memory));
                 changes.extend(folded.changes);
-                over.extend(folded.over);
                 came.extend(self.deliveries.fold(&entry));
                 doubted.extend(fold_doubts(&mut self.doubts, &entry));
                 epoch = fold_epoch(epoch, &entry);
@@ -133,12 +138,11 @@ impl Writer {
             }
             appended.push(Some(entries));
         }
-        // What is over first: the same alert may have come back since.
-        for over in &over {
-            history::put_over(&transaction, &mut self.rows, over)?;
+        for ended in &over {
+            history::put_ended(&transaction, ended)?;
         }
         for change in &changes {
-            projection::project(&transaction, &self.memory, change, &mut self.rows)?;
+            projection::project(&transaction, &self.memory, change, &self.rows)?;
         }
         for seq in doubted {
             projection::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
@@ -173,10 +177,23 @@ impl Writer {
             return false;
         }
         let now = now(&*self.clock);
-        prune(&mut self.db, &self.head, self.keep, now).unwrap_or_else(|error| {
+        self.prune_at(now).unwrap_or_else(|error| {
             self.poison(&error);
             false
         })
+    }
+
+    /// What is over fills up slowly: it is not looked at after each commit.
+    fn prune_at(&mut self, now: Timestamp) -> Sql<bool> {
+        if prune(&mut self.db, &self.head, self.keep, now)? {
+            return Ok(true);
+        }
+        if self.looked.is_some_and(|looked| now.duration_since(looked) < LOOKED) {
+            return Ok(false);
+        }
+        let more = prune_histories(&self.db, self.keep, now)?;
+        self.looked = (!more).then_some(now);
+        Ok(more)
     }
 
     fn poison(&self, error: &rusqlite::Error) {
