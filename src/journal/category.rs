@@ -62,7 +62,8 @@ impl Record {
             | Record::Unpinned { resource, .. }
             | Record::Removal { resource, .. }
             | Record::Forgotten { resource }
-            | Record::Renamed { resource, .. } => Some(resource),
+            | Record::Renamed { resource, .. }
+            | Record::Renewed { resource, .. } => Some(resource),
             Record::Note { resource, .. } | Record::Run { resource, .. } => resource.as_ref(),
             Record::Latched { subject } | Record::Unlatched { subject, .. } => match subject {
                 Subject::Resource(resource) => Some(resource),
@@ -113,7 +114,7 @@ impl Record {
                 Category::Alert
             }
             Record::Run { .. } | Record::Page { .. } | Record::Scheduled { .. } => Category::Run,
-            Record::Latched { .. } | Record::Unlatched { .. } => Category::Guard,
+            Record::Latched { .. } | Record::Unlatched { .. } | Record::Renewed { .. } => Category::Guard,
             Record::DaemonStarted { .. }
             | Record::Forgotten { .. }
             | Record::Renamed { .. }

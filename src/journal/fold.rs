@@ -138,6 +138,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::Released { resource, template } => {
             resource_of(memory, resource, |it| it.released = Some(template.clone()))
         }
+        Record::Renewed { resource, renewal } => resource_of(memory, resource, |it| it.renewal = Some(renewal.clone())),
         Record::Pinned { resource, template, pin } => resource_of(memory, resource, |it| {
             it.pins.insert(template.clone(), pin.clone());
             while it.pins.len() > PINS {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
     AlertId, AlertState, CauseKind, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key, LastGood, Name,
-    Owner, PageEvent, PageId, Pin, ProviderName, ResourceId, Revision, RevisionState, RunEvent, RunId, Signal, Subject,
-    Sync, SystemId, TeamName, Verb, Waves,
+    Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState, RunEvent, RunId, Signal,
+    Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -256,6 +256,13 @@ pub enum Record {
     Watchdog {
         /// The receiver.
         receiver: Name,
+    },
+    /// A run told instances to make way for new ones.
+    Renewed {
+        /// The resource.
+        resource: ResourceId,
+        /// Which instances, for which run.
+        renewal: Renewal,
     },
     /// Nothing more is tried on something until it has been healthy for an hour, or a commit says `Codeops-Retry`.
     Latched {

@@ -245,6 +245,11 @@ impl Journal {
         self.log.page(id).await
     }
 
+    /// Entries as they are appended.
+    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<Entry>> {
+        self.log.tail()
+    }
+
     /// Why nothing more is taken, if so.
     pub fn poisoned(&self) -> Option<String> {
         self.log.poisoned()

@@ -17,12 +17,12 @@ mod trailers;
 mod view;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::config::{Freeze, TeamSettings};
-use codeops_core::model::{Environment, ProviderName, TeamName};
+use codeops_core::model::{Environment, Name, ProviderName, TeamName};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,8 @@ pub struct Rules {
     pub reserved: Vec<(&'static str, String)>,
     /// A freeze from the settings.
     pub freeze: Option<Freeze>,
+    /// Receivers whose alert `CodeopsFreeze` freezes everything while it fires.
+    pub may_freeze: BTreeSet<Name>,
     /// Plan and show everything, change nothing.
     pub observe: bool,
     /// The time between two full observations.

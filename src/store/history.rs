@@ -70,7 +70,7 @@ pub(super) fn put_alert(db: &Connection, row: i64, alert: &AlertMemory, active: 
     let id = &alert.alert.id;
     let run = match &alert.disposition {
         Disposition::Run { run } => Some(number(*run)),
-        Disposition::Received | Disposition::Left { .. } => None,
+        Disposition::Received | Disposition::Quiet { .. } | Disposition::Left { .. } => None,
     };
     db.prepare_cached(
         "INSERT INTO alerts (row, source, name, state, since, run, active, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)

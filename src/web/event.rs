@@ -169,6 +169,12 @@ fn sentence(record: &Record) -> String {
             format!("playbook {playbook}, due at {due}, is left: {why}")
         }
         Record::Watchdog { receiver } => format!("receiver {receiver} heard its Watchdog"),
+        Record::Renewed { renewal, .. } => format!(
+            "{} make way for new ones: playbook {}, run {}",
+            plural(renewal.instances.len(), "instance"),
+            renewal.playbook,
+            renewal.run
+        ),
         Record::Latched { .. } => {
             "came back three times in an hour: nothing more is tried until it is healthy".to_owned()
         }
@@ -198,6 +204,7 @@ fn disposition_text(disposition: &Disposition) -> String {
     match disposition {
         Disposition::Received => "received".to_owned(),
         Disposition::Run { run } => format!("answered by run {run}"),
+        Disposition::Quiet { why } => format!("kept quiet: {why}"),
         Disposition::Left { why } => format!("left: {why}"),
     }
 }

@@ -414,11 +414,6 @@ impl State {
                     LogLine { at: now, instance: instance.clone(), stream: "stdout", line: "started".to_owned() };
                 self.logs.entry(step.resource.clone()).or_default().push(line);
             }
-            Op::Restart { instance } => {
-                let there = self.objects.get_mut(&step.resource).ok_or_else(gone)?;
-                let found = there.instances.iter_mut().find(|i| i.id == *instance).ok_or_else(gone)?;
-                found.restarts += 1;
-            }
             Op::Stop { instance } => {
                 if let Some(there) = self.objects.get_mut(&step.resource) {
                     there.instances.retain(|i| i.id != *instance);

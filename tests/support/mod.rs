@@ -10,5 +10,6 @@ pub(crate) mod memory_history;
 pub(crate) mod memory_provider;
 pub(crate) mod paths;
 pub(crate) mod process_harness;
+pub(crate) mod scripted_effects;
 pub(crate) mod scripted_source;
 pub(crate) mod site;

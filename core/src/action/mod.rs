@@ -1,2 +1,147 @@
-//! Actions of playbooks, lowered to the ordinary steps of a plan. Pure; whether a step may go, the gate asks
-//! [`crate::policy`].
+//! Actions of playbooks, lowered: what is written down so that the ordinary flow does them step by step through the gate,
+//! and how they are getting on. Pure.
+//!
+//! `app.restart` and `app.replace` come to a [`Renewal`]: the rollout replaces the instances it names, a new one healthy
+//! before a healthy old one goes. `app.rollback` comes to a [`Pin`]: the rollout goes back. So reconciling and playbooks cannot
+//! fight, and a daemon that dies in between goes on.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::model::{
+    Action, Digest, Health, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource, ResourceMemory,
+    RunId, Strategy,
+};
+use crate::plan::{Effective, effective, health_of, is_good, is_healthy};
+
+/// What an action rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// What is declared.
+    pub declared: &'a Arc<Resource>,
+    /// What lives, if it is known.
+    pub live: Option<&'a Live>,
+    /// What is remembered of it.
+    pub memory: &'a ResourceMemory,
+    /// The run that acts.
+    pub run: RunId,
+    /// Its playbook.
+    pub playbook: &'a Name,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What an action comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lowered {
+    /// Instances make way for new ones. `healthy`: some of them work, so that it counts against the blast radius.
+    Renew {
+        /// The mark to be remembered.
+        renewal: Renewal,
+        /// Whether any of them works.
+        healthy: bool,
+    },
+    /// The template fails by decree, and the last good one comes back.
+    Pin {
+        /// The template.
+        template: Digest,
+        /// How it failed.
+        pin: Pin,
+    },
+    /// There is nothing to do.
+    Nothing(String),
+}
+
+/// Lowers an action that is no commit.
+///
+/// # Errors
+/// In one sentence, why it cannot be done.
+pub fn lower(action: Action, with: &BTreeMap<String, Value>, situation: &Situation<'_>) -> Result<Lowered, String> {
+    let declared = situation.declared;
+    if declared.spec.suspend {
+        return Err(format!("{} is suspended by its manifest", declared.id));
+    }
+    let live = situation.live.ok_or_else(|| format!("what lives of {} is not known", declared.id))?;
+    match action {
+        Action::AppRestart => renew(situation, live, |_| true),
+        Action::AppReplace => match with.get("instances").and_then(Value::as_str).unwrap_or("unhealthy") {
+            "all" => renew(situation, live, |_| true),
+            "unhealthy" => renew(situation, live, |healthy| !healthy),
+            other => Err(format!("`instances` is `unhealthy` or `all`, not `{other}`")),
+        },
+        Action::AppRollback => roll_back(situation),
+        Action::AppScale | Action::AppSuspend | Action::AppResume => Err(format!("{action} is a commit by the bot")),
+    }
+}
+
+fn renew(situation: &Situation<'_>, live: &Live, which: impl Fn(bool) -> bool) -> Result<Lowered, String> {
+    let declared = situation.declared;
+    let up: Vec<_> = live.instances.iter().filter(|instance| instance.state != InstanceState::Stopping).collect();
+    let chosen: Vec<_> = up.iter().filter(|instance| which(is_healthy(instance))).collect();
+    if chosen.is_empty() {
+        return Ok(Lowered::Nothing(format!("{} has no instance that it concerns", declared.id)));
+    }
+    let healthy = chosen.iter().filter(|instance| is_healthy(instance)).count();
+    let target = effective(declared, Some(situation.memory)).resource();
+    let all_at_once = target.spec.rollout.strategy == Strategy::Recreate;
+    if healthy > 0 && all_at_once && healthy == up.iter().filter(|instance| is_healthy(instance)).count() {
+        return Err(format!(
+            "{} is replaced by `recreate`, and the last healthy instance is never taken away: nothing would serve",
+            declared.id
+        ));
+    }
+    let instances: BTreeSet<InstanceId> = chosen.iter().map(|instance| instance.id.clone()).collect();
+    let (at, run, playbook) = (situation.now, situation.run, situation.playbook.clone());
+    Ok(Lowered::Renew { renewal: Renewal { at, instances, run, playbook }, healthy: healthy > 0 })
+}
+
+fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
+    let (declared, memory) = (situation.declared, situation.memory);
+    if let Effective::RolledBack { .. } = effective(declared, Some(memory)) {
+        return Ok(Lowered::Nothing(format!("{} is on its last good version already", declared.id)));
+    }
+    let good = memory.last_good.as_ref().filter(|_| !is_good(declared, memory));
+    let good = good.filter(|good| !memory.pins.contains_key(&good.resource.template_digest));
+    good.ok_or_else(|| format!("{} has no other last good version to go back to", declared.id))?;
+    let why = format!("rolled back by playbook {}, run {}", situation.playbook, situation.run);
+    let pin = Pin { at: situation.now, revision: None, why };
+    Ok(Lowered::Pin { template: declared.template_digest.clone(), pin })
+}
+
+/// How an action that was lowered is getting on.
+pub fn progress(action: Action, situation: &Situation<'_>) -> Progress {
+    let (declared, memory) = (situation.declared, situation.memory);
+    let Some(live) = situation.live else {
+        return Progress::Going(format!("what lives of {} is not known", declared.id));
+    };
+    let effective = effective(declared, Some(memory));
+    let target = effective.resource();
+    if action == Action::AppRollback {
+        let Effective::RolledBack { to, .. } = &effective else {
+            return Progress::Failed(format!("a commit or a retry overtook the rollback of {}", declared.id));
+        };
+        let back = live.instances.iter().all(|instance| instance.template == to.template_digest);
+        return match back && health_of(to, live) == Health::Healthy {
+            true => Progress::Done(json!({ "template": to.template_digest.short() })),
+            false => Progress::Going(format!("{} is going back to {}", declared.id, to.template_digest.short())),
+        };
+    }
+    let Some(renewal) = memory.renewal.as_ref().filter(|renewal| renewal.run == situation.run) else {
+        // Nothing was to be done, or another run has taken over.
+        return Progress::Done(json!({ "instances": [] }));
+    };
+    let left = live.instances.iter().filter(|instance| renewal.concerns(instance)).count();
+    if left > 0 {
+        return Progress::Going(format!("{left} of {} instances still to make way", renewal.instances.len()));
+    }
+    match health_of(target, live) {
+        Health::Healthy => Progress::Done(json!({ "instances": renewal.instances })),
+        health => Progress::Going(format!("the new instances of {} are {health}", declared.id)),
+    }
+}

@@ -117,7 +117,7 @@ impl Compiler {
                 .iter()
                 .map(|(name, own)| (name.clone(), own.allow.iter().cloned().collect()))
                 .collect(),
-            response: super::Response::default(),
+            response: crate::model::Response::default(),
             deletes_nothing: resolved.deletes_nothing,
         };
         Compiled { desired, diagnostics, declared: resolved.declared }

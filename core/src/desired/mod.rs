@@ -36,10 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
-use crate::model::{
-    AlertRouteSpec, Channel, Environment, EscalationPolicySpec, Name, OnCallSpec, Owner, Place, Playbook, ProviderName,
-    Resource, ResourceId, SecretName, TeamName,
-};
+use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName};
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
@@ -120,35 +117,6 @@ pub struct Desired {
     pub response: Response,
     /// Why this revision must delete nothing, if so: a file is unreadable and what it declared is not known.
     pub deletes_nothing: Option<String>,
-}
-
-/// How alerts are answered, as one revision says. Shared: runs and readers keep it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Response {
-    /// Playbooks by name: only those without a mistake.
-    pub playbooks: BTreeMap<Name, Arc<Playbook>>,
-    /// Alert routes by name. The one whose top has no `match` is the last; the others are tried before it in the order of
-    /// their names.
-    pub routes: BTreeMap<Name, Arc<Owned<AlertRouteSpec>>>,
-    /// Channels to people by name.
-    pub receivers: BTreeMap<Name, Arc<Owned<Channel>>>,
-    /// Escalation policies by name.
-    pub policies: BTreeMap<Name, Arc<Owned<EscalationPolicySpec>>>,
-    /// Who is on call, by name.
-    pub on_calls: BTreeMap<Name, Arc<Owned<OnCallSpec>>>,
-    /// Manifests of these kinds that cannot be used, each `Kind/name` with why.
-    pub broken: BTreeMap<String, String>,
-}
-
-/// What a team declares that has no live state.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Owned<T> {
-    /// The team.
-    pub team: TeamName,
-    /// Where its manifest stands.
-    pub place: Place,
-    /// What it says.
-    pub spec: T,
 }
 
 /// The result of [`Compiler::compile`].

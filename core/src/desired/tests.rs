@@ -47,7 +47,7 @@ fn id(name: &str) -> ResourceId {
     ResourceId::app(name.parse().expect("a name"))
 }
 
-fn name(text: &str) -> Name {
+fn name(text: &str) -> crate::model::Name {
     text.parse().expect("a name")
 }
 

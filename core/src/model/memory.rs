@@ -1,12 +1,15 @@
 //! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, HoldId, Owner, ProviderName, Resource, ResourceId, ResponseMemory, Revision, SystemId, Verb};
+use super::{
+    Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory, Revision,
+    RunId, SystemId, Verb,
+};
 
 /// All that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -60,12 +63,36 @@ pub struct ResourceMemory {
     /// When a commit last said `Codeops-Retry`: what failed before then is started anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Timestamp>,
+    /// Instances that a run has told to make way for new ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
     /// Failed applies in a row, and when the next may be tried.
     pub failures: u32,
     /// No step before this time.
     pub retry_at: Option<Timestamp>,
     /// The last apply error, redacted.
     pub error: Option<String>,
+}
+
+/// Instances that make way for new ones of the same template, within what the rollout allows: what `app.restart` and
+/// `app.replace` come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// When; instances made later are new ones, whatever their id.
+    pub at: Timestamp,
+    /// Which make way.
+    pub instances: BTreeSet<InstanceId>,
+    /// The run that says so.
+    pub run: RunId,
+    /// Its playbook.
+    pub playbook: Name,
+}
+
+impl Renewal {
+    /// Whether this instance makes way.
+    pub fn concerns(&self, instance: &Instance) -> bool {
+        instance.created_at < self.at && self.instances.contains(&instance.id)
+    }
 }
 
 /// The last template that finished its bake.

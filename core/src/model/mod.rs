@@ -20,29 +20,30 @@ mod status;
 mod step;
 mod unit;
 
+pub use crate::expression::{Expression, Template, TemplatePart};
 pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
-pub use memory::{LastGood, Memory, Pin, Removal, ResourceMemory, RevisionMemory, Waves};
+pub use memory::{LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
 pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, Scope, Snapshot,
     Stamp, SystemId, Why,
 };
 pub use playbook::{
-    Action, CatchUp, Concurrency, Does, Expression, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep,
-    Retry, Schedule, Template, TemplatePart, Trigger, WaitFor, WhenBusy,
+    Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
+    Schedule, Trigger, WaitFor, WhenBusy,
 };
 pub use resource::{Place, Resource};
-pub use response::{Counted, Ledger, ResponseMemory, RunEnd, Subject};
+pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject};
 pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
 pub use run::{
-    Page, PageEvent, PageId, PageTry, Part, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome, StepRecord,
-    StepRef,
+    Page, PageEvent, PageId, PageTry, Part, Progress, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome,
+    StepRecord, StepRef,
 };
 pub use secret::Secret;
 pub use spec::{

@@ -1,4 +1,4 @@
-//! What must be remembered to answer alerts across restarts: a part of [`super::Memory`].
+//! How alerts are answered, as declared; and what must be remembered of it across restarts, a part of [`super::Memory`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,39 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertId, AlertMemory, Name, Page, PageId, ResourceId, Run, RunId, RunState, Rung};
+use super::{
+    AlertId, AlertMemory, AlertRouteSpec, Channel, EscalationPolicySpec, Name, OnCallSpec, Page, PageId, Place,
+    Playbook, ResourceId, Run, RunId, RunState, Rung, TeamName,
+};
+
+/// How alerts are answered, as one revision says. Shared: runs and readers keep it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Response {
+    /// Playbooks by name: only those without a mistake.
+    pub playbooks: BTreeMap<Name, Arc<Playbook>>,
+    /// Alert routes by name. The one whose top has no `match` is the last; the others are tried before it in the order of
+    /// their names.
+    pub routes: BTreeMap<Name, Arc<Owned<AlertRouteSpec>>>,
+    /// Channels to people by name.
+    pub receivers: BTreeMap<Name, Arc<Owned<Channel>>>,
+    /// Escalation policies by name.
+    pub policies: BTreeMap<Name, Arc<Owned<EscalationPolicySpec>>>,
+    /// Who is on call, by name.
+    pub on_calls: BTreeMap<Name, Arc<Owned<OnCallSpec>>>,
+    /// Manifests of these kinds that cannot be used, each `Kind/name` with why.
+    pub broken: BTreeMap<String, String>,
+}
+
+/// What a team declares that has no live state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owned<T> {
+    /// The team.
+    pub team: TeamName,
+    /// Where its manifest stands.
+    pub place: Place,
+    /// What it says.
+    pub spec: T,
+}
 
 /// Alerts, runs and pages that still matter. What is over stays readable in the store's history.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

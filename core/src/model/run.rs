@@ -569,3 +569,14 @@ impl Page {
         self.accepted.is_some() || self.withdrawn.is_some()
     }
 }
+
+/// How an action is getting on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// It is under way; says what is still to come.
+    Going(String),
+    /// It is done.
+    Done(Value),
+    /// It cannot be.
+    Failed(String),
+}

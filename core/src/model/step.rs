@@ -65,11 +65,6 @@ pub enum Op {
         /// The template's resource.
         desired: Arc<Resource>,
     },
-    /// End one instance's process by its stop policy and start it again as the same instance, of the same template.
-    Restart {
-        /// The instance.
-        instance: InstanceId,
-    },
     /// Take one instance out of the port's rotation, then end it by its stop policy.
     Stop {
         /// The instance.
@@ -92,7 +87,6 @@ impl Op {
             Op::Configure { .. } => "configure",
             Op::Release { .. } => "release",
             Op::Start { .. } => "start",
-            Op::Restart { .. } => "restart",
             Op::Stop { .. } => "stop",
             Op::Delete { .. } => "delete",
         }
@@ -107,7 +101,7 @@ impl Op {
             }
             Op::Rename { from, desired, .. } => format!("{from} {}", desired.spec_digest),
             Op::Release { desired } => desired.template_digest.to_string(),
-            Op::Start { instance, .. } | Op::Restart { instance } | Op::Stop { instance } => instance.to_string(),
+            Op::Start { instance, .. } | Op::Stop { instance } => instance.to_string(),
             Op::Delete { ours } => ours.stamp().spec.to_string(),
         }
     }
@@ -121,7 +115,7 @@ impl Op {
             | Op::Configure { desired }
             | Op::Release { desired }
             | Op::Start { desired, .. } => Some(desired),
-            Op::Restart { .. } | Op::Stop { .. } | Op::Delete { .. } => None,
+            Op::Stop { .. } | Op::Delete { .. } => None,
         }
     }
 }

@@ -83,6 +83,10 @@ impl Look<'_> {
         if verb == Verb::Repair {
             change.cause = Cause::Drift { what: what_moved(target, &standing, live) };
         }
+        let renewal = memory.and_then(|memory| memory.renewal.as_ref());
+        if let Some(renewal) = renewal.filter(|renewal| live.instances.iter().any(|i| renewal.concerns(i))) {
+            change.cause = Cause::Run { run: renewal.run, playbook: renewal.playbook.clone() };
+        }
         Some(change)
     }
 

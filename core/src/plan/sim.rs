@@ -264,10 +264,6 @@ impl World {
                 objects.get_mut(&id).unwrap().released = Some(desired.template_digest.clone());
                 self.remembered(&id).released = Some(desired.template_digest.clone());
             }
-            Op::Restart { instance } => {
-                let live = objects.get_mut(&id).unwrap();
-                live.instances.iter_mut().find(|i| i.id == *instance).unwrap().restarts += 1;
-            }
             Op::Start { instance, desired } => {
                 let live = objects.get_mut(&id).unwrap();
                 assert!(live.instances.iter().all(|i| i.id != *instance), "{instance} of {id} started twice");

@@ -12,7 +12,8 @@ pub struct Standing<'a> {
     pub spec_same: bool,
     /// Instances of the resource's template.
     pub current: Vec<&'a Instance>,
-    /// Instances of any other template, and those that failed before a commit said to try again.
+    /// Instances of any other template, those that failed before a commit said to try again, and those that a run told to
+    /// make way.
     pub old: Vec<&'a Instance>,
     /// How many instances are on their way out.
     pub stopping: usize,
@@ -26,7 +27,10 @@ impl<'a> Standing<'a> {
         for instance in &live.instances {
             if instance.state == InstanceState::Stopping {
                 stopping += 1;
-            } else if witness.same_template(&instance.template, target) && !is_stale(instance, memory) {
+            } else if witness.same_template(&instance.template, target)
+                && !is_stale(instance, memory)
+                && !makes_way(instance, memory)
+            {
                 current.push(instance);
             } else {
                 old.push(instance);
@@ -60,6 +64,10 @@ pub fn is_failing(instance: &Instance) -> bool {
 fn is_stale(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
     let retried = memory.and_then(|memory| memory.retried_at);
     is_failing(instance) && retried.is_some_and(|at| instance.created_at < at)
+}
+
+fn makes_way(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
+    memory.and_then(|memory| memory.renewal.as_ref()).is_some_and(|renewal| renewal.concerns(instance))
 }
 
 /// The health of a live object that should be `target`.

@@ -46,7 +46,6 @@ pub(super) async fn apply(shared: &Arc<Shared>, started: &Started, secrets: &Sec
             let request = Request::Start { key, instance: instance.clone(), resource, setting, secrets: confidential };
             work.call(&app, request, |state| state.instances.iter().any(|i| i.id == *instance)).await
         }
-        Op::Restart { .. } => Err(ApplyError::Reject("a keeper cannot restart an instance in place yet".to_owned())),
         Op::Stop { instance } => {
             let app = work.app(&step.resource).await?;
             let request = Request::Stop { key: started.key().clone(), instance: instance.clone() };

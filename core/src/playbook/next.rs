@@ -1,0 +1,366 @@
+//! The one function that says what a run does now.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{Facts, Next, Order, facts, order};
+use crate::expression;
+use crate::model::{
+    AlertId, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunCause, RunEvent, RunState, Rung,
+    StepOutcome, StepRecord, StepRef, WaitFor,
+};
+
+/// What the run does now. The same log and facts give the same answer, so a run that was cut off anywhere goes on as one
+/// that was not.
+pub fn next(run: &Run, facts: &Facts<'_>) -> Next {
+    if run.ended.is_some() {
+        return Next::Over;
+    }
+    if let Some(record) = run.steps.iter().find(|record| record.on.is_some()) {
+        return on(run, record, facts);
+    }
+    if let Some(why) = &facts.cancelled {
+        return end(RunState::Cancelled, why.clone());
+    }
+    let part = if run.turned.is_some() { Part::Otherwise } else { Part::Steps };
+    match run.steps.iter().rfind(|record| record.step.part == part) {
+        None => go_to(run, StepRef { part, index: 0 }, facts),
+        Some(record) => after(run, record, facts),
+    }
+}
+
+/// Whether an alert still counts as firing: whatever is not known to be over does.
+pub(super) fn fires(id: &AlertId, facts: &Facts<'_>) -> bool {
+    facts.alerts.get(id).is_none_or(|alert| alert.state != AlertState::Resolved)
+}
+
+/// A step is on.
+fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
+    let (Some(step), Some((_, deadline))) = (run.step(record.step), &record.on) else {
+        return ended(record, StepOutcome::Failed { error: "the step is not in the playbook".to_owned() });
+    };
+    let late = facts.now >= *deadline;
+    let time_is_up = |what: &str| StepOutcome::Failed { error: format!("{what} within {}", timeout_of(step)) };
+    match &step.does {
+        Does::Wait { what, quiet } => wait(run, record, what, *quiet, *deadline, facts),
+        Does::Action { action, .. } => match &facts.progress {
+            Some(Progress::Done(output)) => ended(record, StepOutcome::Done { output: output.clone() }),
+            Some(Progress::Failed(error)) => ended(record, StepOutcome::Failed { error: error.clone() }),
+            _ if late && !action.is_commit() => ended(record, time_is_up(&format!("{action} did not come to its end"))),
+            Some(Progress::Going(why)) => still(*deadline, why.clone()),
+            None => effect(record, step, *deadline, facts),
+        },
+        Does::Playbook(name) => match facts.called {
+            Some(RunState::Resolved | RunState::Replaced) => ended(record, StepOutcome::Done { output: Value::Null }),
+            Some(state) if state.is_over() => {
+                ended(record, StepOutcome::Failed { error: format!("playbook {name} ended {state}") })
+            }
+            Some(_) => Next::Wait { until: None, why: format!("playbook {name} is on") },
+            None => begin_again(run, record, step, *deadline, facts),
+        },
+        Does::Page { .. } => match facts.page {
+            Some(page) if page.accepted => ended(record, StepOutcome::Done { output: Value::Null }),
+            Some(page) if page.nobody => {
+                let error = "there is nobody to page: no escalation policy with a channel applies".to_owned();
+                ended(record, StepOutcome::Failed { error })
+            }
+            Some(page) => Next::Wait { until: None, why: format!("no channel has accepted page {} yet", page.page) },
+            None => begin_again(run, record, step, *deadline, facts),
+        },
+        Does::Script { .. } | Does::Http(_) | Does::Notify { .. } | Does::Git(_) => {
+            effect(record, step, *deadline, facts)
+        }
+    }
+}
+
+/// An effect is on: in hand, or begun by a daemon that is gone, and then nobody knows how it ended.
+fn effect(record: &StepRecord, step: &PlaybookStep, deadline: Timestamp, facts: &Facts<'_>) -> Next {
+    if facts.in_hand {
+        return still(deadline, format!("`{}` is on", step.name));
+    }
+    let error = "codeops ended while it was on, so it is not known whether it was done".to_owned();
+    ended(record, StepOutcome::Unknown { error })
+}
+
+/// What was begun and leaves its own trace is begun again where that trace is missing: nothing happened yet.
+fn begin_again(run: &Run, record: &StepRecord, step: &PlaybookStep, deadline: Timestamp, facts: &Facts<'_>) -> Next {
+    match order::order(run, step, facts) {
+        Ok(order) => Next::Begin { step: record.step, attempt: record.attempts, deadline, order: Box::new(order) },
+        Err(error) => ended(record, StepOutcome::Failed { error }),
+    }
+}
+
+fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline: Timestamp, facts: &Facts<'_>) -> Next {
+    let done = || ended(record, StepOutcome::Done { output: Value::Null });
+    let failed = |error: String| ended(record, StepOutcome::Failed { error });
+    let late = facts.now >= deadline;
+    match what {
+        WaitFor::For(_) if late => done(),
+        WaitFor::For(_) => still(deadline, "its time is not up".to_owned()),
+        WaitFor::Healthy => {
+            let Some(target) = &facts.target else { return failed("the target is not known".to_owned()) };
+            let quiet_at = quiet.after(target.since);
+            match target.health == crate::model::Health::Healthy {
+                true if facts.now >= quiet_at => done(),
+                _ if late => failed(format!("{} was not healthy for {quiet} in time", target.id)),
+                true => still(deadline.min(quiet_at), format!("{} is healthy; for {quiet}", target.id)),
+                false => still(deadline, format!("{} is {}", target.id, target.health)),
+            }
+        }
+        WaitFor::Until(expression) => match expression::holds(expression, &facts::facts(run, facts)) {
+            Ok(true) => done(),
+            Ok(false) if late => failed(format!("`{}` did not become true in time", expression.source())),
+            Ok(false) => still(deadline, format!("`{}` is not true yet", expression.source())),
+            Err(error) if late => failed(error),
+            Err(error) => still(deadline, error),
+        },
+        WaitFor::Resolved => resolved(run, record, quiet, deadline, facts),
+    }
+}
+
+/// Proof is the source's own word, and that it held for the quiet time.
+fn resolved(run: &Run, record: &StepRecord, quiet: Period, deadline: Timestamp, facts: &Facts<'_>) -> Next {
+    if run.alerts.is_empty() {
+        return ended(record, StepOutcome::Failed { error: "the run answers no alert".to_owned() });
+    }
+    let states = run.alerts.iter().map(|id| state_of(run, id, facts));
+    let states: Vec<(AlertState, Timestamp)> = states.collect();
+    let count = |state| states.iter().filter(|(s, _)| *s == state).count();
+    let total = states.len();
+    if count(AlertState::Resolved) == total {
+        let since = states.iter().map(|(_, since)| *since).max().unwrap_or(facts.now);
+        let quiet_at = quiet.after(since);
+        if facts.now >= quiet_at {
+            return ended(record, StepOutcome::Done { output: Value::Null });
+        }
+        // The quiet time may end after the deadline: what is over by then is proven by staying so.
+        return still(quiet_at, format!("resolved; quiet for {quiet}"));
+    }
+    if facts.now < deadline {
+        return still(deadline, format!("{} of {total} alerts resolved", count(AlertState::Resolved)));
+    }
+    let unasked: Vec<AlertId> =
+        run.alerts.iter().filter(|id| fires(id, facts) && !run.asked.contains_key(*id)).cloned().collect();
+    if facts.asks && !unasked.is_empty() {
+        return Next::Ask(unasked);
+    }
+    if count(AlertState::Silenced) > 0 && count(AlertState::Silenced) + count(AlertState::Resolved) == total {
+        return end(RunState::Cancelled, "muted: its source holds the alert back".to_owned());
+    }
+    let (firing, unknown) = (count(AlertState::Firing), count(AlertState::Expired) + count(AlertState::Unknown));
+    let error = match (firing, unknown) {
+        (0, _) => {
+            format!("no word from the source that it is over: {unknown} of {total} alerts only stopped being told of")
+        }
+        (firing, _) => format!("{firing} of {total} alerts still fire"),
+    };
+    ended(record, StepOutcome::Failed { error })
+}
+
+/// How an alert is: what its source said when asked counts until it says otherwise.
+fn state_of(run: &Run, id: &AlertId, facts: &Facts<'_>) -> (AlertState, Timestamp) {
+    let known = facts.alerts.get(id).map(|alert| (alert.state, alert.since));
+    match (known, run.asked.get(id)) {
+        (Some((_, since)), Some(asked)) if asked.1 >= since => *asked,
+        (Some(known), _) => known,
+        (None, Some(asked)) => *asked,
+        (None, None) => (AlertState::Unknown, run.opened_at),
+    }
+}
+
+/// A step has ended or was skipped.
+fn after(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
+    let Some(step) = run.step(record.step) else { return end(RunState::Failed, "it has lost its step".to_owned()) };
+    let following = StepRef { index: record.step.index + 1, ..record.step };
+    let proof = matches!(&step.does, Does::Wait { what: WaitFor::Resolved, .. });
+    let ended_at = record.ended_at.unwrap_or(facts.now);
+    let (failed, again) = match &record.outcome {
+        _ if record.skipped.is_some() => (None, false),
+        None | Some(StepOutcome::Done { .. }) => (None, false),
+        Some(StepOutcome::Failed { error }) => (Some(error), true),
+        Some(StepOutcome::Unknown { error }) => (Some(error), step.idempotent),
+    };
+    let Some(error) = failed else {
+        if proof && record.skipped.is_none() && record.step.part == Part::Otherwise {
+            return end(proven(run), "its alert is proven over".to_owned());
+        }
+        return go_to(run, following, facts);
+    };
+    // An effect whose end is not known is tried once more even without `retry`: being idempotent is its author's word.
+    let unknown = matches!(record.outcome, Some(StepOutcome::Unknown { .. }));
+    let attempts = step.retry.map_or(1, |retry| retry.attempts).max(if unknown { 2 } else { 1 });
+    if again && record.attempts < attempts {
+        let backoff = step.retry.map_or(Period::from_secs(1), |retry| retry.backoff);
+        let doubled = backoff.as_millis().saturating_mul(1 << (record.attempts.saturating_sub(1)).min(10));
+        let at = Period::from_millis(doubled).after(ended_at);
+        if facts.now < at {
+            return still(at, format!("`{}` is tried again: {error}", step.name));
+        }
+        return begin(run, record.step, record.attempts + 1, facts);
+    }
+    match (record.step.part, step.on_error) {
+        (Part::Otherwise, _) | (Part::Steps, OnError::Continue) => go_to(run, following, facts),
+        (Part::Steps, OnError::Otherwise) => turn(run, format!("`{}`: {error}", step.name)),
+    }
+}
+
+/// Goes on with `otherwise`, or ends where a run has none: one that another called.
+fn turn(run: &Run, why: String) -> Next {
+    match run.playbook.otherwise {
+        Some(_) => Next::Record(vec![RunEvent::Turned { why }]),
+        None => end(RunState::Failed, why),
+    }
+}
+
+/// Begins this step, if there is one and it may.
+fn go_to(run: &Run, at: StepRef, facts: &Facts<'_>) -> Next {
+    let Some(step) = run.step(at) else { return finish(run, at.part, facts) };
+    let overdue = at.part == Part::Steps && facts.now >= run.playbook.limits.timeout.after(run.opened_at);
+    if overdue {
+        return turn(run, format!("its time of {} is up", run.playbook.limits.timeout));
+    }
+    if let Some(why) = skips(run, at.part, step, facts) {
+        return Next::Record(vec![RunEvent::StepSkipped { step: at, why }]);
+    }
+    if acts(&step.does)
+        && let Some(why) = &facts.hold
+    {
+        return pause(run, Some(why.clone()));
+    }
+    if run.paused.is_some() {
+        return Next::Record(vec![RunEvent::Paused { why: None }]);
+    }
+    match step.when.as_ref().map(|when| expression::holds(when, &facts::facts(run, facts))) {
+        Some(Ok(false)) => Next::Record(vec![RunEvent::StepSkipped { step: at, why: "its `if` is false".to_owned() }]),
+        Some(Err(error)) => fails_at_once(run, at, format!("its `if` has no value: {error}"), facts),
+        None | Some(Ok(true)) => begin(run, at, 1, facts),
+    }
+}
+
+/// Why a step is passed over, whatever its `if` says.
+fn skips(run: &Run, part: Part, step: &PlaybookStep, facts: &Facts<'_>) -> Option<String> {
+    if run.rung == Rung::Page && !matches!(step.does, Does::Page { .. }) {
+        return Some("it came back too often: a person is called".to_owned());
+    }
+    if !acts(&step.does) {
+        return None;
+    }
+    if !run.alerts.is_empty() && run.alerts.iter().all(|id| !fires(id, facts)) {
+        return Some("its alert is resolved: nothing is done to what works again".to_owned());
+    }
+    let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back);
+    (part == Part::Steps && rolls_back).then(|| "its target is being rolled back: the run only proves".to_owned())
+}
+
+/// Whether a step changes something, or may: what a hold stops.
+fn acts(does: &Does) -> bool {
+    match does {
+        Does::Action { .. } | Does::Script { .. } | Does::Http(_) | Does::Git(_) | Does::Playbook(_) => true,
+        Does::Wait { .. } | Does::Notify { .. } | Does::Page { .. } => false,
+    }
+}
+
+fn begin(run: &Run, at: StepRef, attempt: u32, facts: &Facts<'_>) -> Next {
+    let Some(step) = run.step(at) else { return finish(run, at.part, facts) };
+    if attempt > 1
+        && acts(&step.does)
+        && let Some(why) = &facts.hold
+    {
+        return pause(run, Some(why.clone()));
+    }
+    match order::order(run, step, facts) {
+        Ok(order) => {
+            let deadline = match order {
+                // Paging ends when somebody has it, and a called run has its own limits.
+                Order::Page { .. } | Order::Call { .. } => Timestamp::MAX,
+                _ => timeout_of(step).after(facts.now),
+            };
+            Next::Begin { step: at, attempt, deadline, order: Box::new(order) }
+        }
+        Err(error) => fails_at_once(run, at, error, facts),
+    }
+}
+
+/// A step that cannot even begin: begun and ended in one, so that the log has it.
+fn fails_at_once(run: &Run, at: StepRef, error: String, facts: &Facts<'_>) -> Next {
+    let attempt = run.steps.iter().find(|record| record.step == at).map_or(0, |record| record.attempts) + 1;
+    let key = crate::model::Key(format!("{}:{}:none", run.id, at.index));
+    // No retry helps what has no value: the attempts are used up.
+    let attempt = attempt.max(run.step(at).and_then(|step| step.retry).map_or(1, |retry| retry.attempts));
+    Next::Record(vec![
+        RunEvent::StepBegun { step: at, attempt, key, deadline: facts.now },
+        RunEvent::StepEnded { step: at, attempt, outcome: StepOutcome::Failed { error }, evidence: String::new() },
+    ])
+}
+
+/// All steps of a part are done.
+fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
+    let proven_over = run.alerts.iter().all(|id| state_of(run, id, facts).0 == AlertState::Resolved);
+    match part {
+        Part::Steps if run.alerts.is_empty() || proven_over => end(RunState::Resolved, "its steps are done".to_owned()),
+        Part::Steps => turn(run, "its steps are done and its alert is not proven over".to_owned()),
+        Part::Otherwise => {
+            let paged = did(run, |does| matches!(does, Does::Page { .. }));
+            match (paged, !run.alerts.is_empty() && proven_over) {
+                (_, true) => end(proven(run), "its alert is over".to_owned()),
+                (true, false) => end(RunState::Paged, "a person was called".to_owned()),
+                (false, false) if run.alerts.is_empty() && called(run) => {
+                    end(RunState::Resolved, "its `otherwise` is done".to_owned())
+                }
+                (false, false) => end(RunState::Failed, "nothing helped, and nobody could be called".to_owned()),
+            }
+        }
+    }
+}
+
+fn called(run: &Run) -> bool {
+    matches!(run.cause, RunCause::Call { .. })
+}
+
+/// What a run that is proven in `otherwise` comes to.
+fn proven(run: &Run) -> RunState {
+    let replaced = |does: &Does| matches!(does, Does::Action { .. });
+    let in_otherwise = run.steps.iter().any(|record| {
+        record.step.part == Part::Otherwise
+            && matches!(record.outcome, Some(StepOutcome::Done { .. }))
+            && run.step(record.step).is_some_and(|step| replaced(&step.does))
+    });
+    if in_otherwise { RunState::Replaced } else { RunState::Resolved }
+}
+
+fn did(run: &Run, which: impl Fn(&Does) -> bool) -> bool {
+    run.steps.iter().any(|record| {
+        matches!(record.outcome, Some(StepOutcome::Done { .. }))
+            && run.step(record.step).is_some_and(|step| which(&step.does))
+    })
+}
+
+fn timeout_of(step: &PlaybookStep) -> Period {
+    match &step.does {
+        Does::Wait { what: WaitFor::For(time), .. } => *time,
+        _ => step.timeout.unwrap_or(super::pin::DEFAULT_TIMEOUT),
+    }
+}
+
+fn pause(run: &Run, why: Option<String>) -> Next {
+    if run.paused == why {
+        let why = why.unwrap_or_default();
+        return Next::Wait { until: None, why };
+    }
+    Next::Record(vec![RunEvent::Paused { why }])
+}
+
+fn ended(record: &StepRecord, outcome: StepOutcome) -> Next {
+    let (step, attempt) = (record.step, record.attempts);
+    Next::Record(vec![RunEvent::StepEnded { step, attempt, outcome, evidence: String::new() }])
+}
+
+fn end(state: RunState, why: String) -> Next {
+    Next::Record(vec![RunEvent::Ended { state, why }])
+}
+
+fn still(until: Timestamp, why: String) -> Next {
+    // A moment later, so that what becomes due at that very time is due when it is looked at.
+    let until = until.checked_add(SignedDuration::from_millis(1)).unwrap_or(until);
+    Next::Wait { until: Some(until), why }
+}

@@ -1,0 +1,152 @@
+//! What becomes of an alert or a due time that a playbook answers: a run of its own, a place in another's, or nothing, said
+//! why.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::pin;
+use crate::model::{
+    Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId,
+    RunState, Rung, Subject, TeamName, WhenBusy,
+};
+
+/// So many runs opened within [`STORM_WITHIN`] are a storm: more are not opened, and one page tells of all.
+pub const STORM_RUNS: usize = 20;
+/// See [`STORM_RUNS`].
+pub const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// What comes back within this time begins a rung higher.
+const REFIRE: SignedDuration = SignedDuration::from_mins(30);
+/// The third run on one thing within this time calls a person and latches it.
+const LATCH: SignedDuration = SignedDuration::from_hours(1);
+const LATCH_RUNS: usize = 3;
+
+/// Something that asks for a run.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// The playbook that answers.
+    pub playbook: &'a Arc<Playbook>,
+    /// Whose authority the run has.
+    pub authority: &'a TeamName,
+    /// What asks.
+    pub cause: RunCause,
+    /// What it is about.
+    pub target: Option<ResourceId>,
+    /// Who is paged.
+    pub policy: Option<Name>,
+    /// What steps see as `alert`.
+    pub alert: Value,
+    /// The revision in force.
+    pub revision: &'a Revision,
+    /// How late a resolved signal may come.
+    pub resolve_delay: Period,
+    /// It goes to a person at once: no playbook answers it.
+    pub only_pages: bool,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Opening {
+    /// A run of its own.
+    Open {
+        /// The first event of its log.
+        event: Box<RunEvent>,
+        /// What is latched with it, if this is one time too many.
+        latches: Option<Subject>,
+    },
+    /// It joins this run.
+    Join(RunId),
+    /// Nothing is done.
+    Left(String),
+}
+
+/// Decides what becomes of it.
+pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opening {
+    let playbook = asked.playbook;
+    let subject = subject(asked);
+    if let RunCause::Call { .. } = asked.cause {
+        return opened(asked, Rung::Steps, None);
+    }
+    if let Some(run) = busy(asked, response) {
+        match (playbook.concurrency.when_busy, &asked.cause) {
+            (WhenBusy::Join, RunCause::Alert { .. }) => return Opening::Join(run.id),
+            (WhenBusy::Queue, _) => {}
+            _ => return Opening::Left(format!("run {} of playbook {} is on", run.id, run.playbook.name)),
+        }
+    }
+    let RunCause::Alert { .. } = asked.cause else {
+        return opened(asked, Rung::Steps, None);
+    };
+    let ledger = response.ledger.get(&subject);
+    if let Some(at) = ledger.and_then(|ledger| ledger.latched_at) {
+        let why = "nothing more is tried until it has been healthy for an hour, or a commit says Codeops-Retry";
+        return Opening::Left(format!("latched since {at}: {why}"));
+    }
+    let ends: Vec<&RunEnd> =
+        ledger.map(|ledger| ledger.ends.iter().filter(|end| counts(end)).collect()).unwrap_or_default();
+    let within = |time: SignedDuration| {
+        let since = now.checked_sub(time).unwrap_or(Timestamp::MIN);
+        ends.iter().filter(move |end| end.at > since).copied()
+    };
+    if within(LATCH).count() + 1 >= LATCH_RUNS {
+        return opened(asked, Rung::Page, Some(subject));
+    }
+    if asked.only_pages {
+        return opened(asked, Rung::Page, None);
+    }
+    if let Some((most, per)) = playbook.limits.runs {
+        let per = SignedDuration::from_millis(i64::try_from(per.as_millis()).unwrap_or(i64::MAX));
+        let of_this = within(per).filter(|end| end.playbook == playbook.name).count();
+        if of_this >= usize::try_from(most).unwrap_or(usize::MAX) {
+            return opened(asked, Rung::Page, None);
+        }
+    }
+    let rung = match within(REFIRE).map(|end| end.rung).max() {
+        None => Rung::Steps,
+        Some(Rung::Steps) => Rung::Otherwise,
+        Some(Rung::Otherwise | Rung::Page) => Rung::Page,
+    };
+    opened(asked, rung, None)
+}
+
+/// Whether so many runs were opened lately that another would only add to the storm.
+pub fn in_storm(response: &ResponseMemory, now: Timestamp) -> bool {
+    let since = now.checked_sub(STORM_WITHIN).unwrap_or(Timestamp::MIN);
+    let lately = |run: &&Arc<Run>| run.opened_at > since && matches!(run.cause, RunCause::Alert { .. });
+    response.runs.values().filter(lately).count() >= STORM_RUNS
+}
+
+/// The run that has what this one wants.
+fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
+    response.runs.values().find(|run| match asked.playbook.concurrency.per {
+        Per::Target if asked.target.is_some() => run.target == asked.target,
+        Per::Target | Per::Playbook => run.playbook.name == asked.playbook.name && run.target == asked.target,
+    })
+}
+
+fn subject(asked: &Asked<'_>) -> Subject {
+    match &asked.target {
+        Some(target) => Subject::Resource(target.clone()),
+        None => Subject::Playbook(asked.playbook.name.clone()),
+    }
+}
+
+/// What never began says nothing of whether a fix holds.
+fn counts(end: &RunEnd) -> bool {
+    !matches!(end.state, RunState::Skipped | RunState::Cancelled)
+}
+
+fn opened(asked: &Asked<'_>, rung: Rung, latches: Option<Subject>) -> Opening {
+    let event = RunEvent::Opened {
+        playbook: pin(asked.playbook, &asked.cause, asked.target.as_ref(), asked.resolve_delay),
+        authority: asked.authority.clone(),
+        revision: asked.revision.clone(),
+        target: asked.target.clone(),
+        cause: asked.cause.clone(),
+        rung,
+        policy: asked.policy.clone(),
+        alert: asked.alert.clone(),
+    };
+    Opening::Open { event: Box::new(event), latches }
+}

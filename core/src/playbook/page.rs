@@ -1,0 +1,173 @@
+//! Pages: whom a policy tells, when, and with what evidence. A page is sent again and again until a channel accepts it.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp, Unit, tz::TimeZone};
+
+use crate::model::{
+    Channel, EscalationPolicySpec, Name, Notified, OnCallSpec, Page, Part, Response, Run, StepOutcome, StepRecord,
+    TeamName,
+};
+
+/// The longest wait between two sends to the same channel.
+const LONGEST_MS: u64 = 300_000;
+/// The most of one step's evidence that a page carries, in bytes, and of all.
+const STEP_EVIDENCE: usize = 4 << 10;
+const BODY: usize = 32 << 10;
+
+/// One channel that a policy tells, every name looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// As the policy names it.
+    pub notified: Notified,
+    /// The receiver it comes to.
+    pub receiver: Name,
+    /// Whose secrets and egress it has.
+    pub team: TeamName,
+    /// The channel.
+    pub channel: Channel,
+    /// How long after the page was opened it is told.
+    pub after: SignedDuration,
+}
+
+/// What is to be sent now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageNext {
+    /// To these.
+    Send(Vec<Told>),
+    /// To nobody before this time.
+    Wait(Timestamp),
+    /// There is nobody to tell.
+    Nobody,
+    /// It is over.
+    Over,
+}
+
+/// All that a policy tells now, in the order of its levels. Names that lead nowhere are left out: validation tells of them.
+pub fn told(policy: &Name, response: &Response, now: Timestamp) -> Vec<Told> {
+    let Some(policy) = response.policies.get(policy) else { return Vec::new() };
+    levels(&policy.spec)
+        .filter_map(|(notified, after)| {
+            let receiver = match notified {
+                Notified::Receiver(name) => name.clone(),
+                Notified::OnCall(name) => on_call(&response.on_calls.get(name)?.spec, now)?,
+            };
+            let found = response.receivers.get(&receiver)?;
+            let (team, channel) = (found.team.clone(), found.spec.clone());
+            Some(Told { notified: notified.clone(), receiver, team, channel, after })
+        })
+        .collect()
+}
+
+fn levels(policy: &EscalationPolicySpec) -> impl Iterator<Item = (&Notified, SignedDuration)> {
+    let mut after = SignedDuration::ZERO;
+    policy.levels.iter().enumerate().flat_map(move |(index, level)| {
+        if index > 0 {
+            after += SignedDuration::from_millis(i64::try_from(level.after.as_millis()).unwrap_or(i64::MAX));
+        }
+        let at = after;
+        level.notify.iter().map(move |notified| (notified, at))
+    })
+}
+
+/// The receiver whose turn it is.
+fn on_call(spec: &OnCallSpec, now: Timestamp) -> Option<Name> {
+    let taken_over = spec.overrides.iter().rev().find(|it| it.from <= now && now < it.until);
+    if let Some(taken_over) = taken_over {
+        return Some(taken_over.member.clone());
+    }
+    let every = i64::try_from(spec.every.as_millis()).ok().filter(|every| *every > 0)?;
+    let day = SignedDuration::from_hours(24).as_millis();
+    let turns = if i128::from(every) % day == 0 {
+        // Whole days follow the local calendar, so that a turn changes at the same time of day all year.
+        let zone = spec.timezone.as_deref().and_then(|name| jiff::tz::TimeZoneDatabase::bundled().get(name).ok());
+        let zone = zone.unwrap_or(TimeZone::UTC);
+        let (start, now) = (spec.start.to_zoned(zone.clone()), now.to_zoned(zone));
+        let days = start.until((Unit::Day, &now)).ok()?.get_days();
+        i64::from(days).div_euclid(i64::try_from(i128::from(every) / day).ok()?)
+    } else {
+        i64::try_from(now.duration_since(spec.start).as_millis()).ok()?.div_euclid(every)
+    };
+    let members = i64::try_from(spec.members.len()).ok().filter(|members| *members > 0)?;
+    spec.members.get(usize::try_from(turns.rem_euclid(members)).ok()?).cloned()
+}
+
+/// What is to be sent now of a page that tells these.
+pub fn next_send(page: &Page, told: &[Told], now: Timestamp) -> PageNext {
+    if page.is_over() {
+        return PageNext::Over;
+    }
+    if told.is_empty() {
+        return PageNext::Nobody;
+    }
+    let due = |told: &Told| {
+        let first = page.opened_at.checked_add(told.after).unwrap_or(Timestamp::MAX);
+        match page.tries.get(&told.notified) {
+            None => first,
+            Some(tried) => {
+                let doubled = 1_000_u64.saturating_mul(1 << tried.failures.min(20)).min(LONGEST_MS);
+                let wait = SignedDuration::from_millis(i64::try_from(doubled).unwrap_or(i64::MAX));
+                tried.at.checked_add(wait).unwrap_or(Timestamp::MAX)
+            }
+        }
+    };
+    let now_due: Vec<Told> = told.iter().filter(|told| due(told) <= now).cloned().collect();
+    match now_due.is_empty() {
+        false => PageNext::Send(now_due),
+        true => PageNext::Wait(told.iter().map(due).min().unwrap_or(Timestamp::MAX)),
+    }
+}
+
+/// What a page says of a run: its title and its evidence. `changes` is what changed since the target was last healthy, a
+/// line each.
+pub fn evidence(run: &Run, changes: &[String]) -> (String, String) {
+    let name = run.alert.pointer("/labels/alertname").and_then(|name| name.as_str());
+    let what = name.map_or_else(|| format!("playbook {}", run.playbook.name), ToOwned::to_owned);
+    let on = run.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+    let title: String = format!("{what}{on}: not resolved by code").chars().take(200).collect();
+    let mut body = format!("Run {} of playbook {} (revision {}).\n", run.id, run.playbook.name, run.revision.short());
+    for kind in ["labels", "annotations"] {
+        for (key, value) in run.alert.get(kind).and_then(|it| it.as_object()).into_iter().flatten() {
+            let _ = writeln!(body, "{key}: {}", value.as_str().unwrap_or_default());
+        }
+    }
+    body.push_str("\nWhat was done:\n");
+    for record in &run.steps {
+        step_line(run, record, &mut body);
+    }
+    if let Some((why, _)) = &run.turned {
+        let _ = writeln!(body, "Why not by its steps: {why}");
+    }
+    if !changes.is_empty() {
+        body.push_str("\nWhat changed since it was last healthy:\n");
+        for change in changes {
+            let _ = writeln!(body, "- {change}");
+        }
+    }
+    (title, cut(body, BODY))
+}
+
+fn step_line(run: &Run, record: &StepRecord, body: &mut String) {
+    let Some(step) = run.step(record.step) else { return };
+    let part = if record.step.part == Part::Otherwise { "otherwise " } else { "" };
+    let how = match (&record.outcome, &record.skipped) {
+        (_, Some(why)) => format!("skipped: {why}"),
+        (Some(StepOutcome::Done { .. }), _) => "done".to_owned(),
+        (Some(StepOutcome::Failed { error }), _) => format!("failed: {error}"),
+        (Some(StepOutcome::Unknown { error }), _) => format!("not known: {error}"),
+        (None, None) => "on".to_owned(),
+    };
+    let _ = writeln!(body, "- {} {part}{} ({}): {how}", record.begun_at, step.name, step.does.word());
+    for line in cut(record.evidence.clone(), STEP_EVIDENCE).lines() {
+        let _ = writeln!(body, "    {line}");
+    }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
