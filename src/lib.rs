@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod port;
 pub mod provider;
 pub mod reconcile;
+pub mod respond;
 pub mod secret;
 pub mod source;
 pub mod store;

@@ -1,7 +1,7 @@
 //! The daemon's own parts put together in this process, so that one provider can be a memory one and each step be timed:
 //! a real repository, mirror, store, journal, gate and flow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,7 @@ impl House {
             environment: None,
             teams: BTreeMap::new(),
             freeze: None,
+            may_freeze: BTreeSet::new(),
             observe: false,
             resync,
             reserved: Vec::new(),

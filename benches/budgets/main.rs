@@ -10,6 +10,7 @@ mod forward;
 mod hook;
 mod house;
 mod idle;
+mod intake;
 mod manifests;
 #[path = "../../tests/support/memory_provider.rs"]
 #[expect(dead_code, reason = "the provider can do more than benches need")]
@@ -26,13 +27,14 @@ use table::Row;
 /// A chapter: its name, and what measures it.
 type Chapter = (&'static str, fn() -> Vec<Row>);
 
-const CHAPTERS: [Chapter; 7] = [
+const CHAPTERS: [Chapter; 8] = [
     ("start", start::measure),
     ("manifests", manifests::measure),
     ("hook", hook::measure),
     ("pass", pass::measure),
     ("restart", restart::measure),
     ("forward", forward::measure),
+    ("intake", intake::measure),
     ("idle", idle::fifty),
 ];
 
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     if words.first().is_some_and(|word| word == app::WORD) {
         return app::serve(&words[1..]);
+    }
+    if words.first().is_some_and(|word| word == intake::WORD) {
+        return intake::tell(&words[1..]);
     }
     let mut rows = Vec::new();
     for (name, measure) in CHAPTERS {

@@ -118,6 +118,13 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         teams: options.settings.teams.clone(),
         reserved: options.settings.reserved(),
         freeze: options.settings.freeze.clone(),
+        may_freeze: options
+            .settings
+            .receivers
+            .iter()
+            .filter(|(_, it)| it.may_freeze)
+            .map(|(name, _)| name.clone())
+            .collect(),
         observe: options.settings.mode == codeops_core::config::Mode::Observe,
         resync: reconcile::RESYNC,
         until_settled,

@@ -5,6 +5,7 @@
 //! step at a time, so no two flows can fight. It never waits for health and holds no claim while something waits.
 
 mod backoff;
+mod mark;
 mod passage;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, LogError, Record, Started};
 use crate::port::{Actuator, Clock, Vault};
 
+pub use mark::Mark;
 pub use passage::Passage;
 
 /// Steps of one provider that run at the same time; measured on container engines, more gains nothing.
@@ -53,7 +55,13 @@ pub struct Removing {
     pub hold: Option<HoldId>,
 }
 
-struct Ask {
+/// Who asks for what.
+enum Ask {
+    Step(Box<StepAsk>),
+    Mark(Box<mark::MarkAsk>),
+}
+
+struct StepAsk {
     step: Step,
     picture: Arc<Picture>,
     removing: Option<Removing>,
@@ -105,7 +113,8 @@ impl Gate {
             _ => places.acquire_owned().await.ok(),
         };
         let (answer, settled) = oneshot::channel();
-        if self.asks.send(Ask { step, picture, removing, answer, place }).await.is_err() {
+        let ask = Ask::Step(Box::new(StepAsk { step, picture, removing, answer, place }));
+        if self.asks.send(ask).await.is_err() {
             return Passage::Closed("the gate is closed".to_owned());
         }
         settled.await.unwrap_or_else(|_| Passage::InDoubt("the gate did not see how the step ended".to_owned()))
@@ -129,7 +138,8 @@ impl Turns {
                 () = cancel.cancelled() => break,
                 Some(ended) = self.running.join_next_with_id() => self.release(ended),
                 ask = inbox.recv() => match ask {
-                    Some(ask) => self.turn(ask).await,
+                    Some(Ask::Step(ask)) => self.turn(*ask).await,
+                    Some(Ask::Mark(ask)) => self.mark(*ask).await,
                     None => break,
                 },
             }
@@ -155,12 +165,12 @@ impl Turns {
         }
     }
 
-    async fn turn(&mut self, ask: Ask) {
+    async fn turn(&mut self, ask: StepAsk) {
         // Claims of steps that have just settled are free now, not one turn later.
         while let Some(ended) = self.running.try_join_next_with_id() {
             self.release(ended);
         }
-        let Ask { step, picture, removing, answer, place } = ask;
+        let StepAsk { step, picture, removing, answer, place } = ask;
         if let Err(why) = self.judge(&step, &picture) {
             let _ = answer.send(Passage::Refused(why));
             return;

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::desired::Diagnostic;
+use codeops_core::desired::{Desired, Diagnostic};
 use codeops_core::model::{
-    Digest, Health, LastGood, Live, Pin, ProviderName, Resource, ResourceId, Revision, RevisionState, Sync, SystemId,
-    TeamName,
+    Digest, Health, LastGood, Live, Pin, ProviderName, Resource, ResourceId, Revision, RevisionState, Snapshot, Sync,
+    SystemId, TeamName,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -45,6 +45,10 @@ pub struct Board {
     pub diagnostics: Vec<Diagnostic>,
     /// The freeze in force, in one sentence.
     pub freeze: Option<String>,
+    /// What the revision in force wants, as it was compiled.
+    pub desired: Option<Arc<Desired>>,
+    /// What was observed.
+    pub snapshot: Arc<Snapshot>,
 }
 
 /// The repository as last seen.

@@ -158,3 +158,13 @@ pub trait AlertSources: std::marker::Send + Sync {
     /// it as firing; `Unknown` where there is no API or it does not answer.
     async fn ask(&self, alert: &Alert) -> AlertState;
 }
+
+/// The sign of life that codeops sends while it makes progress.
+#[async_trait]
+pub trait Heartbeat: std::marker::Send + Sync {
+    /// Sends it once.
+    ///
+    /// # Errors
+    /// In one sentence, redacted.
+    async fn beat(&self) -> Result<(), String>;
+}

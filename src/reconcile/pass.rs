@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
+use codeops_core::alert;
+use codeops_core::config::Freeze;
 use codeops_core::model::{
     Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, RevisionState,
     Scope, Step, Sync, Verb,
@@ -101,12 +103,14 @@ impl Flow {
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         let plan = plan::plan(&current.desired, &current.revision, owner, &self.world.snapshot, &memory);
+        let freeze =
+            alert::freeze(&memory.response.alerts, &self.rules.may_freeze).or_else(|| self.rules.freeze.clone());
         let facts = Facts {
             now,
             memory: &memory,
             snapshot: &self.world.snapshot,
             revision: &current.revision,
-            freeze: self.rules.freeze.as_ref(),
+            freeze: freeze.as_ref(),
         };
         let judged = policy::judge(&plan, &current.desired, &facts);
         let mut decided = Decided { plan, judged, ..Decided::default() };
@@ -281,6 +285,13 @@ impl Flow {
         Ok(())
     }
 
+    /// The freeze from outside the repository, if one is in force: an alert's before the settings'.
+    pub(super) fn freeze_in_force(&self) -> Option<Freeze> {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        alert::freeze(&memory.response.alerts, &self.rules.may_freeze).or_else(|| self.rules.freeze.clone())
+    }
+
     fn send_off(&mut self, work: Vec<Work>) {
         let Some(current) = &self.world.current else { return };
         if work.is_empty() {
@@ -290,7 +301,7 @@ impl Flow {
             desired: Arc::clone(&current.desired),
             snapshot: Arc::clone(&self.world.snapshot),
             revision: current.revision.clone(),
-            freeze: self.rules.freeze.clone(),
+            freeze: self.freeze_in_force(),
         });
         for work in work {
             self.world.busy.insert(work.id.clone(), Busy::Stepping);

@@ -30,6 +30,8 @@ impl Flow {
             holds: world.holds.clone(),
             diagnostics: current.map(|current| current.diagnostics.clone()).unwrap_or_default(),
             freeze: self.freeze(),
+            desired: current.map(|current| Arc::clone(&current.desired)),
+            snapshot: Arc::clone(&world.snapshot),
         });
     }
 
@@ -37,7 +39,8 @@ impl Flow {
     fn freeze(&self) -> Option<String> {
         let declared = self.world.current.as_ref().and_then(|current| current.desired.repository.freeze.as_ref());
         let now = self.tools.clock.now();
-        let mut freezes = self.rules.freeze.iter().chain(declared);
+        let by_alert = self.freeze_in_force();
+        let mut freezes = by_alert.iter().chain(declared);
         let freeze = freezes.find(|freeze| freeze.until.is_none_or(|until| until > now))?;
         Some(match freeze.until {
             Some(until) => format!("frozen until {until}: {}", freeze.reason),

@@ -1,14 +1,18 @@
-//! How long entries are kept. Old ones go in small batches when nothing waits; the chain keeps an anchor, the number and
-//! hash of the last one that went, so that it still can be verified. The memory stays whole.
+//! How long entries are kept, and as long the histories beside them. Old ones go in small batches when nothing waits; the
+//! chain keeps an anchor, the number and hash of the last one that went, so that it still can be verified. The memory
+//! stays whole, and so do the alerts, runs and pages in it.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::audit_chain::Hash;
 use super::table::{Mark, Sql, put_mark};
 
 /// How many entries go in one transaction.
 const BATCH: i64 = 1000;
+
+/// An hour in microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// What is kept: entries that are within both bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +39,8 @@ impl Keep {
 
 /// Takes one batch of entries away that need not be kept. Answers whether there may be more.
 pub(super) fn prune(db: &mut Connection, head: &Mark, keep: Keep, now: Timestamp) -> Sql<bool> {
-    let by_count = head.seq.saturating_sub(i64::try_from(keep.records).unwrap_or(i64::MAX));
     let by_age = keep.oldest(now).as_microsecond();
+    let by_count = head.seq.saturating_sub(i64::try_from(keep.records).unwrap_or(i64::MAX));
     if !worthwhile(db, by_count, by_age)? {
         return Ok(false);
     }
@@ -50,16 +54,68 @@ pub(super) fn prune(db: &mut Connection, head: &Mark, keep: Keep, now: Timestamp
     Ok(gone >= usize::try_from(BATCH).unwrap_or(usize::MAX))
 }
 
+/// Takes one batch of alerts, runs or pages away that need not be kept. Answers whether there may be more.
+pub(super) fn prune_histories(db: &Connection, keep: Keep, now: Timestamp) -> Sql<bool> {
+    let by_age = keep.oldest(now).as_microsecond();
+    for history in HISTORIES {
+        if history.prune(db, keep, by_age)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A table of what was, and is not in the memory any more.
+struct History {
+    table: &'static str,
+    /// Its key, which counts up.
+    key: &'static str,
+    /// When it ended; there is an index of it over those that are over.
+    ended: &'static str,
+    /// Whether a row is over, in the words of that index.
+    over: &'static str,
+}
+
+const HISTORIES: [History; 3] = [
+    History { table: "alerts", key: "row", ended: "since", over: "active = 0" },
+    History { table: "runs", key: "number", ended: "ended_at", over: "ended_at IS NOT NULL" },
+    History { table: "pages", key: "number", ended: "ended_at", over: "ended_at IS NOT NULL" },
+];
+
+impl History {
+    /// Takes a batch away, those that ended first; by age, as with entries, only once there is an hour of them.
+    fn prune(&self, db: &Connection, keep: Keep, by_age: i64) -> Sql<bool> {
+        let Self { table, key, ended, over } = self;
+        let last: i64 = db
+            .prepare_cached(&format!("SELECT ifnull(max({key}), 0) FROM {table}"))?
+            .query_row([], |row| row.get(0))?;
+        let by_count = last.saturating_sub(i64::try_from(keep.records).unwrap_or(i64::MAX));
+        let oldest: Option<(i64, i64)> = db
+            .prepare_cached(&format!("SELECT {key}, {ended} FROM {table} WHERE {over} ORDER BY {ended} LIMIT 1"))?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((first, at)) = oldest else { return Ok(false) };
+        if first.saturating_add(BATCH) > by_count && at.saturating_add(HOUR) >= by_age {
+            return Ok(false);
+        }
+        let gone = db
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {over} ORDER BY {ended} LIMIT ?)
+                 AND ({ended} < ? OR {key} <= ?)"
+            ))?
+            .execute([BATCH, by_age, by_count])?;
+        Ok(gone > 0)
+    }
+}
+
 /// A transaction for each entry that comes of age would cost a sync each: it waits for a batch by number, or, by age,
 /// for a whole hour.
 fn worthwhile(db: &Connection, by_count: i64, by_age: i64) -> Sql<bool> {
-    let hour = SignedDuration::from_hours(1).as_micros();
-    let hour = i64::try_from(hour).unwrap_or(0);
     let mut statement = db.prepare_cached("SELECT seq, at FROM entries ORDER BY seq LIMIT 1")?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else { return Ok(false) };
     let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
-    Ok(seq.saturating_add(BATCH) <= by_count || at.saturating_add(hour) < by_age)
+    Ok(seq.saturating_add(BATCH) <= by_count || at.saturating_add(HOUR) < by_age)
 }
 
 /// The last of the oldest entries, a batch at most, of which none need be kept.

@@ -9,25 +9,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use codeops_core::model::Memory;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::StoreError;
 use super::folder::Lock;
-use super::retention::{Keep, prune};
+use super::history::{self, Rows};
+use super::projection;
+use super::retention::{Keep, prune, prune_histories};
 use super::table::{self, Mark, Prepared, Sql};
-use crate::journal::{Entry, InDoubt, LogError, Seq, fold, fold_doubts, fold_epoch};
+use crate::journal::{Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, fold, fold_doubts, fold_epoch};
 use crate::port::Clock;
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
 const GROUP: usize = 512;
 
+/// How often the histories are looked through for what need not be kept.
+const LOOKED: SignedDuration = SignedDuration::from_mins(1);
+
 /// Records to append together, and where the answer goes.
 pub(super) struct Job {
     pub(super) records: Vec<Prepared>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, LogError>>,
+    /// Whether they are left out when their delivery was taken before.
+    pub(super) once: bool,
+    pub(super) reply: oneshot::Sender<Answer>,
 }
+
+/// The entries appended; `None` for a delivery that was taken before.
+pub(super) type Answer = Result<Option<Vec<Entry>>, LogError>;
 
 /// What others see of the store; changed by the writer alone, after each commit.
 pub(super) struct Shared {
@@ -46,7 +56,11 @@ pub(super) struct Writer {
     /// The memory with what is being committed; shown once it is.
     pub(super) memory: Memory,
     pub(super) doubts: BTreeMap<Seq, InDoubt>,
+    pub(super) rows: Rows,
+    pub(super) deliveries: Deliveries,
     pub(super) keep: Keep,
+    /// When the histories were last looked through for what need not be kept.
+    pub(super) looked: Option<Timestamp>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     /// Let go of last, when the connection is closed.
@@ -101,41 +115,55 @@ impl Writer {
     fn commit(&mut self, group: &[Job]) -> Sql<Committed> {
         let (mut head, mut epoch) = (self.head, self.shared.epoch.load(Ordering::Acquire));
         let (mut changes, mut doubted) = (BTreeSet::new(), BTreeSet::new());
+        let (mut over, mut came) = (Vec::new(), Vec::new());
         let mut appended = Vec::with_capacity(group.len());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
             let at = now(&*self.clock);
+            if job.once && taken(&self.deliveries, &job.records, at) {
+                appended.push(None);
+                continue;
+            }
             let mut entries = Vec::with_capacity(job.records.len());
             for prepared in &job.records {
                 table::insert(&transaction, &mut head, at, prepared)?;
                 let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record: prepared.record.clone() };
-                changes.extend(fold(&mut self.memory, &entry));
+                let folded = fold(&mut self.memory, &entry);
+                over.extend(self.rows.follow(&folded, &self.memory));
+                changes.extend(folded.changes);
+                came.extend(self.deliveries.fold(&entry));
                 doubted.extend(fold_doubts(&mut self.doubts, &entry));
                 epoch = fold_epoch(epoch, &entry);
                 entries.push(entry);
             }
-            appended.push(entries);
+            appended.push(Some(entries));
+        }
+        for ended in &over {
+            history::put_ended(&transaction, ended)?;
         }
         for change in &changes {
-            table::project(&transaction, &self.memory, change)?;
+            projection::project(&transaction, &self.memory, change, &self.rows)?;
         }
         for seq in doubted {
-            table::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
+            projection::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
         }
+        history::put_deliveries(&transaction, &self.deliveries, &came)?;
         table::put_mark(&transaction, "head", &head)?;
         table::put_epoch(&transaction, epoch)?;
         transaction.commit()?;
         self.head = head;
-        Ok(Committed { appended, epoch })
+        Ok(Committed { appended, changes, epoch })
     }
 
-    /// Shows what is durable now. The very same fold as before the commit, so the two cannot differ.
+    /// Shows what is durable now: of the memory the parts that changed, so that the two share what is large.
     fn publish(&self, committed: &Committed) {
         self.shared.epoch.store(committed.epoch, Ordering::Release);
         let mut memory = self.shared.memory.write().unwrap_or_else(PoisonError::into_inner);
         let mut doubts = self.shared.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in committed.appended.iter().flatten() {
-            fold(&mut memory, entry);
+        for change in &committed.changes {
+            change.carry(&self.memory, &mut memory);
+        }
+        for entry in committed.appended.iter().flatten().flatten() {
             fold_doubts(&mut doubts, entry);
             if self.shared.tail.receiver_count() > 0 {
                 let _ = self.shared.tail.send(Arc::new(entry.clone()));
@@ -149,10 +177,23 @@ impl Writer {
             return false;
         }
         let now = now(&*self.clock);
-        prune(&mut self.db, &self.head, self.keep, now).unwrap_or_else(|error| {
+        self.prune_at(now).unwrap_or_else(|error| {
             self.poison(&error);
             false
         })
+    }
+
+    /// What is over fills up slowly: it is not looked at after each commit.
+    fn prune_at(&mut self, now: Timestamp) -> Sql<bool> {
+        if prune(&mut self.db, &self.head, self.keep, now)? {
+            return Ok(true);
+        }
+        if self.looked.is_some_and(|looked| now.duration_since(looked) < LOOKED) {
+            return Ok(false);
+        }
+        let more = prune_histories(&self.db, self.keep, now)?;
+        self.looked = (!more).then_some(now);
+        Ok(more)
     }
 
     fn poison(&self, error: &rusqlite::Error) {
@@ -162,10 +203,19 @@ impl Writer {
     }
 }
 
-/// What one transaction brought: the entries of each job, and the epoch now.
+/// What one transaction brought: the entries of each job, the parts of the memory that changed, and the epoch now.
 struct Committed {
-    appended: Vec<Vec<Entry>>,
+    appended: Vec<Option<Vec<Entry>>>,
+    changes: BTreeSet<Change>,
     epoch: u64,
+}
+
+/// Whether this is a delivery that was taken before.
+fn taken(known: &Deliveries, records: &[Prepared], at: Timestamp) -> bool {
+    records.iter().any(|prepared| match &prepared.record {
+        Record::Alerts { delivery, .. } => known.knows(delivery, at),
+        _ => false,
+    })
 }
 
 /// An answer that nobody waits for any more is dropped: what it tells is durable all the same.
@@ -182,7 +232,7 @@ fn refuse(group: Vec<Job>, why: &str) {
 }
 
 /// As finely as it is stored, so that what was shown live and what is read back are equal.
-fn now(clock: &dyn Clock) -> Timestamp {
+pub(super) fn now(clock: &dyn Clock) -> Timestamp {
     let now = clock.now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }

@@ -204,6 +204,7 @@ fn disposition_text(disposition: &Disposition) -> String {
     match disposition {
         Disposition::Received => "received".to_owned(),
         Disposition::Run { run } => format!("answered by run {run}"),
+        Disposition::Quiet { why } => format!("kept quiet: {why}"),
         Disposition::Left { why } => format!("left: {why}"),
     }
 }

@@ -8,6 +8,7 @@ mod conformance;
 mod floors;
 mod git;
 mod hooks;
+mod intake_store;
 mod isolation;
 mod keeper;
 mod lost_store;

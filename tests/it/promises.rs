@@ -1,5 +1,6 @@
 //! The design's promises at the nasty moments, one test a line.
 
+mod alerts;
 mod apply;
 mod crash;
 mod daemon;

@@ -11,9 +11,11 @@ use codeops::gate::{self, Gate};
 use codeops::journal::{Entry, Journal, Log as _, LogError, Record};
 use codeops::port::{Actuator, Board, Clock, Observer, Publisher, ResourceView, Secrets, Vault, Watcher};
 use codeops::reconcile::{self, Rules};
+use codeops::respond;
 use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
 use codeops_core::model::{
-    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, Revision, RunSpec, SecretName, Sync,
+    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec,
+    SecretName, Signal, Sync,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault_log::{Crash, FaultLog};
 use super::memory_provider::{MemoryProvider, Script};
+use super::scripted_effects::ScriptedEffects;
 use super::scripted_source::ScriptedSource;
 
 /// What every config repository here begins with.
@@ -96,6 +99,10 @@ pub(crate) struct Flow {
     pub(crate) log: Arc<FaultLog>,
     /// What the settings say to the next daemon.
     pub(crate) rules: Rules,
+    /// The same for the answer to alerts.
+    pub(crate) responds: respond::Rules,
+    /// Effects of playbooks.
+    pub(crate) outside: Arc<ScriptedEffects>,
     /// Template digests of every version ever committed.
     versions: BTreeMap<Digest, String>,
     daemon: Option<Daemon>,
@@ -134,6 +141,7 @@ impl Flow {
             teams: BTreeMap::new(),
             reserved: Vec::new(),
             freeze: None,
+            may_freeze: BTreeSet::new(),
             observe: false,
             resync: Duration::from_secs(60),
             until_settled: false,
@@ -144,6 +152,8 @@ impl Flow {
             log: FaultLog::new(Arc::clone(&clock), None),
             clock,
             rules,
+            responds: respond::Rules { fallback: "people".parse().ok(), ..respond::Rules::default() },
+            outside: ScriptedEffects::new(),
             versions: BTreeMap::new(),
             daemon: None,
         }
@@ -167,6 +177,20 @@ impl Flow {
         let gate = Gate::start(parts, &mut tasks, cancel.child_token());
         let (publisher, watcher) = Publisher::new();
         let (fetch, wants_fetch) = mpsc::channel(1);
+        if !self.rules.until_settled {
+            let parts = respond::Parts {
+                journal: journal.clone(),
+                watcher: watcher.clone(),
+                gate: gate.clone(),
+                effects: Arc::clone(&self.outside) as Arc<dyn codeops::port::Effects>,
+                sources: Arc::clone(&self.outside) as Arc<dyn codeops::port::AlertSources>,
+                heartbeat: None,
+                vault: Arc::clone(&vault),
+                clock: Arc::clone(&self.clock),
+                rules: self.responds.clone(),
+            };
+            flow.spawn(respond::run(parts, cancel.clone()));
+        }
         let parts = reconcile::Parts {
             source: Arc::clone(&self.source) as Arc<dyn codeops::port::Source>,
             observers,
@@ -265,6 +289,26 @@ impl Flow {
         let files: Vec<_> = apps.iter().map(|(name, version)| (path(name), text(name, version))).collect();
         let files: Vec<(&str, &str)> = files.iter().map(|(p, t)| (p.as_str(), t.as_str())).collect();
         self.commit_with(&files, trailers).await
+    }
+
+    /// A receiver has these signals to tell, which are durable when this returns.
+    pub(crate) async fn tell(&self, signals: Vec<Signal>) {
+        let journal = Journal::new(Arc::clone(&self.log) as Arc<dyn codeops::journal::Log>);
+        // A log that crashes takes nothing; the sender would try again.
+        let _ = journal.receive(&"main".parse().expect("a name"), &[], signals, 0).await;
+    }
+
+    /// What is remembered of alerts, runs and pages.
+    pub(crate) fn response(&self) -> ResponseMemory {
+        self.log.memory().read().expect("no panic").response.clone()
+    }
+
+    /// Runs in the order in which they were opened, also those that are over.
+    pub(crate) async fn runs(&self) -> Vec<Arc<Run>> {
+        let query = codeops::journal::RunQuery { limit: 1_000, ..Default::default() };
+        let mut runs = self.log.runs(query).await.expect("a page of runs").items;
+        runs.sort_by_key(|run| run.id);
+        runs
     }
 
     /// "Fetch now".

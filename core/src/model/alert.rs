@@ -216,8 +216,12 @@ pub enum Disposition {
         /// The run.
         run: RunId,
     },
-    /// Nothing is done, on purpose: muted, inhibited, in maintenance, suspended, frozen, resolved before its turn, a latched
-    /// target. Says why.
+    /// Nothing is done yet: muted, inhibited, in maintenance, suspended, frozen. It is looked at again as long as it fires.
+    Quiet {
+        /// In one sentence.
+        why: String,
+    },
+    /// Nothing is done, and that is final: resolved before its turn, a latched target, a storm that a page tells of.
     Left {
         /// In one sentence.
         why: String,

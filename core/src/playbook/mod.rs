@@ -30,6 +30,7 @@ pub use crate::schedule::{due, next_time};
 pub use facts::facts;
 pub use next::next;
 pub use open::{Asked, Opening, STORM_RUNS, STORM_WITHIN, in_storm, open};
+pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, evidence, next_send, told};
 pub use pin::pin;
 

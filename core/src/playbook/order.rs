@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Facts, Order, facts};
 use crate::expression::fill;
-use crate::model::{Does, GitChange, HttpCall, PlaybookStep, ResourceId, Run, Template};
+use crate::model::{Does, GitChange, HttpCall, PlaybookStep, ResourceId, Run, StepRef, Template};
 
 /// What the step does, filled in.
 ///
@@ -20,7 +20,7 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
         Does::Page { policy } => Order::Page { policy: policy.clone() },
         Does::Playbook(name) => Order::Call { playbook: name.clone() },
         Does::Action { action, target, with } => {
-            let target = target_of(run, target.as_ref(), &seen)?;
+            let target = own_or_named(run, target.as_ref(), &seen)?;
             Order::Act { action: *action, target, with: filled(with, &seen)? }
         }
         Does::Script { file } => Order::Script { file: file.clone(), input: seen },
@@ -28,15 +28,34 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
         Does::Notify { channel, title, body } => {
             Order::Notify { channel: channel.clone(), title: one_line(&plain(title)?), body: plain(body)? }
         }
-        Does::Git(GitChange::RevertLast) => Order::Revert { target: target_of(run, None, &seen)? },
+        Does::Git(GitChange::RevertLast) => Order::Revert { target: own_or_named(run, None, &seen)? },
         Does::Git(GitChange::Set { file, path, value }) => {
             Order::Set { file: file.clone(), path: path.clone(), value: in_texts(value, &seen)? }
         }
     })
 }
 
+/// The resource that a step acts on: its own target, or the run's.
+///
+/// # Errors
+/// When it names none.
+pub fn target_of(run: &Run, at: StepRef, known: &Facts<'_>) -> Result<ResourceId, String> {
+    match run.step(at).map(|step| &step.does) {
+        Some(Does::Action { target: Some(template), .. }) => named(template, &facts(run, known)),
+        _ => run.target.clone().ok_or_else(|| "the run has no target".to_owned()),
+    }
+}
+
+/// The resource that a playbook's `target` names for an alert with these labels and annotations.
+///
+/// # Errors
+/// When the template has no value, or not one that can be an id.
+pub fn target_for(template: &Template, alert: &Value) -> Result<ResourceId, String> {
+    named(template, &serde_json::json!({ "alert": alert }))
+}
+
 /// The resource a template names, or the run's own target.
-pub(super) fn target_of(run: &Run, template: Option<&Template>, seen: &Value) -> Result<ResourceId, String> {
+fn own_or_named(run: &Run, template: Option<&Template>, seen: &Value) -> Result<ResourceId, String> {
     let Some(template) = template else {
         return run.target.clone().ok_or_else(|| "the run has no target".to_owned());
     };
@@ -47,7 +66,7 @@ pub(super) fn target_of(run: &Run, template: Option<&Template>, seen: &Value) ->
 ///
 /// # Errors
 /// When it has no value, or not one that can be an id.
-pub(super) fn named(template: &Template, seen: &Value) -> Result<ResourceId, String> {
+fn named(template: &Template, seen: &Value) -> Result<ResourceId, String> {
     let text = fill(template, seen, str::to_owned)?;
     text.parse().map_err(|error| format!("`{template}` names no resource: {error}"))
 }

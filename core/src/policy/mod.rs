@@ -20,7 +20,7 @@ use crate::desired::Desired;
 use crate::model::{HoldId, Memory, ProviderName, ResourceId, Revision, Snapshot, SystemId, Verb, Waves};
 use crate::plan::{Change, Plan};
 
-pub use permit::permit;
+pub use permit::{permit, permit_mark};
 pub use render::render;
 
 /// What the decision rests on.

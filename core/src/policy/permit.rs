@@ -35,6 +35,25 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
     }
 }
 
+/// The gate's look at what a playbook's action comes to. `disturbs`: something that works is taken away for a while, and
+/// that shares the budget of removals; what does not work may always be replaced.
+pub fn permit_mark(id: &ResourceId, disturbs: bool, desired: &Desired, facts: &Facts<'_>) -> Result<(), String> {
+    if is_suspended(id, desired) {
+        return Err(format!("{id} is suspended by its manifest"));
+    }
+    if !desired.resources.contains_key(id) {
+        return Err(format!("{id} is not declared any more"));
+    }
+    if let Some(freeze) = wait::frozen_playbooks(desired, facts) {
+        return Err(wait::freeze_why(freeze));
+    }
+    let alone = BTreeSet::from([(Verb::Replace, id.clone())]);
+    match Budget::of(id.kind, desired, facts).exceeded_by(&alone).filter(|_| disturbs) {
+        Some(why) => Err(format!("the blast radius is spent: {why}")),
+        None => Ok(()),
+    }
+}
+
 /// A delete needs our stamp on the object, as it was, and nothing that still wants it there.
 fn deletable(step: &Step, ours: &Ours, desired: &Desired, facts: &Facts<'_>) -> Result<(), String> {
     let (id, provider) = (&step.resource, &step.provider);

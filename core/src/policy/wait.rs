@@ -83,6 +83,12 @@ pub(super) fn frozen<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a 
     facts.freeze.into_iter().chain(&desired.repository.freeze).find(in_force)
 }
 
+/// A freeze that keeps playbooks from acting: any.
+pub(super) fn frozen_playbooks<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
+    let in_force = |freeze: &&Freeze| freeze.until.is_none_or(|until| until > facts.now);
+    facts.freeze.into_iter().chain(&desired.repository.freeze).find(in_force)
+}
+
 pub(super) fn freeze_why(freeze: &Freeze) -> String {
     match freeze.until {
         Some(until) => format!("frozen until {until}: {}", freeze.reason),

@@ -1,0 +1,148 @@
+//! What of alerts is remembered: how each is, what became of it, and for how long it matters.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use codeops_core::model::{
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, Run, RunId, Signal,
+};
+use jiff::Timestamp;
+
+use super::{Fold, MATTERS};
+use crate::journal::fold::{Change, Over};
+
+type Alerts = BTreeMap<AlertId, Arc<AlertMemory>>;
+
+/// The alerts of one source with these labels, by when they began.
+pub(in crate::journal) fn of_fingerprint<'a>(
+    alerts: &'a Alerts,
+    source: &Name,
+    fingerprint: &Fingerprint,
+) -> impl Iterator<Item = (&'a AlertId, &'a Arc<AlertMemory>)> {
+    let at = |starts_at| AlertId { source: source.clone(), fingerprint: fingerprint.clone(), starts_at };
+    alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX))
+}
+
+impl Fold<'_> {
+    pub(super) fn signal(&mut self, signal: &Signal) {
+        match signal {
+            Signal::Firing(alert) => self.fires(alert),
+            Signal::Resolved { source, fingerprint, starts_at, ended_at } => {
+                let began = starts_at.map(Timestamp::as_millisecond);
+                self.each_of(source, fingerprint, AlertState::Resolved, |id, state| {
+                    state != AlertState::Resolved
+                        && id.starts_at <= *ended_at
+                        && began.is_none_or(|began| began == id.starts_at.as_millisecond())
+                });
+            }
+            Signal::Silenced { source, fingerprint } => {
+                self.each_of(source, fingerprint, AlertState::Silenced, |_, state| state == AlertState::Firing);
+            }
+        }
+    }
+
+    /// Puts those of one fingerprint that are meant into another state.
+    fn each_of(
+        &mut self,
+        source: &Name,
+        fingerprint: &Fingerprint,
+        state: AlertState,
+        meant: impl Fn(&AlertId, AlertState) -> bool,
+    ) {
+        let of = of_fingerprint(&self.memory.alerts, source, fingerprint);
+        let ids: Vec<AlertId> = of.filter(|(id, it)| meant(id, it.state)).map(|(id, _)| id.clone()).collect();
+        ids.iter().for_each(|id| self.is_now(id, state));
+    }
+
+    fn fires(&mut self, alert: &Arc<Alert>) {
+        let (at, id) = (self.at, &alert.id);
+        let runs = &self.memory.runs;
+        let Some(known) = self.memory.alerts.get_mut(id) else {
+            let (state, disposition) = (AlertState::Firing, Disposition::Received);
+            let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
+            self.memory.alerts.insert(id.clone(), Arc::new(new));
+            return self.changed(Change::Alert(id.clone()));
+        };
+        let mut told = known.as_ref().clone();
+        told.alert = told_again(&known.alert, alert);
+        if known.state != AlertState::Firing {
+            (told.state, told.since) = (AlertState::Firing, at);
+            // One that was only out of sight for a while goes on with the run that answers it.
+            let over = matches!(known.state, AlertState::Resolved | AlertState::Expired);
+            if over || !answered(&known.disposition, runs) {
+                told.disposition = Disposition::Received;
+            }
+        }
+        if **known != told {
+            *known = Arc::new(told);
+            self.changed(Change::Alert(id.clone()));
+        }
+    }
+
+    pub(super) fn is_now(&mut self, id: &AlertId, state: AlertState) {
+        let at = self.at;
+        self.alert(id, |alert| {
+            if alert.state != state {
+                (alert.state, alert.since) = (state, at);
+            }
+        });
+    }
+
+    pub(super) fn alert(&mut self, id: &AlertId, change: impl FnOnce(&mut AlertMemory)) {
+        let Some(known) = self.memory.alerts.get_mut(id) else { return };
+        let mut after = known.as_ref().clone();
+        change(&mut after);
+        if **known != after {
+            *known = Arc::new(after);
+            self.changed(Change::Alert(id.clone()));
+        }
+    }
+
+    /// Looks at the next few alerts and lets go of those that do not matter any more.
+    pub(super) fn sweep(&mut self, most: usize) {
+        let from = self.memory.swept.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut looked = self.memory.alerts.range((from, Bound::Unbounded)).take(most + 1).peekable();
+        let (mut last, mut gone) = (None, Vec::new());
+        let mut left = most;
+        while let Some((id, alert)) = looked.next_if(|_| left > 0) {
+            left -= 1;
+            if !self.matters(alert) {
+                gone.push(id.clone());
+            }
+            last = Some(id.clone());
+        }
+        let swept = looked.peek().and(last);
+        for id in gone {
+            if let Some(alert) = self.memory.alerts.remove(&id) {
+                self.folded.over.push(Over::Alert(alert));
+            }
+            self.changed(Change::Alert(id));
+        }
+        if self.memory.swept != swept {
+            self.memory.swept = swept;
+            self.changed(Change::Swept);
+        }
+    }
+
+    fn matters(&self, alert: &AlertMemory) -> bool {
+        alert.state == AlertState::Firing
+            || self.at.duration_since(alert.since) <= MATTERS
+            || answered(&alert.disposition, &self.memory.runs)
+    }
+}
+
+/// What is told of a known alert: by whom it first came in stays, and one who does not say when it expires takes nothing
+/// back from one who does.
+fn told_again(known: &Arc<Alert>, alert: &Arc<Alert>) -> Arc<Alert> {
+    let expires_at = alert.expires_at.or(known.expires_at);
+    if alert.receiver == known.receiver && alert.expires_at == expires_at {
+        return Arc::clone(alert);
+    }
+    Arc::new(Alert { receiver: known.receiver.clone(), expires_at, ..alert.as_ref().clone() })
+}
+
+/// Whether a run that is not over answers it.
+fn answered(disposition: &Disposition, runs: &BTreeMap<RunId, Arc<Run>>) -> bool {
+    matches!(disposition, Disposition::Run { run } if runs.contains_key(run))
+}

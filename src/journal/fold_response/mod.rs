@@ -1,0 +1,82 @@
+//! The part of the fold that answers alerts: what of alerts, runs, pages, ledgers and schedules is remembered. As pure as
+//! the rest of it, and what it does for one entry is bounded by what the entry says.
+
+mod alerts;
+mod runs;
+#[cfg(test)]
+mod tests;
+
+use codeops_core::model::{Ledger, ResponseMemory, Subject};
+use jiff::{SignedDuration, Timestamp};
+
+pub(super) use self::alerts::of_fingerprint;
+use super::fold::{Change, Folded};
+use super::log::Entry;
+use super::record::Record;
+
+/// How long an alert that is over may come back as the same one, and how long a run's end counts.
+const MATTERS: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many alerts one entry looks at, to see whether they still matter, beside two for each that it names.
+const SWEPT: usize = 8;
+
+/// Folds one entry.
+pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: &mut Folded) {
+    let mut fold = Fold { memory, at: entry.at, folded };
+    match &entry.record {
+        Record::Alerts { signals, .. } => {
+            signals.iter().for_each(|signal| fold.signal(signal));
+            fold.sweep(SWEPT + 2 * signals.len());
+        }
+        Record::AlertState { alerts, state, .. } => alerts.iter().for_each(|id| fold.is_now(id, *state)),
+        Record::Disposed { alerts, disposition } => {
+            alerts.iter().for_each(|id| fold.alert(id, |alert| alert.disposition = disposition.clone()));
+            fold.sweep(SWEPT);
+        }
+        Record::Run { run, event, .. } => {
+            fold.run(*run, event);
+            fold.sweep(SWEPT);
+        }
+        Record::Page { page, event } => fold.page(*page, event),
+        Record::Scheduled { playbook, due, .. } => {
+            let last = fold.memory.schedules.entry(playbook.clone()).or_insert(Timestamp::MIN);
+            *last = (*last).max(*due);
+            fold.changed(Change::Schedule(playbook.clone()));
+        }
+        Record::Watchdog { receiver } => {
+            fold.memory.watchdogs.insert(receiver.clone(), entry.at);
+            fold.changed(Change::Watchdog(receiver.clone()));
+            fold.sweep(SWEPT);
+        }
+        Record::Latched { subject } => fold.ledger(subject, |ledger, at| {
+            ledger.latched_at.get_or_insert(at);
+        }),
+        // Tried anew, as if nothing had been tried before.
+        Record::Unlatched { subject, .. } => fold.ledger(subject, |ledger, _| *ledger = Ledger::default()),
+        Record::Forgotten { resource } => {
+            fold.ledger(&Subject::Resource(resource.clone()), |ledger, _| *ledger = Ledger::default());
+        }
+        Record::Renamed { from, resource } if from != resource => {
+            let (from, to) = (Subject::Resource(from.clone()), Subject::Resource(resource.clone()));
+            if let Some(ledger) = fold.memory.ledger.remove(&from) {
+                fold.memory.ledger.insert(to.clone(), ledger);
+                fold.changed(Change::Ledger(from));
+                fold.changed(Change::Ledger(to));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The folding of one entry.
+struct Fold<'a> {
+    memory: &'a mut ResponseMemory,
+    at: Timestamp,
+    folded: &'a mut Folded,
+}
+
+impl Fold<'_> {
+    fn changed(&mut self, change: Change) {
+        self.folded.changes.push(change);
+    }
+}

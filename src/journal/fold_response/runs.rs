@@ -1,0 +1,120 @@
+//! What of runs and pages is remembered: those that are not over, and the ledger of those that ended lately.
+
+use std::sync::Arc;
+
+use codeops_core::model::{
+    Does, Ledger, Page, PageEvent, PageId, Run, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
+};
+use jiff::Timestamp;
+
+use super::{Fold, MATTERS};
+use crate::journal::fold::{Change, Over};
+
+/// How many ends one ledger keeps: the newest.
+const ENDS: usize = 16;
+
+impl Fold<'_> {
+    pub(super) fn run(&mut self, id: RunId, event: &RunEvent) {
+        if self.memory.counted.runs < id.0 {
+            self.memory.counted.runs = id.0;
+            self.changed(Change::Counted);
+        }
+        match self.memory.runs.get_mut(&id) {
+            Some(run) => Arc::make_mut(run).take(self.at, event),
+            None => {
+                let Some(run) = Run::open(id, self.at, event) else { return };
+                self.memory.runs.insert(id, Arc::new(run));
+            }
+        }
+        self.changed(Change::Run(id));
+        if self.memory.runs.get(&id).is_some_and(|run| run.state().is_over())
+            && let Some(run) = self.memory.runs.remove(&id)
+        {
+            self.count(&run);
+            self.folded.over.push(Over::Run(run));
+        }
+    }
+
+    /// A run that ended goes into the ledger, unless it never began; ends that do not count any more leave it.
+    fn count(&mut self, run: &Run) {
+        let Some((state, _, at)) = run.ended.as_ref().filter(|(state, _, _)| *state != RunState::Skipped) else {
+            return;
+        };
+        let now = self.at;
+        let stale: Vec<Subject> = self
+            .memory
+            .ledger
+            .iter()
+            .filter(|(_, it)| !all_count(it, now))
+            .map(|(subject, _)| subject.clone())
+            .collect();
+        for subject in stale {
+            self.ledger(&subject, |ledger, now| ledger.ends.retain(|end| counts(end, now)));
+        }
+        let end =
+            RunEnd { run: run.id, playbook: run.playbook.name.clone(), state: *state, rung: reached(run), at: *at };
+        let subject =
+            run.target.clone().map_or_else(|| Subject::Playbook(run.playbook.name.clone()), Subject::Resource);
+        self.ledger(&subject, |ledger, _| {
+            ledger.ends.push(end);
+            let many = ledger.ends.len().saturating_sub(ENDS);
+            ledger.ends.drain(..many);
+        });
+    }
+
+    pub(super) fn ledger(&mut self, subject: &Subject, change: impl FnOnce(&mut Ledger, Timestamp)) {
+        let before = self.memory.ledger.remove(subject).unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after, self.at);
+        let is = before != after;
+        if after != Ledger::default() {
+            self.memory.ledger.insert(subject.clone(), after);
+        }
+        if is {
+            self.changed(Change::Ledger(subject.clone()));
+        }
+    }
+
+    pub(super) fn page(&mut self, id: PageId, event: &PageEvent) {
+        if self.memory.counted.pages < id.0 {
+            self.memory.counted.pages = id.0;
+            self.changed(Change::Counted);
+        }
+        match self.memory.pages.get_mut(&id) {
+            Some(page) => Arc::make_mut(page).take(self.at, event),
+            None => {
+                let Some(page) = Page::open(id, self.at, event) else { return };
+                self.memory.pages.insert(id, Arc::new(page));
+            }
+        }
+        self.changed(Change::Page(id));
+        if self.memory.pages.get(&id).is_some_and(|page| page.is_over())
+            && let Some(page) = self.memory.pages.remove(&id)
+        {
+            self.folded.over.push(Over::Page(page));
+        }
+    }
+}
+
+fn counts(end: &RunEnd, now: Timestamp) -> bool {
+    now.duration_since(end.at) <= MATTERS
+}
+
+fn all_count(ledger: &Ledger, now: Timestamp) -> bool {
+    ledger.ends.iter().all(|end| counts(end, now))
+}
+
+/// The rung that a run had come to when it ended.
+fn reached(run: &Run) -> Rung {
+    let paging = |run: &Run| {
+        let last = run.steps.iter().rev().find(|record| record.attempts > 0);
+        last.and_then(|record| run.step(record.step)).is_some_and(|step| matches!(step.does, Does::Page { .. }))
+    };
+    match &run.ended {
+        Some((RunState::Paged, _, _)) => Rung::Page,
+        Some((RunState::Failed, _, _)) if paging(run) => Rung::Page,
+        _ if run.rung == Rung::Page => Rung::Page,
+        _ if run.turned.is_some() => Rung::Otherwise,
+        _ => Rung::Steps,
+    }
+}

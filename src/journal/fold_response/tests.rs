@@ -1,0 +1,282 @@
+use std::sync::Arc;
+
+use codeops_core::model::{
+    AlertId, AlertMemory, AlertState, Disposition, Memory, ResourceId, RunId, RunState, Rung, Subject,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::journal::{Change, Entry, Folded, Over, Record, Seq, fold};
+
+/// A memory that is told things at minutes since the time of the golden files.
+#[derive(Default)]
+struct Told {
+    memory: Memory,
+    seq: u64,
+}
+
+fn minute(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_795_163_400 + minute * 60).unwrap()
+}
+
+fn golden(name: &str) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/records").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path.with_extension("json")).unwrap()).unwrap()
+}
+
+impl Told {
+    fn at(&mut self, at: i64, record: Value) -> Folded {
+        self.seq += 1;
+        let record: Record = serde_json::from_value(record).unwrap();
+        fold(&mut self.memory, &Entry { seq: Seq(self.seq), at: minute(at), record })
+    }
+
+    fn signal(&mut self, at: i64, signal: &Value) -> Folded {
+        self.at(at, json!({"type": "alerts", "receiver": "alertmanager", "signals": [signal]}))
+    }
+
+    fn alert(&self, id: &str) -> Option<&AlertMemory> {
+        self.memory.response.alerts.get(&id.parse::<AlertId>().unwrap()).map(Arc::as_ref)
+    }
+
+    fn state(&self, id: &str) -> Option<AlertState> {
+        self.alert(id).map(|alert| alert.state)
+    }
+
+    /// Opens a run with the golden program, and what happens in it.
+    fn run(&mut self, at: i64, run: u64, events: &[Value]) {
+        let mut opened = golden("run-opened");
+        opened["run"] = json!(RunId(run));
+        if !self.memory.response.runs.contains_key(&RunId(run)) {
+            self.at(at, opened);
+        }
+        for event in events {
+            self.at(at, json!({"type": "run", "run": RunId(run), "event": event}));
+        }
+    }
+
+    fn ledger(&self) -> Vec<(u64, RunState, Rung)> {
+        let subject = Subject::Resource("app/shop".parse::<ResourceId>().unwrap());
+        let ledger = self.memory.response.ledger.get(&subject);
+        ledger.map_or(Vec::new(), |it| it.ends.iter().map(|end| (end.run.0, end.state, end.rung)).collect())
+    }
+}
+
+/// An alert of one fingerprint that began so many minutes in.
+fn id(began: i64) -> String {
+    format!("main/9f86d081884c7d65/{}", minute(began).as_millisecond())
+}
+
+fn firing(began: i64, more: &Value) -> Value {
+    let mut alert = json!({"id": id(began), "receiver": "alertmanager", "labels": {"alertname": "AppDown"}});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        alert[key] = value.clone();
+    }
+    json!({"firing": alert})
+}
+
+fn resolved(ended: i64, starts_at: Option<i64>) -> Value {
+    json!({"resolved": {"source": "main", "fingerprint": "9f86d081884c7d65", "startsAt": starts_at.map(minute),
+        "endedAt": minute(ended)}})
+}
+
+fn ended(state: &str) -> Value {
+    json!({"event": "ended", "state": state, "why": "so it was"})
+}
+
+#[test]
+fn a_resolved_signal_closes_what_began_before_it_and_an_exact_one_only_that() {
+    let mut told = Told::default();
+    for began in [0, 1, 5] {
+        told.signal(5, &firing(began, &json!({})));
+    }
+    told.signal(6, &resolved(6, Some(1)));
+    assert_eq!([0, 1, 5].map(|began| told.state(&id(began)).unwrap().word()), ["firing", "resolved", "firing"]);
+    told.signal(7, &resolved(3, None));
+    assert_eq!([0, 1, 5].map(|began| told.state(&id(began)).unwrap().word()), ["resolved", "resolved", "firing"]);
+    assert_eq!(told.alert(&id(1)).unwrap().since, minute(6), "it stays as it is since then");
+    let other = json!({"resolved": {"source": "other", "fingerprint": "9f86d081884c7d65", "startsAt": null,
+        "endedAt": minute(9)}});
+    assert_eq!(told.signal(9, &other).changes, [], "another source closes nothing");
+}
+
+#[test]
+fn resolved_expired_silenced_and_unknown_are_different_things() {
+    let mut told = Told::default();
+    told.signal(0, &firing(0, &json!({})));
+    let silenced = json!({"silenced": {"source": "main", "fingerprint": "9f86d081884c7d65"}});
+    assert_eq!(told.signal(1, &silenced).changes, [Change::Alert(id(0).parse().unwrap())]);
+    assert_eq!(told.state(&id(0)), Some(AlertState::Silenced));
+    for state in ["unknown", "expired"] {
+        told.at(2, json!({"type": "alertState", "alerts": [id(0), id(9)], "state": state, "why": "asked"}));
+        assert_eq!(told.state(&id(0)).unwrap().word(), state);
+        assert_eq!(told.signal(3, &silenced).changes, [], "only what fires can be silenced");
+    }
+    told.signal(4, &resolved(4, None));
+    assert_eq!(told.state(&id(0)), Some(AlertState::Resolved), "what had expired is proven over");
+    assert_eq!(told.state(&id(9)), None, "and of what is not known nothing is made up");
+}
+
+#[test]
+fn an_alert_that_comes_back_within_the_hour_is_received_anew() {
+    let mut told = Told::default();
+    told.signal(0, &firing(0, &json!({})));
+    told.run(0, 1, &[]);
+    let disposed = json!({"type": "disposed", "alerts": [id(0)], "disposition": {"run": {"run": "r1"}}});
+    told.at(0, disposed);
+    told.signal(10, &resolved(10, None));
+    told.signal(60, &firing(0, &json!({})));
+    let alert = told.alert(&id(0)).unwrap();
+    assert_eq!((alert.state, &alert.disposition), (AlertState::Firing, &Disposition::Received));
+    assert_eq!((alert.since, alert.received_at), (minute(60), minute(0)));
+}
+
+#[test]
+fn one_that_was_only_out_of_sight_goes_on_with_its_run() {
+    let mut told = Told::default();
+    told.signal(0, &firing(0, &json!({})));
+    told.run(0, 1, &[]);
+    told.at(0, json!({"type": "disposed", "alerts": [id(0)], "disposition": {"run": {"run": "r1"}}}));
+    let unknown = json!({"type": "alertState", "alerts": [id(0)], "state": "unknown", "why": "asked"});
+    told.at(1, unknown.clone());
+    told.signal(2, &firing(0, &json!({})));
+    assert_eq!(told.alert(&id(0)).unwrap().disposition, Disposition::Run { run: RunId(1) });
+    told.at(3, unknown);
+    told.run(3, 1, &[ended("failed")]);
+    told.signal(4, &firing(0, &json!({})));
+    assert_eq!(told.alert(&id(0)).unwrap().disposition, Disposition::Received, "nobody answers it any more");
+}
+
+#[test]
+fn what_is_told_again_shows_the_newest_and_keeps_by_whom_it_came() {
+    let mut told = Told::default();
+    told.signal(0, &firing(0, &json!({"expires_at": minute(5)})));
+    let again = told.signal(1, &firing(0, &json!({"receiver": "webhook", "annotations": {"summary": "worse"}})));
+    assert_eq!(again.changes.len(), 1);
+    let alert = told.alert(&id(0)).unwrap();
+    assert_eq!(alert.alert.receiver.as_str(), "alertmanager");
+    assert_eq!(alert.alert.annotations["summary"], "worse");
+    assert_eq!(alert.alert.expires_at, Some(minute(5)), "who says nothing of the end takes nothing back");
+    assert_eq!((alert.since, alert.received_at), (minute(0), minute(0)));
+    told.signal(2, &firing(0, &json!({"expires_at": minute(7)})));
+    assert_eq!(told.alert(&id(0)).unwrap().alert.expires_at, Some(minute(7)));
+}
+
+#[test]
+fn an_hour_after_its_end_an_alert_is_let_go_of_unless_a_run_still_answers_it() {
+    let mut told = Told::default();
+    for began in 0..40 {
+        told.signal(40, &firing(began, &json!({})));
+    }
+    told.run(40, 1, &[]);
+    told.at(40, json!({"type": "disposed", "alerts": [id(7)], "disposition": {"run": {"run": "r1"}}}));
+    told.signal(41, &resolved(38, None));
+    assert_eq!(told.memory.response.alerts.len(), 40);
+    let mut gone = 0;
+    for at in 102..112 {
+        let folded = told.at(at, json!({"type": "watchdog", "receiver": "alertmanager"}));
+        let over =
+            folded.over.iter().filter(|over| matches!(over, Over::Alert(it) if it.state == AlertState::Resolved));
+        assert!(over.clone().count() <= super::SWEPT, "a bounded look");
+        gone += over.count();
+    }
+    let left: Vec<i64> = (0..40).filter(|began| told.state(&id(*began)).is_some()).collect();
+    assert_eq!((gone, left), (38, vec![7, 39]), "one is answered, one still fires");
+    told.run(112, 1, &[ended("resolved")]);
+    assert_eq!(told.state(&id(7)), None);
+    assert_eq!(told.memory.response.swept, None, "few are looked at in one go");
+}
+
+#[test]
+fn a_run_is_remembered_until_it_is_over_and_then_counts_for_an_hour() {
+    let mut told = Told::default();
+    told.run(0, 3, &[]);
+    let response = &told.memory.response;
+    assert_eq!((response.runs.len(), response.counted.runs), (1, 3));
+    let over = told.at(5, json!({"type": "run", "run": "r3", "event": ended("resolved")}));
+    assert!(matches!(&over.over[..], [Over::Run(run)] if run.id == RunId(3) && run.state() == RunState::Resolved));
+    assert!(told.memory.response.runs.is_empty());
+    assert_eq!(told.ledger(), [(3, RunState::Resolved, Rung::Steps)]);
+    told.at(6, json!({"type": "run", "run": "r3", "event": {"event": "turned", "why": "late"}}));
+    assert!(told.memory.response.runs.is_empty(), "nothing more happens in it");
+
+    let turned = json!({"event": "turned", "why": "it still fires"});
+    told.run(10, 4, &[turned.clone(), ended("replaced")]);
+    told.run(20, 5, &[turned.clone(), ended("paged")]);
+    let paging = json!({"event": "stepBegun", "step": {"part": "otherwise", "index": 2}, "attempt": 1, "key": "k",
+        "deadline": minute(30)});
+    told.run(30, 6, &[turned, paging, ended("failed")]);
+    told.run(31, 7, &[ended("skipped")]);
+    let (replaced, paged) = ((4, RunState::Replaced, Rung::Otherwise), (5, RunState::Paged, Rung::Page));
+    let failed = (6, RunState::Failed, Rung::Page);
+    assert_eq!(told.ledger(), [(3, RunState::Resolved, Rung::Steps), replaced, paged, failed], "one never began");
+    told.run(71, 8, &[ended("cancelled")]);
+    assert_eq!(told.ledger(), [paged, failed, (8, RunState::Cancelled, Rung::Steps)]);
+    assert_eq!(told.memory.response.counted.runs, 8);
+}
+
+#[test]
+fn a_ledger_keeps_the_newest_ends_and_goes_when_none_counts() {
+    let mut told = Told::default();
+    for run in 1..=20 {
+        told.run(0, run, &[ended("failed")]);
+    }
+    let runs: Vec<u64> = told.ledger().iter().map(|(run, _, _)| *run).collect();
+    assert_eq!(runs, (5..=20).collect::<Vec<_>>());
+    let mut other = golden("run-opened-scheduled");
+    other["run"] = json!("r21");
+    told.at(90, other);
+    let folded = told.at(90, json!({"type": "run", "run": "r21", "event": ended("resolved")}));
+    let (shop, nightly) =
+        (Subject::Resource("app/shop".parse().unwrap()), Subject::Playbook("nightly".parse().unwrap()));
+    assert!(folded.changes.contains(&Change::Ledger(shop)) && folded.changes.contains(&Change::Ledger(nightly)));
+    assert_eq!((told.ledger(), told.memory.response.ledger.len()), (vec![], 1));
+}
+
+#[test]
+fn a_latch_holds_until_it_is_lifted_and_follows_a_rename() {
+    let mut told = Told::default();
+    told.run(0, 1, &[ended("failed")]);
+    let latched = json!({"type": "latched", "subject": "app/shop"});
+    assert_eq!(told.at(1, latched.clone()).changes.len(), 1);
+    assert_eq!(told.at(2, latched).changes, [], "it is latched since the first time");
+    told.at(3, json!({"type": "renamed", "from": "app/shop", "resource": "app/store"}));
+    let store = Subject::Resource("app/store".parse().unwrap());
+    let ledger = &told.memory.response.ledger;
+    assert_eq!((ledger.len(), ledger[&store].latched_at, ledger[&store].ends.len()), (1, Some(minute(1)), 1));
+    told.run(90, 2, &[ended("failed")]);
+    assert_eq!(told.memory.response.ledger[&store].latched_at, Some(minute(1)));
+    told.at(91, json!({"type": "unlatched", "subject": "app/store", "why": "healthy for an hour"}));
+    assert!(!told.memory.response.ledger.contains_key(&store));
+    told.at(92, json!({"type": "forgotten", "resource": "app/shop"}));
+    assert!(told.memory.response.ledger.is_empty());
+}
+
+#[test]
+fn a_page_is_remembered_until_somebody_accepted_it_or_it_needs_nobody() {
+    let mut told = Told::default();
+    for last in ["page-accepted", "page-withdrawn"] {
+        for name in ["page-opened", "page-begun", "page-failed"] {
+            assert_eq!(told.at(0, golden(name)).over, []);
+        }
+        let page = told.memory.response.pages.values().next().unwrap();
+        assert_eq!((page.tries.len(), page.is_over()), (2, false));
+        let text = serde_json::to_string(&**page).unwrap();
+        assert_eq!(serde_json::from_str::<codeops_core::model::Page>(&text).unwrap(), **page);
+        assert!(matches!(&told.at(1, golden(last)).over[..], [Over::Page(page)] if page.is_over()));
+        assert!(told.memory.response.pages.is_empty());
+        assert_eq!(told.memory.response.counted.pages, 1);
+    }
+}
+
+#[test]
+fn schedules_and_watchdogs_are_the_last_told() {
+    let mut told = Told::default();
+    told.at(0, golden("scheduled-left"));
+    told.at(1, golden("scheduled"));
+    let due = golden("scheduled-left")["due"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(told.memory.response.schedules.values().copied().collect::<Vec<_>>(), [due]);
+    told.at(2, golden("watchdog"));
+    told.at(3, golden("watchdog"));
+    assert_eq!(told.memory.response.watchdogs.values().copied().collect::<Vec<_>>(), [minute(3)]);
+}

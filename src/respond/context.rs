@@ -1,0 +1,199 @@
+//! What a decision rests on beside the journal: targets as the board shows them, holds, and who may act.
+
+use std::sync::{Arc, PoisonError};
+
+use codeops_core::action;
+use codeops_core::alert;
+use codeops_core::config::Freeze;
+use codeops_core::model::{
+    Does, Health, InstanceHealth, Live, Memory, Name, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
+    RunState, StepRef, TeamName,
+};
+use codeops_core::plan::{Effective, effective, is_good};
+use codeops_core::playbook::{Facts, PageFacts, TargetFacts, target_of, told};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Flow;
+use crate::gate::Picture;
+
+/// A rollback this shortly before a run was opened is the run's own answer.
+const SAME_CAUSE: SignedDuration = SignedDuration::from_mins(2);
+
+impl Flow {
+    /// The gate's picture of this moment; `None` before the first revision.
+    pub(super) fn picture(&self) -> Option<Arc<Picture>> {
+        let desired = Arc::clone(self.board.desired.as_ref()?);
+        let revision = self.board.revision.as_ref()?.id.clone();
+        let freeze = self.freeze();
+        Some(Arc::new(Picture { desired, snapshot: Arc::clone(&self.board.snapshot), revision, freeze }))
+    }
+
+    /// The freeze from outside the repository.
+    fn freeze(&self) -> Option<Freeze> {
+        let by_alert = self.remembered(|response| alert::freeze(&response.alerts, &self.tools.rules.may_freeze));
+        by_alert.or_else(|| self.tools.rules.freeze.clone())
+    }
+
+    /// Why no playbook acts at all now, if so.
+    pub(super) fn frozen(&self, now: Timestamp) -> Option<String> {
+        let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.clone());
+        let in_force = |freeze: &Freeze| freeze.until.is_none_or(|until| until > now);
+        let freeze = self.freeze().into_iter().chain(declared).find(in_force)?;
+        Some(format!("frozen: {}", freeze.reason))
+    }
+
+    /// What is declared of a resource.
+    pub(super) fn declared(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
+        self.board.desired.as_ref()?.resources.get(id)
+    }
+
+    /// What lives of it, where it should.
+    pub(super) fn live(&self, declared: &Arc<Resource>, memory: Option<&ResourceMemory>) -> Option<&Live> {
+        self.board.snapshot.live(&effective(declared, memory).resource().spec.provider, &declared.id)
+    }
+
+    /// Whether a team may act on a resource.
+    pub(super) fn may_act(&self, team: &TeamName, id: &ResourceId) -> bool {
+        let Some(desired) = &self.board.desired else { return false };
+        let Some(declared) = desired.resources.get(id) else { return false };
+        declared.team == *team || desired.reach.get(&declared.team).is_some_and(|allowed| allowed.contains(team))
+    }
+
+    /// A target at this moment.
+    pub(super) fn target(&self, id: &ResourceId, memory: &Memory, since: Option<Timestamp>) -> Option<TargetFacts> {
+        let declared = self.declared(id)?;
+        let view = self.board.resources.get(id)?;
+        let nothing = ResourceMemory::default();
+        let remembered = memory.resources.get(id).unwrap_or(&nothing);
+        let live = self.live(declared, Some(remembered));
+        let healthy = live.map_or(0, |live| {
+            live.instances.iter().filter(|instance| instance.health == InstanceHealth::Healthy).count()
+        });
+        let works = |id: &ResourceId| self.board.resources.get(id).is_none_or(|view| view.health == Health::Healthy);
+        let good =
+            remembered.last_good.as_ref().filter(|good| !remembered.pins.contains_key(&good.resource.template_digest));
+        let rolled_back = match effective(declared, Some(remembered)) {
+            Effective::RolledBack { pin, .. } => Some(pin.at),
+            _ => None,
+        };
+        let own = since.and_then(|since| since.checked_sub(SAME_CAUSE).ok());
+        let proven = is_good(declared, remembered);
+        Some(TargetFacts {
+            id: id.clone(),
+            health: view.health,
+            sync: view.sync,
+            since: view.since,
+            replicas: declared.spec.replicas,
+            healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
+            dependencies_healthy: declared.spec.after.iter().all(works),
+            can_roll_back: good.is_some() && !proven && rolled_back.is_none(),
+            unproven: !proven && rolled_back.is_none(),
+            rolling_back: rolled_back.is_some_and(|at| own.is_some_and(|own| at >= own)),
+        })
+    }
+
+    /// Everything the next step of a run rests on.
+    pub(super) fn facts<'a>(&self, run: &Run, memory: &'a Memory, now: Timestamp) -> Facts<'a> {
+        let target = run.target.as_ref().and_then(|id| self.target(id, memory, Some(run.opened_at)));
+        let on = run.steps.iter().find(|record| record.on.is_some()).map(|record| record.step);
+        let response = &memory.response;
+        let mut facts = Facts {
+            now,
+            alerts: &response.alerts,
+            hold: self.hold(run, memory, now),
+            cancelled: self.cancelled(run),
+            in_hand: on.is_some_and(|step| self.in_hand.contains(&(run.id, step))),
+            progress: None,
+            called: on.and_then(|step| Self::called(run, step, memory)),
+            page: self.page_of(run, memory, now),
+            asks: run.alerts.iter().any(|id| self.tools.rules.askable.contains(&id.source)),
+            target,
+        };
+        facts.progress = on.and_then(|step| self.progress(run, step, memory, &facts));
+        facts
+    }
+
+    /// Why the run must not act now.
+    fn hold(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+        if self.tools.rules.observe {
+            return Some("only observing, as the settings say".to_owned());
+        }
+        if let Some(frozen) = self.frozen(now) {
+            return Some(frozen);
+        }
+        if let RunCause::Call { .. } = run.cause {
+            return None;
+        }
+        let target = run.target.as_ref()?;
+        if self.declared(target).is_some_and(|declared| declared.spec.suspend) {
+            return Some(format!("{target} is suspended by its manifest"));
+        }
+        let ahead = memory.response.runs.values().find(|other| {
+            other.id < run.id && other.target == run.target && !matches!(other.cause, RunCause::Call { .. })
+        });
+        ahead.map(|other| format!("run {} on {target} is ahead of it", other.id))
+    }
+
+    /// Why the run must end: what it stands on is gone.
+    fn cancelled(&self, run: &Run) -> Option<String> {
+        let desired = self.board.desired.as_ref()?;
+        let name = &run.playbook.name;
+        if self.declares(name) && !desired.response.playbooks.contains_key(name) {
+            let broken = desired.response.broken.contains_key(&format!("Playbook/{name}"));
+            if !broken {
+                return Some(format!("playbook {name} is not in the repository any more"));
+            }
+        }
+        let target = run.target.as_ref()?;
+        if !desired.resources.contains_key(target) {
+            return (!desired.held.contains_key(target)).then(|| format!("{target} is not declared any more"));
+        }
+        (!self.may_act(&run.authority, target)).then(|| format!("team {} may not act on {target}", run.authority))
+    }
+
+    /// Whether a playbook comes from the repository: our own, which only pages, does not.
+    fn declares(&self, name: &Name) -> bool {
+        name.as_str() != super::alerts::PAGES
+    }
+
+    /// How the action that is on is getting on; nothing for a step that is none, or a commit.
+    fn progress(&self, run: &Run, at: StepRef, memory: &Memory, facts: &Facts<'_>) -> Option<Progress> {
+        let Does::Action { action, .. } = &run.step(at)?.does else { return None };
+        if action.is_commit() {
+            return None;
+        }
+        let target = match target_of(run, at, facts) {
+            Ok(target) => target,
+            Err(error) => return Some(Progress::Failed(error)),
+        };
+        let Some(declared) = self.declared(&target) else {
+            return Some(Progress::Failed(format!("{target} is not declared any more")));
+        };
+        let nothing = ResourceMemory::default();
+        let remembered = memory.resources.get(&target).unwrap_or(&nothing);
+        let (live, playbook, now) = (self.live(declared, Some(remembered)), &run.playbook.name, facts.now);
+        let situation = action::Situation { declared, live, memory: remembered, run: run.id, playbook, now };
+        Some(action::progress(*action, &situation))
+    }
+
+    /// How the run that a step called is, while it is not over: its end ends the step in the same transaction.
+    fn called(run: &Run, at: StepRef, memory: &Memory) -> Option<RunState> {
+        let is_child =
+            |cause: &RunCause| matches!(cause, RunCause::Call { run: id, step } if *id == run.id && *step == at);
+        memory.response.runs.values().find(|child| is_child(&child.cause)).map(|child| child.state())
+    }
+
+    /// How a run's page is, while it is not over: its acceptance ends the step in the same transaction.
+    fn page_of(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<PageFacts> {
+        let page = memory.response.pages.values().rfind(|page| page.run == Some(run.id))?;
+        let nobody = page.policy.as_ref().is_none_or(|policy| told(policy, self.router.response(), now).is_empty());
+        Some(PageFacts { page: page.id, accepted: page.accepted.is_some(), nobody })
+    }
+
+    /// What is remembered, whole. Never held across an await.
+    pub(super) fn with_memory<T>(&self, read: impl FnOnce(&Memory) -> T) -> T {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        read(&memory)
+    }
+}

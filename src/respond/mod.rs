@@ -1,0 +1,240 @@
+//! The other flow: alerts and due times become runs, runs become actions and effects, and where nothing helps, pages.
+//!
+//! One task owns the [`Flow`]; what takes time (effects, sends, questions to sources) runs beside it and comes back as an
+//! [`Event`]. It decides nothing itself: [`codeops_core::alert`], [`codeops_core::playbook`] and [`codeops_core::action`]
+//! do, from what the journal remembers and the board shows. Everything is written down before it is done, so a daemon
+//! that dies anywhere is followed by one that goes on.
+
+mod act;
+mod alerts;
+mod context;
+mod pages;
+mod runs;
+mod schedules;
+mod silence;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use codeops_core::alert::Router;
+use codeops_core::model::{
+    AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef,
+};
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::Gate;
+use crate::journal::{Entry, Journal, LogError};
+use crate::port::{AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Vault, Watcher};
+
+/// The shortest time between two looks at everything: what comes in a burst is looked at together.
+const BREATH: Duration = Duration::from_millis(5);
+/// The longest time without a look, whatever nothing says.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// What the flow is made of.
+pub struct Parts {
+    /// What is remembered, and where decisions are written.
+    pub journal: Journal,
+    /// The picture of everything that reconcile publishes.
+    pub watcher: Watcher,
+    /// The way to change anything.
+    pub gate: Gate,
+    /// Effects on the outside world.
+    pub effects: Arc<dyn Effects>,
+    /// Monitoring systems that can be asked.
+    pub sources: Arc<dyn AlertSources>,
+    /// The sign of life, if one is wanted.
+    pub heartbeat: Option<Arc<dyn Heartbeat>>,
+    /// Takes secrets out of what is written down.
+    pub vault: Arc<dyn Vault>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What does not change while the daemon runs.
+    pub rules: Rules,
+}
+
+/// What the settings say.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Who is paged when nothing else says.
+    pub fallback: Option<Name>,
+    /// Receivers with a Watchdog, and within what time it must be heard again.
+    pub watchdogs: BTreeMap<Name, Period>,
+    /// Receivers whose alert may freeze everything.
+    pub may_freeze: BTreeSet<Name>,
+    /// Sources that have an API to be asked.
+    pub askable: BTreeSet<Name>,
+    /// How often a sign of life is sent.
+    pub heartbeat: Option<Period>,
+    /// When paging is tried.
+    pub self_test: Option<Schedule>,
+    /// A freeze from the settings.
+    pub freeze: Option<codeops_core::config::Freeze>,
+    /// Nothing is done, only shown.
+    pub observe: bool,
+}
+
+/// How something that ran beside the flow came back.
+enum Event {
+    /// An effect of a run's step.
+    Performed { run: RunId, step: StepRef, attempt: u32, result: Result<Performed, EffectError> },
+    /// A send of a page.
+    Sent { page: PageId, notified: Notified, result: Result<Performed, EffectError> },
+    /// Answers of sources.
+    Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
+    /// The sign of life has left, or could not.
+    Beaten,
+}
+
+/// Runs until `cancel` fires.
+///
+/// # Errors
+/// Only when the journal takes nothing more.
+pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError> {
+    let (sender, events) = mpsc::channel(1_024);
+    let tail = parts.journal.tail();
+    let now = parts.clock.now();
+    let mut flow = Flow {
+        router: Arc::new(Router::new(&Arc::new(Response::default()), parts.rules.fallback.as_ref())),
+        board: parts.watcher.board(),
+        began_at: now,
+        beaten_at: None,
+        beating: false,
+        in_hand: BTreeSet::new(),
+        sending: BTreeSet::new(),
+        asking: BTreeSet::new(),
+        storm: None,
+        quiet_looked_at: None,
+        silent: BTreeSet::new(),
+        wake: None,
+        sender,
+        tasks: JoinSet::new(),
+        tools: parts,
+    };
+    let ended = flow.follow(tail, events, &cancel).await;
+    if ended.is_err() {
+        // The page goes on saying what is wrong; restarting is a decision for whoever supervises the daemon.
+        cancel.cancelled().await;
+    }
+    flow.tasks.shutdown().await;
+    ended
+}
+
+/// The one task and what it owns. All of it but the tools can be lost.
+struct Flow {
+    tools: Parts,
+    board: Arc<Board>,
+    /// Routes and playbooks of the revision in force.
+    router: Arc<Router>,
+    began_at: Timestamp,
+    beaten_at: Option<Timestamp>,
+    beating: bool,
+    /// Effects that this process is doing.
+    in_hand: BTreeSet<(RunId, StepRef)>,
+    sending: BTreeSet<(PageId, Notified)>,
+    asking: BTreeSet<RunId>,
+    /// When the last storm page was opened.
+    storm: Option<Timestamp>,
+    /// When what is kept quiet was last looked at.
+    quiet_looked_at: Option<Timestamp>,
+    /// Receivers whose silence has been told of.
+    silent: BTreeSet<Name>,
+    /// When to look again though nothing happened.
+    wake: Option<Timestamp>,
+    sender: mpsc::Sender<Event>,
+    tasks: JoinSet<()>,
+}
+
+impl Flow {
+    async fn follow(
+        &mut self,
+        mut tail: broadcast::Receiver<Arc<Entry>>,
+        mut events: mpsc::Receiver<Event>,
+        cancel: &CancellationToken,
+    ) -> Result<(), LogError> {
+        let mut watcher = self.tools.watcher.clone();
+        loop {
+            self.turn().await?;
+            let wait = self.wake.map_or(LONGEST, |wake| until(wake, self.tools.clock.now()).min(LONGEST));
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                Some(event) = events.recv() => self.take_in(event).await?,
+                // Missed entries are no loss: what is remembered is looked at whole.
+                _ = tail.recv() => {}
+                changed = watcher.changed() => if changed.is_err() { return Ok(()) },
+                () = tokio::time::sleep(wait) => {}
+                Some(_) = self.tasks.join_next() => {}
+            }
+            tokio::time::sleep(BREATH).await;
+            while let Ok(event) = events.try_recv() {
+                self.take_in(event).await?;
+            }
+            while !matches!(
+                tail.try_recv(),
+                Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed)
+            ) {}
+            self.take_board(watcher.board());
+        }
+    }
+
+    /// One look at everything.
+    async fn turn(&mut self) -> Result<(), LogError> {
+        self.wake = None;
+        if !self.board.ready || self.board.desired.is_none() {
+            // Until everything has been looked at once, nothing is known of any target. Intake goes on; so does paging.
+            return self.pages().await;
+        }
+        if let Some(why) = self.board.observe_only.clone() {
+            self.observe(&why).await?;
+            return self.pages().await;
+        }
+        self.alerts().await?;
+        self.schedules().await?;
+        self.runs().await?;
+        self.ledger().await?;
+        self.silence().await?;
+        self.pages().await
+    }
+
+    async fn take_in(&mut self, event: Event) -> Result<(), LogError> {
+        match event {
+            Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
+            Event::Sent { page, notified, result } => self.sent(page, notified, result).await,
+            Event::Answered { run, answers } => self.answered(run, answers).await,
+            Event::Beaten => {
+                self.beating = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_board(&mut self, board: Arc<Board>) {
+        if let Some(desired) = &board.desired
+            && **self.router.response() != desired.response
+        {
+            self.router =
+                Arc::new(Router::new(&Arc::new(desired.response.clone()), self.tools.rules.fallback.as_ref()));
+        }
+        self.board = board;
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Reads what is remembered. Never held across an await.
+    fn remembered<T>(&self, read: impl FnOnce(&ResponseMemory) -> T) -> T {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        read(&memory.response)
+    }
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
+}

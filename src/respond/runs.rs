@@ -1,0 +1,232 @@
+//! Runs: what follows for each is asked, written down, and then done.
+
+use std::sync::Arc;
+
+use codeops_core::model::{
+    AlertId, AlertState, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
+};
+use codeops_core::playbook::{Next, evidence, next};
+use jiff::Timestamp;
+
+use super::alerts::still_fires;
+use super::{Event, Flow};
+use crate::journal::{LogError, Record};
+use crate::port::{EffectError, Performed};
+
+/// How many steps one run takes in one turn at most: the others shall have theirs.
+const STEPS_A_TURN: usize = 16;
+/// How much of a step's output and evidence is kept, in bytes.
+const OUTPUT: usize = 64 << 10;
+const EVIDENCE: usize = 16 << 10;
+
+impl Flow {
+    /// Brings every run as far as it goes now.
+    pub(super) async fn runs(&mut self) -> Result<(), LogError> {
+        let ids: Vec<RunId> = self.remembered(|response| response.runs.keys().copied().collect());
+        for id in ids {
+            for _ in 0..STEPS_A_TURN {
+                if !self.run_once(id).await? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One look at one run; answers whether another may find more.
+    async fn run_once(&mut self, id: RunId) -> Result<bool, LogError> {
+        let now = self.tools.clock.now();
+        let looked = self.with_memory(|memory| {
+            let run = Arc::clone(memory.response.runs.get(&id)?);
+            let next = next(&run, &self.facts(&run, memory, now));
+            Some((run, next))
+        });
+        let Some((run, next)) = looked else { return Ok(false) };
+        match next {
+            Next::Record(events) => self.record(&run, events).await.map(|()| true),
+            Next::Begin { step, attempt, deadline, order } => self.begin(&run, step, attempt, deadline, *order).await,
+            Next::Ask(alerts) => {
+                self.ask(&run, &alerts);
+                Ok(false)
+            }
+            Next::Wait { until, .. } => {
+                if let Some(until) = until {
+                    self.wake_at(until);
+                }
+                Ok(false)
+            }
+            Next::Over => Ok(false),
+        }
+    }
+
+    /// Writes events of a run down, with what follows from its end: the step that called it ends, and a cancelled run whose
+    /// alert still fires calls a person.
+    pub(super) async fn record(&mut self, run: &Run, events: Vec<RunEvent>) -> Result<(), LogError> {
+        let mut records = Vec::new();
+        let mut page = None;
+        for event in events {
+            if let RunEvent::Ended { state, why } = &event {
+                tracing::info!(run = %run.id, playbook = %run.playbook.name, %state, why, "run");
+                records.extend(self.with_memory(|memory| callers_end(memory, run, *state, why)));
+                page = self.calls_for_a_person(run, *state, why);
+            }
+            let resource = matches!(event, RunEvent::Ended { .. }).then(|| run.target.clone()).flatten();
+            records.push(Record::Run { run: run.id, resource, event });
+        }
+        match page {
+            Some(page) => self.tools.journal.open_page(page, |_| records).await.map(|_| ()),
+            None => self.tools.journal.record(records).await.map(|_| ()),
+        }
+    }
+
+    /// The page of a run that ends with its alert firing and nobody called.
+    fn calls_for_a_person(&self, run: &Run, state: RunState, why: &str) -> Option<PageEvent> {
+        let muted = why.starts_with("muted");
+        let unheard = matches!(state, RunState::Cancelled | RunState::Failed) && !muted;
+        if !unheard || !self.with_memory(|memory| still_fires(memory, &run.alerts)) {
+            return None;
+        }
+        let policy = run.policy.clone().or_else(|| self.escalation(&run.authority));
+        // Where there is nobody, a page would only stay open for ever: the run's end says so.
+        policy.as_ref().filter(|policy| self.router.response().policies.contains_key(policy))?;
+        let (title, body) = evidence(run, &self.changes(run));
+        Some(PageEvent::Opened { run: None, policy, title, body: format!("Run {} {state}: {why}.\n{body}", run.id) })
+    }
+
+    /// What changed lately on what a run is about, a line each, for its page.
+    pub(super) fn changes(&self, run: &Run) -> Vec<String> {
+        let Some(view) = run.target.as_ref().and_then(|id| self.board.resources.get(id)) else { return Vec::new() };
+        let mut lines: Vec<String> = view.why.iter().map(|why| format!("{}: {why}", view.id)).collect();
+        lines.extend(view.last_good.iter().map(|good| {
+            let revision = good.revision.as_ref().map_or("an unknown revision", |revision| revision.short());
+            format!("last good since {}: {revision}", good.at)
+        }));
+        lines.extend(self.board.revision.iter().map(|it| {
+            format!("revision in force since {}: {} {} ({})", it.accepted_at, it.id.short(), it.subject, it.author)
+        }));
+        lines.extend(view.differences.iter().take(20).map(|difference| format!("differs: {}", difference.field)));
+        lines
+    }
+
+    /// An effect has come back.
+    pub(super) async fn performed(
+        &mut self,
+        id: RunId,
+        step: StepRef,
+        attempt: u32,
+        result: Result<Performed, EffectError>,
+    ) -> Result<(), LogError> {
+        self.in_hand.remove(&(id, step));
+        let (outcome, evidence) = match result {
+            Ok(done) => (StepOutcome::Done { output: bounded(done.output) }, done.evidence),
+            Err(EffectError::Failed { error, evidence }) => (StepOutcome::Failed { error }, evidence),
+            Err(EffectError::Unknown { error, evidence }) => (StepOutcome::Unknown { error }, evidence),
+        };
+        let outcome = self.clean(outcome);
+        let evidence = cut(self.tools.vault.redact(&evidence), EVIDENCE);
+        let run = self.remembered(|response| response.runs.get(&id).cloned());
+        // A run that was ended meanwhile keeps its end.
+        let Some(run) = run else { return Ok(()) };
+        self.record(&run, vec![RunEvent::StepEnded { step, attempt, outcome, evidence }]).await
+    }
+
+    fn clean(&self, outcome: StepOutcome) -> StepOutcome {
+        let clean = |text: &str| cut(self.tools.vault.redact(text), EVIDENCE);
+        match outcome {
+            StepOutcome::Done { output } => {
+                let text = self.tools.vault.redact(&output.to_string());
+                StepOutcome::Done { output: serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)) }
+            }
+            StepOutcome::Failed { error } => StepOutcome::Failed { error: clean(&error) },
+            StepOutcome::Unknown { error } => StepOutcome::Unknown { error: clean(&error) },
+        }
+    }
+
+    fn ask(&mut self, run: &Run, alerts: &[AlertId]) {
+        if !self.asking.insert(run.id) {
+            return;
+        }
+        let known: Vec<_> = self.remembered(|response| {
+            alerts.iter().map(|id| (id.clone(), response.alerts.get(id).map(|it| Arc::clone(&it.alert)))).collect()
+        });
+        let (sources, sender, run) = (Arc::clone(&self.tools.sources), self.sender.clone(), run.id);
+        self.tasks.spawn(async move {
+            let mut answers = Vec::with_capacity(known.len());
+            for (id, alert) in known {
+                let state = match alert {
+                    Some(alert) => sources.ask(&alert).await,
+                    None => AlertState::Unknown,
+                };
+                answers.push((id, state));
+            }
+            let _ = sender.send(Event::Answered { run, answers }).await;
+        });
+    }
+
+    pub(super) async fn answered(&mut self, id: RunId, answers: Vec<(AlertId, AlertState)>) -> Result<(), LogError> {
+        self.asking.remove(&id);
+        let Some(run) = self.remembered(|response| response.runs.get(&id).cloned()) else { return Ok(()) };
+        let events = answers.into_iter().map(|(alert, state)| RunEvent::Asked { alert, state }).collect();
+        self.record(&run, events).await
+    }
+
+    /// Begins an attempt; answers whether another look may find more at once.
+    async fn begin(
+        &mut self,
+        run: &Run,
+        step: StepRef,
+        attempt: u32,
+        deadline: Timestamp,
+        order: codeops_core::playbook::Order,
+    ) -> Result<bool, LogError> {
+        // An effect that may be told twice from once has one key for all attempts; any other attempt is another deed.
+        let idempotent = run.step(step).is_some_and(|step| step.idempotent);
+        let part = match step.part {
+            codeops_core::model::Part::Steps => "s",
+            codeops_core::model::Part::Otherwise => "o",
+        };
+        let nth = if idempotent { 0 } else { attempt };
+        let key = self.tools.journal.key_of(&format!("{}:{part}{}:{nth}", run.id, step.index));
+        let begun = RunEvent::StepBegun { step, attempt, key, deadline };
+        self.carry_out(run, step, attempt, begun, order).await
+    }
+}
+
+/// The end of the step that called a run, when that is over.
+fn callers_end(memory: &Memory, run: &Run, state: RunState, why: &str) -> Option<Record> {
+    let RunCause::Call { run: caller, step } = &run.cause else { return None };
+    let caller = memory.response.runs.get(caller)?;
+    let on = caller.steps.iter().find(|record| record.step == *step && record.on.is_some())?;
+    let outcome = match state {
+        RunState::Resolved | RunState::Replaced => {
+            StepOutcome::Done { output: serde_json::json!({ "run": run.id, "state": state }) }
+        }
+        _ => StepOutcome::Failed { error: format!("run {} of playbook {} {state}: {why}", run.id, run.playbook.name) },
+    };
+    let event = RunEvent::StepEnded { step: *step, attempt: on.attempts, outcome, evidence: String::new() };
+    Some(Record::Run { run: caller.id, resource: None, event })
+}
+
+/// The end of a run's page step, when somebody has it.
+pub(super) fn page_ends(memory: &Memory, page: &Page) -> Option<Record> {
+    let run = memory.response.runs.get(&page.run?)?;
+    let is_page = |step: StepRef| run.step(step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
+    let on = run.steps.iter().find(|record| record.on.is_some() && is_page(record.step))?;
+    let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page.id }) };
+    let event = RunEvent::StepEnded { step: on.step, attempt: on.attempts, outcome, evidence: String::new() };
+    Some(Record::Run { run: run.id, resource: None, event })
+}
+
+fn bounded(output: serde_json::Value) -> serde_json::Value {
+    let text = output.to_string();
+    if text.len() <= OUTPUT { output } else { serde_json::Value::String(cut(text, OUTPUT)) }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

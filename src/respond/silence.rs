@@ -1,0 +1,127 @@
+//! Silence is an error: a Watchdog that is not heard pages, a sign of life leaves only while everything makes progress, and
+//! paging itself is tried on a schedule.
+
+use codeops_core::alert::silent;
+use codeops_core::model::{Name, PageEvent};
+use codeops_core::playbook::{due, next_time};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Event, Flow};
+use crate::journal::{LogError, Record};
+
+/// How old the last full look may be for reconcile to count as making progress.
+const FRESH: SignedDuration = SignedDuration::from_mins(3);
+/// How old an open page may be for paging to count as making progress.
+const UNHEARD: SignedDuration = SignedDuration::from_mins(10);
+/// The name under which the time of the paging test is remembered.
+const SELF_TEST: &str = "codeops-self-test";
+
+impl Flow {
+    pub(super) async fn silence(&mut self) -> Result<(), LogError> {
+        let now = self.tools.clock.now();
+        self.watchdogs(now).await?;
+        self.self_test(now).await?;
+        self.heartbeat(now);
+        Ok(())
+    }
+
+    /// A receiver that has not heard its Watchdog pages, once until it is heard again.
+    async fn watchdogs(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let watched: Vec<_> = self.tools.rules.watchdogs.iter().collect();
+        let since = self.began_at;
+        let silent = self.remembered(|response| {
+            silent(watched.into_iter().map(|(name, within)| (name, *within)), &response.watchdogs, since, now)
+        });
+        self.silent.retain(|name| silent.iter().any(|(still, _, _)| still == name));
+        for (receiver, last, within) in silent {
+            if !self.silent.insert(receiver.clone()) {
+                continue;
+            }
+            let title = format!("monitoring is silent: receiver {receiver} has not heard its Watchdog");
+            let body = format!(
+                "It was last heard at {last} and should be heard every {within}. Alerts of this system may not reach codeops: \
+                 look at the monitoring system and at its route to the hooks address."
+            );
+            let policy = self.tools.rules.fallback.clone();
+            let event = PageEvent::Opened { run: None, policy, title, body };
+            self.tools.journal.open_page(event, |_| Vec::new()).await?;
+        }
+        let heard = self.remembered(|response| response.watchdogs.clone());
+        for (name, within) in self.tools.rules.watchdogs.clone() {
+            let last = heard.get(&name).copied().unwrap_or(since).max(since);
+            let late = within.after(last);
+            if late > now {
+                self.wake_at(late);
+            }
+        }
+        Ok(())
+    }
+
+    async fn self_test(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let Some(schedule) = self.tools.rules.self_test.clone() else { return Ok(()) };
+        let name = Name::new(SELF_TEST).expect("a literal name");
+        let Some(taken) = self.remembered(|response| response.schedules.get(&name).copied()) else {
+            let left = Some("it counts from now on".to_owned());
+            return self
+                .tools
+                .journal
+                .record(vec![Record::Scheduled { playbook: name, due: now, left }])
+                .await
+                .map(|_| ());
+        };
+        if let Ok(Some(time)) = due(&schedule, taken, now, SignedDuration::from_hours(1)) {
+            let title = "codeops paging self-test: nothing is wrong".to_owned();
+            let body =
+                "This page shows that paging works. It comes as often as `selfTest` in the settings says.".to_owned();
+            let event = PageEvent::Opened { run: None, policy: self.tools.rules.fallback.clone(), title, body };
+            let record = Record::Scheduled { playbook: name, due: time, left: None };
+            self.tools.journal.open_page(event, |_| vec![record]).await?;
+        }
+        if let Ok(Some(next)) = next_time(&schedule, now) {
+            self.wake_at(next);
+        }
+        Ok(())
+    }
+
+    /// Sends the sign of life, if all goes on.
+    fn heartbeat(&mut self, now: Timestamp) {
+        let (Some(heartbeat), Some(every)) = (self.tools.heartbeat.clone(), self.tools.rules.heartbeat) else { return };
+        let next = self.beaten_at.map_or(now, |at| every.after(at));
+        if next > now {
+            self.wake_at(next);
+            return;
+        }
+        self.wake_at(every.after(now));
+        if self.beating {
+            return;
+        }
+        self.beaten_at = Some(now);
+        if let Some(why) = self.stands_still(now) {
+            tracing::warn!(why, "no sign of life is sent");
+            return;
+        }
+        self.beating = true;
+        let (heartbeat, sender) = (heartbeat, self.sender.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = heartbeat.beat().await {
+                tracing::warn!(error, "the sign of life could not be sent");
+            }
+            let _ = sender.send(Event::Beaten).await;
+        });
+    }
+
+    /// What makes no progress, if anything.
+    fn stands_still(&self, now: Timestamp) -> Option<String> {
+        if let Some(why) = &self.board.broken {
+            return Some(format!("the journal takes nothing: {why}"));
+        }
+        let fresh = self.board.fresh_at.is_some_and(|at| now.duration_since(at) <= FRESH);
+        if !fresh {
+            return Some("reconcile has not observed anything lately".to_owned());
+        }
+        let unheard = self.remembered(|response| {
+            response.pages.values().find(|page| now.duration_since(page.opened_at) > UNHEARD).map(|page| page.id)
+        });
+        unheard.map(|page| format!("nobody has accepted page {page}"))
+    }
+}

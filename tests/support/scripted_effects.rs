@@ -1,0 +1,92 @@
+//! Effects in memory: each is noted with its key, and fares as it is told to. And a monitoring system that can be asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use codeops::journal::StartedEffect;
+use codeops::port::{AlertSources, Effect, EffectError, Effects, Performed};
+use codeops_core::model::{Alert, AlertState, Fingerprint};
+
+/// How an effect fares.
+#[derive(Debug, Clone)]
+pub(crate) enum Fare {
+    /// It is done, with this output.
+    Done(serde_json::Value),
+    /// It fails.
+    Failed,
+    /// It takes so many seconds, and is done then.
+    Slow(u64),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct ScriptedEffects {
+    done: Mutex<Vec<(String, String)>>,
+    fares: Mutex<BTreeMap<String, Fare>>,
+    answers: Mutex<BTreeMap<Fingerprint, AlertState>>,
+    asked: Mutex<BTreeSet<Fingerprint>>,
+}
+
+impl ScriptedEffects {
+    /// No effect done yet, and all that come are done at once.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// From now on effects of this word fare so: a script's file, `http`, a channel's word, `git`.
+    pub(crate) fn fares(&self, word: &str, fare: Fare) {
+        self.fares.lock().expect("no panic").insert(word.to_owned(), fare);
+    }
+
+    /// What was done so far, in order: the word and the key of each.
+    pub(crate) fn done(&self) -> Vec<(String, String)> {
+        self.done.lock().expect("no panic").clone()
+    }
+
+    /// How often something of this word was done.
+    pub(crate) fn count(&self, word: &str) -> usize {
+        self.done().iter().filter(|(done, _)| done == word).count()
+    }
+
+    /// What the monitoring system says of this alert when asked.
+    pub(crate) fn answers(&self, fingerprint: &Fingerprint, state: AlertState) {
+        self.answers.lock().expect("no panic").insert(fingerprint.clone(), state);
+    }
+}
+
+fn word(effect: &Effect) -> String {
+    match effect {
+        Effect::Script(call) => call.file.clone(),
+        Effect::Http(_) => "http".to_owned(),
+        Effect::Send(send) => send.channel.word().to_owned(),
+        Effect::Git(_) => "git".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Effects for ScriptedEffects {
+    async fn perform(&self, started: &StartedEffect, effect: &Effect) -> Result<Performed, EffectError> {
+        let word = word(effect);
+        self.done.lock().expect("no panic").push((word.clone(), started.key().to_string()));
+        let fare = self.fares.lock().expect("no panic").get(&word).cloned();
+        match fare {
+            None => Ok(Performed::default()),
+            Some(Fare::Done(output)) => Ok(Performed { output, evidence: format!("{word} says so") }),
+            Some(Fare::Failed) => Err(EffectError::Failed { error: format!("{word} failed"), evidence: String::new() }),
+            Some(Fare::Slow(seconds)) => {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Ok(Performed::default())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl AlertSources for ScriptedEffects {
+    async fn ask(&self, alert: &Alert) -> AlertState {
+        self.asked.lock().expect("no panic").insert(alert.id.fingerprint.clone());
+        self.answers.lock().expect("no panic").get(&alert.id.fingerprint).copied().unwrap_or(AlertState::Unknown)
+    }
+}
