@@ -6,10 +6,12 @@ mod egress;
 mod file;
 mod percent;
 pub mod request;
+mod sealed;
 
 pub use egress::Egress;
 pub use file::{replace, write_private};
 pub use percent::percent_decoded;
+pub use sealed::{Sealed, remove_sealed};
 
 use std::io;
 

@@ -20,7 +20,7 @@ const ROOT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("launch", &["base"]),
     ("journal", &[]),
-    ("port", &["journal"]),
+    ("port", &["journal", "base"]),
     ("edge", &[]),
     ("source", &["port", "journal", "base"]),
     ("store", &["port", "journal", "base"]),
