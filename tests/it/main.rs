@@ -5,6 +5,7 @@ mod support;
 
 mod cli;
 mod conformance;
+mod effects;
 mod floors;
 mod git;
 mod hooks;
