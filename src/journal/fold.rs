@@ -5,9 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{LastGood, Memory, Removal, ResourceId, ResourceMemory, RevisionState};
+use codeops_core::model::{
+    AlertId, AlertMemory, LastGood, Memory, Name, Page, PageId, Removal, ResourceId, ResourceMemory, RevisionState,
+    Run, RunId, Subject,
+};
 use jiff::{SignedDuration, Timestamp};
 
+use super::fold_response::fold_response;
 use super::log::{Entry, Seq};
 use super::record::{Outcome, Record};
 use super::writer::InDoubt;
@@ -33,11 +37,88 @@ pub enum Change {
     Allowed,
     /// `Memory::waves`.
     Waves,
+    /// One of `ResponseMemory::alerts`.
+    Alert(AlertId),
+    /// One of `ResponseMemory::runs`.
+    Run(RunId),
+    /// One of `ResponseMemory::pages`.
+    Page(PageId),
+    /// One of `ResponseMemory::ledger`.
+    Ledger(Subject),
+    /// One of `ResponseMemory::schedules`.
+    Schedule(Name),
+    /// One of `ResponseMemory::watchdogs`.
+    Watchdog(Name),
+    /// `ResponseMemory::counted`.
+    Counted,
+    /// `ResponseMemory::swept`.
+    Swept,
+}
+
+/// Something the memory has let go of, as it last was: from now on only the history has it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Over {
+    /// An alert that has not mattered for an hour.
+    Alert(Arc<AlertMemory>),
+    /// A run that ended.
+    Run(Arc<Run>),
+    /// A page that nothing more is sent of.
+    Page(Arc<Page>),
+}
+
+/// What folding one entry did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Folded {
+    /// The parts of the memory that changed.
+    pub changes: Vec<Change>,
+    /// What the memory let go of, in order.
+    pub over: Vec<Over>,
+}
+
+impl From<Vec<Change>> for Folded {
+    fn from(changes: Vec<Change>) -> Self {
+        Self { changes, over: Vec::new() }
+    }
+}
+
+impl Change {
+    /// Brings this part of one memory into another, sharing what can be shared.
+    pub fn carry(&self, from: &Memory, to: &mut Memory) {
+        fn one<K: Ord + Clone, V: Clone>(key: &K, from: &BTreeMap<K, V>, to: &mut BTreeMap<K, V>) {
+            match from.get(key) {
+                Some(value) => drop(to.insert(key.clone(), value.clone())),
+                None => drop(to.remove(key)),
+            }
+        }
+        let (there, here) = (&from.response, &mut to.response);
+        match self {
+            Change::Revision => to.revision.clone_from(&from.revision),
+            Change::Resource(id) => one(id, &from.resources, &mut to.resources),
+            Change::Systems => to.systems.clone_from(&from.systems),
+            Change::Removals => to.removals.clone_from(&from.removals),
+            Change::Allowed => to.allowed.clone_from(&from.allowed),
+            Change::Waves => to.waves.clone_from(&from.waves),
+            Change::Alert(id) => one(id, &there.alerts, &mut here.alerts),
+            Change::Run(id) => one(id, &there.runs, &mut here.runs),
+            Change::Page(id) => one(id, &there.pages, &mut here.pages),
+            Change::Ledger(subject) => one(subject, &there.ledger, &mut here.ledger),
+            Change::Schedule(playbook) => one(playbook, &there.schedules, &mut here.schedules),
+            Change::Watchdog(receiver) => one(receiver, &there.watchdogs, &mut here.watchdogs),
+            Change::Counted => here.counted = there.counted,
+            Change::Swept => here.swept.clone_from(&there.swept),
+        }
+    }
 }
 
 /// Folds one entry into the memory and says which parts changed. A resource of which nothing is remembered has no place
 /// in the memory.
-pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
+pub fn fold(memory: &mut Memory, entry: &Entry) -> Folded {
+    let mut folded = Folded::from(fold_resources(memory, entry));
+    fold_response(&mut memory.response, entry, &mut folded);
+    folded
+}
+
+fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
         Record::RevisionAccepted { revision, owner, blast_percent, files, gone, .. } => {
             memory.revision.accepted = Some(revision.clone());
@@ -95,7 +176,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             let before = std::mem::replace(&mut memory.waves, waves.clone());
             changed(before != memory.waves, Change::Waves)
         }
-        // What people read, and intents, which `fold_doubts` keeps.
+        // What people read; intents, which `fold_doubts` keeps; and what `fold_response` takes.
         Record::DaemonStarted { .. }
         | Record::RevisionState { .. }
         | Record::Source { .. }
@@ -223,7 +304,7 @@ mod tests {
     /// Folds one record that happens `minute` minutes after 1970 began.
     fn at(memory: &mut Memory, minute: i64, record: Value) -> Vec<Change> {
         let record: Record = serde_json::from_value(record).unwrap();
-        fold(memory, &Entry { seq: Seq(1), at: Timestamp::from_second(minute * 60).unwrap(), record })
+        fold(memory, &Entry { seq: Seq(1), at: Timestamp::from_second(minute * 60).unwrap(), record }).changes
     }
 
     fn now(memory: &mut Memory, record: Value) -> Vec<Change> {

@@ -3,10 +3,11 @@
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use codeops_core::model::{Memory, ResourceId};
+use codeops_core::model::{Memory, PageId, ResourceId, Run, RunId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 use super::record::{Category, Record};
 use super::writer::InDoubt;
 
@@ -32,6 +33,8 @@ pub struct Query {
     pub resource: Option<ResourceId>,
     /// Only these groups; all when empty.
     pub categories: Vec<Category>,
+    /// Only the log of this run, and what was decided with it.
+    pub run: Option<RunId>,
     /// Only entries older than this number: the cursor of the page before.
     pub before: Option<Seq>,
     /// Only entries newer than this number.
@@ -61,6 +64,9 @@ pub enum LogError {
     /// The log is closing.
     #[error("the journal is closed")]
     Closed,
+    /// Too much waits to be written; nothing of this was. It is for the sender to try again.
+    #[error("the journal cannot keep up with what comes in; send it again later")]
+    Overloaded,
 }
 
 /// A durable, append-only log with its fold beside it.
@@ -70,8 +76,31 @@ pub trait Log: Send + Sync {
     /// callers share one commit.
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError>;
 
+    /// Appends what a receiver delivered, a [`Record::Alerts`] and what follows from it, unless all ids of the delivery
+    /// were seen within a day: then `None`. Answers [`LogError::Overloaded`] at once when too much waits already, so that
+    /// what comes in from outside never holds up the daemon's own records.
+    async fn offer(&self, records: Vec<Record>) -> Result<Option<Vec<Entry>>, LogError>;
+
     /// One page of entries.
     async fn read(&self, query: Query) -> Result<Page, LogError>;
+
+    /// The journaled deliveries of a period, oldest first: entries with a [`Record::Alerts`].
+    async fn signals_between(&self, query: SignalQuery) -> Result<Page, LogError>;
+
+    /// Runs, those that are over too.
+    async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError>;
+
+    /// One run.
+    async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError>;
+
+    /// Alerts, those that are over too.
+    async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError>;
+
+    /// Pages, those that are over too.
+    async fn pages(&self, query: PageQuery) -> Result<PageList, LogError>;
+
+    /// One page.
+    async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError>;
 
     /// The fold of everything appended. Never hold the guard across an await.
     fn memory(&self) -> Arc<RwLock<Memory>>;
@@ -81,6 +110,9 @@ pub trait Log: Send + Sync {
 
     /// A durable random id of this store, and how many daemons have opened it: minted keys are made of both.
     fn identity(&self) -> (String, u64);
+
+    /// The time that an entry would have that is appended now.
+    fn now(&self) -> Timestamp;
 
     /// Why nothing more is taken, if so.
     fn poisoned(&self) -> Option<String>;

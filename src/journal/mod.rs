@@ -20,12 +20,19 @@
 //! A commit that fails poisons the log: what was asked with it may or may not be found again by the next daemon, and
 //! nothing more is taken, because after a failed sync nobody can tell what the disk holds.
 
+mod delivery;
 mod fold;
+mod fold_response;
+mod history;
+mod intake;
 mod log;
 mod record;
 mod writer;
 
-pub use fold::{Change, fold, fold_doubts, fold_epoch};
+pub use delivery::{Deliveries, delivery_id};
+pub use fold::{Change, Folded, Over, fold, fold_doubts, fold_epoch};
+pub use history::{AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
+pub use intake::Receipt;
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
 pub use record::{Category, Outcome, Record};
 pub use writer::{InDoubt, Journal, Reader, Started, StartedEffect};

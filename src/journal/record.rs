@@ -397,6 +397,15 @@ impl Record {
         }
     }
 
+    /// The run it is about, or was decided for, if one.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Record::Run { run, .. } | Record::Disposed { disposition: Disposition::Run { run }, .. } => Some(*run),
+            Record::Page { event: PageEvent::Opened { run, .. }, .. } => *run,
+            _ => None,
+        }
+    }
+
     /// Its group.
     pub fn category(&self) -> Category {
         match self {

@@ -1,11 +1,12 @@
 //! The journal itself: mints intents and results on top of a [`Log`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use codeops_core::model::{Key, Memory, Notified, PageEvent, PageId, ResourceId, RunEvent, RunId, Step};
+use codeops_core::model::{Counted, Key, Memory, Notified, PageEvent, PageId, ResourceId, Run, RunEvent, RunId, Step};
 use serde::{Deserialize, Serialize};
 
+use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 use super::log::{Entry, Log, LogError, Page, Query, Seq};
 use super::record::{Outcome, Record};
 
@@ -73,14 +74,18 @@ pub struct InDoubt {
 /// The journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Journal {
-    log: Arc<dyn Log>,
+    pub(super) log: Arc<dyn Log>,
     minted: Arc<AtomicU64>,
+    runs: Arc<AtomicU64>,
+    pages: Arc<AtomicU64>,
+    /// How many deliveries are under way.
+    pub(super) receiving: Arc<AtomicUsize>,
 }
 
 impl Journal {
     /// A journal over a log.
     pub fn new(log: Arc<dyn Log>) -> Self {
-        Self { log, minted: Arc::default() }
+        Self { log, minted: Arc::default(), runs: Arc::default(), pages: Arc::default(), receiving: Arc::default() }
     }
 
     /// Writes down what happened. Durable when it returns.
@@ -128,6 +133,49 @@ impl Journal {
         self.log.append(beside).await.map(|_| ())
     }
 
+    /// The id of a run that is about to be opened: no other will ever have it, unless its record does not become durable.
+    pub fn mint_run(&self) -> RunId {
+        RunId(number(&self.runs, self.counted().runs))
+    }
+
+    /// The id of a page that is about to be opened.
+    pub fn mint_page(&self) -> PageId {
+        PageId(number(&self.pages, self.counted().pages))
+    }
+
+    fn counted(&self) -> Counted {
+        self.log.memory().read().unwrap_or_else(PoisonError::into_inner).response.counted
+    }
+
+    /// Opens a run: `event` is a [`RunEvent::Opened`]. `beside` gives the records that belong to the same decision, such
+    /// as what became of the alert, in the same transaction.
+    pub async fn open_run(
+        &self,
+        event: RunEvent,
+        beside: impl FnOnce(RunId) -> Vec<Record> + Send,
+    ) -> Result<(RunId, Vec<Entry>), LogError> {
+        let resource = match &event {
+            RunEvent::Opened { target, .. } => target.clone(),
+            _ => None,
+        };
+        let run = self.mint_run();
+        let mut records = vec![Record::Run { run, resource, event }];
+        records.extend(beside(run));
+        Ok((run, self.log.append(records).await?))
+    }
+
+    /// Opens a page: `event` is a [`PageEvent::Opened`]. `beside` as for [`Journal::open_run`].
+    pub async fn open_page(
+        &self,
+        event: PageEvent,
+        beside: impl FnOnce(PageId) -> Vec<Record> + Send,
+    ) -> Result<(PageId, Vec<Entry>), LogError> {
+        let page = self.mint_page();
+        let mut records = vec![Record::Page { page, event }];
+        records.extend(beside(page));
+        Ok((page, self.log.append(records).await?))
+    }
+
     /// Writes down that an attempt of a run's step is about to be made: `event` is a [`RunEvent::StepBegun`] with the key
     /// of [`Journal::key_of`].
     pub async fn begin(&self, run: RunId, event: RunEvent) -> Result<StartedEffect, LogError> {
@@ -167,6 +215,36 @@ impl Journal {
         self.log.read(query).await
     }
 
+    /// The journaled deliveries of a period, oldest first.
+    pub async fn signals_between(&self, query: SignalQuery) -> Result<Page, LogError> {
+        self.log.signals_between(query).await
+    }
+
+    /// Runs, newest first, those that are over too.
+    pub async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError> {
+        self.log.runs(query).await
+    }
+
+    /// One run.
+    pub async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
+        self.log.run(id).await
+    }
+
+    /// Alerts, newest first, those that are over too.
+    pub async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError> {
+        self.log.alerts(query).await
+    }
+
+    /// Pages, newest first, those that are over too.
+    pub async fn pages(&self, query: PageQuery) -> Result<PageList, LogError> {
+        self.log.pages(query).await
+    }
+
+    /// One page.
+    pub async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
+        self.log.page(id).await
+    }
+
     /// Why nothing more is taken, if so.
     pub fn poisoned(&self) -> Option<String> {
         self.log.poisoned()
@@ -188,6 +266,12 @@ impl Journal {
     }
 }
 
+/// One more than all numbers given and all that are remembered.
+fn number(given: &AtomicU64, counted: u64) -> u64 {
+    given.fetch_max(counted, Ordering::AcqRel);
+    given.fetch_add(1, Ordering::AcqRel) + 1
+}
+
 /// The reading half of the journal: what the edges are given.
 #[derive(Clone)]
 pub struct Reader {
@@ -203,6 +287,36 @@ impl Reader {
     /// One page of entries.
     pub async fn read(&self, query: Query) -> Result<Page, LogError> {
         self.log.read(query).await
+    }
+
+    /// The journaled deliveries of a period, oldest first.
+    pub async fn signals_between(&self, query: SignalQuery) -> Result<Page, LogError> {
+        self.log.signals_between(query).await
+    }
+
+    /// Runs, newest first, those that are over too.
+    pub async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError> {
+        self.log.runs(query).await
+    }
+
+    /// One run.
+    pub async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
+        self.log.run(id).await
+    }
+
+    /// Alerts, newest first, those that are over too.
+    pub async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError> {
+        self.log.alerts(query).await
+    }
+
+    /// Pages, newest first, those that are over too.
+    pub async fn pages(&self, query: PageQuery) -> Result<PageList, LogError> {
+        self.log.pages(query).await
+    }
+
+    /// One page.
+    pub async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
+        self.log.page(id).await
     }
 
     /// Entries as they are appended.

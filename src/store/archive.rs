@@ -10,7 +10,8 @@ use super::audit::Head;
 use super::folder::{database, tag_key};
 use super::schema::open_reader;
 use super::table::{self, Sql};
-use crate::journal::{InDoubt, Page, Query};
+use super::{projection, query};
+use crate::journal::{InDoubt, Page, Query, RunPage, RunQuery, SignalQuery};
 
 /// A store opened only to be read. Its calls block for as long as the disk takes.
 pub struct Archive {
@@ -32,10 +33,20 @@ impl Archive {
         self.ask(|db| table::page(db, query))
     }
 
+    /// The journaled deliveries of a period, oldest first.
+    pub fn signals_between(&self, asked: &SignalQuery) -> Result<Page, StoreError> {
+        self.ask(|db| query::signals(db, asked))
+    }
+
+    /// Runs, newest first, those that are over too.
+    pub fn runs(&self, asked: &RunQuery) -> Result<RunPage, StoreError> {
+        self.ask(|db| query::runs(db, asked))
+    }
+
     /// The fold of everything, and the intents in doubt.
     pub fn memory(&self) -> Result<(Memory, Vec<InDoubt>), StoreError> {
-        let (memory, doubts) = self.ask(table::recall)?;
-        Ok((memory, doubts.into_values().collect()))
+        let recalled = self.ask(projection::recall)?;
+        Ok((recalled.memory, recalled.doubts.into_values().collect()))
     }
 
     /// The store's id, and how many daemons have opened it.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use rusqlite::{Connection, Row};
 
 use super::audit_chain::{Hash, Link, genesis, next};
+use super::history::number;
 use super::schema::quick_check;
 use super::table::{self, Mark, Sql};
 use super::{Archive, StoreError};
@@ -104,7 +105,8 @@ fn walk(db: &Connection, exported: Option<Head>) -> Sql<Result<Verified, AuditEr
         return Ok(Err(AuditError::Mark("beginning")));
     }
     let mut chain = Chain { at: anchor, exported, met: exported.is_some_and(|head| head == Head::from(anchor)) };
-    let mut statement = db.prepare("SELECT seq, at, v, body, hash, category, resource FROM entries ORDER BY seq")?;
+    let mut statement =
+        db.prepare("SELECT seq, at, v, body, hash, category, resource, run FROM entries ORDER BY seq")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Err(wrong) = chain.take(row)? {
@@ -130,8 +132,8 @@ impl Chain {
             return Ok(Err(AuditError::Missing { from, to }));
         }
         let link = Link { seq, at: row.get(1)?, v: row.get(2)?, body: &body };
-        let (category, resource): (String, Option<String>) = (row.get(5)?, row.get(6)?);
-        if next(&self.at.hash, &link) != hash || !indexed_as(&body, &category, resource.as_deref()) {
+        let indexed = Indexed { category: row.get(5)?, resource: row.get(6)?, run: row.get(7)? };
+        if next(&self.at.hash, &link) != hash || !indexed.says_what(&body) {
             return Ok(Err(AuditError::Changed(seq.unsigned_abs())));
         }
         self.at = Mark { seq, hash };
@@ -162,11 +164,22 @@ impl Chain {
     }
 }
 
-/// The columns that filters use say the same as the text that the hash covers.
-fn indexed_as(body: &str, category: &str, resource: Option<&str>) -> bool {
-    serde_json::from_str::<Record>(body).is_ok_and(|record| {
-        record.category().word() == category && record.resource().map(ToString::to_string).as_deref() == resource
-    })
+/// The columns that filters use.
+struct Indexed {
+    category: String,
+    resource: Option<String>,
+    run: Option<i64>,
+}
+
+impl Indexed {
+    /// Whether they say the same as the text that the hash covers.
+    fn says_what(&self, body: &str) -> bool {
+        serde_json::from_str::<Record>(body).is_ok_and(|record| {
+            record.category().word() == self.category
+                && record.resource().map(ToString::to_string) == self.resource
+                && record.run().map(number) == self.run
+        })
+    }
 }
 
 impl From<Mark> for Head {

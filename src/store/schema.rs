@@ -8,7 +8,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::StoreError;
 
 /// Statements that bring the format from its place in this list to the next. Never edited once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE entries (
         seq      INTEGER PRIMARY KEY,
         at       INTEGER NOT NULL,
@@ -22,7 +23,48 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX entries_by_category ON entries (category, seq);
     CREATE TABLE projection (part TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE entries ADD COLUMN run INTEGER;
+    CREATE INDEX entries_by_run ON entries (run, seq) WHERE run IS NOT NULL;
+    CREATE TABLE alerts (
+        row    INTEGER PRIMARY KEY,
+        source TEXT    NOT NULL,
+        name   TEXT    NOT NULL,
+        state  TEXT    NOT NULL,
+        since  INTEGER NOT NULL,
+        run    INTEGER,
+        active INTEGER NOT NULL,
+        body   TEXT    NOT NULL
+    ) STRICT;
+    CREATE INDEX alerts_by_name ON alerts (name, row);
+    CREATE INDEX alerts_by_run ON alerts (run, row) WHERE run IS NOT NULL;
+    CREATE INDEX alerts_active ON alerts (row) WHERE active = 1;
+    CREATE INDEX alerts_over ON alerts (since) WHERE active = 0;
+    CREATE TABLE runs (
+        number   INTEGER PRIMARY KEY,
+        playbook TEXT    NOT NULL,
+        target   TEXT,
+        state    TEXT    NOT NULL,
+        ended_at INTEGER,
+        body     TEXT    NOT NULL
+    ) STRICT;
+    CREATE INDEX runs_by_playbook ON runs (playbook, number);
+    CREATE INDEX runs_by_target ON runs (target, number) WHERE target IS NOT NULL;
+    CREATE INDEX runs_by_state ON runs (state, number);
+    CREATE INDEX runs_active ON runs (number) WHERE ended_at IS NULL;
+    CREATE INDEX runs_over ON runs (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE TABLE pages (number INTEGER PRIMARY KEY, run INTEGER, ended_at INTEGER, body TEXT NOT NULL) STRICT;
+    CREATE INDEX pages_by_run ON pages (run, number) WHERE run IS NOT NULL;
+    CREATE INDEX pages_active ON pages (number) WHERE ended_at IS NULL;
+    CREATE INDEX pages_over ON pages (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE TABLE deliveries (
+        number INTEGER PRIMARY KEY,
+        hash   BLOB    NOT NULL CHECK (length(hash) = 16),
+        at     INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// Files up to this size are checked whole at every opening; beyond it, that would make the start slow, and only what
 /// is read is checked. `codeops audit verify` always checks all.
@@ -44,7 +86,7 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
-        db.set_prepared_statement_cache_capacity(32);
+        db.set_prepared_statement_cache_capacity(64);
         Ok(db)
     };
     let mut db = attempt().map_err(|error| StoreError::sqlite(file, &error))?;

@@ -8,23 +8,30 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use codeops_core::model::{Memory, Secret};
+use codeops_core::model::{Memory, PageId, Run, RunId, Secret};
+use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use super::audit::Head;
 use super::audit_chain::genesis;
 use super::folder::{claim, database, keep_tag_key};
+use super::projection::Recalled;
 use super::retention::Keep;
 use super::schema::{open_reader, open_writer};
 use super::table::{self, Mark, Prepared, Sql};
-use super::writer::{Job, Shared, Writer};
-use super::{Archive, StoreError};
-use crate::journal::{Entry, InDoubt, Log, LogError, Page, Query, Record, Seq};
+use super::writer::{Answer, Job, Shared, Writer, now};
+use super::{Archive, StoreError, history, projection, query};
+use crate::journal::{
+    AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Page, PageList, PageQuery, Query, Record, RunPage, RunQuery,
+    Seq, SignalQuery,
+};
 use crate::port::Clock;
 
 /// How many requests may wait for the writer; those beyond wait for room.
 const QUEUE: usize = 1024;
+/// How much of that is for the daemon's own: what comes in from outside is refused sooner, and never waits for room.
+const OWN: usize = QUEUE / 4;
 /// How far a reader of the tail may fall behind before it misses entries.
 const TAIL: usize = 1024;
 /// How many reads go on at once; a page waits rather than take threads without end.
@@ -35,6 +42,7 @@ pub struct Sqlite {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
     store: String,
     tag_key: Secret<[u8; 32]>,
     readers: Arc<Readers>,
@@ -64,7 +72,8 @@ impl Sqlite {
         let fail = |error: rusqlite::Error| StoreError::sqlite(&file, &error);
         let facts = begin(&mut db).map_err(fail)?;
         let tag_key = keep_tag_key(state_dir, facts.tag_key)?;
-        let (memory, doubts) = table::recall(&db).map_err(fail)?;
+        let Recalled { memory, doubts, rows } = projection::recall(&db).map_err(fail)?;
+        let deliveries = history::recall_deliveries(&db).map_err(fail)?;
         let shared = Arc::new(Shared {
             memory: Arc::new(RwLock::new(memory.clone())),
             doubts: Mutex::new(doubts.clone()),
@@ -74,8 +83,19 @@ impl Sqlite {
         });
         let (jobs, queue) = mpsc::channel(QUEUE);
         let head = facts.head;
-        let writer =
-            Writer { db, file: file.clone(), head, memory, doubts, keep, clock, shared: Arc::clone(&shared), lock };
+        let writer = Writer {
+            db,
+            file: file.clone(),
+            head,
+            memory,
+            doubts,
+            rows,
+            deliveries,
+            keep,
+            clock: Arc::clone(&clock),
+            shared: Arc::clone(&shared),
+            lock,
+        };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || watched(writer, queue))
@@ -85,6 +105,7 @@ impl Sqlite {
             jobs: Some(jobs),
             thread: Some(thread),
             shared,
+            clock,
             store: facts.store,
             tag_key: Secret::new(tag_key),
             readers: Arc::new(readers),
@@ -109,6 +130,19 @@ impl Sqlite {
     /// The end of the audit chain, to be kept elsewhere.
     pub async fn head(&self) -> Result<Head, LogError> {
         self.reading(|db| Ok(table::mark(db, "head")?.map_or(Head { seq: Seq(0), hash: [0; 32] }, Head::from))).await
+    }
+
+    /// A job for the writer, its records' text made here and not in the writer's turn, and where its answer comes.
+    fn job(&self, records: Vec<Record>, once: bool) -> Result<(Job, oneshot::Receiver<Answer>), LogError> {
+        if let Some(why) = self.poisoned() {
+            return Err(LogError::Poisoned(why));
+        }
+        let (reply, answer) = oneshot::channel();
+        Ok((Job { records: records.into_iter().map(Prepared::new).collect(), once, reply }, answer))
+    }
+
+    fn ended(&self) -> LogError {
+        LogError::Poisoned(self.poisoned().unwrap_or_else(|| "the writer has ended".to_owned()))
     }
 
     /// Runs a read on a connection of its own, off the threads that tasks run on.
@@ -143,22 +177,58 @@ impl Readers {
 #[async_trait]
 impl Log for Sqlite {
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
-        if let Some(why) = self.poisoned() {
-            return Err(LogError::Poisoned(why));
+        let (job, answer) = self.job(records, false)?;
+        self.jobs.as_ref().ok_or(LogError::Closed)?.send(job).await.map_err(|_| self.ended())?;
+        Ok(answer.await.map_err(|_| self.ended())??.unwrap_or_default())
+    }
+
+    async fn offer(&self, records: Vec<Record>) -> Result<Option<Vec<Entry>>, LogError> {
+        let jobs = self.jobs.as_ref().ok_or(LogError::Closed)?;
+        if jobs.capacity() <= OWN {
+            return Err(self.poisoned().map_or(LogError::Overloaded, LogError::Poisoned));
         }
-        let (reply, answer) = oneshot::channel();
-        let records = records.into_iter().map(Prepared::new).collect();
-        let ended = || LogError::Poisoned(self.poisoned().unwrap_or_else(|| "the writer has ended".to_owned()));
-        self.jobs.as_ref().ok_or(LogError::Closed)?.send(Job { records, reply }).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
+        let (job, answer) = self.job(records, true)?;
+        jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LogError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => self.ended(),
+        })?;
+        answer.await.map_err(|_| self.ended())?
     }
 
     async fn read(&self, query: Query) -> Result<Page, LogError> {
         self.reading(move |db| table::page(db, &query)).await
     }
 
+    async fn signals_between(&self, asked: SignalQuery) -> Result<Page, LogError> {
+        self.reading(move |db| query::signals(db, &asked)).await
+    }
+
+    async fn runs(&self, asked: RunQuery) -> Result<RunPage, LogError> {
+        self.reading(move |db| query::runs(db, &asked)).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
+        self.reading(move |db| query::run(db, id)).await
+    }
+
+    async fn alerts(&self, asked: AlertQuery) -> Result<AlertPage, LogError> {
+        self.reading(move |db| query::alerts(db, &asked)).await
+    }
+
+    async fn pages(&self, asked: PageQuery) -> Result<PageList, LogError> {
+        self.reading(move |db| query::pages(db, &asked)).await
+    }
+
+    async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
+        self.reading(move |db| query::page(db, id)).await
+    }
+
     fn memory(&self) -> Arc<RwLock<Memory>> {
         Arc::clone(&self.shared.memory)
+    }
+
+    fn now(&self) -> Timestamp {
+        now(&*self.clock)
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -1,26 +1,21 @@
-//! Rows: entries, the projection of the memory, and the few facts about the store itself. SQL stands here and in
+//! Rows: entries, and the few facts about the store itself. SQL stands here and in `projection`, `history`, `query`,
 //! `schema` and `retention` only.
 
-use std::collections::BTreeMap;
-
-use codeops_core::model::{Memory, ResourceId, canonical};
+use codeops_core::model::{ResourceId, canonical};
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, ToSql, Value};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::audit_chain::{Hash, Link, next};
-use crate::journal::{Change, Entry, InDoubt, Page, Query, Record, Seq};
+use super::history::number;
+use crate::journal::{Entry, Page, Query, Record, Seq};
 
 /// The version that records are written with; it goes up when one changes in a way that old readers would misread.
 pub(super) const RECORD_VERSION: i64 = 1;
 
 /// How many former ids of one resource are followed.
 const NAMES: usize = 16;
-
-const DOUBT: &str = "doubt/";
-const RESOURCE: &str = "resource/";
 
 /// Where the chain ends, or where it begins: a number and the hash there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +45,19 @@ pub(super) type Sql<T> = Result<T, rusqlite::Error>;
 pub(super) fn insert(db: &Connection, head: &mut Mark, at: Timestamp, prepared: &Prepared) -> Sql<()> {
     let link = Link { seq: head.seq + 1, at: at.as_microsecond(), v: RECORD_VERSION, body: &prepared.body };
     let hash = next(&head.hash, &link);
-    db.prepare_cached("INSERT INTO entries (seq, at, v, category, resource, body, hash) VALUES (?, ?, ?, ?, ?, ?, ?)")?
-        .execute(params![
-            link.seq,
-            link.at,
-            link.v,
-            prepared.record.category().word(),
-            prepared.record.resource().map(ToString::to_string),
-            link.body,
-            hash
-        ])?;
+    db.prepare_cached(
+        "INSERT INTO entries (seq, at, v, category, resource, run, body, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        link.seq,
+        link.at,
+        link.v,
+        prepared.record.category().word(),
+        prepared.record.resource().map(ToString::to_string),
+        prepared.record.run().map(number),
+        link.body,
+        hash
+    ])?;
     *head = Mark { seq: link.seq, hash };
     Ok(())
 }
@@ -79,6 +77,10 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
     if !query.categories.is_empty() {
         conditions.push(format!("category IN ({})", vec!["?"; query.categories.len()].join(", ")));
         values.extend(query.categories.iter().map(|it| Value::Text(it.word().to_owned())));
+    }
+    if let Some(run) = query.run {
+        conditions.push("run = ?".to_owned());
+        values.push(Value::Integer(number(run)));
     }
     for (bound, condition) in [(query.before, "seq < ?"), (query.since, "seq > ?")] {
         if let Some(seq) = bound {
@@ -123,65 +125,15 @@ fn names_of(db: &Connection, id: &ResourceId) -> Sql<Vec<(ResourceId, i64)>> {
     Ok(names)
 }
 
-fn entry(row: &Row<'_>) -> Sql<Entry> {
+/// An entry from its number, time and body.
+pub(super) fn entry(row: &Row<'_>) -> Sql<Entry> {
     let seq: i64 = row.get(0)?;
-    let at = Timestamp::from_microsecond(row.get(1)?).map_err(|error| damage(1, error))?;
-    Ok(Entry { seq: Seq(seq.unsigned_abs()), at, record: json(2, row)? })
+    Ok(Entry { seq: Seq(seq.unsigned_abs()), at: time(1, row)?, record: json(2, row)? })
 }
 
-/// Writes the parts of the memory that changed.
-pub(super) fn project(db: &Connection, memory: &Memory, change: &Change) -> Sql<()> {
-    match change {
-        Change::Revision => put_part(db, "revision", Some(&memory.revision)),
-        Change::Resource(id) => put_part(db, &format!("{RESOURCE}{id}"), memory.resources.get(id)),
-        Change::Systems => put_part(db, "systems", Some(&memory.systems)),
-        Change::Removals => put_part(db, "removals", Some(&memory.removals)),
-        Change::Allowed => put_part(db, "allowed", Some(&memory.allowed)),
-        Change::Waves => put_part(db, "waves", Some(&memory.waves)),
-    }
-}
-
-/// Writes that an intent is in doubt, or no longer.
-pub(super) fn project_doubt(db: &Connection, seq: Seq, doubt: Option<&InDoubt>) -> Sql<()> {
-    put_part(db, &format!("{DOUBT}{}", seq.0), doubt)
-}
-
-fn put_part<T: Serialize>(db: &Connection, part: &str, value: Option<&T>) -> Sql<()> {
-    match value {
-        Some(value) => {
-            let body = serde_json::to_string(value).expect("the memory is plain data, and that is always JSON");
-            db.prepare_cached("INSERT OR REPLACE INTO projection (part, body) VALUES (?, ?)")?.execute([part, &body])?
-        }
-        None => db.prepare_cached("DELETE FROM projection WHERE part = ?")?.execute([part])?,
-    };
-    Ok(())
-}
-
-/// Reads the whole memory, and the intents in doubt.
-pub(super) fn recall(db: &Connection) -> Sql<(Memory, BTreeMap<Seq, InDoubt>)> {
-    let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
-    let mut statement = db.prepare("SELECT part, body FROM projection")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let part: String = row.get(0)?;
-        match part.as_str() {
-            "revision" => memory.revision = json(1, row)?,
-            "systems" => memory.systems = json(1, row)?,
-            "removals" => memory.removals = json(1, row)?,
-            "allowed" => memory.allowed = json(1, row)?,
-            "waves" => memory.waves = json(1, row)?,
-            part if part.starts_with(DOUBT) => {
-                let doubt: InDoubt = json(1, row)?;
-                doubts.insert(doubt.seq, doubt);
-            }
-            part => {
-                let id = part.strip_prefix(RESOURCE).unwrap_or(part);
-                let id: ResourceId = id.parse().map_err(|error| damage(0, error))?;
-                memory.resources.insert(id, json(1, row)?);
-            }
-        }
-    }
-    Ok((memory, doubts))
+/// A time from its microseconds.
+pub(super) fn time(column: usize, row: &Row<'_>) -> Sql<Timestamp> {
+    Timestamp::from_microsecond(row.get(column)?).map_err(|error| damage(column, error))
 }
 
 /// Reads a fact about the store.
@@ -222,11 +174,13 @@ pub(super) fn int(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
 
-fn json<T: DeserializeOwned>(column: usize, row: &Row<'_>) -> Sql<T> {
+/// A value from its JSON.
+pub(super) fn json<T: DeserializeOwned>(column: usize, row: &Row<'_>) -> Sql<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|error| damage(column, error))
 }
 
-fn damage(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+/// A row that cannot be understood.
+pub(super) fn damage(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
 }

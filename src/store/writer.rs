@@ -15,9 +15,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::StoreError;
 use super::folder::Lock;
+use super::history::{self, Rows};
+use super::projection;
 use super::retention::{Keep, prune};
 use super::table::{self, Mark, Prepared, Sql};
-use crate::journal::{Entry, InDoubt, LogError, Seq, fold, fold_doubts, fold_epoch};
+use crate::journal::{Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, fold, fold_doubts, fold_epoch};
 use crate::port::Clock;
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
@@ -26,8 +28,13 @@ const GROUP: usize = 512;
 /// Records to append together, and where the answer goes.
 pub(super) struct Job {
     pub(super) records: Vec<Prepared>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, LogError>>,
+    /// Whether they are left out when their delivery was taken before.
+    pub(super) once: bool,
+    pub(super) reply: oneshot::Sender<Answer>,
 }
+
+/// The entries appended; `None` for a delivery that was taken before.
+pub(super) type Answer = Result<Option<Vec<Entry>>, LogError>;
 
 /// What others see of the store; changed by the writer alone, after each commit.
 pub(super) struct Shared {
@@ -46,6 +53,8 @@ pub(super) struct Writer {
     /// The memory with what is being committed; shown once it is.
     pub(super) memory: Memory,
     pub(super) doubts: BTreeMap<Seq, InDoubt>,
+    pub(super) rows: Rows,
+    pub(super) deliveries: Deliveries,
     pub(super) keep: Keep,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
@@ -101,41 +110,56 @@ impl Writer {
     fn commit(&mut self, group: &[Job]) -> Sql<Committed> {
         let (mut head, mut epoch) = (self.head, self.shared.epoch.load(Ordering::Acquire));
         let (mut changes, mut doubted) = (BTreeSet::new(), BTreeSet::new());
+        let (mut over, mut came) = (Vec::new(), Vec::new());
         let mut appended = Vec::with_capacity(group.len());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
             let at = now(&*self.clock);
+            if job.once && taken(&self.deliveries, &job.records, at) {
+                appended.push(None);
+                continue;
+            }
             let mut entries = Vec::with_capacity(job.records.len());
             for prepared in &job.records {
                 table::insert(&transaction, &mut head, at, prepared)?;
                 let entry = Entry { seq: Seq(head.seq.unsigned_abs()), at, record: prepared.record.clone() };
-                changes.extend(fold(&mut self.memory, &entry));
+                let folded = fold(&mut self.memory, &entry);
+                changes.extend(folded.changes);
+                over.extend(folded.over);
+                came.extend(self.deliveries.fold(&entry));
                 doubted.extend(fold_doubts(&mut self.doubts, &entry));
                 epoch = fold_epoch(epoch, &entry);
                 entries.push(entry);
             }
-            appended.push(entries);
+            appended.push(Some(entries));
+        }
+        // What is over first: the same alert may have come back since.
+        for over in &over {
+            history::put_over(&transaction, &mut self.rows, over)?;
         }
         for change in &changes {
-            table::project(&transaction, &self.memory, change)?;
+            projection::project(&transaction, &self.memory, change, &mut self.rows)?;
         }
         for seq in doubted {
-            table::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
+            projection::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
         }
+        history::put_deliveries(&transaction, &self.deliveries, &came)?;
         table::put_mark(&transaction, "head", &head)?;
         table::put_epoch(&transaction, epoch)?;
         transaction.commit()?;
         self.head = head;
-        Ok(Committed { appended, epoch })
+        Ok(Committed { appended, changes, epoch })
     }
 
-    /// Shows what is durable now. The very same fold as before the commit, so the two cannot differ.
+    /// Shows what is durable now: of the memory the parts that changed, so that the two share what is large.
     fn publish(&self, committed: &Committed) {
         self.shared.epoch.store(committed.epoch, Ordering::Release);
         let mut memory = self.shared.memory.write().unwrap_or_else(PoisonError::into_inner);
         let mut doubts = self.shared.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in committed.appended.iter().flatten() {
-            fold(&mut memory, entry);
+        for change in &committed.changes {
+            change.carry(&self.memory, &mut memory);
+        }
+        for entry in committed.appended.iter().flatten().flatten() {
             fold_doubts(&mut doubts, entry);
             if self.shared.tail.receiver_count() > 0 {
                 let _ = self.shared.tail.send(Arc::new(entry.clone()));
@@ -162,10 +186,19 @@ impl Writer {
     }
 }
 
-/// What one transaction brought: the entries of each job, and the epoch now.
+/// What one transaction brought: the entries of each job, the parts of the memory that changed, and the epoch now.
 struct Committed {
-    appended: Vec<Vec<Entry>>,
+    appended: Vec<Option<Vec<Entry>>>,
+    changes: BTreeSet<Change>,
     epoch: u64,
+}
+
+/// Whether this is a delivery that was taken before.
+fn taken(known: &Deliveries, records: &[Prepared], at: Timestamp) -> bool {
+    records.iter().any(|prepared| match &prepared.record {
+        Record::Alerts { delivery, .. } => known.knows(delivery, at),
+        _ => false,
+    })
 }
 
 /// An answer that nobody waits for any more is dropped: what it tells is durable all the same.
@@ -182,7 +215,7 @@ fn refuse(group: Vec<Job>, why: &str) {
 }
 
 /// As finely as it is stored, so that what was shown live and what is read back are equal.
-fn now(clock: &dyn Clock) -> Timestamp {
+pub(super) fn now(clock: &dyn Clock) -> Timestamp {
     let now = clock.now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use codeops::journal::{
-    Change, Entry, InDoubt, Log, LogError, Page, Query, Record, Seq, fold, fold_doubts, fold_epoch,
+    AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Page, PageList, PageQuery, Query, Record, RunPage, RunQuery,
+    Seq, SignalQuery, fold, fold_doubts, fold_epoch,
 };
 use codeops::port::Clock;
-use codeops_core::model::Memory;
+use codeops_core::model::{Memory, PageId, Run, RunId};
+use jiff::Timestamp;
 use tokio::sync::broadcast;
+
+use super::memory_history::MemoryHistory;
 
 /// Where a [`FaultLog`] crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,7 @@ struct State {
     entries: Vec<Entry>,
     /// What has been shown; behind `entries` after a crash.
     doubts: BTreeMap<Seq, InDoubt>,
+    history: MemoryHistory,
     epoch: u64,
     appends: usize,
     poison: Option<String>,
@@ -96,13 +101,14 @@ impl FaultLog {
     }
 
     fn build(store: &str, clock: Arc<dyn Clock>, crash: Option<Crash>, entries: Vec<Entry>, mut epoch: u64) -> Self {
-        let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
+        let (mut memory, mut doubts, mut history) = (Memory::default(), BTreeMap::new(), MemoryHistory::default());
         for entry in &entries {
-            let _: Vec<Change> = fold(&mut memory, entry);
+            let folded = fold(&mut memory, entry);
+            history.take(&memory, entry, &folded);
             fold_doubts(&mut doubts, entry);
             epoch = epoch.max(fold_epoch(0, entry) + 1);
         }
-        let state = Mutex::new(State { entries, doubts, epoch, ..State::default() });
+        let state = Mutex::new(State { entries, doubts, history, epoch, ..State::default() });
         let store = store.to_owned();
         Self { store, clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
     }
@@ -139,7 +145,8 @@ impl Log for FaultLog {
         }
         let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
         for entry in &entries {
-            fold(&mut memory, entry);
+            let folded = fold(&mut memory, entry);
+            state.history.take(&memory, entry, &folded);
             fold_doubts(&mut state.doubts, entry);
             state.epoch = fold_epoch(state.epoch, entry);
             let _ = self.tail.send(Arc::new(entry.clone()));
@@ -147,10 +154,19 @@ impl Log for FaultLog {
         Ok(entries)
     }
 
+    async fn offer(&self, records: Vec<Record>) -> Result<Option<Vec<Entry>>, LogError> {
+        let known = records.iter().any(|record| match record {
+            Record::Alerts { delivery, .. } => self.state().history.deliveries.knows(delivery, self.clock.now()),
+            _ => false,
+        });
+        if known { Ok(None) } else { self.append(records).await.map(Some) }
+    }
+
     async fn read(&self, query: Query) -> Result<Page, LogError> {
         let state = self.state();
         let wanted = |entry: &&Entry| {
             query.resource.as_ref().is_none_or(|id| entry.record.resource() == Some(id))
+                && query.run.is_none_or(|run| entry.record.run() == Some(run))
                 && (query.categories.is_empty() || query.categories.contains(&entry.record.category()))
                 && query.before.is_none_or(|before| entry.seq < before)
                 && query.since.is_none_or(|since| entry.seq > since)
@@ -163,8 +179,47 @@ impl Log for FaultLog {
         Ok(Page { items, next })
     }
 
+    async fn signals_between(&self, query: SignalQuery) -> Result<Page, LogError> {
+        let state = self.state();
+        let wanted = |entry: &&Entry| {
+            matches!(entry.record, Record::Alerts { .. })
+                && (query.from..query.to).contains(&entry.at)
+                && Some(entry.seq) > query.after
+        };
+        let limit = query.limit.clamp(1, 1000);
+        let mut items: Vec<Entry> = state.entries.iter().filter(wanted).take(limit + 1).cloned().collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = more.then(|| items.last().map(|last| last.seq)).flatten();
+        Ok(Page { items, next })
+    }
+
+    async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError> {
+        Ok(self.state().history.runs(&query))
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
+        Ok(self.state().history.run(id))
+    }
+
+    async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError> {
+        Ok(self.state().history.alerts(&query))
+    }
+
+    async fn pages(&self, query: PageQuery) -> Result<PageList, LogError> {
+        Ok(self.state().history.pages(&query))
+    }
+
+    async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
+        Ok(self.state().history.page(id))
+    }
+
     fn memory(&self) -> Arc<RwLock<Memory>> {
         Arc::clone(&self.memory)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {
@@ -188,6 +243,30 @@ impl Log for FaultLog {
 impl Log for MemoryLog {
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
         self.0.append(records).await
+    }
+    async fn offer(&self, records: Vec<Record>) -> Result<Option<Vec<Entry>>, LogError> {
+        self.0.offer(records).await
+    }
+    async fn signals_between(&self, query: SignalQuery) -> Result<Page, LogError> {
+        self.0.signals_between(query).await
+    }
+    async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError> {
+        self.0.runs(query).await
+    }
+    async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
+        self.0.run(id).await
+    }
+    async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError> {
+        self.0.alerts(query).await
+    }
+    async fn pages(&self, query: PageQuery) -> Result<PageList, LogError> {
+        self.0.pages(query).await
+    }
+    async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
+        self.0.page(id).await
+    }
+    fn now(&self) -> Timestamp {
+        self.0.now()
     }
     async fn read(&self, query: Query) -> Result<Page, LogError> {
         self.0.read(query).await

@@ -6,6 +6,7 @@ pub(crate) mod fault_log;
 pub(crate) mod flow;
 pub(crate) mod git;
 pub(crate) mod memory_harness;
+pub(crate) mod memory_history;
 pub(crate) mod memory_provider;
 pub(crate) mod paths;
 pub(crate) mod process_harness;

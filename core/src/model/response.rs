@@ -58,6 +58,8 @@ pub struct ResponseMemory {
     pub watchdogs: BTreeMap<Name, Timestamp>,
     /// The numbers of the last run and page opened.
     pub counted: Counted,
+    /// How far the sweep for alerts that no longer matter has come; `None`: it begins anew.
+    pub swept: Option<AlertId>,
 }
 
 /// The numbers given so far.

@@ -452,11 +452,32 @@ pub struct Page {
     /// When it was opened.
     pub opened_at: Timestamp,
     /// Sends that were tried: who, how often, when last, and the last error.
+    #[serde(with = "pairs")]
     pub tries: BTreeMap<Notified, PageTry>,
     /// Who accepted it, and when.
     pub accepted: Option<(Notified, Timestamp)>,
     /// Why it needs nobody any more, if it was taken back before anyone accepted it.
     pub withdrawn: Option<String>,
+}
+
+/// A map whose keys are no texts, as a list of pairs: JSON has no other place for them.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<K, V>, D::Error> {
+        Vec::<(K, V)>::deserialize(from).map(|pairs| pairs.into_iter().collect())
+    }
 }
 
 /// Sends to one of those told.

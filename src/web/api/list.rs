@@ -80,8 +80,8 @@ pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Li
         resource: paging.resource()?,
         categories: paging.categories()?,
         before: paging.cursor()?,
-        since: None,
         limit: paging.limit()?,
+        ..Query::default()
     };
     let page = web.page.journal.read(query).await?;
     let items = page.items.iter().map(Event::of).collect();

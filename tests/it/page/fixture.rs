@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use async_trait::async_trait;
-use codeops::journal::{Entry, InDoubt, Log, LogError, Outcome, Page as Entries, Query, Reader, Record, Seq};
+use codeops::journal::{
+    AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Outcome, Page as Entries, PageList, PageQuery, Query, Reader,
+    Record, RunPage, RunQuery, Seq, SignalQuery, fold,
+};
 use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
     ResourceView, RevisionView, SourceView, Stat, SystemClock, Unreachable,
@@ -16,8 +19,8 @@ use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
 use codeops_core::model::{
     AppSpec, CauseKind, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind,
-    LastGood, Listing, Live, Memory, Name, Pin, Place, Resource, ResourceId, Revision, RevisionState, Scope, Sync,
-    SystemId, Verb,
+    LastGood, Listing, Live, Memory, Name, PageId, Pin, Place, Resource, ResourceId, Revision, RevisionState, Run,
+    RunId, Scope, Sync, SystemId, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -29,6 +32,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::memory_history::MemoryHistory;
+
 /// A text that would be markup on a page that forgot to escape, and would move a terminal.
 pub(crate) const EVIL: &str = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u{1b}[2J\u{202e}";
 
@@ -38,12 +43,19 @@ pub(crate) const SECRET: &str = "hunter2-is-secret";
 /// A journal in memory.
 pub(crate) struct MemoryLog {
     entries: Mutex<Vec<Entry>>,
+    memory: Arc<RwLock<Memory>>,
+    history: Mutex<MemoryHistory>,
     tail: broadcast::Sender<Arc<Entry>>,
 }
 
 impl MemoryLog {
     fn new() -> Arc<Self> {
-        Arc::new(Self { entries: Mutex::default(), tail: broadcast::channel(64).0 })
+        Arc::new(Self {
+            entries: Mutex::default(),
+            memory: Arc::default(),
+            history: Mutex::default(),
+            tail: broadcast::channel(64).0,
+        })
     }
 
     pub(crate) fn add(&self, at: Timestamp, record: Record) -> Seq {
@@ -51,8 +63,15 @@ impl MemoryLog {
         let seq = Seq(entries.len() as u64 + 1);
         let entry = Entry { seq, at, record };
         entries.push(entry.clone());
+        let mut memory = self.memory.write().expect("the fixture is valid");
+        let folded = fold(&mut memory, &entry);
+        self.history().take(&memory, &entry, &folded);
         let _ = self.tail.send(Arc::new(entry));
         seq
+    }
+
+    fn history(&self) -> MutexGuard<'_, MemoryHistory> {
+        self.history.lock().expect("the fixture is valid")
     }
 }
 
@@ -65,6 +84,34 @@ impl Log for MemoryLog {
         Ok(Vec::new())
     }
 
+    async fn offer(&self, records: Vec<Record>) -> Result<Option<Vec<Entry>>, LogError> {
+        self.append(records).await.map(Some)
+    }
+
+    async fn signals_between(&self, _query: SignalQuery) -> Result<Entries, LogError> {
+        Ok(Entries { items: Vec::new(), next: None })
+    }
+
+    async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError> {
+        Ok(self.history().runs(&query))
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
+        Ok(self.history().run(id))
+    }
+
+    async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError> {
+        Ok(self.history().alerts(&query))
+    }
+
+    async fn pages(&self, query: PageQuery) -> Result<PageList, LogError> {
+        Ok(self.history().pages(&query))
+    }
+
+    async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
+        Ok(self.history().page(id))
+    }
+
     async fn read(&self, query: Query) -> Result<Entries, LogError> {
         let entries = self.entries.lock().expect("the fixture is valid");
         let mut items: Vec<Entry> = entries
@@ -73,6 +120,7 @@ impl Log for MemoryLog {
             .filter(|entry| query.before.is_none_or(|before| entry.seq < before))
             .filter(|entry| query.since.is_none_or(|since| entry.seq > since))
             .filter(|entry| query.resource.is_none() || query.resource.as_ref() == entry.record.resource())
+            .filter(|entry| query.run.is_none() || query.run == entry.record.run())
             .filter(|entry| query.categories.is_empty() || query.categories.contains(&entry.record.category()))
             .take(query.limit + 1)
             .cloned()
@@ -83,7 +131,11 @@ impl Log for MemoryLog {
     }
 
     fn memory(&self) -> Arc<RwLock<Memory>> {
-        Arc::default()
+        Arc::clone(&self.memory)
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -1,0 +1,112 @@
+//! The durable intake: what a receiver delivered is on the disk before its sender is told so, once, and without what is
+//! known already.
+
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Name, ResponseMemory, Signal};
+use jiff::{SignedDuration, Timestamp};
+
+use super::delivery::delivery_id;
+use super::fold_response::of_fingerprint;
+use super::log::LogError;
+use super::record::Record;
+use super::writer::Journal;
+
+/// What became of a delivery. Whoever has one may tell the sender that it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// It was taken before, within a day.
+    pub duplicate: bool,
+    /// How many of its signals said something new.
+    pub new: usize,
+}
+
+impl Journal {
+    /// Takes what a receiver delivered. `ids` are those that its sender gave the delivery, none if it gives none;
+    /// `spoiled` counts elements that could not be read. What says nothing new, such as an alert that still fires, is
+    /// left out, so that senders that repeat themselves do not fill the journal. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogError::Overloaded`] at once when too much waits, and as [`Journal::record`]: then nothing of it was taken,
+    /// and the sender is to try again.
+    pub async fn receive(
+        &self,
+        receiver: &Name,
+        ids: &[String],
+        signals: Vec<Signal>,
+        spoiled: u32,
+    ) -> Result<Receipt, LogError> {
+        let delivery: Vec<String> = ids.iter().map(|id| delivery_id(receiver, id)).collect();
+        let under_way = UnderWay::new(&self.receiving);
+        let signals = {
+            let memory = self.log.memory();
+            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+            new_of(&memory.response, signals, self.log.now(), under_way.alone())
+        };
+        let new = signals.len();
+        if new == 0 && delivery.is_empty() && spoiled == 0 {
+            return Ok(Receipt { duplicate: false, new });
+        }
+        let record = Record::Alerts { receiver: receiver.clone(), delivery, signals, spoiled };
+        let taken = self.log.offer(vec![record]).await?;
+        Ok(taken.map_or(Receipt { duplicate: true, new: 0 }, |_| Receipt { duplicate: false, new }))
+    }
+}
+
+/// Counts a delivery while it is under way.
+struct UnderWay<'a>(&'a AtomicUsize, usize);
+
+impl<'a> UnderWay<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        let before = count.fetch_add(1, Ordering::AcqRel);
+        Self(count, before)
+    }
+
+    /// Whether the memory shows all that was delivered before this.
+    fn alone(&self) -> bool {
+        self.1 == 0
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The signals that say something new. What closes an alert that is not known may only be left out when no delivery that
+/// brings that alert is under way: a source may say it once and never again.
+fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alone: bool) -> Vec<Signal> {
+    let mut opened = Vec::new();
+    signals.retain(|signal| match signal {
+        Signal::Firing(alert) => {
+            opened.push((alert.id.source.clone(), alert.id.fingerprint.clone()));
+            memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
+        }
+        Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint } => {
+            let open = |(_, known): (&AlertId, &std::sync::Arc<AlertMemory>)| known.state != AlertState::Resolved;
+            !alone
+                || opened.iter().any(|(s, f)| s == source && f == fingerprint)
+                || of_fingerprint(&memory.alerts, source, fingerprint).any(open)
+        }
+    });
+    signals
+}
+
+/// Whether the source says more of an alert than is known of it.
+fn says_more(known: &AlertMemory, alert: &Alert, now: Timestamp) -> bool {
+    let before = &*known.alert;
+    known.state != AlertState::Firing
+        || (&before.labels, &before.annotations, &before.url) != (&alert.labels, &alert.annotations, &alert.url)
+        || moves_expiry(before.expires_at, alert.expires_at, now)
+}
+
+/// A later end is written down once less than half of its time is left by what is known: a source that repeats itself
+/// every minute may miss a turn, and costs every other one.
+fn moves_expiry(known: Option<Timestamp>, said: Option<Timestamp>, now: Timestamp) -> bool {
+    let (Some(known), Some(said)) = (known, said) else { return said.is_some() };
+    let left = |at: Timestamp| at.duration_since(now).max(SignedDuration::ZERO);
+    let (known, said) = (left(known), left(said));
+    known != said && known.min(said) <= known.max(said) / 2
+}

@@ -1,0 +1,157 @@
+//! The rows of alerts, runs and pages: those that matter, from which the memory is read at opening, and for as long as
+//! entries are kept those that are over. And the ids of the deliveries of a day.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Page, ResponseMemory, Run, RunId};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use super::table::{Sql, json, time};
+use crate::journal::{Deliveries, Over};
+
+/// Where the alerts of the memory stand. Rows are numbered as alerts come in, so that what is written together lies
+/// together, which an order by identity would not give.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    of: HashMap<AlertId, i64>,
+    last: i64,
+}
+
+/// Writes what the memory has let go of, as it last was.
+pub(super) fn put_over(db: &Connection, rows: &mut Rows, over: &Over) -> Sql<()> {
+    match over {
+        Over::Alert(alert) => {
+            put_alert(db, rows, alert, false)?;
+            rows.of.remove(&alert.alert.id);
+            Ok(())
+        }
+        Over::Run(run) => put_run(db, run),
+        Over::Page(page) => put_page(db, page),
+    }
+}
+
+/// Writes one alert: `active` while the memory has it.
+pub(super) fn put_alert(db: &Connection, rows: &mut Rows, alert: &AlertMemory, active: bool) -> Sql<()> {
+    let id = &alert.alert.id;
+    let row = *rows.of.entry(id.clone()).or_insert_with(|| {
+        rows.last += 1;
+        rows.last
+    });
+    let run = match &alert.disposition {
+        Disposition::Run { run } => Some(number(*run)),
+        Disposition::Received | Disposition::Left { .. } => None,
+    };
+    db.prepare_cached(
+        "INSERT INTO alerts (row, source, name, state, since, run, active, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (row) DO UPDATE SET state = excluded.state, since = excluded.since, run = excluded.run,
+             active = excluded.active, body = excluded.body",
+    )?
+    .execute(params![
+        row,
+        id.source.as_str(),
+        alert.alert.name(),
+        alert.state.word(),
+        alert.since.as_microsecond(),
+        run,
+        active,
+        text(alert)
+    ])?;
+    Ok(())
+}
+
+/// Writes one run.
+pub(super) fn put_run(db: &Connection, run: &Run) -> Sql<()> {
+    let ended = run.ended.as_ref().map(|(_, _, at)| at.as_microsecond());
+    db.prepare_cached(
+        "INSERT INTO runs (number, playbook, target, state, ended_at, body) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (number) DO UPDATE SET state = excluded.state, ended_at = excluded.ended_at, body = excluded.body",
+    )?
+    .execute(params![
+        number(run.id),
+        run.playbook.name.as_str(),
+        run.target.as_ref().map(ToString::to_string),
+        run.state().word(),
+        ended,
+        text(run)
+    ])?;
+    Ok(())
+}
+
+/// Writes one page.
+pub(super) fn put_page(db: &Connection, page: &Page) -> Sql<()> {
+    let last = page.accepted.as_ref().map_or(page.opened_at, |(_, at)| *at);
+    let ended = page.is_over().then(|| last.as_microsecond());
+    db.prepare_cached(
+        "INSERT INTO pages (number, run, ended_at, body) VALUES (?, ?, ?, ?)
+         ON CONFLICT (number) DO UPDATE SET ended_at = excluded.ended_at, body = excluded.body",
+    )?
+    .execute(params![signed(page.id.0), page.run.map(number), ended, text(page)])?;
+    Ok(())
+}
+
+/// Reads the alerts, runs and pages that matter into the memory.
+pub(super) fn recall(db: &Connection, memory: &mut ResponseMemory) -> Sql<Rows> {
+    let last = db.query_row("SELECT ifnull(max(row), 0) FROM alerts", [], |row| row.get(0))?;
+    let mut found = Rows { of: HashMap::new(), last };
+    let mut statement = db.prepare("SELECT row, body FROM alerts WHERE active = 1")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let alert: AlertMemory = json(1, row)?;
+        found.of.insert(alert.alert.id.clone(), row.get(0)?);
+        memory.alerts.insert(alert.alert.id.clone(), Arc::new(alert));
+    }
+    let mut statement = db.prepare("SELECT body FROM runs WHERE ended_at IS NULL")?;
+    for run in statement.query_map([], |row| json::<Run>(0, row))? {
+        let run = run?;
+        memory.runs.insert(run.id, Arc::new(run));
+    }
+    let mut statement = db.prepare("SELECT body FROM pages WHERE ended_at IS NULL")?;
+    for page in statement.query_map([], |row| json::<Page>(0, row))? {
+        let page = page?;
+        memory.pages.insert(page.id, Arc::new(page));
+    }
+    Ok(found)
+}
+
+/// Writes the deliveries with these numbers, and takes those away that are not known any more.
+pub(super) fn put_deliveries(db: &Connection, known: &Deliveries, came: &[u64]) -> Sql<()> {
+    if came.is_empty() {
+        return Ok(());
+    }
+    let mut statement = db.prepare_cached("INSERT INTO deliveries (number, hash, at) VALUES (?, ?, ?)")?;
+    for (number, (hash, at)) in came.iter().filter_map(|number| Some((*number, known.get(*number)?))) {
+        statement.execute(params![signed(number), hash, at.as_microsecond()])?;
+    }
+    db.prepare_cached("DELETE FROM deliveries WHERE number < ?")?.execute([signed(known.oldest())])?;
+    Ok(())
+}
+
+/// Reads the deliveries that are known.
+pub(super) fn recall_deliveries(db: &Connection) -> Sql<Deliveries> {
+    let mut known = Deliveries::default();
+    let mut statement = db.prepare("SELECT number, hash, at FROM deliveries ORDER BY number")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (number, hash): (i64, [u8; 16]) = (row.get(0)?, row.get(1)?);
+        let at: Timestamp = time(2, row)?;
+        known.restore(number.unsigned_abs(), hash, at);
+    }
+    Ok(known)
+}
+
+/// A run's number as SQLite has it.
+pub(super) fn number(run: RunId) -> i64 {
+    signed(run.0)
+}
+
+/// SQLite's numbers are signed; what is counted does not reach the other half.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("the memory is plain data, and that is always JSON")
+}
