@@ -1,1 +1,225 @@
-//! What becomes of a signal, and where an alert goes. Pure: alerts, routes and the time come in, decisions go out.
+//! Where an alert goes: the routing tree, the playbooks that answer it, and what keeps it quiet. Pure: alerts, routes and the time
+//! come in, decisions go out. Semantics of tree, matchers, inhibition and mute times are Alertmanager's.
+
+mod index;
+mod quiet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::index::Index;
+use crate::model::{
+    Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Labels, Matcher, Name, Owned, Period, Response, Route,
+    Trigger,
+};
+
+pub use quiet::Quiet;
+
+/// Where one alert goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Routed {
+    /// The playbooks that answer it: those whose own `on:` matches, then those its routes name.
+    pub playbooks: Vec<Name>,
+    /// Who is paged for it; the fallback where no route says.
+    pub policy: Option<Name>,
+    /// Labels whose values it shares with others of its group.
+    pub group_by: Vec<String>,
+    /// Names of mute times of its routes.
+    pub mute: Vec<Name>,
+    /// The routes taken, each from the manifest's name to the node: `routing`, `routing > 2 > 1`.
+    pub taken: Vec<String>,
+}
+
+impl Routed {
+    /// What alerts that share a run without a target, or a page, have in common.
+    pub fn group(&self, labels: &Labels) -> Labels {
+        let of = |name: &String| (name.clone(), labels.get(name).cloned().unwrap_or_default());
+        self.group_by.iter().map(of).collect()
+    }
+}
+
+/// All routes and playbooks of one revision, indexed by the labels they ask for, so that thousands of alerts are routed at
+/// once.
+#[derive(Debug)]
+pub struct Router {
+    response: Arc<Response>,
+    playbooks: Vec<Name>,
+    by_trigger: Index,
+    /// The manifests, the one whose top asks for nothing last.
+    trees: Vec<(Name, Node)>,
+    fallback: Option<Name>,
+}
+
+/// One node of a tree with its children indexed.
+#[derive(Debug)]
+struct Node {
+    policy: Option<Name>,
+    playbook: Option<Name>,
+    group_by: Option<Vec<String>>,
+    mute: Vec<Name>,
+    matchers: Vec<Matcher>,
+    go_on: bool,
+    children: Vec<Node>,
+    index: Index,
+}
+
+/// What a node hands down to its children.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inherited<'a> {
+    policy: Option<&'a Name>,
+    playbook: Option<&'a Name>,
+    group_by: Option<&'a Vec<String>>,
+}
+
+impl Router {
+    /// Indexes a revision's routes. `fallback` is paged where no route says who.
+    pub fn new(response: &Arc<Response>, fallback: Option<&Name>) -> Self {
+        let mut triggers = Vec::new();
+        let mut playbooks = Vec::new();
+        for (name, playbook) in &response.playbooks {
+            if let Trigger::Alert(matchers) = &playbook.on {
+                playbooks.push(name.clone());
+                triggers.push(matchers.as_slice());
+            }
+        }
+        let mut trees: Vec<(Name, Node)> =
+            response.routes.iter().map(|(name, route)| (name.clone(), Node::new(&route.spec.route))).collect();
+        trees.sort_by_key(|(_, node)| node.matchers.is_empty());
+        let by_trigger = Index::new(&triggers);
+        Self { response: Arc::clone(response), playbooks, by_trigger, trees, fallback: fallback.cloned() }
+    }
+
+    /// Where an alert with these labels goes.
+    pub fn route(&self, labels: &Labels) -> Routed {
+        let mut routed = Routed::default();
+        for at in self.by_trigger.candidates(labels) {
+            let name = &self.playbooks[at];
+            let Some(playbook) = self.response.playbooks.get(name) else { continue };
+            if let Trigger::Alert(matchers) = &playbook.on
+                && matchers.iter().all(|matcher| matcher.holds(labels))
+            {
+                routed.playbooks.push(name.clone());
+            }
+        }
+        for (name, tree) in &self.trees {
+            if !tree.holds(labels) {
+                continue;
+            }
+            tree.descend(labels, Inherited::default(), name.as_str(), &mut routed);
+            if !tree.go_on {
+                break;
+            }
+        }
+        if routed.policy.is_none() {
+            routed.policy.clone_from(&self.fallback);
+        }
+        routed
+    }
+
+    /// The revision's routes and playbooks.
+    pub fn response(&self) -> &Arc<Response> {
+        &self.response
+    }
+}
+
+impl Node {
+    fn new(route: &Route) -> Self {
+        let children: Vec<Node> = route.routes.iter().map(Node::new).collect();
+        let matchers: Vec<&[Matcher]> = children.iter().map(|child| child.matchers.as_slice()).collect();
+        let index = Index::new(&matchers);
+        Self {
+            policy: route.policy.clone(),
+            playbook: route.playbook.clone(),
+            group_by: route.group_by.clone(),
+            mute: route.mute.clone(),
+            matchers: route.matchers.clone(),
+            go_on: route.go_on,
+            children,
+            index,
+        }
+    }
+
+    fn holds(&self, labels: &Labels) -> bool {
+        self.matchers.iter().all(|matcher| matcher.holds(labels))
+    }
+
+    /// Takes the first child that matches, and further ones as long as each says `continue`; without one, this node.
+    fn descend(&self, labels: &Labels, from: Inherited<'_>, path: &str, routed: &mut Routed) {
+        let own = Inherited {
+            policy: self.policy.as_ref().or(from.policy),
+            playbook: self.playbook.as_ref().or(from.playbook),
+            group_by: self.group_by.as_ref().or(from.group_by),
+        };
+        let mut taken = false;
+        for at in self.index.candidates(labels) {
+            let child = &self.children[at];
+            if !child.holds(labels) {
+                continue;
+            }
+            taken = true;
+            child.descend(labels, own, &format!("{path} > {}", at + 1), routed);
+            if !child.go_on {
+                break;
+            }
+        }
+        if taken {
+            return;
+        }
+        if let Some(playbook) = own.playbook.filter(|playbook| !routed.playbooks.contains(playbook)) {
+            routed.playbooks.push(playbook.clone());
+        }
+        if routed.policy.is_none() {
+            routed.policy = own.policy.cloned();
+        }
+        if routed.taken.is_empty() {
+            routed.group_by = own.group_by.cloned().unwrap_or_default();
+        }
+        routed.mute.extend(self.mute.iter().cloned());
+        routed.taken.push(path.to_owned());
+    }
+}
+
+/// The alerts that expire now: firing ones whose source has not told of them again in time.
+pub fn expired(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, now: Timestamp) -> Vec<AlertId> {
+    let over = |memory: &Arc<AlertMemory>| {
+        memory.state == AlertState::Firing && memory.alert.expires_at.is_some_and(|at| at <= now)
+    };
+    alerts.values().filter(|memory| over(memory)).map(|memory| memory.alert.id.clone()).collect()
+}
+
+/// The next time at which an alert expires.
+pub fn next_expiry(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Option<Timestamp> {
+    let firing = alerts.values().filter(|memory| memory.state == AlertState::Firing);
+    firing.filter_map(|memory| memory.alert.expires_at).min()
+}
+
+/// The receivers whose Watchdog was not heard in time: its name, when it was last heard, and within what time it should be.
+/// One never heard counts from `since`, when the daemon began to listen.
+pub fn silent<'a>(
+    watched: impl IntoIterator<Item = (&'a Name, Period)>,
+    heard: &BTreeMap<Name, Timestamp>,
+    since: Timestamp,
+    now: Timestamp,
+) -> Vec<(Name, Timestamp, Period)> {
+    let last = |name: &Name| heard.get(name).copied().unwrap_or(since).max(since);
+    watched
+        .into_iter()
+        .map(|(name, within)| (name.clone(), last(name), within))
+        .filter(|(_, last, within)| within.after(*last) < now)
+        .collect()
+}
+
+/// What keeps alerts of a revision quiet, all manifests taken together.
+fn all_routes(response: &Response) -> impl Iterator<Item = &Arc<Owned<AlertRouteSpec>>> {
+    response.routes.values()
+}
+
+/// Why this alert starts nothing now, if so: it is muted, in maintenance, or inhibited by another.
+pub fn quiet(alert: &Alert, routed: &Routed, quiet: &Quiet<'_>, now: Timestamp) -> Option<String> {
+    quiet.muted(routed, now).or_else(|| quiet.maintained(&alert.labels, now)).or_else(|| quiet.inhibited(alert))
+}

@@ -20,6 +20,7 @@ mod status;
 mod step;
 mod unit;
 
+pub use crate::expression::{Expression, Template, TemplatePart};
 pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
@@ -31,8 +32,8 @@ pub use observed::{
     Stamp, SystemId, Why,
 };
 pub use playbook::{
-    Action, CatchUp, Concurrency, Does, Expression, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep,
-    Retry, Schedule, Template, TemplatePart, Trigger, WaitFor, WhenBusy,
+    Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
+    Schedule, Trigger, WaitFor, WhenBusy,
 };
 pub use resource::{Place, Resource};
 pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{InvalidName, Matcher, Name, Period, TeamName};
+use crate::expression::{Expression, Template};
 
 /// One playbook. Shared: runs pin it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -324,84 +324,4 @@ pub enum GitChange {
         /// The value: anything YAML, templates in texts.
         value: Value,
     },
-}
-
-/// A text with `{{ EXPRESSION }}` in it. Each is one CEL value, never evaluated twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Template {
-    /// As written.
-    pub source: Arc<str>,
-    /// Its parts in order.
-    pub parts: Vec<TemplatePart>,
-}
-
-/// One part of a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplatePart {
-    /// As written.
-    Text(String),
-    /// A value.
-    Value(Expression),
-}
-
-/// A CEL expression that has been parsed once and found well; at most 1 KiB.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Expression(Arc<str>);
-
-impl Expression {
-    /// As written.
-    pub fn source(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Expression {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        crate::expression::check(&text)?;
-        Ok(Self(text.into()))
-    }
-}
-
-impl From<Expression> for String {
-    fn from(expression: Expression) -> Self {
-        expression.0.as_ref().to_owned()
-    }
-}
-
-impl From<Template> for String {
-    fn from(template: Template) -> Self {
-        template.source.as_ref().to_owned()
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.source)
-    }
-}
-
-impl TryFrom<String> for Template {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (inside, tail) = after.split_once("}}").ok_or("`{{` has no `}}`")?;
-            if !before.is_empty() {
-                parts.push(TemplatePart::Text(before.to_owned()));
-            }
-            parts.push(TemplatePart::Value(Expression::try_from(inside.trim().to_owned())?));
-            rest = tail;
-        }
-        if rest.contains("}}") {
-            return Err("`}}` has no `{{`".to_owned());
-        }
-        if !rest.is_empty() {
-            parts.push(TemplatePart::Text(rest.to_owned()));
-        }
-        Ok(Self { source: text.into(), parts })
-    }
 }
