@@ -158,3 +158,14 @@ pub trait AlertSources: std::marker::Send + Sync {
     /// it as firing; `Unknown` where there is no API or it does not answer.
     async fn ask(&self, alert: &Alert) -> AlertState;
 }
+
+/// Where a monitoring system lists its alerts.
+#[async_trait]
+pub trait AlertListing: std::marker::Send + Sync {
+    /// What the Alertmanager behind a receiver answers when it is asked, with `GET /api/v2/alerts`, for the alerts that
+    /// fire and that its own receiver of this name is told of. At most 16 MiB.
+    ///
+    /// # Errors
+    /// In one sentence: what was asked, and what went wrong.
+    async fn firing(&self, receiver: &codeops_core::model::Name, route: &str) -> Result<Vec<u8>, String>;
+}
