@@ -6,6 +6,7 @@ mod support;
 mod alerts_intake;
 mod cli;
 mod conformance;
+mod effects;
 mod floors;
 mod git;
 mod hooks;

@@ -11,4 +11,5 @@ pub(crate) mod memory_provider;
 pub(crate) mod paths;
 pub(crate) mod process_harness;
 pub(crate) mod scripted_source;
+pub(crate) mod sink;
 pub(crate) mod site;

@@ -6,6 +6,7 @@ mod app;
 mod app_parts;
 mod compiler;
 mod diagnostic;
+mod edit;
 mod file;
 mod freeze;
 mod glob;
@@ -40,7 +41,9 @@ use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, Respo
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
+pub use edit::edit;
 pub use order::order;
+pub use rights::claims;
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
 
