@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use crate::gate::{self, Gate};
-use crate::hooks;
+use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
 use crate::port::{Actuator, Observer, Publisher, SystemClock, Vault};
 use crate::provider::{self, Environment};
@@ -27,6 +27,13 @@ pub(super) struct Assembly {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) actuators: BTreeMap<ProviderName, Arc<dyn Actuator>>,
     pub(super) mirror: Mirror,
+}
+
+/// Who may tell of alerts.
+pub(super) struct AlertReceivers {
+    pub(super) receivers: hooks::Receivers,
+    /// The file that the token of the receiver `alerts` was generated into, when the settings declare none.
+    pub(super) generated: Option<PathBuf>,
 }
 
 /// The push hook's secret.
@@ -75,6 +82,20 @@ impl Assembly {
         let (secret, file) = hooks::kept_secret(&options.state)
             .with_context(|| format!("the push hook's secret in {}", options.state.display()))?;
         Ok(HookSecret { secret, generated: Some(file) })
+    }
+
+    /// The receivers of alerts: the settings' own, else `alerts` with a token that is generated once and kept.
+    pub(super) fn alert_receivers(&self, options: &Options, limits: AlertLimits) -> anyhow::Result<AlertReceivers> {
+        let declared = &options.settings.receivers;
+        if !declared.is_empty() {
+            let read = |source: &_| secret::read(source, &options.variables);
+            let receivers = hooks::Receivers::new(declared, limits, read).map_err(anyhow::Error::msg)?;
+            return Ok(AlertReceivers { receivers, generated: None });
+        }
+        let (token, file) = hooks::kept_token(&options.state)
+            .with_context(|| format!("the token for alerts in {}", options.state.display()))?;
+        let receivers = hooks::Receivers::only_default(limits, &token).map_err(anyhow::Error::msg)?;
+        Ok(AlertReceivers { receivers, generated: Some(file) })
     }
 
     /// Starts the gate in `tasks` and puts the flow together; the write halves go to the gate and nowhere else.

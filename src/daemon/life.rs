@@ -20,6 +20,8 @@ pub(super) struct Life {
     edges: Part,
     /// Where the push hook's generated secret lies.
     pub(super) hook_secret: Option<PathBuf>,
+    /// Where the generated token of the receiver `alerts` lies.
+    pub(super) alerts_token: Option<PathBuf>,
 }
 
 /// Tasks that end together.
@@ -50,6 +52,8 @@ impl Life {
         let (page_listener, hooks_listener) = (listeners.page()?, listeners.hooks()?);
         let assembly = Assembly::open(options).await?;
         let hook = assembly.hook_secret(options)?;
+        let limits = hooks::AlertLimits::default();
+        let receivers = assembly.alert_receivers(options, limits)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
@@ -75,6 +79,12 @@ impl Life {
         let hooked = hooks::Hooks {
             git_secret: hook.secret,
             fetch_now: Box::new(move || trigger.fetch_now(Reason::Hook)),
+            alerts: Some(hooks::Alerts {
+                receivers: receivers.receivers,
+                intake: Arc::new(assembly.journal.clone()),
+                listing: None,
+                limits,
+            }),
             clock: Arc::new(SystemClock),
             limits: hooks::HookLimits::default(),
         };
@@ -87,7 +97,7 @@ impl Life {
                 tracing::error!(%error, "nothing more is changed");
             }
         });
-        Ok(Self { flow, edges, hook_secret: hook.generated })
+        Ok(Self { flow, edges, hook_secret: hook.generated, alerts_token: receivers.generated })
     }
 
     /// Waits until a part ends by itself, which none should: a daemon that only looks alive is worse than none.

@@ -12,8 +12,8 @@ mod vault;
 pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionView, SourceView, Watcher};
 pub use clock::{Clock, SystemClock};
 pub use effect::{
-    AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, Heartbeat, HttpRequest, Performed,
-    ScriptCall, Send,
+    AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, Heartbeat, HttpRequest,
+    Performed, ScriptCall, Send,
 };
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts_intake;
 mod cli;
 mod conformance;
 mod effects;
