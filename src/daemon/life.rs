@@ -12,7 +12,7 @@ use super::{Assembly, Options, drain};
 use crate::journal::Reader;
 use crate::port::{Publisher, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
-use crate::{hooks, reconcile, web};
+use crate::{hooks, reconcile, respond, web};
 
 /// What runs. The flow ends before the edges do, so that the page answers while steps finish.
 pub(super) struct Life {
@@ -54,6 +54,7 @@ impl Life {
         let hook = assembly.hook_secret(options)?;
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;
+        let answers = assembly.answers(options)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
@@ -68,7 +69,7 @@ impl Life {
         drop(vault.facts());
         let (publisher, watcher) = Publisher::new();
         let page = web::Page {
-            watcher,
+            watcher: watcher.clone(),
             journal: Reader::new(Arc::clone(&assembly.log)),
             observers: assembly.observers(),
             redact: Arc::new(move |text| vault.redact(text)),
@@ -91,6 +92,12 @@ impl Life {
         edges.tasks.spawn(hooks::serve(hooks_listener, hooked, edges.end.clone()));
 
         let parts = assembly.reconcile(options, publisher, fetch, false, &mut flow.tasks, flow.end.clone());
+        let (answering, end) = (answers.beside(&parts, watcher), flow.end.clone());
+        flow.tasks.spawn(async move {
+            if let Err(error) = respond::run(answering, end).await {
+                tracing::error!(%error, "no alert is answered any more");
+            }
+        });
         let end = flow.end.clone();
         flow.tasks.spawn(async move {
             if let Err(error) = reconcile::run(parts, end).await {

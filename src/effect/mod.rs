@@ -3,6 +3,7 @@
 //! nothing twice and remembers nothing; no secret leaves it but to whom it is for.
 
 mod git;
+mod heartbeat;
 mod http;
 mod script;
 mod send;
@@ -20,6 +21,7 @@ use crate::base::Egress;
 use crate::journal::StartedEffect;
 use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault};
 
+pub use self::heartbeat::Beats;
 pub use self::script::{UIDS, confinement};
 
 /// What effects need of the rest.
