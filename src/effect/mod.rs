@@ -2,6 +2,7 @@
 //! asked for, within its time, and says plainly what is known of it: done, failed, or not known. It decides nothing, tries
 //! nothing twice and remembers nothing; no secret leaves it but to whom it is for.
 
+mod ask;
 mod git;
 mod http;
 mod script;
@@ -20,6 +21,7 @@ use crate::base::Egress;
 use crate::journal::StartedEffect;
 use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault};
 
+pub use self::ask::MonitoringApis;
 pub use self::script::{UIDS, confinement};
 
 /// What effects need of the rest.
