@@ -2,6 +2,7 @@
 //! asked for, within its time, and says plainly what is known of it: done, failed, or not known. It decides nothing, tries
 //! nothing twice and remembers nothing; no secret leaves it but to whom it is for.
 
+mod ask;
 mod git;
 mod heartbeat;
 mod http;
@@ -21,7 +22,11 @@ use crate::base::Egress;
 use crate::journal::StartedEffect;
 use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault};
 
+<<<<<<< HEAD
 pub use self::heartbeat::Beats;
+=======
+pub use self::ask::MonitoringApis;
+>>>>>>> s3-hooks
 pub use self::script::{UIDS, confinement};
 
 /// What effects need of the rest.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use codeops::hooks::AlertLimits;
 use codeops::journal::LogError;
-use codeops_core::model::{AlertState, Signal};
+use codeops_core::model::{Alert, AlertState, Signal};
 
 use bodies::{fixture, receivers, sent, sign};
 use edge::{Edge, TOKEN};
@@ -21,8 +21,9 @@ async fn every_format_is_taken_durably_and_once() {
         let (status, answer) = edge.post(&sent.path, &sent.headers(), &sent.body).await;
         assert_eq!(status, 200, "{}: {answer}", sent.path);
         assert!(edge.records() > before, "{}: nothing is in the journal", sent.path);
-        let fires: Vec<_> =
-            edge.firing().into_iter().filter(|alert| alert.receiver.as_str() == sent.receiver).collect();
+        // Those of one source are the same alerts, whichever receiver they first came in by.
+        let of = |alert: &Alert| alert.receiver.as_str() == sent.receiver || sent.receiver == "prometheus";
+        let fires: Vec<_> = edge.firing().into_iter().filter(|alert| of(alert)).collect();
         assert!(fires.iter().any(|alert| alert.name() == sent.alertname), "{}: {fires:?}", sent.path);
         let (before, (status, answer)) = (edge.records(), edge.post(&sent.path, &sent.headers(), &sent.body).await);
         assert_eq!((status, edge.records()), (200, before), "{}, sent again: {answer}", sent.path);
@@ -118,7 +119,7 @@ async fn a_replay_is_too_old_or_a_duplicate() {
 async fn a_bad_element_spoils_only_itself() {
     let edge = Edge::start().await;
     for (receiver, name) in
-        [("am", "alertmanager.json"), ("prometheus", "prometheus.json"), ("graf-basic", "grafana.json")]
+        [("am2", "alertmanager.json"), ("prometheus", "prometheus.json"), ("graf-basic", "grafana.json")]
     {
         let mut body: serde_json::Value = serde_json::from_slice(&fixture(name)).unwrap();
         let list = if body.is_array() { &mut body } else { &mut body["alerts"] };
