@@ -22,11 +22,8 @@ use crate::base::Egress;
 use crate::journal::StartedEffect;
 use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault};
 
-<<<<<<< HEAD
 pub use self::heartbeat::Beats;
-=======
 pub use self::ask::MonitoringApis;
->>>>>>> s3-hooks
 pub use self::script::{UIDS, confinement};
 
 /// What effects need of the rest.

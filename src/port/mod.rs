@@ -18,5 +18,7 @@ pub use effect::{
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
 };
-pub use source::{Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Source, SourceError, Tip};
+pub use source::{
+    Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Edit, Source, SourceError, Tip,
+};
 pub use vault::Vault;

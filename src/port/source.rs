@@ -68,14 +68,17 @@ pub struct CommitOrder<'a> {
     pub bot: &'a BotSettings,
 }
 
+/// What becomes of a file's bytes, or in one sentence why nothing can.
+pub type Edit<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'a;
+
 /// What a commit changes. Paths are below the configured one.
 pub enum CommitChange<'a> {
     /// One file, from what it holds to what it should.
     Edit {
         /// The file.
         file: String,
-        /// What becomes of its bytes, or why nothing can.
-        edit: &'a (dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync),
+        /// What becomes of it.
+        edit: &'a Edit<'a>,
     },
     /// Takes back the newest first-parent commit that is not the bot's and touches this file and no other.
     RevertLast {

@@ -89,7 +89,7 @@ impl Scripts {
         let limit = Duration::from_millis(call.timeout_ms);
         let started = Running::prepare(&self.uids, &call.team, &self.folder.join("tmp"));
         let mut running = started.map_err(|error| cannot_start(&call.file, &error.to_string()))?;
-        let orders = orders(key, call, &view, program, &running);
+        let orders = orders(key, call, &view, &program, &running);
         let ended = running.run(&parts.launcher, &orders, limit).await;
         drop(running);
         drop(view);
@@ -109,7 +109,7 @@ fn program(view: &View, file: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-fn orders(key: &str, call: &ScriptCall, view: &View, program: PathBuf, running: &Running<'_>) -> Orders {
+fn orders(key: &str, call: &ScriptCall, view: &View, program: &Path, running: &Running<'_>) -> Orders {
     let tmp = running.tmp().display().to_string();
     let env = [
         ("PATH", PATH),

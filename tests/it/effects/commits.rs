@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::{Setting, Stage, failed, payments};
 use crate::support::git::{SshKey, TempRepo, git_in};
 
-const SHOP: &str = "kind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  image: v1\n";
+const SHOP: &str =
+    "kind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  env: {}\n  after: []\n  image: v1\n";
 
 /// A bare repository, a work tree that pushes to it, and a stage that commits to it.
 struct Remote {
@@ -53,8 +54,7 @@ impl Remote {
 
 async fn mirror(url: &str, signers: Option<SignerSettings>, state: &std::path::Path) -> Mirror {
     let config = RepositorySettings { url: Some(url.to_owned()), signers, ..RepositorySettings::default() };
-    let path = std::env::var("PATH").expect("a path");
-    Mirror::open(&config, state, &BTreeMap::from([("PATH".to_owned(), path)])).await.expect("opened")
+    Mirror::open(&config, state, &BTreeMap::new()).await.expect("opened")
 }
 
 async fn stage(url: &str, bot: BotSettings, signers: Option<SignerSettings>) -> Stage {
