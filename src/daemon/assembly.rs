@@ -156,7 +156,10 @@ impl Assembly {
         let heartbeat = heartbeat.map_err(anyhow::Error::msg).context("heartbeat.url in the settings")?;
         Ok(Answers {
             effects: Arc::new(effect::Performer::new(effects).map_err(anyhow::Error::msg)?),
-            sources: Arc::new(effect::MonitoringApis::new(&settings.receivers, Arc::new(SystemClock), read).map_err(anyhow::Error::msg)?),
+            sources: Arc::new(
+                effect::MonitoringApis::new(&settings.receivers, Arc::new(SystemClock), read)
+                    .map_err(anyhow::Error::msg)?,
+            ),
             heartbeat: heartbeat.map(|url| Arc::new(effect::Beats::new(url)) as Arc<dyn Heartbeat>),
             rules: answer_rules(settings),
         })

@@ -22,8 +22,8 @@ use crate::base::Egress;
 use crate::journal::StartedEffect;
 use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault};
 
-pub use self::heartbeat::Beats;
 pub use self::ask::MonitoringApis;
+pub use self::heartbeat::Beats;
 pub use self::script::{UIDS, confinement};
 
 /// What effects need of the rest.
