@@ -284,6 +284,17 @@ mod tests {
         assert!(edit(b"\xff", None, "a", &json!(1)).is_err());
     }
 
+    #[test]
+    fn the_fuzz_corpus_is_taken() {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/manifest");
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            for path in ["kind", "spec.replicas", "metadata.name.x"] {
+                let _ = edit(&bytes, None, path, &json!(7));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_edited_as_meant_or_refused(text in "([a-c]: ?[0-9\"'{}\\[\\],&*x|>#é-]{0,6}\n? {0,3}){0,6}", path in "[a-c](\\.[a-c0]){0,2}", value in "[ -~é]{0,8}") {
