@@ -11,13 +11,14 @@ const CORE: &[(&str, &[&str])] = &[
     ("expression", &[]),
     ("model", &["expression"]),
     ("config", &["model"]),
-    ("desired", &["model", "config", "expression"]),
+    ("schedule", &["model"]),
+    ("desired", &["model", "config", "expression", "schedule"]),
     ("plan", &["model", "config", "desired"]),
     ("policy", &["model", "config", "desired", "plan"]),
     ("rollout", &["model", "config", "plan"]),
     ("action", &["model", "plan"]),
     ("alert", &["model", "config"]),
-    ("playbook", &["model", "expression", "alert"]),
+    ("playbook", &["model", "expression", "schedule", "alert"]),
 ];
 
 const ROOT: &[(&str, &[&str])] = &[

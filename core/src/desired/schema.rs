@@ -9,6 +9,7 @@ use super::header::{API_VERSION, ManifestKind};
 mod answering;
 mod people;
 mod syntax;
+mod tested;
 
 /// The kinds that have a schema.
 pub fn schema_kinds() -> impl Iterator<Item = &'static str> {
@@ -43,8 +44,8 @@ fn one(kind: ManifestKind) -> Value {
         ManifestKind::Team => generator.into_root_schema_for::<syntax::Team>(),
         ManifestKind::App => generator.into_root_schema_for::<syntax::App>(),
         ManifestKind::Playbook => generator.into_root_schema_for::<answering::Playbook>(),
-        ManifestKind::PlaybookTest => generator.into_root_schema_for::<answering::PlaybookTest>(),
-        ManifestKind::Receiver => generator.into_root_schema_for::<answering::Receiver>(),
+        ManifestKind::PlaybookTest => generator.into_root_schema_for::<tested::PlaybookTest>(),
+        ManifestKind::Receiver => generator.into_root_schema_for::<people::Receiver>(),
         ManifestKind::AlertRoute => generator.into_root_schema_for::<people::AlertRoute>(),
         ManifestKind::EscalationPolicy => generator.into_root_schema_for::<people::EscalationPolicy>(),
         ManifestKind::OnCall => generator.into_root_schema_for::<people::OnCall>(),

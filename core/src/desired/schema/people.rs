@@ -99,10 +99,20 @@ struct Maintenance {
     reason: Text,
 }
 
+/// A channel to people.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Receiver {
+    api_version: String,
+    kind: String,
+    metadata: OwnedMetadata,
+    spec: Channel,
+}
+
 /// Exactly one channel.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(super) struct Channel {
+struct Channel {
     /// `PagerDuty` Events v2.
     pagerduty: Option<PagerDuty>,
     /// A Slack-compatible incoming webhook.
