@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use crate::effect::MonitoringApis;
 use crate::gate::{self, Gate};
 use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
@@ -96,6 +97,13 @@ impl Assembly {
             .with_context(|| format!("the token for alerts in {}", options.state.display()))?;
         let receivers = hooks::Receivers::only_default(limits, &token).map_err(anyhow::Error::msg)?;
         Ok(AlertReceivers { receivers, generated: Some(file) })
+    }
+
+    /// The monitoring systems that can be asked.
+    pub(super) fn monitoring(&self, options: &Options) -> anyhow::Result<Arc<MonitoringApis>> {
+        let read = |source: &_| secret::read(source, &options.variables);
+        let apis = MonitoringApis::new(&options.settings.receivers, Arc::new(SystemClock), read);
+        apis.map(Arc::new).map_err(anyhow::Error::msg)
     }
 
     /// Starts the gate in `tasks` and puts the flow together; the write halves go to the gate and nowhere else.

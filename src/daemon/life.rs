@@ -54,6 +54,7 @@ impl Life {
         let hook = assembly.hook_secret(options)?;
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;
+        let monitoring = assembly.monitoring(options)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
@@ -82,7 +83,7 @@ impl Life {
             alerts: Some(hooks::Alerts {
                 receivers: receivers.receivers,
                 intake: Arc::new(assembly.journal.clone()),
-                listing: None,
+                listing: Some(monitoring),
                 limits,
             }),
             clock: Arc::new(SystemClock),
