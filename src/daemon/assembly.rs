@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
-use crate::effect;
+use crate::effect::{self, MonitoringApis};
 use crate::gate::{self, Gate};
 use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
@@ -103,6 +103,13 @@ impl Assembly {
         Ok(AlertReceivers { receivers, generated: Some(file) })
     }
 
+    /// The monitoring systems that can be asked.
+    pub(super) fn monitoring(&self, options: &Options) -> anyhow::Result<Arc<MonitoringApis>> {
+        let read = |source: &_| secret::read(source, &options.variables);
+        let apis = MonitoringApis::new(&options.settings.receivers, Arc::new(SystemClock), read);
+        apis.map(Arc::new).map_err(anyhow::Error::msg)
+    }
+
     /// Starts the gate in `tasks` and puts the flow together; the write halves go to the gate and nowhere else.
     pub(super) fn reconcile(
         self,
@@ -137,7 +144,7 @@ impl Assembly {
     ///
     /// # Errors
     /// The folder of effects cannot be prepared, or a setting cannot be read.
-    pub(super) fn answers(&self, options: &Options) -> anyhow::Result<Answers> {
+    pub(super) fn answers(&self, options: &Options, sources: Arc<dyn AlertSources>) -> anyhow::Result<Answers> {
         let settings = &options.settings;
         let read = |source: &_| secret::read(source, &options.variables);
         let effects = effect::Parts {
@@ -156,10 +163,7 @@ impl Assembly {
         let heartbeat = heartbeat.map_err(anyhow::Error::msg).context("heartbeat.url in the settings")?;
         Ok(Answers {
             effects: Arc::new(effect::Performer::new(effects).map_err(anyhow::Error::msg)?),
-            sources: Arc::new(
-                effect::MonitoringApis::new(&settings.receivers, Arc::new(SystemClock), read)
-                    .map_err(anyhow::Error::msg)?,
-            ),
+            sources,
             heartbeat: heartbeat.map(|url| Arc::new(effect::Beats::new(url)) as Arc<dyn Heartbeat>),
             rules: answer_rules(settings),
         })

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain};
 use crate::journal::Reader;
-use crate::port::{Publisher, SystemClock};
+use crate::port::{AlertSources, Publisher, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, respond, web};
 
@@ -54,7 +54,8 @@ impl Life {
         let hook = assembly.hook_secret(options)?;
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;
-        let answers = assembly.answers(options)?;
+        let monitoring = assembly.monitoring(options)?;
+        let answers = assembly.answers(options, Arc::clone(&monitoring) as Arc<dyn AlertSources>)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
@@ -83,7 +84,7 @@ impl Life {
             alerts: Some(hooks::Alerts {
                 receivers: receivers.receivers,
                 intake: Arc::new(assembly.journal.clone()),
-                listing: None,
+                listing: Some(monitoring),
                 limits,
             }),
             clock: Arc::new(SystemClock),

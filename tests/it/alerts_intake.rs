@@ -103,6 +103,14 @@ async fn a_replay_is_too_old_or_a_duplicate() {
     for sent in old.iter().filter(|sent| sent.proofs.iter().any(|proof| proof.contains("Timestamp"))) {
         assert_eq!(edge.post(&sent.path, &sent.headers(), &sent.body).await.0, 401, "{}: five minutes old", sent.path);
     }
+    let old = sent(edge.now());
+    edge.advance(24 * 3_600);
+    for sent in old.iter().filter(|sent| sent.receiver == "pd") {
+        let (status, answer) = edge.post(&sent.path, &sent.headers(), &sent.body).await;
+        assert_eq!((status, edge.records()), (400, 0), "deliveries are known for a day: {answer}");
+    }
+    edge.stop().await;
+    let edge = Edge::start().await;
     // Ids in headers are not signed: another one makes no new delivery.
     for sent in sent(edge.now()).iter().filter(|sent| sent.signed) {
         assert_eq!(edge.post(&sent.path, &sent.headers(), &sent.body).await.0, 200);

@@ -35,7 +35,6 @@ const ROOT: &[(&str, &[&str])] = &[
     ("provider", &["port", "journal", "base", "keeper"]),
     ("gate", &["port", "journal"]),
     ("reconcile", &["port", "journal", "gate"]),
-    ("effect", &["port", "journal", "base"]),
     ("respond", &["port", "journal", "gate"]),
     ("web", &["port", "journal", "edge"]),
     ("hooks", &["port", "journal", "base", "edge"]),

@@ -63,7 +63,7 @@ pub fn parse(headers: &HeaderMap, body: &[u8], receiver: &Reading, now: Timestam
         ReceiverFormat::Alertmanager => alertmanager::parse(body),
         ReceiverFormat::Prometheus => prometheus::parse(body, now),
         ReceiverFormat::Grafana => grafana::parse(body),
-        ReceiverFormat::PagerDuty => pagerduty::parse(headers, body),
+        ReceiverFormat::PagerDuty => pagerduty::parse(headers, body, now),
         ReceiverFormat::CloudEvents => cloudevents::parse(headers, body, receiver.mapping.as_ref()),
         ReceiverFormat::Datadog => datadog::parse(body),
         ReceiverFormat::Generic => generic::parse(headers, body, receiver.mapping.as_ref()),

@@ -3,11 +3,15 @@
 
 use axum::http::HeaderMap;
 use codeops_core::model::{Labels, bounded_annotations, bounded_labels, web_url};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::told::{State, Told};
 use super::wire::time;
 use super::{Element, Malformed, Parsed, header, shape};
+
+/// Its signature has no time, and deliveries are known for a day: what is older may be a replay.
+const KNOWN: SignedDuration = SignedDuration::from_hours(23);
 
 #[derive(Deserialize)]
 struct Webhook {
@@ -58,9 +62,13 @@ struct Reason {
     kind: Option<String>,
 }
 
-pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Parsed, Malformed> {
+pub(super) fn parse(headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Parsed, Malformed> {
     let otherwise = "the body is not a PagerDuty webhook of version 3";
     let Webhook { event } = serde_json::from_slice(body).map_err(|error| shape(&error, otherwise))?;
+    let at = event.occurred_at.as_deref().map_or(Ok(None), time).map_err(Malformed)?;
+    if at.is_some_and(|at| now.duration_since(at) > KNOWN) {
+        return Err(Malformed("the event is so old that it cannot be told from one that was sent before"));
+    }
     let mut parsed = Parsed::default();
     // The header names the delivery; the event's own id comes again where it is sent again.
     parsed.ids.push(header(headers, "x-webhook-id").map_or_else(|| format!("event:{}", event.id), str::to_owned));
@@ -80,7 +88,7 @@ fn tell(incident: Incident, event: &str, occurred_at: Option<&str>) -> Result<To
         "incident.triggered" => (at(incident.created_at.as_deref())?, State::Firing { expires_at: None }),
         "incident.reopened" => (at(occurred_at)?, State::Firing { expires_at: None }),
         _ if merged => (None, State::Silenced),
-        _ => (None, State::Resolved { ended_at: at(occurred_at)? }),
+        _ => (at(incident.created_at.as_deref())?, State::Resolved { ended_at: at(occurred_at)? }),
     };
     let id = ("incident".to_owned(), incident.id);
     // Its title, urgency and service may change while it is open; its id does not.
