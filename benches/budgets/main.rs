@@ -28,7 +28,7 @@ use table::Row;
 /// A chapter: its name, and what measures it.
 type Chapter = (&'static str, fn() -> Vec<Row>);
 
-const CHAPTERS: [Chapter; 8] = [
+const CHAPTERS: [Chapter; 9] = [
     ("start", start::measure),
     ("manifests", manifests::measure),
     ("hook", hook::measure),

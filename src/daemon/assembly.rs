@@ -226,6 +226,7 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         teams: options.settings.teams.clone(),
         reserved: options.settings.reserved(),
         freeze: options.settings.freeze.clone(),
+        fallback: options.settings.fallback.clone(),
         may_freeze: may_freeze(&options.settings),
         observe: options.settings.mode == Mode::Observe,
         resync: reconcile::RESYNC,

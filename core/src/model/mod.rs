@@ -9,7 +9,9 @@ mod expand;
 mod id;
 mod label;
 mod memory;
+mod number;
 mod observed;
+mod page;
 mod playbook;
 mod playbook_test;
 mod resource;
@@ -30,10 +32,12 @@ pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_var
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use label::{bounded_annotations, bounded_labels, visible, web_url};
 pub use memory::{LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
+pub use number::{PageId, RunId};
 pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, Scope, Snapshot,
     Stamp, SystemId, Why,
 };
+pub use page::{Page, PageEvent, PageTry};
 pub use playbook::{
     Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
     Schedule, Trigger, WaitFor, WhenBusy,
@@ -45,10 +49,7 @@ pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
-pub use run::{
-    Page, PageEvent, PageId, PageTry, Part, Progress, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome,
-    StepRecord, StepRef,
-};
+pub use run::{Part, Progress, Run, RunCause, RunEvent, RunState, Rung, StepOutcome, StepRecord, StepRef};
 pub use secret::Secret;
 pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,
