@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, RevisionState,
-    Scope, Step, Sync, Verb,
+    Cause, Health, Observed, Owner, Pin, ProviderName, ResourceId, RevisionState, Scope, Step, Sync, Verb, Why,
 };
-use codeops_core::plan::{self, Change, Plan, effective};
+use codeops_core::plan::{self, Change, Plan};
 use codeops_core::policy::{self, Decision, Facts, Judged};
-use codeops_core::rollout::{self, Finding, Next, Situation};
+use codeops_core::rollout::{Finding, Look, Planned, Sight};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -40,20 +39,6 @@ pub(super) struct Work {
     pub(super) id: ResourceId,
     pub(super) steps: Vec<Step>,
     pub(super) removing: Option<Removing>,
-}
-
-/// What every look of one pass rests on.
-struct Known<'a> {
-    current: &'a Current,
-    owner: &'a Owner,
-    memory: &'a Memory,
-    now: Timestamp,
-}
-
-/// What one resource's look says.
-struct Look {
-    provider: ProviderName,
-    next: Next,
 }
 
 impl Flow {
@@ -111,13 +96,14 @@ impl Flow {
         let judged = policy::judge(&plan, &current.desired, &facts);
         let mut decided = Decided { plan, judged, ..Decided::default() };
         let changes: BTreeMap<&ResourceId, &Change> = decided.plan.changes.iter().map(|c| (&c.id, c)).collect();
-        let known = Known { current, owner, memory: &memory, now };
-        let unchanged = Cause::Revision { revision: current.revision.clone() };
+        let unknown: BTreeMap<&ResourceId, &Why> = decided.plan.unknown.iter().map(|(id, why)| (id, why)).collect();
+        let cause = Cause::Revision { revision: current.revision.clone() };
+        let sight = Sight { owner, snapshot: &self.world.snapshot, memory: &memory, cause: &cause, now };
         let mut work = Vec::new();
         for id in self.everyone(current, &changes) {
             let change = changes.get(id).copied();
-            let cause = change.map_or(&unchanged, |change| &change.cause);
-            let look = self.look(&known, id, change, cause);
+            let planned = Planned { change, unknown: unknown.get(id).copied() };
+            let look = sight.look(id, current.desired.resources.get(id), planned);
             let decision = change.and_then(|change| decided.judged.decisions.get(&change.id));
             decided.status.insert(id.clone(), self.status(current, id, decision, look.as_ref(), now));
             let Some(look) = look else { continue };
@@ -152,49 +138,6 @@ impl Flow {
     ) -> BTreeSet<&'a ResourceId> {
         let declared = current.desired.resources.keys();
         declared.chain(current.desired.held.keys()).chain(changes.keys().copied()).collect()
-    }
-
-    /// What follows for one resource, at the provider where it is to be dealt with now.
-    fn look(&self, facts: &Known<'_>, id: &ResourceId, change: Option<&Change>, cause: &Cause) -> Option<Look> {
-        let nothing = ResourceMemory::default();
-        let memory = facts.memory.resources.get(id).unwrap_or(&nothing);
-        let at = |provider: &ProviderName, desired: Option<&Arc<Resource>>| {
-            let observed: Observed = self.world.snapshot.observed(provider, id);
-            let former = change.and_then(|change| change.from_id.as_ref());
-            let former = former.and_then(|from| Some((from, self.world.snapshot.live(provider, from)?)));
-            let (owner, now) = (facts.owner, facts.now);
-            let situation = Situation { id, owner, provider, desired, observed: &observed, former, memory, cause, now };
-            Look { provider: provider.clone(), next: rollout::next(&situation) }
-        };
-        let Some(desired) = facts.current.desired.resources.get(id) else {
-            // Not declared: on its way out, if the plan says so.
-            return change.map(|change| at(&change.provider, None));
-        };
-        let here = at(&effective(desired, Some(memory)).resource().spec.provider, Some(desired));
-        match change.and_then(|change| change.from_provider.as_ref().filter(|_| change.verb == Verb::Move)) {
-            // The old place is emptied only once the new one has proven itself.
-            Some(old) if rollout::has_arrived(desired, memory, &here.next) => Some(at(old, None)),
-            _ => Some(Look { next: self.where_it_lives(desired, change, facts.owner, here.next), ..here }),
-        }
-    }
-
-    /// What moves or is renamed is not missing while its old place still has it, whether it goes on or is held, and not ill
-    /// while only the old place keeps from the new one what clients know it by.
-    fn where_it_lives(&self, desired: &Resource, change: Option<&Change>, owner: &Owner, mut next: Next) -> Next {
-        let moves = |change: &&Change| matches!(change.verb, Verb::Move | Verb::Rename);
-        let Some(change) = change.filter(moves) else { return next };
-        let snapshot = &self.world.snapshot;
-        let ids = || [&desired.id].into_iter().chain(&desired.was);
-        let places = snapshot.providers.keys().flat_map(|provider| ids().map(move |id| (provider, id)));
-        let other = places.filter(|place| *place != (&change.provider, &desired.id));
-        let mut lives = other.filter_map(|(provider, id)| snapshot.live(provider, id));
-        let Some(live) = lives.find(|live| live.ours(owner).is_some()) else { return next };
-        if next.health == Health::Missing {
-            next.health = plan::health_as_applied(live);
-        } else if next.works && next.health == Health::Degraded {
-            next.health = Health::Healthy;
-        }
-        next
     }
 
     fn is_free(&self, id: &ResourceId, now: Timestamp) -> bool {

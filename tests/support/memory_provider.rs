@@ -329,7 +329,11 @@ impl MemoryProvider {
         if let Some(why) = &state.unreachable {
             return Err(ApplyError::Retry(why.clone()));
         }
-        if let Some(why) = state.mute.get(&started.step().resource) {
+        let from = match &started.step().op {
+            Op::Rename { from, .. } => Some(from),
+            _ => None,
+        };
+        if let Some(why) = [&started.step().resource].into_iter().chain(from).find_map(|id| state.mute.get(id)) {
             return Err(ApplyError::Retry(why.clone()));
         }
         if started.epoch() < state.highest_epoch {

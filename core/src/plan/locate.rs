@@ -40,6 +40,9 @@ impl Look<'_> {
             if let Some((provider, _)) = self.ours_elsewhere(was, provider) {
                 return Located::FormerlyElsewhere { id: was, provider };
             }
+            if let Observed::Unknown(why) = self.snapshot.observed(provider, was) {
+                return Located::Unknown(Why(format!("it may still live as {was}: {why}")));
+            }
         }
         let doubt = [id].into_iter().chain(&target.was).find_map(|id| self.out_of_reach(id, provider));
         doubt.map_or(Located::Nowhere, Located::Unknown)

@@ -147,6 +147,31 @@ async fn a_rename_keeps_instances_and_history() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rename_waits_while_the_old_name_does_not_answer_and_makes_no_second_one() {
+    let mut flow = running("v1").await;
+    let before = flow.instances("a");
+    flow.local().mute(&id("a"), Some("its keeper is stopped"));
+    flow.elapse(70).await;
+    let renamed = app_with("z", "v1", "was: [a], ", "").replace("./z", "./a");
+    flow.commit(&[(&path("a"), ""), (&path("z"), &renamed)]).await;
+    flow.elapse(180).await;
+    assert_eq!(flow.live("z"), None, "{}", flow.why("z"));
+    assert_eq!(flow.status("z"), (Sync::Unknown, Health::Unknown));
+    assert!(flow.why("z").contains("app/a") && flow.why("z").contains("its keeper is stopped"), "{}", flow.why("z"));
+    flow.restart().await;
+    flow.look();
+    flow.elapse(180).await;
+    assert_eq!(flow.live("z"), None, "nor after a restart");
+
+    flow.local().mute(&id("a"), None);
+    flow.settle().await;
+    assert_eq!((flow.live("a"), flow.instances("z")), (None, before));
+    assert!(flow.view("z").last_good.is_some(), "what was good comes along");
+    assert_eq!(flow.status("z"), (Sync::Synced, Health::Healthy));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_is_not_ours_is_held_until_adopted() {
     let mut flow = Flow::new().await;
     flow.local().put_foreign(&id("a"));
