@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Cause, Health, HoldId, Memory, ResourceId, RevisionState, Sync};
+use codeops_core::model::{Cause, Health, HoldId, Memory, Observed, ResourceId, RevisionState, Sync};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
@@ -63,19 +63,18 @@ impl Flow {
         unused.into_iter()
     }
 
-    /// What is neither declared nor live any more. A provider that is no longer in the settings is not asked: what may
-    /// still run there is not forgotten.
+    /// What is neither declared nor live any more, by the word of every provider: what cannot be told is not gone. A provider
+    /// that is no longer in the settings is not asked: what may still run there is not forgotten.
     pub(super) fn forgotten(&self, current: &Current, memory: &Memory) -> Vec<Record> {
-        if !self.world.snapshot.providers.values().all(Result::is_ok) {
-            return Vec::new();
-        }
-        let lives = |id| self.world.snapshot.providers.keys().any(|name| self.world.snapshot.live(name, id).is_some());
+        let snapshot = &self.world.snapshot;
+        let is_gone =
+            |id| snapshot.providers.keys().all(|name| matches!(snapshot.observed(name, id), Observed::Absent(_)));
         let gone = memory.resources.keys().filter(|id| {
             !current.desired.resources.contains_key(*id)
                 && !current.desired.held.contains_key(*id)
                 && !self.world.busy.contains_key(*id)
                 && self.is_asked_for(id, memory)
-                && !lives(id)
+                && is_gone(id)
         });
         gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
     }

@@ -1,11 +1,17 @@
 //! Providers go down, vanish from the settings, or turn out to be another system.
 
-use codeops_core::model::{Health, Sync};
-
 use codeops::journal::Record;
+use codeops_core::model::{Health, ResourceId, Sync};
 
 use crate::support::flow::{Flow, app, app_with, id, path};
 use crate::support::memory_provider::Fault;
+
+fn forgotten(flow: &Flow) -> Vec<ResourceId> {
+    flow.records(|record| match record {
+        Record::Forgotten { resource } => Some(resource.clone()),
+        _ => None,
+    })
+}
 
 async fn two_places() -> Flow {
     let mut flow = Flow::on(&["local", "edge"]).await;
@@ -192,12 +198,6 @@ async fn drift_is_repaired_when_it_is_hinted_at_and_when_it_is_not() {
 #[tokio::test(start_paused = true)]
 async fn what_may_run_on_a_provider_that_left_the_settings_is_not_forgotten() {
     let mut flow = two_places().await;
-    let forgotten = |flow: &Flow| {
-        flow.records(|record| match record {
-            Record::Forgotten { resource } => Some(resource.clone()),
-            _ => None,
-        })
-    };
     let (name, edge) = flow.providers.remove_entry(&"edge".parse().expect("a name")).expect("one of two");
     flow.restart().await;
     flow.change(&[("e", "")]).await;
@@ -208,4 +208,19 @@ async fn what_may_run_on_a_provider_that_left_the_settings_is_not_forgotten() {
     flow.settle().await;
     assert!(flow.provider("edge").live(&id("e")).is_none(), "gone as soon as it can be asked for");
     assert_eq!(forgotten(&flow), [id("e")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_answer_is_not_forgotten() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    flow.local().mute(&id("a"), Some("its keeper is stopped"));
+    flow.change(&[("a", "")]).await;
+    flow.elapse(300).await;
+    assert_eq!(forgotten(&flow), [], "it may still run");
+    flow.local().mute(&id("a"), None);
+    flow.settle().await;
+    assert_eq!((flow.live("a"), forgotten(&flow)), (None, vec![id("a")]));
+    flow.check();
 }
