@@ -118,50 +118,55 @@ impl Flow {
     }
 
     fn observed(&mut self, provider: &ProviderName, scope: &Scope, number: u64, result: Result<Listing, Unreachable>) {
-        let now = self.tools.clock.now();
         let Some(watched) = self.world.providers.get_mut(provider) else { return };
         watched.observing = false;
-        let first = watched.view.answered_at.is_none();
-        if let (true, Ok(listing)) = (first, &result) {
-            self.look_for_later_stamps(listing);
-        }
-        let Some(watched) = self.world.providers.get_mut(provider) else { return };
-        let snapshot = Arc::make_mut(&mut self.world.snapshot);
+        let was_known = matches!(self.world.snapshot.providers.get(provider), Some(Ok(_)));
         match result {
-            Ok(listing) => {
-                watched.failures = 0;
-                watched.saw(scope, now);
-                watched.view.error = None;
-                watched.view.answered_at = Some(now);
-                watched.view.system = Some(listing.system.clone());
-                self.world.fresh_at = Some(now);
-                let merged = match snapshot.providers.remove(provider) {
-                    Some(Ok(before)) => before.merged(listing),
-                    // After an outage a partial listing says nothing of the rest: ask for everything.
-                    Some(Err(_)) | None if *scope != Scope::All => {
-                        watched.want(Scope::All);
-                        listing
-                    }
-                    Some(Err(_)) | None => listing,
-                };
-                snapshot.providers.insert(provider.clone(), Ok(merged));
-            }
-            Err(error) => {
-                watched.failures += 1;
-                watched.view.error = Some(error.0.clone());
-                snapshot.providers.insert(provider.clone(), Err(Why(error.0)));
-                let wait = Duration::from_secs(1 << watched.failures.min(5)).min(LONGEST_RETRY);
-                let (provider, sender) = (provider.clone(), self.sender.clone());
-                self.tasks.spawn(async move {
-                    tokio::time::sleep(wait).await;
-                    let _ = sender.send(Event::LookAgain(provider)).await;
-                });
-            }
+            Ok(listing) if was_known || listing.scope == Scope::All => self.heard(provider, scope, listing),
+            // After an outage a part says nothing of the rest: all stays unknown until everything is listed.
+            Ok(_) if *scope != Scope::All => watched.want(Scope::All),
+            Ok(_) => self.unheard(provider, "it was asked for everything and told of a part".to_owned()),
+            Err(error) => self.unheard(provider, error.0),
         }
         // Also when it did not answer: nothing is known then, and nothing is done until it does.
         self.world.busy.retain(|_, busy| !matches!(busy, Busy::Until(p, n) if p == provider && *n <= number));
         self.world.dirty = true;
         self.observe_wanted(provider);
+    }
+
+    /// A provider has told of everything, or of more where everything was known.
+    fn heard(&mut self, provider: &ProviderName, scope: &Scope, listing: Listing) {
+        let now = self.tools.clock.now();
+        if self.world.providers.get(provider).is_some_and(|watched| watched.view.answered_at.is_none()) {
+            self.look_for_later_stamps(&listing);
+        }
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.failures = 0;
+        watched.saw(scope, now);
+        watched.view.error = None;
+        watched.view.answered_at = Some(now);
+        watched.view.system = Some(listing.system.clone());
+        self.world.fresh_at = Some(now);
+        let snapshot = Arc::make_mut(&mut self.world.snapshot);
+        let merged = match snapshot.providers.remove(provider) {
+            Some(Ok(before)) => before.merged(listing),
+            Some(Err(_)) | None => listing,
+        };
+        snapshot.providers.insert(provider.clone(), Ok(merged));
+    }
+
+    /// A provider has not answered: nothing is known of what it has, and it is asked again later.
+    fn unheard(&mut self, provider: &ProviderName, error: String) {
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.failures += 1;
+        watched.view.error = Some(error.clone());
+        Arc::make_mut(&mut self.world.snapshot).providers.insert(provider.clone(), Err(Why(error)));
+        let wait = Duration::from_secs(1 << watched.failures.min(5)).min(LONGEST_RETRY);
+        let (provider, sender) = (provider.clone(), self.sender.clone());
+        self.tasks.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _ = sender.send(Event::LookAgain(provider)).await;
+        });
     }
 
     fn stepped(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Cause, Health, HoldId, Memory, Observed, ResourceId, RevisionState, Sync};
+use codeops_core::model::{Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, RevisionState, Sync};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
@@ -49,7 +49,7 @@ impl Flow {
         let snapshot = &self.world.snapshot;
         let in_force = self.world.current.as_ref().map(|current| &current.revision);
         let seen_whole = snapshot.providers.len() == self.world.providers.len()
-            && snapshot.providers.values().all(|listing| listing.as_ref().is_ok_and(|it| it.unknown.is_empty()));
+            && snapshot.providers.values().all(|listing| listing.as_ref().is_ok_and(Listing::is_whole));
         let can_tell = seen_whole && in_force == memory.revision.accepted.as_ref();
         let used = |hold: &HoldId| {
             judged.spent.contains(hold)

@@ -62,6 +62,7 @@ struct State {
     objects: BTreeMap<ResourceId, Live>,
     mute: BTreeMap<ResourceId, String>,
     unreachable: Option<String>,
+    lists_nothing: bool,
     faults: VecDeque<Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
@@ -98,6 +99,11 @@ impl MemoryProvider {
     /// From now on nothing is answered, or, with `None`, everything again.
     pub(crate) fn set_unreachable(&self, why: Option<&str>) {
         self.state().unreachable = why.map(str::to_owned);
+    }
+
+    /// From now on it answers for what is asked for by id alone, and not for everything; or for all again.
+    pub(crate) fn set_lists_nothing(&self, is: bool) {
+        self.state().lists_nothing = is;
     }
 
     /// From now on this object alone is not answered for, or, with `None`, again.
@@ -217,6 +223,9 @@ impl Observer for MemoryProvider {
         state.observed += 1;
         if let Some(why) = &state.unreachable {
             return Err(Unreachable(why.clone()));
+        }
+        if state.lists_nothing && *scope == Scope::All {
+            return Err(Unreachable("told to list nothing".to_owned()));
         }
         let at = self.clock.now();
         let seen = |id: &&ResourceId| scope.covers(id) && !state.mute.contains_key(id);

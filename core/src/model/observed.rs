@@ -224,6 +224,11 @@ impl Listing {
         }
     }
 
+    /// Whether it tells of everything there is, with nothing that could not be looked at.
+    pub fn is_whole(&self) -> bool {
+        self.scope == Scope::All && self.unknown.is_empty()
+    }
+
     /// This listing with the part that `newer` covers replaced by it.
     pub fn merged(mut self, newer: Listing) -> Listing {
         match &newer.scope {

@@ -224,3 +224,28 @@ async fn what_does_not_answer_is_not_forgotten() {
     assert_eq!((flow.live("a"), forgotten(&flow)), (None, vec![id("a")]));
     flow.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_nothing_counts_until_everything_is_listed() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    flow.local().set_lists_nothing(true);
+    flow.elapse(90).await;
+    assert_eq!(flow.status("a"), (Sync::Unknown, Health::Unknown));
+    // One object is looked at on a hint, which says nothing of the rest.
+    flow.change_with(&[("b", "")], &[("Codeops-Allow", "0123456789ab")]).await;
+    for _ in 0..5 {
+        flow.local().edit(&id("a"), |_| {});
+        flow.elapse(1).await;
+        assert_eq!(flow.status("a"), (Sync::Unknown, Health::Unknown), "{}", flow.why("a"));
+    }
+    let acted = flow.records(|record| {
+        matches!(record, Record::Forgotten { .. } | Record::HoldSpent { .. } | Record::Removal { .. }).then_some(())
+    });
+    assert_eq!(acted, [], "nothing rests on a part");
+    flow.local().set_lists_nothing(false);
+    flow.settle().await;
+    assert_eq!((flow.status("a"), flow.live("b")), ((Sync::Synced, Health::Healthy), None));
+    flow.check();
+}
