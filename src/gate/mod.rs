@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, LogError, Record, Started};
 use crate::port::{Actuator, Clock, Vault};
 
+pub(crate) use backoff::spread;
 pub use passage::Passage;
 
 /// Steps of one provider that run at the same time; measured on container engines, more gains nothing.

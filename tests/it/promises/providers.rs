@@ -1,5 +1,7 @@
 //! Providers go down, vanish from the settings, or turn out to be another system.
 
+use std::time::Duration;
+
 use codeops::journal::Record;
 use codeops_core::model::{Health, ResourceId, Sync};
 
@@ -248,4 +250,23 @@ async fn after_an_outage_nothing_counts_until_everything_is_listed() {
     flow.settle().await;
     assert_eq!((flow.status("a"), flow.live("b")), ((Sync::Synced, Health::Healthy), None));
     flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_down_for_long_is_not_asked_ever_more_often() {
+    let flow = two_places().await;
+    flow.provider("edge").set_unreachable(Some("connection refused"));
+    // Whatever asks for it meanwhile.
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(1_037)).await;
+        flow.provider("edge").edit(&id("e"), |_| {});
+    }
+    flow.elapse(300).await;
+    let observed = flow.provider("edge").observed();
+    flow.elapse(600).await;
+    let asked = flow.provider("edge").observed() - observed;
+    assert!((10..=60).contains(&asked), "asked now and then: {asked}");
+    flow.provider("edge").set_unreachable(None);
+    flow.elapse(31).await;
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy), "and found again at the next look");
 }
