@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{LastGood, Memory, Removal, ResourceId, ResourceMemory, RevisionState};
+use codeops_core::model::{LastGood, Memory, ProviderName, Removal, ResourceId, ResourceMemory, RevisionState};
 use jiff::{SignedDuration, Timestamp};
 
 use super::log::{Entry, Seq};
@@ -52,7 +52,16 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.applied = Some(revision.clone());
             vec![Change::Revision]
         }
-        Record::Result { resource, outcome, .. } => resource_of(memory, resource, |it| settle(it, entry.at, outcome)),
+        Record::Intent { resource, provider, word, .. } => {
+            let leaves = (word == "delete").then_some(entry.seq.0);
+            resource_of(memory, resource, |it| place(it, provider, leaves))
+        }
+        Record::Result { intent, resource, outcome, .. } => resource_of(memory, resource, |it| {
+            settle(it, entry.at, outcome);
+            if matches!(outcome, Outcome::Done { .. }) {
+                it.places.retain(|_, leaves| *leaves != Some(intent.0));
+            }
+        }),
         Record::Baked { resource, good } => resource_of(memory, resource, |it| it.last_good = Some(good.clone())),
         Record::Released { resource, template } => {
             resource_of(memory, resource, |it| it.released = Some(template.clone()))
@@ -94,11 +103,10 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             let before = std::mem::replace(&mut memory.waves, waves.clone());
             changed(before != memory.waves, Change::Waves)
         }
-        // What people read, and intents, which `fold_doubts` keeps.
+        // What people read.
         Record::DaemonStarted { .. }
         | Record::RevisionState { .. }
         | Record::Source { .. }
-        | Record::Intent { .. }
         | Record::Status { .. }
         | Record::Instance { .. }
         | Record::Drift { .. }
@@ -153,6 +161,18 @@ fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>, gone: &BTr
     let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, |it| it.file = None)).collect();
     changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
     changes
+}
+
+/// From the moment a step is meant to be done it may have been: whoever begins to make a resource somewhere may have left it
+/// there. What is being removed is there until it is known to be gone.
+fn place(resource: &mut ResourceMemory, provider: &ProviderName, leaves: Option<u64>) {
+    match (leaves, resource.places.get_mut(provider)) {
+        (_, Some(there)) => *there = leaves,
+        (None, None) => {
+            resource.places.insert(provider.clone(), None);
+        }
+        (Some(_), None) => {}
+    }
 }
 
 fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome) {
@@ -307,6 +327,34 @@ mod tests {
         assert_eq!(now(memory, result(&json!({"done": {"note": null}}))), shop_changed());
         assert_eq!(shop(memory), ResourceMemory::default());
         assert_eq!(now(memory, result(&json!({"done": {"note": null}}))), [], "nothing changed");
+    }
+
+    #[test]
+    fn where_it_may_live_is_known_from_the_first_intent_until_it_is_removed() {
+        let memory = &mut Memory::default();
+        let mut take = |seq, record: Value| {
+            let record: Record = serde_json::from_value(record).unwrap();
+            fold(memory, &Entry { seq: Seq(seq), at: Timestamp::UNIX_EPOCH, record });
+            let places = &shop(memory).places;
+            places.keys().map(|provider| provider.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let intent = |provider: &str, word: &str| {
+            json!({"type": "intent", "key": "a:1:0", "resource": "app/shop", "team": "payments", "provider": provider,
+                "word": word, "subject": "9f86d081-1", "cause": "drift"})
+        };
+        let ended = |intent: u64, outcome: Value| json!({"type": "result", "intent": intent, "resource": "app/shop", "outcome": outcome});
+        let done = || json!({"done": {"note": null}});
+        assert_eq!(take(1, intent("local", "create")), ["local"]);
+        assert_eq!(take(2, ended(1, json!({"unknown": {"error": "gone"}}))), ["local"], "it may have been made");
+        assert_eq!(take(3, intent("edge", "create")), ["edge", "local"]);
+        take(4, ended(3, done()));
+        assert_eq!(take(5, intent("local", "delete")), ["edge", "local"], "it is there until it is gone");
+        assert_eq!(take(6, ended(5, json!({"retry": {"error": "busy", "backoffMs": 1}}))), ["edge", "local"]);
+        take(7, intent("local", "delete"));
+        assert_eq!(take(8, ended(7, done())), ["edge"]);
+        take(9, intent("edge", "start"));
+        assert_eq!(take(10, ended(9, done())), ["edge"]);
+        assert_eq!(take(11, intent("far", "delete")), ["edge"], "nothing is made by a removal");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, RevisionState, Sync};
+use codeops_core::model::{
+    Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Sync,
+};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
@@ -82,9 +84,9 @@ impl Flow {
     /// Whether every provider it may live on is in the settings.
     fn is_asked_for(&self, id: &ResourceId, memory: &Memory) -> bool {
         let asked = |provider| self.world.snapshot.providers.contains_key(provider);
-        let good = memory.resources.get(id).and_then(|it| it.last_good.as_ref());
-        match good {
-            Some(good) => asked(&good.resource.spec.provider),
+        let mut known = memory.resources.get(id).into_iter().flat_map(ResourceMemory::lived_on).peekable();
+        match known.peek() {
+            Some(_) => known.all(asked),
             None => memory.systems.keys().all(asked),
         }
     }

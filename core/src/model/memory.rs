@@ -53,6 +53,10 @@ pub struct ResourceMemory {
     pub last_good: Option<LastGood>,
     /// Templates that failed, by template digest.
     pub pins: BTreeMap<Digest, Pin>,
+    /// Where it may live: every provider on which a step has begun to make or change it and from which it has not been
+    /// removed since; with the number of the intent that removes it, while one is under way.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<ProviderName, Option<u64>>,
     /// The template whose release command last succeeded.
     pub released: Option<Digest>,
     /// When a commit last said `Codeops-Retry`: what failed before then is started anew.
@@ -64,6 +68,13 @@ pub struct ResourceMemory {
     pub retry_at: Option<Timestamp>,
     /// The last apply error, redacted.
     pub error: Option<String>,
+}
+
+impl ResourceMemory {
+    /// Every provider on which it is known to have lived, as far as that is remembered.
+    pub fn lived_on(&self) -> impl Iterator<Item = &ProviderName> {
+        self.places.keys().chain(self.last_good.as_ref().map(|good| &good.resource.spec.provider))
+    }
 }
 
 /// The last template that finished its bake.

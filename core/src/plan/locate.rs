@@ -2,7 +2,7 @@
 //! is `Unknown`, never made a second time.
 
 use super::Look;
-use crate::model::{Live, Observed, ProviderName, Resource, ResourceId, ResourceMemory, Why};
+use crate::model::{Live, Memory, Observed, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Snapshot, Why};
 
 /// Where a resource lives.
 pub(super) enum Located<'a> {
@@ -44,8 +44,7 @@ impl Look<'_> {
                 return Located::Unknown(Why(format!("it may still live as {was}: {why}")));
             }
         }
-        let doubt = [id].into_iter().chain(&target.was).find_map(|id| self.out_of_reach(id, provider));
-        doubt.map_or(Located::Nowhere, Located::Unknown)
+        doubt(target, self.owner, self.snapshot, self.memory).map_or(Located::Nowhere, Located::Unknown)
     }
 
     pub(super) fn is_ours(&self, live: &Live) -> bool {
@@ -56,24 +55,42 @@ impl Look<'_> {
         let others = self.snapshot.providers.keys().filter(|name| *name != provider);
         others.filter_map(|name| self.snapshot.live(name, id).map(|live| (name, live))).find(|(_, l)| self.is_ours(l))
     }
-
-    /// Why `id` may live on a provider that does not answer, if it may.
-    fn out_of_reach(&self, id: &ResourceId, provider: &ProviderName) -> Option<Why> {
-        let memory = self.memory.resources.get(id)?;
-        let silent = |name: &ProviderName| match self.snapshot.observed(name, id) {
-            Observed::Unknown(why) => Some(Why(format!("it may still live on provider {name}: {why}"))),
-            Observed::Present(_) | Observed::Absent(_) => None,
-        };
-        match &memory.last_good {
-            Some(good) if good.resource.spec.provider != *provider => silent(&good.resource.spec.provider),
-            Some(_) => None,
-            None if has_lived(memory) => self.snapshot.providers.keys().filter(|n| *n != provider).find_map(silent),
-            None => None,
-        }
-    }
 }
 
-/// Whether a resource without a last good one has been started somewhere.
+/// Why what is to be made may live already where nobody can look now, under its id or one it had, if it may. What is seen
+/// to live elsewhere is moved from there, and is in no doubt.
+pub fn doubt(target: &Resource, owner: &Owner, snapshot: &Snapshot, memory: &Memory) -> Option<Why> {
+    let (id, provider) = (&target.id, &target.spec.provider);
+    if let Observed::Unknown(why) = snapshot.observed(provider, id) {
+        return Some(why);
+    }
+    let ours = |live: &Live| live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *owner);
+    if snapshot.providers.keys().any(|name| snapshot.live(name, id).is_some_and(ours)) {
+        return None;
+    }
+    let former = target.was.iter().find_map(|was| match snapshot.observed(provider, was) {
+        Observed::Unknown(why) => Some(Why(format!("it may still live as {was}: {why}"))),
+        Observed::Present(_) | Observed::Absent(_) => None,
+    });
+    former.or_else(|| [id].into_iter().chain(&target.was).find_map(|id| out_of_reach(id, provider, snapshot, memory)))
+}
+
+/// Why `id` may live on a provider that does not answer, other than `provider`, if it may.
+fn out_of_reach(id: &ResourceId, provider: &ProviderName, snapshot: &Snapshot, memory: &Memory) -> Option<Why> {
+    let memory = memory.resources.get(id)?;
+    let silent = |name: &ProviderName| match snapshot.observed(name, id) {
+        _ if name == provider => None,
+        Observed::Unknown(why) => Some(Why(format!("it may still live on provider {name}: {why}"))),
+        Observed::Present(_) | Observed::Absent(_) => None,
+    };
+    let mut known = memory.lived_on().peekable();
+    if known.peek().is_some() {
+        return known.find_map(silent);
+    }
+    has_lived(memory).then(|| snapshot.providers.keys().find_map(silent)).flatten()
+}
+
+/// Whether a resource of which no place is remembered has been started somewhere, by a daemon that remembered none.
 fn has_lived(memory: &ResourceMemory) -> bool {
     memory.released.is_some() || !memory.pins.is_empty()
 }

@@ -25,6 +25,7 @@ use crate::model::{
 
 pub use compare::may_adopt;
 pub use effective::{Effective, effective};
+pub use locate::doubt;
 pub use standing::{Standing, health_as_applied, health_of, is_failing, is_good, is_healthy};
 
 /// What would change.

@@ -270,3 +270,36 @@ async fn a_provider_that_is_down_for_long_is_not_asked_ever_more_often() {
     flow.elapse(31).await;
     assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy), "and found again at the next look");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_move_waits_while_the_old_place_does_not_answer_and_makes_no_second_one() {
+    // Baked, and inside its first bake.
+    for version in ["v1", "never-1"] {
+        let mut flow = Flow::on(&["local", "edge", "far"]).await;
+        flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+        flow.commit(&[(&path("e"), &app_with("e", version, "", "provider: edge, "))]).await;
+        flow.elapse(30).await;
+        flow.provider("edge").set_unreachable(Some("connection refused"));
+        flow.elapse(70).await;
+        flow.commit(&[(&path("e"), &app_with("e", "v2", "", "provider: local, "))]).await;
+        flow.elapse(180).await;
+        assert_eq!(flow.live("e"), None, "{version}: {}", flow.why("e"));
+        assert_eq!(flow.status("e"), (Sync::Unknown, Health::Unknown), "{version}");
+        flow.restart().await;
+        flow.elapse(180).await;
+        assert_eq!(flow.live("e"), None, "{version}: nor after a restart");
+        flow.provider("edge").set_unreachable(None);
+        flow.settle().await;
+        assert_eq!((flow.serving("e"), flow.provider("edge").live(&id("e"))), (vec!["v2".to_owned()], None));
+
+        // What has left a place is not looked for there any more.
+        flow.provider("edge").set_unreachable(Some("connection refused"));
+        flow.elapse(70).await;
+        flow.commit(&[(&path("e"), &app_with("e", "v2", "", "provider: far, "))]).await;
+        flow.elapse(180).await;
+        assert!(flow.provider("far").live(&id("e")).is_some(), "{version}: {}", flow.why("e"));
+        flow.provider("edge").set_unreachable(None);
+        flow.settle().await;
+        flow.check();
+    }
+}
