@@ -89,19 +89,21 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
             let error = clean(&error);
             match pin(parts, started.step(), &error) {
                 Some(record) => (Outcome::Rejected { error: error.clone() }, vec![record], Passage::Rejected(error)),
-                // No template failed: look again now and then, for the world around it may change.
-                None => (
-                    Outcome::Retry { error: error.clone(), backoff_ms: backoff::longest_ms() },
-                    Vec::new(),
-                    Passage::Rejected(error),
-                ),
+                None => barred(error),
             }
         }
+        Err(ApplyError::Barred(error)) => barred(clean(&error)),
         Err(ApplyError::OutcomeUnknown(error)) => {
             let error = clean(&error);
             (Outcome::Unknown { error: error.clone() }, Vec::new(), Passage::InDoubt(error))
         }
     }
+}
+
+/// No template failed: tried again now and then, for the world around it may change.
+fn barred(error: String) -> (Outcome, Vec<Record>, Passage) {
+    let outcome = Outcome::Retry { error: error.clone(), backoff_ms: backoff::longest_ms() };
+    (outcome, Vec::new(), Passage::Rejected(error))
 }
 
 fn failures(parts: &Parts, step: &Step) -> u32 {

@@ -288,7 +288,7 @@ async fn repeating_one_key_has_one_effect() {
     assert_eq!(bench.ask(request).await, first);
     assert_eq!(bench.state.instances.len(), 1);
     let other = bench.start_of(&resource, 1, &[], &[]);
-    assert!(matches!(bench.ask(other).await, Err(Failure::Reject(why)) if why.contains("already lives")));
+    assert!(matches!(bench.ask(other).await, Err(Failure::Retry(why)) if why.contains("already lives")));
 }
 
 #[tokio::test]
@@ -669,7 +669,7 @@ async fn a_second_keeper_is_refused_and_an_older_daemon_only_looks() {
     bench.until("it is told of the newer one", |state| state.epoch == 5).await;
     for _ in 0..2 {
         let refused = bench.ask(Request::Delete { key: Key("store:1:9".to_owned()) }).await;
-        let Err(Failure::Reject(why)) = refused else { panic!("{refused:?}") };
+        let Err(Failure::Barred(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("epoch 1 is lower than 5"), "{why}");
         assert_eq!(bench.ask(Request::Stats).await, Ok(Done::Stats(Vec::new())));
         // The next keeper remembers it.

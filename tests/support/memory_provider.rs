@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Retry,
     /// Nothing is done: not like this.
     Reject,
+    /// Nothing is done: not as things are.
+    Barred,
     /// Nothing is done, and the caller is not told so.
     LostBefore,
     /// It is done, and the caller is not told so.
@@ -346,7 +348,7 @@ impl MemoryProvider {
             return Err(ApplyError::Retry(why.clone()));
         }
         if started.epoch() < state.highest_epoch {
-            return Err(ApplyError::Reject("a newer daemon has been here".to_owned()));
+            return Err(ApplyError::Barred("a newer daemon has been here".to_owned()));
         }
         state.highest_epoch = started.epoch();
         if let Some(result) = state.results.get(started.key()) {
@@ -356,6 +358,7 @@ impl MemoryProvider {
         match fault {
             Some(Fault::Retry) => return Err(ApplyError::Retry("told to fail for now".to_owned())),
             Some(Fault::Reject) => return Err(ApplyError::Reject("told to refuse".to_owned())),
+            Some(Fault::Barred) => return Err(ApplyError::Barred("told to bar it".to_owned())),
             Some(Fault::LostBefore) => return Err(ApplyError::OutcomeUnknown("told to hang up first".to_owned())),
             Some(Fault::LostAfter) | None => {}
         }
@@ -419,7 +422,7 @@ impl State {
             Op::Start { instance, desired } => {
                 let there = self.objects.get_mut(&step.resource).ok_or_else(gone)?;
                 if there.instances.iter().any(|i| i.id == *instance) {
-                    return Err(ApplyError::Reject(format!("{instance} lives already")));
+                    return Err(ApplyError::Retry(format!("{instance} lives already")));
                 }
                 there.instances.push(new_instance(instance, desired, now));
                 there.instances.sort_by(|a, b| a.id.cmp(&b.id));

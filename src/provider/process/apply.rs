@@ -255,6 +255,7 @@ impl Work<'_> {
                 let folder = shared.releases.ensure(artifact, &self.egress()).await.map_err(|error| match error {
                     ArtifactError::Transient(why) => ApplyError::Retry(why),
                     ArtifactError::Refused(why) => ApplyError::Reject(why),
+                    ArtifactError::Barred(why) => ApplyError::Barred(why),
                 })?;
                 app.change_record(shared, |record| {
                     record.uses(&name_of(&folder));
@@ -309,6 +310,7 @@ fn failed(error: CallError) -> ApplyError {
     match error {
         CallError::Failed(Failure::Retry(why)) => ApplyError::Retry(why),
         CallError::Failed(Failure::Reject(why)) => ApplyError::Reject(why),
+        CallError::Failed(Failure::Barred(why)) => ApplyError::Barred(why),
         CallError::Lost(why) => ApplyError::OutcomeUnknown(why),
     }
 }

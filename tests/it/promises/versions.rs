@@ -76,6 +76,23 @@ async fn a_version_whose_start_is_refused_is_pinned_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_says_nothing_of_the_template_pins_nothing() {
+    let mut flow = running("v1").await;
+    // The step that stamps is barred, then the start.
+    for _ in 0..2 {
+        flow.local().fail_next(Fault::Barred);
+    }
+    flow.change(&[("a", "v2")]).await;
+    flow.elapse(120).await;
+    assert!(flow.why("a").contains("told to bar it"), "{}", flow.why("a"));
+    flow.elapse(900).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.status("a")), (vec!["v2".to_owned()], (Sync::Synced, Health::Healthy)));
+    assert!(flow.records(|record| matches!(record, Record::Pinned { .. }).then_some(())).is_empty());
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repair_that_is_refused_never_pins_the_last_good() {
     let flow = running("v1").await;
     flow.local().fail_next(Fault::Reject);
