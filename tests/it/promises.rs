@@ -3,6 +3,7 @@
 mod apply;
 mod crash;
 mod daemon;
+mod gate;
 mod guards;
 mod providers;
 mod random;
