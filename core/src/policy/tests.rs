@@ -238,6 +238,22 @@ fn wide_update_goes_one_then_a_tenth_then_the_rest() {
 }
 
 #[test]
+fn what_others_made_makes_no_update_of_ours_less_wide() {
+    let mut world = deployed(&apps(8, "info"));
+    let theirs = world.object("local", "app-00").clone();
+    for n in 0..60 {
+        let mut other = theirs.clone();
+        if let Some(stamp) = &mut other.stamp {
+            stamp.owner = "others/prod".parse().unwrap();
+        }
+        world.live.get_mut(&name("local")).unwrap().insert(app(&format!("other{n:02}")), other);
+    }
+    let passed = world.pass(&want(apps(8, "debug")), &revision(2));
+    let going = passed.judged.decisions.values().filter(|d| matches!(d, Decision::Go)).count();
+    assert_eq!(going, 1, "one first");
+}
+
+#[test]
 fn wide_update_stops_at_the_first_failure_even_across_an_unrelated_commit() {
     let mut world = deployed(&apps(12, "info"));
     let before = world.essence();
