@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{LastGood, Memory, ProviderName, Removal, ResourceId, ResourceMemory, RevisionState};
+use codeops_core::model::{
+    LastGood, Memory, ProviderName, Removal, ResourceId, ResourceMemory, RevisionMemory, RevisionState,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::log::{Entry, Seq};
@@ -40,16 +42,16 @@ pub enum Change {
 pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
         Record::RevisionAccepted { revision, owner, blast_percent, files, gone, .. } => {
+            inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
             memory.revision.owner = Some(owner.clone());
-            // A revision is judged by its predecessor's limit for as long as it is in force.
-            memory.revision.blast_percent = memory.revision.blast_declared.replace(*blast_percent);
             let mut changes = declare(memory, files, gone);
             changes.push(Change::Revision);
             changes
         }
         Record::RevisionState { revision, state: RevisionState::Applied, .. } => {
             memory.revision.applied = Some(revision.clone());
+            memory.revision.has_held = false;
             vec![Change::Revision]
         }
         Record::Intent { resource, provider, word, .. } => {
@@ -90,6 +92,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::Allowed { hold, .. } => {
             changed(memory.allowed.insert(hold.clone(), entry.at) != Some(entry.at), Change::Allowed)
         }
+        Record::Held { .. } => changed(!std::mem::replace(&mut memory.revision.has_held, true), Change::Revision),
         Record::HoldSpent { hold } => changed(memory.allowed.remove(hold).is_some(), Change::Allowed),
         Record::Forgotten { resource } => {
             changed(memory.resources.remove(resource).is_some(), Change::Resource(resource.clone()))
@@ -110,7 +113,6 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         | Record::Status { .. }
         | Record::Instance { .. }
         | Record::Drift { .. }
-        | Record::Held { .. }
         | Record::Note { .. } => Vec::new(),
     }
 }
@@ -161,6 +163,18 @@ fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>, gone: &BTr
     let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, |it| it.file = None)).collect();
     changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
     changes
+}
+
+/// The limit by which the next revision is judged beside its own, for as long as it is in force: its predecessor's, and
+/// while that one was not wholly applied also the one that it was judged by itself.
+fn inherit_limit(revision: &mut RevisionMemory, declared: u8) {
+    let is_applied = revision.accepted == revision.applied && !revision.has_held;
+    let before = revision.blast_declared.replace(declared);
+    revision.blast_percent = match (revision.blast_percent, before) {
+        (Some(inherited), Some(before)) if !is_applied => Some(inherited.min(before)),
+        (_, before) => before,
+    };
+    revision.has_held = false;
 }
 
 /// From the moment a step is meant to be done it may have been: whoever begins to make a resource somewhere may have left it
@@ -294,6 +308,36 @@ mod tests {
         assert_eq!(now(memory, next).len(), 3);
         assert_eq!(shop(memory).file.as_deref(), Some("c.yaml"));
         assert!(!memory.resources.contains_key(&id("app/auth")), "nothing is remembered of it");
+    }
+
+    #[test]
+    fn a_raised_limit_is_inherited_only_once_its_revision_is_wholly_applied() {
+        let memory = &mut Memory::default();
+        let revision = |n: u8| format!("{n:040x}");
+        let accept = |memory: &mut Memory, n: u8, percent: u8| {
+            let record = json!({"type": "revisionAccepted", "revision": revision(n), "owner": "acme-ops/prod",
+                "commits": [], "blastPercent": percent, "files": {}});
+            now(memory, record);
+            memory.revision.blast_percent
+        };
+        let state =
+            |n: u8, state: &str| json!({"type": "revisionState", "revision": revision(n), "state": state, "why": null});
+        let held = || json!({"type": "held", "hold": "9f86d081884c", "changes": [], "why": "too many"});
+        assert_eq!(accept(memory, 1, 25), None);
+        now(memory, state(1, "applied"));
+        assert_eq!(accept(memory, 2, 100), Some(25));
+        assert_eq!(accept(memory, 3, 100), Some(25), "2 was not applied");
+        now(memory, held());
+        assert_eq!(accept(memory, 4, 100), Some(25), "nor was 3");
+        now(memory, state(4, "applied"));
+        now(memory, held());
+        assert_eq!(accept(memory, 5, 100), Some(25), "4 has held something since");
+        now(memory, held());
+        now(memory, state(5, "partial"));
+        now(memory, state(5, "applied"));
+        assert_eq!(accept(memory, 6, 100), Some(100));
+        assert_eq!(accept(memory, 7, 10), Some(100));
+        assert_eq!(accept(memory, 8, 50), Some(10), "a lower one counts at once");
     }
 
     #[test]

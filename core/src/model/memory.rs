@@ -36,11 +36,15 @@ pub struct RevisionMemory {
     pub accepted: Option<Revision>,
     /// The last revision that was wholly applied.
     pub applied: Option<Revision>,
-    /// Blast radius percent of the revision accepted before the one in force; the stricter of the two applies, so that no
-    /// commit raises its own limit.
+    /// Blast radius percent that the revision in force inherits; the stricter of it and its own applies, so that no commit
+    /// raises its own limit. What a revision declares is inherited once it is wholly applied; until then, only what is
+    /// stricter is, so that no later commit lets go what it held.
     pub blast_percent: Option<u8>,
     /// Blast radius percent of the revision in force: what counts as the earlier one once another is accepted.
     pub blast_declared: Option<u8>,
+    /// Whether something was held since the revision in force was last wholly applied.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_held: bool,
 }
 
 /// What is remembered of one resource.

@@ -123,6 +123,37 @@ async fn blast_radius_counts_over_a_rolling_hour() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn blast_radius_a_commit_that_raises_it_does_not_release_its_own_deletes_with_the_next_one() {
+    let mut flow = with_apps(8).await;
+    let raised = REPOSITORY.replace("spec: {", "spec: {blastRadius: {percent: 100}, ");
+    let gone: Vec<String> = ["a00", "a01", "a02"].map(path).into();
+    let mut files: Vec<(&str, &str)> = gone.iter().map(|file| (file.as_str(), "")).collect();
+    files.push(("codeops.yaml", &raised));
+    flow.commit(&files).await;
+    flow.settle().await;
+    let hold = flow.hold();
+    for text in ["x", "y"] {
+        flow.commit(&[("README.md", text)]).await;
+        flow.settle().await;
+        assert_eq!((flow.hold(), lives(&flow, 8).len()), (hold.clone(), 8), "no unrelated commit releases it");
+    }
+    flow.restart().await;
+    flow.settle().await;
+    flow.commit(&[("README.md", "z")]).await;
+    flow.settle().await;
+    assert_eq!((flow.hold(), lives(&flow, 8).len()), (hold.clone(), 8), "nor one after a restart");
+    flow.commit_with(&[("README.md", "w")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!((lives(&flow, 8).len(), flow.revision_state()), (5, "applied"));
+
+    // Once all is applied the raised limit counts.
+    flow.change(&[("a03", ""), ("a04", ""), ("a05", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8), ["a06", "a07"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn blast_radius_the_last_of_a_kind_and_scaling_to_zero_are_held() {
     let mut flow = with_apps(2).await;
     let none = |name: &str| app_with(name, "v1", "", "replicas: 0, ");
