@@ -114,8 +114,10 @@ impl Flow {
                     decided.look_again.push((look.provider, id.clone()));
                     continue;
                 }
-                decided.records.push(remember(id, finding, current, now));
-                decided.findings = true;
+                if self.world.observe_only.is_none() {
+                    decided.records.push(remember(id, finding, current, now));
+                    decided.findings = true;
+                }
                 continue;
             }
             if may_step(decision) && self.is_free(id, now) && !look.next.steps.is_empty() {
@@ -123,9 +125,13 @@ impl Flow {
                 work.push(Work { id: id.clone(), steps: look.next.steps, removing });
             }
         }
-        decided.records.extend(self.guards(&decided.judged, &memory));
-        decided.records.extend(self.forgotten(current, &memory));
+        decided.records.extend(self.seen(&decided.judged, &memory));
         decided.records.extend(self.happenings(&decided.plan));
+        // Who only observes decides nothing, and so writes down no decision.
+        if self.world.observe_only.is_none() {
+            decided.records.extend(self.guards(&decided.judged, &memory));
+            decided.records.extend(self.forgotten(current, &memory));
+        }
         decided.work = work;
         decided
     }

@@ -16,8 +16,8 @@ use super::world::{Current, Status};
 use crate::journal::Record;
 
 impl Flow {
-    /// New holds, waves that began or ended, providers seen for the first time.
-    pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
+    /// New holds, and providers seen for the first time.
+    pub(super) fn seen(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
         let mut records = Vec::new();
         for hold in &judged.holds {
             if !self.world.holds.iter().any(|known| known.id == hold.id) {
@@ -26,21 +26,26 @@ impl Flow {
                 records.push(Record::Held { hold: hold.id.clone(), changes, why: hold.why.clone() });
             }
         }
-        records.extend(judged.spent.iter().map(|hold| Record::HoldSpent { hold: hold.clone() }));
-        let accepted = judged.accepted.iter();
-        records.extend(
-            accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
-        );
-        records.extend(self.unused(judged, memory).map(|hold| Record::HoldSpent { hold }));
-        if judged.waves != memory.waves {
-            records.push(Record::Waves { waves: judged.waves.clone() });
-        }
         for (provider, listing) in &self.world.snapshot.providers {
             if let Ok(listing) = listing
                 && !memory.systems.contains_key(provider)
             {
                 records.push(Record::System { provider: provider.clone(), system: listing.system.clone() });
             }
+        }
+        records
+    }
+
+    /// Releases that are over, changes of systems that a commit accepted, waves that began or ended.
+    pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
+        let spent = judged.spent.iter().cloned().chain(self.unused(judged, memory));
+        let mut records: Vec<Record> = spent.map(|hold| Record::HoldSpent { hold }).collect();
+        let accepted = judged.accepted.iter();
+        records.extend(
+            accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
+        );
+        if judged.waves != memory.waves {
+            records.push(Record::Waves { waves: judged.waves.clone() });
         }
         records
     }

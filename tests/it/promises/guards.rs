@@ -6,6 +6,7 @@ use codeops_core::model::{Health, Period, Sync, Verb};
 use codeops::journal::Record;
 
 use crate::support::flow::{Flow, REPOSITORY, app, app_with, id, path};
+use crate::support::memory_provider::Script;
 
 /// `n` apps called `a00`, `a01`, …
 fn many(n: usize, version: &str) -> Vec<(String, String)> {
@@ -306,6 +307,37 @@ async fn mode_observe_changes_nothing_and_shows_everything() {
     flow.restart().await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v2"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn mode_observe_writes_down_nothing_that_is_decided() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "never-1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    let template = flow.view("a").desired.as_ref().expect("declared").template_digest.clone();
+    let decided = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Forgotten { .. } => Some("forgotten"),
+            Record::Pinned { .. } => Some("pinned"),
+            Record::HoldSpent { .. } => Some("hold spent"),
+            _ => None,
+        })
+    };
+    flow.rules.observe = true;
+    flow.restart().await;
+    flow.change_with(&[("b", "")], &[("Codeops-Allow", "0123456789ab")]).await;
+    flow.local().remove(&id("b"));
+    flow.local().set_health(&template, Script::CrashLoop);
+    flow.elapse(600).await;
+    assert_eq!(decided(&flow), [""; 0]);
+    assert_eq!(flow.status("a").1, Health::Degraded, "it is seen");
+    flow.rules.observe = false;
+    flow.restart().await;
+    flow.settle().await;
+    let mut now = decided(&flow);
+    now.sort_unstable();
+    assert_eq!(now, ["forgotten", "hold spent", "pinned"]);
     flow.check();
 }
 
