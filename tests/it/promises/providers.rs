@@ -93,11 +93,18 @@ async fn a_provider_removed_from_the_settings_deletes_nothing() {
     flow.change(&[("a", "v2")]).await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v2"], "the rest go on");
-    // Even undeclared, it is not deleted anywhere, and is found again when the provider is back.
+    // Even undeclared, it is not deleted anywhere, and is found again when the provider is back and it is declared again.
     let before = edge.live(&id("e"));
     assert!(before.is_some());
+    flow.change(&[("e", "")]).await;
+    flow.settle().await;
+    assert!(!flow.board().resources.contains_key(&id("e")), "undeclared");
+    assert_eq!(edge.live(&id("e")), before);
+    flow.kill().await;
     flow.providers.insert("edge".parse().expect("a name"), edge.clone());
+    flow.commit(&[(&path("e"), &app_with("e", "v1", "", "provider: edge, "))]).await;
     flow.restart().await;
+    flow.look();
     flow.settle().await;
     assert_eq!(edge.live(&id("e")).map(|l| l.instances), before.map(|l| l.instances), "nothing was restarted");
     assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
