@@ -68,10 +68,15 @@ fn verdict_of(view: &ResourceView) -> Verdict {
     match (view.sync, view.health) {
         (Sync::Suspended, _) | (Sync::Synced, Health::Healthy) => Verdict::Applied,
         // What was rolled back is held at its last good, but the commit's own wish failed.
-        (Sync::Held, _) if !view.pins.is_empty() => Verdict::Failed,
+        (Sync::Held, _) if is_pinned(view) => Verdict::Failed,
         (Sync::Held, _) => Verdict::Held,
         _ => Verdict::Failed,
     }
+}
+
+/// Whether what is declared has failed, rather than some version before it.
+fn is_pinned(view: &ResourceView) -> bool {
+    view.desired.as_ref().is_some_and(|desired| view.pins.contains_key(&desired.template_digest))
 }
 
 fn note_of(view: &ResourceView) -> Option<String> {
