@@ -46,7 +46,8 @@ impl Place {
 
     fn run(&self, command: &[&str]) -> Ended {
         let mut run = codeops();
-        run.args(command).arg("--repo").arg(self.repository.path()).arg("--state").arg(self.state());
+        run.args(command).env("TMPDIR", self.folder.path());
+        run.arg("--repo").arg(self.repository.path()).arg("--state").arg(self.state());
         let ended = run.output().expect("it runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         Ended { code: ended.status.code().unwrap_or(-1), out: text(ended.stdout), err: text(ended.stderr) }
@@ -63,6 +64,34 @@ fn sleeper(name: &str) -> String {
     format!(
         "apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}, team: shop}}\nspec: {{run: {{command: [sleep, \"900\"]}}, rollout: {{bake: 0s}}}}\n"
     )
+}
+
+#[test]
+fn apply_tells_of_every_step_and_logs_nothing() {
+    let place = Place::new(&["a"]);
+    let applied = place.run(&["apply"]);
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let said = |end: &str| applied.err.lines().any(|line| line.starts_with("create app/a …") && line.ends_with(end));
+    assert!(said("…") && said(" s)"), "begun and done are not in\n{}", applied.err);
+    assert!(applied.err.contains("app/a is Synced, Healthy"), "{}", applied.err);
+    assert!(!applied.err.contains("INFO") && !applied.err.contains("WARN"), "a log\n{}", applied.err);
+    assert!(!applied.out.contains('…'), "progress is no part of the answer\n{}", applied.out);
+    assert_eq!(place.run(&["apply"]).err, "", "where nothing is done, nothing is told");
+}
+
+#[test]
+fn a_plan_without_a_store_says_so_and_leaves_nothing() {
+    let place = Place::new(&["a"]);
+    let files = || fs::read_dir(place.folder.path()).expect("a folder").count();
+    let planned = place.run(&["plan"]);
+    assert_eq!(planned.code, 0, "{}", planned.err);
+    assert!(planned.out.contains("app/a create"), "{}", planned.out);
+    let note = format!("no store at {}: planned as if codeops had never run here", place.state().display());
+    assert!(planned.err.contains(&note), "{}", planned.err);
+    assert_eq!(files(), 0, "neither a state folder nor what was fetched");
+    place.run(&["apply"]);
+    let planned = place.run(&["plan"]);
+    assert_eq!((planned.code, planned.err.as_str()), (0, ""), "{}", planned.out);
 }
 
 #[test]
