@@ -117,7 +117,7 @@ fn instance_table(instances: &[Value], output: &Output) -> String {
                 plain(any(instance, &["pid"])),
                 plain(any(instance, &["port"])),
                 plain(any(instance, &["restarts"])),
-                plain(moment(&any(instance, &["startedAt", "started_at"]))),
+                plain(moment(&any(instance, &["started_at"]))),
                 plain(printable(&any(instance, &["why"]))),
             ]
         })
