@@ -524,6 +524,12 @@ async fn chromium_shows_every_page_light_dark_and_narrow() {
             browser.open(&served.url(path)).await;
             let wide = browser.run("return document.documentElement.scrollWidth").await;
             assert!(wide.as_u64().unwrap() <= u64::from(width), "{path} is {wide} wide at {width}");
+            // What is wider than the page scrolls in its own box.
+            let boxes = "return [...document.querySelectorAll('.scroll')].every(box => \
+                         box.getBoundingClientRect().right <= window.innerWidth && getComputedStyle(box).overflowX === 'auto')";
+            assert_eq!(browser.run(boxes).await, true, "{path}: a box leaves the page at {width}");
+            let visible = browser.run("return window.innerWidth").await;
+            assert_eq!(visible.as_u64(), Some(u64::from(width)), "{path} makes the window wider than the screen");
             assert_eq!(
                 browser.run("return document.title.includes('owned') || document.images.length > 0").await,
                 false,
