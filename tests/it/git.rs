@@ -117,7 +117,9 @@ async fn a_revision_read_from_the_one_before_is_the_one_read_from_nothing() {
     let mut last = mirror.fetch(None).await.expect("reachable").revision;
     let first = last.clone();
     mirror.files(&last).await.expect("readable");
-    let changes: [(&[&str], &[(&str, &str)]); 8] = [
+    // What a commit removes, and what it writes.
+    type Change = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+    let changes: [Change; 8] = [
         (&[], &[("apps/one/x.yaml", "x2")]),
         (&[], &[("apps/three/deep/z.yaml", "z"), ("b/c.yaml", "c")]),
         (&["apps/two/y.yaml"], &[]),

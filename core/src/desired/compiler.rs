@@ -136,7 +136,7 @@ impl Compiler {
                 .collect(),
             deletes_nothing: resolved.deletes_nothing,
         };
-        Compiled { desired, diagnostics, declared: resolved.declared }
+        Compiled { desired, diagnostics, declared: Arc::new(resolved.declared) }
     }
 }
 

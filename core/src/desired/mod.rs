@@ -126,7 +126,7 @@ pub struct Compiled {
     /// Every mistake found, ordered by place.
     pub diagnostics: Vec<Diagnostic>,
     /// The ids each readable file declares: the next [`Context::declared`].
-    pub declared: Declared,
+    pub declared: Arc<Declared>,
 }
 
 impl Compiled {
