@@ -2,10 +2,12 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
+# `--build-arg PROFILE=perf` builds without the long link, to try an image out.
+ARG PROFILE=release
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin codeops \
-    && cp target/release/codeops /usr/local/bin/codeops
+    cargo build --profile "$PROFILE" --locked --bin codeops \
+    && cp "target/$PROFILE/codeops" /usr/local/bin/codeops
 
 FROM debian:bookworm-slim
 RUN apt-get update \
