@@ -13,7 +13,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /var/lib/codeops --shell /usr/sbin/nologin codeops \
+    && groupadd --gid 10001 codeops \
+    && useradd --uid 10001 --gid codeops --no-create-home --home-dir /var/lib/codeops --shell /usr/sbin/nologin codeops \
     && install -d -o codeops -g codeops -m 0700 /var/lib/codeops
 COPY --from=build /usr/local/bin/codeops /usr/local/bin/codeops
 
