@@ -221,7 +221,7 @@ impl Drop for Group {
 async fn collect(child: &mut Child, address: &Address) -> std::io::Result<Ended> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr, status) = tokio::join!(read_some(stdout), read_some(stderr), child.wait());
-    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 300) })
+    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 600) })
 }
 
 async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {

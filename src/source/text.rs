@@ -21,7 +21,7 @@ pub(super) fn one_line(text: &str, most: usize) -> String {
     if length <= most {
         return whole;
     }
-    let head = most / 3;
+    let head = most / 2;
     whole.chars().take(head).chain(" … ".chars()).chain(whole.chars().skip(length - (most - head))).collect()
 }
 
@@ -34,7 +34,7 @@ mod tests {
         assert_eq!(clean(" a\u{1b}[31mb\u{202e}c\r\n", 80), "a[31mbc");
         assert_eq!(one_line("fatal: no\n\nhint: yes\n", 80), "fatal: no; hint: yes");
         assert_eq!(one_line("@@@@@@\n@ HOST CHANGED! @\n@@@@@@\nkey is x", 80), "HOST CHANGED!; key is x");
-        assert_eq!(one_line("a long story\nof which the end counts", 12), "a lo … d counts");
+        assert_eq!(one_line("a long story\nof which the end counts", 12), "a long … counts");
         assert_eq!(clean("abcdef", 3), "abc");
     }
 }
