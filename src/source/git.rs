@@ -23,6 +23,8 @@ use super::{Limits, SourceError};
 const OLDEST: (u32, u32) = (2, 30);
 /// More than this of what git prints is dropped.
 const OUTPUT: u64 = 1 << 20;
+/// What git calls `SSL_CERT_FILE`, which Debian's git, linked with GnuTLS, does not read by itself.
+const CERTIFICATES: &str = "GIT_SSL_CAINFO";
 /// Variables of the daemon that git may see: how to find programs, agents, proxies and certificates.
 const PASSED: &[&str] = &[
     "PATH",
@@ -37,6 +39,7 @@ const PASSED: &[&str] = &[
     "all_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    CERTIFICATES,
     "TMPDIR",
 ];
 
@@ -97,6 +100,9 @@ impl Git {
             .iter()
             .filter_map(|name| environment.get(*name).map(|value| ((*name).to_owned(), value.clone())))
             .collect();
+        if let (None, Some(file)) = (environment.get(CERTIFICATES), environment.get("SSL_CERT_FILE")) {
+            variables.push((CERTIFICATES.to_owned(), file.clone()));
+        }
         if !environment.contains_key("PATH") {
             variables.push(("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()));
         }
@@ -215,7 +221,7 @@ impl Drop for Group {
 async fn collect(child: &mut Child, address: &Address) -> std::io::Result<Ended> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr, status) = tokio::join!(read_some(stdout), read_some(stderr), child.wait());
-    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 300) })
+    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 600) })
 }
 
 async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {

@@ -7,6 +7,7 @@ mod cli;
 mod conformance;
 mod floors;
 mod git;
+mod git_remote;
 mod hooks;
 mod isolation;
 mod keeper;
