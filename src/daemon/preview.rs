@@ -61,6 +61,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         secrets: Some(vault.facts()),
         teams: options.settings.teams.clone(),
         declared: acceptance::declared(&past.memory),
+        claims: acceptance::claims(&past.memory),
         reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
@@ -155,7 +156,8 @@ mod tests {
             (Arc::from(path.as_str()), content)
         };
         let files: Files = files.iter().map(file).collect();
-        let context = Context { declared: acceptance::declared(memory), ..Context::default() };
+        let (declared, claims) = (acceptance::declared(memory), acceptance::claims(memory));
+        let context = Context { declared, claims, ..Context::default() };
         Compiler::default().compile(&files, &context)
     }
 

@@ -42,8 +42,7 @@ impl Compiler {
         missing_repository(&mut resolved);
         misspelt_environment(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
-        let default = resolved.repository.defaults.provider.clone();
-        references::check(&mut resolved.units, &resolved.held, default.as_ref(), &mut resolved.found);
+        references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
         self.lower(resolved, context)
     }

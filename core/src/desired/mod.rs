@@ -5,8 +5,10 @@
 mod app;
 mod app_parts;
 mod compiler;
+mod contest;
 mod diagnostic;
 mod file;
+mod former;
 mod freeze;
 mod glob;
 mod grants;
@@ -36,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
-use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, SecretName, TeamName};
+use crate::model::{Claims, Environment, Owner, ProviderName, Resource, ResourceId, SecretName, TeamName};
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
@@ -74,6 +76,9 @@ pub struct Context {
     pub reserved: Vec<(&'static str, String)>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
+    /// The port and the former names that each app had by right at the last accepted revision: who had one keeps it when
+    /// another asks for it too.
+    pub claims: BTreeMap<ResourceId, Claims>,
 }
 
 /// What a provider can do, as far as manifests are checked against it.

@@ -2,6 +2,7 @@
 
 mod digests;
 mod mistakes;
+mod neighbours;
 mod promises;
 mod properties;
 mod rights;

@@ -19,18 +19,10 @@ pub(super) struct Unit {
     pub begin: Span,
     pub app: Arc<AppManifest>,
     pub base: Arc<ParsedFile>,
-    /// The overlay's file and the team it says it is written by.
-    pub overlay: Option<Patch>,
+    /// The overlay's file.
+    pub overlay: Option<Arc<ParsedFile>>,
     /// Why it keeps what it has; `None` while all is well.
     pub held: Option<String>,
-}
-
-/// Where an overlay came from.
-#[derive(Debug)]
-pub(super) struct Patch {
-    pub file: Arc<ParsedFile>,
-    pub team: Option<super::tree::At<crate::model::TeamName>>,
-    pub name: Span,
 }
 
 impl Unit {
@@ -58,7 +50,7 @@ impl Unit {
 
     fn source(&self, span: Span) -> &Source {
         match &self.overlay {
-            Some(overlay) if span.layer == 1 => &overlay.file.source,
+            Some(overlay) if span.layer == 1 => &overlay.source,
             _ => &self.base.source,
         }
     }

@@ -1,6 +1,7 @@
 //! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -49,6 +50,9 @@ pub struct RevisionMemory {
 pub struct ResourceMemory {
     /// The file that last declared it; a file that becomes unreadable holds it.
     pub file: Option<String>,
+    /// What it had by right when a revision was last accepted.
+    #[serde(skip_serializing_if = "Claims::is_empty")]
+    pub claims: Claims,
     /// What last finished its bake, whole, so that it can come back.
     pub last_good: Option<LastGood>,
     /// Templates that failed, by template digest.
@@ -64,6 +68,32 @@ pub struct ResourceMemory {
     pub retry_at: Option<Timestamp>,
     /// The last apply error, redacted.
     pub error: Option<String>,
+}
+
+/// What an app has that no other may have: the holder keeps it when another asks for it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// Its stable port: on which provider, which address and number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<(ProviderName, IpAddr, u16)>,
+    /// The names it had before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub was: Vec<ResourceId>,
+}
+
+impl Claims {
+    /// What a resource as it is declared has.
+    pub fn of(resource: &Resource) -> Self {
+        let spec = &resource.spec;
+        let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
+        Self { port, was: resource.was.clone() }
+    }
+
+    /// Whether it has nothing of the kind.
+    pub fn is_empty(&self) -> bool {
+        self.port.is_none() && self.was.is_empty()
+    }
 }
 
 /// The last template that finished its bake.

@@ -456,6 +456,7 @@ pub(crate) fn history(log: &MemoryLog) {
             blast_percent: 25,
             files: BTreeMap::new(),
             gone: BTreeSet::new(),
+            claims: BTreeMap::new(),
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);

@@ -178,7 +178,8 @@ fn the_settings_limit_what_a_team_can_claim_and_use() {
     };
     let compiled = compile_in(&pairs, &context);
     insta::assert_snapshot!(rendered(&compiled));
-    assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("auth"), id("elsewhere"), id("shop")]);
+    assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("elsewhere"), id("shop")]);
+    assert_eq!(compiled.desired.resources[&id("auth")].spec.replicas, 1, "the overlay has no effect");
 
     context.teams.insert(name("platform"), team(&["apps/auth.yaml"], &["payments"]));
     let compiled = compile_in(&pairs, &context);
