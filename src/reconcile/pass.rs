@@ -323,8 +323,8 @@ fn remember(id: &ResourceId, finding: Finding, current: &Current, now: Timestamp
         Finding::Baked(resource) => {
             Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }
         }
-        Finding::Failed { template, why } => {
-            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why } }
+        Finding::Failed { template, tried, why } => {
+            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why, tried: Some(tried) } }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Digest, HoldId, Owner, ProviderName, Resource, ResourceId, Revision, SystemId, Verb};
 
@@ -107,7 +108,7 @@ pub struct LastGood {
     pub at: Timestamp,
 }
 
-/// A template that failed; not tried again until the digest changes or a commit says `Codeops-Retry`.
+/// A template that failed; not tried again until the digest changes, or how it was tried, or a commit says `Codeops-Retry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// When.
@@ -116,6 +117,24 @@ pub struct Pin {
     pub revision: Option<Revision>,
     /// How it failed, in one sentence.
     pub why: String,
+    /// What it was tried with, as [`Pin::tried_with`]; `None` in an older record: it counts whatever that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Digest>,
+}
+
+impl Pin {
+    /// The digest of what a template is tried with and may fail by without being at fault: its health check, its release
+    /// command, and the protocol it is asked in.
+    pub fn tried_with(resource: &Resource) -> Digest {
+        let spec = &resource.spec;
+        let protocol = spec.port.as_ref().map(|port| port.protocol);
+        Digest::of(&json!({"health": spec.health, "protocol": protocol, "release": spec.release}))
+    }
+
+    /// Whether it holds for a resource of its template: it would be tried no other way.
+    pub fn holds_for(&self, resource: &Resource) -> bool {
+        self.tried.as_ref().is_none_or(|tried| *tried == Self::tried_with(resource))
+    }
 }
 
 /// A removal that was let through.
