@@ -164,6 +164,14 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
             let patch = patch.then_some(tree);
             out.documents.push(Document { header, begin, ordinal, patch, broken, body, found });
         }
+        (Head::Nameless { kind, good }, Some(tree)) => {
+            if syntax_good && good && !patch {
+                let more = body(kind, &tree, vec![source]).1;
+                let more: Vec<Diagnostic> = more.into_iter().filter(|mistake| !out.found.contains(mistake)).collect();
+                out.found.extend(more);
+            }
+            out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path)));
+        }
         _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
     }
 }
