@@ -17,7 +17,7 @@ mod unit;
 
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
-pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_variable, variables};
+pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use memory::{Claims, LastGood, Memory, Pin, Removal, ResourceMemory, RevisionMemory, Waves};
 pub use observed::{
