@@ -96,13 +96,15 @@ fn foresee(
     for record in acceptance::records(revision, &compiled, commits, &memory) {
         fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
-    let (desired, _) = acceptance::keep_last_good(compiled.desired, &memory);
+    let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
     let Some(owner) = acceptance::owner(&desired, &memory) else {
         return (None, Plan::default(), Judged::default());
     };
-    let plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
+    let mut plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
     let facts = Facts { now: world.now, memory: &memory, snapshot: world.snapshot, revision, freeze: world.freeze };
     let judged = policy::judge(&plan, &desired, &facts);
+    // What stays as it last was good is kept as well, for whoever reads the plan.
+    plan.kept.extend(kept);
     (Some(owner), plan, judged)
 }
 

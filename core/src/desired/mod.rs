@@ -115,6 +115,8 @@ pub struct Desired {
     pub resources: BTreeMap<ResourceId, Arc<Resource>>,
     /// Resources that keep what they have, each with why: their manifest, team or provider cannot be resolved.
     pub held: BTreeMap<ResourceId, String>,
+    /// The teams that the manifests of those held name, where they do.
+    pub held_teams: BTreeMap<ResourceId, TeamName>,
     /// Which teams each team of the settings lets take over what is its own. Empty: the settings name no teams, and nothing
     /// is asked.
     pub reach: BTreeMap<TeamName, BTreeSet<TeamName>>,

@@ -19,7 +19,7 @@ pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, stand
     }
     let can_go_back = situation.memory.last_good.is_some();
     let why = standing.current.iter().find_map(|instance| {
-        let told = instance.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let told = instance.lasting_why().map(|why| format!(": {why}")).unwrap_or_default();
         let id = &instance.id;
         match instance.health {
             InstanceHealth::CrashLoop => Some(format!("instance {id} ends again and again{told}")),

@@ -172,7 +172,7 @@ fn one_mistake_hides_no_other() {
     ] {
         let found = of(file);
         for expected in [first].iter().chain(&wrong) {
-            assert_eq!(found.iter().filter(|found| found == &expected).count(), 1, "{file}: {expected} in {found:#?}");
+            assert_eq!(found.iter().filter(|found| *found == *expected).count(), 1, "{file}: {expected} in {found:#?}");
         }
         assert_eq!(found.len(), 4, "{file}: {found:#?}");
     }
