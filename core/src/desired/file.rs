@@ -19,6 +19,9 @@ use super::{File, overlay, yaml};
 /// The largest file that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
+/// The folder below which each environment has its overlays.
+pub(super) const OVERLAYS: &str = "environments/";
+
 /// One parsed file.
 #[derive(Debug)]
 pub(super) struct ParsedFile {
@@ -81,7 +84,7 @@ pub(super) fn class(path: &str) -> Class {
     if !yaml || path.split('/').any(|part| part.starts_with('.')) {
         return Class::Ignored;
     }
-    match path.strip_prefix("environments/") {
+    match path.strip_prefix(OVERLAYS) {
         None => Class::Manifest,
         Some(rest) => Class::Overlay(rest.split_once('/').and_then(|(name, _)| name.parse().ok())),
     }

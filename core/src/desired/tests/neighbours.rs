@@ -59,7 +59,7 @@ fn run(all: &BTreeMap<String, String>, context: &Context) -> Compiled {
 /// What is remembered once a revision was accepted.
 fn accepted(compiled: &Compiled) -> Context {
     let claims = compiled.desired.resources.iter().map(|(id, resource)| (id.clone(), Claims::of(resource)));
-    Context { declared: compiled.declared.clone(), claims: claims.collect(), ..settings() }
+    Context { declared: Declared::clone(&compiled.declared), claims: claims.collect(), ..settings() }
 }
 
 /// Compiles team b's files beside those that were there, twice, as the second revision remembers the first; and holds that
