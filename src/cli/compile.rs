@@ -34,6 +34,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         teams: settings.teams.clone(),
         reserved: settings.reserved(),
         declared: BTreeMap::new(),
+        claims: BTreeMap::new(),
     }
 }
 

@@ -60,6 +60,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         secrets: Some(vault.facts()),
         teams: options.settings.teams.clone(),
         declared: acceptance::declared(&past.memory),
+        claims: acceptance::claims(&past.memory),
         reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
@@ -95,13 +96,15 @@ fn foresee(
     for record in acceptance::records(revision, &compiled, commits, &memory) {
         fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
-    let (desired, _) = acceptance::keep_last_good(compiled.desired, &memory);
+    let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
     let Some(owner) = acceptance::owner(&desired, &memory) else {
         return (None, Plan::default(), Judged::default());
     };
-    let plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
+    let mut plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
     let facts = Facts { now: world.now, memory: &memory, snapshot: world.snapshot, revision, freeze: world.freeze };
     let judged = policy::judge(&plan, &desired, &facts);
+    // What stays as it last was good is kept as well, for whoever reads the plan.
+    plan.kept.extend(kept);
     (Some(owner), plan, judged)
 }
 
@@ -187,7 +190,8 @@ mod tests {
             (Arc::from(path.as_str()), content)
         };
         let files: Files = files.iter().map(file).collect();
-        let context = Context { declared: acceptance::declared(memory), ..Context::default() };
+        let (declared, claims) = (acceptance::declared(memory), acceptance::claims(memory));
+        let context = Context { declared, claims, ..Context::default() };
         Compiler::default().compile(&files, &context)
     }
 
@@ -267,7 +271,7 @@ mod tests {
         let failed = next.desired.resources[&id].template_digest.clone();
         assert_ne!(failed, good.template_digest);
         let at = Timestamp::UNIX_EPOCH;
-        let pin = codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned() };
+        let pin = codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned(), tried: None };
         let good = codeops_core::model::LastGood { resource: good, revision: None, at };
         let pinned = crate::journal::Record::Pinned { resource: id.clone(), template: failed, pin };
         for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {

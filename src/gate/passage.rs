@@ -140,6 +140,7 @@ fn pin(parts: &Parts, step: &Step, why: &str) -> Option<Record> {
         Cause::Revision { revision } => Some(revision.clone()),
         Cause::Drift { .. } | Cause::Rollback { .. } => None,
     };
-    let pin = Pin { at: parts.clock.now(), revision, why: format!("{} failed: {why}", step.op.word()) };
+    let why = format!("{} failed: {why}", step.op.word());
+    let pin = Pin { at: parts.clock.now(), revision, why, tried: Some(Pin::tried_with(desired)) };
     Some(Record::Pinned { resource: step.resource.clone(), template: desired.template_digest.clone(), pin })
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    LastGood, Memory, ProviderName, Removal, ResourceId, ResourceMemory, RevisionMemory, RevisionState,
+    Claims, LastGood, Memory, ProviderName, Removal, ResourceId, ResourceMemory, RevisionMemory, RevisionState,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -41,11 +41,13 @@ pub enum Change {
 /// in the memory.
 pub fn fold(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
-        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, .. } => {
+        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, .. } => {
             inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
             memory.revision.owner = Some(owner.clone());
             let mut changes = declare(memory, files, gone);
+            let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
+            changes.extend(claimed.collect::<Vec<_>>());
             changes.push(Change::Revision);
             changes
         }
@@ -160,7 +162,7 @@ fn resource_of(memory: &mut Memory, id: &ResourceId, change: impl FnOnce(&mut Re
 
 /// Only what moved is said, so that a commit costs what it changes and not what there is.
 fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>, gone: &BTreeSet<ResourceId>) -> Vec<Change> {
-    let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, |it| it.file = None)).collect();
+    let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, forget)).collect();
     changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
     changes
 }
@@ -189,6 +191,11 @@ fn place(resource: &mut ResourceMemory, provider: &ProviderName, leaves: Option<
     }
 }
 
+fn forget(resource: &mut ResourceMemory) {
+    resource.file = None;
+    resource.claims = Claims::default();
+}
+
 fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome) {
     match outcome {
         Outcome::Done { .. } => try_now(resource),
@@ -214,7 +221,8 @@ fn try_now(resource: &mut ResourceMemory) {
     resource.error = None;
 }
 
-/// The new id takes over all that was remembered of the old one, but keeps the file that already declares it.
+/// The new id takes over all that was remembered of the old one, but keeps the file that already declares it and what it
+/// has there.
 fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change> {
     let Some(mut moved) = (from != to).then(|| memory.resources.remove(from)).flatten() else {
         return Vec::new();
@@ -222,8 +230,9 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
     if let Some(LastGood { resource, .. }) = &mut moved.last_good {
         Arc::make_mut(resource).id = to.clone();
     }
-    let declared = memory.resources.remove(to).and_then(|there| there.file);
-    moved.file = declared.or(moved.file);
+    if let Some(there) = memory.resources.remove(to).filter(|there| there.file.is_some()) {
+        (moved.file, moved.claims) = (there.file, there.claims);
+    }
     memory.resources.insert(to.clone(), moved);
     vec![Change::Resource(from.clone()), Change::Resource(to.clone())]
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    CauseKind, Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId,
+    CauseKind, Claims, Commit, Digest, Health, HoldId, InstanceId, Key, LastGood, Owner, Pin, ProviderName, ResourceId,
     Revision, RevisionState, Sync, SystemId, TeamName, Verb, Waves,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub enum Record {
         /// The resources that a file declared before and none does now.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         gone: BTreeSet<ResourceId>,
+        /// The port and former names of each resource that had others, or none, before.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        claims: BTreeMap<ResourceId, Claims>,
     },
     /// A revision came to a state.
     RevisionState {

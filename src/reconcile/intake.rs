@@ -213,5 +213,6 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         teams: rules.teams.clone(),
         reserved: rules.reserved.clone(),
         declared: acceptance::declared(&memory),
+        claims: acceptance::claims(&memory),
     }
 }

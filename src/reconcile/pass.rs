@@ -177,12 +177,29 @@ impl Flow {
             Some(Decision::Suspended) => sync = Sync::Suspended,
             Some(Decision::Go) | None => {}
         }
-        if let Some(kept) = current.kept.get(id) {
+        if let (Some(reason), Some(look), Some(Decision::Go) | None) = (&self.world.observe_only, look, decision)
+            && !look.next.steps.is_empty()
+        {
+            why = Some(format!("a change is pending, and nothing is done: {reason}"));
+        }
+        if let Some(gone) = self.missing_provider(current, id) {
+            sync = Sync::Unknown;
+            why = Some(format!(
+                "provider {gone} is not in the settings: it is left alone until `providers.{gone}` is there again, or a \
+                 commit names another"
+            ));
+        } else if let Some(kept) = current.kept.get(id) {
             sync = Sync::Held;
-            why = Some(format!("{kept}; it stays as it is until a commit mends the manifest"));
+            why = Some(format!("{kept}; it stays as it is until that is mended"));
         }
         let since = self.world.status.get(id).filter(|old| old.sync == sync && old.health == health);
         Status { sync, health, why, since: since.map_or(now, |old| old.since), next_at }
+    }
+
+    /// The provider of what was declared or last good, if the settings do not have it any more.
+    fn missing_provider<'c>(&self, current: &'c Current, id: &ResourceId) -> Option<&'c ProviderName> {
+        let provider = &current.desired.resources.get(id)?.spec.provider;
+        (!self.world.providers.contains_key(provider)).then_some(provider)
     }
 
     /// The health of a resource that this revision cannot describe and that never was good.
@@ -272,8 +289,8 @@ fn remember(id: &ResourceId, finding: Finding, current: &Current, now: Timestamp
         Finding::Baked(resource) => {
             Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }
         }
-        Finding::Failed { template, why } => {
-            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why } }
+        Finding::Failed { template, tried, why } => {
+            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why, tried: Some(tried) } }
         }
     }
 }

@@ -91,6 +91,13 @@ fn a_team_that_nobody_knows_is_no_gap_in_the_table() {
 }
 
 #[test]
+fn a_provider_that_only_settings_can_have_is_said_not_to_be_checked() {
+    let folder = repository(&APP.replace("provider: local", "provider: nosuch"));
+    let (code, told, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert!(code == 0 && told.contains("the provider `nosuch` is not checked") && told.contains("1 warning"), "{told}");
+}
+
+#[test]
 fn validate_answers_as_json() {
     let folder = repository(&APP.replace("team: shop", "team: shops"));
     let (code, out, _) = run(codeops().args(["validate", "-o", "json"]).arg(folder.path()));

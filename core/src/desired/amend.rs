@@ -1,6 +1,7 @@
 //! The short way from a good revision to the next: apps that changed only in what nothing else refers to are checked and
 //! lowered alone, and all else is taken over. Whatever is not certain is left to the whole way, which would say the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Resource, ResourceId};
@@ -16,7 +17,7 @@ use super::{Compiled, Context, Declared, grants};
 /// The last revision, if nothing at all was wrong with it.
 #[derive(Debug)]
 pub(super) struct Good {
-    /// What it was compiled with, but for what files declared before: that matters only where something is wrong.
+    /// What it was compiled with, but for what there was before: that matters only where something is wrong.
     context: Context,
     compiled: Compiled,
 }
@@ -33,6 +34,7 @@ impl Good {
                 teams: context.teams.clone(),
                 reserved: context.reserved.clone(),
                 declared: Declared::new(),
+                claims: BTreeMap::new(),
             },
             compiled: compiled.clone(),
         })

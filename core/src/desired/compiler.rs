@@ -63,8 +63,7 @@ impl Compiler {
         missing_repository(&mut resolved);
         misspelt_environment(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
-        let default = resolved.repository.defaults.provider.clone();
-        references::check(&mut resolved.units, &resolved.held, default.as_ref(), &mut resolved.found);
+        references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
         self.lower(resolved, context)
     }
@@ -101,13 +100,14 @@ impl Compiler {
 
     fn lower(&mut self, resolved: Resolved, context: &Context) -> Compiled {
         let default = resolved.repository.defaults.provider.clone();
-        let mut held = resolved.held;
+        let (mut held, mut held_teams) = (resolved.held, BTreeMap::new());
         let mut lowered = Vec::with_capacity(resolved.units.len());
         let mut before = std::mem::take(&mut self.lowered).into_iter().peekable();
         for (id, unit) in resolved.units {
             while before.next_if(|old| old.resource.id < id).is_some() {}
             let old = before.next_if(|old| old.resource.id == id);
             if let Some(why) = unit.held {
+                held_teams.extend(unit.app.team.as_ref().map(|team| (id.clone(), team.value.clone())));
                 held.insert(id, why);
                 continue;
             }
@@ -129,6 +129,7 @@ impl Compiler {
             teams: resolved.teams.into_iter().map(|(name, team)| (name, Arc::unwrap_or_clone(team))).collect(),
             resources,
             held,
+            held_teams,
             reach: context
                 .teams
                 .iter()

@@ -145,8 +145,10 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
         reader.error(mistake.span, message, help);
     }
     let syntax_good = reader.found.is_empty();
+    // A key that is given twice leaves the rest to be read; what ends a document leaves only a part of it.
+    let is_whole = raw.error.is_none();
     let known = match &raw.root {
-        Some(root) if syntax_good => head(root, &mut reader),
+        Some(root) if is_whole => head(root, &mut reader),
         // A broken document's missing fields are not mistakes of their own.
         Some(root) => head(root, &mut Reader::new(Vec::new())),
         None => Head::Unknown,
@@ -162,13 +164,18 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
                 body(header.kind, &tree, vec![source])
             };
             let broken = if syntax_good && good { None } else { why };
-            let found = if syntax_good { found } else { Vec::new() };
+            let mut found = if is_whole && is_plain(&tree) { found } else { Vec::new() };
+            if broken.is_some() {
+                // Nobody takes such a document up, but its other mistakes are told with the first.
+                found.retain(|mistake| !out.found.contains(mistake));
+                out.found.append(&mut found);
+            }
             let begin = tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |first| first.key_span);
             let patch = patch.then_some(tree);
             out.documents.push(Document { header, begin, ordinal, patch, broken, body, found });
         }
-        (Head::Nameless { kind, good }, Some(tree)) => {
-            if syntax_good && good && !patch {
+        (Head::Nameless { kind }, Some(tree)) => {
+            if is_whole && is_plain(&tree) && !patch {
                 let more = body(kind, &tree, vec![source]).1;
                 let more: Vec<Diagnostic> = more.into_iter().filter(|mistake| !out.found.contains(mistake)).collect();
                 out.found.extend(more);
@@ -177,6 +184,11 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
         }
         _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
     }
+}
+
+/// Whether a document is not encrypted: of one that is, no value is what it will be.
+fn is_plain(tree: &Node) -> bool {
+    tree.get("sops").is_none()
 }
 
 /// Reads a body by kind; `sources` are the files that the tree's layers come from.

@@ -66,20 +66,7 @@ fn reach(
     if context.teams.is_empty() {
         return;
     }
-    let mut claim = |team: &TeamName, path: &str, span: Span| {
-        let granted = context.teams.get(team).is_some_and(|own| rights::claims(own, path));
-        if !granted {
-            let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
-            notes.push((span, format!("the team `{team}` may not claim `{path}`"), Some(help)));
-        }
-    };
-    claim(&team.value, &unit.base.source.path, team.span);
-    let writer = unit.overlay.as_ref().map(|overlay| overlay.team.as_ref().unwrap_or(team));
-    if let (Some(overlay), Some(writer)) = (&unit.overlay, writer) {
-        let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
-        claim(&writer.value, &overlay.file.source.path, span);
-        notes.extend(foreign(&writer.value, &team.value, &unit.id, span, context));
-    }
+    notes.extend(rights::unclaimed(&team.value, &unit.base.source.path, team.span, context));
     for was in &unit.app.was {
         let id = ResourceId::app(was.value.clone());
         if let Some(theirs) = teams.get(&id) {
@@ -94,9 +81,14 @@ fn reach(
 }
 
 /// Why `team` may not reach a resource of `theirs`, if it may not.
-fn foreign(team: &TeamName, theirs: &TeamName, id: &ResourceId, span: Span, context: &Context) -> Option<Note> {
-    let allowed = team == theirs || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));
-    (!allowed).then(|| {
+pub(super) fn foreign(
+    team: &TeamName,
+    theirs: &TeamName,
+    id: &ResourceId,
+    span: Span,
+    context: &Context,
+) -> Option<Note> {
+    (!rights::reaches(team, theirs, context)).then(|| {
         let help = format!("add `{team}` to `teams.{theirs}.allow` in the daemon's settings");
         (span, format!("`{id}` belongs to the team `{theirs}`, which `{team}` may not reach"), Some(help))
     })

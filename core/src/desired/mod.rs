@@ -6,8 +6,10 @@ mod amend;
 mod app;
 mod app_parts;
 mod compiler;
+mod contest;
 mod diagnostic;
 mod file;
+mod former;
 mod freeze;
 mod glob;
 mod grants;
@@ -37,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
-use crate::model::{Environment, Owner, ProviderName, Resource, ResourceId, SecretName, TeamName};
+use crate::model::{Claims, Environment, Owner, ProviderName, Resource, ResourceId, SecretName, TeamName};
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
@@ -75,6 +77,9 @@ pub struct Context {
     pub reserved: Vec<(&'static str, String)>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
+    /// The port and the former names that each app had by right at the last accepted revision: who had one keeps it when
+    /// another asks for it too.
+    pub claims: BTreeMap<ResourceId, Claims>,
 }
 
 /// What a provider can do, as far as manifests are checked against it.
@@ -111,6 +116,8 @@ pub struct Desired {
     pub resources: BTreeMap<ResourceId, Arc<Resource>>,
     /// Resources that keep what they have, each with why: their manifest, team or provider cannot be resolved.
     pub held: BTreeMap<ResourceId, String>,
+    /// The teams that the manifests of those held name, where they do.
+    pub held_teams: BTreeMap<ResourceId, TeamName>,
     /// Which teams each team of the settings lets take over what is its own. Empty: the settings name no teams, and nothing
     /// is asked.
     pub reach: BTreeMap<TeamName, BTreeSet<TeamName>>,

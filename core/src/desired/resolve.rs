@@ -1,7 +1,6 @@
 //! Manifests of all files to one of each id: duplicates found, overlays merged, what cannot be read held.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
@@ -14,8 +13,8 @@ use super::header::ManifestKind;
 use super::overlay;
 use super::read::near;
 use super::references::NEAR;
-use super::tree::{At, Node, Span};
-use super::unit::{Patch, Unit};
+use super::tree::{Node, Span};
+use super::unit::Unit;
 use super::{Context, Declared, rights};
 
 /// What the files say, taken together.
@@ -67,12 +66,12 @@ pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut
     }
     resolver.resolved.declared =
         files.iter().map(|file| (Arc::clone(&file.source.path), Arc::clone(&file.ids))).collect();
-    let (bases, overlays) = (Bases::of(bases), Overlays::of(overlays));
+    let bases = resolver.in_force(Bases::of(bases));
+    let overlays = resolver.permitted(Overlays::of(overlays), &bases);
     let own = resolver.overlays(&overlays, &bases);
     let mut units = Vec::with_capacity(bases.0.len());
     for (key, group) in bases.iter() {
-        let group = resolver.in_force(*key, group);
-        units.extend(resolver.manifest(*key, &group, own.get(key).copied()));
+        units.extend(resolver.manifest(*key, group, own.get(key).copied()));
     }
     resolver.resolved.units = units.into_iter().map(|unit| (unit.id.clone(), unit)).collect();
     resolver.repositories(&bases);
@@ -81,9 +80,9 @@ pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut
     resolver.resolved
 }
 
-struct Resolver<'r> {
-    context: &'r Context,
-    resolved: Resolved,
+pub(super) struct Resolver<'r> {
+    pub(super) context: &'r Context,
+    pub(super) resolved: Resolved,
     merged: &'r mut Merged,
     kept: Merged,
     /// Trees of the files that an overlay changes, read again for this one resolving.
@@ -111,7 +110,7 @@ impl Resolver<'_> {
     }
 
     /// Notes mistakes; those that concern only other environments are warnings while one is selected.
-    fn found(&mut self, found: impl Iterator<Item = Diagnostic>, concerns: bool) {
+    pub(super) fn found(&mut self, found: impl Iterator<Item = Diagnostic>, concerns: bool) {
         let warn = !concerns && self.context.environment.is_some();
         self.resolved.found.extend(found.map(|mut diagnostic| {
             if warn {
@@ -216,37 +215,6 @@ impl Resolver<'_> {
         None
     }
 
-    /// The documents of one id that may speak for it: where the settings name teams, a file that its team may not claim
-    /// loses to one that its team may, and among several teams' the one that had it before stays in force.
-    fn in_force<'g, 'f>(&mut self, key: Key<'f>, group: &'g [(Key<'f>, Found<'f>)]) -> Cow<'g, [(Key<'f>, Found<'f>)]> {
-        if group.len() < 2 || self.context.teams.is_empty() {
-            return Cow::Borrowed(group);
-        }
-        let Some(id) = key.0.resource(key.1) else { return Cow::Borrowed(group) };
-        let path = |found: &Found<'f>| &found.file.source.path;
-        let team = |found: &Found<'f>| rights::rightful(found.document(), path(found), self.context);
-        let had = |found: &Found<'f>| self.context.declared.get(path(found)).is_some_and(|ids| ids.contains(&id));
-        let mut stay: Vec<_> = group.iter().filter(|(_, found)| team(found).is_some()).copied().collect();
-        let teams: BTreeSet<_> = stay.iter().filter_map(|(_, found)| team(found)).collect();
-        if teams.len() > 1 && stay.iter().any(|(_, found)| had(found)) {
-            let before: BTreeSet<_> =
-                stay.iter().filter(|(_, f)| had(f)).filter_map(|(_, f)| team(f)).cloned().collect();
-            stay.retain(|(_, found)| team(found).is_some_and(|team| before.contains(team)));
-        }
-        let Some((_, first)) = stay.first() else { return Cow::Borrowed(group) };
-        let stays = |other: &Found<'f>| stay.iter().any(|(_, f)| Arc::ptr_eq(f.file, other.file));
-        for (_, intruder) in group.iter().filter(|(_, found)| !stays(found)) {
-            let message = format!("{} `{}` is another manifest's and has no effect here", key.0.word(), key.1);
-            let help = format!("the one in force is at {}; rename or remove this one", first.place());
-            self.resolved.found.push(intruder.error(message, Some(help)));
-            // What this file says of it is not remembered: it must not have had it at the next revision.
-            if let Some(ids) = self.resolved.declared.get_mut(path(intruder)) {
-                Arc::make_mut(ids).remove(&id);
-            }
-        }
-        Cow::Owned(stay)
-    }
-
     /// Reports an id given twice, at every place but the first.
     fn duplicates(&mut self, key: Key<'_>, group: &[(Key<'_>, Found<'_>)]) -> Option<String> {
         let [(_, first), rest @ ..] = group else { return None };
@@ -254,6 +222,8 @@ impl Resolver<'_> {
             let message = format!("{} `{}` is declared twice", key.0.word(), key.1);
             let help = format!("the first is at {}; rename or remove one of the two", first.place());
             self.resolved.found.push(second.error(message, Some(help)));
+            // Its own mistakes are none of the first's, but mistakes all the same.
+            self.resolved.found.extend(second.document().found.iter().cloned());
         }
         let (_, second) = rest.first()?;
         Some(format!("{} `{}` is declared at {} and at {}", key.0.word(), key.1, first.place(), second.place()))
@@ -299,7 +269,7 @@ impl Resolver<'_> {
             let tells_nothing = !file.lost.is_empty() && missing.iter().all(|id| everywhere.contains_key(id));
             if matches!(file.class, Class::Overlay(_)) {
                 if !file.lost.is_empty() || !missing.is_empty() {
-                    self.lost_overlay(missing, why);
+                    self.lost_overlay(&file.source.path, &missing, why);
                 }
             } else if tells_nothing {
                 self.resolved.deletes_nothing.get_or_insert(why);
@@ -313,15 +283,25 @@ impl Resolver<'_> {
         }
     }
 
-    fn lost_overlay(&mut self, missing: Vec<ResourceId>, why: String) {
-        if missing.is_empty() {
+    /// Holds what an overlay that cannot be read may change: what it last did, else all that its writers may reach.
+    fn lost_overlay(&mut self, path: &str, missing: &[ResourceId], why: String) {
+        let writers = rights::granted(path, self.context);
+        if missing.is_empty() && writers.is_empty() {
             self.resolved.all_held.get_or_insert(why);
             return;
         }
+        let reaches = |theirs: &TeamName| writers.iter().any(|writer| rights::reaches(writer, theirs, self.context));
+        let within = |unit: &Unit| unit.app.team.as_ref().is_none_or(|theirs| reaches(&theirs.value));
         for id in missing {
-            match self.resolved.units.get_mut(&id) {
-                Some(unit) => unit.hold(why.clone()),
-                None => drop(self.resolved.held.insert(id, why.clone())),
+            match self.resolved.units.get_mut(id) {
+                Some(unit) if writers.is_empty() || within(unit) => unit.hold(why.clone()),
+                Some(_) => {}
+                None => drop(self.resolved.held.insert(id.clone(), why.clone())),
+            }
+        }
+        if missing.is_empty() {
+            for unit in self.resolved.units.values_mut().filter(|unit| within(unit)) {
+                unit.hold(why.clone());
             }
         }
     }
@@ -344,16 +324,7 @@ pub(super) fn unit(
 ) -> Unit {
     let document = base.document();
     let id = ResourceId::app(name.clone());
-    let overlay = patch.map(|patch| {
-        let metadata = patch.document().patch.as_ref().and_then(|tree| tree.get("metadata"));
-        let team = metadata.and_then(|metadata| metadata.get("team"));
-        let team = team.and_then(|node| {
-            let value = node.text()?.parse().ok()?;
-            Some(At { value, span: Span { layer: 1, ..node.span } })
-        });
-        let name = Span { layer: 1, ..patch.document().header.name.span };
-        Patch { file: Arc::clone(patch.file), team, name }
-    });
+    let overlay = patch.map(|patch| Arc::clone(patch.file));
     let (header, begin, base) = (document.header.clone(), document.begin, Arc::clone(base.file));
     Unit { id, header, begin, app, base, overlay, held }
 }

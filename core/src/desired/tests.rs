@@ -3,6 +3,7 @@
 mod amended;
 mod digests;
 mod mistakes;
+mod neighbours;
 mod promises;
 mod properties;
 mod rights;

@@ -1,10 +1,12 @@
 //! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Digest, HoldId, Owner, ProviderName, Resource, ResourceId, Revision, SystemId, Verb};
 
@@ -53,6 +55,9 @@ pub struct RevisionMemory {
 pub struct ResourceMemory {
     /// The file that last declared it; a file that becomes unreadable holds it.
     pub file: Option<String>,
+    /// What it had by right when a revision was last accepted.
+    #[serde(skip_serializing_if = "Claims::is_empty")]
+    pub claims: Claims,
     /// What last finished its bake, whole, so that it can come back.
     pub last_good: Option<LastGood>,
     /// Templates that failed, by template digest.
@@ -81,6 +86,32 @@ impl ResourceMemory {
     }
 }
 
+/// What an app has that no other may have: the holder keeps it when another asks for it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// Its stable port: on which provider, which address and number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<(ProviderName, IpAddr, u16)>,
+    /// The names it had before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub was: Vec<ResourceId>,
+}
+
+impl Claims {
+    /// What a resource as it is declared has.
+    pub fn of(resource: &Resource) -> Self {
+        let spec = &resource.spec;
+        let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
+        Self { port, was: resource.was.clone() }
+    }
+
+    /// Whether it has nothing of the kind.
+    pub fn is_empty(&self) -> bool {
+        self.port.is_none() && self.was.is_empty()
+    }
+}
+
 /// The last template that finished its bake.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastGood {
@@ -92,7 +123,7 @@ pub struct LastGood {
     pub at: Timestamp,
 }
 
-/// A template that failed; not tried again until the digest changes or a commit says `Codeops-Retry`.
+/// A template that failed; not tried again until the digest changes, or how it was tried, or a commit says `Codeops-Retry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// When.
@@ -101,6 +132,24 @@ pub struct Pin {
     pub revision: Option<Revision>,
     /// How it failed, in one sentence.
     pub why: String,
+    /// What it was tried with, as [`Pin::tried_with`]; `None` in an older record: it counts whatever that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Digest>,
+}
+
+impl Pin {
+    /// The digest of what a template is tried with and may fail by without being at fault: its health check, its release
+    /// command, and the protocol it is asked in.
+    pub fn tried_with(resource: &Resource) -> Digest {
+        let spec = &resource.spec;
+        let protocol = spec.port.as_ref().map(|port| port.protocol);
+        Digest::of(&json!({"health": spec.health, "protocol": protocol, "release": spec.release}))
+    }
+
+    /// Whether it holds for a resource of its template: it would be tried no other way.
+    pub fn holds_for(&self, resource: &Resource) -> bool {
+        self.tried.as_ref().is_none_or(|tried| *tried == Self::tried_with(resource))
+    }
 }
 
 /// A removal that was let through.

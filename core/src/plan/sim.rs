@@ -211,8 +211,8 @@ impl World {
         let memory = self.remembered(id);
         match finding {
             Finding::Baked(resource) => memory.last_good = Some(LastGood { resource, revision, at }),
-            Finding::Failed { template, why } => {
-                memory.pins.insert(template, Pin { at, revision, why });
+            Finding::Failed { template, tried, why } => {
+                memory.pins.insert(template, Pin { at, revision, why, tried: Some(tried) });
             }
         }
     }

@@ -431,4 +431,9 @@ fn a_plan_of_nothing_says_so() {
     let world = deployed(&apps(2, "info"));
     let (plan, judged) = judged(&world, &want(apps(2, "info")), None);
     insta::assert_snapshot!(render(&plan, &judged, false), @"Plan: no changes, 2 unchanged.");
+    // What is kept is not counted as unchanged as well.
+    let mut plan = plan;
+    let id = plan.unchanged.first().cloned().unwrap();
+    plan.kept.insert(id, "it is wrong".to_owned());
+    assert!(render(&plan, &judged, false).starts_with("Plan: no changes, 1 kept, 1 unchanged.\n"));
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
 use crate::model::{Cause, Health, Kind, Live, ResourceId, Verb, Waves};
-use crate::plan::{Change, Plan, effective, health_of, is_good};
+use crate::plan::{Change, Plan, effective, health_of, is_good, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
 const WIDE_PERCENT: usize = 25;
@@ -110,7 +110,7 @@ enum State {
 fn state(id: &ResourceId, changing: &BTreeSet<&ResourceId>, desired: &Desired, facts: &Facts<'_>) -> State {
     let Some(declared) = desired.resources.get(id) else { return State::Done };
     let memory = facts.memory.resources.get(id);
-    if let Some(pin) = memory.and_then(|memory| memory.pins.get(&declared.template_digest)) {
+    if let Some(pin) = memory.and_then(|memory| pin_of(declared, memory)) {
         return State::Failed(pin.why.clone());
     }
     if declared.spec.suspend || desired.held.contains_key(id) {

@@ -74,6 +74,8 @@ pub enum Finding {
     Failed {
         /// The template.
         template: Digest,
+        /// What it was tried with.
+        tried: Digest,
         /// How, in one sentence.
         why: String,
     },

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol};
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol, STARTED_AGAIN};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -261,7 +261,7 @@ impl Supervisor {
             set_health(instance, if looping { InstanceHealth::CrashLoop } else { InstanceHealth::Starting });
             instance.why = Some(match wait {
                 Duration::ZERO => why.to_owned(),
-                wait => format!("{why}; started again in {} s", wait.as_secs()),
+                wait => format!("{why}{STARTED_AGAIN}{} s", wait.as_secs()),
             });
         };
         self.keeper.table.update(ended).await;

@@ -429,7 +429,8 @@ fn shop() -> ResourceView {
     shop.depends_on = vec![app("auth"), app("catalog"), app("mail")];
     shop.used_by = vec![app("gateway"), app("cart")];
     shop.last_good = Some(LastGood { resource: resource("shop", 1), revision: Some(revision('2')), at: ago(5_000) });
-    let pin = Pin { at: ago(9_000), revision: Some(revision('1')), why: format!("never became healthy {EVIL}") };
+    let pin =
+        Pin { at: ago(9_000), revision: Some(revision('1')), why: format!("never became healthy {EVIL}"), tried: None };
     shop.pins = [(Digest::of(&json!("bad")), pin)].into();
     shop
 }
@@ -456,6 +457,7 @@ pub(crate) fn history(log: &MemoryLog) {
             blast_percent: 25,
             files: BTreeMap::new(),
             gone: BTreeSet::new(),
+            claims: BTreeMap::new(),
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);

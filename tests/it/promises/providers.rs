@@ -89,7 +89,8 @@ async fn a_provider_removed_from_the_settings_deletes_nothing() {
     flow.restart().await;
     flow.look();
     flow.settle().await;
-    assert!(matches!(flow.status("e").0, Sync::Unknown | Sync::Held), "{:?}", flow.status("e"));
+    assert_eq!(flow.status("e").0, Sync::Unknown, "{}", flow.why("e"));
+    assert!(flow.why("e").contains("until `providers.edge` is there again"), "{}", flow.why("e"));
     flow.change(&[("a", "v2")]).await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v2"], "the rest go on");
