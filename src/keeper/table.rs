@@ -274,6 +274,7 @@ impl Table {
             stamp: durable.stamp.clone(),
             resource: durable.resource.clone(),
             instances: durable.instances.values().map(|record| record.instance.clone()).collect(),
+            folders: durable.instances.iter().map(|(id, record)| (id.clone(), record.setting.dir.clone())).collect(),
             address: volatile.address.clone(),
             drift: volatile.drift.clone(),
             notes: notes.into_iter().cloned().collect(),

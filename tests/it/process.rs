@@ -247,6 +247,87 @@ async fn an_artifact_is_the_working_directory_and_old_ones_are_pruned() {
     assert!(!bench.harness.home().join("data/shop").exists());
 }
 
+/// An app whose every version is an artifact of its own.
+fn version(bench: &Bench<ProcessHarness>, builds: &Path, id: &ResourceId, script: &str) -> Arc<Resource> {
+    let artifact = archive(builds, &[("shop", &format!("#!/bin/sh\n{script}\n"))]);
+    let run = Run::Command { command: vec!["./shop".to_owned()], artifact: Some(artifact) };
+    resource(id, AppSpec { run, ..bench.harness.spec(1) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_release_under_a_running_app_outlives_any_number_of_bad_versions() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let (good, _) = run(&bench, &version(&bench, builds.path(), &shop, "exec sleep 600")).await;
+    for number in 0..9 {
+        let bad = version(&bench, builds.path(), &shop, &format!("exit {number}"));
+        bench.act(&shop, Op::Configure { desired: Arc::clone(&bad) }).await;
+        let instance = bench.start(&bad, 1).await;
+        bench.act(&shop, Op::Stop { instance }).await;
+    }
+    let live = bench.live(&shop).await;
+    let running = live.instances.iter().find(|instance| instance.id == good).expect("the good one runs");
+    bench.harness.kill(&shop, running).await;
+    bench
+        .until_live(&shop, "started again", |live| {
+            healthy(live, &good) && live.instances.iter().any(|i| i.id == good && i.restarts > 0)
+        })
+        .await;
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_good_release_outlives_bad_ones_and_a_daemon_also_when_nothing_runs() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let desired = version(&bench, builds.path(), &shop, "exec sleep 600");
+    let (good, _) = run(&bench, &desired).await;
+    bench.act(&shop, Op::Stop { instance: good.clone() }).await;
+    bench.until_live(&shop, "stopped", |live| live.instances.is_empty()).await;
+    for number in 0..9 {
+        if number == 4 {
+            bench.harness.restart().await;
+        }
+        let bad = version(&bench, builds.path(), &shop, &format!("exit {number}"));
+        bench.act(&shop, Op::Configure { desired: Arc::clone(&bad) }).await;
+        let instance = bench.start(&bad, 1).await;
+        bench.act(&shop, Op::Stop { instance }).await;
+    }
+    // Where it came from is gone as well.
+    drop(builds);
+    bench.act(&shop, Op::Configure { desired: Arc::clone(&desired) }).await;
+    let back = bench.start(&desired, 2).await;
+    bench.until_live(&shop, "healthy again", |live| healthy(live, &back)).await;
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_releases_of_the_app_that_was_deleted_last_are_pruned() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let first = version(&bench, builds.path(), &shop, "exec sleep 600");
+    bench.act(&shop, Op::Create { desired: Arc::clone(&first) }).await;
+    let mut old = bench.start(&first, 1).await;
+    for number in 0..6 {
+        let next = version(&bench, builds.path(), &shop, &format!("exec sleep 70{number}"));
+        let new = bench.start(&next, 1).await;
+        bench.act(&shop, Op::Stop { instance: old }).await;
+        old = new;
+    }
+    bench.delete(&shop).await;
+    let left = || fs::read_dir(bench.harness.home().join("releases")).expect("listed").count();
+    let few = async {
+        // As many as are kept for going back.
+        while left() > 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), few).await.unwrap_or_else(|_| panic!("{} releases are left", left()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_command_runs_once_a_key_and_its_failure_is_told() {
     let bench = bench();

@@ -192,9 +192,9 @@ impl App {
         held(&self.record).uid
     }
 
-    /// The releases it started last.
-    pub(super) fn releases(&self) -> Vec<String> {
-        held(&self.record).releases.clone()
+    /// What is written down of it.
+    pub(super) fn recorded(&self) -> AppRecord {
+        held(&self.record).clone()
     }
 
     /// Waits a little until something is known of it.
@@ -254,6 +254,7 @@ impl App {
         shared.forget(&self.folder);
         self.view.send_replace(View::Gone);
         shared.hint(id);
+        shared.prune().await;
     }
 
     /// A keeper that deletes hangs up first and removes its files next.
