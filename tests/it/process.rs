@@ -101,6 +101,25 @@ async fn a_new_binary_takes_over_at_the_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_of_a_newer_file_than_the_daemons_is_not_asked_to_hand_over() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (installed, next) = (folder.path().join("codeops"), folder.path().join("next"));
+    fs::copy(binary(), &installed).expect("copied");
+    bench.harness.restart_as(&installed);
+    // A package upgrade, and no restart of the daemon.
+    fs::copy(binary(), &next).expect("copied");
+    fs::rename(&next, &installed).expect("replaced");
+    let desired = bench.create(&shop, 1).await;
+    // Within less than a handover that cannot succeed is waited for.
+    let started = tokio::time::timeout(Duration::from_secs(14), bench.start(&desired, 1)).await;
+    let instance = started.expect("no wait for a handover");
+    bench.until_live(&shop, "healthy", |live| healthy(live, &instance)).await;
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_come_again_when_a_keeper_is_replaced() {
     let bench = bench();
     let shop = id("app/shop");

@@ -136,10 +136,11 @@ impl App {
         timeout(limit, view.wait_for(|view| seen(view))).await.is_ok_and(|seen| seen.is_ok())
     }
 
-    /// Makes the keeper go on as `binary` if it is of another one; the port and the instances stay.
+    /// Makes the keeper go on as `binary` if it is of another one; the port and the instances stay. Once an upgrade has
+    /// replaced the file, keepers are started from what is newer than this daemon, and stay as they are.
     pub(super) async fn hand_over(&self, shared: &Shared) {
         let mut running = self.binary.subscribe();
-        if *running.borrow() == shared.binary_id {
+        if *running.borrow() == shared.binary_id || shared.is_replaced() {
             return;
         }
         let asked = self.call(Request::Handover { binary: shared.binary.clone() }).await;

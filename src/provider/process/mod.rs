@@ -319,6 +319,11 @@ impl Shared {
         held(&self.children).retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
+    /// Whether the file that keepers are started from is not this daemon's any more.
+    fn is_replaced(&self) -> bool {
+        binary_id(&self.binary).map_or(true, |now| now != self.binary_id)
+    }
+
     fn short_system(&self) -> String {
         self.system.0.trim_start_matches("process:").chars().take(8).collect()
     }
