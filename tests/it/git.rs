@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeops::port::Source;
-use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, head_branch};
+use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, branch_of_absent, head_branch};
 use codeops_core::config::{RepositorySettings, SignerSettings};
 use tempfile::TempDir;
 
@@ -258,6 +258,67 @@ async fn a_lost_mirror_is_held_when_the_revision_in_force_is_gone_upstream_too()
     assert!(tip.held.is_some());
     let error = bench.open().await.files(&gone).await.expect_err("gone").0;
     assert!(error.contains("repository.accept"), "{error}");
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_made_anew_keeps_the_revision_in_force_also_when_it_is_gone_upstream() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    repo.git(&["commit", "--quiet", "--amend", "-m", "Another history"]);
+    repo.git(&["reflog", "expire", "--expire=now", "--all"]);
+    repo.git(&["gc", "--quiet", "--prune=now"]);
+    assert!(mirror.fetch(Some(&good)).await.expect("reachable").held.is_some());
+    // What is nowhere has the mirror made anew.
+    let nowhere = "1234567890123456789012345678901234567890".parse().expect("an id");
+    mirror.files(&nowhere).await.expect_err("it is in no repository");
+    let mirror = bench.open().await;
+    assert_eq!(mirror.files(&good).await.expect("still there").len(), 1);
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("reachable").revision, good);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_away_at_start_leaves_the_last_revision_in_force_until_it_is_back() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    repo.git(&["checkout", "--quiet", "-b", "trunk"]);
+    let place = tempfile::tempdir().expect("a folder");
+    let (folder, aside) = (place.path().join("ops"), place.path().join("aside"));
+    std::os::unix::fs::symlink(repo.path(), &folder).expect("linked");
+    for url in [folder.display().to_string(), format!("file://{}", folder.display())] {
+        let mut bench = Bench::new(&url);
+        bench.settings.branch = "trunk".to_owned();
+        let good = bench.open().await.fetch(None).await.expect("reachable").revision;
+        fs::rename(&folder, &aside).expect("away");
+        let mirror = bench.open().await;
+        assert_eq!(branch_of_absent(&url, bench.state.path()).as_deref(), Some("trunk"));
+        let error = mirror.fetch(Some(&good)).await;
+        assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
+        fs::rename(&aside, &folder).expect("back");
+        // The link led to a folder that is still there.
+        assert_eq!(error.expect("what it led to is there").revision, good);
+        assert_eq!(branch_of_absent(&url, bench.state.path()), None);
+
+        let never = Bench::new(&url);
+        fs::rename(&folder, &aside).expect("away");
+        let first = Mirror::open(&never.settings, never.state.path(), &environment()).await;
+        fs::rename(&aside, &folder).expect("back");
+        assert!(first.is_err(), "there is nothing to go on with");
+    }
+    let gone = repo.path().with_extension("gone");
+    let bench = Bench::new(&format!("{}/", repo.path().display()));
+    repo.git(&["branch", "main", "trunk", "--force"]);
+    let good = bench.open().await.fetch(None).await.expect("reachable").revision;
+    fs::rename(repo.path(), &gone).expect("away");
+    let mirror = bench.open().await;
+    let (fetched, files) = (mirror.fetch(Some(&good)).await, mirror.files(&good).await);
+    fs::rename(&gone, repo.path()).expect("back");
+    assert!(fetched.expect_err("away").0.contains("cannot look at"));
+    assert_eq!(files.expect("readable").len(), 1);
+    let next = repo.commit_file("a.yaml", "2", "Back");
+    repo.git(&["branch", "main", "trunk", "--force"]);
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("back").revision, next);
 }
 
 #[tokio::test]
