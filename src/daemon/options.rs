@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use codeops_core::config::Settings;
 
-use crate::source;
+use crate::{secret, source};
 
 /// Everything the daemon is told from outside.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub branch_named: bool,
     /// How the settings are read again while the daemon runs; `None` where there is no file.
     pub reload: Option<Reload>,
+    /// Values of secrets that were read under these options or earlier ones of this process.
+    pub known: secret::Known,
 }
 
 /// Reads the settings file again, with the same flags over it.
