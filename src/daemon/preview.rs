@@ -1,7 +1,8 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -34,7 +35,9 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     DirBuilder::new().recursive(true).mode(0o711).create(&options.state).with_context(|| {
         format!("the state folder {} cannot be made; name another with --state DIR", options.state.display())
     })?;
-    let mirror = Mirror::open(&options.settings.repository, &options.state.join("plan"), &options.variables).await?;
+    let own = options.state.join("plan");
+    let lock = lock(own.clone()).await.with_context(|| format!("{} cannot be locked", own.display()))?;
+    let mirror = Mirror::open(&options.settings.repository, &own, &options.variables).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
     let since = past.memory.revision.accepted.clone().filter(|since| *since != tip.revision);
@@ -44,6 +47,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         Ok(commits) => commits,
         Err(_) => mirror.commits(None, &tip.revision).await?,
     };
+    drop(lock);
     let newest = commits.last().cloned().ok_or_else(|| anyhow::anyhow!("{} has no commit", mirror.url()))?;
 
     let environment = Environment {
@@ -75,6 +79,17 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let world = World { snapshot: &snapshot, freeze: options.settings.freeze.as_ref(), now: SystemClock.now() };
     let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);
     Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes })
+}
+
+/// Waits until no other `plan` uses the mirror of plans.
+async fn lock(folder: PathBuf) -> std::io::Result<File> {
+    let wait = move || {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(wait).await?
 }
 
 /// What a revision meets.
