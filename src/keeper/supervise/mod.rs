@@ -55,7 +55,8 @@ impl Supervisor {
         let done = CancellationToken::new();
         let receivers = pipes.as_ref().map_err(io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
         if let Ok(receivers) = receivers {
-            captures.spawn(capture(receivers, self.id.clone(), self.keeper.logs.clone(), done.clone()));
+            let veil = Veil::following(&self.keeper.table, &record);
+            captures.spawn(capture(receivers, self.id.clone(), veil, self.keeper.logs.clone(), done.clone()));
         }
         match &pipes {
             Ok(pipes) => self.cycle(&record, pipes).await,
