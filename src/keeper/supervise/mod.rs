@@ -106,8 +106,8 @@ impl Supervisor {
 
     async fn adopt(&mut self, record: &Record) -> Option<Process> {
         self.group = record.group.clone();
-        let identity = record.process.as_ref()?;
         self.memory_kills = self.group.memory_kills();
+        let identity = record.process.as_ref()?;
         let adopted = Process::adopt(identity);
         self.hold(record.instance.pid, record.instance.port, record);
         match &adopted {
@@ -121,7 +121,6 @@ impl Supervisor {
                 self.kill_rest();
                 self.change(|instance| {
                     instance.restarts = instance.restarts.saturating_add(1);
-                    set_health(instance, InstanceHealth::Starting);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
                     (instance.pid, instance.started_at) = (None, None);
                     set_health(instance, InstanceHealth::Starting);
