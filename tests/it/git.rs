@@ -9,6 +9,8 @@ use std::time::Duration;
 use codeops::port::Source;
 use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, branch_of_absent, head_branch};
 use codeops_core::config::{RepositorySettings, SignerSettings};
+use codeops_core::desired::Files;
+use codeops_core::model::Revision;
 use tempfile::TempDir;
 
 use crate::support::git::{GitDaemon, SshKey, TempRepo};
@@ -103,6 +105,69 @@ async fn only_the_configured_folder_is_read_and_links_are_not_followed() {
     let tip = mirror.fetch(None).await.expect("reachable");
     let files = mirror.files(&tip.revision).await.expect("readable");
     assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml"]);
+}
+
+/// Whatever one commit does to folders and files, the next revision read from it is the one read from nothing.
+#[tokio::test]
+async fn a_revision_read_from_the_one_before_is_the_one_read_from_nothing() {
+    let repo =
+        TempRepo::with(&[("a.yaml", "a"), ("apps/one/x.yaml", "x"), ("apps/two/y.yaml", "y"), ("b/note.md", "n")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let mut last = mirror.fetch(None).await.expect("reachable").revision;
+    let first = last.clone();
+    mirror.files(&last).await.expect("readable");
+    let changes: [(&[&str], &[(&str, &str)]); 8] = [
+        (&[], &[("apps/one/x.yaml", "x2")]),
+        (&[], &[("apps/three/deep/z.yaml", "z"), ("b/c.yaml", "c")]),
+        (&["apps/two/y.yaml"], &[]),
+        (&["a.yaml"], &[("a.yaml/inner.yaml", "a folder now")]),
+        (&["a.yaml/inner.yaml"], &[("a.yaml", "a file again"), ("apps.yaml", "beside")]),
+        (&["apps/one/x.yaml"], &[("apps/four/x.yaml", "moved")]),
+        (&["apps/three/deep/z.yaml", "apps/four/x.yaml"], &[("apps", "no folder any more")]),
+        (&["b/c.yaml"], &[("README.md", "no manifest")]),
+    ];
+    for (removed, written) in changes {
+        for path in removed {
+            repo.git(&["rm", "--quiet", path]);
+        }
+        for (path, text) in written {
+            repo.write(path, text);
+        }
+        repo.commit("Change");
+        last = mirror.fetch(Some(&last)).await.expect("reachable").revision;
+        same_as_from_nothing(&bench, &mirror, &last).await;
+    }
+    same_as_from_nothing(&bench, &mirror, &first).await;
+}
+
+async fn same_as_from_nothing(bench: &Bench, mirror: &Mirror, revision: &Revision) {
+    let texts = |files: &Files| -> Vec<(String, String, Vec<u8>)> {
+        files.iter().map(|(path, file)| (path.to_string(), file.content.to_string(), file.bytes.to_vec())).collect()
+    };
+    let fresh = bench.open().await.files(revision).await.expect("readable");
+    let brought = mirror.files(revision).await.expect("readable");
+    assert_eq!(texts(&brought), texts(&fresh));
+}
+
+#[tokio::test]
+async fn limits_count_what_is_there_and_not_what_was() {
+    let repo = TempRepo::with(&[("z/a.yaml", "a"), ("z/b.yaml", "b")]);
+    let bench = Bench::new(&repo.url());
+    let limits = Limits { files: 2, entries: 3, ..Limits::default() };
+    let mirror =
+        Mirror::open_with(&bench.settings, bench.state.path(), &environment(), limits).await.expect("it opens");
+    let mut last = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(mirror.files(&last).await.expect("readable").len(), 2);
+    for (from, to) in [("z", "a"), ("a", "b"), ("b", "z")] {
+        repo.git(&["mv", from, to]);
+        repo.git(&["commit", "--quiet", "-m", "Move all"]);
+        last = mirror.fetch(Some(&last)).await.expect("reachable").revision;
+        assert_eq!(mirror.files(&last).await.expect("readable").len(), 2);
+    }
+    let third = repo.commit_file("z/c.yaml", "c", "One more");
+    mirror.fetch(Some(&last)).await.expect("reachable");
+    assert!(mirror.files(&third).await.expect_err("too many").0.contains("more than 3 files and folders"));
 }
 
 #[tokio::test]
