@@ -1,7 +1,9 @@
 //! The source over real git: a local folder, a `git daemon`, signed commits, and what goes wrong with them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use codeops::port::Source;
 use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, branch_of_absent, head_branch};
 use codeops_core::config::{RepositorySettings, SignerSettings};
 use codeops_core::desired::Files;
+use codeops_core::desired::{Compiler, Context, Diagnostic};
 use codeops_core::model::Revision;
 use tempfile::TempDir;
 
@@ -117,7 +120,9 @@ async fn a_revision_read_from_the_one_before_is_the_one_read_from_nothing() {
     let mut last = mirror.fetch(None).await.expect("reachable").revision;
     let first = last.clone();
     mirror.files(&last).await.expect("readable");
-    let changes: [(&[&str], &[(&str, &str)]); 8] = [
+    // What a commit removes, and what it writes.
+    type Change = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+    let changes: [Change; 8] = [
         (&[], &[("apps/one/x.yaml", "x2")]),
         (&[], &[("apps/three/deep/z.yaml", "z"), ("b/c.yaml", "c")]),
         (&["apps/two/y.yaml"], &[]),
@@ -176,19 +181,38 @@ async fn limits_name_what_is_too_big_and_the_last_revision_stays_readable() {
     let bench = Bench::new(&repo.url());
     let mirror = bench.open().await;
     let good = mirror.fetch(None).await.expect("reachable").revision;
-    let big = repo.commit_file("big.yaml", &"x".repeat((1 << 20) + 1), "Too big");
-    mirror.fetch(Some(&good)).await.expect("reachable");
-    let error = mirror.files(&big).await.expect_err("too big").0;
-    assert!(error.contains("`big.yaml`") && error.contains("1024 KiB"), "{error}");
-    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
-
-    repo.remove("big.yaml");
     let deep = repo.commit_file(&format!("{}a.yaml", "d/".repeat(40)), "a", "Too deep");
     mirror.fetch(Some(&good)).await.expect("reachable");
     assert!(mirror.files(&deep).await.expect_err("too deep").0.contains("nested deeper than 32"));
     let few = Limits { files: 0, ..Limits::default() };
     let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), few).await.expect("it opens");
     assert!(mirror.files(&good).await.expect_err("too many").0.contains("more than 0 manifests"));
+}
+
+#[tokio::test]
+async fn one_file_that_cannot_be_read_is_told_with_its_place_and_stops_no_other() {
+    let repo = TempRepo::with(&[("a.yaml", "a: 1"), (".ci/x.yaml", "x: 1"), (".x.yaml", "x: 1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1, "what is hidden is not read");
+    repo.write("big.yaml", &"x".repeat((1 << 20) + 1));
+    let odd = repo.path().join(OsStr::from_bytes(b"odd\xff.yaml"));
+    fs::write(&odd, "b: 2").expect("written");
+    let bad = repo.commit("Two that cannot be read");
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    let files = mirror.files(&bad).await.expect("readable but for two");
+    assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml", "big.yaml", "odd\u{fffd}ff.yaml"]);
+    let compiled = Compiler::default().compile(&files, &Context::default());
+    for (file, what) in [("big.yaml", "bigger than"), ("odd\u{fffd}ff.yaml", "not UTF-8")] {
+        let told = |d: &Diagnostic| d.message.contains(what) && d.place.file == file;
+        assert!(compiled.diagnostics.iter().any(told), "{file}: {:?}", compiled.diagnostics);
+    }
+    fs::remove_file(odd).expect("removed");
+    repo.remove("big.yaml");
+    let next = repo.commit("They go");
+    mirror.fetch(Some(&bad)).await.expect("reachable");
+    assert_eq!(mirror.files(&next).await.expect("readable").len(), 1);
 }
 
 #[tokio::test]
