@@ -10,6 +10,9 @@ use std::time::Duration;
 use assert_cmd::Command;
 use tempfile::TempDir;
 
+use crate::support::flow::{REPOSITORY, TEAM};
+use crate::support::git::TempRepo;
+
 /// Where git is, on every machine that the tests run on.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -127,6 +130,26 @@ fn run_without_a_repository_says_what_is_missing() {
         let (code, _, err) = run(codeops().arg(command));
         assert_eq!(code, 2, "{err}");
         assert!(err.contains("--repo") && err.contains("CODEOPS_REPO"), "{err}");
+    }
+}
+
+#[test]
+fn plans_at_once_do_not_disturb_each_other() {
+    let repository = TempRepo::with(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]);
+    let state = passable();
+    let plan = || {
+        let mut command = codeops();
+        command.args(["plan", "--repo", &repository.url(), "--state", &state.path().display().to_string()]);
+        command
+    };
+    for number in 0..3 {
+        repository.commit_file("notes.md", &number.to_string(), "More");
+        let all = std::thread::scope(|scope| {
+            let plans: Vec<_> = (0..6).map(|_| scope.spawn(|| run(&mut plan()))).collect();
+            plans.into_iter().map(|plan| plan.join().expect("it ran")).collect::<Vec<_>>()
+        });
+        let alone = run(&mut plan());
+        assert!(all.iter().all(|one| *one == alone), "{alone:?} {all:?}");
     }
 }
 
