@@ -82,6 +82,21 @@ fn a_folder_that_is_not_there_ends_with_2() {
 }
 
 #[test]
+fn validate_takes_and_refuses_what_the_daemon_does() {
+    let folder = repository(APP);
+    fs::create_dir(folder.path().join(".ci")).expect("made");
+    fs::write(folder.path().join(".ci/job.yaml"), "not: a manifest").expect("written");
+    let validate = || run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(validate().0, 0, "what is hidden is not read");
+    fs::write(folder.path().join("big.yaml"), vec![b' '; (1 << 20) + 1]).expect("written");
+    let (code, out, err) = validate();
+    assert!(code == 1 && (out.clone() + &err).contains("big.yaml"), "{out}{err}");
+    fs::create_dir_all(folder.path().join("d/".repeat(40))).expect("made");
+    let (code, _, err) = validate();
+    assert!(code == 2 && err.contains("nested deeper than 32"), "{err}");
+}
+
+#[test]
 fn validate_follows_no_link_out_of_the_folder() {
     let folder = repository(APP);
     std::os::unix::fs::symlink("/etc", folder.path().join("more")).expect("a link");
