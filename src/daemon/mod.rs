@@ -7,6 +7,7 @@ mod once;
 mod options;
 pub mod outcome;
 mod preview;
+pub mod progress;
 mod reload;
 
 use std::time::Duration;

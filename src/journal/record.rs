@@ -80,6 +80,9 @@ pub enum Record {
         intent: Seq,
         /// The resource, again, so that one index serves both.
         resource: ResourceId,
+        /// The intent's word and subject, such as `start 9f86d081-1`, for readers; `None` in the journals of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        what: Option<String>,
         /// How it ended.
         outcome: Outcome,
     },

@@ -17,6 +17,7 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::ITSELF;
 use super::wire::User;
 
 /// The exit code of a launcher that could not start its program; the reason went to the keeper and to standard error.
@@ -38,7 +39,7 @@ pub(super) struct Orders {
     pub(super) user: Option<User>,
     /// Open files allowed.
     pub(super) files: Option<u64>,
-    /// `cgroup.procs` files to join.
+    /// Files of control groups to join.
     pub(super) cgroups: Vec<PathBuf>,
 }
 
@@ -73,7 +74,7 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     rustix::process::setsid()?;
     for file in &orders.cgroups {
         // What could not be joined was noted when the group was prepared; a limit is no reason not to run.
-        drop(fs::write(file, rustix::process::getpid().to_string()));
+        drop(fs::write(file, ITSELF));
     }
     if let Some(files) = orders.files {
         let limit = Rlimit { current: Some(files), maximum: Some(files) };

@@ -109,7 +109,8 @@ mod tests {
         compiled.desired.held.insert(id("app/kept"), "c.yaml cannot be read".to_owned());
         let declares =
             |file: &str, ids: &[&str]| (Arc::from(file), Arc::new(ids.iter().map(|text| id(text)).collect()));
-        compiled.declared = [declares("a.yaml", &["app/stays"]), declares("d.yaml", &["app/moves", "app/new"])].into();
+        compiled.declared =
+            Arc::new([declares("a.yaml", &["app/stays"]), declares("d.yaml", &["app/moves", "app/new"])].into());
         let (files, gone) = moved(&compiled, &memory);
         let expected = [("app/moves", "d.yaml"), ("app/new", "d.yaml")];
         assert_eq!(files, expected.map(|(name, file)| (id(name), file.to_owned())).into());

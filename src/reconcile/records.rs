@@ -98,7 +98,9 @@ impl Flow {
                 let known = self.world.restarts.get(&(id.clone(), instance.id.clone()));
                 if known.is_some_and(|known| *known < instance.restarts) {
                     let what = instance.why.clone().unwrap_or_else(|| "its process ended".to_owned());
-                    let what = format!("{what}; started again ({} times so far)", instance.restarts);
+                    let times =
+                        if instance.restarts == 1 { "once".to_owned() } else { format!("{} times", instance.restarts) };
+                    let what = format!("{what}; restarted {times} so far");
                     records.push(Record::Instance { resource: id.clone(), instance: instance.id.clone(), what });
                 }
             }

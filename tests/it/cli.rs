@@ -65,6 +65,35 @@ fn a_mistake_is_shown_with_its_line_and_ends_with_1() {
 }
 
 #[test]
+fn a_bad_name_hides_no_other_mistake() {
+    let folder = repository(&APP.replace("name: shop", "name: Shop_1").replace("provider: local", "replica: 2"));
+    let (code, out, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(code, 1, "{out}");
+    for part in ["`Shop_1` is not a valid name", "replica: 2", "`replicas`"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    assert_eq!(out.matches("apps.yaml:").count(), 2, "each is told once\n{out}");
+}
+
+#[test]
+fn a_name_without_its_kind_is_asked_back() {
+    let (code, _, err) = run(codeops().args(["get", "hello"]));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("did you mean app/hello?"), "{err}");
+}
+
+#[test]
+fn a_team_that_nobody_knows_is_no_gap_in_the_table() {
+    let body = r#"{"resources":[{"id":"app/broken","team":null,"provider":"local","sync":"Held","health":"Missing",
+        "revision":"0123456789012345678901234567890123456789","since":"2026-11-20T16:00:00Z","why":"x","digest":null}]}"#;
+    let (address, _asked) = page("200 OK", body);
+    let (code, out, err) = run(codeops().args(["get", "--server", &address]));
+    assert_eq!(code, 0, "{err}");
+    let row: Vec<&str> = out.lines().nth(1).expect("a row").split_whitespace().collect();
+    assert_eq!(row[..4], ["app/broken", "-", "Held", "Missing"], "{out}");
+}
+
+#[test]
 fn validate_answers_as_json() {
     let folder = repository(&APP.replace("team: shop", "team: shops"));
     let (code, out, _) = run(codeops().args(["validate", "-o", "json"]).arg(folder.path()));
@@ -157,6 +186,10 @@ fn plans_at_once_do_not_disturb_each_other() {
         command.args(["plan", "--repo", &repository.url(), "--state", &state.path().display().to_string()]);
         command
     };
+    // A state folder where a daemon has been: the mirror of plans is kept there.
+    let (code, out, err) =
+        run(codeops().args(["apply", "--repo", &repository.url(), "--state", &state.path().display().to_string()]));
+    assert_eq!(code, 0, "{out}{err}");
     for number in 0..3 {
         repository.commit_file("notes.md", &number.to_string(), "More");
         let all = std::thread::scope(|scope| {

@@ -11,6 +11,7 @@ mod hooks;
 mod isolation;
 mod keeper;
 mod lost_store;
+mod once;
 mod page;
 mod process;
 mod promises;

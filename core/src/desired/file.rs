@@ -19,6 +19,9 @@ use super::{File, overlay, yaml};
 /// The largest file that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
+/// The folder below which each environment has its overlays.
+pub(super) const OVERLAYS: &str = "environments/";
+
 /// One parsed file.
 #[derive(Debug)]
 pub(super) struct ParsedFile {
@@ -81,7 +84,7 @@ pub(super) fn class(path: &str) -> Class {
     if !yaml || path.split('/').any(|part| part.starts_with('.')) {
         return Class::Ignored;
     }
-    match path.strip_prefix("environments/") {
+    match path.strip_prefix(OVERLAYS) {
         None => Class::Manifest,
         Some(rest) => Class::Overlay(rest.split_once('/').and_then(|(name, _)| name.parse().ok())),
     }
@@ -163,6 +166,14 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
             let begin = tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |first| first.key_span);
             let patch = patch.then_some(tree);
             out.documents.push(Document { header, begin, ordinal, patch, broken, body, found });
+        }
+        (Head::Nameless { kind, good }, Some(tree)) => {
+            if syntax_good && good && !patch {
+                let more = body(kind, &tree, vec![source]).1;
+                let more: Vec<Diagnostic> = more.into_iter().filter(|mistake| !out.found.contains(mistake)).collect();
+                out.found.extend(more);
+            }
+            out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path)));
         }
         _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
     }

@@ -49,6 +49,8 @@ pub(super) struct Header {
 pub(super) enum Head {
     /// Kind and name are known. `good` is false when something else in the head is wrong.
     Known { header: Header, good: bool },
+    /// The kind is known and the name is not. The rest can still be read for its mistakes, where nothing else is wrong.
+    Nameless { kind: ManifestKind, good: bool },
     /// A kind that the language has and this version has not.
     NotBuilt,
     /// What it is about cannot be known.
@@ -93,7 +95,10 @@ fn known(root: &Node, reader: &mut Reader<'_>, good: bool) -> Option<Head> {
     });
     match kind? {
         None => Some(Head::NotBuilt),
-        Some(kind) => Some(Head::Known { header: Header { kind, name: name? }, good }),
+        Some(kind) => Some(match name {
+            Some(name) => Head::Known { header: Header { kind, name }, good },
+            None => Head::Nameless { kind, good },
+        }),
     }
 }
 

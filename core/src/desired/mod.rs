@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes and facts come in, a [`Desired`] and every mistake found come out. It opens nothing and runs nothing.
 
+mod amend;
 mod app;
 mod app_parts;
 mod compiler;
@@ -88,7 +89,7 @@ pub struct ProviderFacts {
 }
 
 /// One secret as the settings grant it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFacts {
     /// The teams it is granted to.
     pub teams: BTreeSet<TeamName>,
@@ -125,7 +126,7 @@ pub struct Compiled {
     /// Every mistake found, ordered by place.
     pub diagnostics: Vec<Diagnostic>,
     /// The ids each readable file declares: the next [`Context::declared`].
-    pub declared: Declared,
+    pub declared: Arc<Declared>,
 }
 
 impl Compiled {

@@ -334,7 +334,8 @@ fn cut_off(file: &ParsedFile) -> Option<&String> {
     broken.or(file.last_mistake.as_ref())
 }
 
-fn unit(
+/// One app as its documents say.
+pub(super) fn unit(
     name: &Name,
     base: &Found<'_>,
     patch: Option<&Found<'_>>,

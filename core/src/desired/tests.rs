@@ -1,5 +1,6 @@
 //! What a user would notice of compiling: mistakes as they are shown, resources, what is held.
 
+mod amended;
 mod digests;
 mod mistakes;
 mod promises;

@@ -1,7 +1,7 @@
 //! Where one declared resource lives now, over all providers, with the benefit of every doubt: what may live out of reach
 //! is `Unknown`, never made a second time.
 
-use super::Look;
+use super::{Known, Look, Seen};
 use crate::model::{Live, Observed, ProviderName, Resource, ResourceId, ResourceMemory, Why};
 
 /// Where a resource lives.
@@ -21,10 +21,10 @@ pub(super) enum Located<'a> {
 }
 
 impl Look<'_> {
-    pub(super) fn locate<'a>(&'a self, target: &'a Resource) -> Located<'a> {
+    pub(super) fn locate<'a>(&'a self, target: &'a Resource, known: &Known<'a>) -> Located<'a> {
         let (id, provider) = (&target.id, &target.spec.provider);
-        let elsewhere = self.ours_elsewhere(id, provider);
-        if let Some(live) = self.snapshot.live(provider, id) {
+        let elsewhere = self.ours_elsewhere(&known.seen, provider);
+        if let Some((_, live)) = known.seen.iter().find(|(name, _)| *name == provider) {
             return Located::Here { live, also: elsewhere.map(|(provider, _)| provider) };
         }
         if let Observed::Unknown(why) = self.snapshot.observed(provider, id) {
@@ -37,7 +37,8 @@ impl Look<'_> {
             if let Some(live) = self.snapshot.live(provider, was).filter(|live| self.is_ours(live)) {
                 return Located::Formerly { id: was, live };
             }
-            if let Some((provider, _)) = self.ours_elsewhere(was, provider) {
+            let seen: Vec<Seen<'_>> = self.everywhere(was).collect();
+            if let Some((provider, _)) = self.ours_elsewhere(&seen, provider) {
                 return Located::FormerlyElsewhere { id: was, provider };
             }
         }
@@ -49,9 +50,13 @@ impl Look<'_> {
         live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *self.owner)
     }
 
-    fn ours_elsewhere(&self, id: &ResourceId, provider: &ProviderName) -> Option<(&ProviderName, &Live)> {
-        let others = self.snapshot.providers.keys().filter(|name| *name != provider);
-        others.filter_map(|name| self.snapshot.live(name, id).map(|live| (name, live))).find(|(_, l)| self.is_ours(l))
+    fn ours_elsewhere<'a>(&self, seen: &[Seen<'a>], provider: &ProviderName) -> Option<Seen<'a>> {
+        seen.iter().find(|(name, live)| *name != provider && self.is_ours(live)).copied()
+    }
+
+    fn everywhere(&self, id: &ResourceId) -> impl Iterator<Item = Seen<'_>> {
+        let providers = self.snapshot.providers.keys();
+        providers.filter_map(move |name| self.snapshot.live(name, id).map(|live| (name, live)))
     }
 
     /// Why `id` may live on a provider that does not answer, if it may.

@@ -96,6 +96,9 @@ impl Supervisor {
             self.kill_rest();
             let wait = self.streak.ended(begun.elapsed());
             self.ended(&why, wait).await;
+            if wait.is_zero() {
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -207,7 +210,7 @@ impl Supervisor {
         let secrets = self.keeper.table.read(|all| all.volatile.secrets.get(&record.instance.template).cloned());
         let env = environment(&self.id, &record.resource, &record.setting, port)?;
         let mut orders = orders(command, env, &secrets.unwrap_or_default(), &record.setting)?;
-        orders.cgroups = self.group.procs();
+        orders.cgroups = self.group.joins();
         Ok(orders)
     }
 

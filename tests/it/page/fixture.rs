@@ -496,6 +496,9 @@ fn steps(log: &MemoryLog, digit: char, secs: i64) {
         };
         let seq = log.add(ago(secs - 5), intent);
         let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };
-        log.add(ago(secs - 4), Record::Result { intent: seq, resource: app(id), outcome });
+        log.add(
+            ago(secs - 4),
+            Record::Result { intent: seq, resource: app(id), what: Some("start 9f86d081-1".to_owned()), outcome },
+        );
     }
 }

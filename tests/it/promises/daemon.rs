@@ -49,6 +49,14 @@ impl Machine {
         }
     }
 
+    /// The templates of the instances of `app/a`.
+    fn templates(&self) -> Vec<String> {
+        let body = get(self.page, "/api/v1/resources/app/a").and_then(|body| serde_json::from_str(&body).ok());
+        let app: Value = body.unwrap_or(Value::Null);
+        let instances = app["instances"].as_array().into_iter().flatten();
+        instances.filter_map(|instance| instance["template"].as_str().map(str::to_owned)).collect()
+    }
+
     /// What the page says of every app, once `enough`.
     fn wait(&self, what: &str, enough: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -130,6 +138,17 @@ fn version(port: u16) -> Option<String> {
     body["version"].as_str().map(str::to_owned)
 }
 
+/// How far a rollout is when the daemon is killed. Each stays true once it is.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// The commit is in force, and hardly more.
+    Accepted,
+    /// The first new instance has been started.
+    Started,
+    /// It serves, and bakes.
+    Serving,
+}
+
 #[test]
 fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_on() {
     let repo = TempRepo::new();
@@ -145,13 +164,18 @@ fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_o
     machine.wait("deployed", all_well);
     assert_eq!((version(a), version(b)), (Some("1".to_owned()), Some("1".to_owned())));
 
-    for (round, after) in [(2, 30), (3, 300), (4, 1_100)] {
-        machine.repo.commit_file("a.yaml", &web_app("a", a, &round.to_string()), "A new version");
-        std::thread::sleep(Duration::from_millis(after));
+    for (round, moment) in [(2, Moment::Accepted), (3, Moment::Started), (4, Moment::Serving)] {
+        let before = machine.templates();
+        let want = Some(round.to_string());
+        let tip = machine.repo.commit_file("a.yaml", &web_app("a", a, &round.to_string()), "A new version");
+        machine.wait("the moment to kill it", |answer| match moment {
+            Moment::Accepted => answer["revision"] == tip.as_str(),
+            Moment::Started => machine.templates().iter().any(|template| !before.contains(template)),
+            Moment::Serving => version(a) == want,
+        });
         machine.kill();
         assert!(version(a).is_some() && version(b).is_some(), "apps answer without a daemon");
         machine.start();
-        let want = Some(round.to_string());
         machine.wait("the new version", |answer| all_well(answer) && version(a) == want);
         assert_eq!(version(b).as_deref(), Some("1"), "the other was not touched");
     }
