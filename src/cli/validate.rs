@@ -1,15 +1,17 @@
 //! `validate`: every mistake in a folder's manifests. It runs no program and opens no connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use codeops_core::desired::{Compiled, Compiler, Diagnostic, Files, Severity};
 use codeops_core::model::{Environment, Place, ProviderName};
 use serde::Serialize;
 
 use super::args::ValidateArgs;
-use super::exit::Exit;
+use super::exit::{Coded, Exit};
 use super::output::{Output, Style};
-use super::{compile, folder, options};
+use super::{compile, options};
+use crate::source;
 
 /// The only provider there is without settings.
 const LOCAL: &str = "local";
@@ -30,7 +32,7 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
         Some(file) => Some(options::read_settings(Some(file))?),
         None => None,
     };
-    let files = folder::read(&args.dir)?;
+    let files = read(&args.dir)?;
     let mut compiler = Compiler::default();
     let chosen = args.environment.clone().or_else(|| settings.as_ref().and_then(|s| s.environment.clone()));
     let environments: Vec<Environment> = match &chosen {
@@ -75,6 +77,15 @@ fn unchecked(provider: &ProviderName, place: Place) -> Diagnostic {
         line_start: 1,
         width: 1,
     }
+}
+
+/// The files of a folder, as the daemon would read those of a revision.
+fn read(folder: &Path) -> anyhow::Result<Files> {
+    if folder.exists() && !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Coded::usage(format!("{folder} is not a folder: name the one that holds codeops.yaml")));
+    }
+    source::read_dir(folder).map_err(|error| Coded::usage(error.0))
 }
 
 /// The folders below `environments/` that hold manifests and have a name that can be selected.

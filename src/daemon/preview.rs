@@ -1,7 +1,7 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +32,9 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let options = &options.clone().with_own_branch();
     let past = Past::read(options)?;
     let place = Place::of(options, &past)?;
-    let mirror = Mirror::open(&options.settings.repository, place.path(), &options.variables).await?;
+    let own = place.path().to_owned();
+    let lock = lock(own.clone()).await.with_context(|| format!("{} cannot be locked", own.display()))?;
+    let mirror = Mirror::open(&options.settings.repository, &own, &options.variables).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
     let since = past.memory.revision.accepted.clone().filter(|since| *since != tip.revision);
@@ -42,6 +44,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         Ok(commits) => commits,
         Err(_) => mirror.commits(None, &tip.revision).await?,
     };
+    drop(lock);
     let newest = commits.last().cloned().ok_or_else(|| anyhow::anyhow!("{} has no commit", mirror.url()))?;
 
     let environment = Environment {
@@ -76,6 +79,16 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let no_store = past.is_missing.then(|| options.state.clone());
     let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);
     Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes, no_store })
+}
+
+/// Waits until no other `plan` uses the mirror of plans.
+async fn lock(folder: PathBuf) -> std::io::Result<File> {
+    let wait = move || {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(wait).await?
 }
 
 /// What a revision meets.

@@ -273,6 +273,8 @@ pub struct State {
     pub resource: Option<Resource>,
     /// Its instances, ordered by id. One that was stopped leaves when its last process is gone.
     pub instances: Vec<Instance>,
+    /// The working directory of each instance. An earlier keeper does not tell: an instance without one runs somewhere.
+    pub folders: BTreeMap<InstanceId, PathBuf>,
     /// `host:port` clients reach it at, while it listens.
     pub address: Option<String>,
     /// Ways in which it differs from its stamp, such as a port that another process holds.

@@ -1,18 +1,21 @@
-//! A plain folder read as manifests, for `validate`: no Git, no links followed, the limits of a repository.
+//! A plain folder read as manifests, for `validate`: no Git, no links followed, and else as a revision is read: the same
+//! limits, and the same files left out.
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use codeops_core::desired::{File, Files};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
-use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::tree::{Budget, Unread, is_manifest};
+use super::tree::{Budget, Unread, is_hidden, is_manifest, legible, too_big};
 use super::{Limits, SourceError};
 
-/// Reads the manifests below `folder`. Content ids are SHA-256; `.git` and symbolic links are left out.
+/// Reads the manifests below `folder`. Content ids are SHA-256; symbolic links and what is hidden are left out.
 ///
 /// # Errors
 /// A folder or file cannot be read, or a limit is passed; names it.
@@ -32,37 +35,40 @@ fn walk(folder: &Path, prefix: &str, depth: usize, budget: &mut Budget, files: &
         let entry = entry.map_err(|error| unreadable(prefix, &error))?;
         budget.entry()?;
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let path = format!("{prefix}{name}");
+        let name = name.as_bytes();
+        let path = format!("{prefix}{}", legible(name));
         let kind = entry.file_type().map_err(|error| unreadable(&path, &error))?;
-        if kind.is_dir() && name != ".git" {
+        if kind.is_dir() && !is_hidden(name) {
             walk(&entry.path(), &format!("{path}/"), depth + 1, budget, files)?;
-        } else if kind.is_file() && is_manifest(&name) {
-            let bytes =
-                read_file(&entry.path(), Limits::default().file_bytes).map_err(|error| unreadable(&path, &error))?;
-            budget.file(&path, bytes.len() as u64)?;
-            let content = hex::encode(Sha256::digest(&bytes)).into();
-            files.insert(path.into(), File { content, bytes: bytes.into() });
+        } else if kind.is_file() && is_manifest(name) {
+            let file = file(&entry.path()).map_err(|error| unreadable(&path, &error))?;
+            budget.file(file.bytes.len() as u64)?;
+            files.insert(path.into(), file);
         }
     }
     Ok(())
 }
 
-/// The file's bytes, at most one more than `most`. A link put in its place meanwhile is not followed.
-fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+/// A link put in the file's place meanwhile is not followed.
+fn file(path: &Path) -> std::io::Result<File> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
     let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let most = Limits::default().file_bytes;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let bytes: Arc<[u8]> = if bytes.len() as u64 > most { too_big() } else { bytes.into() };
+    Ok(File { content: hex::encode(Sha256::digest(&bytes)).into(), bytes })
 }
 
 fn unreadable(path: &str, error: &std::io::Error) -> Unread {
-    Unread::Refused(SourceError(format!("`{}` cannot be read: {error}", super::text::clean(path, 200))))
+    let what = if path.is_empty() { "it".to_owned() } else { format!("`{}`", super::text::clean(path, 200)) };
+    Unread::Refused(SourceError(format!("{what} cannot be read: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -78,6 +84,14 @@ mod tests {
         let files = read_dir(folder.path()).expect("readable");
         assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["apps/a.yaml"]);
         fs::write(at("big.yml"), vec![b'x'; (1 << 20) + 1]).expect("written");
-        assert!(read_dir(folder.path()).expect_err("too big").0.contains("big.yml"));
+        fs::create_dir_all(at(".github")).expect("made");
+        fs::write(at(".github/c.yaml"), "c").expect("written");
+        fs::write(at(".hidden.yaml"), "d").expect("written");
+        fs::write(folder.path().join(OsStr::from_bytes(b"b\xff.yaml")), "e").expect("written");
+        let files = read_dir(folder.path()).expect("readable");
+        let names = ["apps/a.yaml", "big.yml", "b\u{fffd}ff.yaml"];
+        assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), names);
+        assert_eq!(files["big.yml"].bytes, too_big());
+        assert!(read_dir(&at("gone")).expect_err("it is not there").0.contains("cannot be read"));
     }
 }

@@ -180,9 +180,7 @@ impl Git {
         command.args(["-c", &format!("protocol.{}.allow=always", self.address.protocol())]);
         command.args(arguments).current_dir(folder).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .map_err(|error| SourceError(format!("`git` cannot be started: {error}; install git 2.30 or newer")))?;
+        let mut child = command.spawn().map_err(|error| SourceError(cannot_start(&error)))?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let verb = arguments.iter().find(|argument| !argument.starts_with('-')).copied().unwrap_or("git");
         tokio::select! {
@@ -198,6 +196,17 @@ impl Git {
             () = outgrown(watched, self.limits.mirror_bytes) => Err(self.too_big()),
         }
     }
+}
+
+/// What to do when git cannot be started.
+fn cannot_start(error: &std::io::Error) -> String {
+    let advice = match error.kind() {
+        std::io::ErrorKind::NotFound => "install git 2.30 or newer, and see that the daemon's PATH leads to it",
+        std::io::ErrorKind::PermissionDenied => "see that the daemon may run it",
+        // Too many processes, no memory: it passes or the machine says more.
+        _ => "it is tried again; look at the machine's limits on processes and memory",
+    };
+    format!("`git` cannot be started: {error}; {advice}")
 }
 
 /// Kills the process group when it is dropped: whatever git started ends with it.
@@ -289,6 +298,15 @@ mod tests {
         assert_eq!(version("git version 2.39.5 (Apple Git-154)\n"), Some((2, 39)));
         assert_eq!(version("hub 1.0"), None);
         assert!(version("git version 2.9.1").is_some_and(|found| found < OLDEST));
+    }
+
+    #[test]
+    fn only_a_git_that_is_not_there_is_to_be_installed() {
+        let why = |error: rustix::io::Errno| cannot_start(&error.into());
+        assert!(why(rustix::io::Errno::NOENT).contains("install git"));
+        for error in [rustix::io::Errno::AGAIN, rustix::io::Errno::NOMEM, rustix::io::Errno::ACCESS] {
+            assert!(!why(error).contains("install git"), "{error}");
+        }
     }
 
     #[tokio::test]

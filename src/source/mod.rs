@@ -4,6 +4,7 @@
 //! It decides nothing about what is in the manifests, keeps no work tree, and runs no program but git.
 
 mod address;
+mod away;
 mod disk;
 mod folder;
 mod git;
@@ -33,6 +34,7 @@ use self::judge::{Question, Verdict};
 use self::tree::{Listing, Unread};
 use crate::port::{Commit, Source, Tip};
 
+pub use self::away::branch_of_absent;
 pub use self::folder::read_dir;
 pub use self::history::trailers;
 pub use self::signers::Signers;
@@ -121,7 +123,8 @@ impl Mirror {
         let url = config.url.as_deref().ok_or_else(|| {
             SourceError("no config repository is named: set repository.url or give --repo URL|DIR".to_owned())
         })?;
-        let address = Address::parse(url)?;
+        let root = state.join("source");
+        let address = Address::parse(url).or_else(|why| away::address(url, &root, why))?;
         address::check_branch(&config.branch)?;
         let path = address::check_path(&config.path)?;
         if address.is_unproven() && config.signers.is_none() {
@@ -132,8 +135,8 @@ impl Mirror {
         if let Some(signers) = &config.signers {
             Signers::read(signers)?;
         }
-        let root = state.join("source");
         let git = Git::new(&address, &root, environment, limits).await?;
+        away::remember(url, &address, &config.branch, &root);
         let disk = Disk::open(git, address, &config.branch, &root).await?;
         Ok(Self(Arc::new(Inner {
             disk,

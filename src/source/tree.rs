@@ -2,7 +2,8 @@
 //!
 //! Only `.yaml` and `.yml` are read. Symbolic links and submodules are not manifests and are left out, whatever their name.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use codeops_core::desired::{File, Files};
 use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
@@ -26,8 +27,41 @@ impl From<git2::Error> for Unread {
 }
 
 /// Whether a file name is a manifest's.
-pub(super) fn is_manifest(name: &str) -> bool {
-    name.ends_with(".yaml") || name.ends_with(".yml")
+pub(super) fn is_manifest(name: &[u8]) -> bool {
+    (name.ends_with(b".yaml") || name.ends_with(b".yml")) && !is_hidden(name)
+}
+
+/// Whether a file or folder is none of the manifests' by its name.
+pub(super) fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(b".")
+}
+
+/// A name as a path has it. Bytes that are no text stay apart and can be told: the compiler refuses such a path alone.
+pub(super) fn legible(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(name) = std::str::from_utf8(name) {
+        return name.into();
+    }
+    let mut legible = String::new();
+    for chunk in name.utf8_chunks() {
+        legible.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            legible.push(char::REPLACEMENT_CHARACTER);
+            legible.push_str(&hex::encode([*byte]));
+        }
+    }
+    legible.into()
+}
+
+/// What stands for the bytes of a file that is too big to be read: too much for a manifest, and the same for all of them.
+pub(super) fn too_big() -> Arc<[u8]> {
+    static BYTES: OnceLock<Arc<[u8]>> = OnceLock::new();
+    let bytes = || {
+        // An empty first line is what is shown of it.
+        let mut bytes = vec![b' '; (1 << 20) + 1];
+        bytes[0] = b'\n';
+        bytes.into()
+    };
+    Arc::clone(BYTES.get_or_init(bytes))
 }
 
 /// The manifests of one revision, and all that is needed to bring them to the next: only folders whose Git tree is another
@@ -106,7 +140,7 @@ impl Reader<'_> {
             if now.as_ref().is_none_or(|now| !is_same(&entry, now)) {
                 self.budget.without_entry();
                 if is_file(&entry) {
-                    self.take_out(&format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes())));
+                    self.take_out(&format!("{prefix}{}", legible(entry.name_bytes())));
                 } else if is_folder(&entry) && !now.as_ref().is_some_and(is_folder) {
                     self.below(Some(&entry), None, prefix, depth)?;
                 }
@@ -133,7 +167,7 @@ impl Reader<'_> {
         prefix: &str,
         depth: usize,
     ) -> Result<(), Unread> {
-        let name = to.or(from).map(|entry| String::from_utf8_lossy(entry.name_bytes())).unwrap_or_default();
+        let name = to.or(from).map(|entry| legible(entry.name_bytes())).unwrap_or_default();
         let tree = |entry: Option<&TreeEntry<'_>>| entry.map(|entry| self.repository.find_tree(entry.id())).transpose();
         let (from, to) = (tree(from)?, tree(to)?);
         self.folder(from.as_ref(), to.as_ref(), &format!("{prefix}{name}/"), depth + 1)
@@ -146,17 +180,15 @@ impl Reader<'_> {
     }
 
     fn put_in(&mut self, entry: &TreeEntry<'_>, prefix: &str) -> Result<(), Unread> {
-        let Ok(name) = entry.name() else {
-            let name = String::from_utf8_lossy(entry.name_bytes());
-            return Err(refused(format!("the file name `{}` is not UTF-8", clean(&name, 200))));
-        };
-        let path = format!("{prefix}{name}");
+        let path = format!("{prefix}{}", legible(entry.name_bytes()));
         let (size, _) = self.odb.read_header(entry.id())?;
-        self.budget.file(&path, size as u64)?;
-        let file = File { content: entry.id().to_string().into(), bytes: self.odb.read(entry.id())?.data().into() };
-        match self.files.insert(path.into(), file) {
+        // What is too big is not even read: the compiler says of it what is wrong, and holds what it may declare.
+        let is_too_big = size as u64 > self.budget.limits.file_bytes;
+        let bytes = if is_too_big { too_big() } else { self.odb.read(entry.id())?.data().into() };
+        self.budget.file(bytes.len() as u64)?;
+        match self.files.insert(path.into(), File { content: entry.id().to_string().into(), bytes }) {
             None => Ok(()),
-            Some(_) => Err(refused(format!("the name of a folder at `{}` is not UTF-8", clean(prefix, 200)))),
+            Some(_) => Err(refused(format!("two names at `{}` look the same: rename one", clean(prefix, 200)))),
         }
     }
 }
@@ -171,13 +203,13 @@ fn is_same(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> bool {
 }
 
 fn is_folder(entry: &TreeEntry<'_>) -> bool {
-    entry.kind() == Some(ObjectType::Tree)
+    entry.kind() == Some(ObjectType::Tree) && !is_hidden(entry.name_bytes())
 }
 
 /// Whether an entry is a manifest: a regular file, of its name.
 fn is_file(entry: &TreeEntry<'_>) -> bool {
     let regular = entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000;
-    regular && is_manifest(&String::from_utf8_lossy(entry.name_bytes()))
+    regular && is_manifest(entry.name_bytes())
 }
 
 /// What was read of one revision or folder, held against what may be.
@@ -227,13 +259,9 @@ impl Budget {
     }
 
     /// One more manifest of this size.
-    pub(super) fn file(&mut self, path: &str, size: u64) -> Result<(), Unread> {
+    pub(super) fn file(&mut self, size: u64) -> Result<(), Unread> {
         self.files += 1;
         self.bytes += size;
-        if size > self.limits.file_bytes {
-            let (path, most) = (clean(path, 200), self.limits.file_bytes >> 10);
-            return Err(refused(format!("`{path}` is {size} bytes, more than {most} KiB: split it or rename it")));
-        }
         if self.files > self.limits.files {
             return Err(refused(format!("it holds more than {} manifests: split the repository", self.limits.files)));
         }

@@ -10,6 +10,9 @@ use std::time::Duration;
 use assert_cmd::Command;
 use tempfile::TempDir;
 
+use crate::support::flow::{REPOSITORY, TEAM};
+use crate::support::git::TempRepo;
+
 /// Where git is, on every machine that the tests run on.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -115,6 +118,21 @@ fn a_folder_that_is_not_there_ends_with_2() {
 }
 
 #[test]
+fn validate_takes_and_refuses_what_the_daemon_does() {
+    let folder = repository(APP);
+    fs::create_dir(folder.path().join(".ci")).expect("made");
+    fs::write(folder.path().join(".ci/job.yaml"), "not: a manifest").expect("written");
+    let validate = || run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(validate().0, 0, "what is hidden is not read");
+    fs::write(folder.path().join("big.yaml"), vec![b' '; (1 << 20) + 1]).expect("written");
+    let (code, out, err) = validate();
+    assert!(code == 1 && (out.clone() + &err).contains("big.yaml"), "{out}{err}");
+    fs::create_dir_all(folder.path().join("d/".repeat(40))).expect("made");
+    let (code, _, err) = validate();
+    assert!(code == 2 && err.contains("nested deeper than 32"), "{err}");
+}
+
+#[test]
 fn validate_follows_no_link_out_of_the_folder() {
     let folder = repository(APP);
     std::os::unix::fs::symlink("/etc", folder.path().join("more")).expect("a link");
@@ -163,6 +181,30 @@ fn run_without_a_repository_says_what_is_missing() {
         let (code, _, err) = run(codeops().arg(command));
         assert_eq!(code, 2, "{err}");
         assert!(err.contains("--repo") && err.contains("CODEOPS_REPO"), "{err}");
+    }
+}
+
+#[test]
+fn plans_at_once_do_not_disturb_each_other() {
+    let repository = TempRepo::with(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]);
+    let state = passable();
+    let plan = || {
+        let mut command = codeops();
+        command.args(["plan", "--repo", &repository.url(), "--state", &state.path().display().to_string()]);
+        command
+    };
+    // A state folder where a daemon has been: the mirror of plans is kept there.
+    let (code, out, err) =
+        run(codeops().args(["apply", "--repo", &repository.url(), "--state", &state.path().display().to_string()]));
+    assert_eq!(code, 0, "{out}{err}");
+    for number in 0..3 {
+        repository.commit_file("notes.md", &number.to_string(), "More");
+        let all = std::thread::scope(|scope| {
+            let plans: Vec<_> = (0..6).map(|_| scope.spawn(|| run(&mut plan()))).collect();
+            plans.into_iter().map(|plan| plan.join().expect("it ran")).collect::<Vec<_>>()
+        });
+        let alone = run(&mut plan());
+        assert!(all.iter().all(|one| *one == alone), "{alone:?} {all:?}");
     }
 }
 

@@ -98,12 +98,14 @@ fn more_memory_than_declared_is_the_end_of_it_and_the_processor_is_shared_out() 
     };
     let shop = site.until("ended or noted", |_, shop| {
         let why = shop["instances"][0]["why"].as_str().unwrap_or_default();
-        noted(shop) || why.contains("KILL") || why.contains("137")
+        noted(shop) || why.contains("KILL") || why.contains("137") || why.contains("memory")
     });
     if noted(&shop) {
         println!("skipped: {}", shop["notes"]);
         return;
     }
+    let why = shop["instances"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("its memory limit of 32MiB"), "{why}");
     let used = || {
         let pid = pids(&site.ask(&["get", "app/busy"])).first().copied()?;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -688,7 +688,7 @@ async fn a_release_runs_once_and_its_failure_is_told() {
     let mut bench = Bench::new().await;
     for (script, succeeds, why) in [
         ("echo migrated; exit 0", true, ""),
-        ("echo one; echo no table hunter2 >&2; exit 3", false, "exited with code 3: no table [secret]"),
+        ("echo one; echo no table hunter2 >&2; exit 3", false, "exited with code 3: no table ***"),
         ("sleep 300", false, "did not end within"),
         ("exit 4", false, "exited with code 4"),
     ] {
@@ -936,6 +936,13 @@ async fn under_root_an_instance_has_its_own_user_and_limits() {
         || groups.lines().any(|line| line.starts_with("0::") && line.contains(&group));
     let noted = bench.state.notes.iter().any(|note| note.starts_with("memory limit not enforced"));
     assert!(inside != noted, "in its group or noted, not both: {groups} {:?}", bench.state.notes);
+    for (hierarchy, path) in groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')) {
+        let limit = Path::new("/sys/fs/cgroup").join(hierarchy).join(&path[1..]).join("pids.max");
+        if path.contains(&group) && limit.exists() {
+            assert_eq!(std::fs::read_to_string(limit).expect("readable").trim(), "4096");
+        }
+    }
+    assert!(!bench.state.notes.iter().any(|note| note.starts_with("process limit")), "{:?}", bench.state.notes);
     bench.stop(instance(&resource, 1)).await;
     bench.until("it is gone", |state| state.instances.is_empty()).await;
     for (hierarchy, path) in groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')) {

@@ -205,8 +205,12 @@ pub(super) fn body(kind: ManifestKind, tree: &Node, sources: Vec<&Source>) -> (B
 /// The file's text without a byte order mark, or why it is none.
 pub(super) fn text(source: &Source) -> Result<&str, Diagnostic> {
     let bytes = &*source.bytes;
+    if source.path.contains(char::REPLACEMENT_CHARACTER) {
+        let message = "the file's name, or that of a folder above it, is not UTF-8";
+        return Err(Diagnostic::error(source, Span::START, message, Some("rename it".to_owned())));
+    }
     if bytes.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes; a manifest may have {MAX_BYTES}", bytes.len());
+        let message = format!("the file is bigger than {MAX_BYTES} bytes, which is the most that a manifest may have");
         return Err(Diagnostic::error(source, Span::START, message, Some("split it".to_owned())));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {

@@ -71,10 +71,9 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-}
 
-impl Drop for Machine {
-    fn drop(&mut self) {
+    /// Ends all that runs here, as a reboot does.
+    fn power_off(&mut self) {
         self.kill();
         let state = self.state.path().to_owned();
         // Keepers first, so that they start nothing again; then what runs in the folder.
@@ -88,6 +87,12 @@ impl Drop for Machine {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.power_off();
     }
 }
 
@@ -174,4 +179,30 @@ fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_o
         machine.wait("the new version", |answer| all_well(answer) && version(a) == want);
         assert_eq!(version(b).as_deref(), Some("1"), "the other was not touched");
     }
+}
+
+#[test]
+fn a_local_repository_that_is_away_after_a_reboot_keeps_no_app_down() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &web_app("a", a, "1"));
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut machine = Machine { repo, state, page: free_port(), daemon: None };
+    machine.start();
+    machine.wait("deployed", all_well);
+    machine.power_off();
+
+    let (here, away) = (machine.repo.path().to_owned(), machine.repo.path().with_extension("away"));
+    fs::rename(&here, &away).expect("away");
+    machine.start();
+    machine.wait("deployed without it", |answer| all_well(answer) && version(a).is_some() && version(b).is_some());
+    let status = get(machine.page, "/api/v1/status").unwrap_or_default();
+    fs::rename(&away, &here).expect("back");
+    assert!(status.contains("cannot look at"), "{status}");
+    machine.repo.commit_file("a.yaml", &web_app("a", a, "2"), "A new version");
+    machine.wait("followed again", |answer| all_well(answer) && version(a).as_deref() == Some("2"));
 }
