@@ -17,6 +17,7 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::ITSELF;
 use super::wire::User;
 
 /// The exit code of a launcher that could not start its program; the reason went to the keeper and to standard error.
@@ -38,7 +39,7 @@ pub(super) struct Orders {
     pub(super) user: Option<User>,
     /// Open files allowed.
     pub(super) files: Option<u64>,
-    /// `cgroup.procs` files to join.
+    /// Files of control groups to join.
     pub(super) cgroups: Vec<PathBuf>,
 }
 
@@ -71,9 +72,10 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     let (program, arguments) =
         orders.command.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an empty command"))?;
     rustix::process::setsid()?;
+    give_up_protection();
     for file in &orders.cgroups {
         // What could not be joined was noted when the group was prepared; a limit is no reason not to run.
-        drop(fs::write(file, rustix::process::getpid().to_string()));
+        drop(fs::write(file, ITSELF));
     }
     if let Some(files) = orders.files {
         let limit = Rlimit { current: Some(files), maximum: Some(files) };
@@ -96,6 +98,15 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&orders.env).stdin(Stdio::null());
     Ok(command)
+}
+
+/// The service protects the daemon and its keepers from the kernel when memory runs out; an app that ate it inherits none of that.
+fn give_up_protection() {
+    let score = "/proc/self/oom_score_adj";
+    if fs::read_to_string(score).is_ok_and(|text| text.starts_with('-')) {
+        // Without /proc there is nothing to be protected by; a program runs all the same.
+        drop(fs::write(score, "0"));
+    }
 }
 
 /// Whatever the daemon was started with: only the three standard streams pass to a program.

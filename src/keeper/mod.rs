@@ -3,7 +3,7 @@
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
 //! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers, `supervise` lives an instance,
-//! `process` and [`launch`] start one, `holder` sees that its port is its own, `forward` carries its traffic; [`init`] is for process 1.
+//! `process` and [`launch`] start one, `holder` and `listeners` see that its port is its own, `forward` carries its traffic; [`init`] is for process 1.
 
 mod backoff;
 mod cgroup;
@@ -16,6 +16,7 @@ mod holder;
 pub mod init;
 mod instance;
 mod launch;
+mod listeners;
 pub mod logs;
 mod process;
 mod release;

@@ -133,6 +133,11 @@ impl SshKey {
         Self { folder, private }
     }
 
+    /// The file of the private key.
+    pub(crate) fn private(&self) -> &Path {
+        &self.private
+    }
+
     /// `keytype base64`.
     pub(crate) fn public(&self) -> String {
         fs::read_to_string(self.private.with_extension("pub")).expect("a public key").trim().to_owned()

@@ -1,7 +1,9 @@
 //! What a user would notice of compiling: mistakes as they are shown, resources, what is held.
 
+mod amended;
 mod digests;
 mod mistakes;
+mod neighbours;
 mod promises;
 mod properties;
 mod response;

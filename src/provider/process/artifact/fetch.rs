@@ -122,7 +122,7 @@ async fn from_file(path: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>
 
 async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
     let url: Url = url.parse().map_err(|e| ArtifactError::Refused(format!("{shown} is not a URL: {e}")))?;
-    may_reach(&url, egress).map_err(ArtifactError::Refused)?;
+    may_reach(&url, egress)?;
     let response = client(egress)?.get(url).send().await.map_err(|e| failure(shown, &e))?;
     let status = response.status();
     if status != StatusCode::OK {
@@ -146,10 +146,10 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
     let guard = egress.clone();
     let redirects = Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECTS {
-            return attempt.error(Forbidden(format!("more than {REDIRECTS} redirects")));
+            return attempt.error(Forbidden(ArtifactError::Refused(format!("more than {REDIRECTS} redirects"))));
         }
         if attempt.url().scheme() == "http" && attempt.previous().last().is_some_and(|last| last.scheme() == "https") {
-            return attempt.error(Forbidden("a redirect from https to http".to_owned()));
+            return attempt.error(Forbidden(ArtifactError::Refused("a redirect from https to http".to_owned())));
         }
         match may_reach(attempt.url(), &guard) {
             Ok(()) => attempt.follow(),
@@ -172,13 +172,14 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
 }
 
 /// What can be told from the URL alone: the scheme, and an address written out, which is never resolved.
-fn may_reach(url: &Url, egress: &Egress) -> Result<(), String> {
+fn may_reach(url: &Url, egress: &Egress) -> Result<(), ArtifactError> {
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}:` is not a scheme that artifacts come by: use https, http or file", url.scheme()));
+        let why = format!("`{}:` is not a scheme that artifacts come by: use https, http or file", url.scheme());
+        return Err(ArtifactError::Refused(why));
     }
     let host = url.host_str().unwrap_or("");
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if !egress.allows(host, address) => Err(Egress::refusal(host, None)),
+        Ok(address) if !egress.allows(host, address) => Err(ArtifactError::Barred(Egress::refusal(host, None))),
         _ => Ok(()),
     }
 }
@@ -186,7 +187,7 @@ fn may_reach(url: &Url, egress: &Egress) -> Result<(), String> {
 /// A refusal of ours, found again in the chain of an HTTP error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Forbidden(String);
+struct Forbidden(ArtifactError);
 
 /// Resolves names and keeps only addresses that may be reached; what is connected to is what was checked.
 struct GuardedResolver(Egress);
@@ -200,7 +201,7 @@ impl Resolve for GuardedResolver {
             let first = found.first().map(SocketAddr::ip);
             let kept: Vec<SocketAddr> = found.into_iter().filter(|a| egress.allows(&name, a.ip())).collect();
             if kept.is_empty() {
-                return Err(Forbidden(Egress::refusal(&name, first)).into());
+                return Err(Forbidden(ArtifactError::Barred(Egress::refusal(&name, first))).into());
             }
             Ok(Box::new(kept.into_iter()) as Addrs)
         })
@@ -211,7 +212,7 @@ fn failure(shown: &str, error: &reqwest::Error) -> ArtifactError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(Forbidden(why)) = inner.downcast_ref() {
-            return ArtifactError::Refused(format!("{shown} may not be fetched: {why}"));
+            return why.clone().of(&format!("{shown} may not be fetched"));
         }
         cause = inner.source();
     }
@@ -324,7 +325,7 @@ mod tests {
         let url = format!("file://{}", key.display());
         assert_eq!(get(url.clone(), &Egress::Open).await.unwrap(), "hello");
         let error = get(url, &Egress::Guarded(vec!["/nowhere".to_owned()])).await.unwrap_err();
-        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{error}");
+        assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{error}");
     }
 
     #[tokio::test]
@@ -335,11 +336,11 @@ mod tests {
         // Written out, resolved, in disguise.
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
             let error = get(format!("http://{host}:{port}/tool"), &none).await.unwrap_err();
-            assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{host}: {error}");
+            assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{host}: {error}");
         }
         assert_eq!(get(format!("http://localhost:{port}/tool"), &named).await.unwrap(), "hello");
         // A name that is allowed does not open the way to an address that is not.
         let error = get(format!("http://localhost:{port}/inside"), &named).await.unwrap_err();
-        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{error}");
+        assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{error}");
     }
 }

@@ -25,12 +25,24 @@ pub enum ArtifactError {
     /// Not now: the network, the server, the disk. Trying again may help.
     #[error("{0}")]
     Transient(String),
-    /// Not like this: wrong digest, forbidden address, unsafe archive. Only another declaration helps.
+    /// Not like this: wrong digest, unsafe archive. Only another declaration helps.
     #[error("{0}")]
     Refused(String),
+    /// Not from there: the settings do not let the team reach it. Another declaration helps, and so do other settings.
+    #[error("{0}")]
+    Barred(String),
 }
 
 impl ArtifactError {
+    /// The same with `what` in front.
+    pub(super) fn of(self, what: &str) -> Self {
+        match self {
+            Self::Transient(why) => Self::Transient(format!("{what}: {why}")),
+            Self::Refused(why) => Self::Refused(format!("{what}: {why}")),
+            Self::Barred(why) => Self::Barred(format!("{what}: {why}")),
+        }
+    }
+
     pub(super) fn disk(what: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::Transient(format!("cannot {what} {}: {error}", path.display()))
     }
