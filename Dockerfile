@@ -2,16 +2,19 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
+# `--build-arg PROFILE=perf` builds without the long link, to try an image out.
+ARG PROFILE=release
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin codeops \
-    && cp target/release/codeops /usr/local/bin/codeops
+    cargo build --profile "$PROFILE" --locked --bin codeops \
+    && cp "target/$PROFILE/codeops" /usr/local/bin/codeops
 
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /var/lib/codeops --shell /usr/sbin/nologin codeops \
+    && groupadd --gid 10001 codeops \
+    && useradd --uid 10001 --gid codeops --no-create-home --home-dir /var/lib/codeops --shell /usr/sbin/nologin codeops \
     && install -d -o codeops -g codeops -m 0700 /var/lib/codeops
 COPY --from=build /usr/local/bin/codeops /usr/local/bin/codeops
 

@@ -28,6 +28,11 @@ fn app(i: usize, replicas: usize) -> File {
     ))
 }
 
+/// In a hundred folders, so that the order of the paths is not that of the ids.
+fn path(i: usize) -> Arc<str> {
+    format!("apps/{:02}/a{i}.yaml", i % 100).into()
+}
+
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures")]
 fn timed<T>(what: &str, rounds: usize, mut run: impl FnMut(usize) -> T) -> Option<T> {
     let mut best = f64::MAX;
@@ -45,7 +50,7 @@ fn main() {
     let mut files = Files::new();
     let head = "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme}\nspec: {defaults: {provider: local}}\n---\napiVersion: codeops/v1\nkind: Team\nmetadata: {name: payments}\nspec: {}\n";
     files.insert(Arc::from("codeops.yaml"), file(head.to_owned()));
-    files.extend((0..MANY).map(|i| (Arc::from(format!("apps/a{i}.yaml")), app(i, 2))));
+    files.extend((0..MANY).map(|i| (path(i), app(i, 2))));
     let context = Context::default();
     let mut compiler = Compiler::default();
     let all = timed("10,000 manifests, all new", 5, |_| {
@@ -58,7 +63,7 @@ fn main() {
     }
     assert_eq!(all.desired.resources.len(), MANY, "all are good");
     let one = timed("10,000 manifests, one changed", 20, |round| {
-        files.insert(Arc::from("apps/a77.yaml"), app(77, 3 + round));
+        files.insert(path(77), app(77, 3 + round));
         compiler.compile(&files, &context)
     });
     let one = one.unwrap_or_default();

@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 /// What every command understands.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// How answers are printed.
+    /// How answers are printed; `events` and `logs` print one JSON document a line (JSON Lines), or one YAML document each.
     #[arg(short, long, global = true, env = "CODEOPS_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Format,
     /// When to use colour; `auto` is on a terminal, unless NO_COLOR is set.
@@ -36,9 +36,9 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// For people.
     Table,
-    /// One JSON document.
+    /// One JSON document; of `events` and `logs` one a line.
     Json,
-    /// One YAML document.
+    /// One YAML document; of `events` and `logs` one each.
     Yaml,
 }
 

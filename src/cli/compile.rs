@@ -35,6 +35,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         reserved: settings.reserved(),
         fallback: settings.fallback.clone(),
         declared: BTreeMap::new(),
+        claims: BTreeMap::new(),
     }
 }
 

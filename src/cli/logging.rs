@@ -8,13 +8,18 @@ use tracing_subscriber::EnvFilter;
 use super::args::{Cli, Command, LogFormat};
 use super::environment::Variables;
 
-/// Starts the log. Commands that only ask and print log warnings; those that work log what they do.
+/// Starts the log. The daemon logs what it does; commands that answer by themselves log only what the answer leaves out.
 pub(crate) fn start(cli: &Cli, variables: &Variables) -> anyhow::Result<()> {
-    let quiet = !matches!(cli.command, Command::Run(_) | Command::Apply(_));
+    let default = match cli.command {
+        Command::Run(_) => "info",
+        // It tells of every step, and its answer of all that is held or failed.
+        Command::Apply(_) => "error",
+        _ => "warn",
+    };
     let filter = match variables.get("CODEOPS_LOG").or(variables.get("RUST_LOG")) {
         Some(chosen) => EnvFilter::try_new(chosen)
             .with_context(|| format!("CODEOPS_LOG is `{chosen}`: expected such as `info` or `codeops=debug,warn`"))?,
-        None => EnvFilter::new(if quiet { "warn" } else { "info" }),
+        None => EnvFilter::new(default),
     };
     let terminal = std::io::stderr().is_terminal();
     let json = match cli.global.log {

@@ -10,7 +10,6 @@ mod demo;
 mod demo_app;
 mod environment;
 mod exit;
-mod folder;
 mod init;
 mod logging;
 pub mod options;

@@ -54,6 +54,7 @@ fn merge(flags: &Flags, variables: &Variables) -> anyhow::Result<Options> {
         branch_named: flags.repository.branch.is_some() || settings.repository.branch != default_branch,
         settings,
         reload: None,
+        known: Default::default(),
     })
 }
 

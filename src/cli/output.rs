@@ -59,6 +59,12 @@ impl Output {
         }
     }
 
+    /// For people, without colour.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { format: Format::Table, colour: false, colour_errors: false }
+    }
+
     /// Whether colour is wanted.
     pub(crate) fn colour(&self) -> bool {
         self.colour
@@ -67,6 +73,11 @@ impl Output {
     /// `text` in `style`, where colour is wanted.
     pub(crate) fn paint(&self, style: Style, text: impl Display) -> String {
         painted(self.colour, style, text)
+    }
+
+    /// The same for what goes beside the answer.
+    pub(crate) fn paint_note(&self, style: Style, text: impl Display) -> String {
+        painted(self.colour_errors, style, text)
     }
 
     /// Prints `value` as JSON or YAML, or else what `table` makes of it.

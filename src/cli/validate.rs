@@ -1,15 +1,20 @@
 //! `validate`: every mistake in a folder's manifests. It runs no program and opens no connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use codeops_core::desired::{Compiled, Compiler, Diagnostic, Files, Severity};
-use codeops_core::model::Environment;
+use codeops_core::model::{Environment, Place, ProviderName};
 use serde::Serialize;
 
 use super::args::ValidateArgs;
-use super::exit::Exit;
+use super::exit::{Coded, Exit};
 use super::output::{Output, Style};
-use super::{compile, folder, options};
+use super::{compile, options};
+use crate::source;
+
+/// The only provider there is without settings.
+const LOCAL: &str = "local";
 
 /// The answer as JSON and YAML.
 #[derive(Serialize)]
@@ -27,7 +32,7 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
         Some(file) => Some(options::read_settings(Some(file))?),
         None => None,
     };
-    let files = folder::read(&args.dir)?;
+    let files = read(&args.dir)?;
     let mut compiler = Compiler::default();
     let chosen = args.environment.clone().or_else(|| settings.as_ref().and_then(|s| s.environment.clone()));
     let environments: Vec<Environment> = match &chosen {
@@ -40,20 +45,47 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
         passes.insert(0, None);
     }
     let mut found = BTreeMap::new();
-    let mut resources = BTreeSet::new();
+    let (mut resources, mut elsewhere) = (BTreeSet::new(), BTreeMap::new());
     for environment in passes {
         let Compiled { desired, diagnostics, .. } =
             compiler.compile(&files, &compile::context(environment, settings.as_ref()));
+        for resource in desired.resources.values().filter(|_| settings.is_none()) {
+            elsewhere.entry(resource.spec.provider.clone()).or_insert_with(|| resource.place.clone());
+        }
         resources.extend(desired.resources.into_keys());
         for diagnostic in diagnostics {
             found.entry((diagnostic.place.clone(), diagnostic.message.clone())).or_insert(diagnostic);
         }
     }
-    let diagnostics: Vec<Diagnostic> = found.into_values().collect();
+    let others = elsewhere.into_iter().filter(|(provider, _)| provider.as_str() != LOCAL);
+    let unchecked = others.map(|(provider, place)| unchecked(&provider, place));
+    let diagnostics: Vec<Diagnostic> = found.into_values().chain(unchecked).collect();
     let valid = diagnostics.iter().all(|d| d.severity != Severity::Error);
     let report = Report { valid, manifests: files.len(), resources: resources.len(), environments, diagnostics };
     output.value(&report, || text(&report, output))?;
     Ok(if valid { Exit::Fine } else { Exit::Failed })
+}
+
+/// Says of a provider that only settings can have that none were given.
+fn unchecked(provider: &ProviderName, place: Place) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        place,
+        message: format!("the provider `{provider}` is not checked: without settings there is only `{}`", LOCAL),
+        help: Some("give the daemon's settings with --settings FILE".to_owned()),
+        line: String::new(),
+        line_start: 1,
+        width: 1,
+    }
+}
+
+/// The files of a folder, as the daemon would read those of a revision.
+fn read(folder: &Path) -> anyhow::Result<Files> {
+    if folder.exists() && !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Coded::usage(format!("{folder} is not a folder: name the one that holds codeops.yaml")));
+    }
+    source::read_dir(folder).map_err(|error| Coded::usage(error.0))
 }
 
 /// The folders below `environments/` that hold manifests and have a name that can be selected.

@@ -54,7 +54,8 @@ impl Assembly {
         let clock = Arc::new(SystemClock);
         let store = Sqlite::open(&options.state, clock.clone())?;
         let vault =
-            SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone());
+            SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone())
+                .with_known(options.known.clone());
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
         let epoch = reconcile::count_daemon(&journal, &*clock).await?;

@@ -7,6 +7,7 @@ mod once;
 mod options;
 pub mod outcome;
 mod preview;
+pub mod progress;
 mod reload;
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub use once::apply;
 pub use options::{Options, Reload};
 pub use preview::plan;
 
+/// Between two tries to go on under the old settings.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How long the parts get to end once the daemon is told to.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -32,6 +35,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 /// a part that ended though none should.
 pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&options).await?;
+    let mut watch = reload::Watch::begin(options.reload.clone()).await;
     let mut options = options.with_own_branch();
     let mut life = Life::begin(&options, &listeners).await?;
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
@@ -45,9 +49,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
                 life.end().await;
                 return Err(broken);
             }
-            settings = reload::changed(options.reload.as_ref(), &options.settings) => settings,
+            settings = watch.changed(&options.settings) => settings,
         };
-        tracing::info!("the settings have changed: taking them over");
+        tracing::info!("taking over the settings and what they name");
         life.end().await;
         let new = Options { settings, ..options.clone() }.with_own_branch();
         life = match Life::begin(&new, &listeners).await {
@@ -57,9 +61,24 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
             }
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the new settings cannot be used; the old ones stay");
-                Life::begin(&options, &listeners).await?
+                let Some(life) = begin_again(&options, &listeners, &cancel).await else { return Ok(()) };
+                life
             }
         };
+    }
+}
+
+/// Goes back to settings that were lived by before: what keeps them from working now passes. `None` at the daemon's end.
+async fn begin_again(options: &Options, listeners: &Listeners, cancel: &CancellationToken) -> Option<Life> {
+    loop {
+        match Life::begin(options, listeners).await {
+            Ok(life) => return Some(life),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the daemon cannot go on yet; it tries again"),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return None,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
     }
 }
 

@@ -6,15 +6,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::{ApplyOutcome, ApplyResult, PlanOutcome, Verdict};
+use super::progress::{self, Listener};
 use super::{Assembly, Options, drain, plan};
 use crate::port::{Board, Publisher, ResourceView};
 use crate::reconcile;
 
-/// Applies the newest revision and waits until it has settled.
+/// Applies the newest revision and waits until it has settled; `listener` hears what is done meanwhile.
 ///
 /// # Errors
 /// Anything that keeps it from starting, a running daemon among them, and a journal that takes nothing more.
-pub async fn apply(options: Options, cancel: CancellationToken) -> anyhow::Result<ApplyOutcome> {
+pub async fn apply(options: Options, listener: Listener, cancel: CancellationToken) -> anyhow::Result<ApplyOutcome> {
     let options = options.with_own_branch();
     let assembly = Assembly::open(&options).await?;
     let planned = plan(&options).await?;
@@ -22,6 +23,7 @@ pub async fn apply(options: Options, cancel: CancellationToken) -> anyhow::Resul
     let (publisher, watcher) = Publisher::new();
     let (_never, fetch) = mpsc::channel(1);
     let gate = cancel.child_token();
+    tasks.spawn(progress::tell(assembly.log.tail(), listener, gate.clone()));
     let parts = assembly.reconcile(&options, publisher, fetch, true, &mut tasks, gate.clone());
     let ended = reconcile::run(parts, cancel.clone()).await;
     gate.cancel();
@@ -68,10 +70,15 @@ fn verdict_of(view: &ResourceView) -> Verdict {
     match (view.sync, view.health) {
         (Sync::Suspended, _) | (Sync::Synced, Health::Healthy) => Verdict::Applied,
         // What was rolled back is held at its last good, but the commit's own wish failed.
-        (Sync::Held, _) if !view.pins.is_empty() => Verdict::Failed,
+        (Sync::Held, _) if is_pinned(view) => Verdict::Failed,
         (Sync::Held, _) => Verdict::Held,
         _ => Verdict::Failed,
     }
+}
+
+/// Whether what is declared has failed, rather than some version before it.
+fn is_pinned(view: &ResourceView) -> bool {
+    view.desired.as_ref().is_some_and(|desired| view.pins.contains_key(&desired.template_digest))
 }
 
 fn note_of(view: &ResourceView) -> Option<String> {

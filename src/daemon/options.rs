@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use codeops_core::config::Settings;
 
-use crate::source;
+use crate::{secret, source};
 
 /// Everything the daemon is told from outside.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub branch_named: bool,
     /// How the settings are read again while the daemon runs; `None` where there is no file.
     pub reload: Option<Reload>,
+    /// Values of secrets that were read under these options or earlier ones of this process.
+    pub known: secret::Known,
 }
 
 /// Reads the settings file again, with the same flags over it.
@@ -43,10 +45,11 @@ impl fmt::Debug for Reload {
 
 impl Options {
     /// These options with the branch that a local folder has checked out, where none was named: on a laptop the branch one
-    /// works on is the one that is meant.
+    /// works on is the one that is meant. While the folder is away it is the branch followed last.
     pub(super) fn with_own_branch(mut self) -> Self {
         let repository = &mut self.settings.repository;
-        let own = repository.url.as_deref().filter(|_| !self.branch_named).and_then(source::head_branch);
+        let url = repository.url.as_deref().filter(|_| !self.branch_named);
+        let own = url.and_then(|url| source::head_branch(url).or_else(|| source::branch_of_absent(url, &self.state)));
         if let Some(branch) = own.filter(|branch| *branch != repository.branch) {
             tracing::info!(branch, "no branch is named: following the one that the folder has checked out");
             repository.branch = branch;

@@ -1,5 +1,7 @@
 //! What `plan` and `apply` answer, as plain data for printing.
 
+use std::path::PathBuf;
+
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{Commit, Owner, ResourceId, Verb};
 use codeops_core::plan::Plan;
@@ -21,6 +23,8 @@ pub struct PlanOutcome {
     pub diagnostics: Vec<Diagnostic>,
     /// What else a reader should know, a sentence each: a newer tip that is not followed, a provider that is silent.
     pub notes: Vec<String>,
+    /// The state folder, where no store is in it: then nothing is remembered, neither holds nor versions that failed.
+    pub no_store: Option<PathBuf>,
 }
 
 /// What one pass did.

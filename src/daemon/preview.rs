@@ -1,7 +1,8 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, Why}
 use codeops_core::plan::Plan;
 use codeops_core::policy::{self, Facts, Judged};
 use jiff::Timestamp;
+use tempfile::TempDir;
 
 use super::Options;
 use super::outcome::PlanOutcome;
@@ -29,12 +31,10 @@ use crate::store::{Sqlite, StoreError};
 pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let options = &options.clone().with_own_branch();
     let past = Past::read(options)?;
-    // Where the mirror would be the first to make it, the folder would be private, and apps with users of their own
-    // could not pass through it later.
-    DirBuilder::new().recursive(true).mode(0o711).create(&options.state).with_context(|| {
-        format!("the state folder {} cannot be made; name another with --state DIR", options.state.display())
-    })?;
-    let mirror = Mirror::open(&options.settings.repository, &options.state.join("plan"), &options.variables).await?;
+    let place = Place::of(options, &past)?;
+    let own = place.path().to_owned();
+    let lock = lock(own.clone()).await.with_context(|| format!("{} cannot be locked", own.display()))?;
+    let mirror = Mirror::open(&options.settings.repository, &own, &options.variables).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
     let since = past.memory.revision.accepted.clone().filter(|since| *since != tip.revision);
@@ -44,10 +44,12 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         Ok(commits) => commits,
         Err(_) => mirror.commits(None, &tip.revision).await?,
     };
+    drop(lock);
     let newest = commits.last().cloned().ok_or_else(|| anyhow::anyhow!("{} has no commit", mirror.url()))?;
 
     let environment = Environment {
-        state: options.state.clone(),
+        // Where there is no state folder nothing lives in it, and a look would make one.
+        state: if options.state.is_dir() { options.state.clone() } else { place.path().to_owned() },
         binary: options.binary.clone(),
         teams: options.settings.teams.clone(),
         clock: Arc::new(SystemClock),
@@ -62,6 +64,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         teams: options.settings.teams.clone(),
         fallback: options.settings.fallback.clone(),
         declared: acceptance::declared(&past.memory),
+        claims: acceptance::claims(&past.memory),
         reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
@@ -74,8 +77,19 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let compiled = Compiler::default().compile(&files, &context);
     let diagnostics = compiled.diagnostics.clone();
     let world = World { snapshot: &snapshot, freeze: options.settings.freeze.as_ref(), now: SystemClock.now() };
+    let no_store = past.is_missing.then(|| options.state.clone());
     let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);
-    Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes })
+    Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes, no_store })
+}
+
+/// Waits until no other `plan` uses the mirror of plans.
+async fn lock(folder: PathBuf) -> std::io::Result<File> {
+    let wait = move || {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(wait).await?
 }
 
 /// What a revision meets.
@@ -96,13 +110,15 @@ fn foresee(
     for record in acceptance::records(revision, &compiled, commits, &memory) {
         fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
-    let (desired, _) = acceptance::keep_last_good(compiled.desired, &memory);
+    let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
     let Some(owner) = acceptance::owner(&desired, &memory) else {
         return (None, Plan::default(), Judged::default());
     };
-    let plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
+    let mut plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
     let facts = Facts { now: world.now, memory: &memory, snapshot: world.snapshot, revision, freeze: world.freeze };
     let judged = policy::judge(&plan, &desired, &facts);
+    // What stays as it last was good is kept as well, for whoever reads the plan.
+    plan.kept.extend(kept);
     (Some(owner), plan, judged)
 }
 
@@ -111,11 +127,43 @@ struct Past {
     memory: Memory,
     tag_key: Secret<[u8; 32]>,
     epoch: u64,
+    /// Nothing has run on this state folder yet.
+    is_missing: bool,
+}
+
+/// Where the mirror that a plan reads lies.
+enum Place {
+    /// In the state folder of a daemon, beside its own: the next plan fetches only what is new.
+    Kept(PathBuf),
+    /// In a folder that goes with the plan: where no daemon has run, or this user may not write, nothing is left behind.
+    Passing(TempDir),
+}
+
+impl Place {
+    fn of(options: &Options, past: &Past) -> anyhow::Result<Self> {
+        let kept = options.state.join("plan");
+        if !past.is_missing && DirBuilder::new().recursive(true).mode(0o700).create(&kept).is_ok() {
+            return Ok(Self::Kept(kept));
+        }
+        let folder = options.variables.get("TMPDIR").map_or(Path::new("/tmp"), Path::new);
+        let made = tempfile::Builder::new().prefix("codeops-plan-").tempdir_in(folder);
+        let made = made.with_context(|| {
+            format!("the repository cannot be fetched into {}; name another folder in TMPDIR", folder.display())
+        })?;
+        Ok(Self::Passing(made))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Passing(folder) => folder.path(),
+        }
+    }
 }
 
 impl Past {
     fn read(options: &Options) -> anyhow::Result<Self> {
-        let nothing = || Self { memory: Memory::default(), tag_key: Secret::new([0; 32]), epoch: 0 };
+        let nothing = || Self { memory: Memory::default(), tag_key: Secret::new([0; 32]), epoch: 0, is_missing: true };
         let archive = match Sqlite::open_read(&options.state) {
             Ok(archive) => archive,
             Err(StoreError::Missing { .. }) => return Ok(nothing()),
@@ -123,7 +171,7 @@ impl Past {
         };
         let (memory, _) = archive.memory()?;
         let tag_key = archive.tag_key()?.unwrap_or_else(|| Secret::new([0; 32]));
-        Ok(Self { memory, tag_key, epoch: archive.identity()?.1 })
+        Ok(Self { memory, tag_key, epoch: archive.identity()?.1, is_missing: false })
     }
 }
 
@@ -156,7 +204,8 @@ mod tests {
             (Arc::from(path.as_str()), content)
         };
         let files: Files = files.iter().map(file).collect();
-        let context = Context { declared: acceptance::declared(memory), ..Context::default() };
+        let (declared, claims) = (acceptance::declared(memory), acceptance::claims(memory));
+        let context = Context { declared, claims, ..Context::default() };
         Compiler::default().compile(&files, &context)
     }
 
@@ -236,7 +285,7 @@ mod tests {
         let failed = next.desired.resources[&id].template_digest.clone();
         assert_ne!(failed, good.template_digest);
         let at = Timestamp::UNIX_EPOCH;
-        let pin = codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned() };
+        let pin = codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned(), tried: None };
         let good = codeops_core::model::LastGood { resource: good, revision: None, at };
         let pinned = crate::journal::Record::Pinned { resource: id.clone(), template: failed, pin };
         for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {

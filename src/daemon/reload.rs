@@ -11,35 +11,57 @@ use super::options::Reload;
 /// How often the file is looked at. Its content is compared, so that a link that is flipped counts as well.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Waits until the file says something else that can be used, and answers it. A file that cannot be read or holds mistakes
-/// changes nothing and is told once, and again at every SIGHUP.
-pub(super) async fn changed(reload: Option<&Reload>, in_force: &Settings) -> Settings {
-    // Also without a file: a terminal that goes does not end the daemon.
-    let mut hangup = signal(SignalKind::hangup()).ok();
-    let Some(reload) = reload else { return std::future::pending().await };
-    let mut seen = content(&reload.file).await;
-    loop {
-        let asked = tokio::select! {
-            () = tokio::time::sleep(LOOK) => false,
-            () = told(hangup.as_mut()) => true,
+/// What is known of the file, from one life of the daemon to the next: what is written while settings are taken over is
+/// read after that.
+pub(super) struct Watch {
+    reload: Option<Reload>,
+    /// What the file said when it was last read, whatever came of it.
+    seen: Option<Vec<u8>>,
+    hangup: Option<Signal>,
+}
+
+impl Watch {
+    /// Begins before the settings are lived by. A SIGHUP no longer ends the process: also without a file, so that a terminal
+    /// that goes does not end the daemon.
+    pub(super) async fn begin(reload: Option<Reload>) -> Self {
+        let seen = match &reload {
+            Some(reload) => content(&reload.file).await,
+            None => None,
         };
-        let now = content(&reload.file).await;
-        if now == seen && !asked {
-            continue;
-        }
-        seen = now;
-        match (reload.read)() {
-            Ok(settings) => {
-                let settings = keep_what_needs_a_restart(settings, in_force);
-                if settings != *in_force {
-                    return settings;
-                }
+        Self { reload, seen, hangup: signal(SignalKind::hangup()).ok() }
+    }
+
+    /// Waits until there is something to take over, and answers it: settings that differ, or at a SIGHUP also those in
+    /// force, for what they name, such as a secret's file, may have changed. A file that cannot be read or holds mistakes
+    /// changes nothing and is told once, and again at every SIGHUP.
+    pub(super) async fn changed(&mut self, in_force: &Settings) -> Settings {
+        loop {
+            let asked = tokio::select! {
+                () = tokio::time::sleep(LOOK), if self.reload.is_some() => false,
+                () = told(self.hangup.as_mut()) => true,
+            };
+            let Some(reload) = &self.reload else { return in_force.clone() };
+            let now = content(&reload.file).await;
+            if now == self.seen && !asked {
+                continue;
             }
-            Err(error) => tracing::error!(
-                file = %reload.file.display(),
-                error = format!("{error:#}"),
-                "the settings cannot be used; those in force stay"
-            ),
+            self.seen = now;
+            match (reload.read)() {
+                Ok(settings) => {
+                    let settings = keep_what_needs_a_restart(settings, in_force);
+                    if settings != *in_force {
+                        return settings;
+                    }
+                }
+                Err(error) => tracing::error!(
+                    file = %reload.file.display(),
+                    error = format!("{error:#}"),
+                    "the settings cannot be used; those in force stay"
+                ),
+            }
+            if asked {
+                return in_force.clone();
+            }
         }
     }
 }
@@ -114,13 +136,37 @@ mod tests {
             move || Ok(new.clone())
         };
         let reload = Reload { file, read: std::sync::Arc::new(read) };
-        let in_force = Settings::default();
-        let mut changed = std::pin::pin!(changed(Some(&reload), &in_force));
-        // The handler is there from its first step on.
-        let early = tokio::time::timeout(Duration::ZERO, changed.as_mut()).await;
-        assert!(early.is_err(), "the file is as it was");
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("sent");
-        let taken = tokio::time::timeout(Duration::from_secs(20), changed).await;
-        assert_eq!(taken.ok(), Some(new));
+        let mut watch = Watch::begin(Some(reload)).await;
+        let hang_up =
+            || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("sent");
+        hang_up();
+        let limit = Duration::from_secs(20);
+        let taken = tokio::time::timeout(limit, watch.changed(&Settings::default())).await;
+        assert_eq!(taken.ok().as_ref(), Some(&new));
+        hang_up();
+        let again = tokio::time::timeout(limit, watch.changed(&new)).await;
+        assert_eq!(again.ok(), Some(new), "secrets may have changed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_while_settings_are_taken_over_is_read_after_that() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("daemon.yaml");
+        std::fs::write(&file, "one").expect("written");
+        let read = {
+            let file = file.clone();
+            move || {
+                let state = std::fs::read_to_string(&file)?;
+                Ok(Settings { environment: state.parse().ok(), ..Settings::default() })
+            }
+        };
+        let settings = |text: &str| Settings { environment: text.parse().ok(), ..Settings::default() };
+        let mut watch = Watch::begin(Some(Reload { file: file.clone(), read: std::sync::Arc::new(read) })).await;
+        std::fs::write(&file, "two").expect("written");
+        assert_eq!(watch.changed(&settings("one")).await, settings("two"));
+        // The life under it begins, or fails and leaves the old one, and meanwhile comes the next edit.
+        std::fs::write(&file, "three").expect("written");
+        let next = tokio::time::timeout(Duration::from_secs(60), watch.changed(&settings("two"))).await;
+        assert_eq!(next.ok(), Some(settings("three")));
     }
 }

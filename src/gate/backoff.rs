@@ -9,12 +9,12 @@ const LONGEST_MS: u64 = 300_000;
 /// spread by up to a fifth so that resources that failed together do not come back together.
 pub(super) fn wait_ms(failures: u32, key: &Key) -> u64 {
     let doubled = FIRST_MS.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(LONGEST_MS);
-    doubled - doubled / 5 * spread(key) / 100
+    doubled - doubled / 5 * u64::from(spread(&key.0)) / 100
 }
 
-/// 0 to 99, the same for one key: the jitter needs to differ between steps, not to be unpredictable.
-fn spread(key: &Key) -> u64 {
-    key.0.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 100
+/// 0 to 99, the same for one text: jitter needs to differ between those who wait, not to be unpredictable.
+pub(crate) fn spread(text: &str) -> u32 {
+    text.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 100
 }
 
 /// The longest wait, in milliseconds.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, LogError, Record, Started};
 use crate::port::{Actuator, Clock, Vault};
 
+pub(crate) use backoff::spread;
 pub use mark::Mark;
 pub use passage::Passage;
 
@@ -95,8 +96,12 @@ impl Gate {
         let (asks, inbox) = mpsc::channel(256);
         let place = |name: &ProviderName| (name.clone(), Arc::new(Semaphore::new(STEPS_AT_ONCE)));
         let places = Arc::new(parts.actuators.keys().map(place).collect());
-        let turns =
-            Turns { parts: Arc::new(parts), claims: HashSet::new(), running: JoinSet::new(), claimed: HashMap::new() };
+        let turns = Turns {
+            parts: Arc::new(parts),
+            claims: HashSet::new(),
+            running: JoinSet::new(),
+            under_way: HashMap::new(),
+        };
         tasks.spawn(turns.run(inbox, cancel));
         Self { asks, places }
     }
@@ -125,10 +130,18 @@ impl Gate {
 struct Turns {
     parts: Arc<Parts>,
     claims: HashSet<ResourceId>,
-    running: JoinSet<()>,
-    /// What each running task has claimed, so that one that ends abnormally frees it too.
-    claimed: HashMap<tokio::task::Id, ResourceId>,
+    running: JoinSet<Passage>,
+    /// What each running task has claimed and who waits for it, so that one that ends abnormally frees it too.
+    under_way: HashMap<tokio::task::Id, UnderWay>,
 }
+
+struct UnderWay {
+    claims: Vec<ResourceId>,
+    answer: oneshot::Sender<Passage>,
+}
+
+/// How a step's task ended.
+type Ended = Result<(tokio::task::Id, Passage), tokio::task::JoinError>;
 
 impl Turns {
     async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, cancel: CancellationToken) {
@@ -145,23 +158,32 @@ impl Turns {
             }
         }
         inbox.close();
-        let drained = async { while self.running.join_next().await.is_some() {} };
+        let drained = async {
+            while let Some(ended) = self.running.join_next_with_id().await {
+                self.release(ended);
+            }
+        };
         if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
             tracing::warn!("some steps did not finish in time; the next daemon looks at what they did");
             self.running.shutdown().await;
         }
     }
 
-    fn release(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
-        let task = match ended {
-            Ok((task, ())) => task,
+    /// Frees what a step's task has claimed, and only then answers: whoever asks for the next step must not meet this one.
+    fn release(&mut self, ended: Ended) {
+        let (task, passage) = match ended {
+            Ok((task, passage)) => (task, Some(passage)),
             Err(error) => {
                 tracing::error!(%error, "a step's task ended abnormally; what it did is looked at");
-                error.id()
+                (error.id(), None)
             }
         };
-        if let Some(id) = self.claimed.remove(&task) {
-            self.claims.remove(&id);
+        let Some(UnderWay { claims, answer }) = self.under_way.remove(&task) else { return };
+        for id in &claims {
+            self.claims.remove(id);
+        }
+        if let Some(passage) = passage {
+            let _ = answer.send(passage);
         }
     }
 
@@ -176,31 +198,27 @@ impl Turns {
             return;
         }
         let id = step.resource.clone();
-        self.claims.insert(id.clone());
+        let claims = claims_of(&step);
+        self.claims.extend(claims.iter().cloned());
         let parts = Arc::clone(&self.parts);
         let task = match removing {
             None => self.running.spawn(async move {
                 let started = parts.journal.intend(step, Vec::new()).await;
-                finish(&parts, started, answer, place).await;
+                finish(&parts, started, place).await
             }),
             Some(Removing { verb, hold }) => {
                 // The budget must be spent before the next turn looks at it, so this intent is awaited here.
                 let counted = Record::Removal { verb, resource: id.clone(), hold };
                 let started = parts.journal.intend(step, vec![counted]).await;
-                self.running.spawn(async move { finish(&parts, started, answer, place).await })
+                self.running.spawn(async move { finish(&parts, started, place).await })
             }
         };
-        self.claimed.insert(task.id(), id);
+        self.under_way.insert(task.id(), UnderWay { claims, answer });
     }
 
     fn judge(&self, step: &Step, picture: &Picture) -> Result<(), String> {
-        if self.claims.contains(&step.resource) {
-            return Err(format!("another step on {} is under way", step.resource));
-        }
-        if let Op::Rename { from, .. } = &step.op
-            && self.claims.contains(from)
-        {
-            return Err(format!("another step on {from} is under way"));
+        if let Some(id) = claims_of(step).iter().find(|id| self.claims.contains(*id)) {
+            return Err(format!("another step on {id} is under way"));
         }
         let memory = self.parts.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -218,17 +236,21 @@ impl Turns {
     }
 }
 
-/// Applies and settles a step whose intent is durable, and answers; its place is free once it has ended.
-async fn finish(
-    parts: &Parts,
-    started: Result<Started, LogError>,
-    answer: oneshot::Sender<Passage>,
-    place: Option<OwnedSemaphorePermit>,
-) {
+/// The resources that a step is about: a rename is about both its names.
+fn claims_of(step: &Step) -> Vec<ResourceId> {
+    let from = match &step.op {
+        Op::Rename { from, .. } => Some(from),
+        _ => None,
+    };
+    [&step.resource].into_iter().chain(from).cloned().collect()
+}
+
+/// Applies and settles a step whose intent is durable; its place is free once it has ended.
+async fn finish(parts: &Parts, started: Result<Started, LogError>, place: Option<OwnedSemaphorePermit>) -> Passage {
     let passage = match started {
         Ok(started) => passage::carry_out(parts, started).await,
         Err(error) => Passage::Closed(error.to_string()),
     };
     drop(place);
-    let _ = answer.send(passage);
+    passage
 }

@@ -89,19 +89,21 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
             let error = clean(&error);
             match pin(parts, started.step(), &error) {
                 Some(record) => (Outcome::Rejected { error: error.clone() }, vec![record], Passage::Rejected(error)),
-                // No template failed: look again now and then, for the world around it may change.
-                None => (
-                    Outcome::Retry { error: error.clone(), backoff_ms: backoff::longest_ms() },
-                    Vec::new(),
-                    Passage::Rejected(error),
-                ),
+                None => barred(error),
             }
         }
+        Err(ApplyError::Barred(error)) => barred(clean(&error)),
         Err(ApplyError::OutcomeUnknown(error)) => {
             let error = clean(&error);
             (Outcome::Unknown { error: error.clone() }, Vec::new(), Passage::InDoubt(error))
         }
     }
+}
+
+/// No template failed: tried again now and then, for the world around it may change.
+fn barred(error: String) -> (Outcome, Vec<Record>, Passage) {
+    let outcome = Outcome::Retry { error: error.clone(), backoff_ms: backoff::longest_ms() };
+    (outcome, Vec::new(), Passage::Rejected(error))
 }
 
 fn failures(parts: &Parts, step: &Step) -> u32 {
@@ -138,6 +140,7 @@ fn pin(parts: &Parts, step: &Step, why: &str) -> Option<Record> {
         Cause::Revision { revision } => Some(revision.clone()),
         Cause::Drift { .. } | Cause::Rollback { .. } | Cause::Run { .. } => None,
     };
-    let pin = Pin { at: parts.clock.now(), revision, why: format!("{} failed: {why}", step.op.word()) };
+    let why = format!("{} failed: {why}", step.op.word());
+    let pin = Pin { at: parts.clock.now(), revision, why, tried: Some(Pin::tried_with(desired)) };
     Some(Record::Pinned { resource: step.resource.clone(), template: desired.template_digest.clone(), pin })
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, LastGood, Memory, Name, Page, PageId, Removal, ResourceId, ResourceMemory, RevisionState,
-    Run, RunId, Subject,
+    AlertId, AlertMemory, Claims, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
+    ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -120,20 +120,31 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Folded {
 
 fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
-        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, .. } => {
+        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, .. } => {
+            inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
             memory.revision.owner = Some(owner.clone());
-            // A revision is judged by its predecessor's limit for as long as it is in force.
-            memory.revision.blast_percent = memory.revision.blast_declared.replace(*blast_percent);
             let mut changes = declare(memory, files, gone);
+            let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
+            changes.extend(claimed.collect::<Vec<_>>());
             changes.push(Change::Revision);
             changes
         }
         Record::RevisionState { revision, state: RevisionState::Applied, .. } => {
             memory.revision.applied = Some(revision.clone());
+            memory.revision.has_held = false;
             vec![Change::Revision]
         }
-        Record::Result { resource, outcome, .. } => resource_of(memory, resource, |it| settle(it, entry.at, outcome)),
+        Record::Intent { resource, provider, word, .. } => {
+            let leaves = (word == "delete").then_some(entry.seq.0);
+            resource_of(memory, resource, |it| place(it, provider, leaves))
+        }
+        Record::Result { intent, resource, outcome, .. } => resource_of(memory, resource, |it| {
+            settle(it, entry.at, outcome);
+            if matches!(outcome, Outcome::Done { .. }) {
+                it.places.retain(|_, leaves| *leaves != Some(intent.0));
+            }
+        }),
         Record::Baked { resource, good } => resource_of(memory, resource, |it| it.last_good = Some(good.clone())),
         Record::Released { resource, template } => {
             resource_of(memory, resource, |it| it.released = Some(template.clone()))
@@ -163,6 +174,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::Allowed { hold, .. } => {
             changed(memory.allowed.insert(hold.clone(), entry.at) != Some(entry.at), Change::Allowed)
         }
+        Record::Held { .. } => changed(!std::mem::replace(&mut memory.revision.has_held, true), Change::Revision),
         Record::HoldSpent { hold } => changed(memory.allowed.remove(hold).is_some(), Change::Allowed),
         Record::Forgotten { resource } => {
             changed(memory.resources.remove(resource).is_some(), Change::Resource(resource.clone()))
@@ -176,15 +188,13 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             let before = std::mem::replace(&mut memory.waves, waves.clone());
             changed(before != memory.waves, Change::Waves)
         }
-        // What people read; intents, which `fold_doubts` keeps; and what `fold_response` takes.
+        // What people read, and what `fold_response` takes.
         Record::DaemonStarted { .. }
         | Record::RevisionState { .. }
         | Record::Source { .. }
-        | Record::Intent { .. }
         | Record::Status { .. }
         | Record::Instance { .. }
         | Record::Drift { .. }
-        | Record::Held { .. }
         | Record::Alerts { .. }
         | Record::AlertState { .. }
         | Record::Disposed { .. }
@@ -241,9 +251,38 @@ fn resource_of(memory: &mut Memory, id: &ResourceId, change: impl FnOnce(&mut Re
 
 /// Only what moved is said, so that a commit costs what it changes and not what there is.
 fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>, gone: &BTreeSet<ResourceId>) -> Vec<Change> {
-    let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, |it| it.file = None)).collect();
+    let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, forget)).collect();
     changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
     changes
+}
+
+/// The limit by which the next revision is judged beside its own, for as long as it is in force: its predecessor's, and
+/// while that one was not wholly applied also the one that it was judged by itself.
+fn inherit_limit(revision: &mut RevisionMemory, declared: u8) {
+    let is_applied = revision.accepted == revision.applied && !revision.has_held;
+    let before = revision.blast_declared.replace(declared);
+    revision.blast_percent = match (revision.blast_percent, before) {
+        (Some(inherited), Some(before)) if !is_applied => Some(inherited.min(before)),
+        (_, before) => before,
+    };
+    revision.has_held = false;
+}
+
+/// From the moment a step is meant to be done it may have been: whoever begins to make a resource somewhere may have left it
+/// there. What is being removed is there until it is known to be gone.
+fn place(resource: &mut ResourceMemory, provider: &ProviderName, leaves: Option<u64>) {
+    match (leaves, resource.places.get_mut(provider)) {
+        (_, Some(there)) => *there = leaves,
+        (None, None) => {
+            resource.places.insert(provider.clone(), None);
+        }
+        (Some(_), None) => {}
+    }
+}
+
+fn forget(resource: &mut ResourceMemory) {
+    resource.file = None;
+    resource.claims = Claims::default();
 }
 
 fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome) {
@@ -271,7 +310,8 @@ fn try_now(resource: &mut ResourceMemory) {
     resource.error = None;
 }
 
-/// The new id takes over all that was remembered of the old one, but keeps the file that already declares it.
+/// The new id takes over all that was remembered of the old one, but keeps the file that already declares it and what it
+/// has there.
 fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change> {
     let Some(mut moved) = (from != to).then(|| memory.resources.remove(from)).flatten() else {
         return Vec::new();
@@ -279,8 +319,9 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
     if let Some(LastGood { resource, .. }) = &mut moved.last_good {
         Arc::make_mut(resource).id = to.clone();
     }
-    let declared = memory.resources.remove(to).and_then(|there| there.file);
-    moved.file = declared.or(moved.file);
+    if let Some(there) = memory.resources.remove(to).filter(|there| there.file.is_some()) {
+        (moved.file, moved.claims) = (there.file, there.claims);
+    }
     memory.resources.insert(to.clone(), moved);
     vec![Change::Resource(from.clone()), Change::Resource(to.clone())]
 }
@@ -368,6 +409,36 @@ mod tests {
     }
 
     #[test]
+    fn a_raised_limit_is_inherited_only_once_its_revision_is_wholly_applied() {
+        let memory = &mut Memory::default();
+        let revision = |n: u8| format!("{n:040x}");
+        let accept = |memory: &mut Memory, n: u8, percent: u8| {
+            let record = json!({"type": "revisionAccepted", "revision": revision(n), "owner": "acme-ops/prod",
+                "commits": [], "blastPercent": percent, "files": {}});
+            now(memory, record);
+            memory.revision.blast_percent
+        };
+        let state =
+            |n: u8, state: &str| json!({"type": "revisionState", "revision": revision(n), "state": state, "why": null});
+        let held = || json!({"type": "held", "hold": "9f86d081884c", "changes": [], "why": "too many"});
+        assert_eq!(accept(memory, 1, 25), None);
+        now(memory, state(1, "applied"));
+        assert_eq!(accept(memory, 2, 100), Some(25));
+        assert_eq!(accept(memory, 3, 100), Some(25), "2 was not applied");
+        now(memory, held());
+        assert_eq!(accept(memory, 4, 100), Some(25), "nor was 3");
+        now(memory, state(4, "applied"));
+        now(memory, held());
+        assert_eq!(accept(memory, 5, 100), Some(25), "4 has held something since");
+        now(memory, held());
+        now(memory, state(5, "partial"));
+        now(memory, state(5, "applied"));
+        assert_eq!(accept(memory, 6, 100), Some(100));
+        assert_eq!(accept(memory, 7, 10), Some(100));
+        assert_eq!(accept(memory, 8, 50), Some(10), "a lower one counts at once");
+    }
+
+    #[test]
     fn only_a_wholly_applied_revision_counts_as_applied() {
         let memory = &mut Memory::default();
         for state in ["applying", "partial", "failed"] {
@@ -398,6 +469,34 @@ mod tests {
         assert_eq!(now(memory, result(&json!({"done": {"note": null}}))), shop_changed());
         assert_eq!(shop(memory), ResourceMemory::default());
         assert_eq!(now(memory, result(&json!({"done": {"note": null}}))), [], "nothing changed");
+    }
+
+    #[test]
+    fn where_it_may_live_is_known_from_the_first_intent_until_it_is_removed() {
+        let memory = &mut Memory::default();
+        let mut take = |seq, record: Value| {
+            let record: Record = serde_json::from_value(record).unwrap();
+            fold(memory, &Entry { seq: Seq(seq), at: Timestamp::UNIX_EPOCH, record });
+            let places = &shop(memory).places;
+            places.keys().map(|provider| provider.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let intent = |provider: &str, word: &str| {
+            json!({"type": "intent", "key": "a:1:0", "resource": "app/shop", "team": "payments", "provider": provider,
+                "word": word, "subject": "9f86d081-1", "cause": "drift"})
+        };
+        let ended = |intent: u64, outcome: Value| json!({"type": "result", "intent": intent, "resource": "app/shop", "outcome": outcome});
+        let done = || json!({"done": {"note": null}});
+        assert_eq!(take(1, intent("local", "create")), ["local"]);
+        assert_eq!(take(2, ended(1, json!({"unknown": {"error": "gone"}}))), ["local"], "it may have been made");
+        assert_eq!(take(3, intent("edge", "create")), ["edge", "local"]);
+        take(4, ended(3, done()));
+        assert_eq!(take(5, intent("local", "delete")), ["edge", "local"], "it is there until it is gone");
+        assert_eq!(take(6, ended(5, json!({"retry": {"error": "busy", "backoffMs": 1}}))), ["edge", "local"]);
+        take(7, intent("local", "delete"));
+        assert_eq!(take(8, ended(7, done())), ["edge"]);
+        take(9, intent("edge", "start"));
+        assert_eq!(take(10, ended(9, done())), ["edge"]);
+        assert_eq!(take(11, intent("far", "delete")), ["edge"], "nothing is made by a removal");
     }
 
     #[test]

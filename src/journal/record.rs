@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertId, AlertState, CauseKind, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key, LastGood, Name,
-    Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState, RunEvent, RunId, Signal,
-    Subject, Sync, SystemId, TeamName, Verb, Waves,
+    AlertId, AlertState, CauseKind, Claims, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key, LastGood,
+    Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState, RunEvent, RunId,
+    Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub enum Record {
         /// The resources that a file declared before and none does now.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         gone: BTreeSet<ResourceId>,
+        /// The port and former names of each resource that had others, or none, before.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        claims: BTreeMap<ResourceId, Claims>,
     },
     /// A revision came to a state.
     RevisionState {
@@ -82,6 +85,9 @@ pub enum Record {
         intent: Seq,
         /// The resource, again, so that one index serves both.
         resource: ResourceId,
+        /// The intent's word and subject, such as `start 9f86d081-1`, for readers; `None` in the journals of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        what: Option<String>,
         /// How it ended.
         outcome: Outcome,
     },

@@ -71,6 +71,17 @@ pub struct InDoubt {
     pub subject: String,
 }
 
+impl InDoubt {
+    /// The intent's word and subject, as a [`Record::Result`] has them.
+    pub fn what(&self) -> String {
+        what(&self.word, &self.subject)
+    }
+}
+
+fn what(word: &str, subject: &str) -> String {
+    format!("{word} {subject}")
+}
+
 /// The journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Journal {
@@ -108,6 +119,7 @@ impl Journal {
             beside.push(Record::Result {
                 intent: doubt.seq,
                 resource: doubt.resource.clone(),
+                what: Some(doubt.what()),
                 outcome: Outcome::Superseded,
             });
         }
@@ -129,7 +141,9 @@ impl Journal {
 
     /// Writes down how a started step ended. `beside` are records that follow from it, in the same transaction.
     pub async fn settle(&self, started: &Started, outcome: Outcome, mut beside: Vec<Record>) -> Result<(), LogError> {
-        beside.insert(0, Record::Result { intent: started.seq, resource: started.step.resource.clone(), outcome });
+        let Step { resource, op, .. } = &started.step;
+        let what = Some(what(op.word(), &op.subject()));
+        beside.insert(0, Record::Result { intent: started.seq, resource: resource.clone(), what, outcome });
         self.log.append(beside).await.map(|_| ())
     }
 

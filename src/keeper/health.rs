@@ -13,6 +13,12 @@ use super::process::Launching;
 use super::tasks::Tasks;
 use crate::launch::Orders;
 
+/// The most of an answer that is read after its status.
+const MOST_DRAINED: u64 = 64 << 10;
+/// How long an app may take to end its answer once it has told its status: one that keeps the connection open all the same
+/// must not slow its checks down.
+const DRAIN: Duration = Duration::from_millis(200);
+
 /// A health check, or what stands for one that is not declared.
 pub(super) struct Check {
     /// `None`: there is nothing to ask.
@@ -49,15 +55,26 @@ pub(super) fn check_of(spec: &AppSpec) -> Check {
 /// In one sentence.
 pub(super) async fn http(address: SocketAddr, path: &str, timeout: Duration) -> Result<(), String> {
     let asked = format!("GET http://{address}{path}");
-    match tokio::time::timeout(timeout, status(address, path)).await {
-        Ok(Ok(200..=399)) => Ok(()),
-        Ok(Ok(status)) => Err(format!("{asked} answered {status}")),
-        Ok(Err(error)) => Err(format!("{asked}: {error}")),
-        Err(_) => Err(format!("{asked} did not answer within {timeout:?}")),
+    let (status, rest) = match tokio::time::timeout(timeout, status(address, path)).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(error)) => return Err(format!("{asked}: {error}")),
+        Err(_) => return Err(format!("{asked} did not answer within {timeout:?}")),
+    };
+    // The status has been told; how the rest comes changes nothing about it.
+    let _ = tokio::time::timeout(timeout.min(DRAIN), drain(rest)).await;
+    match status {
+        200..=399 => Ok(()),
+        status => Err(format!("{asked} answered {status}")),
     }
 }
 
-async fn status(address: SocketAddr, path: &str) -> io::Result<u16> {
+/// Reads what follows the status to its end, or to the most that is read: an end that was not read would reach the app as a
+/// reset connection.
+async fn drain(stream: TcpStream) -> io::Result<u64> {
+    tokio::io::copy(&mut stream.take(MOST_DRAINED), &mut tokio::io::sink()).await
+}
+
+async fn status(address: SocketAddr, path: &str) -> io::Result<(u16, TcpStream)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: codeops\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -66,7 +83,8 @@ async fn status(address: SocketAddr, path: &str) -> io::Result<u16> {
     stream.read_exact(&mut head).await?;
     let text = std::str::from_utf8(&head).unwrap_or_default();
     let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..)?.parse().ok());
-    status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+    let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))?;
+    Ok((status, stream))
 }
 
 /// The instance's port accepts a connection.
@@ -94,5 +112,48 @@ pub(super) async fn command(orders: &Orders, timeout: Duration, reapers: &Arc<Ta
         Some(exit) if exit.is_success() => Ok(()),
         Some(exit) => Err(format!("the health command {program} {exit}")),
         None => Err(format!("the health command {program} did not end within {timeout:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An app that answers `body` once; whether the answer was read to its end.
+    async fn asked(head: &str, body: usize) -> (Result<(), String>, io::Result<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: {body}\r\n\r\n{}", "x".repeat(body));
+        let app = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(read > 0);
+            // It may have heard enough before the end.
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            // A connection that is closed with something unread in it is reset.
+            stream.read(&mut request).await
+        };
+        tokio::join!(http(address, "/healthz", Duration::from_secs(10)), app)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_so_that_the_app_sees_no_reset() {
+        for body in [0, 1, 5_000, 60_000] {
+            let (result, end) = asked("200 OK", body).await;
+            assert_eq!(result, Ok(()), "{body}");
+            assert_eq!(end.ok(), Some(0), "{body}: the app saw a reset");
+        }
+        let (result, _) = asked("503 Service Unavailable", 100).await;
+        assert!(result.is_err_and(|why| why.ends_with("answered 503")));
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_neither_fails_nor_hangs_a_check() {
+        let (result, _) = asked("200 OK", 100_000).await;
+        assert_eq!(result, Ok(()));
     }
 }

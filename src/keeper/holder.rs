@@ -3,14 +3,11 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::family::Family;
-
-/// The state of a listening socket in `/proc/net/tcp`.
-const LISTEN: &str = "0A";
+use super::listeners::listeners;
 
 /// Who may listen on an instance's port.
 #[derive(Debug)]
@@ -32,15 +29,6 @@ pub(super) enum Held {
     Other,
     /// Nobody listens.
     Nobody,
-}
-
-/// A socket that listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Listener {
-    /// 0 is asked first for a connection to loopback.
-    rank: u8,
-    user: u32,
-    inode: u64,
 }
 
 impl Holder {
@@ -93,41 +81,6 @@ fn descriptor(pid: u32, inode: u64) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).find(|path| socket_at(path) == Some(inode))
 }
 
-/// The sockets that a connection to `port` on 127.0.0.1 is offered to: those of the most exact address.
-fn listeners(port: u16) -> io::Result<Vec<Listener>> {
-    let mut text = fs::read_to_string("/proc/self/net/tcp")?;
-    // Without version 6 there is no such file.
-    text.push_str(&fs::read_to_string("/proc/self/net/tcp6").unwrap_or_default());
-    let all: Vec<Listener> = text.lines().filter_map(|line| listener(line, port)).collect();
-    let first = all.iter().map(|listener| listener.rank).min();
-    Ok(all.into_iter().filter(|listener| Some(listener.rank) == first).collect())
-}
-
-/// One line of `/proc/net/tcp` or `tcp6`, if it listens on `port` of an address that answers for 127.0.0.1.
-fn listener(line: &str, port: u16) -> Option<Listener> {
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let (address, local) = fields.next()?.rsplit_once(':')?;
-    if fields.nth(1)? != LISTEN || u16::from_str_radix(local, 16).ok()? != port {
-        return None;
-    }
-    let rank = rank(address)?;
-    let (user, inode) = (fields.nth(3)?.parse().ok()?, fields.nth(1)?.parse().ok()?);
-    Some(Listener { rank, user, inode })
-}
-
-/// Addresses stand there as words in the machine's own order.
-fn rank(address: &str) -> Option<u8> {
-    let loopback = format!("{:08X}", u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets()));
-    let mapped = format!("{:016X}{:08X}{loopback}", 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]));
-    let is_any = address.bytes().all(|digit| digit == b'0');
-    match address.len() {
-        _ if address == loopback || address == mapped => Some(0),
-        8 if is_any => Some(1),
-        32 if is_any => Some(2),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -156,24 +109,6 @@ mod tests {
             assert_eq!(held, Held::Other, "{address}");
             drop(listener);
             assert_eq!(own.held(), Held::Nobody, "{address}");
-        }
-    }
-
-    #[test]
-    fn the_kernel_is_read_as_it_writes_and_junk_is_nobody() {
-        if cfg!(target_endian = "big") {
-            return;
-        }
-        let exact =
-            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   501        0 4242 1 x";
-        assert_eq!(listener(exact, 8080), Some(Listener { rank: 0, user: 501, inode: 4242 }));
-        assert_eq!(listener(exact, 8081), None);
-        assert_eq!(listener(&exact.replace(" 0A ", " 01 "), 8080), None, "a connection");
-        assert_eq!(listener(&exact.replace("0100007F", "0200007F"), 8080), None, "another address");
-        let mapped = exact.replace("0100007F", "0000000000000000FFFF00000100007F");
-        assert_eq!(listener(&mapped, 8080).map(|listener| listener.rank), Some(0));
-        for end in 0..exact.len() {
-            assert!(listener(&exact[..end], 8080).is_none_or(|listener| listener.inode <= 4242));
         }
     }
 }

@@ -1,11 +1,17 @@
 //! A tiny init for containers: as process 1 it runs codeops as its child, passes signals on and reaps whatever is orphaned.
+//! When codeops has ended it asks all else to end, since with process 1 the kernel kills what is left.
 
 use std::ffi::OsString;
-use std::io;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
+use std::{fs, io};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+
+/// How long apps may take to end; a container that is stopped is killed after 10 s.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// When this is process 1: runs the same command line as a child until it ends, and gives its exit code. `None` elsewhere;
 /// the caller then goes on as usual.
@@ -36,6 +42,7 @@ async fn watch(arguments: &[OsString]) -> io::Result<ExitCode> {
         let pass_on = tokio::select! {
             _ = children.recv() => {
                 if let Some(code) = reap(child) {
+                    end_others(&mut children).await;
                     return Ok(code);
                 }
                 continue;
@@ -59,4 +66,26 @@ fn reap(child: Pid) -> Option<ExitCode> {
         }
     }
     code
+}
+
+/// Asks every other process to end and waits for it. A keeper that ends leaves its instances, which then are children of
+/// this process.
+async fn end_others(children: &mut Signals) {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for pid in numbers.filter(|number| *number != 1).filter_map(Pid::from_raw) {
+        // It may be gone by now.
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+    }
+    let ended = async {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => drop(children.recv().await),
+                Err(_) => return,
+            }
+        }
+    };
+    // What does not end in time is killed by the kernel, with this process.
+    let _ = tokio::time::timeout(GRACE, ended).await;
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::family;
 use super::instance::{environment, orders};
-use super::logs::{self, Capture, capture};
+use super::logs::{self, Capture, Veil, capture};
 use super::process::{Launching, Process};
 use super::run::{FIFOS, Keeper};
 use super::table::Durable;
@@ -65,7 +65,8 @@ async fn attempt(
     let (mut captures, done) = (JoinSet::new(), CancellationToken::new());
     let begun = SystemClock.now();
     let exit = async {
-        captures.spawn(capture(pipes.receivers()?, name.clone(), keeper.logs.clone(), done.clone()));
+        let veil = Veil::of(secrets);
+        captures.spawn(capture(pipes.receivers()?, name.clone(), veil, keeper.logs.clone(), done.clone()));
         let [out, err] = pipes.ends()?;
         let launching = Launching::new(out, err, &keeper.tasks)?;
         // Written before it is let go: whatever happens to this keeper, the next one knows of it.
@@ -97,7 +98,7 @@ async fn last_line(name: InstanceId, begun: Timestamp, secrets: &Confidential) -
     let errors = lines.iter().rfind(|line| told(line) && line.stream == "stderr");
     let last = errors.or_else(|| lines.iter().rfind(told))?;
     let known = secrets.0.values().map(|secret| secret.reveal()).filter(|secret| !secret.is_empty());
-    let clean = known.fold(last.line.clone(), |line, secret| line.replace(secret.as_str(), "[secret]"));
+    let clean = known.fold(last.line.clone(), |line, secret| line.replace(secret.as_str(), "***"));
     Some(clean.trim().chars().take(TOLD).collect())
 }
 

@@ -18,7 +18,7 @@ use crate::port::{Clock as _, SystemClock};
 pub(super) async fn handle(keeper: &Arc<Keeper>, epoch: u64, request: Request) -> Result<Done, Failure> {
     if request != Request::Stats {
         keeper.table.admit(epoch).await.map_err(|newest| {
-            Failure::Reject(format!(
+            Failure::Barred(format!(
                 "a newer daemon was here: this one's epoch {epoch} is lower than {newest}, so it may only look until a new \
                  commit makes it the newest"
             ))
@@ -107,11 +107,8 @@ async fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) 
             if let Some(old) = durable.instances.get(id) {
                 let why = format!("instance {id} already lives here");
                 let ending = old.instance.state == InstanceState::Stopping;
-                return Err(if ending {
-                    Failure::Retry(format!("{why} and is stopping"))
-                } else {
-                    Failure::Reject(why)
-                });
+                // Whoever asks has not seen it yet: the next look finds another number for the new one.
+                return Err(Failure::Retry(if ending { format!("{why} and is stopping") } else { why }));
             }
             durable.instances.insert(id.clone(), record);
             Ok(Done::Note(None))
@@ -188,7 +185,7 @@ async fn delete(keeper: &Keeper, key: &Key) -> Result<Done, Failure> {
 
 fn handover(keeper: &Keeper, binary: &Path) -> Result<Done, Failure> {
     rustix::fs::access(binary, rustix::fs::Access::EXEC_OK)
-        .map_err(|error| Failure::Reject(format!("{} cannot be run: {error}", binary.display())))?;
+        .map_err(|error| Failure::Barred(format!("{} cannot be run: {error}", binary.display())))?;
     let busy = keeper.table.read(|all| is_releasing(&all.durable));
     if busy {
         return Err(Failure::Retry("a release command runs; its exit would be lost".to_owned()));

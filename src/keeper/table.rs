@@ -214,7 +214,11 @@ impl Table {
         }
         if epoch > next.epoch {
             next.epoch = epoch;
-            let (_turn, _written) = self.write(turn, &next, true).await;
+            let (_turn, written) = self.write(turn, &next, true).await;
+            if let Err(error) = written {
+                // It counts all the same, and is written with the first step: none takes effect before that is on the disk.
+                eprintln!("codeops keeper: the daemon's epoch {epoch} is known in memory alone: {error}");
+            }
             self.commit(next);
         }
         Ok(())
@@ -274,6 +278,7 @@ impl Table {
             stamp: durable.stamp.clone(),
             resource: durable.resource.clone(),
             instances: durable.instances.values().map(|record| record.instance.clone()).collect(),
+            folders: durable.instances.iter().map(|(id, record)| (id.clone(), record.setting.dir.clone())).collect(),
             address: volatile.address.clone(),
             drift: volatile.drift.clone(),
             notes: notes.into_iter().cloned().collect(),

@@ -6,7 +6,7 @@
 //! state that shows what a request did comes before its reply. A keeper speaks one version; a daemon speaks the last two.
 //!
 //! Any daemon may look. Only the newest may change anything: a keeper remembers the highest epoch it was ever told and
-//! answers a request of a lower one, but for [`Request::Stats`], with [`Failure::Reject`].
+//! answers a request of a lower one, but for [`Request::Stats`], with [`Failure::Barred`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -227,9 +227,12 @@ pub enum Failure {
     /// Not now; it may be sent again under the same key.
     #[error("{0}")]
     Retry(String),
-    /// Not like this.
+    /// Not like this: what is asked for is at fault.
     #[error("{0}")]
     Reject(String),
+    /// Not as things are, whatever is asked for.
+    #[error("{0}")]
+    Barred(String),
 }
 
 /// What one instance uses; counters since its process started.
@@ -260,6 +263,8 @@ pub struct State {
     pub resource: Option<Resource>,
     /// Its instances, ordered by id. One that was stopped leaves when its last process is gone.
     pub instances: Vec<Instance>,
+    /// The working directory of each instance. An earlier keeper does not tell: an instance without one runs somewhere.
+    pub folders: BTreeMap<InstanceId, PathBuf>,
     /// `host:port` clients reach it at, while it listens.
     pub address: Option<String>,
     /// Ways in which it differs from its stamp, such as a port that another process holds.

@@ -21,6 +21,9 @@ const LEAF: &str = "supervisor";
 /// Microseconds in which a processor share is counted.
 const PERIOD: u64 = 100_000;
 
+/// What a process writes to one of [`Group::joins`].
+pub(super) const ITSELF: &str = "0";
+
 /// The groups of one instance, one a hierarchy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -31,10 +34,16 @@ pub struct Group {
 /// A limit: what it is called, the file that sets it, and what it is set to.
 type Limit<'a> = (&'a str, &'a str, Option<String>);
 
+/// What the limit on processes is called in notes.
+const PROCESS_LIMIT: &str = "process limit";
+
 /// Makes the groups for an instance at `path` below the keeper's own and limits them. The notes say what could not be
-/// enforced.
-pub fn prepare(path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
-    prepare_in(Path::new(ROOT), &fs::read_to_string(OWN).unwrap_or_default(), path, limits)
+/// enforced; `own_user` says that a user of its own limits its processes anyway.
+pub fn prepare(path: Option<&str>, limits: &Resources, own_user: bool) -> (Group, Vec<String>) {
+    let own = fs::read_to_string(OWN).unwrap_or_default();
+    let (group, mut notes) = prepare_in(Path::new(ROOT), &own, path, limits);
+    notes.retain(|note| !own_user || !note.starts_with(PROCESS_LIMIT));
+    (group, notes)
 }
 
 fn prepare_in(root: &Path, own: &str, path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
@@ -46,6 +55,7 @@ fn prepare_in(root: &Path, own: &str, path: Option<&str>, limits: &Resources) ->
         not_enforced(&mut notes, limits, "its provider uses no control groups here");
         return (group, notes);
     };
+    let processes = (PROCESS_LIMIT, "pids.max", Some(PROCESSES.to_string()));
     let mut add = |hierarchy: &str, limits: &[Limit<'_>]| {
         let (folder, missing) = make_limited(root, own, hierarchy, path, limits);
         group.folders.extend(folder);
@@ -54,13 +64,15 @@ fn prepare_in(root: &Path, own: &str, path: Option<&str>, limits: &Resources) ->
     if root.join("cgroup.controllers").exists() {
         let cpu = cpu.map(|quota| format!("{quota} {PERIOD}"));
         add("", &[("memory limit", "memory.max", memory), ("cpu limit", "cpu.max", cpu)]);
-        for folder in &group.folders {
-            // Nobody asked for it, so nobody is told where it cannot be.
-            drop(limit(folder, &[("process limit", "pids.max", Some(PROCESSES.to_string()))]));
+        // Where it cannot be is no reason to make the group elsewhere.
+        match group.folders.first() {
+            Some(folder) => notes.extend(limit(folder, &[processes])),
+            None => notes.extend(not_held(&processes, "its control group cannot be made")),
         }
     } else {
         add("memory", &[("memory limit", "memory.limit_in_bytes", memory)]);
         add("cpu", &[("cpu limit", "cpu.cfs_quota_us", cpu.map(|quota| quota.to_string()))]);
+        add("pids", &[processes]);
     }
     (group, notes)
 }
@@ -120,6 +132,7 @@ fn not_enforced(notes: &mut Vec<String>, limits: &Resources, why: &str) {
     if limits.cpu.is_some() {
         notes.push(format!("cpu limit not enforced: {why}"));
     }
+    notes.push(format!("{PROCESS_LIMIT} not enforced: {why}"));
 }
 
 /// A path that stays below the root, whatever the sender meant.
@@ -177,9 +190,11 @@ fn remove(folder: Option<&Path>) {
 }
 
 impl Group {
-    /// The files a process joins by writing its id.
-    pub fn procs(&self) -> Vec<PathBuf> {
-        self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
+    /// The files that a process of one thread joins by writing [`ITSELF`]. In version 1 that is the list of threads: to
+    /// move the writer alone the kernel need not hold up every other process, which takes it 5 to 20 ms.
+    pub fn joins(&self) -> Vec<PathBuf> {
+        let file = |folder: &PathBuf| Some(folder.join("tasks")).filter(|tasks| tasks.exists());
+        self.folders.iter().map(|folder| file(folder).unwrap_or_else(|| folder.join("cgroup.procs"))).collect()
     }
 
     /// Kills all that is in it, also what left its process group.
@@ -214,6 +229,14 @@ impl Group {
         self.number("memory.current").or_else(|| self.number("memory.usage_in_bytes"))
     }
 
+    /// How often the kernel has killed something in it because its memory was used up.
+    pub fn memory_kills(&self) -> u64 {
+        let files = ["memory.events", "memory.oom_control"];
+        let texts = self.folders.iter().flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file))));
+        let count = |text: String| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+        texts.flatten().find_map(count).unwrap_or_default()
+    }
+
     /// Processor time used since it was made, in microseconds; version 2 only.
     pub fn cpu_micros(&self) -> Option<u64> {
         let text = self.folders.iter().find_map(|folder| fs::read_to_string(folder.join("cpu.stat")).ok())?;
@@ -238,8 +261,10 @@ mod tests {
     #[test]
     fn a_limit_that_cannot_be_set_is_noted() {
         let limits = Resources { cpu: "0.5".parse().ok(), memory: "64MiB".parse().ok() };
-        let (_, notes) = prepare(None, &limits);
+        let (_, notes) = prepare(None, &limits, true);
         assert_eq!(notes.len(), 2, "{notes:?}");
+        let (_, notes) = prepare(None, &limits, false);
+        assert!(notes.len() == 3 && notes[2].starts_with("process limit not enforced: "), "{notes:?}");
         assert!(notes.iter().all(|note| note.contains("not enforced")), "{notes:?}");
     }
 
@@ -262,29 +287,34 @@ mod tests {
     #[test]
     fn a_group_is_made_below_the_keepers_own_beside_the_leaf_it_is_in() {
         let unit = "system.slice/codeops.service";
-        let limit = format!("{unit}/codeops/acme/shop/memory.max");
-        let root = machine(unit, &["cgroup.controllers", &limit]);
+        let [limit, processes] = ["memory", "pids"].map(|of| format!("{unit}/codeops/acme/shop/{of}.max"));
+        let root = machine(unit, &["cgroup.controllers", &limit, &processes]);
         for own in [format!("1:name=systemd:/else\n0::/{unit}/supervisor\n"), format!("0::/{unit}\n")] {
             let (group, notes) = prepare_in(root.path(), &own, Some("codeops/acme/shop"), &limits());
             assert_eq!(group.folders, [root.path().join(unit).join("codeops/acme/shop")]);
             assert_eq!(notes, [""; 0]);
         }
         assert_eq!(fs::read_to_string(root.path().join(limit)).ok().as_deref(), Some("67108864"));
+        assert_eq!(fs::read_to_string(root.path().join(processes)).ok().as_deref(), Some("4096"));
     }
 
     #[test]
     fn in_version_1_each_controller_has_a_group_of_its_own_for_a_base() {
-        let files = ["memory/a/codeops/shop/memory.limit_in_bytes"];
+        let files = ["memory/a/codeops/shop/memory.limit_in_bytes", "pids/c/codeops/shop/pids.max"];
         let root = machine("cpu/b", &files);
-        let own = "3:cpu,cpuacct:/b\n4:memory:/a\n0::/\n";
+        let own = "3:cpu,cpuacct:/b\n4:memory:/a\n5:pids:/c\n0::/\n";
         let (group, notes) = prepare_in(root.path(), own, Some("codeops/shop"), &limits());
-        assert_eq!(group.folders, ["memory/a", "cpu/b"].map(|base| root.path().join(base).join("codeops/shop")));
+        assert_eq!(
+            group.folders,
+            ["memory/a", "cpu/b", "pids/c"].map(|base| root.path().join(base).join("codeops/shop"))
+        );
         assert_eq!(notes, [""; 0]);
     }
 
     #[test]
     fn the_root_is_taken_where_the_keepers_own_group_does_not_do_and_a_note_where_neither_does() {
-        let root = machine("own", &["cgroup.controllers", "codeops/shop/memory.max"]);
+        let pids = ["codeops/shop/pids.max", "own/codeops/shop/pids.max"];
+        let root = machine("own", &["cgroup.controllers", "codeops/shop/memory.max", pids[0]]);
         for own in ["0::/own\n", "0::/gone\n", "0::/../above\n", "0::/\n", "", "junk"] {
             let (group, notes) = prepare_in(root.path(), own, Some("codeops/shop"), &limits());
             assert_eq!(group.folders, [root.path().join("codeops/shop")], "{own}");
@@ -292,8 +322,23 @@ mod tests {
         }
         assert!(!root.path().join("own/codeops/shop").exists(), "what did not do is not left behind");
         fs::remove_file(root.path().join("codeops/shop/memory.max")).expect("removed");
+        fs::create_dir_all(root.path().join("own/codeops/shop")).expect("made");
+        fs::write(root.path().join(pids[1]), "").expect("made");
         let (group, notes) = prepare_in(root.path(), "0::/own\n", Some("codeops/shop"), &limits());
         assert_eq!(group.folders, [root.path().join("own/codeops/shop")]);
         assert!(notes.len() == 1 && notes[0].starts_with("memory limit not enforced: writing "), "{notes:?}");
+    }
+
+    #[test]
+    fn a_kill_for_memory_is_counted_in_either_version() {
+        let version_2 = "low 0\nhigh 0\nmax 17\noom 2\noom_kill 2\noom_group_kill 0\n";
+        let version_1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
+        for (file, text, expected) in [("memory.events", version_2, 2), ("memory.oom_control", version_1, 1)] {
+            let root = machine("cpu", &[]);
+            fs::write(root.path().join(file), text).expect("written");
+            let group = Group { folders: vec![root.path().join("cpu"), root.path().to_owned()] };
+            assert_eq!(group.memory_kills(), expected, "{file}");
+        }
+        assert_eq!(Group::default().memory_kills(), 0);
     }
 }

@@ -20,6 +20,7 @@ use rustix::fs::{MemfdFlags, Mode};
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use serde::{Deserialize, Serialize};
 
+use self::cgroup::ITSELF;
 pub use self::confine::Walls;
 
 /// The exit code of a launcher that could not start its program; the reason went to whoever started it and to standard error.
@@ -53,7 +54,7 @@ pub struct Orders {
     pub user: Option<User>,
     /// Open files allowed.
     pub files: Option<u64>,
-    /// `cgroup.procs` files to join.
+    /// Files of control groups to join.
     pub cgroups: Vec<PathBuf>,
     /// What it reads on its standard input; nothing without.
     #[serde(default)]
@@ -111,9 +112,10 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     let (program, arguments) =
         orders.command.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an empty command"))?;
     rustix::process::setsid()?;
+    give_up_protection();
     for file in &orders.cgroups {
         // What could not be joined was noted when the group was prepared; a limit is no reason not to run.
-        drop(fs::write(file, rustix::process::getpid().to_string()));
+        drop(fs::write(file, ITSELF));
     }
     if let Some(files) = orders.files {
         let limit = Rlimit { current: Some(files), maximum: Some(files) };
@@ -170,6 +172,15 @@ impl Limits {
             rustix::process::setrlimit(Resource::Core, both(0))?;
         }
         Ok(())
+    }
+}
+
+/// The service protects the daemon and its keepers from the kernel when memory runs out; an app that ate it inherits none of that.
+fn give_up_protection() {
+    let score = "/proc/self/oom_score_adj";
+    if fs::read_to_string(score).is_ok_and(|text| text.starts_with('-')) {
+        // Without /proc there is nothing to be protected by; a program runs all the same.
+        drop(fs::write(score, "0"));
     }
 }
 

@@ -97,9 +97,13 @@ pub enum ApplyError {
     /// Not now; nothing was changed. Tried again after a backoff.
     #[error("{0}")]
     Retry(String),
-    /// Not like this; nothing was changed. Tried again when what is declared changes.
+    /// Not like this, and the template is at fault; nothing was changed. Tried again when what is declared changes.
     #[error("{0}")]
     Reject(String),
+    /// Not as things are, whatever the template: a newer daemon, a host that the settings do not grant. Nothing was
+    /// changed, no template failed; tried again now and then.
+    #[error("{0}")]
+    Barred(String),
     /// It may have happened: observe before anything else.
     #[error("{0}")]
     OutcomeUnknown(String),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts};
-use codeops_core::model::{Commit, Memory, Owner, ProviderName, ResourceId, Revision};
+use codeops_core::model::{Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision};
 
 use super::trailers;
 use crate::journal::Record;
@@ -21,6 +21,12 @@ pub fn declared(memory: &Memory) -> Declared {
         }
     }
     declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect()
+}
+
+/// The ports and former names that each app has by right, as remembered.
+pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
+    let having = memory.resources.iter().filter(|(_, resource)| !resource.claims.is_empty());
+    having.map(|(id, resource)| (id.clone(), resource.claims.clone())).collect()
 }
 
 /// What each provider can do.
@@ -46,6 +52,7 @@ pub fn records(revision: &Revision, compiled: &Compiled, commits: &[Commit], mem
     }
     let Some(owner) = owner(&compiled.desired, memory) else { return Vec::new() };
     let (files, gone) = moved(compiled, memory);
+    let claims = claimed(compiled, memory);
     let mut records = vec![Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
@@ -53,6 +60,7 @@ pub fn records(revision: &Revision, compiled: &Compiled, commits: &[Commit], mem
         blast_percent: compiled.desired.repository.blast_radius.percent,
         files,
         gone,
+        claims,
     }];
     records.extend(trailers::released(commits));
     records
@@ -70,6 +78,16 @@ fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>,
         resource.file.is_some() && !now.contains_key(id) && !compiled.desired.held.contains_key(*id)
     });
     (files, gone.map(|(id, _)| id.clone()).collect())
+}
+
+/// Whose port or former names differ from the remembered ones. What this revision cannot describe keeps what it had.
+fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims> {
+    let each = compiled.desired.resources.iter().map(|(id, resource)| (id, Claims::of(resource)));
+    let differs = |id: &ResourceId, claims: &Claims| match memory.resources.get(id) {
+        Some(remembered) => remembered.claims != *claims,
+        None => !claims.is_empty(),
+    };
+    each.filter(|(id, claims)| differs(id, claims)).map(|(id, claims)| (id.clone(), claims)).collect()
 }
 
 /// Resources that this revision cannot describe stay as they last were good, where that is known; with why, for each that
@@ -109,7 +127,8 @@ mod tests {
         compiled.desired.held.insert(id("app/kept"), "c.yaml cannot be read".to_owned());
         let declares =
             |file: &str, ids: &[&str]| (Arc::from(file), Arc::new(ids.iter().map(|text| id(text)).collect()));
-        compiled.declared = [declares("a.yaml", &["app/stays"]), declares("d.yaml", &["app/moves", "app/new"])].into();
+        compiled.declared =
+            Arc::new([declares("a.yaml", &["app/stays"]), declares("d.yaml", &["app/moves", "app/new"])].into());
         let (files, gone) = moved(&compiled, &memory);
         let expected = [("app/moves", "d.yaml"), ("app/new", "d.yaml")];
         assert_eq!(files, expected.map(|(name, file)| (id(name), file.to_owned())).into());

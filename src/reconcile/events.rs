@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Flow;
 use super::repeats::Did;
 use super::world::Busy;
-use crate::gate::Passage;
+use crate::gate::{self, Passage};
 use crate::journal::LogError;
 use crate::port::{Commit, Hint, SourceError, Tip, Unreachable};
 
@@ -48,6 +48,13 @@ pub(super) struct Load {
     pub(super) result: Result<(Compiled, Vec<Commit>), SourceError>,
 }
 
+/// The wait after the `failures`th look in a row (from 1) that found `whom` down: doubling from two seconds, and spread by
+/// up to a fifth so that what went down together is not asked together.
+fn retry_after(failures: u32, whom: &str) -> Duration {
+    let longest = Duration::from_secs(1 << failures.clamp(1, 5)).min(LONGEST_RETRY);
+    longest - longest / 5 * gate::spread(&format!("{whom}:{failures}")) / 100
+}
+
 /// Forwards a provider's hints until the flow ends.
 pub(super) async fn forward_hints(
     provider: ProviderName,
@@ -67,7 +74,7 @@ impl Flow {
             Event::Fetched(result) => self.fetched(result).await?,
             Event::Loaded(load) => self.loaded(*load).await?,
             Event::Observed { provider, scope, number, result } => self.observed(&provider, &scope, number, result),
-            Event::LookAgain(provider) => self.observe(&provider, Scope::All),
+            Event::LookAgain(provider) => self.look_again(&provider),
             Event::Hinted(provider, Hint::Changed(id)) => self.observe(&provider, Scope::Ids(BTreeSet::from([id]))),
             Event::Hinted(provider, Hint::Lost) => self.observe(&provider, Scope::All),
             Event::Stepped { id, provider, touched, did, passage } => {
@@ -118,50 +125,68 @@ impl Flow {
     }
 
     fn observed(&mut self, provider: &ProviderName, scope: &Scope, number: u64, result: Result<Listing, Unreachable>) {
-        let now = self.tools.clock.now();
         let Some(watched) = self.world.providers.get_mut(provider) else { return };
         watched.observing = false;
-        let first = watched.view.answered_at.is_none();
-        if let (true, Ok(listing)) = (first, &result) {
-            self.look_for_later_stamps(listing);
-        }
-        let Some(watched) = self.world.providers.get_mut(provider) else { return };
-        let snapshot = Arc::make_mut(&mut self.world.snapshot);
+        let was_known = matches!(self.world.snapshot.providers.get(provider), Some(Ok(_)));
         match result {
-            Ok(listing) => {
-                watched.failures = 0;
-                watched.saw(scope, now);
-                watched.view.error = None;
-                watched.view.answered_at = Some(now);
-                watched.view.system = Some(listing.system.clone());
-                self.world.fresh_at = Some(now);
-                let merged = match snapshot.providers.remove(provider) {
-                    Some(Ok(before)) => before.merged(listing),
-                    // After an outage a partial listing says nothing of the rest: ask for everything.
-                    Some(Err(_)) | None if *scope != Scope::All => {
-                        watched.want(Scope::All);
-                        listing
-                    }
-                    Some(Err(_)) | None => listing,
-                };
-                snapshot.providers.insert(provider.clone(), Ok(merged));
-            }
-            Err(error) => {
-                watched.failures += 1;
-                watched.view.error = Some(error.0.clone());
-                snapshot.providers.insert(provider.clone(), Err(Why(error.0)));
-                let wait = Duration::from_secs(1 << watched.failures.min(5)).min(LONGEST_RETRY);
-                let (provider, sender) = (provider.clone(), self.sender.clone());
-                self.tasks.spawn(async move {
-                    tokio::time::sleep(wait).await;
-                    let _ = sender.send(Event::LookAgain(provider)).await;
-                });
-            }
+            Ok(listing) if was_known || listing.scope == Scope::All => self.heard(provider, scope, listing),
+            // After an outage a part says nothing of the rest: all stays unknown until everything is listed.
+            Ok(_) if *scope != Scope::All => watched.want(Scope::All),
+            Ok(_) => self.unheard(provider, "it was asked for everything and told of a part".to_owned()),
+            Err(error) => self.unheard(provider, error.0),
         }
         // Also when it did not answer: nothing is known then, and nothing is done until it does.
         self.world.busy.retain(|_, busy| !matches!(busy, Busy::Until(p, n) if p == provider && *n <= number));
         self.world.dirty = true;
         self.observe_wanted(provider);
+    }
+
+    /// A provider has told of everything, or of more where everything was known.
+    fn heard(&mut self, provider: &ProviderName, scope: &Scope, listing: Listing) {
+        let now = self.tools.clock.now();
+        if self.world.providers.get(provider).is_some_and(|watched| watched.view.answered_at.is_none()) {
+            self.look_for_later_stamps(&listing);
+        }
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.failures = 0;
+        watched.saw(scope, now);
+        watched.view.error = None;
+        watched.view.answered_at = Some(now);
+        watched.view.system = Some(listing.system.clone());
+        self.world.fresh_at = Some(now);
+        let snapshot = Arc::make_mut(&mut self.world.snapshot);
+        let merged = match snapshot.providers.remove(provider) {
+            Some(Ok(before)) => before.merged(listing),
+            Some(Err(_)) | None => listing,
+        };
+        snapshot.providers.insert(provider.clone(), Ok(merged));
+    }
+
+    /// A provider has not answered: nothing is known of what it has, and it is asked again later. One such question is
+    /// pending at a time, however many looks fail meanwhile.
+    fn unheard(&mut self, provider: &ProviderName, error: String) {
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.view.error = Some(error.clone());
+        Arc::make_mut(&mut self.world.snapshot).providers.insert(provider.clone(), Err(Why(error)));
+        if std::mem::replace(&mut watched.look_due, true) {
+            return;
+        }
+        watched.failures = watched.failures.saturating_add(1);
+        let wait = retry_after(watched.failures, &format!("{}:{provider}", self.tools.journal.identity().0));
+        let (provider, sender) = (provider.clone(), self.sender.clone());
+        self.tasks.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let _ = sender.send(Event::LookAgain(provider)).await;
+        });
+    }
+
+    /// The pending look at a provider that was down is due. It may have been found well meanwhile.
+    fn look_again(&mut self, provider: &ProviderName) {
+        let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        watched.look_due = false;
+        if watched.view.error.is_some() {
+            self.observe(provider, Scope::All);
+        }
     }
 
     fn stepped(
@@ -210,5 +235,20 @@ impl Flow {
         let until = self.tools.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
         self.world.cooling.insert(id.clone(), until);
         self.world.wake_at(until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_a_provider_that_is_down_doubles_to_its_longest_and_is_spread() {
+        let waits: Vec<Duration> = (1..=9).map(|n| retry_after(n, "store:edge")).collect();
+        assert!(waits.iter().all(|wait| *wait <= LONGEST_RETRY), "{waits:?}");
+        assert!(waits[0] <= Duration::from_secs(2) && waits[8] >= LONGEST_RETRY * 4 / 5, "{waits:?}");
+        let spread: BTreeSet<Duration> = (0..50).map(|n| retry_after(9, &format!("store:{n}"))).collect();
+        assert!(spread.len() > 10, "{spread:?}");
+        assert!(retry_after(u32::MAX, "store:edge") <= LONGEST_RETRY);
     }
 }

@@ -123,7 +123,7 @@ impl Flow {
         self.world.compiler = Some(load.compiler);
         match load.result {
             Ok((compiled, commits)) => {
-                self.world.unread = None;
+                self.read_again().await?;
                 self.accept(load.revision, compiled, commits).await?;
             }
             Err(error) => {
@@ -136,6 +136,16 @@ impl Flow {
         self.world.dirty = true;
         if let Some(next) = self.world.load_next.take() {
             self.load(next);
+        }
+        Ok(())
+    }
+
+    /// A revision can be read: that another could not, such as one that a rewritten history left behind, is over.
+    async fn read_again(&mut self) -> Result<(), LogError> {
+        let unread = self.world.unread.take().map(|(_, why)| why);
+        if unread.is_some() && self.world.source.error == unread {
+            let held = self.world.source.held.clone();
+            self.note_source(None, held).await?;
         }
         Ok(())
     }
@@ -204,5 +214,6 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         reserved: rules.reserved.clone(),
         fallback: rules.fallback.clone(),
         declared: acceptance::declared(&memory),
+        claims: acceptance::claims(&memory),
     }
 }

@@ -7,12 +7,11 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::alert;
 use codeops_core::config::Freeze;
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, Resource, ResourceId, ResourceMemory, RevisionState,
-    Scope, Step, Sync, Verb,
+    Cause, Health, Observed, Owner, Pin, ProviderName, ResourceId, RevisionState, Scope, Step, Sync, Verb, Why,
 };
-use codeops_core::plan::{self, Change, Plan, effective};
+use codeops_core::plan::{self, Change, Plan};
 use codeops_core::policy::{self, Decision, Facts, Judged};
-use codeops_core::rollout::{self, Finding, Next, Situation};
+use codeops_core::rollout::{Finding, Look, Planned, Sight};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -42,20 +41,6 @@ pub(super) struct Work {
     pub(super) id: ResourceId,
     pub(super) steps: Vec<Step>,
     pub(super) removing: Option<Removing>,
-}
-
-/// What every look of one pass rests on.
-struct Known<'a> {
-    current: &'a Current,
-    owner: &'a Owner,
-    memory: &'a Memory,
-    now: Timestamp,
-}
-
-/// What one resource's look says.
-struct Look {
-    provider: ProviderName,
-    next: Next,
 }
 
 impl Flow {
@@ -115,13 +100,14 @@ impl Flow {
         let judged = policy::judge(&plan, &current.desired, &facts);
         let mut decided = Decided { plan, judged, ..Decided::default() };
         let changes: BTreeMap<&ResourceId, &Change> = decided.plan.changes.iter().map(|c| (&c.id, c)).collect();
-        let known = Known { current, owner, memory: &memory, now };
-        let unchanged = Cause::Revision { revision: current.revision.clone() };
+        let unknown: BTreeMap<&ResourceId, &Why> = decided.plan.unknown.iter().map(|(id, why)| (id, why)).collect();
+        let cause = Cause::Revision { revision: current.revision.clone() };
+        let sight = Sight { owner, snapshot: &self.world.snapshot, memory: &memory, cause: &cause, now };
         let mut work = Vec::new();
         for id in self.everyone(current, &changes) {
             let change = changes.get(id).copied();
-            let cause = change.map_or(&unchanged, |change| &change.cause);
-            let look = self.look(&known, id, change, cause);
+            let planned = Planned { change, unknown: unknown.get(id).copied() };
+            let look = sight.look(id, current.desired.resources.get(id), planned);
             let decision = change.and_then(|change| decided.judged.decisions.get(&change.id));
             decided.status.insert(id.clone(), self.status(current, id, decision, look.as_ref(), now));
             let Some(look) = look else { continue };
@@ -132,8 +118,10 @@ impl Flow {
                     decided.look_again.push((look.provider, id.clone()));
                     continue;
                 }
-                decided.records.push(remember(id, finding, current, now));
-                decided.findings = true;
+                if self.world.observe_only.is_none() {
+                    decided.records.push(remember(id, finding, current, now));
+                    decided.findings = true;
+                }
                 continue;
             }
             if may_step(decision) && self.is_free(id, now) && !look.next.steps.is_empty() {
@@ -141,9 +129,13 @@ impl Flow {
                 work.push(Work { id: id.clone(), steps: look.next.steps, removing });
             }
         }
-        decided.records.extend(self.guards(&decided.judged, &memory));
-        decided.records.extend(self.forgotten(current, &memory));
+        decided.records.extend(self.seen(&decided.judged, &memory));
         decided.records.extend(self.happenings(&decided.plan));
+        // Who only observes decides nothing, and so writes down no decision.
+        if self.world.observe_only.is_none() {
+            decided.records.extend(self.guards(&decided.judged, &memory));
+            decided.records.extend(self.forgotten(current, &memory));
+        }
         decided.work = work;
         decided
     }
@@ -156,49 +148,6 @@ impl Flow {
     ) -> BTreeSet<&'a ResourceId> {
         let declared = current.desired.resources.keys();
         declared.chain(current.desired.held.keys()).chain(changes.keys().copied()).collect()
-    }
-
-    /// What follows for one resource, at the provider where it is to be dealt with now.
-    fn look(&self, facts: &Known<'_>, id: &ResourceId, change: Option<&Change>, cause: &Cause) -> Option<Look> {
-        let nothing = ResourceMemory::default();
-        let memory = facts.memory.resources.get(id).unwrap_or(&nothing);
-        let at = |provider: &ProviderName, desired: Option<&Arc<Resource>>| {
-            let observed: Observed = self.world.snapshot.observed(provider, id);
-            let former = change.and_then(|change| change.from_id.as_ref());
-            let former = former.and_then(|from| Some((from, self.world.snapshot.live(provider, from)?)));
-            let (owner, now) = (facts.owner, facts.now);
-            let situation = Situation { id, owner, provider, desired, observed: &observed, former, memory, cause, now };
-            Look { provider: provider.clone(), next: rollout::next(&situation) }
-        };
-        let Some(desired) = facts.current.desired.resources.get(id) else {
-            // Not declared: on its way out, if the plan says so.
-            return change.map(|change| at(&change.provider, None));
-        };
-        let here = at(&effective(desired, Some(memory)).resource().spec.provider, Some(desired));
-        match change.and_then(|change| change.from_provider.as_ref().filter(|_| change.verb == Verb::Move)) {
-            // The old place is emptied only once the new one has proven itself.
-            Some(old) if rollout::has_arrived(desired, memory, &here.next) => Some(at(old, None)),
-            _ => Some(Look { next: self.where_it_lives(desired, change, facts.owner, here.next), ..here }),
-        }
-    }
-
-    /// What moves or is renamed is not missing while its old place still has it, whether it goes on or is held, and not ill
-    /// while only the old place keeps from the new one what clients know it by.
-    fn where_it_lives(&self, desired: &Resource, change: Option<&Change>, owner: &Owner, mut next: Next) -> Next {
-        let moves = |change: &&Change| matches!(change.verb, Verb::Move | Verb::Rename);
-        let Some(change) = change.filter(moves) else { return next };
-        let snapshot = &self.world.snapshot;
-        let ids = || [&desired.id].into_iter().chain(&desired.was);
-        let places = snapshot.providers.keys().flat_map(|provider| ids().map(move |id| (provider, id)));
-        let other = places.filter(|place| *place != (&change.provider, &desired.id));
-        let mut lives = other.filter_map(|(provider, id)| snapshot.live(provider, id));
-        let Some(live) = lives.find(|live| live.ours(owner).is_some()) else { return next };
-        if next.health == Health::Missing {
-            next.health = plan::health_as_applied(live);
-        } else if next.works && next.health == Health::Degraded {
-            next.health = Health::Healthy;
-        }
-        next
     }
 
     fn is_free(&self, id: &ResourceId, now: Timestamp) -> bool {
@@ -232,12 +181,29 @@ impl Flow {
             Some(Decision::Suspended) => sync = Sync::Suspended,
             Some(Decision::Go) | None => {}
         }
-        if let Some(kept) = current.kept.get(id) {
+        if let (Some(reason), Some(look), Some(Decision::Go) | None) = (&self.world.observe_only, look, decision)
+            && !look.next.steps.is_empty()
+        {
+            why = Some(format!("a change is pending, and nothing is done: {reason}"));
+        }
+        if let Some(gone) = self.missing_provider(current, id) {
+            sync = Sync::Unknown;
+            why = Some(format!(
+                "provider {gone} is not in the settings: it is left alone until `providers.{gone}` is there again, or a \
+                 commit names another"
+            ));
+        } else if let Some(kept) = current.kept.get(id) {
             sync = Sync::Held;
-            why = Some(format!("{kept}; it stays as it is until a commit mends the manifest"));
+            why = Some(format!("{kept}; it stays as it is until that is mended"));
         }
         let since = self.world.status.get(id).filter(|old| old.sync == sync && old.health == health);
         Status { sync, health, why, since: since.map_or(now, |old| old.since), next_at }
+    }
+
+    /// The provider of what was declared or last good, if the settings do not have it any more.
+    fn missing_provider<'c>(&self, current: &'c Current, id: &ResourceId) -> Option<&'c ProviderName> {
+        let provider = &current.desired.resources.get(id)?.spec.provider;
+        (!self.world.providers.contains_key(provider)).then_some(provider)
     }
 
     /// The health of a resource that this revision cannot describe and that never was good.
@@ -334,8 +300,8 @@ fn remember(id: &ResourceId, finding: Finding, current: &Current, now: Timestamp
         Finding::Baked(resource) => {
             Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }
         }
-        Finding::Failed { template, why } => {
-            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why } }
+        Finding::Failed { template, tried, why } => {
+            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why, tried: Some(tried) } }
         }
     }
 }

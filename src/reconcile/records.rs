@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Cause, Health, HoldId, Memory, ResourceId, RevisionState, Sync};
+use codeops_core::model::{
+    Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Sync,
+};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
@@ -14,8 +16,8 @@ use super::world::{Current, Status};
 use crate::journal::Record;
 
 impl Flow {
-    /// New holds, waves that began or ended, providers seen for the first time.
-    pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
+    /// New holds, and providers seen for the first time.
+    pub(super) fn seen(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
         let mut records = Vec::new();
         for hold in &judged.holds {
             if !self.world.holds.iter().any(|known| known.id == hold.id) {
@@ -23,15 +25,6 @@ impl Flow {
                 let changes = hold.changes.iter().cloned().collect();
                 records.push(Record::Held { hold: hold.id.clone(), changes, why: hold.why.clone() });
             }
-        }
-        records.extend(judged.spent.iter().map(|hold| Record::HoldSpent { hold: hold.clone() }));
-        let accepted = judged.accepted.iter();
-        records.extend(
-            accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
-        );
-        records.extend(self.unused(judged, memory).map(|hold| Record::HoldSpent { hold }));
-        if judged.waves != memory.waves {
-            records.push(Record::Waves { waves: judged.waves.clone() });
         }
         for (provider, listing) in &self.world.snapshot.providers {
             if let Ok(listing) = listing
@@ -43,13 +36,27 @@ impl Flow {
         records
     }
 
+    /// Releases that are over, changes of systems that a commit accepted, waves that began or ended.
+    pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
+        let spent = judged.spent.iter().cloned().chain(self.unused(judged, memory));
+        let mut records: Vec<Record> = spent.map(|hold| Record::HoldSpent { hold }).collect();
+        let accepted = judged.accepted.iter();
+        records.extend(
+            accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
+        );
+        if judged.waves != memory.waves {
+            records.push(Record::Waves { waves: judged.waves.clone() });
+        }
+        records
+    }
+
     /// Releases of holds that are not there: neither before their commit, nor arisen from it, nor on their way. They must not
     /// wait for a deed that nobody has seen yet. While anything is unknown it cannot be told.
     fn unused(&self, judged: &Judged, memory: &Memory) -> impl Iterator<Item = HoldId> {
         let snapshot = &self.world.snapshot;
         let in_force = self.world.current.as_ref().map(|current| &current.revision);
         let seen_whole = snapshot.providers.len() == self.world.providers.len()
-            && snapshot.providers.values().all(|listing| listing.as_ref().is_ok_and(|it| it.unknown.is_empty()));
+            && snapshot.providers.values().all(|listing| listing.as_ref().is_ok_and(Listing::is_whole));
         let can_tell = seen_whole && in_force == memory.revision.accepted.as_ref();
         let used = |hold: &HoldId| {
             judged.spent.contains(hold)
@@ -63,19 +70,18 @@ impl Flow {
         unused.into_iter()
     }
 
-    /// What is neither declared nor live any more. A provider that is no longer in the settings is not asked: what may
-    /// still run there is not forgotten.
+    /// What is neither declared nor live any more, by the word of every provider: what cannot be told is not gone. A provider
+    /// that is no longer in the settings is not asked: what may still run there is not forgotten.
     pub(super) fn forgotten(&self, current: &Current, memory: &Memory) -> Vec<Record> {
-        if !self.world.snapshot.providers.values().all(Result::is_ok) {
-            return Vec::new();
-        }
-        let lives = |id| self.world.snapshot.providers.keys().any(|name| self.world.snapshot.live(name, id).is_some());
+        let snapshot = &self.world.snapshot;
+        let is_gone =
+            |id| snapshot.providers.keys().all(|name| matches!(snapshot.observed(name, id), Observed::Absent(_)));
         let gone = memory.resources.keys().filter(|id| {
             !current.desired.resources.contains_key(*id)
                 && !current.desired.held.contains_key(*id)
                 && !self.world.busy.contains_key(*id)
                 && self.is_asked_for(id, memory)
-                && !lives(id)
+                && is_gone(id)
         });
         gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
     }
@@ -83,9 +89,9 @@ impl Flow {
     /// Whether every provider it may live on is in the settings.
     fn is_asked_for(&self, id: &ResourceId, memory: &Memory) -> bool {
         let asked = |provider| self.world.snapshot.providers.contains_key(provider);
-        let good = memory.resources.get(id).and_then(|it| it.last_good.as_ref());
-        match good {
-            Some(good) => asked(&good.resource.spec.provider),
+        let mut known = memory.resources.get(id).into_iter().flat_map(ResourceMemory::lived_on).peekable();
+        match known.peek() {
+            Some(_) => known.all(asked),
             None => memory.systems.keys().all(asked),
         }
     }
@@ -98,7 +104,9 @@ impl Flow {
                 let known = self.world.restarts.get(&(id.clone(), instance.id.clone()));
                 if known.is_some_and(|known| *known < instance.restarts) {
                     let what = instance.why.clone().unwrap_or_else(|| "its process ended".to_owned());
-                    let what = format!("{what}; started again ({} times so far)", instance.restarts);
+                    let times =
+                        if instance.restarts == 1 { "once".to_owned() } else { format!("{} times", instance.restarts) };
+                    let what = format!("{what}; restarted {times} so far");
                     records.push(Record::Instance { resource: id.clone(), instance: instance.id.clone(), what });
                 }
             }

@@ -82,7 +82,10 @@ impl Flow {
         });
         Some(ResourceView {
             id: id.clone(),
-            team: desired.map(|desired| desired.team.clone()).or_else(|| stamped.map(|stamp| stamp.team.clone())),
+            team: desired
+                .map(|desired| desired.team.clone())
+                .or_else(|| stamped.map(|stamp| stamp.team.clone()))
+                .or_else(|| current.desired.held_teams.get(id).cloned()),
             provider,
             sync: status.sync,
             health: status.health,

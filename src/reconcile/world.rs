@@ -89,6 +89,8 @@ pub(super) struct Watched {
     pub(super) observing: bool,
     pub(super) wanted: Option<Scope>,
     pub(super) failures: u32,
+    /// Whether a look after a failed one is pending.
+    pub(super) look_due: bool,
     /// When it last told of everything, and of what it told since then, when.
     pub(super) seen_all: Option<Timestamp>,
     pub(super) seen: BTreeMap<ResourceId, Timestamp>,
@@ -242,6 +244,7 @@ impl Watched {
             observing: false,
             wanted: None,
             failures: 0,
+            look_due: false,
             seen_all: None,
             seen: BTreeMap::new(),
         }

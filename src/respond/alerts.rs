@@ -235,7 +235,8 @@ impl Flow {
             return Ok(());
         }
         let why = format!("alert {} fired in its bake time", alert.alert.name());
-        let pin = Pin { at: now, revision: Some(picture.revision.clone()), why };
+        let tried = Some(Pin::tried_with(&declared));
+        let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried };
         let template = declared.template_digest.clone();
         let records = vec![Record::Pinned { resource: target.clone(), template, pin }];
         tracing::info!(%target, %team, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");

@@ -9,7 +9,7 @@ use codeops_core::model::{
     Does, Health, InstanceHealth, Live, Memory, Name, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
     RunState, StepRef, TeamName,
 };
-use codeops_core::plan::{Effective, effective, is_good};
+use codeops_core::plan::{Effective, effective, is_good, pin_of};
 use codeops_core::playbook::{Facts, PageFacts, TargetFacts, target_of, told};
 use jiff::{SignedDuration, Timestamp};
 
@@ -70,8 +70,7 @@ impl Flow {
             live.instances.iter().filter(|instance| instance.health == InstanceHealth::Healthy).count()
         });
         let works = |id: &ResourceId| self.board.resources.get(id).is_none_or(|view| view.health == Health::Healthy);
-        let good =
-            remembered.last_good.as_ref().filter(|good| !remembered.pins.contains_key(&good.resource.template_digest));
+        let good = remembered.last_good.as_ref().filter(|good| pin_of(&good.resource, remembered).is_none());
         let rolled_back = match effective(declared, Some(remembered)) {
             Effective::RolledBack { pin, .. } => Some(pin.at),
             _ => None,

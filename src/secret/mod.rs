@@ -7,7 +7,7 @@ mod redact;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use codeops_core::config::SecretSettings;
 use codeops_core::desired::SecretFacts;
@@ -26,6 +26,7 @@ pub struct SettingsVault {
     environment: BTreeMap<String, String>,
     tag_key: [u8; 32],
     seen: Mutex<Seen>,
+    known: Known,
 }
 
 /// What was read so far.
@@ -33,7 +34,29 @@ pub struct SettingsVault {
 struct Seen {
     /// The last tag of each. It stands while a source cannot be read: a missing file must not look like a new value.
     tags: BTreeMap<SecretName, String>,
-    redactor: Redactor,
+}
+
+/// Every value that was read, to be taken out of texts. The vaults of one process share it: a value stays known when the
+/// settings change, for texts about it may come late.
+#[derive(Clone, Default)]
+pub struct Known(Arc<Mutex<Redactor>>);
+
+impl Known {
+    fn learn(&self, value: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).learn(value);
+    }
+
+    fn redact(&self, text: &str) -> String {
+        // Long texts are looked through without keeping others from their values.
+        let redactor = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        redactor.redact(text)
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
 }
 
 impl SettingsVault {
@@ -43,7 +66,13 @@ impl SettingsVault {
         tag_key: [u8; 32],
         environment: BTreeMap<String, String>,
     ) -> Self {
-        Self { settings, environment, tag_key, seen: Mutex::default() }
+        Self { settings, environment, tag_key, seen: Mutex::default(), known: Known::default() }
+    }
+
+    /// The same, which also takes out of texts what other vaults of this process have read.
+    #[must_use]
+    pub fn with_known(self, known: Known) -> Self {
+        Self { known, ..self }
     }
 
     fn value(&self, name: &SecretName, settings: &SecretSettings) -> Result<Secret<String>, String> {
@@ -52,7 +81,7 @@ impl SettingsVault {
         let tag = tag(&self.tag_key, name, value.reveal());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.tags.get(name) != Some(&tag) {
-            seen.redactor.learn(value.reveal());
+            self.known.learn(value.reveal());
             seen.tags.insert(name.clone(), tag);
         }
         Ok(value)
@@ -104,9 +133,7 @@ impl Vault for SettingsVault {
     }
 
     fn redact(&self, text: &str) -> String {
-        // Long texts are looked through without keeping others from their values.
-        let redactor = self.seen.lock().unwrap_or_else(PoisonError::into_inner).redactor.clone();
-        redactor.redact(text)
+        self.known.redact(text)
     }
 }
 
@@ -154,6 +181,8 @@ mod tests {
         let error = vault.values(&[name("key")].into()).expect_err("gone");
         assert!(error.contains("`key`") && error.contains(&path.display().to_string()), "{error}");
         assert_eq!(vault.redact("a first-value, a second-value"), "a ***, a ***", "old values stay secret");
+        let next = SettingsVault::new(BTreeMap::new(), [7; 32], BTreeMap::new()).with_known(vault.known.clone());
+        assert_eq!(next.redact("a first-value"), "a ***", "also when the settings do not name them any more");
     }
 
     #[test]

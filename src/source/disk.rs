@@ -9,12 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use codeops_core::config::BotSettings;
 use codeops_core::model::Revision;
 use git2::{Oid, Repository};
-use sha2::{Digest as _, Sha256};
 
 use super::address::Address;
 use super::git::{Ended, Git};
 use super::judge::Acceptance;
-use super::{SourceError, history};
+use super::{SourceError, away, history};
 use crate::base;
 
 /// With more packs than this the mirror is repacked after a fetch.
@@ -37,7 +36,7 @@ pub(super) struct Disk {
 impl Disk {
     /// Opens the mirror of `address` below `root`, or makes an empty one.
     pub(super) async fn open(git: Git, address: Address, branch: &str, root: &Path) -> Result<Self, SourceError> {
-        let name = hex::encode(&Sha256::digest(address.argument())[..12]);
+        let name = away::name_of(&address.argument());
         let (root, folder) = (root.to_owned(), root.join(name));
         let disk = Self { git, address, branch: branch.to_owned(), root, folder, too_big: Mutex::default() };
         disk.finish_swap().map_err(|error| disk.unwritable(&error))?;
@@ -250,8 +249,14 @@ impl Disk {
         if !ended.ok() {
             return Err(self.failed("clone", &ended.complaint));
         }
-        if let Some(current) = current {
-            // Usually the branch brought it already; a server may refuse to give anything else.
+        // What is in force may be in no other place any more: a server may have dropped it, or refuse to give it.
+        let (old, new) = (self.folder.clone(), fresh.clone());
+        match tokio::task::spawn_blocking(move || carry_over(&old, &new)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = error.message(), "nothing is taken over from the old mirror"),
+            Err(error) => tracing::debug!(%error, "nothing is taken over from the old mirror"),
+        }
+        if let Some(current) = current.filter(|current| !has(&fresh, current)) {
             self.fetch(&fresh, &format!("{current}:{CURRENT}")).await?;
         }
         self.swap().map_err(|error| self.unwritable(&error))
@@ -320,6 +325,21 @@ impl Disk {
     fn unwritable(&self, error: &std::io::Error) -> SourceError {
         SourceError(format!("the mirror `{}` cannot be written: {error}", self.folder.display()))
     }
+}
+
+/// Takes the revision in force over from an old mirror, as far as that can be read.
+fn carry_over(old: &Path, new: &Path) -> Result<(), git2::Error> {
+    if Repository::open_bare(old)?.refname_to_id(CURRENT).is_err() {
+        return Ok(());
+    }
+    let refspec = format!("+{CURRENT}:{CURRENT}");
+    Repository::open_bare(new)?.remote_anonymous(&old.display().to_string())?.fetch(&[refspec], None, None)
+}
+
+fn has(folder: &Path, revision: &Revision) -> bool {
+    let found =
+        Repository::open_bare(folder).and_then(|repository| repository.find_commit(history::oid(revision)?).map(drop));
+    found.is_ok()
 }
 
 /// Removes what a killed git leaves behind: locks that would stop the next one, and packs that are not whole.

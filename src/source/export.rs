@@ -62,7 +62,11 @@ impl Writer<'_> {
                 }
                 (Some(ObjectType::Blob), 0o100_000) => {
                     let (size, _) = self.repository.odb()?.read_header(entry.id())?;
-                    self.budget.file(&path, size as u64)?;
+                    // What is too big for a script to need is left out: one such file must not stop every script.
+                    if size as u64 > self.budget.limits.file_bytes {
+                        continue;
+                    }
+                    self.budget.file(size as u64)?;
                     let blob = self.repository.find_blob(entry.id())?;
                     let executable = entry.filemode() & 0o111 != 0 || blob.content().starts_with(b"#!");
                     self.sealed.file(&path, blob.content(), executable).map_err(self.unwritable)?;

@@ -1,18 +1,20 @@
-//! A plain folder read as manifests, for `validate`: no Git, no links followed, the limits of a repository.
+//! A plain folder read as manifests and scripts, for `validate`: no Git, no links followed, and else as a revision is read: the same
+//! limits, and the same files left out.
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use codeops_core::desired::{File, Files, is_manifest, is_wanted};
+use codeops_core::desired::{File, Files};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
-use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::tree::{Budget, Unread, beginning};
+use super::tree::{Budget, Unread, instead, is_hidden, is_wanted, kept, legible};
 use super::{Limits, SourceError};
 
-/// Reads the manifests below `folder`. Content ids are SHA-256; `.git` and symbolic links are left out.
+/// Reads the manifests and scripts below `folder`. Content ids are SHA-256; symbolic links and what is hidden are left out.
 ///
 /// # Errors
 /// A folder or file cannot be read, or a limit is passed; names it.
@@ -32,41 +34,43 @@ fn walk(folder: &Path, prefix: &str, depth: usize, budget: &mut Budget, files: &
         let entry = entry.map_err(|error| unreadable(prefix, &error))?;
         budget.entry()?;
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let path = format!("{prefix}{name}");
+        let name = name.as_bytes();
+        let path = format!("{prefix}{}", legible(name));
         let kind = entry.file_type().map_err(|error| unreadable(&path, &error))?;
-        if kind.is_dir() && name != ".git" {
+        if kind.is_dir() && !is_hidden(name) {
             walk(&entry.path(), &format!("{path}/"), depth + 1, budget, files)?;
-        } else if kind.is_file() && is_wanted(&path) {
-            let most = Limits::default().file_bytes;
-            let mut bytes = read_file(&entry.path(), most).map_err(|error| unreadable(&path, &error))?;
-            let content = hex::encode(Sha256::digest(&bytes)).into();
-            if !is_manifest(&path) {
-                // Too long a one counts as empty, which no playbook may run.
-                bytes = if bytes.len() as u64 <= most { beginning(&bytes).to_vec() } else { Vec::new() };
-            }
-            budget.file(&path, bytes.len() as u64)?;
-            files.insert(path.into(), File { content, bytes: bytes.into() });
+        } else if kind.is_file() && is_wanted(&path, name) {
+            let file = file(&entry.path(), &path).map_err(|error| unreadable(&path, &error))?;
+            budget.file(file.bytes.len() as u64)?;
+            files.insert(path.into(), file);
         }
     }
     Ok(())
 }
 
-/// The file's bytes, at most one more than `most`. A link put in its place meanwhile is not followed.
-fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+/// A link put in the file's place meanwhile is not followed.
+fn file(at: &Path, path: &str) -> std::io::Result<File> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(at)?;
+    let most = Limits::default().file_bytes;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    if bytes.len() as u64 > most {
+        let bytes = instead(path);
+        return Ok(File { content: hex::encode(Sha256::digest(&bytes)).into(), bytes });
+    }
+    Ok(File { content: hex::encode(Sha256::digest(&bytes)).into(), bytes: kept(path, &bytes).into() })
 }
 
 fn unreadable(path: &str, error: &std::io::Error) -> Unread {
-    Unread::Refused(SourceError(format!("`{}` cannot be read: {error}", super::text::clean(path, 200))))
+    let what = if path.is_empty() { "it".to_owned() } else { format!("`{}`", super::text::clean(path, 200)) };
+    Unread::Refused(SourceError(format!("{what} cannot be read: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -82,6 +86,23 @@ mod tests {
         let files = read_dir(folder.path()).expect("readable");
         assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["apps/a.yaml"]);
         fs::write(at("big.yml"), vec![b'x'; (1 << 20) + 1]).expect("written");
-        assert!(read_dir(folder.path()).expect_err("too big").0.contains("big.yml"));
+        fs::create_dir_all(at("playbooks/scripts")).expect("made");
+        fs::write(at("playbooks/scripts/look.sh"), format!("#!/bin/sh\n{}", "x".repeat(1000))).expect("written");
+        fs::write(at("playbooks/scripts/long.sh"), vec![b'x'; (1 << 20) + 1]).expect("written");
+        fs::write(at("playbooks/other.sh"), "#!/bin/sh\n").expect("written");
+        fs::write(at("playbooks/scripts").join(OsStr::from_bytes(b"b\xff.sh")), "#!/bin/sh\n").expect("written");
+        fs::create_dir_all(at(".github")).expect("made");
+        fs::write(at(".github/c.yaml"), "c").expect("written");
+        fs::write(at(".hidden.yaml"), "d").expect("written");
+        fs::write(folder.path().join(OsStr::from_bytes(b"b\xff.yaml")), "e").expect("written");
+        let files = read_dir(folder.path()).expect("readable");
+        let names =
+            ["apps/a.yaml", "big.yml", "b\u{fffd}ff.yaml", "playbooks/scripts/long.sh", "playbooks/scripts/look.sh"];
+        assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), names);
+        assert_eq!(&*files["playbooks/scripts/long.sh"].bytes, b"");
+        assert!(files["playbooks/scripts/look.sh"].bytes.starts_with(b"#!/bin/sh"));
+        assert!(files["playbooks/scripts/look.sh"].bytes.len() < 1000);
+        assert_eq!(files["big.yml"].bytes, instead("big.yml"));
+        assert!(read_dir(&at("gone")).expect_err("it is not there").0.contains("cannot be read"));
     }
 }

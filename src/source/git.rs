@@ -23,6 +23,8 @@ use super::{Limits, SourceError};
 const OLDEST: (u32, u32) = (2, 30);
 /// More than this of what git prints is dropped.
 const OUTPUT: u64 = 1 << 20;
+/// What git calls `SSL_CERT_FILE`, which Debian's git, linked with GnuTLS, does not read by itself.
+const CERTIFICATES: &str = "GIT_SSL_CAINFO";
 /// Variables of the daemon that git may see: how to find programs, agents, proxies and certificates.
 const PASSED: &[&str] = &[
     "PATH",
@@ -37,6 +39,7 @@ const PASSED: &[&str] = &[
     "all_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    CERTIFICATES,
     "TMPDIR",
 ];
 
@@ -97,6 +100,9 @@ impl Git {
             .iter()
             .filter_map(|name| environment.get(*name).map(|value| ((*name).to_owned(), value.clone())))
             .collect();
+        if let (None, Some(file)) = (environment.get(CERTIFICATES), environment.get("SSL_CERT_FILE")) {
+            variables.push((CERTIFICATES.to_owned(), file.clone()));
+        }
         if !environment.contains_key("PATH") {
             variables.push(("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()));
         }
@@ -174,9 +180,7 @@ impl Git {
         command.args(["-c", &format!("protocol.{}.allow=always", self.address.protocol())]);
         command.args(arguments).current_dir(folder).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .map_err(|error| SourceError(format!("`git` cannot be started: {error}; install git 2.30 or newer")))?;
+        let mut child = command.spawn().map_err(|error| SourceError(cannot_start(&error)))?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let verb = arguments.iter().find(|argument| !argument.starts_with('-')).copied().unwrap_or("git");
         tokio::select! {
@@ -192,6 +196,17 @@ impl Git {
             () = outgrown(watched, self.limits.mirror_bytes) => Err(self.too_big()),
         }
     }
+}
+
+/// What to do when git cannot be started.
+fn cannot_start(error: &std::io::Error) -> String {
+    let advice = match error.kind() {
+        std::io::ErrorKind::NotFound => "install git 2.30 or newer, and see that the daemon's PATH leads to it",
+        std::io::ErrorKind::PermissionDenied => "see that the daemon may run it",
+        // Too many processes, no memory: it passes or the machine says more.
+        _ => "it is tried again; look at the machine's limits on processes and memory",
+    };
+    format!("`git` cannot be started: {error}; {advice}")
 }
 
 /// Kills the process group when it is dropped: whatever git started ends with it.
@@ -215,7 +230,7 @@ impl Drop for Group {
 async fn collect(child: &mut Child, address: &Address) -> std::io::Result<Ended> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr, status) = tokio::join!(read_some(stdout), read_some(stderr), child.wait());
-    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 300) })
+    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 600) })
 }
 
 async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {
@@ -283,6 +298,15 @@ mod tests {
         assert_eq!(version("git version 2.39.5 (Apple Git-154)\n"), Some((2, 39)));
         assert_eq!(version("hub 1.0"), None);
         assert!(version("git version 2.9.1").is_some_and(|found| found < OLDEST));
+    }
+
+    #[test]
+    fn only_a_git_that_is_not_there_is_to_be_installed() {
+        let why = |error: rustix::io::Errno| cannot_start(&error.into());
+        assert!(why(rustix::io::Errno::NOENT).contains("install git"));
+        for error in [rustix::io::Errno::AGAIN, rustix::io::Errno::NOMEM, rustix::io::Errno::ACCESS] {
+            assert!(!why(error).contains("install git"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! go the other way. It decides nothing about what is in the manifests, keeps no work tree, and runs no program but git.
 
 mod address;
+mod away;
 mod commit;
 mod disk;
 mod export;
@@ -33,9 +34,10 @@ use self::address::Address;
 use self::disk::Disk;
 use self::git::Git;
 use self::judge::{Question, Verdict};
-use self::tree::Unread;
+use self::tree::{Listing, Unread};
 use crate::port::{Commit, Source, Tip};
 
+pub use self::away::branch_of_absent;
 pub use self::folder::read_dir;
 pub use self::history::trailers;
 pub use self::signers::Signers;
@@ -93,8 +95,8 @@ struct Inner {
     limits: Limits,
     /// Held while the mirror changes.
     work: tokio::sync::Mutex<()>,
-    /// The files last given out; unchanged blobs are taken from here.
-    cache: Mutex<Option<(Revision, Arc<Files>)>>,
+    /// The files last given out; the next revision's are made of them.
+    cache: Mutex<Option<(Revision, Listing)>>,
 }
 
 impl Mirror {
@@ -124,7 +126,8 @@ impl Mirror {
         let url = config.url.as_deref().ok_or_else(|| {
             SourceError("no config repository is named: set repository.url or give --repo URL|DIR".to_owned())
         })?;
-        let address = Address::parse(url)?;
+        let root = state.join("source");
+        let address = Address::parse(url).or_else(|why| away::address(url, &root, why))?;
         address::check_branch(&config.branch)?;
         let path = address::check_path(&config.path)?;
         if address.is_unproven() && config.signers.is_none() {
@@ -135,8 +138,8 @@ impl Mirror {
         if let Some(signers) = &config.signers {
             Signers::read(signers)?;
         }
-        let root = state.join("source");
         let git = Git::new(&address, &root, environment, limits).await?;
+        away::remember(url, &address, &config.branch, &root);
         let disk = Disk::open(git, address, &config.branch, &root).await?;
         Ok(Self(Arc::new(Inner {
             disk,
@@ -228,16 +231,18 @@ impl Mirror {
 }
 
 impl Inner {
-    fn cached(&self) -> Option<(Revision, Arc<Files>)> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn cached(&self, revision: &Revision) -> Option<Arc<Files>> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.as_ref().filter(|(known, _)| known == revision).map(|(_, listing)| Arc::clone(&listing.files))
     }
 
     fn read_files(&self, repository: &Repository, revision: &Revision) -> Result<Arc<Files>, Unread> {
-        let cached = self.cached();
-        let none = Files::new();
-        let previous = cached.as_ref().map_or(&none, |(_, files)| &**files);
-        let files = Arc::new(tree::read(repository, history::oid(revision)?, &self.path, previous, self.limits)?);
-        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision.clone(), Arc::clone(&files)));
+        // Taken out, for it is changed on the way: a revision that cannot be read leaves nothing behind.
+        let previous = self.cache.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let previous = previous.map(|(_, listing)| listing);
+        let listing = tree::read(repository, history::oid(revision)?, &self.path, previous, self.limits)?;
+        let files = Arc::clone(&listing.files);
+        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision.clone(), listing));
         Ok(files)
     }
 }
@@ -265,9 +270,7 @@ impl Source for Mirror {
     }
 
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError> {
-        if let Some((known, files)) = self.0.cached()
-            && known == *revision
-        {
+        if let Some(files) = self.0.cached(revision) {
             return Ok(files);
         }
         let wanted = revision.clone();

@@ -11,10 +11,18 @@ pub(super) fn clean(text: &str, most: usize) -> String {
     text.trim().chars().filter(|c| !is_invisible(*c)).take(most).collect::<String>().trim().to_owned()
 }
 
-/// The lines of `text` joined by `; `, cleaned.
+/// The lines of `text` joined by `; `, cleaned. Of what is too long the middle is left out: ssh and git say why at the end.
+/// The frame of `@` that ssh draws around its warnings goes.
 pub(super) fn one_line(text: &str, most: usize) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    clean(&lines.join("; "), most)
+    let bare = |line: &'_ str| line.trim().trim_matches('@').trim().to_owned();
+    let lines: Vec<String> = text.lines().map(bare).filter(|line| !line.is_empty()).collect();
+    let whole = clean(&lines.join("; "), usize::MAX);
+    let length = whole.chars().count();
+    if length <= most {
+        return whole;
+    }
+    let head = most / 2;
+    whole.chars().take(head).chain(" … ".chars()).chain(whole.chars().skip(length - (most - head))).collect()
 }
 
 #[cfg(test)]
@@ -25,6 +33,8 @@ mod tests {
     fn what_would_move_the_cursor_is_gone() {
         assert_eq!(clean(" a\u{1b}[31mb\u{202e}c\r\n", 80), "a[31mbc");
         assert_eq!(one_line("fatal: no\n\nhint: yes\n", 80), "fatal: no; hint: yes");
+        assert_eq!(one_line("@@@@@@\n@ HOST CHANGED! @\n@@@@@@\nkey is x", 80), "HOST CHANGED!; key is x");
+        assert_eq!(one_line("a long story\nof which the end counts", 12), "a long … counts");
         assert_eq!(clean("abcdef", 3), "abc");
     }
 }

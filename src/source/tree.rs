@@ -1,11 +1,13 @@
 //! The manifests of one revision, read straight from Git objects: no work tree, nothing followed out of the repository.
 //!
-//! Only `.yaml` and `.yml` are read, and of scripts the beginning. Symbolic links and submodules are not manifests and are left out, whatever their name.
+//! Only `.yaml` and `.yml` are read, and of scripts the beginning. Symbolic links and submodules are neither and are left out,
+//! whatever their name.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
-use codeops_core::desired::{File, Files, is_manifest, is_wanted};
-use git2::{ObjectType, Odb, Oid, Repository, Tree};
+use codeops_core::desired::{self, File, Files, is_manifest};
+use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::text::clean;
 use super::{Limits, SourceError};
@@ -25,109 +27,210 @@ impl From<git2::Error> for Unread {
     }
 }
 
-/// Reads the manifests below `path`. Those that `previous` holds unchanged are shared with it and not read again.
+/// How much of a script is kept: what is read again when it runs is its blob.
+const BEGINNING: usize = 256;
+
+/// Whether a file of this path, which ends in `name`, is one to read: a manifest, or a script that can be named.
+pub(super) fn is_wanted(path: &str, name: &[u8]) -> bool {
+    desired::is_wanted(path) && (is_manifest(path) || std::str::from_utf8(name).is_ok())
+}
+
+/// Whether a file or folder is left out by its name.
+pub(super) fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(b".")
+}
+
+/// A name as a path has it. Bytes that are no text stay apart and can be told: the compiler refuses such a path alone.
+pub(super) fn legible(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(name) = std::str::from_utf8(name) {
+        return name.into();
+    }
+    let mut legible = String::new();
+    for chunk in name.utf8_chunks() {
+        legible.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            legible.push(char::REPLACEMENT_CHARACTER);
+            legible.push_str(&hex::encode([*byte]));
+        }
+    }
+    legible.into()
+}
+
+/// What is kept of a file's bytes: all of a manifest, and as much of a script as compiling looks at.
+pub(super) fn kept<'b>(path: &str, bytes: &'b [u8]) -> &'b [u8] {
+    if is_manifest(path) { bytes } else { &bytes[..bytes.len().min(BEGINNING)] }
+}
+
+/// What stands for the bytes of a file that is too big to be read: of a script nothing, which no playbook may run.
+pub(super) fn instead(path: &str) -> Arc<[u8]> {
+    if is_manifest(path) { too_big() } else { Arc::default() }
+}
+
+/// Too much for a manifest, and the same for all of them.
+fn too_big() -> Arc<[u8]> {
+    static BYTES: OnceLock<Arc<[u8]>> = OnceLock::new();
+    let bytes = || {
+        // An empty first line is what is shown of it.
+        let mut bytes = vec![b' '; (1 << 20) + 1];
+        bytes[0] = b'\n';
+        bytes.into()
+    };
+    Arc::clone(BYTES.get_or_init(bytes))
+}
+
+/// The manifests of one revision, and all that is needed to bring them to the next: only folders whose Git tree is another
+/// are looked at again.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// Shared with whoever reads them; changed in place once nobody does any more.
+    pub(super) files: Arc<Files>,
+    /// The tree they were read from; `None` before the first.
+    tree: Option<Oid>,
+    budget: Budget,
+}
+
+/// Reads the manifests below `path`, from those of `previous` where there are any.
 pub(super) fn read(
     repository: &Repository,
     revision: Oid,
     path: &[String],
-    previous: &Files,
+    previous: Option<Listing>,
     limits: Limits,
-) -> Result<Files, Unread> {
+) -> Result<Listing, Unread> {
+    let tree = root(repository, revision, path)?;
+    // On the way from one revision to another there may be more than in either, and the old trees may be gone: only a
+    // reading from nothing says that something is wrong.
+    let brought = previous.and_then(|previous| bring(repository, previous, tree.as_ref()).ok());
+    let nothing = Listing { files: Arc::default(), tree: None, budget: Budget::new(limits) };
+    brought.map_or_else(|| bring(repository, nothing, tree.as_ref()), Ok)
+}
+
+/// The tree of the folder `path`; `None` where there is no such folder.
+fn root<'r>(repository: &'r Repository, revision: Oid, path: &[String]) -> Result<Option<Tree<'r>>, Unread> {
     let mut tree = repository.find_commit(revision)?.tree()?;
     for segment in path {
         let Some((id, kind)) = tree.get_name(segment).map(|entry| (entry.id(), entry.kind())) else {
-            return Ok(Files::new());
+            return Ok(None);
         };
         if kind != Some(ObjectType::Tree) {
             return Err(refused(format!("repository.path: `{}` is not a folder in {revision}", path.join("/"))));
         }
         tree = repository.find_tree(id)?;
     }
-    let mut reader = Reader {
-        repository,
-        odb: repository.odb()?,
-        previous,
-        budget: Budget::new(limits),
-        files: Vec::with_capacity(previous.len()),
+    Ok(Some(tree))
+}
+
+/// Brings a listing to another tree.
+fn bring(repository: &Repository, listing: Listing, to: Option<&Tree<'_>>) -> Result<Listing, Unread> {
+    let Listing { mut files, tree, budget } = listing;
+    let from = tree.map(|id| repository.find_tree(id)).transpose()?;
+    let budget = {
+        let mut reader = Reader { repository, odb: repository.odb()?, budget, files: Arc::make_mut(&mut files) };
+        reader.folder(from.as_ref(), to, "", 0)?;
+        reader.budget
     };
-    reader.folder(&tree, "", 0)?;
-    Ok(reader.files.into_iter().collect())
+    Ok(Listing { files, tree: to.map(Tree::id), budget })
 }
 
 struct Reader<'a> {
     repository: &'a Repository,
     odb: Odb<'a>,
-    previous: &'a Files,
     budget: Budget,
-    /// In Git's order, which is almost that of the map.
-    files: Vec<(Arc<str>, File)>,
+    files: &'a mut Files,
 }
 
 impl Reader<'_> {
-    fn folder(&mut self, tree: &Tree<'_>, prefix: &str, depth: usize) -> Result<(), Unread> {
+    /// Takes out what `from` has and `to` has not, and puts in what `to` has and `from` has not.
+    fn folder(
+        &mut self,
+        from: Option<&Tree<'_>>,
+        to: Option<&Tree<'_>>,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<(), Unread> {
         self.budget.depth(prefix, depth)?;
-        for entry in tree {
-            self.budget.entry()?;
-            let name = String::from_utf8_lossy(entry.name_bytes());
-            match (entry.kind(), entry.filemode() & 0o170_000) {
-                (Some(ObjectType::Tree), _) => {
-                    let below = self.repository.find_tree(entry.id())?;
-                    self.folder(&below, &format!("{prefix}{name}/"), depth + 1)?;
+        for entry in from.into_iter().flatten() {
+            let now = twin(&entry, to);
+            if now.as_ref().is_none_or(|now| !is_same(&entry, now)) {
+                self.budget.without_entry();
+                if is_file(&entry, prefix) {
+                    self.take_out(&format!("{prefix}{}", legible(entry.name_bytes())));
+                } else if is_folder(&entry) && !now.as_ref().is_some_and(is_folder) {
+                    self.below(Some(&entry), None, prefix, depth)?;
                 }
-                (Some(ObjectType::Blob), 0o100_000) if is_wanted(&format!("{prefix}{name}")) => {
-                    if entry.name().is_err() {
-                        return Err(refused(format!("the file name `{}` is not UTF-8", clean(&name, 200))));
-                    }
-                    let path = format!("{prefix}{name}");
-                    let file = self.file(entry.id(), path)?;
-                    self.files.push(file);
+            }
+        }
+        for entry in to.into_iter().flatten() {
+            let before = twin(&entry, from);
+            if before.as_ref().is_none_or(|before| !is_same(&entry, before)) {
+                self.budget.entry()?;
+                if is_file(&entry, prefix) {
+                    self.put_in(&entry, prefix)?;
+                } else if is_folder(&entry) {
+                    self.below(before.as_ref().filter(|before| is_folder(before)), Some(&entry), prefix, depth)?;
                 }
-                _ => {}
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, oid: Oid, path: String) -> Result<(Arc<str>, File), Unread> {
-        if let Some((path, known)) = self.previous.get_key_value(path.as_str())
-            && is_hex_of(oid, &known.content)
-        {
-            self.budget.file(path, known.bytes.len() as u64)?;
-            return Ok((Arc::clone(path), File::clone(known)));
+    fn below(
+        &mut self,
+        from: Option<&TreeEntry<'_>>,
+        to: Option<&TreeEntry<'_>>,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<(), Unread> {
+        let name = to.or(from).map(|entry| legible(entry.name_bytes())).unwrap_or_default();
+        let tree = |entry: Option<&TreeEntry<'_>>| entry.map(|entry| self.repository.find_tree(entry.id())).transpose();
+        let (from, to) = (tree(from)?, tree(to)?);
+        self.folder(from.as_ref(), to.as_ref(), &format!("{prefix}{name}/"), depth + 1)
+    }
+
+    fn take_out(&mut self, path: &str) {
+        if let Some(file) = self.files.remove(path) {
+            self.budget.without_file(file.bytes.len() as u64);
         }
-        let (size, _) = self.odb.read_header(oid)?;
-        let content = oid.to_string().into();
-        if !is_manifest(&path) {
-            // Too long a one counts as empty, which no playbook may run.
-            let whole = if size as u64 <= self.budget.limits.file_bytes { Some(self.odb.read(oid)?) } else { None };
-            let bytes = whole.as_ref().map_or(&[][..], |whole| beginning(whole.data())).into();
-            self.budget.file(&path, 0)?;
-            return Ok((path.into(), File { content, bytes }));
+    }
+
+    fn put_in(&mut self, entry: &TreeEntry<'_>, prefix: &str) -> Result<(), Unread> {
+        let path = format!("{prefix}{}", legible(entry.name_bytes()));
+        let (size, _) = self.odb.read_header(entry.id())?;
+        // What is too big is not even read: the compiler says of it what is wrong, and holds what it may declare.
+        let is_too_big = size as u64 > self.budget.limits.file_bytes;
+        let bytes = if is_too_big { instead(&path) } else { kept(&path, self.odb.read(entry.id())?.data()).into() };
+        self.budget.file(bytes.len() as u64)?;
+        match self.files.insert(path.into(), File { content: entry.id().to_string().into(), bytes }) {
+            None => Ok(()),
+            Some(_) => Err(refused(format!("two names at `{}` look the same: rename one", clean(prefix, 200)))),
         }
-        self.budget.file(&path, size as u64)?;
-        Ok((path.into(), File { content, bytes: self.odb.read(oid)?.data().into() }))
     }
 }
 
-/// How much of a script is kept: what is read again when it runs is its blob.
-const BEGINNING: usize = 256;
-
-/// As much of a script as compiling looks at.
-pub(super) fn beginning(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(BEGINNING)]
+/// The entry of the same name in another version of its folder.
+fn twin<'t>(entry: &TreeEntry<'_>, tree: Option<&'t Tree<'_>>) -> Option<TreeEntry<'t>> {
+    tree?.get_name_bytes(entry.name_bytes())
 }
 
-/// Whether `text` is this id, without making its text: ten thousand are compared for each revision.
-fn is_hex_of(oid: Oid, text: &str) -> bool {
-    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-    let bytes = oid.as_bytes();
-    let mut pairs = bytes.iter().zip(text.as_bytes().chunks_exact(2));
-    text.len() == 2 * bytes.len() && pairs.all(|(byte, pair)| pair == [digit(byte >> 4), digit(byte & 15)])
+fn is_same(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> bool {
+    (a.id(), a.filemode()) == (b.id(), b.filemode())
 }
 
-/// What may still be read of one revision or folder.
+fn is_folder(entry: &TreeEntry<'_>) -> bool {
+    entry.kind() == Some(ObjectType::Tree) && !is_hidden(entry.name_bytes())
+}
+
+/// Whether an entry is a manifest or a script: a regular file, of its path.
+fn is_file(entry: &TreeEntry<'_>, prefix: &str) -> bool {
+    let regular = entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000;
+    let name = entry.name_bytes();
+    regular && is_wanted(&format!("{prefix}{}", legible(name)), name)
+}
+
+/// What was read of one revision or folder, held against what may be.
+#[derive(Debug)]
 pub(super) struct Budget {
-    limits: Limits,
+    pub(super) limits: Limits,
     entries: usize,
     files: usize,
     bytes: u64,
@@ -159,14 +262,21 @@ impl Budget {
         Ok(())
     }
 
+    /// One entry less.
+    fn without_entry(&mut self) {
+        self.entries -= 1;
+    }
+
+    /// One manifest of this size less.
+    fn without_file(&mut self, size: u64) {
+        self.files -= 1;
+        self.bytes -= size;
+    }
+
     /// One more manifest of this size.
-    pub(super) fn file(&mut self, path: &str, size: u64) -> Result<(), Unread> {
+    pub(super) fn file(&mut self, size: u64) -> Result<(), Unread> {
         self.files += 1;
         self.bytes += size;
-        if size > self.limits.file_bytes {
-            let (path, most) = (clean(path, 200), self.limits.file_bytes >> 10);
-            return Err(refused(format!("`{path}` is {size} bytes, more than {most} KiB: split it or rename it")));
-        }
         if self.files > self.limits.files {
             return Err(refused(format!("it holds more than {} manifests: split the repository", self.limits.files)));
         }

@@ -57,7 +57,7 @@ impl Archive {
 
     /// The key under which secrets' values are tagged for digests, once a daemon has made it.
     pub fn tag_key(&self) -> Result<Option<Secret<[u8; 32]>>, StoreError> {
-        if let Some(key) = self.file.parent().and_then(tag_key) {
+        if let Some(key) = self.file.parent().map(tag_key).transpose()?.flatten() {
             return Ok(Some(Secret::new(key)));
         }
         Ok(self.ask(|db| table::fact(db, "tag_key"))?.map(Secret::new))

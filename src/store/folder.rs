@@ -21,7 +21,7 @@ pub(super) fn database(folder: &Path) -> PathBuf {
 /// The key under which secrets are tagged: beside the database and not in it, so that a lost database restarts no app
 /// that has secrets. `first` is what it becomes where there is none yet.
 pub(super) fn keep_tag_key(folder: &Path, first: [u8; 32]) -> Result<[u8; 32], StoreError> {
-    if let Some(key) = tag_key(folder) {
+    if let Some(key) = tag_key(folder)? {
         return Ok(key);
     }
     let path = folder.join(TAG_KEY);
@@ -29,10 +29,20 @@ pub(super) fn keep_tag_key(folder: &Path, first: [u8; 32]) -> Result<[u8; 32], S
     Ok(first)
 }
 
-/// The key, if it is kept there.
-pub(super) fn tag_key(folder: &Path) -> Option<[u8; 32]> {
-    let text = std::fs::read_to_string(folder.join(TAG_KEY)).ok()?;
-    hex::decode(text.trim()).ok()?.try_into().ok()
+/// The key, if it is kept there. One that cannot be read is not taken for none: another would restart every app that has
+/// secrets.
+pub(super) fn tag_key(folder: &Path) -> Result<Option<[u8; 32]>, StoreError> {
+    let path = folder.join(TAG_KEY);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::Folder { path, source }),
+        Ok(text) => text,
+    };
+    let key = hex::decode(text.trim()).ok().and_then(|key| key.try_into().ok());
+    let broken =
+        "it is not 64 hex digits: put the right key back, or remove the file, which starts apps with secrets anew";
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidData, broken);
+    key.map(Some).ok_or(StoreError::Folder { path, source })
 }
 
 /// Held while a daemon uses the folder; the kernel lets go of it when the process ends, however it ends.

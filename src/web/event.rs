@@ -131,6 +131,7 @@ fn sentence(record: &Record) -> String {
         Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
         Record::Source { .. } => "the repository answers again".to_owned(),
         Record::Intent { word, subject, cause, .. } => format!("{word} {} because of {cause}", short(subject)),
+        Record::Result { what: Some(what), outcome, .. } => format!("{}: {}", short(what), outcome_text(outcome)),
         Record::Result { intent, outcome, .. } => format!("step {}: {}", intent.0, outcome_text(outcome)),
         Record::Status { sync, health, why, .. } => and(format!("{sync}, {health}"), why),
         Record::Instance { instance, what, .. } => format!("{instance}: {what}"),

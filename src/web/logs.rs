@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use codeops_core::model::{InstanceId, ResourceId};
+use codeops_core::model::{Health, InstanceId, ResourceId};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
@@ -62,6 +62,9 @@ pub(super) async fn open(
     view: &ResourceView,
     query: LogQuery,
 ) -> Result<BoxStream<'static, LogLine>, Problem> {
+    if view.live.is_none() && view.health == Health::Missing {
+        return Err(Problem::not_found(format!("no instance of {} has started yet, so it has no log", view.id)));
+    }
     let observer = web.page.observers.get(&view.provider);
     let observer = observer.ok_or_else(|| {
         Problem::not_found(format!("provider {} is not in the settings, so nothing can be read from it", view.provider))

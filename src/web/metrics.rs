@@ -1,4 +1,4 @@
-//! `/metrics`: OpenMetrics, made from the board at each scrape. Labels come from declarations, never from alerts, and
+//! `/metrics`: OpenMetrics, or the text format of Prometheus, made from the board at each scrape. Labels come from declarations, never from alerts, and
 //! never hold a secret or a text that grows without bound.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use codeops_core::model::{Instance, InstanceId, ResourceId};
 use jiff::Timestamp;
@@ -93,8 +93,10 @@ pub(super) async fn count(web: Arc<Web>) {
     }
 }
 
-/// The scrape.
-pub(super) async fn metrics(State(web): State<Arc<Web>>) -> Result<Response, Problem> {
+const OPENMETRICS: &str = "application/openmetrics-text";
+
+/// The scrape: OpenMetrics for those who ask for it, else the older format that everything reads.
+pub(super) async fn metrics(State(web): State<Arc<Web>>, headers: HeaderMap) -> Result<Response, Problem> {
     let mut registry = Registry::default();
     let board = web.board();
     describe_resources(&mut registry, &board);
@@ -103,8 +105,27 @@ pub(super) async fn metrics(State(web): State<Arc<Web>>) -> Result<Response, Pro
     describe_process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| Problem::unavailable("the metrics could not be written"))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let (kind, text) = match accept.contains(OPENMETRICS) {
+        true => (format!("{OPENMETRICS}; version=1.0.0; charset=utf-8"), text),
+        false => ("text/plain; version=0.0.4; charset=utf-8".to_owned(), classic(&text)),
+    };
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// OpenMetrics in the text format of Prometheus: there a counter is described by the name that its samples have, and
+/// nothing marks the end.
+fn classic(text: &str) -> String {
+    let counter = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
+    let counters: std::collections::BTreeSet<String> = text.lines().filter_map(counter).collect();
+    let described = |line: &str| -> Option<String> {
+        let (word, rest) = line.strip_prefix("# ")?.split_once(' ')?;
+        let (name, rest) = rest.split_once(' ')?;
+        let is_counter = matches!(word, "HELP" | "TYPE") && counters.contains(name);
+        is_counter.then(|| format!("# {word} {name}_total {rest}\n"))
+    };
+    let lines = text.lines().filter(|line| *line != "# EOF");
+    lines.map(|line| described(line).unwrap_or_else(|| format!("{line}\n"))).collect()
 }
 
 fn describe_resources(registry: &mut Registry, board: &Board) {

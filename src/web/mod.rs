@@ -17,6 +17,7 @@ mod problem;
 mod redact;
 mod routes;
 mod samples;
+mod shape;
 mod words;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The words and marks that pages and JSON share: how things stand, in one sentence; times, relative and absolute.
 
 use std::fmt;
+use std::sync::Arc;
 
 use codeops_core::model::{Health, InstanceHealth, InstanceState, Sync};
 use jiff::Timestamp;
@@ -112,7 +113,7 @@ pub(super) fn headline(board: &Board) -> String {
     if overall.total == 0 {
         return "Nothing is declared yet".to_owned();
     }
-    let troubles = troubles(&overall);
+    let troubles = troubles(&overall, board);
     if !troubles.is_empty() {
         return format!("{} of {}", troubles.join(", "), overall.total);
     }
@@ -126,10 +127,16 @@ pub(super) fn headline(board: &Board) -> String {
     text
 }
 
-fn troubles(overall: &Overall) -> Vec<String> {
+fn troubles(overall: &Overall, board: &Board) -> Vec<String> {
+    let ill = |view: &&Arc<ResourceView>| view.sync == Sync::Held && view.health == Health::Degraded;
+    let held = match board.resources.values().filter(ill).count() {
+        0 => "held".to_owned(),
+        ill if ill == overall.held => "held and degraded".to_owned(),
+        ill => format!("held ({ill} of them degraded)"),
+    };
     let counts = [
         (overall.degraded, "degraded"),
-        (overall.held, "held"),
+        (overall.held, held.as_str()),
         (overall.unknown, "unknown"),
         (overall.progressing, "in progress"),
     ];

@@ -10,6 +10,9 @@ use std::time::Duration;
 use assert_cmd::Command;
 use tempfile::TempDir;
 
+use crate::support::flow::{REPOSITORY, TEAM};
+use crate::support::git::TempRepo;
+
 /// Where git is, on every machine that the tests run on.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -62,6 +65,42 @@ fn a_mistake_is_shown_with_its_line_and_ends_with_1() {
 }
 
 #[test]
+fn a_bad_name_hides_no_other_mistake() {
+    let folder = repository(&APP.replace("name: shop", "name: Shop_1").replace("provider: local", "replica: 2"));
+    let (code, out, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(code, 1, "{out}");
+    for part in ["`Shop_1` is not a valid name", "replica: 2", "`replicas`"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    assert_eq!(out.matches("apps.yaml:").count(), 2, "each is told once\n{out}");
+}
+
+#[test]
+fn a_name_without_its_kind_is_asked_back() {
+    let (code, _, err) = run(codeops().args(["get", "hello"]));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("did you mean app/hello?"), "{err}");
+}
+
+#[test]
+fn a_team_that_nobody_knows_is_no_gap_in_the_table() {
+    let body = r#"{"resources":[{"id":"app/broken","team":null,"provider":"local","sync":"Held","health":"Missing",
+        "revision":"0123456789012345678901234567890123456789","since":"2026-11-20T16:00:00Z","why":"x","digest":null}]}"#;
+    let (address, _asked) = page("200 OK", body);
+    let (code, out, err) = run(codeops().args(["get", "--server", &address]));
+    assert_eq!(code, 0, "{err}");
+    let row: Vec<&str> = out.lines().nth(1).expect("a row").split_whitespace().collect();
+    assert_eq!(row[..4], ["app/broken", "-", "Held", "Missing"], "{out}");
+}
+
+#[test]
+fn a_provider_that_only_settings_can_have_is_said_not_to_be_checked() {
+    let folder = repository(&APP.replace("provider: local", "provider: nosuch"));
+    let (code, told, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert!(code == 0 && told.contains("the provider `nosuch` is not checked") && told.contains("1 warning"), "{told}");
+}
+
+#[test]
 fn validate_answers_as_json() {
     let folder = repository(&APP.replace("team: shop", "team: shops"));
     let (code, out, _) = run(codeops().args(["validate", "-o", "json"]).arg(folder.path()));
@@ -76,6 +115,21 @@ fn a_folder_that_is_not_there_ends_with_2() {
     let (code, out, err) = run(codeops().args(["validate", "/nonexistent/ops"]));
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.contains("/nonexistent/ops"), "{err}");
+}
+
+#[test]
+fn validate_takes_and_refuses_what_the_daemon_does() {
+    let folder = repository(APP);
+    fs::create_dir(folder.path().join(".ci")).expect("made");
+    fs::write(folder.path().join(".ci/job.yaml"), "not: a manifest").expect("written");
+    let validate = || run(codeops().arg("validate").arg(folder.path()));
+    assert_eq!(validate().0, 0, "what is hidden is not read");
+    fs::write(folder.path().join("big.yaml"), vec![b' '; (1 << 20) + 1]).expect("written");
+    let (code, out, err) = validate();
+    assert!(code == 1 && (out.clone() + &err).contains("big.yaml"), "{out}{err}");
+    fs::create_dir_all(folder.path().join("d/".repeat(40))).expect("made");
+    let (code, _, err) = validate();
+    assert!(code == 2 && err.contains("nested deeper than 32"), "{err}");
 }
 
 #[test]
@@ -127,6 +181,30 @@ fn run_without_a_repository_says_what_is_missing() {
         let (code, _, err) = run(codeops().arg(command));
         assert_eq!(code, 2, "{err}");
         assert!(err.contains("--repo") && err.contains("CODEOPS_REPO"), "{err}");
+    }
+}
+
+#[test]
+fn plans_at_once_do_not_disturb_each_other() {
+    let repository = TempRepo::with(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]);
+    let state = passable();
+    let plan = || {
+        let mut command = codeops();
+        command.args(["plan", "--repo", &repository.url(), "--state", &state.path().display().to_string()]);
+        command
+    };
+    // A state folder where a daemon has been: the mirror of plans is kept there.
+    let (code, out, err) =
+        run(codeops().args(["apply", "--repo", &repository.url(), "--state", &state.path().display().to_string()]));
+    assert_eq!(code, 0, "{out}{err}");
+    for number in 0..3 {
+        repository.commit_file("notes.md", &number.to_string(), "More");
+        let all = std::thread::scope(|scope| {
+            let plans: Vec<_> = (0..6).map(|_| scope.spawn(|| run(&mut plan()))).collect();
+            plans.into_iter().map(|plan| plan.join().expect("it ran")).collect::<Vec<_>>()
+        });
+        let alone = run(&mut plan());
+        assert!(all.iter().all(|one| *one == alone), "{alone:?} {all:?}");
     }
 }
 

@@ -449,7 +449,7 @@ async fn a_newer_daemon_shuts_an_older_one_out(mut bench: Bench<impl Harness>) {
     bench.reopen();
     bench.start(&desired, 1).await;
     let error = older.apply(&old, &Secrets::default()).await.expect_err("an older daemon");
-    assert!(matches!(error, ApplyError::Retry(_) | ApplyError::Reject(_)), "nothing was done: {error:?}");
+    assert!(matches!(error, ApplyError::Retry(_) | ApplyError::Barred(_)), "nothing was done: {error:?}");
     let live = bench.live(&shop).await;
     assert!(live.stamp.is_some_and(|stamp| stamp.key != *old.key()), "an older daemon's step took effect");
     drop(older);

@@ -1,14 +1,19 @@
 //! The source over real git: a local folder, a `git daemon`, signed commits, and what goes wrong with them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use codeops::port::Source;
-use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, head_branch};
+use codeops::source::{Limits, Mirror, Reason, Triggers, Watch, branch_of_absent, head_branch};
 use codeops_core::config::{RepositorySettings, SignerSettings};
+use codeops_core::desired::Files;
+use codeops_core::desired::{Compiler, Context, Diagnostic};
+use codeops_core::model::Revision;
 use tempfile::TempDir;
 
 use crate::support::git::{GitDaemon, SshKey, TempRepo};
@@ -105,25 +110,109 @@ async fn only_the_configured_folder_is_read_and_links_are_not_followed() {
     assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml"]);
 }
 
+/// Whatever one commit does to folders and files, the next revision read from it is the one read from nothing.
+#[tokio::test]
+async fn a_revision_read_from_the_one_before_is_the_one_read_from_nothing() {
+    let repo =
+        TempRepo::with(&[("a.yaml", "a"), ("apps/one/x.yaml", "x"), ("apps/two/y.yaml", "y"), ("b/note.md", "n")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let mut last = mirror.fetch(None).await.expect("reachable").revision;
+    let first = last.clone();
+    mirror.files(&last).await.expect("readable");
+    // What a commit removes, and what it writes.
+    type Change = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+    let changes: [Change; 8] = [
+        (&[], &[("apps/one/x.yaml", "x2")]),
+        (&[], &[("apps/three/deep/z.yaml", "z"), ("b/c.yaml", "c")]),
+        (&["apps/two/y.yaml"], &[]),
+        (&["a.yaml"], &[("a.yaml/inner.yaml", "a folder now")]),
+        (&["a.yaml/inner.yaml"], &[("a.yaml", "a file again"), ("apps.yaml", "beside")]),
+        (&["apps/one/x.yaml"], &[("apps/four/x.yaml", "moved")]),
+        (&["apps/three/deep/z.yaml", "apps/four/x.yaml"], &[("apps", "no folder any more")]),
+        (&["b/c.yaml"], &[("README.md", "no manifest")]),
+    ];
+    for (removed, written) in changes {
+        for path in removed {
+            repo.git(&["rm", "--quiet", path]);
+        }
+        for (path, text) in written {
+            repo.write(path, text);
+        }
+        repo.commit("Change");
+        last = mirror.fetch(Some(&last)).await.expect("reachable").revision;
+        same_as_from_nothing(&bench, &mirror, &last).await;
+    }
+    same_as_from_nothing(&bench, &mirror, &first).await;
+}
+
+async fn same_as_from_nothing(bench: &Bench, mirror: &Mirror, revision: &Revision) {
+    let texts = |files: &Files| -> Vec<(String, String, Vec<u8>)> {
+        files.iter().map(|(path, file)| (path.to_string(), file.content.to_string(), file.bytes.to_vec())).collect()
+    };
+    let fresh = bench.open().await.files(revision).await.expect("readable");
+    let brought = mirror.files(revision).await.expect("readable");
+    assert_eq!(texts(&brought), texts(&fresh));
+}
+
+#[tokio::test]
+async fn limits_count_what_is_there_and_not_what_was() {
+    let repo = TempRepo::with(&[("z/a.yaml", "a"), ("z/b.yaml", "b")]);
+    let bench = Bench::new(&repo.url());
+    let limits = Limits { files: 2, entries: 3, ..Limits::default() };
+    let mirror =
+        Mirror::open_with(&bench.settings, bench.state.path(), &environment(), limits).await.expect("it opens");
+    let mut last = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(mirror.files(&last).await.expect("readable").len(), 2);
+    for (from, to) in [("z", "a"), ("a", "b"), ("b", "z")] {
+        repo.git(&["mv", from, to]);
+        repo.git(&["commit", "--quiet", "-m", "Move all"]);
+        last = mirror.fetch(Some(&last)).await.expect("reachable").revision;
+        assert_eq!(mirror.files(&last).await.expect("readable").len(), 2);
+    }
+    let third = repo.commit_file("z/c.yaml", "c", "One more");
+    mirror.fetch(Some(&last)).await.expect("reachable");
+    assert!(mirror.files(&third).await.expect_err("too many").0.contains("more than 3 files and folders"));
+}
+
 #[tokio::test]
 async fn limits_name_what_is_too_big_and_the_last_revision_stays_readable() {
     let repo = TempRepo::with(&[("a.yaml", "a")]);
     let bench = Bench::new(&repo.url());
     let mirror = bench.open().await;
     let good = mirror.fetch(None).await.expect("reachable").revision;
-    let big = repo.commit_file("big.yaml", &"x".repeat((1 << 20) + 1), "Too big");
-    mirror.fetch(Some(&good)).await.expect("reachable");
-    let error = mirror.files(&big).await.expect_err("too big").0;
-    assert!(error.contains("`big.yaml`") && error.contains("1024 KiB"), "{error}");
-    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
-
-    repo.remove("big.yaml");
     let deep = repo.commit_file(&format!("{}a.yaml", "d/".repeat(40)), "a", "Too deep");
     mirror.fetch(Some(&good)).await.expect("reachable");
     assert!(mirror.files(&deep).await.expect_err("too deep").0.contains("nested deeper than 32"));
     let few = Limits { files: 0, ..Limits::default() };
     let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), few).await.expect("it opens");
     assert!(mirror.files(&good).await.expect_err("too many").0.contains("more than 0 manifests"));
+}
+
+#[tokio::test]
+async fn one_file_that_cannot_be_read_is_told_with_its_place_and_stops_no_other() {
+    let repo = TempRepo::with(&[("a.yaml", "a: 1"), (".ci/x.yaml", "x: 1"), (".x.yaml", "x: 1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1, "what is hidden is not read");
+    repo.write("big.yaml", &"x".repeat((1 << 20) + 1));
+    let odd = repo.path().join(OsStr::from_bytes(b"odd\xff.yaml"));
+    fs::write(&odd, "b: 2").expect("written");
+    let bad = repo.commit("Two that cannot be read");
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    let files = mirror.files(&bad).await.expect("readable but for two");
+    assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml", "big.yaml", "odd\u{fffd}ff.yaml"]);
+    let compiled = Compiler::default().compile(&files, &Context::default());
+    for (file, what) in [("big.yaml", "bigger than"), ("odd\u{fffd}ff.yaml", "not UTF-8")] {
+        let told = |d: &Diagnostic| d.message.contains(what) && d.place.file == file;
+        assert!(compiled.diagnostics.iter().any(told), "{file}: {:?}", compiled.diagnostics);
+    }
+    fs::remove_file(odd).expect("removed");
+    repo.remove("big.yaml");
+    let next = repo.commit("They go");
+    mirror.fetch(Some(&bad)).await.expect("reachable");
+    assert_eq!(mirror.files(&next).await.expect("readable").len(), 1);
 }
 
 #[tokio::test]
@@ -258,6 +347,67 @@ async fn a_lost_mirror_is_held_when_the_revision_in_force_is_gone_upstream_too()
     assert!(tip.held.is_some());
     let error = bench.open().await.files(&gone).await.expect_err("gone").0;
     assert!(error.contains("repository.accept"), "{error}");
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_made_anew_keeps_the_revision_in_force_also_when_it_is_gone_upstream() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    repo.git(&["commit", "--quiet", "--amend", "-m", "Another history"]);
+    repo.git(&["reflog", "expire", "--expire=now", "--all"]);
+    repo.git(&["gc", "--quiet", "--prune=now"]);
+    assert!(mirror.fetch(Some(&good)).await.expect("reachable").held.is_some());
+    // What is nowhere has the mirror made anew.
+    let nowhere = "1234567890123456789012345678901234567890".parse().expect("an id");
+    mirror.files(&nowhere).await.expect_err("it is in no repository");
+    let mirror = bench.open().await;
+    assert_eq!(mirror.files(&good).await.expect("still there").len(), 1);
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("reachable").revision, good);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_away_at_start_leaves_the_last_revision_in_force_until_it_is_back() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    repo.git(&["checkout", "--quiet", "-b", "trunk"]);
+    let place = tempfile::tempdir().expect("a folder");
+    let (folder, aside) = (place.path().join("ops"), place.path().join("aside"));
+    std::os::unix::fs::symlink(repo.path(), &folder).expect("linked");
+    for url in [folder.display().to_string(), format!("file://{}", folder.display())] {
+        let mut bench = Bench::new(&url);
+        bench.settings.branch = "trunk".to_owned();
+        let good = bench.open().await.fetch(None).await.expect("reachable").revision;
+        fs::rename(&folder, &aside).expect("away");
+        let mirror = bench.open().await;
+        assert_eq!(branch_of_absent(&url, bench.state.path()).as_deref(), Some("trunk"));
+        let error = mirror.fetch(Some(&good)).await;
+        assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
+        fs::rename(&aside, &folder).expect("back");
+        // The link led to a folder that is still there.
+        assert_eq!(error.expect("what it led to is there").revision, good);
+        assert_eq!(branch_of_absent(&url, bench.state.path()), None);
+
+        let never = Bench::new(&url);
+        fs::rename(&folder, &aside).expect("away");
+        let first = Mirror::open(&never.settings, never.state.path(), &environment()).await;
+        fs::rename(&aside, &folder).expect("back");
+        assert!(first.is_err(), "there is nothing to go on with");
+    }
+    let gone = repo.path().with_extension("gone");
+    let bench = Bench::new(&format!("{}/", repo.path().display()));
+    repo.git(&["branch", "main", "trunk", "--force"]);
+    let good = bench.open().await.fetch(None).await.expect("reachable").revision;
+    fs::rename(repo.path(), &gone).expect("away");
+    let mirror = bench.open().await;
+    let (fetched, files) = (mirror.fetch(Some(&good)).await, mirror.files(&good).await);
+    fs::rename(&gone, repo.path()).expect("back");
+    assert!(fetched.expect_err("away").0.contains("cannot look at"));
+    assert_eq!(files.expect("readable").len(), 1);
+    let next = repo.commit_file("a.yaml", "2", "Back");
+    repo.git(&["branch", "main", "trunk", "--force"]);
+    assert_eq!(mirror.fetch(Some(&good)).await.expect("back").revision, next);
 }
 
 #[tokio::test]

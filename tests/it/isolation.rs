@@ -98,12 +98,14 @@ fn more_memory_than_declared_is_the_end_of_it_and_the_processor_is_shared_out() 
     };
     let shop = site.until("ended or noted", |_, shop| {
         let why = shop["instances"][0]["why"].as_str().unwrap_or_default();
-        noted(shop) || why.contains("KILL") || why.contains("137")
+        noted(shop) || why.contains("KILL") || why.contains("137") || why.contains("memory")
     });
     if noted(&shop) {
         println!("skipped: {}", shop["notes"]);
         return;
     }
+    let why = shop["instances"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("its memory limit of 32MiB"), "{why}");
     let used = || {
         let pid = pids(&site.ask(&["get", "app/busy"])).first().copied()?;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -144,7 +146,8 @@ fn as_process_1_it_reaps_orphans_and_passes_the_end_on() {
         println!("skipped: no pid namespace may be made here");
         return;
     }
-    let orphan = "( ( sleep 0.2; : > \"$STATE_DIRECTORY/ended\" ) & ); exec sleep 600";
+    let orphan = "( ( sleep 0.2; : > \"$STATE_DIRECTORY/ended\" ) & ); \
+                  trap ': > \"$STATE_DIRECTORY/asked\"; exit' TERM; while :; do sleep 0.1; done";
     let mut site = Site::new(&app("shop", orphan, ""));
     let mut command = unshare();
     command.arg(binary()).env_clear().envs(codeops().get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -157,4 +160,5 @@ fn as_process_1_it_reaps_orphans_and_passes_the_end_on() {
     kill_process(Pid::from_raw(init.cast_signed()).expect("a process"), Signal::TERM).expect("asked to end");
     let ended = site.daemon.take().expect("it runs").wait().expect("it ends");
     assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(site.state().join("local/data/shop/asked").exists(), "the app may end by itself");
 }

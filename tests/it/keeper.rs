@@ -288,7 +288,7 @@ async fn repeating_one_key_has_one_effect() {
     assert_eq!(bench.ask(request).await, first);
     assert_eq!(bench.state.instances.len(), 1);
     let other = bench.start_of(&resource, 1, &[], &[]);
-    assert!(matches!(bench.ask(other).await, Err(Failure::Reject(why)) if why.contains("already lives")));
+    assert!(matches!(bench.ask(other).await, Err(Failure::Retry(why)) if why.contains("already lives")));
 }
 
 #[tokio::test]
@@ -669,7 +669,7 @@ async fn a_second_keeper_is_refused_and_an_older_daemon_only_looks() {
     bench.until("it is told of the newer one", |state| state.epoch == 5).await;
     for _ in 0..2 {
         let refused = bench.ask(Request::Delete { key: Key("store:1:9".to_owned()) }).await;
-        let Err(Failure::Reject(why)) = refused else { panic!("{refused:?}") };
+        let Err(Failure::Barred(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("epoch 1 is lower than 5"), "{why}");
         assert_eq!(bench.ask(Request::Stats).await, Ok(Done::Stats(Vec::new())));
         // The next keeper remembers it.
@@ -688,7 +688,7 @@ async fn a_release_runs_once_and_its_failure_is_told() {
     let mut bench = Bench::new().await;
     for (script, succeeds, why) in [
         ("echo migrated; exit 0", true, ""),
-        ("echo one; echo no table hunter2 >&2; exit 3", false, "exited with code 3: no table [secret]"),
+        ("echo one; echo no table hunter2 >&2; exit 3", false, "exited with code 3: no table ***"),
         ("sleep 300", false, "did not end within"),
         ("exit 4", false, "exited with code 4"),
     ] {
@@ -936,6 +936,13 @@ async fn under_root_an_instance_has_its_own_user_and_limits() {
         || groups.lines().any(|line| line.starts_with("0::") && line.contains(&group));
     let noted = bench.state.notes.iter().any(|note| note.starts_with("memory limit not enforced"));
     assert!(inside != noted, "in its group or noted, not both: {groups} {:?}", bench.state.notes);
+    for (hierarchy, path) in groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')) {
+        let limit = Path::new("/sys/fs/cgroup").join(hierarchy).join(&path[1..]).join("pids.max");
+        if path.contains(&group) && limit.exists() {
+            assert_eq!(std::fs::read_to_string(limit).expect("readable").trim(), "4096");
+        }
+    }
+    assert!(!bench.state.notes.iter().any(|note| note.starts_with("process limit")), "{:?}", bench.state.notes);
     bench.stop(instance(&resource, 1)).await;
     bench.until("it is gone", |state| state.instances.is_empty()).await;
     for (hierarchy, path) in groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')) {

@@ -294,9 +294,44 @@ async fn ready_only_after_a_first_pass_and_while_nothing_is_broken() {
 }
 
 #[tokio::test]
+async fn logs_before_the_first_start_say_that_nothing_has_started() {
+    let mut young = board();
+    let shop = Arc::make_mut(young.resources.get_mut(&app("shop")).unwrap());
+    (shop.live, shop.health) = (None, Health::Missing);
+    let served = Served::start(young, PageConfig::default()).await;
+    let answer = get(&served, "/api/v1/resources/app/shop/logs").await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["detail"], "no instance of app/shop has started yet, so it has no log");
+    let page = get(&served, "/apps/shop").await.text().await.unwrap();
+    assert!(page.contains("no instance of app/shop has started yet"), "the page says so too");
+}
+
+#[tokio::test]
+async fn an_event_says_what_was_done_and_how_it_ended() {
+    let served = Served::rich().await;
+    let events = json(&served, "/api/v1/events").await;
+    let texts: Vec<&str> = events["items"].as_array().unwrap().iter().filter_map(|it| it["text"].as_str()).collect();
+    assert!(texts.contains(&"start 9f86d081-1: done: listening on 127.0.0.1:8080"), "{texts:#?}");
+    assert!(!texts.iter().any(|text| text.starts_with("step ")), "{texts:#?}");
+}
+
+#[tokio::test]
 async fn metrics_tell_how_things_stand_and_no_more() {
     let served = Served::rich().await;
-    let answer = get(&served, "/metrics").await;
+    let plain = get(&served, "/metrics").await;
+    assert_eq!(plain.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+    let plain = plain.text().await.unwrap();
+    for line in plain.lines().filter(|line| !line.starts_with('#')) {
+        let sample = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.strip_suffix(end)).unwrap_or(sample);
+        for word in ["HELP", "TYPE"] {
+            assert!(plain.contains(&format!("# {word} {family} ")), "{sample} has no {word} in\n{plain}");
+        }
+    }
+    assert!(!plain.contains("# EOF"));
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3";
+    let answer = client().get(served.url("/metrics")).header(ACCEPT, accept).send().await.unwrap();
     assert!(answer.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("application/openmetrics-text"));
     let text = answer.text().await.unwrap();
     let shop = "codeops_resource_info{id=\"app/shop\",team=\"storefront\",provider=\"local\",sync=\"OutOfSync\",health=\"Progressing\"} 1";
@@ -489,6 +524,12 @@ async fn chromium_shows_every_page_light_dark_and_narrow() {
             browser.open(&served.url(path)).await;
             let wide = browser.run("return document.documentElement.scrollWidth").await;
             assert!(wide.as_u64().unwrap() <= u64::from(width), "{path} is {wide} wide at {width}");
+            // What is wider than the page scrolls in its own box.
+            let boxes = "return [...document.querySelectorAll('.scroll')].every(box => \
+                         box.getBoundingClientRect().right <= window.innerWidth && getComputedStyle(box).overflowX === 'auto')";
+            assert_eq!(browser.run(boxes).await, true, "{path}: a box leaves the page at {width}");
+            let visible = browser.run("return window.innerWidth").await;
+            assert_eq!(visible.as_u64(), Some(u64::from(width)), "{path} makes the window wider than the screen");
             assert_eq!(
                 browser.run("return document.title.includes('owned') || document.images.length > 0").await,
                 false,

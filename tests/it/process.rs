@@ -51,6 +51,16 @@ fn kill_keepers(bench: &Bench<ProcessHarness>, id: &ResourceId) {
     kill_process(keepers[0], Signal::KILL).expect("killed");
 }
 
+/// A keeper that has removed its files ends a moment later.
+async fn no_keeper_is_left(bench: &Bench<ProcessHarness>) {
+    let ended = async {
+        while !bench.harness.keepers(None).is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("keepers end when their apps are gone");
+}
+
 async fn run(bench: &Bench<ProcessHarness>, desired: &Arc<Resource>) -> (InstanceId, Live) {
     bench.act(&desired.id, Op::Create { desired: Arc::clone(desired) }).await;
     let instance = bench.start(desired, 1).await;
@@ -74,7 +84,8 @@ async fn a_killed_keeper_is_replaced_and_its_instances_live_on() {
     assert_eq!(live.instances[0].pid, before.instances[0].pid);
     assert_eq!(live.instances[0].restarts, 0);
     bench.delete(&shop).await;
-    assert!(!bench.harness.folder(&shop).exists() && bench.harness.keepers(None).is_empty());
+    assert!(!bench.harness.folder(&shop).exists());
+    no_keeper_is_left(&bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,6 +112,25 @@ async fn a_new_binary_takes_over_at_the_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_of_a_newer_file_than_the_daemons_is_not_asked_to_hand_over() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (installed, next) = (folder.path().join("codeops"), folder.path().join("next"));
+    fs::copy(binary(), &installed).expect("copied");
+    bench.harness.restart_as(&installed);
+    // A package upgrade, and no restart of the daemon.
+    fs::copy(binary(), &next).expect("copied");
+    fs::rename(&next, &installed).expect("replaced");
+    let desired = bench.create(&shop, 1).await;
+    // Within less than a handover that cannot succeed is waited for.
+    let started = tokio::time::timeout(Duration::from_secs(14), bench.start(&desired, 1)).await;
+    let instance = started.expect("no wait for a handover");
+    bench.until_live(&shop, "healthy", |live| healthy(live, &instance)).await;
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_come_again_when_a_keeper_is_replaced() {
     let bench = bench();
     let shop = id("app/shop");
@@ -115,7 +145,7 @@ async fn secrets_come_again_when_a_keeper_is_replaced() {
     let start = Op::Start { instance: instance.clone(), desired: Arc::clone(&desired) };
     act_with(&bench, &shop, start, &secrets).await;
     bench.until_live(&shop, "healthy", |live| healthy(live, &instance)).await;
-    assert_eq!(first_line(&bench, &shop, &instance).await, "hunter2");
+    assert_eq!(first_line(&bench, &shop, &instance).await, "***", "what the app prints of it is masked");
     // The same daemon gives them again by itself.
     kill_keepers(&bench, &shop);
     bench.until_live(&shop, "healthy", |live| healthy(live, &instance) && live.drift.is_empty()).await;
@@ -129,8 +159,9 @@ async fn secrets_come_again_when_a_keeper_is_replaced() {
     let live = bench.until_live(&shop, "given its secrets", |live| live.drift.is_empty()).await;
     bench.harness.kill(&shop, &live.instances[0]).await;
     bench.until_live(&shop, "restarted", |live| healthy(live, &instance) && live.instances[0].restarts > 0).await;
-    // Nothing of it is on disk but what the app itself wrote.
-    for entry in fs::read_dir(bench.harness.folder(&shop)).expect("listed") {
+    let folder = bench.harness.folder(&shop);
+    let entries = [folder.clone(), folder.join("logs")].map(|folder| fs::read_dir(folder).expect("listed"));
+    for entry in entries.into_iter().flatten() {
         let path = entry.expect("an entry").path();
         let text = fs::read(&path).unwrap_or_default();
         assert!(!text.windows(7).any(|w| w == b"hunter2"), "{}", path.display());
@@ -153,7 +184,7 @@ async fn a_delete_goes_on_after_daemon_and_keeper_are_killed() {
     bench.reopen();
     bench.until(&shop, "absent", |observed| matches!(observed, Observed::Absent(_))).await;
     assert!(!bench.harness.folder(&shop).exists());
-    assert!(bench.harness.keepers(None).is_empty());
+    no_keeper_is_left(&bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,6 +276,87 @@ async fn an_artifact_is_the_working_directory_and_old_ones_are_pruned() {
     assert!(left < 9, "{left} releases are left");
     bench.delete(&shop).await;
     assert!(!bench.harness.home().join("data/shop").exists());
+}
+
+/// An app whose every version is an artifact of its own.
+fn version(bench: &Bench<ProcessHarness>, builds: &Path, id: &ResourceId, script: &str) -> Arc<Resource> {
+    let artifact = archive(builds, &[("shop", &format!("#!/bin/sh\n{script}\n"))]);
+    let run = RunSpec::Command { command: vec!["./shop".to_owned()], artifact: Some(artifact) };
+    resource(id, AppSpec { run, ..bench.harness.spec(1) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_release_under_a_running_app_outlives_any_number_of_bad_versions() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let (good, _) = run(&bench, &version(&bench, builds.path(), &shop, "exec sleep 600")).await;
+    for number in 0..9 {
+        let bad = version(&bench, builds.path(), &shop, &format!("exit {number}"));
+        bench.act(&shop, Op::Configure { desired: Arc::clone(&bad) }).await;
+        let instance = bench.start(&bad, 1).await;
+        bench.act(&shop, Op::Stop { instance }).await;
+    }
+    let live = bench.live(&shop).await;
+    let running = live.instances.iter().find(|instance| instance.id == good).expect("the good one runs");
+    bench.harness.kill(&shop, running).await;
+    bench
+        .until_live(&shop, "started again", |live| {
+            healthy(live, &good) && live.instances.iter().any(|i| i.id == good && i.restarts > 0)
+        })
+        .await;
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_good_release_outlives_bad_ones_and_a_daemon_also_when_nothing_runs() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let desired = version(&bench, builds.path(), &shop, "exec sleep 600");
+    let (good, _) = run(&bench, &desired).await;
+    bench.act(&shop, Op::Stop { instance: good.clone() }).await;
+    bench.until_live(&shop, "stopped", |live| live.instances.is_empty()).await;
+    for number in 0..9 {
+        if number == 4 {
+            bench.harness.restart().await;
+        }
+        let bad = version(&bench, builds.path(), &shop, &format!("exit {number}"));
+        bench.act(&shop, Op::Configure { desired: Arc::clone(&bad) }).await;
+        let instance = bench.start(&bad, 1).await;
+        bench.act(&shop, Op::Stop { instance }).await;
+    }
+    // Where it came from is gone as well.
+    drop(builds);
+    bench.act(&shop, Op::Configure { desired: Arc::clone(&desired) }).await;
+    let back = bench.start(&desired, 2).await;
+    bench.until_live(&shop, "healthy again", |live| healthy(live, &back)).await;
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_releases_of_the_app_that_was_deleted_last_are_pruned() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let first = version(&bench, builds.path(), &shop, "exec sleep 600");
+    bench.act(&shop, Op::Create { desired: Arc::clone(&first) }).await;
+    let mut old = bench.start(&first, 1).await;
+    for number in 0..6 {
+        let next = version(&bench, builds.path(), &shop, &format!("exec sleep 70{number}"));
+        let new = bench.start(&next, 1).await;
+        bench.act(&shop, Op::Stop { instance: old }).await;
+        old = new;
+    }
+    bench.delete(&shop).await;
+    let left = || fs::read_dir(bench.harness.home().join("releases")).expect("listed").count();
+    let few = async {
+        // As many as are kept for going back.
+        while left() > 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), few).await.unwrap_or_else(|_| panic!("{} releases are left", left()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ mod alerts;
 mod apply;
 mod crash;
 mod daemon;
+mod gate;
 mod guards;
 mod providers;
 mod random;

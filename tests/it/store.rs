@@ -217,6 +217,22 @@ async fn everything_in_the_state_folder_is_private() {
     }
 }
 
+#[test]
+fn a_tag_key_that_cannot_be_read_is_not_taken_for_none() {
+    let folder = TempDir::new().unwrap();
+    let key = folder.path().join("secret-tags.key");
+    drop(open(folder.path()).unwrap());
+    let before = std::fs::read(&key).unwrap();
+    for broken in [&before[1..], b"\xff", b""] {
+        std::fs::write(&key, broken).unwrap();
+        let error = open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("secret-tags.key"), "{error}");
+        assert_eq!(std::fs::read(&key).unwrap(), broken, "it is not written over");
+    }
+    std::fs::write(&key, &before).unwrap();
+    open(folder.path()).unwrap();
+}
+
 #[tokio::test]
 async fn a_lost_store_is_a_fresh_one_whose_epoch_can_be_brought_above_what_keepers_saw() {
     let (first, second) = (written(vec![note("one")]).await, TempDir::new().unwrap());

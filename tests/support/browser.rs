@@ -14,13 +14,15 @@ pub(crate) struct Browser {
     driver: Child,
     session: String,
     client: reqwest::Client,
-    _profile: tempfile::TempDir,
+    /// Its profile, and what is temporary to it.
+    _folder: tempfile::TempDir,
 }
 
 impl Browser {
     /// Starts one; `None` where there is no browser and nobody promised one.
     pub(crate) async fn start() -> Option<Self> {
-        let Some((driver, port)) = driver() else {
+        let profile = tempfile::tempdir().expect("a folder for the profile");
+        let Some((driver, port)) = driver(profile.path()) else {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "tests learn from the environment whether a browser is promised"
@@ -32,7 +34,6 @@ impl Browser {
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
-        let profile = tempfile::tempdir().expect("a folder for the profile");
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -45,10 +46,10 @@ impl Browser {
             "--disable-sync",
             "--hide-scrollbars",
             "--window-size=1280,900",
-            &format!("--user-data-dir={}", profile.path().display()),
+            &format!("--user-data-dir={}", profile.path().join("profile").display()),
         ]
         .map(str::to_owned);
-        let mut browser = Self { driver, session: String::new(), client, _profile: profile };
+        let mut browser = Self { driver, session: String::new(), client, _folder: profile };
         let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}});
         let base = format!("http://127.0.0.1:{port}/session");
         let answer: Value = browser
@@ -138,11 +139,12 @@ impl Drop for Browser {
     }
 }
 
-/// Starts chromedriver and reads the port that it chose.
-fn driver() -> Option<(Child, u16)> {
+/// Starts chromedriver and reads the port that it chose. What it and the browser leave lying about lies in `folder`.
+fn driver(folder: &Path) -> Option<(Child, u16)> {
     #[expect(clippy::disallowed_methods, reason = "tests start the browser's driver")]
     let mut command = std::process::Command::new("chromedriver");
-    let mut driver = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let mut driver =
+        command.arg("--port=0").env("TMPDIR", folder).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let output = BufReader::new(driver.stdout.take()?);
     let mut lines = output.lines().map_while(Result::ok);
     let line = lines.find(|line| line.contains("started successfully on port"))?;

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Retry,
     /// Nothing is done: not like this.
     Reject,
+    /// Nothing is done: not as things are.
+    Barred,
     /// Nothing is done, and the caller is not told so.
     LostBefore,
     /// It is done, and the caller is not told so.
@@ -62,6 +64,7 @@ struct State {
     objects: BTreeMap<ResourceId, Live>,
     mute: BTreeMap<ResourceId, String>,
     unreachable: Option<String>,
+    lists_nothing: bool,
     faults: VecDeque<Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
@@ -98,6 +101,11 @@ impl MemoryProvider {
     /// From now on nothing is answered, or, with `None`, everything again.
     pub(crate) fn set_unreachable(&self, why: Option<&str>) {
         self.state().unreachable = why.map(str::to_owned);
+    }
+
+    /// From now on it answers for what is asked for by id alone, and not for everything; or for all again.
+    pub(crate) fn set_lists_nothing(&self, is: bool) {
+        self.state().lists_nothing = is;
     }
 
     /// From now on this object alone is not answered for, or, with `None`, again.
@@ -218,6 +226,9 @@ impl Observer for MemoryProvider {
         if let Some(why) = &state.unreachable {
             return Err(Unreachable(why.clone()));
         }
+        if state.lists_nothing && *scope == Scope::All {
+            return Err(Unreachable("told to list nothing".to_owned()));
+        }
         let at = self.clock.now();
         let seen = |id: &&ResourceId| scope.covers(id) && !state.mute.contains_key(id);
         let objects = state
@@ -329,11 +340,15 @@ impl MemoryProvider {
         if let Some(why) = &state.unreachable {
             return Err(ApplyError::Retry(why.clone()));
         }
-        if let Some(why) = state.mute.get(&started.step().resource) {
+        let from = match &started.step().op {
+            Op::Rename { from, .. } => Some(from),
+            _ => None,
+        };
+        if let Some(why) = [&started.step().resource].into_iter().chain(from).find_map(|id| state.mute.get(id)) {
             return Err(ApplyError::Retry(why.clone()));
         }
         if started.epoch() < state.highest_epoch {
-            return Err(ApplyError::Reject("a newer daemon has been here".to_owned()));
+            return Err(ApplyError::Barred("a newer daemon has been here".to_owned()));
         }
         state.highest_epoch = started.epoch();
         if let Some(result) = state.results.get(started.key()) {
@@ -343,6 +358,7 @@ impl MemoryProvider {
         match fault {
             Some(Fault::Retry) => return Err(ApplyError::Retry("told to fail for now".to_owned())),
             Some(Fault::Reject) => return Err(ApplyError::Reject("told to refuse".to_owned())),
+            Some(Fault::Barred) => return Err(ApplyError::Barred("told to bar it".to_owned())),
             Some(Fault::LostBefore) => return Err(ApplyError::OutcomeUnknown("told to hang up first".to_owned())),
             Some(Fault::LostAfter) | None => {}
         }
@@ -406,7 +422,7 @@ impl State {
             Op::Start { instance, desired } => {
                 let there = self.objects.get_mut(&step.resource).ok_or_else(gone)?;
                 if there.instances.iter().any(|i| i.id == *instance) {
-                    return Err(ApplyError::Reject(format!("{instance} lives already")));
+                    return Err(ApplyError::Retry(format!("{instance} lives already")));
                 }
                 there.instances.push(new_instance(instance, desired, now));
                 there.instances.sort_by(|a, b| a.id.cmp(&b.id));

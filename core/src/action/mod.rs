@@ -18,7 +18,7 @@ use crate::model::{
     Action, Digest, Health, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource, ResourceMemory,
     RunId, Strategy,
 };
-use crate::plan::{Effective, effective, health_of, is_good, is_healthy};
+use crate::plan::{Effective, effective, health_of, is_good, is_healthy, pin_of};
 
 /// What an action rests on.
 #[derive(Debug, Clone, Copy)]
@@ -107,10 +107,10 @@ fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
         return Ok(Lowered::Nothing(format!("{} is on its last good version already", declared.id)));
     }
     let good = memory.last_good.as_ref().filter(|_| !is_good(declared, memory));
-    let good = good.filter(|good| !memory.pins.contains_key(&good.resource.template_digest));
+    let good = good.filter(|good| pin_of(&good.resource, memory).is_none());
     good.ok_or_else(|| format!("{} has no other last good version to go back to", declared.id))?;
     let why = format!("rolled back by playbook {}, run {}", situation.playbook, situation.run);
-    let pin = Pin { at: situation.now, revision: None, why };
+    let pin = Pin { at: situation.now, revision: None, why, tried: Some(Pin::tried_with(declared)) };
     Ok(Lowered::Pin { template: declared.template_digest.clone(), pin })
 }
 

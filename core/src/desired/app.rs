@@ -79,6 +79,10 @@ fn spec(node: &Node, app: &mut AppManifest, reader: &mut Reader<'_>) {
     }
     if let Some(node) = fields.get("secrets") {
         app.secrets = environment(node, reader, |reader, node| reader.parse(node));
+        for entry in node.entries().unwrap_or_default().iter().filter(|entry| app.env.contains_key(&*entry.key)) {
+            let help = "remove it from one of the two".to_owned();
+            reader.error(entry.key_span, format!("`{}` is in `env` as well", cut(&entry.key, 60)), Some(help));
+        }
     }
     app.uses = fields.get("uses").map(|node| uses(node, reader)).unwrap_or_default();
     app.after = fields.get("after").map(|node| after(node, reader)).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{Owner, Place, Resource, ResourceId};
 
+use super::amend::{Changes, Good};
 use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Class, ParsedFile, class, parse};
@@ -17,7 +18,8 @@ use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, refe
 /// From so many changed files on, parsing is shared by two threads.
 const MANY: usize = 256;
 
-/// Compiles revisions, parsing again only files whose content changed and lowering again only what they touch.
+/// Compiles revisions, parsing again only files whose content changed and lowering again only what they touch; where that
+/// touches nothing else, nothing else is resolved again either.
 #[derive(Debug, Default)]
 pub struct Compiler {
     /// In the order of the paths.
@@ -26,11 +28,12 @@ pub struct Compiler {
     /// In the order of the ids, so that one walk beside the next revision's finds all that stayed.
     lowered: Vec<Lowered>,
     in_force: InForce,
+    good: Option<Good>,
 }
 
 /// What one manifest was lowered to.
 #[derive(Debug)]
-struct Lowered {
+pub(super) struct Lowered {
     app: Arc<AppManifest>,
     resource: Arc<Resource>,
 }
@@ -38,62 +41,76 @@ struct Lowered {
 impl Compiler {
     /// Compiles one revision. Never panics, whatever the bytes are.
     pub fn compile(&mut self, files: &Files, context: &Context) -> Compiled {
-        self.parse(files);
-        let mut resolved = resolve(&self.parsed, context, &mut self.merged);
+        self.compile_amending(files, context).0
+    }
+
+    /// As [`Compiler::compile`]; and whether the last revision was only amended.
+    pub(super) fn compile_amending(&mut self, files: &Files, context: &Context) -> (Compiled, bool) {
+        let changes = self.parse(files);
+        let mut good = self.good.take();
+        let amended = good.as_mut().and_then(|good| good.amend(&changes, &self.parsed, context));
+        if let Some(compiled) = amended.cloned() {
+            self.good = good;
+            return (compiled, true);
+        }
+        let compiled = self.whole(context);
+        self.good = Good::of(&compiled, context);
+        (compiled, false)
+    }
+
+    /// Resolves and lowers everything.
+    fn whole(&mut self, context: &Context) -> Compiled {
+        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&mut resolved);
         misspelt_environment(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
-        let default = resolved.repository.defaults.provider.clone();
-        references::check(&mut resolved.units, &resolved.held, default.as_ref(), &mut resolved.found);
+        references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
         resolved.response = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
         self.lower(resolved, context)
     }
 
     /// Brings `parsed` to these files: what is gone goes, what changed is parsed.
-    fn parse(&mut self, files: &Files) {
+    fn parse(&mut self, files: &Files) -> Changes {
+        let mut changes = Changes::default();
+        // In the order of the paths, with a gap for each that is still to be parsed.
         let mut parsed = Vec::with_capacity(files.len());
         let mut changed: Vec<(&Arc<str>, &File)> = Vec::new();
         let mut before = std::mem::take(&mut self.parsed).into_iter().peekable();
         for (path, file) in files {
-            while before.next_if(|old| old.source.path < *path).is_some() {}
+            if before.peek().is_some_and(|old| old.source.path != *path) {
+                changes.before.extend(std::iter::from_fn(|| before.next_if(|old| old.source.path < *path)));
+            }
             match before.next_if(|old| old.source.path == *path) {
-                Some(old) if old.content == file.content => parsed.push(old),
-                Some(_) => changed.push((path, file)),
-                None if class(path) != Class::Ignored => changed.push((path, file)),
+                Some(old) if old.content == file.content => {
+                    parsed.push(Some(old));
+                    continue;
+                }
+                Some(old) => changes.before.push(old),
+                None if class(path) == Class::Ignored => continue,
                 None => {}
             }
+            parsed.push(None);
+            changed.push((path, file));
         }
-        let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
-            part.iter().map(|(path, file)| Arc::new(parse(path, file))).collect()
-        };
-        let done = if changed.len() < MANY {
-            one(&changed)
-        } else {
-            let (left, right) = changed.split_at(changed.len() / 2);
-            std::thread::scope(|scope| {
-                let right = scope.spawn(|| one(right));
-                let mut done = one(left);
-                done.extend(right.join().unwrap_or_default());
-                done
-            })
-        };
-        parsed.extend(done);
-        // Two sorted runs: this is one merge.
-        parsed.sort_by(|a, b| a.source.path.cmp(&b.source.path));
-        self.parsed = parsed;
+        changes.before.extend(before);
+        changes.now = parse_all(&changed);
+        let mut now = changes.now.iter();
+        self.parsed = parsed.into_iter().filter_map(|known| known.or_else(|| now.next().cloned())).collect();
+        changes
     }
 
     fn lower(&mut self, resolved: Resolved, context: &Context) -> Compiled {
         let default = resolved.repository.defaults.provider.clone();
-        let mut held = resolved.held;
+        let (mut held, mut held_teams) = (resolved.held, BTreeMap::new());
         let mut lowered = Vec::with_capacity(resolved.units.len());
         let mut before = std::mem::take(&mut self.lowered).into_iter().peekable();
         for (id, unit) in resolved.units {
             while before.next_if(|old| old.resource.id < id).is_some() {}
             let old = before.next_if(|old| old.resource.id == id);
             if let Some(why) = unit.held {
+                held_teams.extend(unit.app.team.as_ref().map(|team| (id.clone(), team.value.clone())));
                 held.insert(id, why);
                 continue;
             }
@@ -115,6 +132,7 @@ impl Compiler {
             teams: resolved.teams.into_iter().map(|(name, team)| (name, Arc::unwrap_or_clone(team))).collect(),
             resources,
             held,
+            held_teams,
             reach: context
                 .teams
                 .iter()
@@ -123,12 +141,29 @@ impl Compiler {
             response: resolved.response,
             deletes_nothing: resolved.deletes_nothing,
         };
-        Compiled { desired, diagnostics, declared: resolved.declared }
+        Compiled { desired, diagnostics, declared: Arc::new(resolved.declared) }
     }
 }
 
+/// Parses these files, on two threads where there are many.
+fn parse_all(files: &[(&Arc<str>, &File)]) -> Vec<Arc<ParsedFile>> {
+    let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
+        part.iter().map(|(path, file)| Arc::new(parse(path, file))).collect()
+    };
+    if files.len() < MANY {
+        return one(files);
+    }
+    let (left, right) = files.split_at(files.len() / 2);
+    std::thread::scope(|scope| {
+        let right = scope.spawn(|| one(right));
+        let mut done = one(left);
+        done.extend(right.join().unwrap_or_default());
+        done
+    })
+}
+
 /// Lowers one app, or takes what it was lowered to before when nothing that goes in has changed.
-fn lower_unit(
+pub(super) fn lower_unit(
     unit: &Unit,
     default: Option<&crate::model::ProviderName>,
     context: &Context,

@@ -23,6 +23,9 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 /// The name of the folders that scripts stand in.
 pub(super) const SCRIPTS: &str = "scripts";
 
+/// The folder below which each environment has its overlays.
+pub(super) const OVERLAYS: &str = "environments/";
+
 /// One parsed file.
 #[derive(Debug)]
 pub(super) struct ParsedFile {
@@ -104,7 +107,7 @@ pub(super) fn class(path: &str) -> Class {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         return if folder.split('/').any(|part| part == SCRIPTS) { Class::Script } else { Class::Ignored };
     }
-    match path.strip_prefix("environments/") {
+    match path.strip_prefix(OVERLAYS) {
         None => Class::Manifest,
         Some(rest) => Class::Overlay(rest.split_once('/').and_then(|(name, _)| name.parse().ok())),
     }
@@ -168,8 +171,10 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
         reader.error(mistake.span, message, help);
     }
     let syntax_good = reader.found.is_empty();
+    // A key that is given twice leaves the rest to be read; what ends a document leaves only a part of it.
+    let is_whole = raw.error.is_none();
     let known = match &raw.root {
-        Some(root) if syntax_good => head(root, &mut reader),
+        Some(root) if is_whole => head(root, &mut reader),
         // A broken document's missing fields are not mistakes of their own.
         Some(root) => head(root, &mut Reader::new(Vec::new())),
         None => Head::Unknown,
@@ -185,13 +190,31 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
                 body(header.kind, &tree, vec![source])
             };
             let broken = if syntax_good && good { None } else { why };
-            let found = if syntax_good { found } else { Vec::new() };
+            let mut found = if is_whole && is_plain(&tree) { found } else { Vec::new() };
+            if broken.is_some() {
+                // Nobody takes such a document up, but its other mistakes are told with the first.
+                found.retain(|mistake| !out.found.contains(mistake));
+                out.found.append(&mut found);
+            }
             let begin = tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |first| first.key_span);
             let patch = patch.then_some(tree);
             out.documents.push(Document { header, begin, ordinal, patch, broken, body, found });
         }
+        (Head::Nameless { kind }, Some(tree)) => {
+            if is_whole && is_plain(&tree) && !patch {
+                let more = body(kind, &tree, vec![source]).1;
+                let more: Vec<Diagnostic> = more.into_iter().filter(|mistake| !out.found.contains(mistake)).collect();
+                out.found.extend(more);
+            }
+            out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path)));
+        }
         _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
     }
+}
+
+/// Whether a document is not encrypted: of one that is, no value is what it will be.
+fn is_plain(tree: &Node) -> bool {
+    tree.get("sops").is_none()
 }
 
 /// Reads a body by kind; `sources` are the files that the tree's layers come from.
@@ -212,8 +235,12 @@ pub(super) fn body(kind: ManifestKind, tree: &Node, sources: Vec<&Source>) -> (B
 /// The file's text without a byte order mark, or why it is none.
 pub(super) fn text(source: &Source) -> Result<&str, Diagnostic> {
     let bytes = &*source.bytes;
+    if source.path.contains(char::REPLACEMENT_CHARACTER) {
+        let message = "the file's name, or that of a folder above it, is not UTF-8";
+        return Err(Diagnostic::error(source, Span::START, message, Some("rename it".to_owned())));
+    }
     if bytes.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes; a manifest may have {MAX_BYTES}", bytes.len());
+        let message = format!("the file is bigger than {MAX_BYTES} bytes, which is the most that a manifest may have");
         return Err(Diagnostic::error(source, Span::START, message, Some("split it".to_owned())));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {

@@ -67,13 +67,7 @@ fn reach(
     if context.teams.is_empty() {
         return;
     }
-    notes.extend(claim(&team.value, &unit.base.source.path, team.span, context));
-    let writer = unit.overlay.as_ref().map(|overlay| overlay.team.as_ref().unwrap_or(team));
-    if let (Some(overlay), Some(writer)) = (&unit.overlay, writer) {
-        let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
-        notes.extend(claim(&writer.value, &overlay.file.source.path, span, context));
-        notes.extend(foreign(&writer.value, &team.value, &unit.id, span, context));
-    }
+    notes.extend(rights::unclaimed(&team.value, &unit.base.source.path, team.span, context));
     for was in &unit.app.was {
         let id = ResourceId::app(was.value.clone());
         if let Some(theirs) = teams.get(&id) {
@@ -87,15 +81,6 @@ fn reach(
     }
 }
 
-/// Why `team` may not write in a file, if it may not.
-pub(super) fn claim(team: &TeamName, path: &str, span: Span, context: &Context) -> Option<Note> {
-    let granted = context.teams.is_empty() || context.teams.get(team).is_some_and(|own| rights::claims(own, path));
-    (!granted).then(|| {
-        let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
-        (span, format!("the team `{team}` may not claim `{path}`"), Some(help))
-    })
-}
-
 /// Why `team` may not reach what is of `theirs`, if it may not; asked only where the settings name teams.
 pub(super) fn foreign(
     team: &TeamName,
@@ -104,10 +89,7 @@ pub(super) fn foreign(
     span: Span,
     context: &Context,
 ) -> Option<Note> {
-    let allowed = context.teams.is_empty()
-        || team == theirs
-        || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));
-    (!allowed).then(|| {
+    (!rights::reaches(team, theirs, context)).then(|| {
         let help = format!("add `{team}` to `teams.{theirs}.allow` in the daemon's settings");
         (span, format!("`{id}` belongs to the team `{theirs}`, which `{team}` may not reach"), Some(help))
     })

@@ -71,6 +71,8 @@ pub(super) struct Header {
 pub(super) enum Head {
     /// Kind and name are known. `good` is false when something else in the head is wrong.
     Known { header: Header, good: bool },
+    /// The kind is known and the name is not. The rest can still be read for its mistakes.
+    Nameless { kind: ManifestKind },
     /// A kind that the language has and this version has not.
     NotBuilt,
     /// What it is about cannot be known.
@@ -115,7 +117,10 @@ fn known(root: &Node, reader: &mut Reader<'_>, good: bool) -> Option<Head> {
     });
     match kind? {
         None => Some(Head::NotBuilt),
-        Some(kind) => Some(Head::Known { header: Header { kind, name: name? }, good }),
+        Some(kind) => Some(match name {
+            Some(name) => Head::Known { header: Header { kind, name }, good },
+            None => Head::Nameless { kind },
+        }),
     }
 }
 

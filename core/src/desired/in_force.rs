@@ -15,7 +15,7 @@ use super::named::Named;
 use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
 use super::tree::Span;
-use super::unit::{Patch, source};
+use super::unit::source;
 use super::{calls, coverage, named};
 
 /// What a manifest is about.
@@ -29,7 +29,8 @@ pub(super) struct Candidate {
     pub name: Span,
     pub manifest: Arc<ResponseManifest>,
     pub base: Arc<ParsedFile>,
-    pub overlay: Option<Patch>,
+    /// The overlay's file.
+    pub overlay: Option<Arc<ParsedFile>>,
     /// Why it is not put in force; `None` while all is well.
     pub broken: Option<String>,
 }
@@ -37,20 +38,15 @@ pub(super) struct Candidate {
 impl Candidate {
     /// Notes a mistake; it is not put in force.
     pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
-        let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_ref(), span), span, message, help);
+        let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_deref(), span), span, message, help);
         self.broken.get_or_insert(diagnostic.to_string());
         found.push(diagnostic);
     }
 
     /// Notes what is probably not meant.
     pub(super) fn warning(&self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
-        let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_ref(), span), span, message, help);
+        let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_deref(), span), span, message, help);
         found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
-    }
-
-    /// `Kind/name`.
-    pub(super) fn id(&self) -> String {
-        id(&self.key)
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! Pure: bytes and facts come in, a [`Desired`] and every mistake found come out. It opens nothing and runs nothing.
 
+mod amend;
 mod app;
 mod app_parts;
 mod calls;
 mod compiler;
+mod contest;
 mod coverage;
 mod diagnostic;
 mod edit;
 mod file;
+mod former;
 mod freeze;
 mod glob;
 mod grants;
@@ -50,7 +53,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
-use crate::model::{Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName};
+use crate::model::{
+    Claims, Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName,
+};
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
@@ -93,6 +98,9 @@ pub struct Context {
     pub fallback: Option<Name>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
+    /// The port and the former names that each app had by right at the last accepted revision: who had one keeps it when
+    /// another asks for it too.
+    pub claims: BTreeMap<ResourceId, Claims>,
 }
 
 /// What a provider can do, as far as manifests are checked against it.
@@ -107,7 +115,7 @@ pub struct ProviderFacts {
 }
 
 /// One secret as the settings grant it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFacts {
     /// The teams it is granted to.
     pub teams: BTreeSet<TeamName>,
@@ -129,6 +137,8 @@ pub struct Desired {
     pub resources: BTreeMap<ResourceId, Arc<Resource>>,
     /// Resources that keep what they have, each with why: their manifest, team or provider cannot be resolved.
     pub held: BTreeMap<ResourceId, String>,
+    /// The teams that the manifests of those held name, where they do.
+    pub held_teams: BTreeMap<ResourceId, TeamName>,
     /// Which teams each team of the settings lets take over what is its own. Empty: the settings name no teams, and nothing
     /// is asked.
     pub reach: BTreeMap<TeamName, BTreeSet<TeamName>>,
@@ -146,7 +156,7 @@ pub struct Compiled {
     /// Every mistake found, ordered by place.
     pub diagnostics: Vec<Diagnostic>,
     /// The ids each readable file declares: the next [`Context::declared`].
-    pub declared: Declared,
+    pub declared: Arc<Declared>,
 }
 
 impl Compiled {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::model::{Name, Period, ResourceId, TeamName};
 
-use super::Context;
 use super::diagnostic::Diagnostic;
 use super::file::{Class, ParsedFile, SCRIPTS};
 use super::grants::{self, Note, foreign};
@@ -16,6 +15,7 @@ use super::references::NEAR;
 use super::resolve::Resolved;
 use super::response::{Declares, Refers};
 use super::tree::{At, Span};
+use super::{Context, rights};
 
 /// How late a resolved signal may come where the Repository does not say.
 pub(super) const RESOLVE_DELAY: Period = Period::from_secs(6 * 60);
@@ -116,7 +116,7 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Ve
         let note = grants::unknown(team, "team", "declare it with a manifest of kind Team", names);
         candidate.error(found, note);
     }
-    for note in claims(candidate, team, named) {
+    if let Some(note) = rights::unclaimed(&team.value, &candidate.base.source.path, team.span, named.context) {
         candidate.error(found, note);
     }
     for At { value, span } in &manifest.names {
@@ -130,20 +130,6 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Ve
             Some(Wrong::Refused(note)) => candidate.error(found, note),
         }
     }
-}
-
-/// Whether the team may write where the manifest and its overlay stand.
-fn claims(candidate: &Candidate, team: &At<TeamName>, named: &Named<'_>) -> Vec<Note> {
-    let context = named.context;
-    let mut notes: Vec<Note> =
-        grants::claim(&team.value, &candidate.base.source.path, team.span, context).into_iter().collect();
-    if let Some(overlay) = &candidate.overlay {
-        let writer = overlay.team.as_ref().unwrap_or(team);
-        let span = overlay.team.as_ref().map_or(overlay.name, |team| team.span);
-        notes.extend(grants::claim(&writer.value, &overlay.file.source.path, span, context));
-        notes.extend(foreign(&writer.value, &team.value, &candidate.id(), span, context));
-    }
-    notes
 }
 
 fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, named: &Named<'_>) -> Option<Wrong> {
@@ -222,7 +208,7 @@ fn script(candidate: &Candidate, file: &str, team: &TeamName, span: Span, named:
         let help = "its first line says what runs it, such as #!/bin/sh".to_owned();
         return Some(Wrong::Refused((span, format!("`{path}` does not begin with `#!`"), Some(help))));
     }
-    grants::claim(team, &path, span, named.context).map(Wrong::Refused)
+    rights::unclaimed(team, &path, span, named.context).map(Wrong::Refused)
 }
 
 /// A manifest that a step changes.
@@ -234,7 +220,7 @@ fn changed(path: &str, team: &TeamName, span: Span, named: &Named<'_>) -> Option
         let help = near.map(|near| format!("did you mean `{near}`?"));
         return Some(Wrong::Refused((span, format!("there is no manifest `{path}`"), help)));
     }
-    grants::claim(team, path, span, named.context).map(Wrong::Refused)
+    rights::unclaimed(team, path, span, named.context).map(Wrong::Refused)
 }
 
 /// A wait that would end before the signal can have come.

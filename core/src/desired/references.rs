@@ -1,5 +1,6 @@
-//! What manifests say about each other: dependencies, former names, ports. Cycles are named in full.
+//! What manifests say about each other: dependencies and ports. Cycles are named in full.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -8,29 +9,28 @@ use crate::model::{ProviderName, ResourceId};
 use super::diagnostic::Diagnostic;
 use super::order::cycles;
 use super::read::near;
+use super::resolve::Resolved;
 use super::tree::{At, Span};
 use super::unit::Unit;
+use super::{Context, former, rights};
 
 /// For so many mistakes the nearest name is looked for.
 pub(super) const NEAR: usize = 100;
 
-type Units = BTreeMap<ResourceId, Unit>;
+pub(super) type Units = BTreeMap<ResourceId, Unit>;
 
 /// Checks all references; whoever makes a wrong one is held.
-pub(super) fn check(
-    units: &mut Units,
-    held: &BTreeMap<ResourceId, String>,
-    default_provider: Option<&ProviderName>,
-    found: &mut Vec<Diagnostic>,
-) {
+pub(super) fn check(resolved: &mut Resolved, context: &Context) {
+    former::check(resolved, context);
+    let default = resolved.repository.defaults.provider.clone();
+    let Resolved { units, held, found, .. } = resolved;
     let (wrong, acyclic) = dependencies(units, held);
     report(units, wrong, found);
     services(units, found);
     if !acyclic {
-        circles(units, found);
+        circles(units, context, found);
     }
-    former_names(units, held, found);
-    ports(units, default_provider, found);
+    ports(units, default.as_ref(), context, found);
 }
 
 /// Dependencies on what is not there, and whether nobody waits for himself: in one walk, for it is made over all manifests
@@ -91,11 +91,18 @@ fn services(units: &mut Units, found: &mut Vec<Diagnostic>) {
     report(units, wrong, found);
 }
 
-fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
-    let edges: BTreeMap<ResourceId, Vec<ResourceId>> = units
-        .values()
-        .map(|unit| (unit.id.clone(), unit.app.after.iter().map(|at| at.value.clone()).collect()))
-        .collect();
+fn circles(units: &mut Units, context: &Context, found: &mut Vec<Diagnostic>) {
+    // Who may not come after another is held for that already, and must not hold those that may.
+    let may = |unit: &Unit, after: &ResourceId| {
+        let theirs = units.get(after).and_then(|unit| unit.app.team.as_ref());
+        let teams = unit.app.team.as_ref().zip(theirs);
+        teams.is_none_or(|(team, theirs)| rights::reaches(&team.value, &theirs.value, context))
+    };
+    let after = |unit: &Unit| -> Vec<ResourceId> {
+        unit.app.after.iter().map(|at| &at.value).filter(|id| may(unit, id)).cloned().collect()
+    };
+    let edges: BTreeMap<ResourceId, Vec<ResourceId>> =
+        units.values().map(|unit| (unit.id.clone(), after(unit))).collect();
     let (cycles, others) = cycles(&edges);
     for id in others {
         if let Some(unit) = units.get_mut(&id) {
@@ -120,36 +127,33 @@ fn circles(units: &mut Units, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn former_names(units: &mut Units, held: &BTreeMap<ResourceId, String>, found: &mut Vec<Diagnostic>) {
-    let mut claims: BTreeMap<ResourceId, Vec<(ResourceId, Span)>> = BTreeMap::new();
-    for unit in units.values() {
-        for was in &unit.app.was {
-            claims.entry(ResourceId::app(was.value.clone())).or_default().push((unit.id.clone(), was.span));
-        }
-    }
-    let mut wrong = Vec::new();
-    for (old, claimants) in claims {
-        if units.contains_key(&old) || held.contains_key(&old) {
-            for (id, span) in claimants {
-                let message = format!("`{old}` is still declared, so nothing can have been it");
-                wrong.push((id, span, message, Some("remove the old manifest or this former name".to_owned())));
-            }
-        } else if claimants.len() > 1 {
-            let names: Vec<String> = claimants.iter().map(|(id, _)| id.to_string()).collect();
-            for (id, span) in claimants {
-                let message = format!("`{old}` is claimed as a former name by {}", names.join(" and "));
-                wrong.push((id, span, message, Some("only one of them can have been it".to_owned())));
-            }
-        }
-    }
-    report(units, wrong, found);
+/// Who asks for a port: the provider and the number, then the id, the address, where that is written, and with what right.
+type Asked<'u> = ((Option<&'u ProviderName>, u16), &'u ResourceId, IpAddr, Span, Right);
+
+/// With what right something is asked for that only one can have; the greatest wins, and equals stand in each other's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Right {
+    /// In a file that its team may not claim.
+    None,
+    /// As good as anybody's.
+    Equal,
+    /// What it asks for was its team's.
+    Team,
+    /// It had it at the last accepted revision.
+    Holder,
 }
 
-/// Who asks for a port: the provider and the number, then the id, the address, and where that is written.
-type Asked<'u> = ((Option<&'u ProviderName>, u16), &'u ResourceId, IpAddr, Span);
+impl Right {
+    /// The right of a unit to something new.
+    pub(super) fn of(unit: &Unit, context: &Context) -> Self {
+        let team = unit.app.team.as_ref();
+        let granted = team.is_some_and(|team| rights::may_claim(&team.value, &unit.base.source.path, context));
+        if granted { Right::Equal } else { Right::None }
+    }
+}
 
-/// Two apps of one provider cannot have one address.
-fn ports(units: &mut Units, default_provider: Option<&ProviderName>, found: &mut Vec<Diagnostic>) {
+/// Two apps of one provider cannot have one address; who had it keeps it.
+fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &Context, found: &mut Vec<Diagnostic>) {
     let asked = |unit: &'_ Unit| {
         let port = unit.app.port.as_ref()?;
         Some((port.value.number, unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), port.span))
@@ -158,18 +162,31 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, found: &mut
     for (id, unit) in &*units {
         if let Some((number, bind, span)) = asked(unit) {
             let provider = unit.app.provider.as_ref().map(|at| &at.value).or(default_provider);
-            taken.push(((provider, number), id, bind, span));
+            taken.push(((provider, number), id, bind, span, Right::Equal));
         }
     }
     taken.sort_by_key(|asked| asked.0);
     let mut wrong = Vec::new();
-    for group in taken.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+    for group in taken.chunk_by_mut(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+        for asked in group.iter_mut() {
+            asked.4 = right(asked, units, context);
+        }
+        group.sort_by_key(|asked| Reverse(asked.4));
         wrong.extend(clashes(group, units));
     }
     report(units, wrong, found);
 }
 
-/// Everyone in a group that asks for one number whose address somebody else asks for too.
+fn right(((provider, number), id, bind, ..): &Asked<'_>, units: &Units, context: &Context) -> Right {
+    let had = context.claims.get(*id).and_then(|claims| claims.port.as_ref());
+    if had.is_some_and(|(on, at, had)| (Some(on), at, had) == (*provider, bind, number)) {
+        return Right::Holder;
+    }
+    units.get(*id).map_or(Right::None, |unit| Right::of(unit, context))
+}
+
+/// Everyone in a group that asks for one number whose address somebody else asks for too, with no lesser right. Those of the
+/// greatest right come first.
 fn clashes(group: &[Asked<'_>], units: &Units) -> Vec<Wrong> {
     let mut by_address: BTreeMap<IpAddr, Vec<&Asked<'_>>> = BTreeMap::new();
     for asked in group {
@@ -177,13 +194,14 @@ fn clashes(group: &[Asked<'_>], units: &Units) -> Vec<Wrong> {
     }
     let everywhere: Vec<&Asked<'_>> = group.iter().filter(|asked| asked.2.is_unspecified()).collect();
     let mut wrong = Vec::new();
-    for ((_, number), id, bind, span) in group {
+    for ((_, number), id, bind, span, right) in group {
         let same = by_address.get(bind).into_iter().flatten().copied();
         let any = group.iter().filter(|_| bind.is_unspecified());
         let mut others = same.chain(everywhere.iter().copied()).chain(any);
-        if let Some((_, other, _, there)) = others.find(|(_, other, _, _)| other != id) {
+        if let Some((_, other, _, there, theirs)) = others.find(|other| *other.1 != **id && other.4 >= *right) {
             let there = units.get(*other).map(|unit| unit.place(*there).to_string()).unwrap_or_default();
-            let message = format!("port {number} on {bind} is also asked for by {other} ({there})");
+            let why = if theirs > right { "belongs to" } else { "is also asked for by" };
+            let message = format!("port {number} on {bind} {why} {other} ({there})");
             let help = Some("choose another port or address".to_owned());
             wrong.push(((*id).clone(), *span, message, help));
         }
@@ -191,9 +209,9 @@ fn clashes(group: &[Asked<'_>], units: &Units) -> Vec<Wrong> {
     wrong
 }
 
-type Wrong = (ResourceId, Span, String, Option<String>);
+pub(super) type Wrong = (ResourceId, Span, String, Option<String>);
 
-fn report(units: &mut Units, wrong: Vec<Wrong>, found: &mut Vec<Diagnostic>) {
+pub(super) fn report(units: &mut Units, wrong: Vec<Wrong>, found: &mut Vec<Diagnostic>) {
     for (id, span, message, help) in wrong {
         if let Some(unit) = units.get_mut(&id) {
             unit.error(found, span, message, help);

@@ -1,7 +1,6 @@
 //! Manifests of all files to one of each id: duplicates found, overlays merged, what cannot be read held.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
@@ -11,12 +10,12 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, ParsedFile, body, trees};
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
-use super::in_force::Candidate;
+use super::in_force::{Candidate, InForce};
 use super::overlay;
 use super::read::near;
 use super::references::NEAR;
-use super::tree::{At, Node, Span};
-use super::unit::{Patch, Unit};
+use super::tree::{Node, Span};
+use super::unit::Unit;
 use super::{Context, Declared, rights};
 
 /// What the files say, taken together.
@@ -51,10 +50,21 @@ pub(super) struct Resolved {
 pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>)>;
 type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
 
-/// Takes all files together.
-pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut Merged) -> Resolved {
-    let mut resolver =
-        Resolver { context, resolved: Resolved::default(), merged, kept: Merged::new(), trees: HashMap::new() };
+/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource.
+pub(super) fn resolve(
+    files: &[Arc<ParsedFile>],
+    context: &Context,
+    merged: &mut Merged,
+    in_force: &InForce,
+) -> Resolved {
+    let mut resolver = Resolver {
+        context,
+        in_force,
+        resolved: Resolved::default(),
+        merged,
+        kept: Merged::new(),
+        trees: HashMap::new(),
+    };
     let (mut bases, mut overlays) = (Vec::with_capacity(files.len()), Vec::new());
     for file in files {
         resolver.file(file);
@@ -74,12 +84,12 @@ pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut
     }
     resolver.resolved.declared =
         files.iter().map(|file| (Arc::clone(&file.source.path), Arc::clone(&file.ids))).collect();
-    let (bases, overlays) = (Bases::of(bases), Overlays::of(overlays));
+    let bases = resolver.in_force(Bases::of(bases));
+    let overlays = resolver.permitted(Overlays::of(overlays), &bases);
     let own = resolver.overlays(&overlays, &bases);
     let mut units = Vec::with_capacity(bases.0.len());
     for (key, group) in bases.iter() {
-        let group = resolver.in_force(*key, group);
-        units.extend(resolver.manifest(*key, &group, own.get(key).copied()));
+        units.extend(resolver.manifest(*key, group, own.get(key).copied()));
     }
     resolver.resolved.units = units.into_iter().map(|unit| (unit.id.clone(), unit)).collect();
     resolver.repositories(&bases);
@@ -88,9 +98,10 @@ pub(super) fn resolve(files: &[Arc<ParsedFile>], context: &Context, merged: &mut
     resolver.resolved
 }
 
-struct Resolver<'r> {
-    context: &'r Context,
-    resolved: Resolved,
+pub(super) struct Resolver<'r> {
+    pub(super) context: &'r Context,
+    pub(super) in_force: &'r InForce,
+    pub(super) resolved: Resolved,
     merged: &'r mut Merged,
     kept: Merged,
     /// Trees of the files that an overlay changes, read again for this one resolving.
@@ -118,7 +129,7 @@ impl Resolver<'_> {
     }
 
     /// Notes mistakes; those that concern only other environments are warnings while one is selected.
-    fn found(&mut self, found: impl Iterator<Item = Diagnostic>, concerns: bool) {
+    pub(super) fn found(&mut self, found: impl Iterator<Item = Diagnostic>, concerns: bool) {
         let warn = !concerns && self.context.environment.is_some();
         self.resolved.found.extend(found.map(|mut diagnostic| {
             if warn {
@@ -227,49 +238,12 @@ impl Resolver<'_> {
                 name: base.document().header.name.span,
                 manifest,
                 base: Arc::clone(base.file),
-                overlay: patch.map(overlay_of),
+                overlay: patch.map(|patch| Arc::clone(patch.file)),
                 broken: why,
             }),
             Body::Overlay => {}
         }
         None
-    }
-
-    /// The documents of one id that may speak for it: where the settings name teams, a file that its team may not claim
-    /// loses to one that its team may, and among several teams' the one that had it before stays in force.
-    fn in_force<'g, 'f>(&mut self, key: Key<'f>, group: &'g [(Key<'f>, Found<'f>)]) -> Cow<'g, [(Key<'f>, Found<'f>)]> {
-        if group.len() < 2 || self.context.teams.is_empty() {
-            return Cow::Borrowed(group);
-        }
-        if matches!(key.0, ManifestKind::Repository | ManifestKind::Team) {
-            return Cow::Borrowed(group);
-        }
-        let id = key.0.resource(key.1);
-        let path = |found: &Found<'f>| &found.file.source.path;
-        let team = |found: &Found<'f>| rights::rightful(found.document(), path(found), self.context);
-        let had = |found: &Found<'f>| {
-            let ids = self.context.declared.get(path(found)).zip(id.as_ref());
-            ids.is_some_and(|(ids, id)| ids.contains(id))
-        };
-        let mut stay: Vec<_> = group.iter().filter(|(_, found)| team(found).is_some()).copied().collect();
-        let teams: BTreeSet<_> = stay.iter().filter_map(|(_, found)| team(found)).collect();
-        if teams.len() > 1 && stay.iter().any(|(_, found)| had(found)) {
-            let before: BTreeSet<_> =
-                stay.iter().filter(|(_, f)| had(f)).filter_map(|(_, f)| team(f)).cloned().collect();
-            stay.retain(|(_, found)| team(found).is_some_and(|team| before.contains(team)));
-        }
-        let Some((_, first)) = stay.first() else { return Cow::Borrowed(group) };
-        let stays = |other: &Found<'f>| stay.iter().any(|(_, f)| Arc::ptr_eq(f.file, other.file));
-        for (_, intruder) in group.iter().filter(|(_, found)| !stays(found)) {
-            let message = format!("{} `{}` is another manifest's and has no effect here", key.0.word(), key.1);
-            let help = format!("the one in force is at {}; rename or remove this one", first.place());
-            self.resolved.found.push(intruder.error(message, Some(help)));
-            // What this file says of it is not remembered: it must not have had it at the next revision.
-            if let Some((ids, id)) = self.resolved.declared.get_mut(path(intruder)).zip(id.as_ref()) {
-                Arc::make_mut(ids).remove(id);
-            }
-        }
-        Cow::Owned(stay)
     }
 
     /// Reports an id given twice, at every place but the first.
@@ -279,6 +253,8 @@ impl Resolver<'_> {
             let message = format!("{} `{}` is declared twice", key.0.word(), key.1);
             let help = format!("the first is at {}; rename or remove one of the two", first.place());
             self.resolved.found.push(second.error(message, Some(help)));
+            // Its own mistakes are none of the first's, but mistakes all the same.
+            self.resolved.found.extend(second.document().found.iter().cloned());
         }
         let (_, second) = rest.first()?;
         Some(format!("{} `{}` is declared at {} and at {}", key.0.word(), key.1, first.place(), second.place()))
@@ -324,7 +300,7 @@ impl Resolver<'_> {
             let tells_nothing = !file.lost.is_empty() && missing.iter().all(|id| everywhere.contains_key(id));
             if matches!(file.class, Class::Overlay(_)) {
                 if !file.lost.is_empty() || !missing.is_empty() {
-                    self.lost_overlay(missing, why);
+                    self.lost_overlay(&file.source.path, &missing, why);
                 }
             } else if tells_nothing {
                 self.resolved.deletes_nothing.get_or_insert(why);
@@ -338,15 +314,29 @@ impl Resolver<'_> {
         }
     }
 
-    fn lost_overlay(&mut self, missing: Vec<ResourceId>, why: String) {
-        if missing.is_empty() {
+    /// Holds what an overlay that cannot be read may change: what it last did, else all that its writers may reach.
+    fn lost_overlay(&mut self, path: &str, missing: &[ResourceId], why: String) {
+        let writers = rights::granted(path, self.context);
+        if missing.is_empty() && writers.is_empty() {
             self.resolved.all_held.get_or_insert(why);
             return;
         }
+        let reaches = |theirs: &TeamName| writers.iter().any(|writer| rights::reaches(writer, theirs, self.context));
+        let within = |unit: &Unit| unit.app.team.as_ref().is_none_or(|theirs| reaches(&theirs.value));
         for id in missing {
-            match self.resolved.units.get_mut(&id) {
-                Some(unit) => unit.hold(why.clone()),
-                None => drop(self.resolved.held.insert(id, why.clone())),
+            match self.resolved.units.get_mut(id) {
+                Some(unit) if writers.is_empty() || within(unit) => unit.hold(why.clone()),
+                Some(_) => {}
+                None => drop(self.resolved.held.insert(id.clone(), why.clone())),
+            }
+        }
+        if missing.is_empty() {
+            for unit in self.resolved.units.values_mut().filter(|unit| within(unit)) {
+                unit.hold(why.clone());
+            }
+            let within = |one: &Candidate| one.manifest.team.as_ref().is_none_or(|theirs| reaches(&theirs.value));
+            for candidate in self.resolved.candidates.iter_mut().filter(|candidate| within(candidate)) {
+                candidate.broken.get_or_insert_with(|| why.clone());
             }
         }
     }
@@ -359,7 +349,8 @@ pub(super) fn cut_off(file: &ParsedFile) -> Option<&String> {
     broken.or(file.last_mistake.as_ref())
 }
 
-fn unit(
+/// One app as its documents say.
+pub(super) fn unit(
     name: &Name,
     base: &Found<'_>,
     patch: Option<&Found<'_>>,
@@ -368,18 +359,7 @@ fn unit(
 ) -> Unit {
     let document = base.document();
     let id = ResourceId::app(name.clone());
+    let overlay = patch.map(|patch| Arc::clone(patch.file));
     let (header, begin, base) = (document.header.clone(), document.begin, Arc::clone(base.file));
-    Unit { id, header, begin, app, base, overlay: patch.map(overlay_of), held }
-}
-
-/// Where an overlay stands, and the team it says it is written by.
-fn overlay_of(patch: &Found<'_>) -> Patch {
-    let metadata = patch.document().patch.as_ref().and_then(|tree| tree.get("metadata"));
-    let team = metadata.and_then(|metadata| metadata.get("team"));
-    let team = team.and_then(|node| {
-        let value = node.text()?.parse().ok()?;
-        Some(At { value, span: Span { layer: 1, ..node.span } })
-    });
-    let name = Span { layer: 1, ..patch.document().header.name.span };
-    Patch { file: Arc::clone(patch.file), team, name }
+    Unit { id, header, begin, app, base, overlay, held }
 }

@@ -8,7 +8,9 @@ use crate::model::{Name, TeamName};
 use super::Context;
 use super::file::{Body, Document};
 use super::glob::matches;
+use super::grants::Note;
 use super::header::ManifestKind;
+use super::tree::Span;
 
 /// The one file of a Repository.
 pub(super) const TOP: &str = "codeops.yaml";
@@ -24,13 +26,46 @@ pub(super) fn misplaced(kind: ManifestKind, name: &Name, path: &str, context: &C
             let message = format!("a Repository has no effect here: it counts only in {place}");
             Some((message, format!("move it there or remove it; {path} freezes and changes nothing")))
         }
-        ManifestKind::Team if guarded && inner != TOP && !inner.starts_with("teams/") => {
-            let own = context.teams.get(name).is_some_and(|team| claims(team, path));
-            let help = format!("move it to teams/, or add this path to `teams.{name}.paths` in the daemon's settings");
-            (!own).then(|| (format!("the Team `{name}` has no effect here"), help))
+        ManifestKind::Team if guarded && !is_own_place(name, path, inner, context) => {
+            let help = format!(
+                "move it to teams/{name}.yaml, or add this path to `teams.{name}.paths` in the daemon's settings"
+            );
+            Some((format!("the Team `{name}` has no effect here"), help))
         }
         _ => None,
     }
+}
+
+/// Whether a Team may be declared here: in a path that is granted to it, or in `teams/` and at the top where that is granted
+/// to no team. Whoever is granted the top file writes for everybody anyway, and does not count.
+fn is_own_place(name: &Name, path: &str, inner: &str, context: &Context) -> bool {
+    let others = || context.teams.values().any(|other| claims(other, path) && !claims(other, TOP));
+    let usual = inner == TOP || inner.starts_with("teams/");
+    context.teams.get(name).is_some_and(|own| claims(own, path)) || (usual && !others())
+}
+
+/// The teams whose settings grant them a path.
+pub(super) fn granted<'c>(path: &str, context: &'c Context) -> Vec<&'c TeamName> {
+    context.teams.iter().filter(|(_, own)| claims(own, path)).map(|(name, _)| name).collect()
+}
+
+/// Whether `team` may reach what is `theirs`.
+pub(super) fn reaches(team: &TeamName, theirs: &TeamName, context: &Context) -> bool {
+    let allowed = || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));
+    context.teams.is_empty() || team == theirs || allowed()
+}
+
+/// Whether `team` may write in a file.
+pub(super) fn may_claim(team: &TeamName, path: &str, context: &Context) -> bool {
+    context.teams.is_empty() || context.teams.get(team).is_some_and(|own| claims(own, path))
+}
+
+/// Why `team` may not write in a file, if it may not.
+pub(super) fn unclaimed(team: &TeamName, path: &str, span: Span, context: &Context) -> Option<Note> {
+    (!may_claim(team, path, context)).then(|| {
+        let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
+        (span, format!("the team `{team}` may not claim `{path}`"), Some(help))
+    })
 }
 
 /// Whether a team's settings grant it a path.
@@ -38,13 +73,18 @@ pub fn claims(team: &TeamSettings, path: &str) -> bool {
     team.paths.iter().any(|glob| matches(glob, path))
 }
 
-/// The team whose manifest this is, where the settings let it write in this file.
-pub(super) fn rightful<'d>(document: &'d Document, path: &Arc<str>, context: &Context) -> Option<&'d TeamName> {
+/// The team that a manifest says it is of, for the kinds that are some team's.
+pub(super) fn team_of(document: &Document) -> Option<&TeamName> {
     let team = match &document.body {
         Body::App(app) => &app.team,
         Body::Response(manifest) => &manifest.team,
         _ => return None,
     };
-    let team = &team.as_ref()?.value;
+    Some(&team.as_ref()?.value)
+}
+
+/// The team whose manifest this is, where the settings let it write in this file.
+pub(super) fn rightful<'d>(document: &'d Document, path: &Arc<str>, context: &Context) -> Option<&'d TeamName> {
+    let team = team_of(document)?;
     context.teams.get(team).is_some_and(|own| claims(own, path)).then_some(team)
 }

@@ -19,25 +19,19 @@ pub(super) struct Unit {
     pub begin: Span,
     pub app: Arc<AppManifest>,
     pub base: Arc<ParsedFile>,
-    /// The overlay's file and the team it says it is written by.
-    pub overlay: Option<Patch>,
+    /// The overlay's file.
+    pub overlay: Option<Arc<ParsedFile>>,
     /// Why it keeps what it has; `None` while all is well.
     pub held: Option<String>,
-}
-
-/// Where an overlay came from.
-#[derive(Debug)]
-pub(super) struct Patch {
-    pub file: Arc<ParsedFile>,
-    pub team: Option<super::tree::At<crate::model::TeamName>>,
-    pub name: Span,
 }
 
 impl Unit {
     /// Notes a mistake at a span of the manifest or, by its layer, of the overlay, and holds the resource.
     pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, span: Span, message: String, help: Option<String>) {
         let diagnostic = Diagnostic::error(self.source(span), span, message, help);
-        self.hold(diagnostic.to_string());
+        // Whoever reads only why it is held is to know what to do as well: not every way out is a commit.
+        let remedy = diagnostic.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+        self.hold(format!("{diagnostic}{remedy}"));
         found.push(diagnostic);
     }
 
@@ -57,14 +51,14 @@ impl Unit {
     }
 
     fn source(&self, span: Span) -> &Source {
-        source(&self.base, self.overlay.as_ref(), span)
+        source(&self.base, self.overlay.as_deref(), span)
     }
 }
 
 /// The file that a span of a manifest with its overlay merged in stands in.
-pub(super) fn source<'m>(base: &'m ParsedFile, overlay: Option<&'m Patch>, span: Span) -> &'m Source {
+pub(super) fn source<'m>(base: &'m ParsedFile, overlay: Option<&'m ParsedFile>, span: Span) -> &'m Source {
     match overlay {
-        Some(overlay) if span.layer == 1 => &overlay.file.source,
+        Some(overlay) if span.layer == 1 => &overlay.source,
         _ => &base.source,
     }
 }

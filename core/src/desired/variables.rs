@@ -1,7 +1,7 @@
 //! Checks `$NAME` in commands and environment values: each must be declared, and no secret may reach an argument, where
 //! everybody on the machine could read it.
 
-use crate::model::{BUILT_IN, ExpandError, variables};
+use crate::model::{BUILT_IN, ExpandError, GIVEN, variables};
 
 use super::app::AppManifest;
 use super::read::{Reader, list, near};
@@ -70,8 +70,8 @@ fn variable(name: &str, node: &Node, app: &AppManifest, reader: &mut Reader<'_>,
             let message = format!("`{name}` names other variables itself; only one step is followed");
             reader.error(node.span, message, Some("write its value out".to_owned()));
         }
-    } else if !BUILT_IN.contains(&name) {
-        let known = app.env.keys().map(String::as_str).chain(BUILT_IN);
+    } else if !BUILT_IN.contains(&name) && !GIVEN.contains(&name) {
+        let known = app.env.keys().map(String::as_str).chain(BUILT_IN).chain(GIVEN);
         let help = match near(name, known.clone()) {
             Some(near) => format!("did you mean `${near}`? A dollar sign itself is written $$"),
             None => {

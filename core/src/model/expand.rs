@@ -9,6 +9,9 @@ pub const MAX_EXPANDED: usize = 128 * 1024;
 /// The variables every instance is given beside its own. `PORT` and `HOST` only where the app has a port.
 pub const BUILT_IN: [&str; 4] = ["APP", "HOST", "INSTANCE", "PORT"];
 
+/// The variables every instance is given unless its manifest declares them.
+pub const GIVEN: [&str; 2] = ["PATH", "STATE_DIRECTORY"];
+
 /// Why a text cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {

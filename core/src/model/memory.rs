@@ -1,10 +1,12 @@
 //! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory, Revision,
@@ -41,11 +43,15 @@ pub struct RevisionMemory {
     pub accepted: Option<Revision>,
     /// The last revision that was wholly applied.
     pub applied: Option<Revision>,
-    /// Blast radius percent of the revision accepted before the one in force; the stricter of the two applies, so that no
-    /// commit raises its own limit.
+    /// Blast radius percent that the revision in force inherits; the stricter of it and its own applies, so that no commit
+    /// raises its own limit. What a revision declares is inherited once it is wholly applied; until then, only what is
+    /// stricter is, so that no later commit lets go what it held.
     pub blast_percent: Option<u8>,
     /// Blast radius percent of the revision in force: what counts as the earlier one once another is accepted.
     pub blast_declared: Option<u8>,
+    /// Whether something was held since the revision in force was last wholly applied.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_held: bool,
 }
 
 /// What is remembered of one resource.
@@ -54,10 +60,17 @@ pub struct RevisionMemory {
 pub struct ResourceMemory {
     /// The file that last declared it; a file that becomes unreadable holds it.
     pub file: Option<String>,
+    /// What it had by right when a revision was last accepted.
+    #[serde(skip_serializing_if = "Claims::is_empty")]
+    pub claims: Claims,
     /// What last finished its bake, whole, so that it can come back.
     pub last_good: Option<LastGood>,
     /// Templates that failed, by template digest.
     pub pins: BTreeMap<Digest, Pin>,
+    /// Where it may live: every provider on which a step has begun to make or change it and from which it has not been
+    /// removed since; with the number of the intent that removes it, while one is under way.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<ProviderName, Option<u64>>,
     /// The template whose release command last succeeded.
     pub released: Option<Digest>,
     /// When a commit last said `Codeops-Retry`: what failed before then is started anew.
@@ -95,6 +108,39 @@ impl Renewal {
     }
 }
 
+impl ResourceMemory {
+    /// Every provider on which it is known to have lived, as far as that is remembered.
+    pub fn lived_on(&self) -> impl Iterator<Item = &ProviderName> {
+        self.places.keys().chain(self.last_good.as_ref().map(|good| &good.resource.spec.provider))
+    }
+}
+
+/// What an app has that no other may have: the holder keeps it when another asks for it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// Its stable port: on which provider, which address and number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<(ProviderName, IpAddr, u16)>,
+    /// The names it had before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub was: Vec<ResourceId>,
+}
+
+impl Claims {
+    /// What a resource as it is declared has.
+    pub fn of(resource: &Resource) -> Self {
+        let spec = &resource.spec;
+        let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
+        Self { port, was: resource.was.clone() }
+    }
+
+    /// Whether it has nothing of the kind.
+    pub fn is_empty(&self) -> bool {
+        self.port.is_none() && self.was.is_empty()
+    }
+}
+
 /// The last template that finished its bake.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastGood {
@@ -106,7 +152,7 @@ pub struct LastGood {
     pub at: Timestamp,
 }
 
-/// A template that failed; not tried again until the digest changes or a commit says `Codeops-Retry`.
+/// A template that failed; not tried again until the digest changes, or how it was tried, or a commit says `Codeops-Retry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// When.
@@ -115,6 +161,24 @@ pub struct Pin {
     pub revision: Option<Revision>,
     /// How it failed, in one sentence.
     pub why: String,
+    /// What it was tried with, as [`Pin::tried_with`]; `None` in an older record: it counts whatever that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Digest>,
+}
+
+impl Pin {
+    /// The digest of what a template is tried with and may fail by without being at fault: its health check, its release
+    /// command, and the protocol it is asked in.
+    pub fn tried_with(resource: &Resource) -> Digest {
+        let spec = &resource.spec;
+        let protocol = spec.port.as_ref().map(|port| port.protocol);
+        Digest::of(&json!({"health": spec.health, "protocol": protocol, "release": spec.release}))
+    }
+
+    /// Whether it holds for a resource of its template: it would be tried no other way.
+    pub fn holds_for(&self, resource: &Resource) -> bool {
+        self.tried.as_ref().is_none_or(|tried| *tried == Self::tried_with(resource))
+    }
 }
 
 /// A removal that was let through.

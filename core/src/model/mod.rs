@@ -28,14 +28,14 @@ pub use crate::expression::{Expression, Template, TemplatePart};
 pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
-pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_variable, variables};
+pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use label::{bounded_annotations, bounded_labels, visible, web_url};
-pub use memory::{LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
+pub use memory::{Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
 pub use number::{PageId, RunId};
 pub use observed::{
-    Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, Scope, Snapshot,
-    Stamp, SystemId, Why,
+    Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,
+    Snapshot, Stamp, SystemId, Why,
 };
 pub use page::{Page, PageEvent, PageTry};
 pub use playbook::{

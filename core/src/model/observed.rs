@@ -143,6 +143,17 @@ pub struct Instance {
     pub why: Option<String>,
 }
 
+/// What stands between the cause of an instance's state and when it is started again.
+pub const STARTED_AGAIN: &str = "; started again in ";
+
+impl Instance {
+    /// Why it does not work, without what passes, such as the time to its next start: for what is remembered.
+    pub fn lasting_why(&self) -> Option<&str> {
+        let why = self.why.as_deref()?;
+        Some(why.split_once(STARTED_AGAIN).map_or(why, |(cause, _)| cause))
+    }
+}
+
 /// Where an instance is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -222,6 +233,11 @@ impl Listing {
             None if self.scope.covers(id) => Observed::Absent(Covered(())),
             None => Observed::Unknown(Why(format!("{id} was not asked for"))),
         }
+    }
+
+    /// Whether it tells of everything there is, with nothing that could not be looked at.
+    pub fn is_whole(&self) -> bool {
+        self.scope == Scope::All && self.unknown.is_empty()
     }
 
     /// This listing with the part that `newer` covers replaced by it.

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::locate::Located;
-use super::{Change, Difference, Effective, Look, Plan, Standing, difference, effective, is_good};
+use super::{Change, Difference, Effective, Known, Look, Plan, Standing, difference, effective, is_good};
 use crate::model::{Cause, Live, Owner, Resource, ResourceId, ResourceMemory, Stamp, Verb};
 
 impl Look<'_> {
     /// Adds to `plan` what is to be said of one declared resource.
-    pub(super) fn at(&self, id: &ResourceId, declared: &Arc<Resource>, plan: &mut Plan) {
-        let effective = effective(declared, self.memory.resources.get(id));
+    pub(super) fn at(&self, declared: &Arc<Resource>, known: &Known<'_>, plan: &mut Plan) {
+        let (id, effective) = (&declared.id, effective(declared, known.memory));
         if let Some(why) = effective.why() {
             plan.kept.insert(id.clone(), why);
         }
         let target = effective.resource();
-        let located = self.locate(target);
+        let located = self.locate(target, known);
         if let Some(held) = self.takeover(declared, &effective, &located) {
             plan.changes.push(held);
             return;
@@ -26,7 +26,7 @@ impl Look<'_> {
                 plan.unknown.push((id.clone(), why));
                 return;
             }
-            Located::Here { live, also } => match (self.here(declared, &effective, live), also) {
+            Located::Here { live, also } => match (self.here(declared, &effective, live, known.memory), also) {
                 (Some(change), None) => change,
                 (Some(change), Some(_)) if change.held.is_some() => change,
                 (change, Some(from)) => self.moving(declared, &effective, live, change, from.clone()),
@@ -64,7 +64,13 @@ impl Look<'_> {
     }
 
     /// The change to an object that is where it should be, if any.
-    fn here(&self, declared: &Arc<Resource>, effective: &Effective<'_>, live: &Live) -> Option<Change> {
+    fn here(
+        &self,
+        declared: &Arc<Resource>,
+        effective: &Effective<'_>,
+        live: &Live,
+        memory: Option<&ResourceMemory>,
+    ) -> Option<Change> {
         let target = effective.resource();
         if let Some(held) = not_ours(live, self.owner, self.is_ours(live), declared) {
             return Some(Change { held: Some(held), ..self.change(declared, effective, Verb::Adopt) });
@@ -73,7 +79,6 @@ impl Look<'_> {
             let differences = self.differences(target, live);
             return Some(Change { differences, ..self.change(declared, effective, Verb::Adopt) });
         }
-        let memory = self.memory.resources.get(&declared.id);
         let standing = Standing::of(target, live, memory);
         let verb = verb(effective, &standing, live, memory)?;
         let mut differences = self.differences(target, live);

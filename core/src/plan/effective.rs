@@ -38,13 +38,19 @@ pub fn effective<'a>(declared: &'a Arc<Resource>, memory: Option<&'a ResourceMem
     if declared.spec.replicas == 0 {
         return Effective::Declared(declared);
     }
-    let Some(pin) = memory.pins.get(&declared.template_digest) else { return Effective::Declared(declared) };
+    let Some(pin) = pin_of(declared, memory) else { return Effective::Declared(declared) };
     let good = memory.last_good.as_ref().map(|good| &good.resource);
-    let good = good.filter(|good| !memory.pins.contains_key(&good.template_digest));
+    let good = good.filter(|good| pin_of(good, memory).is_none());
     match (good, declared.spec.rollout.on_failure) {
         (Some(to), OnFailure::Rollback) => Effective::RolledBack { to, failed: &declared.template_digest, pin },
         (good, _) => Effective::Stuck { declared, fill: good, pin },
     }
+}
+
+/// The pin that keeps a resource as it is declared from being tried, if one does: its template failed, and it would be tried
+/// as it then was.
+pub fn pin_of<'a>(declared: &Resource, memory: &'a ResourceMemory) -> Option<&'a Pin> {
+    memory.pins.get(&declared.template_digest).filter(|pin| pin.holds_for(declared))
 }
 
 impl<'a> Effective<'a> {

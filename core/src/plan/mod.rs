@@ -1,5 +1,6 @@
 //! Desired against observed: what would change, field by field. Pure; decides nothing about whether it may.
 
+mod beside;
 mod compare;
 mod difference;
 mod effective;
@@ -23,8 +24,11 @@ use crate::model::{
     Cause, Memory, Owner, Place, ProviderName, Resource, ResourceId, Revision, Snapshot, TeamName, Verb, Why,
 };
 
+use beside::{Beside, Known, Seen};
+
 pub use compare::may_adopt;
-pub use effective::{Effective, effective};
+pub use effective::{Effective, effective, pin_of};
+pub use locate::doubt;
 pub use standing::{Standing, health_as_applied, health_of, is_failing, is_good, is_healthy};
 
 /// What would change.
@@ -88,12 +92,14 @@ pub struct Difference {
 pub fn plan(desired: &Desired, revision: &Revision, owner: &Owner, snapshot: &Snapshot, memory: &Memory) -> Plan {
     let look = Look { desired, revision, owner, snapshot, memory };
     let mut plan = Plan { kept: desired.held.clone(), ..Plan::default() };
+    let (mut beside, mut known) = (Beside::new(snapshot, memory), Known::default());
     for (id, declared) in &desired.resources {
+        beside.at(id, &mut known);
         if !desired.held.contains_key(id) {
-            look.at(id, declared, &mut plan);
+            look.at(declared, &known, &mut plan);
         }
     }
-    look.deletes(&mut plan);
+    look.deletes(beside.rest(), &mut plan);
     plan.changes = order::order(plan.changes);
     plan
 }
@@ -109,15 +115,15 @@ struct Look<'a> {
 
 impl Look<'_> {
     /// Ours, declared by nobody and covered by nothing else: deleted.
-    fn deletes(&self, plan: &mut Plan) {
+    fn deletes(&self, undeclared: Vec<(&ResourceId, Seen<'_>)>, plan: &mut Plan) {
+        if undeclared.is_empty() {
+            return;
+        }
         let was: BTreeSet<&ResourceId> = self.desired.resources.values().flat_map(|r| &r.was).collect();
-        let wanted = |id: &ResourceId| {
-            self.desired.resources.contains_key(id) || self.desired.held.contains_key(id) || was.contains(id)
-        };
         let mut doomed = BTreeMap::new();
-        for (provider, id, live) in self.snapshot.objects() {
-            if live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *self.owner) && !wanted(id) {
-                doomed.entry(id).or_insert((provider, live));
+        for (id, seen) in undeclared {
+            if self.is_ours(seen.1) && !self.desired.held.contains_key(id) && !was.contains(id) {
+                doomed.entry(id).or_insert(seen);
             }
         }
         let mut users: BTreeMap<&ResourceId, Vec<ResourceId>> = BTreeMap::new();

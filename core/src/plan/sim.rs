@@ -12,9 +12,9 @@ use crate::model::{
     Name, Op, Owner, Pin, Place, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision, Scope,
     Snapshot, Stamp, Step, Sync, SystemId, Verb, Why,
 };
-use crate::plan::{Plan, effective, plan};
+use crate::plan::{Plan, plan};
 use crate::policy::{Decision, Facts, Judged, judge, permit};
-use crate::rollout::{Finding, Next, Situation, has_arrived, next};
+use crate::rollout::{Finding, Next, Planned, Sight};
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) live: BTreeMap<ProviderName, BTreeMap<ResourceId, Live>>,
     pub(crate) down: BTreeSet<ProviderName>,
+    /// Objects that alone are not answered for.
+    pub(crate) mute: BTreeSet<ResourceId>,
     pub(crate) memory: Memory,
     /// What instances of a template come to; healthy when not named.
     pub(crate) bad: BTreeMap<Digest, InstanceHealth>,
@@ -101,6 +103,7 @@ impl World {
             now: "2026-11-20T10:00:00Z".parse().unwrap(),
             live: BTreeMap::from([(name("local"), BTreeMap::new()), (name("edge"), BTreeMap::new())]),
             down: BTreeSet::new(),
+            mute: BTreeSet::new(),
             memory,
             bad: BTreeMap::new(),
             least: BTreeMap::new(),
@@ -115,13 +118,14 @@ impl World {
                 return Err(Why(format!("{provider} does not answer")));
             }
             let system = SystemId(format!("{provider}-1"));
+            let heard = |(id, _): &(&ResourceId, &Live)| !self.mute.contains(*id);
             Ok(Listing {
                 system,
                 at: self.now,
                 scope: Scope::All,
                 epoch: 0,
-                objects: objects.clone(),
-                unknown: BTreeMap::new(),
+                objects: objects.iter().filter(heard).map(|(id, live)| (id.clone(), live.clone())).collect(),
+                unknown: self.mute.iter().map(|id| (id.clone(), Why(format!("{id} does not answer")))).collect(),
             })
         };
         Snapshot { providers: self.live.iter().map(|(p, objects)| (p.clone(), listing(p, objects))).collect() }
@@ -172,30 +176,15 @@ impl World {
         memory: &Memory,
         plan: &Plan,
     ) -> Next {
-        let change = plan.changes.iter().find(|c| c.id == *id);
-        let nothing = ResourceMemory::default();
-        let memory = memory.resources.get(id).unwrap_or(&nothing);
-        let declared = desired.resources.get(id);
         let cause = crate::model::Cause::Revision { revision: revision.clone() };
-        let cause = change.map_or(&cause, |c| &c.cause);
-        let at = |provider: &ProviderName, desired| {
-            let observed = snapshot.observed(provider, id);
-            let former = change.and_then(|c| c.from_id.as_ref());
-            let former = former.and_then(|from| snapshot.live(provider, from).map(|live| (from, live)));
-            let owner = owner();
-            let observed = &observed;
-            let s = Situation { id, owner: &owner, provider, desired, observed, former, memory, cause, now: self.now };
-            let look = next(&s);
-            let again = next(&s);
-            assert_eq!(format!("{look:?}"), format!("{again:?}"), "looking twice differs");
-            look
-        };
-        let Some(declared) = declared else { return at(&change.unwrap().provider, None) };
-        let here = at(&effective(declared, Some(memory)).resource().spec.provider, Some(declared));
-        match change.and_then(|c| c.from_provider.as_ref()) {
-            Some(old) if has_arrived(declared, memory, &here) => at(old, None),
-            _ => here,
-        }
+        let owner = owner();
+        let sight = Sight { owner: &owner, snapshot, memory, cause: &cause, now: self.now };
+        let change = plan.changes.iter().find(|c| c.id == *id);
+        let unknown = plan.unknown.iter().find(|(unknown, _)| unknown == id).map(|(_, why)| why);
+        let look = || sight.look(id, desired.resources.get(id), Planned { change, unknown }).unwrap();
+        let (look, again) = (look(), look());
+        assert_eq!(format!("{look:?}"), format!("{again:?}"), "looking twice differs");
+        look.next
     }
 
     fn carry_out(&mut self, look: &Next, desired: &Desired, revision: &Revision, passed: &mut Passed) {
@@ -222,8 +211,8 @@ impl World {
         let memory = self.remembered(id);
         match finding {
             Finding::Baked(resource) => memory.last_good = Some(LastGood { resource, revision, at }),
-            Finding::Failed { template, why } => {
-                memory.pins.insert(template, Pin { at, revision, why });
+            Finding::Failed { template, tried, why } => {
+                memory.pins.insert(template, Pin { at, revision, why, tried: Some(tried) });
             }
         }
     }

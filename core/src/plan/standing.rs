@@ -28,7 +28,7 @@ impl<'a> Standing<'a> {
             if instance.state == InstanceState::Stopping {
                 stopping += 1;
             } else if witness.same_template(&instance.template, target)
-                && !is_stale(instance, memory)
+                && !is_stale(instance, target, memory)
                 && !makes_way(instance, memory)
             {
                 current.push(instance);
@@ -60,10 +60,12 @@ pub fn is_failing(instance: &Instance) -> bool {
     matches!(instance.health, InstanceHealth::Unhealthy | InstanceHealth::CrashLoop)
 }
 
-/// Whether an instance failed before a commit said `Codeops-Retry`: trying again means another one.
-fn is_stale(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
-    let retried = memory.and_then(|memory| memory.retried_at);
-    is_failing(instance) && retried.is_some_and(|at| instance.created_at < at)
+/// Whether an instance failed before a commit said `Codeops-Retry`, or as its template was tried before: trying again means
+/// another one.
+fn is_stale(instance: &Instance, target: &Resource, memory: Option<&ResourceMemory>) -> bool {
+    let Some(memory) = memory.filter(|_| is_failing(instance)) else { return false };
+    let pin = memory.pins.get(&target.template_digest).filter(|pin| !pin.holds_for(target)).map(|pin| pin.at);
+    memory.retried_at.max(pin).is_some_and(|at| instance.created_at < at)
 }
 
 fn makes_way(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {

@@ -109,6 +109,24 @@ fn no_second_copy_is_made_while_the_first_may_live_out_of_reach() {
 }
 
 #[test]
+fn no_second_one_is_made_under_a_new_name_while_the_old_one_is_silent() {
+    let mut world = deployed(&[plain("shop")]);
+    let mut renamed = Resource::clone(&plain("store"));
+    renamed.was = vec![app("shop")];
+    let renamed = desired([digested(renamed)]);
+    world.mute.insert(app("shop"));
+    let plan = planned(&world, &renamed);
+    assert_eq!((plan.changes.len(), plan.unknown.len()), (0, 1), "{plan:?}");
+    assert!(plan.unknown[0].1.0.contains("it may still live as app/shop"), "{plan:?}");
+    let passed = world.settle(&renamed, &revision(2));
+    assert_eq!(status(&passed, "store").0, Sync::Unknown);
+    assert!(!world.live[&name("local")].contains_key(&app("store")), "nothing is made from Unknown");
+    world.mute.clear();
+    world.settle(&renamed, &revision(2));
+    assert_eq!(world.live[&name("local")].keys().collect::<Vec<_>>(), [&app("store")]);
+}
+
+#[test]
 fn an_object_that_is_not_ours_is_held_until_adopted() {
     let mut world = World::new();
     let shop = plain("shop");

@@ -6,7 +6,7 @@ use super::blast::Budget;
 use super::{Decision, Facts, is_suspended, judge, system, wait};
 use crate::desired::Desired;
 use crate::model::{Health, Op, Ours, Owner, ResourceId, Step, Verb};
-use crate::plan::{effective, health_of, plan};
+use crate::plan::{doubt, effective, health_of, plan};
 
 /// The gate's last look at one step, with facts of this very moment. `Err` says why not, in one sentence.
 pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), String> {
@@ -25,6 +25,11 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
     }
     if let Some((provider, before, now)) = system::changed(facts).find(|(provider, ..)| **provider == step.provider) {
         return Err(format!("provider {provider} now points at another system ({now}; it was {before})"));
+    }
+    if let Op::Create { desired } = &step.op
+        && let Some(why) = doubt(desired, &step.owner, facts.snapshot, facts.memory)
+    {
+        return Err(format!("{id} may live already: {why}"));
     }
     if let Op::Delete { ours } = &step.op {
         deletable(step, ours, desired, facts)?;

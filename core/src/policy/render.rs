@@ -1,12 +1,12 @@
 //! The text of a judged plan: something people want to paste into a review. One summary line, then one block a change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
 use super::{Decision, Judged};
-use crate::model::Verb;
+use crate::model::{ResourceId, Verb};
 use crate::plan::{Change, Difference, Plan};
 
 const RED: &str = "31";
@@ -26,7 +26,7 @@ pub fn render(plan: &Plan, judged: &Judged, colour: bool) -> String {
         block(&mut out, change, judged.decisions.get(&change.id), paint);
     }
     section(&mut out, paint, "Unknown, and left alone:", plan.unknown.iter().map(|(id, why)| (id, why.0.as_str())));
-    section(&mut out, paint, "Kept as they are until a commit:", plan.kept.iter().map(|(id, why)| (id, why.as_str())));
+    section(&mut out, paint, "Kept as they are:", plan.kept.iter().map(|(id, why)| (id, why.as_str())));
     holds(&mut out, judged, paint);
     out
 }
@@ -57,12 +57,12 @@ fn summary(plan: &Plan, judged: &Judged) -> String {
         count.held += usize::from(matches!(decision, Some(Decision::Held { .. })));
         count.waiting += usize::from(matches!(decision, Some(Decision::Waiting { .. })));
     }
-    let states = [
-        (suspended, "suspended"),
-        (plan.unknown.len(), "unknown"),
-        (plan.kept.len(), "kept"),
-        (plan.unchanged.len(), "unchanged"),
-    ];
+    // What is kept counts as that only where nothing else is said of it.
+    let unknown = plan.unknown.iter().map(|(id, _)| id);
+    let told: BTreeSet<&ResourceId> = plan.changes.iter().map(|change| &change.id).chain(unknown).collect();
+    let kept = plan.kept.keys().filter(|id| !told.contains(id)).count();
+    let unchanged = plan.unchanged.iter().filter(|id| !plan.kept.contains_key(id)).count();
+    let states = [(suspended, "suspended"), (plan.unknown.len(), "unknown"), (kept, "kept"), (unchanged, "unchanged")];
     let verbs = verbs.iter().filter_map(|(verb, word)| Some(counts.get(verb)?.told(word)));
     let states = states.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
     let parts: Vec<String> = verbs.chain(states).collect();
@@ -142,12 +142,7 @@ fn line(difference: &Difference, paint: Paint) -> String {
     }
 }
 
-fn section<'a>(
-    out: &mut String,
-    paint: Paint,
-    title: &str,
-    lines: impl Iterator<Item = (&'a crate::model::ResourceId, &'a str)>,
-) {
+fn section<'a>(out: &mut String, paint: Paint, title: &str, lines: impl Iterator<Item = (&'a ResourceId, &'a str)>) {
     let mut lines = lines.peekable();
     if lines.peek().is_some() {
         let _ = writeln!(out, "\n{}", paint.with(BOLD, title));

@@ -238,6 +238,22 @@ fn wide_update_goes_one_then_a_tenth_then_the_rest() {
 }
 
 #[test]
+fn what_others_made_makes_no_update_of_ours_less_wide() {
+    let mut world = deployed(&apps(8, "info"));
+    let theirs = world.object("local", "app-00").clone();
+    for n in 0..60 {
+        let mut other = theirs.clone();
+        if let Some(stamp) = &mut other.stamp {
+            stamp.owner = "others/prod".parse().unwrap();
+        }
+        world.live.get_mut(&name("local")).unwrap().insert(app(&format!("other{n:02}")), other);
+    }
+    let passed = world.pass(&want(apps(8, "debug")), &revision(2));
+    let going = passed.judged.decisions.values().filter(|d| matches!(d, Decision::Go)).count();
+    assert_eq!(going, 1, "one first");
+}
+
+#[test]
 fn wide_update_stops_at_the_first_failure_even_across_an_unrelated_commit() {
     let mut world = deployed(&apps(12, "info"));
     let before = world.essence();
@@ -415,4 +431,9 @@ fn a_plan_of_nothing_says_so() {
     let world = deployed(&apps(2, "info"));
     let (plan, judged) = judged(&world, &want(apps(2, "info")), None);
     insta::assert_snapshot!(render(&plan, &judged, false), @"Plan: no changes, 2 unchanged.");
+    // What is kept is not counted as unchanged as well.
+    let mut plan = plan;
+    let id = plan.unchanged.first().cloned().unwrap();
+    plan.kept.insert(id, "it is wrong".to_owned());
+    assert!(render(&plan, &judged, false).starts_with("Plan: no changes, 1 kept, 1 unchanged.\n"));
 }

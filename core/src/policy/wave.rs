@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
-use crate::model::{Cause, Health, Kind, ResourceId, Verb, Waves};
-use crate::plan::{Change, Plan, effective, health_of, is_good};
+use crate::model::{Cause, Health, Kind, Live, ResourceId, Verb, Waves};
+use crate::plan::{Change, Plan, effective, health_of, is_good, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
 const WIDE_PERCENT: usize = 25;
@@ -63,7 +63,7 @@ fn under_way(
     let order = plan.changes.iter().enumerate().map(|(place, change)| (&change.id, place));
     let places: BTreeMap<&ResourceId, usize> = order.filter(|(id, _)| pending.contains(id)).collect();
     let known: BTreeSet<&ResourceId> = members.iter().copied().collect();
-    members.extend(wide(pending, facts).filter(|id| !known.contains(id)));
+    members.extend(wide(pending, desired, facts).filter(|id| !known.contains(id)));
     // What others depend on goes first, or a member could wait for one of a later wave, and that one for it.
     members.sort_by_key(|id| places.get(id));
     if !same && !members.iter().any(|id| pending.contains(id)) {
@@ -74,19 +74,26 @@ fn under_way(
 }
 
 /// The pending changes of each kind of which too many are pending.
-fn wide<'a>(pending: &BTreeSet<&'a ResourceId>, facts: &Facts<'_>) -> impl Iterator<Item = &'a ResourceId> {
+fn wide<'a>(
+    pending: &BTreeSet<&'a ResourceId>,
+    desired: &Desired,
+    facts: &Facts<'_>,
+) -> impl Iterator<Item = &'a ResourceId> {
     let mut all = Vec::new();
     for kind in Kind::ALL {
         let of_kind: Vec<&ResourceId> = pending.iter().filter(|id| id.kind == *kind).copied().collect();
-        if !of_kind.is_empty() && of_kind.len() > at_once(*kind, facts) {
+        if !of_kind.is_empty() && of_kind.len() > at_once(*kind, desired, facts) {
             all.extend(of_kind);
         }
     }
     all.into_iter()
 }
 
-fn at_once(kind: Kind, facts: &Facts<'_>) -> usize {
-    let live = facts.snapshot.objects().filter(|(_, id, live)| id.kind == kind && live.stamp.is_some()).count();
+/// What others made does not count: it makes no update of ours less wide.
+fn at_once(kind: Kind, desired: &Desired, facts: &Facts<'_>) -> usize {
+    let owner = facts.memory.revision.owner.as_ref().or(desired.owner.as_ref());
+    let ours = |live: &Live| live.stamp.as_ref().is_some_and(|stamp| owner.is_none_or(|owner| stamp.owner == *owner));
+    let live = facts.snapshot.objects().filter(|(_, id, live)| id.kind == kind && ours(live)).count();
     ALWAYS_AT_ONCE.max(live * WIDE_PERCENT / 100)
 }
 
@@ -103,7 +110,7 @@ enum State {
 fn state(id: &ResourceId, changing: &BTreeSet<&ResourceId>, desired: &Desired, facts: &Facts<'_>) -> State {
     let Some(declared) = desired.resources.get(id) else { return State::Done };
     let memory = facts.memory.resources.get(id);
-    if let Some(pin) = memory.and_then(|memory| memory.pins.get(&declared.template_digest)) {
+    if let Some(pin) = memory.and_then(|memory| pin_of(declared, memory)) {
         return State::Failed(pin.why.clone());
     }
     if declared.spec.suspend || desired.held.contains_key(id) {

@@ -4,6 +4,7 @@
 //! Nothing here remembers where a rollout is: each look begins again from what is there. A newer commit therefore needs no
 //! cancelling, and what it finds under way of an older template is simply old.
 
+mod look;
 mod roll;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ use crate::model::{
     Cause, Digest, Health, Live, Observed, Op, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Step, Sync,
 };
 use crate::plan::{Effective, effective, health_as_applied, health_of, may_adopt};
+
+pub use look::{Look, Planned, Sight};
 
 /// What the next step rests on.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +74,8 @@ pub enum Finding {
     Failed {
         /// The template.
         template: Digest,
+        /// What it was tried with.
+        tried: Digest,
         /// How, in one sentence.
         why: String,
     },

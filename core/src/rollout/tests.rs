@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::{Cause, FieldDrift, Health, InstanceHealth, OnFailure, Resource, Strategy, Sync, Verb};
+use serde_json::json;
+
+use crate::model::{
+    AppSpec, Cause, FieldDrift, Health, InstanceHealth, OnFailure, Period, Release, Resource, Strategy, Sync, Verb,
+};
 use crate::plan::sim::{World, app, desired, digested, name, resource, revision, status};
 
 fn version(id: &str, log: &str, replicas: u32) -> Arc<Resource> {
@@ -138,6 +142,37 @@ fn without_a_last_good_nothing_is_deleted_and_it_is_degraded() {
     world.object("local", "shop").instances.pop();
     let passed = world.pass(&want, &revision(1));
     assert_eq!((passed.plan.changes.len(), words(&world).len()), (0, 3));
+}
+
+#[test]
+fn what_failed_is_tried_again_when_its_check_or_release_is_mended_and_not_for_anything_else() {
+    type Mend = fn(&mut AppSpec);
+    let release: Mend = |spec| {
+        spec.release = Some(Release { command: vec!["true".to_owned()], timeout: Period::from_secs(1) });
+    };
+    let check: Mend = |spec| {
+        let health = json!({"probe": {"command": ["true"]}, "interval": "1s", "timeout": "1s", "startTimeout": "1s", "failures": 1});
+        spec.health = Some(serde_json::from_value(health).unwrap());
+    };
+    let other: Mend = |spec| spec.rollout.surge = 2;
+    for has_good in [true, false] {
+        for (mend, again) in [(release, true), (check, true), (other, false)] {
+            let bad = version("shop", "broken", 2);
+            let mut world = if has_good { deployed(&[version("shop", "info", 2)]) } else { World::new() };
+            world.bad.insert(bad.template_digest.clone(), InstanceHealth::Unhealthy);
+            let passed = world.settle(&desired([Arc::clone(&bad)]), &revision(2));
+            assert_eq!(status(&passed, "shop").0, Sync::Held);
+            let mut mended = Resource::clone(&bad);
+            mend(&mut mended.spec);
+            let mended = digested(mended);
+            assert_eq!(mended.template_digest, bad.template_digest);
+            world.bad.clear();
+            let passed = world.settle(&desired([Arc::clone(&mended)]), &revision(3));
+            let expected = if again { (Sync::Synced, Health::Healthy) } else { (Sync::Held, Health::Degraded) };
+            let (sync, health, why) = status(&passed, "shop");
+            assert!(sync == expected.0 && (health == expected.1 || has_good), "{sync:?} {health:?} {why}");
+        }
+    }
 }
 
 #[test]

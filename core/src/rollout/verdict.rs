@@ -5,21 +5,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
-use crate::model::{Health, InstanceHealth, Resource, Sync};
-use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy};
+use crate::model::{Health, InstanceHealth, Pin, Resource, Sync};
+use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, pin_of};
 
 /// How the declared template has failed, if it has. One that once was good is never judged again.
 pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>) -> Option<Finding> {
     let Effective::Declared(target) = effective else { return None };
     // Where nothing is to run there is nothing to judge, and what has been found out once is not found out again: either
     // would put a finding in the way of the steps for ever.
-    let known = situation.memory.pins.contains_key(&target.template_digest);
+    let known = pin_of(target, situation.memory).is_some();
     if target.spec.replicas == 0 || known || is_good(target, situation.memory) {
         return None;
     }
     let can_go_back = situation.memory.last_good.is_some();
     let why = standing.current.iter().find_map(|instance| {
-        let told = instance.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let told = instance.lasting_why().map(|why| format!(": {why}")).unwrap_or_default();
         let id = &instance.id;
         match instance.health {
             InstanceHealth::CrashLoop => Some(format!("instance {id} ends again and again{told}")),
@@ -31,7 +31,7 @@ pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, stand
             InstanceHealth::Starting | InstanceHealth::Healthy => None,
         }
     })?;
-    Some(Finding::Failed { template: target.template_digest.clone(), why })
+    Some(Finding::Failed { template: target.template_digest.clone(), tried: Pin::tried_with(target), why })
 }
 
 /// All is as it should be but for time: baking, baked, or long good.

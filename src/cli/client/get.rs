@@ -1,6 +1,6 @@
 //! `get`: resources as a table, or one with all that is known of it.
 
-use codeops_core::model::{Kind, ResourceId};
+use codeops_core::model::{Kind, Name, ResourceId};
 use serde_json::{Value, json};
 
 use super::{Client, moment, short, text};
@@ -39,7 +39,9 @@ fn parse_kind(word: &str) -> anyhow::Result<Kind> {
     let named = Kind::ALL.iter().copied().find(|kind| kind.as_str() == word || kind.plural() == word);
     named.ok_or_else(|| {
         let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        Coded::usage(format!("`{word}` is no kind of resource; there is {}", kinds.join(", ")))
+        let meant = Name::new(word).map(|name| format!("; did you mean {}?", ResourceId::app(name)));
+        let meant = meant.unwrap_or_default();
+        Coded::usage(format!("`{word}` is no kind of resource, there is {}{meant}", kinds.join(", ")))
     })
 }
 
@@ -57,7 +59,11 @@ pub(super) fn rows(resources: &[Value], output: &Output) -> String {
         .map(|r| {
             vec![
                 (text(r, &["id"]).to_owned(), Style::Bold),
-                plain(text(r, &["team"])),
+                // Of a manifest that cannot be read and a resource that does not live, nobody knows the team.
+                plain(match text(r, &["team"]) {
+                    "" => "-",
+                    team => team,
+                }),
                 word(r, "sync"),
                 word(r, "health"),
                 plain(short(text(r, &["revision"]))),
@@ -117,7 +123,7 @@ fn instance_table(instances: &[Value], output: &Output) -> String {
                 plain(any(instance, &["pid"])),
                 plain(any(instance, &["port"])),
                 plain(any(instance, &["restarts"])),
-                plain(moment(&any(instance, &["startedAt", "started_at"]))),
+                plain(moment(&any(instance, &["started_at"]))),
                 plain(printable(&any(instance, &["why"]))),
             ]
         })

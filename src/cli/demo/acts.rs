@@ -199,7 +199,7 @@ async fn killed_keeper(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Re
     narrator.does(format!("kill -9 {}   the keeper that holds front's port", keeper.as_raw_pid()));
     kill_process(keeper, Signal::KILL).context("kill")?;
     let away = port_away(stage.front_port()).await?;
-    narrator.sees(format!("the port was away for {}", took(away)));
+    narrator.sees(format!("the port was back {} after the kill; connections in between were refused", took(away)));
     let same = |seen: &api::Seen| seen.is_fine() && seen.healthy == 2;
     let after = until(&stage.client, "front", "in sync and healthy", same).await?;
     ensure!(after.instances == before.instances, "front has other instances than before the kill");

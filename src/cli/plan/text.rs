@@ -38,7 +38,8 @@ fn held(hold: &Hold, output: &Output) -> String {
 
 /// What one pass did.
 pub(super) fn applied(outcome: &ApplyOutcome, output: &Output) -> String {
-    let mut text = heading(&outcome.planned, output).replacen("Plan for", "Applied", 1);
+    let done = if outcome.verdict == Verdict::Applied { "Applied" } else { "Apply of" };
+    let mut text = heading(&outcome.planned, output).replacen("Plan for", done, 1);
     for diagnostic in &outcome.planned.diagnostics {
         text += &format!("{}\n\n", diagnostic.render(output.colour()));
     }

@@ -56,7 +56,7 @@ impl<'u> Running<'u> {
         let limits = Resources { cpu: None, memory: Some(Bytes(MEMORY)) };
         let name = tmp.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         // What control groups cannot hold here, the other limits do.
-        let (group, _) = cgroup::prepare(Some(&format!("codeops-scripts/{name}")), &limits);
+        let (group, _) = cgroup::prepare(Some(&format!("codeops-scripts/{name}")), &limits, uid.is_some());
         let running = Self { uids, uid, tmp, group, pid: None };
         chown(running.tmp(), uid, uid)?;
         Ok(running)
@@ -74,7 +74,7 @@ impl<'u> Running<'u> {
 
     /// The groups it joins.
     pub(super) fn cgroups(&self) -> Vec<PathBuf> {
-        self.group.procs()
+        self.group.joins()
     }
 
     /// Runs it to its end, at most `limit`.

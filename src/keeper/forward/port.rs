@@ -95,7 +95,10 @@ pub(in crate::keeper) async fn own(
             () = closing.cancelled() => break,
         }
     }
-    owner.connections.drain(patience).await;
+    if !owner.connections.drain(patience).await {
+        let seconds = patience.as_secs();
+        eprintln!("codeops keeper: requests and upgraded connections that did not end within {seconds} s were cut");
+    }
     owner.instances.drain(Duration::ZERO).await;
     owner.listener
 }

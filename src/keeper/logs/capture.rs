@@ -13,6 +13,7 @@ use tokio::net::unix::pipe::{OpenOptions as PipeOptions, Receiver};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::veil::{Needles, Veil};
 use super::{LINE, LogFiles};
 
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
@@ -77,10 +78,14 @@ impl Capture {
 pub(in crate::keeper) async fn capture(
     receivers: [Receiver; 2],
     instance: InstanceId,
+    veil: Veil,
     files: Arc<LogFiles>,
     done: CancellationToken,
 ) {
-    let taker = |stream| Taker { instance: &instance, stream, files: &files, lines: Lines::default(), dropped: 0 };
+    let taker = |stream| {
+        let (lines, veil) = (Lines::default(), veil.clone());
+        Taker { instance: &instance, stream, files: &files, veil, lines, dropped: 0 }
+    };
     let [out, err] = receivers;
     tokio::join!(taker(STREAMS[0]).run(out, &done), taker(STREAMS[1]).run(err, &done));
 }
@@ -90,6 +95,7 @@ struct Taker<'a> {
     instance: &'a InstanceId,
     stream: &'static str,
     files: &'a LogFiles,
+    veil: Veil,
     lines: Lines,
     /// Lines since the last one that was written.
     dropped: u64,
@@ -97,6 +103,10 @@ struct Taker<'a> {
 
 impl Taker<'_> {
     async fn run(mut self, mut pipe: Receiver, done: &CancellationToken) {
+        tokio::select! {
+            () = self.veil.ready() => {}
+            () = done.cancelled() => {}
+        }
         loop {
             tokio::select! {
                 ready = pipe.readable() => if ready.is_err() { break },
@@ -140,6 +150,7 @@ impl Taker<'_> {
         }
         self.tell_dropped();
         let mut batch = Vec::new();
+        self.lines.needles = self.veil.needles();
         self.lines.push(bytes, &mut |line: &str| batch.push(line.to_owned()));
         self.write(&batch);
         true
@@ -157,10 +168,12 @@ impl Taker<'_> {
     }
 }
 
-/// Cuts bytes into lines of at most [`LINE`] bytes.
+/// Cuts bytes into lines of at most [`LINE`] bytes, without what is taken out of them.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     begun: Vec<u8>,
+    /// Taken out of every line.
+    pub(super) needles: Needles,
     /// What comes up to the next newline belongs to a line that was left out.
     skipping: bool,
 }
@@ -177,7 +190,7 @@ impl Lines {
             while self.begun.len() + part.len() > LINE + 1 {
                 let (head, rest) = part.split_at(LINE.saturating_sub(self.begun.len()).min(part.len()));
                 self.begun.extend_from_slice(head);
-                self.emit(each);
+                self.emit_all_but(self.needles.begun_at_end(&self.begun), each);
                 part = rest;
             }
             self.begun.extend_from_slice(part);
@@ -204,11 +217,20 @@ impl Lines {
     fn emit(&mut self, each: &mut impl FnMut(&str)) {
         let line = self.begun.strip_suffix(b"\n").unwrap_or(&self.begun);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        each(&String::from_utf8_lossy(line));
+        each(&self.needles.without(String::from_utf8_lossy(line)));
         self.begun.clear();
     }
 
-    fn finish(mut self, mut each: impl FnMut(&str)) {
+    /// Emits what has begun of a line that is too long, and keeps its last bytes for the next piece.
+    fn emit_all_but(&mut self, kept: usize, each: &mut impl FnMut(&str)) {
+        // One that is as long as a piece is not waited for.
+        let kept = if kept < LINE / 2 { kept } else { 0 };
+        let rest = self.begun.split_off(self.begun.len() - kept);
+        self.emit(each);
+        self.begun = rest;
+    }
+
+    pub(super) fn finish(mut self, mut each: impl FnMut(&str)) {
         if !self.begun.is_empty() {
             self.emit(&mut each);
         }

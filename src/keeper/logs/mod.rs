@@ -3,10 +3,12 @@
 
 mod capture;
 mod read;
+mod veil;
 mod write;
 
 pub(super) use capture::{Capture, capture};
 pub use read::read;
+pub(super) use veil::Veil;
 pub(super) use write::{LogFiles, LogLimits};
 
 use codeops_core::model::InstanceId;

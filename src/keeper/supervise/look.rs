@@ -13,7 +13,7 @@ use crate::keeper::holder::Held;
 /// An instance with nothing to ask is well after it ran this long.
 const SETTLED: Duration = Duration::from_secs(1);
 /// The first look at a new process; later ones wait longer, up to [`SLOWEST_START`], until it is well.
-const FIRST_LOOK: Duration = Duration::from_millis(2);
+const FIRST_LOOK: Duration = Duration::from_millis(1);
 const SLOWEST_START: Duration = Duration::from_millis(250);
 
 impl Supervisor {
@@ -47,9 +47,9 @@ impl Supervisor {
                 // Only asked to know when it is up; from now on its end is what tells, until a check is declared.
                 self.declared().await;
             }
-            wait = (wait * 3 / 2).min(SLOWEST_START);
             let interval = check.interval.as_duration();
             sleep(if passed { interval } else { wait.min(interval) }).await;
+            wait = (wait * 3 / 2).min(SLOWEST_START);
         }
     }
 

@@ -7,8 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol};
-use rustix::process::Signal;
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol, STARTED_AGAIN};
+use rustix::process::{Signal, geteuid};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,8 @@ use crate::keeper::family::{self, Family};
 use crate::keeper::forward::Backend;
 use crate::keeper::holder::{Held, Holder};
 use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
-use crate::keeper::logs::{Capture, capture};
-use crate::keeper::process::{Bound, Identity, Launching, Process, signal_named};
+use crate::keeper::logs::{Capture, Veil, capture};
+use crate::keeper::process::{Bound, Exit, Identity, Launching, Process, signal_named};
 use crate::keeper::run::{FIFOS, Keeper};
 use crate::keeper::table::{Durable, Record};
 use crate::launch::Orders;
@@ -31,7 +31,8 @@ pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: Cancellation
     let Some(record) = keeper.table.read(|all| all.durable.instances.get(&id).cloned()) else { return };
     let backend = Arc::new(Backend::new(id.clone(), record.instance.port));
     keeper.rotation.add(backend.clone());
-    let mut supervisor = Supervisor { keeper, id, backend, stop, streak: Streak::default(), group: Group::default() };
+    let mut supervisor =
+        Supervisor { keeper, id, backend, stop, streak: Streak::default(), group: Group::default(), memory_kills: 0 };
     supervisor.run(record).await;
 }
 
@@ -42,6 +43,8 @@ struct Supervisor {
     stop: CancellationToken,
     streak: Streak,
     group: Group,
+    /// What its group had counted before its present process.
+    memory_kills: u64,
 }
 
 impl Supervisor {
@@ -52,7 +55,8 @@ impl Supervisor {
         let done = CancellationToken::new();
         let receivers = pipes.as_ref().map_err(io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
         if let Ok(receivers) = receivers {
-            captures.spawn(capture(receivers, self.id.clone(), self.keeper.logs.clone(), done.clone()));
+            let veil = Veil::following(&self.keeper.table, &record);
+            captures.spawn(capture(receivers, self.id.clone(), veil, self.keeper.logs.clone(), done.clone()));
         }
         match &pipes {
             Ok(pipes) => self.cycle(&record, pipes).await,
@@ -92,6 +96,9 @@ impl Supervisor {
             self.kill_rest();
             let wait = self.streak.ended(begun.elapsed());
             self.ended(&why, wait).await;
+            if wait.is_zero() {
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -102,6 +109,7 @@ impl Supervisor {
 
     async fn adopt(&mut self, record: &Record) -> Option<Process> {
         self.group = record.group.clone();
+        self.memory_kills = self.group.memory_kills();
         let identity = record.process.as_ref()?;
         let adopted = Process::adopt(identity);
         self.hold(record.instance.pid, record.instance.port, record);
@@ -116,7 +124,6 @@ impl Supervisor {
                 self.kill_rest();
                 self.change(|instance| {
                     instance.restarts = instance.restarts.saturating_add(1);
-                    set_health(instance, InstanceHealth::Starting);
                     instance.why = Some("its process ended while no keeper watched".to_owned());
                     (instance.pid, instance.started_at) = (None, None);
                     set_health(instance, InstanceHealth::Starting);
@@ -146,8 +153,10 @@ impl Supervisor {
         let record = self.record()?;
         self.secrets_there(&record).await?;
         let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));
-        let (group, notes) = cgroup::prepare(cgroup.as_deref(), &record.resource.spec.resources);
+        let own_user = record.setting.user.as_ref().is_some_and(|user| user.uid != geteuid().as_raw());
+        let (group, notes) = cgroup::prepare(cgroup.as_deref(), &record.resource.spec.resources, own_user);
         self.group = group;
+        self.memory_kills = self.group.memory_kills();
         self.keeper.table.note(|volatile| volatile.notes.insert(self.id.to_string(), notes));
         let port = self.port(&record)?;
         let orders = self.orders(&record, command(&record.resource.spec)?, port)?;
@@ -201,7 +210,7 @@ impl Supervisor {
         let secrets = self.keeper.table.read(|all| all.volatile.secrets.get(&record.instance.template).cloned());
         let env = environment(&self.id, &record.resource, &record.setting, port)?;
         let mut orders = orders(command, env, &secrets.unwrap_or_default(), &record.setting)?;
-        orders.cgroups = self.group.procs();
+        orders.cgroups = self.group.joins();
         Ok(orders)
     }
 
@@ -231,7 +240,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            exit = process.ended() => Some(exit.to_string()),
+            exit = process.ended() => Some(self.told(&exit)),
             why = self.look(begun) => {
                 self.backend.set_ready(false);
                 self.failed(why.clone()).await;
@@ -240,6 +249,20 @@ impl Supervisor {
                 }
                 Some(why)
             }
+        }
+    }
+
+    /// How it ended, and that it was its memory, where the kernel says so.
+    fn told(&self, exit: &Exit) -> String {
+        let limit = self.record().ok().and_then(|record| record.resource.spec.resources.memory);
+        match (limit, exit) {
+            (Some(limit), Exit::Signal(_) | Exit::Unknown) if self.group.memory_kills() > self.memory_kills => {
+                format!("used more than its memory limit of {limit} and was killed")
+            }
+            (Some(limit), Exit::Code(_)) if !exit.is_success() && self.group.memory_kills() > self.memory_kills => {
+                format!("{exit} after a part of it was killed for using more than its memory limit of {limit}")
+            }
+            _ => exit.to_string(),
         }
     }
 
@@ -258,7 +281,7 @@ impl Supervisor {
             set_health(instance, if looping { InstanceHealth::CrashLoop } else { InstanceHealth::Starting });
             instance.why = Some(match wait {
                 Duration::ZERO => why.to_owned(),
-                wait => format!("{why}; started again in {} s", wait.as_secs()),
+                wait => format!("{why}{STARTED_AGAIN}{} s", wait.as_secs()),
             });
         };
         self.keeper.table.update(ended).await;

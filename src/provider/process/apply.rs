@@ -1,15 +1,13 @@
 //! What each step does to an app and its keeper. Every op may be repeated under its key, and after a crash halfway.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{InstanceState, Key, Op, Ours, Owner, Release, Resource, ResourceId, Scope, Stamp};
+use codeops_core::model::{Artifact, InstanceState, Key, Op, Ours, Owner, Release, Resource, ResourceId, Scope, Stamp};
 
 use super::artifact::{ArtifactError, Egress};
 use super::link::{App, CallError, View};
-use super::releases::name_of;
 use super::{Shared, off_thread, setting};
 use crate::journal::Started;
 use crate::keeper::wire::{Done, Failure, ReleaseOutcome, Request, Setting, State};
@@ -48,11 +46,12 @@ pub(super) async fn apply(shared: &Arc<Shared>, started: &Started, secrets: &Sec
         }
         Op::Stop { instance } => {
             let app = work.app(&step.resource).await?;
+            work.note_uses(&app, None).await?;
             let request = Request::Stop { key: started.key().clone(), instance: instance.clone() };
             let stopping =
                 |state: &State| state.instances.iter().all(|i| i.id != *instance || i.state == InstanceState::Stopping);
             let applied = work.call(&app, request, stopping).await?;
-            work.prune().await;
+            shared.prune().await;
             Ok(applied)
         }
         Op::Delete { ours } => work.delete(ours).await,
@@ -166,6 +165,8 @@ impl Work<'_> {
             key: self.key().clone(),
         };
         let trouble = |error: std::io::Error| ApplyError::Retry(format!("the record of {}: {error}", desired.id));
+        let artifact = setting::artifact(&desired.spec)?;
+        self.note_uses(app, artifact).await?;
         // Before the keeper takes a new id, so that both count while it is silent; the old one is free once it is certain.
         app.change_record(self.shared, |record| record.may_become(&desired.id)).await.map_err(trouble)?;
         let resource = Box::new(Resource::clone(desired));
@@ -223,7 +224,6 @@ impl Work<'_> {
         if !app.until(SEEN, under_way).await {
             asked.map_err(failed)?;
         }
-        self.prune().await;
         Ok(Applied { note: Some(format!("ending its instances and removing {folder}")) })
     }
 
@@ -251,18 +251,11 @@ impl Work<'_> {
         let data = off_thread(move || home.make_data(&name, ids)).await.map_err(trouble)?;
         let dir: PathBuf = match setting::artifact(&desired.spec)? {
             None => data.clone(),
-            Some(artifact) => {
-                let folder = shared.releases.ensure(artifact, &self.egress()).await.map_err(|error| match error {
-                    ArtifactError::Transient(why) => ApplyError::Retry(why),
-                    ArtifactError::Refused(why) => ApplyError::Reject(why),
-                })?;
-                app.change_record(shared, |record| {
-                    record.uses(&name_of(&folder));
-                })
-                .await
-                .map_err(trouble)?;
-                folder
-            }
+            Some(artifact) => shared.release(app, artifact, &self.egress()).await.map_err(|error| match error {
+                ArtifactError::Transient(why) => ApplyError::Retry(why),
+                ArtifactError::Refused(why) => ApplyError::Reject(why),
+                ArtifactError::Barred(why) => ApplyError::Barred(why),
+            })?,
         };
         let cgroup = format!("codeops/{}/{}", shared.short_system(), app.folder);
         Ok(setting::setting(&desired.spec, dir, &data, user, cgroup))
@@ -286,14 +279,10 @@ impl Work<'_> {
         }
     }
 
-    /// Removes releases that nothing needs. A failure costs disk, not the step.
-    async fn prune(&self) {
-        let needed: BTreeSet<String> = self.shared.apps().iter().flat_map(|app| app.releases()).collect();
-        let releases = Arc::clone(&self.shared.releases);
-        let pruned = tokio::task::spawn_blocking(move || releases.prune(&needed)).await;
-        if let Ok(Err(error)) = pruned {
-            tracing::warn!(%error, "old releases cannot be removed");
-        }
+    /// Writes down what runs, before a step may change that, and that `artifact` is wanted.
+    async fn note_uses(&self, app: &App, artifact: Option<&Artifact>) -> Result<()> {
+        let noted = self.shared.note_uses(app, artifact).await;
+        noted.map_err(|error| ApplyError::Retry(format!("the record of {}: {error}", app.id())))
     }
 }
 
@@ -305,6 +294,7 @@ fn failed(error: CallError) -> ApplyError {
     match error {
         CallError::Failed(Failure::Retry(why)) => ApplyError::Retry(why),
         CallError::Failed(Failure::Reject(why)) => ApplyError::Reject(why),
+        CallError::Failed(Failure::Barred(why)) => ApplyError::Barred(why),
         CallError::Lost(why) => ApplyError::OutcomeUnknown(why),
     }
 }

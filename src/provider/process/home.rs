@@ -29,7 +29,7 @@ pub(super) const KEEPER_STATE: &str = "keeper.json";
 /// What a living keeper holds locked in its app's folder.
 pub(super) const KEEPER_LOCK: &str = "keeper.lock";
 const IDENTITY: &str = "identity.json";
-/// How many of an app's last releases stay, whatever else is pruned: the last good one is among them.
+/// How many of an app's last releases stay beside the last good one and those that run.
 const REMEMBERED: usize = 4;
 
 /// What is remembered of one app beside what its keeper remembers.
@@ -48,6 +48,12 @@ pub(super) struct AppRecord {
     /// The releases it started last, newest first.
     #[serde(default)]
     pub(super) releases: Vec<String>,
+    /// The release of an instance that was healthy, as last seen before a step.
+    #[serde(default)]
+    pub(super) good: Option<String>,
+    /// The releases its instances ran in, as last seen before a step; `None` in records of earlier versions.
+    #[serde(default)]
+    pub(super) running: Option<BTreeSet<String>>,
     /// The key of the delete that is under way.
     #[serde(default)]
     pub(super) deleting: Option<Key>,
@@ -56,7 +62,8 @@ pub(super) struct AppRecord {
 impl AppRecord {
     /// The record of an app that is new here.
     pub(super) fn new(id: ResourceId, uid: Option<u32>) -> Self {
-        Self { ids: vec![id.clone()], made_as: id, uid, releases: Vec::new(), deleting: None }
+        let running = Some(BTreeSet::new());
+        Self { ids: vec![id.clone()], made_as: id, uid, releases: Vec::new(), good: None, running, deleting: None }
     }
 
     /// The ids it may bear, the newest last; never none.
@@ -72,15 +79,16 @@ impl AppRecord {
         self.ids = ids;
     }
 
-    /// Puts a release first; whether that changed anything.
-    pub(super) fn uses(&mut self, release: &str) -> bool {
-        if self.releases.first().is_some_and(|first| first == release) {
-            return false;
-        }
+    /// Puts a release first.
+    pub(super) fn uses(&mut self, release: &str) {
         self.releases.retain(|other| other != release);
         self.releases.insert(0, release.to_owned());
         self.releases.truncate(REMEMBERED);
-        true
+    }
+
+    /// The releases that must stay for it, as far as they were written down.
+    pub(super) fn needs(&self) -> impl Iterator<Item = String> {
+        self.releases.iter().chain(&self.good).chain(self.running.iter().flatten()).cloned()
     }
 }
 
@@ -372,10 +380,13 @@ mod tests {
     fn an_app_remembers_its_last_releases() {
         let mut record = record("app/shop");
         for name in ["a", "b", "c", "d", "e"] {
-            assert!(record.uses(name));
+            record.uses(name);
         }
-        assert!(!record.uses("e"));
-        assert!(record.uses("c"));
+        record.uses("e");
+        record.uses("c");
         assert_eq!(record.releases, ["c", "e", "d", "b"]);
+        record.good = Some("a".to_owned());
+        record.running = Some(BTreeSet::from(["older".to_owned()]));
+        assert_eq!(record.needs().collect::<Vec<_>>(), ["c", "e", "d", "b", "a", "older"]);
     }
 }

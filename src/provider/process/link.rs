@@ -136,10 +136,11 @@ impl App {
         timeout(limit, view.wait_for(|view| seen(view))).await.is_ok_and(|seen| seen.is_ok())
     }
 
-    /// Makes the keeper go on as `binary` if it is of another one; the port and the instances stay.
+    /// Makes the keeper go on as `binary` if it is of another one; the port and the instances stay. Once an upgrade has
+    /// replaced the file, keepers are started from what is newer than this daemon, and stay as they are.
     pub(super) async fn hand_over(&self, shared: &Shared) {
         let mut running = self.binary.subscribe();
-        if *running.borrow() == shared.binary_id {
+        if *running.borrow() == shared.binary_id || shared.is_replaced() {
             return;
         }
         let asked = self.call(Request::Handover { binary: shared.binary.clone() }).await;
@@ -192,9 +193,9 @@ impl App {
         held(&self.record).uid
     }
 
-    /// The releases it started last.
-    pub(super) fn releases(&self) -> Vec<String> {
-        held(&self.record).releases.clone()
+    /// What is written down of it.
+    pub(super) fn recorded(&self) -> AppRecord {
+        held(&self.record).clone()
     }
 
     /// Waits a little until something is known of it.
@@ -254,6 +255,7 @@ impl App {
         shared.forget(&self.folder);
         self.view.send_replace(View::Gone);
         shared.hint(id);
+        shared.prune().await;
     }
 
     /// A keeper that deletes hangs up first and removes its files next.

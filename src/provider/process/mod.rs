@@ -9,6 +9,7 @@ mod fetches;
 mod home;
 mod link;
 mod observe;
+mod pruning;
 mod reach;
 pub mod releases;
 mod setting;
@@ -26,7 +27,7 @@ use codeops_core::config::{ProcessSettings, TeamSettings};
 use codeops_core::model::{Kind, Listing, ProviderName, ResourceId, Scope, SystemId, TeamName};
 use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{RwLock, Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,8 @@ pub struct Process {
 struct Shared {
     home: Home,
     releases: Arc<Releases>,
+    /// Written while releases are removed, read from a release's being found until its use is written down.
+    pruning: RwLock<()>,
     system: SystemId,
     users: Users,
     teams: BTreeMap<TeamName, TeamSettings>,
@@ -125,6 +128,7 @@ impl Process {
         let cancel = CancellationToken::new();
         let shared = Shared {
             releases: Arc::new(Releases::open(home.releases()).map_err(trouble)?),
+            pruning: RwLock::default(),
             system: home.system().map_err(trouble)?,
             users,
             teams: environment.teams.clone(),
@@ -313,6 +317,11 @@ impl Shared {
 
     fn reap(&self) {
         held(&self.children).retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+
+    /// Whether the file that keepers are started from is not this daemon's any more.
+    fn is_replaced(&self) -> bool {
+        binary_id(&self.binary).map_or(true, |now| now != self.binary_id)
     }
 
     fn short_system(&self) -> String {

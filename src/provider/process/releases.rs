@@ -73,11 +73,12 @@ impl Releases {
         self.fetches.join(artifact, egress, self.patience, bring).await
     }
 
-    /// Removes all but `needed` (folder names as [`name_of`] gives them) and the few newest others; says how many went.
+    /// Takes all but `needed` (folder names as [`name_of`] gives them) and the few newest others away from where they are
+    /// found; says where they lie now, for [`remove`].
     ///
     /// # Errors
-    /// The folder cannot be read, or a release cannot be removed.
-    pub fn prune(&self, needed: &BTreeSet<String>) -> io::Result<usize> {
+    /// The folder cannot be read, or a release cannot be renamed.
+    pub fn set_aside(&self, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
         let promised = self.fetches.promised();
         let mut others: Vec<(SystemTime, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.root)? {
@@ -89,13 +90,12 @@ impl Releases {
         }
         others.sort();
         let gone = others.len().saturating_sub(SPARE);
-        for (_, path) in &others[..gone] {
-            // Renamed first: a half-removed release is never taken for a whole one.
-            let doomed = self.root.join(format!("{UNFINISHED}old-{}", name_of(path)));
-            fs::rename(path, &doomed)?;
-            remove(&doomed)?;
-        }
-        Ok(gone)
+        // Renamed first: a half-removed release is never taken for a whole one.
+        let aside = |(_, path): (SystemTime, PathBuf)| {
+            let doomed = self.root.join(format!("{UNFINISHED}old-{}", name_of(&path)));
+            fs::rename(&path, &doomed).map(|()| doomed)
+        };
+        others.into_iter().take(gone).map(aside).collect()
     }
 
     /// Where the releases lie.
@@ -103,7 +103,13 @@ impl Releases {
         &self.root
     }
 
-    fn found(&self, artifact: &Artifact) -> Option<PathBuf> {
+    /// The name of the release that `folder` is, if it is one.
+    pub fn name_in(&self, folder: &Path) -> Option<String> {
+        (folder.parent() == Some(&self.root)).then(|| name_of(folder))
+    }
+
+    /// The folder of `artifact`, if it is there.
+    pub fn found(&self, artifact: &Artifact) -> Option<PathBuf> {
         let archive = self.root.join(&artifact.sha256);
         let file = self.root.join(format!("{}.{}", artifact.sha256, artifact::file_name(&artifact.url)));
         [archive, file].into_iter().find(|folder| folder.is_dir())
@@ -133,7 +139,7 @@ async fn bring(
     unpacked.await.map_err(|e| ArtifactError::Transient(format!("unpacking ended early: {e}")))?
 }
 
-/// The last part of a release's path: what [`Releases::prune`] is told to keep.
+/// The last part of a release's path: what [`Releases::set_aside`] is told to keep.
 pub fn name_of(folder: &Path) -> String {
     folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -232,7 +238,7 @@ mod tests {
         for index in 0..6 {
             fs::create_dir(releases.root().join(format!("newer-{index}"))).unwrap();
         }
-        releases.prune(&BTreeSet::new()).unwrap();
+        releases.set_aside(&BTreeSet::new()).unwrap();
         let folder = releases.ensure(&artifact, &Egress::Open).await.unwrap();
         assert_eq!(fs::read_to_string(folder.join("tool")).unwrap(), "helloworld");
     }
@@ -255,7 +261,9 @@ mod tests {
             folders.push(folder);
         }
         let kept = BTreeSet::from([name_of(&folders[0])]);
-        assert_eq!(releases.prune(&kept).unwrap(), 2);
+        let aside = releases.set_aside(&kept).unwrap();
+        assert_eq!(aside.len(), 2);
+        aside.iter().for_each(|path| remove(path).unwrap());
         assert!(folders[0].exists());
         assert_eq!(folders.iter().filter(|f| f.exists()).count(), 4);
         assert_eq!(fs::read_dir(releases.root()).unwrap().count(), 4, "no scratch is left");

@@ -16,7 +16,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) fn setting(spec: &AppSpec, dir: PathBuf, data: &Path, user: Option<User>, cgroup: String) -> Setting {
     let mut env = spec.env.clone();
     env.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
-    env.entry("STATE_DIRECTORY".to_owned()).or_insert_with(|| data.display().to_string());
+    env.entry("STATE_DIRECTORY".to_owned()).or_insert_with(|| data.display().to_string().replace('$', "$$"));
     Setting { dir, env, user, cgroup: Some(cgroup), files: None }
 }
 

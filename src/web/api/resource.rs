@@ -1,11 +1,12 @@
 //! Resources as JSON: the short form of all of them, the whole of one.
 
-use codeops_core::model::{AppSpec, Digest, Health, Instance, ProviderName, ResourceId, Revision, Sync, TeamName};
+use codeops_core::model::{Digest, Health, ProviderName, ResourceId, Revision, Sync, TeamName};
 use codeops_core::plan::Difference;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, ResourceView};
+use crate::web::shape::{InstanceShape, SpecShape};
 
 /// `GET /api/v1/resources`.
 #[derive(Serialize)]
@@ -61,9 +62,9 @@ pub(super) struct Detail<'a> {
     #[serde(flatten)]
     short: Short<'a>,
     next_at: Option<Timestamp>,
-    spec: Option<&'a AppSpec>,
+    spec: Option<SpecShape<'a>>,
     diff: &'a [Difference],
-    instances: &'a [Instance],
+    instances: Vec<InstanceShape<'a>>,
     address: Option<&'a str>,
     notes: &'a [String],
     depends_on: &'a [ResourceId],
@@ -93,9 +94,9 @@ impl<'a> Detail<'a> {
         Self {
             short: Short::of(view),
             next_at: view.next_at,
-            spec: view.desired.as_ref().map(|desired| &desired.spec),
+            spec: view.desired.as_ref().map(|desired| SpecShape::of(&desired.spec)),
             diff: &view.differences,
-            instances: live.map_or(&[], |live| &live.instances),
+            instances: live.map(|live| live.instances.iter().map(InstanceShape::of).collect()).unwrap_or_default(),
             address: live.and_then(|live| live.address.as_deref()),
             notes: live.map_or(&[], |live| &live.notes),
             depends_on: &view.depends_on,

@@ -20,6 +20,7 @@ use crate::web::event::Event;
 use crate::web::logs;
 use crate::web::picture::{Series, graph, plot};
 use crate::web::problem::Problem;
+use crate::web::shape::SpecShape;
 use crate::web::words::Mark;
 
 const EVENTS: usize = 30;
@@ -125,7 +126,7 @@ fn diff(view: &ResourceView) -> (Vec<Line>, bool) {
 }
 
 fn yaml(spec: &AppSpec) -> String {
-    serde_saphyr::to_string(spec).unwrap_or_else(|error| format!("it cannot be shown: {error}"))
+    serde_saphyr::to_string(&SpecShape::of(spec)).unwrap_or_else(|error| format!("it cannot be shown: {error}"))
 }
 
 /// Title, newest value and picture of each plot that has something to show.

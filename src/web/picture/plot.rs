@@ -15,8 +15,9 @@ const POINTS: f64 = 59.0;
 /// The plot of some series under one scale; `show` says a value in words.
 pub(in crate::web) fn plot(title: &str, series: &[Series], show: fn(f64) -> String) -> String {
     let most = series.iter().flat_map(|series| &series.values).copied().fold(0.0, f64::max);
-    let latest: f64 = series.iter().filter_map(|series| series.values.last()).sum();
-    let label = format!("{title}: {} now, {} at most, over the last minutes", show(latest), show(most));
+    let total = totals(series);
+    let (latest, peak) = (total.first().copied().unwrap_or_default(), total.iter().copied().fold(0.0, f64::max));
+    let label = format!("{title}: {} now, {} at most, over the last minutes", show(latest), show(peak));
     let label = crate::web::escape::html(&label);
     let mut svg = format!(
         "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{label}\">\
@@ -26,6 +27,13 @@ pub(in crate::web) fn plot(title: &str, series: &[Series], show: fn(f64) -> Stri
         line(&mut svg, i % 4, series, if most > 0.0 { most } else { 1.0 });
     }
     svg + "</svg>"
+}
+
+/// What all series come to together, newest first: only then can "now" not be more than "at most".
+fn totals(series: &[Series]) -> Vec<f64> {
+    let longest = series.iter().map(|series| series.values.len()).max().unwrap_or_default();
+    let at = |behind: usize| series.iter().filter_map(|series| series.values.iter().rev().nth(behind)).sum();
+    (0..longest).map(at).collect()
 }
 
 fn line(svg: &mut String, class: usize, series: &Series, most: f64) {
@@ -51,4 +59,17 @@ fn line(svg: &mut String, class: usize, series: &Series, most: f64) {
         "<polyline class=\"line s{class}\" points=\"{}\"><title>{name}</title></polyline>",
         points.join(" ")
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_instances_are_never_more_now_than_at_most() {
+        let series = |values: &[f64]| Series { name: "i".to_owned(), values: values.to_vec() };
+        let all = [series(&[20.0, 30.0, 20.0]), series(&[25.0, 20.0])];
+        let svg = plot("memory", &all, |value| format!("{value} MiB"));
+        assert!(svg.contains("memory: 40 MiB now, 55 MiB at most"), "{svg}");
+    }
 }

@@ -481,7 +481,8 @@ fn shop() -> ResourceView {
     shop.depends_on = vec![app("auth"), app("catalog"), app("mail")];
     shop.used_by = vec![app("gateway"), app("cart")];
     shop.last_good = Some(LastGood { resource: resource("shop", 1), revision: Some(revision('2')), at: ago(5_000) });
-    let pin = Pin { at: ago(9_000), revision: Some(revision('1')), why: format!("never became healthy {EVIL}") };
+    let pin =
+        Pin { at: ago(9_000), revision: Some(revision('1')), why: format!("never became healthy {EVIL}"), tried: None };
     shop.pins = [(Digest::of(&json!("bad")), pin)].into();
     shop
 }
@@ -508,6 +509,7 @@ pub(crate) fn history(log: &MemoryLog) {
             blast_percent: 25,
             files: BTreeMap::new(),
             gone: BTreeSet::new(),
+            claims: BTreeMap::new(),
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);
@@ -548,6 +550,9 @@ fn steps(log: &MemoryLog, digit: char, secs: i64) {
         };
         let seq = log.add(ago(secs - 5), intent);
         let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };
-        log.add(ago(secs - 4), Record::Result { intent: seq, resource: app(id), outcome });
+        log.add(
+            ago(secs - 4),
+            Record::Result { intent: seq, resource: app(id), what: Some("start 9f86d081-1".to_owned()), outcome },
+        );
     }
 }

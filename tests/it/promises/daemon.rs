@@ -49,6 +49,14 @@ impl Machine {
         }
     }
 
+    /// The templates of the instances of `app/a`.
+    fn templates(&self) -> Vec<String> {
+        let body = get(self.page, "/api/v1/resources/app/a").and_then(|body| serde_json::from_str(&body).ok());
+        let app: Value = body.unwrap_or(Value::Null);
+        let instances = app["instances"].as_array().into_iter().flatten();
+        instances.filter_map(|instance| instance["template"].as_str().map(str::to_owned)).collect()
+    }
+
     /// What the page says of every app, once `enough`.
     fn wait(&self, what: &str, enough: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -63,10 +71,9 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-}
 
-impl Drop for Machine {
-    fn drop(&mut self) {
+    /// Ends all that runs here, as a reboot does.
+    fn power_off(&mut self) {
         self.kill();
         let state = self.state.path().to_owned();
         // Keepers first, so that they start nothing again; then what runs in the folder.
@@ -80,6 +87,12 @@ impl Drop for Machine {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.power_off();
     }
 }
 
@@ -125,6 +138,17 @@ fn version(port: u16) -> Option<String> {
     body["version"].as_str().map(str::to_owned)
 }
 
+/// How far a rollout is when the daemon is killed. Each stays true once it is.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// The commit is in force, and hardly more.
+    Accepted,
+    /// The first new instance has been started.
+    Started,
+    /// It serves, and bakes.
+    Serving,
+}
+
 #[test]
 fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_on() {
     let repo = TempRepo::new();
@@ -140,14 +164,45 @@ fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_o
     machine.wait("deployed", all_well);
     assert_eq!((version(a), version(b)), (Some("1".to_owned()), Some("1".to_owned())));
 
-    for (round, after) in [(2, 30), (3, 300), (4, 1_100)] {
-        machine.repo.commit_file("a.yaml", &web_app("a", a, &round.to_string()), "A new version");
-        std::thread::sleep(Duration::from_millis(after));
+    for (round, moment) in [(2, Moment::Accepted), (3, Moment::Started), (4, Moment::Serving)] {
+        let before = machine.templates();
+        let want = Some(round.to_string());
+        let tip = machine.repo.commit_file("a.yaml", &web_app("a", a, &round.to_string()), "A new version");
+        machine.wait("the moment to kill it", |answer| match moment {
+            Moment::Accepted => answer["revision"] == tip.as_str(),
+            Moment::Started => machine.templates().iter().any(|template| !before.contains(template)),
+            Moment::Serving => version(a) == want,
+        });
         machine.kill();
         assert!(version(a).is_some() && version(b).is_some(), "apps answer without a daemon");
         machine.start();
-        let want = Some(round.to_string());
         machine.wait("the new version", |answer| all_well(answer) && version(a) == want);
         assert_eq!(version(b).as_deref(), Some("1"), "the other was not touched");
     }
+}
+
+#[test]
+fn a_local_repository_that_is_away_after_a_reboot_keeps_no_app_down() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &web_app("a", a, "1"));
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut machine = Machine { repo, state, page: free_port(), daemon: None };
+    machine.start();
+    machine.wait("deployed", all_well);
+    machine.power_off();
+
+    let (here, away) = (machine.repo.path().to_owned(), machine.repo.path().with_extension("away"));
+    fs::rename(&here, &away).expect("away");
+    machine.start();
+    machine.wait("deployed without it", |answer| all_well(answer) && version(a).is_some() && version(b).is_some());
+    let status = get(machine.page, "/api/v1/status").unwrap_or_default();
+    fs::rename(&away, &here).expect("back");
+    assert!(status.contains("cannot look at"), "{status}");
+    machine.repo.commit_file("a.yaml", &web_app("a", a, "2"), "A new version");
+    machine.wait("followed again", |answer| all_well(answer) && version(a).as_deref() == Some("2"));
 }

@@ -6,6 +6,7 @@ use codeops_core::model::{Health, Period, Sync, Verb};
 use codeops::journal::Record;
 
 use crate::support::flow::{Flow, REPOSITORY, app, app_with, id, path};
+use crate::support::memory_provider::Script;
 
 /// `n` apps called `a00`, `a01`, …
 fn many(n: usize, version: &str) -> Vec<(String, String)> {
@@ -119,6 +120,37 @@ async fn blast_radius_counts_over_a_rolling_hour() {
     flow.elapse(3_700).await;
     flow.settle().await;
     assert_eq!(lives(&flow, 8).len(), 5, "after the hour it goes by itself");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_a_commit_that_raises_it_does_not_release_its_own_deletes_with_the_next_one() {
+    let mut flow = with_apps(8).await;
+    let raised = REPOSITORY.replace("spec: {", "spec: {blastRadius: {percent: 100}, ");
+    let gone: Vec<String> = ["a00", "a01", "a02"].map(path).into();
+    let mut files: Vec<(&str, &str)> = gone.iter().map(|file| (file.as_str(), "")).collect();
+    files.push(("codeops.yaml", &raised));
+    flow.commit(&files).await;
+    flow.settle().await;
+    let hold = flow.hold();
+    for text in ["x", "y"] {
+        flow.commit(&[("README.md", text)]).await;
+        flow.settle().await;
+        assert_eq!((flow.hold(), lives(&flow, 8).len()), (hold.clone(), 8), "no unrelated commit releases it");
+    }
+    flow.restart().await;
+    flow.settle().await;
+    flow.commit(&[("README.md", "z")]).await;
+    flow.settle().await;
+    assert_eq!((flow.hold(), lives(&flow, 8).len()), (hold.clone(), 8), "nor one after a restart");
+    flow.commit_with(&[("README.md", "w")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!((lives(&flow, 8).len(), flow.revision_state()), (5, "applied"));
+
+    // Once all is applied the raised limit counts.
+    flow.change(&[("a03", ""), ("a04", ""), ("a05", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8), ["a06", "a07"]);
     flow.check();
 }
 
@@ -275,6 +307,37 @@ async fn mode_observe_changes_nothing_and_shows_everything() {
     flow.restart().await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v2"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn mode_observe_writes_down_nothing_that_is_decided() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "never-1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    let template = flow.view("a").desired.as_ref().expect("declared").template_digest.clone();
+    let decided = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Forgotten { .. } => Some("forgotten"),
+            Record::Pinned { .. } => Some("pinned"),
+            Record::HoldSpent { .. } => Some("hold spent"),
+            _ => None,
+        })
+    };
+    flow.rules.observe = true;
+    flow.restart().await;
+    flow.change_with(&[("b", "")], &[("Codeops-Allow", "0123456789ab")]).await;
+    flow.local().remove(&id("b"));
+    flow.local().set_health(&template, Script::CrashLoop);
+    flow.elapse(600).await;
+    assert_eq!(decided(&flow), [""; 0]);
+    assert_eq!(flow.status("a").1, Health::Degraded, "it is seen");
+    flow.rules.observe = false;
+    flow.restart().await;
+    flow.settle().await;
+    let mut now = decided(&flow);
+    now.sort_unstable();
+    assert_eq!(now, ["forgotten", "hold spent", "pinned"]);
     flow.check();
 }
 

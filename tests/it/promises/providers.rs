@@ -1,11 +1,19 @@
 //! Providers go down, vanish from the settings, or turn out to be another system.
 
-use codeops_core::model::{Health, Sync};
+use std::time::Duration;
 
 use codeops::journal::Record;
+use codeops_core::model::{Health, ResourceId, Sync};
 
 use crate::support::flow::{Flow, app, app_with, id, path};
 use crate::support::memory_provider::Fault;
+
+fn forgotten(flow: &Flow) -> Vec<ResourceId> {
+    flow.records(|record| match record {
+        Record::Forgotten { resource } => Some(resource.clone()),
+        _ => None,
+    })
+}
 
 async fn two_places() -> Flow {
     let mut flow = Flow::on(&["local", "edge"]).await;
@@ -81,15 +89,23 @@ async fn a_provider_removed_from_the_settings_deletes_nothing() {
     flow.restart().await;
     flow.look();
     flow.settle().await;
-    assert!(matches!(flow.status("e").0, Sync::Unknown | Sync::Held), "{:?}", flow.status("e"));
+    assert_eq!(flow.status("e").0, Sync::Unknown, "{}", flow.why("e"));
+    assert!(flow.why("e").contains("until `providers.edge` is there again"), "{}", flow.why("e"));
     flow.change(&[("a", "v2")]).await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v2"], "the rest go on");
-    // Even undeclared, it is not deleted anywhere, and is found again when the provider is back.
+    // Even undeclared, it is not deleted anywhere, and is found again when the provider is back and it is declared again.
     let before = edge.live(&id("e"));
     assert!(before.is_some());
+    flow.change(&[("e", "")]).await;
+    flow.settle().await;
+    assert!(!flow.board().resources.contains_key(&id("e")), "undeclared");
+    assert_eq!(edge.live(&id("e")), before);
+    flow.kill().await;
     flow.providers.insert("edge".parse().expect("a name"), edge.clone());
+    flow.commit(&[(&path("e"), &app_with("e", "v1", "", "provider: edge, "))]).await;
     flow.restart().await;
+    flow.look();
     flow.settle().await;
     assert_eq!(edge.live(&id("e")).map(|l| l.instances), before.map(|l| l.instances), "nothing was restarted");
     assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy));
@@ -192,12 +208,6 @@ async fn drift_is_repaired_when_it_is_hinted_at_and_when_it_is_not() {
 #[tokio::test(start_paused = true)]
 async fn what_may_run_on_a_provider_that_left_the_settings_is_not_forgotten() {
     let mut flow = two_places().await;
-    let forgotten = |flow: &Flow| {
-        flow.records(|record| match record {
-            Record::Forgotten { resource } => Some(resource.clone()),
-            _ => None,
-        })
-    };
     let (name, edge) = flow.providers.remove_entry(&"edge".parse().expect("a name")).expect("one of two");
     flow.restart().await;
     flow.change(&[("e", "")]).await;
@@ -208,4 +218,96 @@ async fn what_may_run_on_a_provider_that_left_the_settings_is_not_forgotten() {
     flow.settle().await;
     assert!(flow.provider("edge").live(&id("e")).is_none(), "gone as soon as it can be asked for");
     assert_eq!(forgotten(&flow), [id("e")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_answer_is_not_forgotten() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    flow.local().mute(&id("a"), Some("its keeper is stopped"));
+    flow.change(&[("a", "")]).await;
+    flow.elapse(300).await;
+    assert_eq!(forgotten(&flow), [], "it may still run");
+    flow.local().mute(&id("a"), None);
+    flow.settle().await;
+    assert_eq!((flow.live("a"), forgotten(&flow)), (None, vec![id("a")]));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_nothing_counts_until_everything_is_listed() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    flow.local().set_lists_nothing(true);
+    flow.elapse(90).await;
+    assert_eq!(flow.status("a"), (Sync::Unknown, Health::Unknown));
+    // One object is looked at on a hint, which says nothing of the rest.
+    flow.change_with(&[("b", "")], &[("Codeops-Allow", "0123456789ab")]).await;
+    for _ in 0..5 {
+        flow.local().edit(&id("a"), |_| {});
+        flow.elapse(1).await;
+        assert_eq!(flow.status("a"), (Sync::Unknown, Health::Unknown), "{}", flow.why("a"));
+    }
+    let acted = flow.records(|record| {
+        matches!(record, Record::Forgotten { .. } | Record::HoldSpent { .. } | Record::Removal { .. }).then_some(())
+    });
+    assert_eq!(acted, [], "nothing rests on a part");
+    flow.local().set_lists_nothing(false);
+    flow.settle().await;
+    assert_eq!((flow.status("a"), flow.live("b")), ((Sync::Synced, Health::Healthy), None));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_down_for_long_is_not_asked_ever_more_often() {
+    let flow = two_places().await;
+    flow.provider("edge").set_unreachable(Some("connection refused"));
+    // Whatever asks for it meanwhile.
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(1_037)).await;
+        flow.provider("edge").edit(&id("e"), |_| {});
+    }
+    flow.elapse(300).await;
+    let observed = flow.provider("edge").observed();
+    flow.elapse(600).await;
+    let asked = flow.provider("edge").observed() - observed;
+    assert!((10..=60).contains(&asked), "asked now and then: {asked}");
+    flow.provider("edge").set_unreachable(None);
+    flow.elapse(31).await;
+    assert_eq!(flow.status("e"), (Sync::Synced, Health::Healthy), "and found again at the next look");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_waits_while_the_old_place_does_not_answer_and_makes_no_second_one() {
+    // Baked, and inside its first bake.
+    for version in ["v1", "never-1"] {
+        let mut flow = Flow::on(&["local", "edge", "far"]).await;
+        flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+        flow.commit(&[(&path("e"), &app_with("e", version, "", "provider: edge, "))]).await;
+        flow.elapse(30).await;
+        flow.provider("edge").set_unreachable(Some("connection refused"));
+        flow.elapse(70).await;
+        flow.commit(&[(&path("e"), &app_with("e", "v2", "", "provider: local, "))]).await;
+        flow.elapse(180).await;
+        assert_eq!(flow.live("e"), None, "{version}: {}", flow.why("e"));
+        assert_eq!(flow.status("e"), (Sync::Unknown, Health::Unknown), "{version}");
+        flow.restart().await;
+        flow.elapse(180).await;
+        assert_eq!(flow.live("e"), None, "{version}: nor after a restart");
+        flow.provider("edge").set_unreachable(None);
+        flow.settle().await;
+        assert_eq!((flow.serving("e"), flow.provider("edge").live(&id("e"))), (vec!["v2".to_owned()], None));
+
+        // What has left a place is not looked for there any more.
+        flow.provider("edge").set_unreachable(Some("connection refused"));
+        flow.elapse(70).await;
+        flow.commit(&[(&path("e"), &app_with("e", "v2", "", "provider: far, "))]).await;
+        flow.elapse(180).await;
+        assert!(flow.provider("far").live(&id("e")).is_some(), "{version}: {}", flow.why("e"));
+        flow.provider("edge").set_unreachable(None);
+        flow.settle().await;
+        flow.check();
+    }
 }

@@ -1,6 +1,8 @@
 //! Whatever happens in whatever order, once it stops live state is what the last commit says, or its last good, and no
 //! intent is open.
 
+use std::collections::BTreeMap;
+
 use codeops::port::ResourceView;
 use codeops_core::model::{Health, Sync};
 use proptest::prelude::*;
@@ -17,6 +19,10 @@ enum Event {
     Remove(u8),
     /// A commit breaks an app's manifest.
     Break(u8),
+    /// A commit gives an app its other name.
+    Rename(u8),
+    /// An app alone is not answered for, from now on or until now.
+    Mute(u8, bool),
     /// The daemon is killed and started again.
     Kill,
     /// The provider fails one call.
@@ -41,6 +47,8 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (app.clone(), version, 0_u8..3).prop_map(|(app, version, replicas)| Event::Change(app, version, replicas)),
         2 => app.clone().prop_map(Event::Remove),
         1 => app.clone().prop_map(Event::Break),
+        2 => app.clone().prop_map(Event::Rename),
+        2 => (app.clone(), any::<bool>()).prop_map(|(app, on)| Event::Mute(app, on)),
         3 => Just(Event::Kill),
         2 => fault.prop_map(Event::Fail),
         1 => (1_u8..60).prop_map(Event::Away),
@@ -51,22 +59,75 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn name(app: u8) -> String {
-    format!("p{app}")
+/// How an app is called now: each has two names and takes them by turns.
+#[derive(Default)]
+struct Names(BTreeMap<u8, Named>);
+
+#[derive(Clone, Default)]
+struct Named {
+    other: bool,
+    renamed: bool,
+    /// The version and the replicas it was last declared with, if it is.
+    declared: Option<(&'static str, u8)>,
 }
 
-async fn happen(flow: &mut Flow, event: Event) {
+impl Names {
+    /// The first is declared from the start.
+    fn new() -> Self {
+        let first = Named { declared: Some(("v1", 1)), ..Named::default() };
+        Self([(0, first)].into())
+    }
+
+    fn of(&mut self, app: u8) -> &mut Named {
+        self.0.entry(app).or_default()
+    }
+}
+
+impl Named {
+    fn name(&self, app: u8) -> String {
+        name(app, self.other)
+    }
+
+    /// Its manifest at this version; what it runs does not depend on its name.
+    fn manifest(&self, app: u8, version: &str, replicas: u8) -> String {
+        let was = if self.renamed { format!("was: [{}], ", name(app, !self.other)) } else { String::new() };
+        let manifest = app_with(&self.name(app), version, &was, &format!("replicas: {replicas}, "));
+        manifest.replace(&format!("./{}", self.name(app)), &format!("./{}", name(app, false)))
+    }
+}
+
+fn name(app: u8, other: bool) -> String {
+    format!("{}{app}", if other { 'q' } else { 'p' })
+}
+
+async fn happen(flow: &mut Flow, names: &mut Names, event: Event) {
     match event {
         Event::Change(app, version, replicas) => {
-            let (file, spec) = (path(&name(app)), format!("replicas: {replicas}, "));
-            flow.commit(&[(&file, &app_with(&name(app), version, "", &spec))]).await;
+            let named = names.of(app);
+            named.declared = Some((version, replicas));
+            flow.commit(&[(&path(&named.name(app)), &named.manifest(app, version, replicas))]).await;
         }
         Event::Remove(app) => {
-            flow.commit(&[(&path(&name(app)), "")]).await;
+            let named = names.of(app);
+            named.declared = None;
+            named.renamed = false;
+            flow.commit(&[(&path(&named.name(app)), "")]).await;
         }
         Event::Break(app) => {
-            let broken = app_with(&name(app), "v1", "", "nonsense: 7, ");
-            flow.commit(&[(&path(&name(app)), &broken)]).await;
+            let broken = app_with(&names.of(app).name(app), "v1", "", "nonsense: 7, ");
+            flow.commit(&[(&path(&names.of(app).name(app)), &broken)]).await;
+        }
+        Event::Rename(app) => {
+            let named = names.of(app);
+            let Some((version, replicas)) = named.declared else { return };
+            let before = path(&named.name(app));
+            (named.other, named.renamed) = (!named.other, true);
+            let manifest = named.manifest(app, version, replicas);
+            flow.commit(&[(&before, ""), (&path(&named.name(app)), &manifest)]).await;
+        }
+        Event::Mute(app, on) => {
+            let id = id(&names.of(app).name(app));
+            flow.local().mute(&id, on.then_some("its keeper is stopped"));
         }
         Event::Kill => {
             flow.restart().await;
@@ -84,14 +145,19 @@ async fn happen(flow: &mut Flow, event: Event) {
             flow.elapse(seconds.into()).await;
             flow.source.set_unreachable(None);
         }
-        Event::Vanish(app) => flow.local().edit(&id(&name(app)), |live| live.instances.clear()),
-        Event::Drift(app) => flow.local().drift(&id(&name(app)), "port.number"),
+        Event::Vanish(app) => flow.local().edit(&id(&names.of(app).name(app)), |live| live.instances.clear()),
+        Event::Drift(app) => flow.local().drift(&id(&names.of(app).name(app)), "port.number"),
         Event::Elapse(seconds) => flow.elapse(seconds.into()).await,
     }
 }
 
 /// The end: time passes, holds are released, and everything is looked at.
 async fn end(flow: &mut Flow) {
+    for app in 0..4 {
+        for other in [false, true] {
+            flow.local().mute(&id(&name(app, other)), None);
+        }
+    }
     for _ in 0..8 {
         flow.look();
         flow.settle().await;
@@ -149,8 +215,9 @@ fn judge(flow: &Flow, events: &[Event]) {
         }
     }
     let declared = |name: &str| board.resources.contains_key(&id(name));
-    for app in 0..4 {
-        assert!(declared(&name(app)) || flow.live(&name(app)).is_none(), "p{app} is declared nowhere: {events:?}");
+    for (app, other) in (0..4).flat_map(|app| [(app, false), (app, true)]) {
+        let name = name(app, other);
+        assert!(declared(&name) || flow.live(&name).is_none(), "{name} is declared nowhere: {events:?}");
     }
     flow.check();
 }
@@ -160,8 +227,9 @@ async fn a_failing_app_can_be_scaled_to_zero() {
     let events = [Event::Change(1, "bad-1", 1), Event::Elapse(10), Event::Change(1, "bad-1", 0)];
     let mut flow = Flow::new().await;
     flow.begin(&[("p0", "v1")]).await;
+    let mut names = Names::new();
     for event in events.clone() {
-        happen(&mut flow, event).await;
+        happen(&mut flow, &mut names, event).await;
     }
     end(&mut flow).await;
     assert!(flow.instances("p1").is_empty());
@@ -182,8 +250,9 @@ async fn instances_wanted_again_while_an_update_goes_in_waves() {
     ];
     let mut flow = Flow::new().await;
     flow.begin(&[("p0", "v1")]).await;
+    let mut names = Names::new();
     for event in events.clone() {
-        happen(&mut flow, event).await;
+        happen(&mut flow, &mut names, event).await;
     }
     end(&mut flow).await;
     judge(&flow, &events);
@@ -198,8 +267,9 @@ proptest! {
         runtime.block_on(async {
             let mut flow = Flow::new().await;
             flow.begin(&[("p0", "v1")]).await;
+            let mut names = Names::new();
             for event in events.clone() {
-                happen(&mut flow, event).await;
+                happen(&mut flow, &mut names, event).await;
             }
             end(&mut flow).await;
             judge(&flow, &events);

@@ -76,6 +76,23 @@ async fn a_version_whose_start_is_refused_is_pinned_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_says_nothing_of_the_template_pins_nothing() {
+    let mut flow = running("v1").await;
+    // The step that stamps is barred, then the start.
+    for _ in 0..2 {
+        flow.local().fail_next(Fault::Barred);
+    }
+    flow.change(&[("a", "v2")]).await;
+    flow.elapse(120).await;
+    assert!(flow.why("a").contains("told to bar it"), "{}", flow.why("a"));
+    flow.elapse(900).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.status("a")), (vec!["v2".to_owned()], (Sync::Synced, Health::Healthy)));
+    assert!(flow.records(|record| matches!(record, Record::Pinned { .. }).then_some(())).is_empty());
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repair_that_is_refused_never_pins_the_last_good() {
     let flow = running("v1").await;
     flow.local().fail_next(Fault::Reject);
@@ -143,6 +160,31 @@ async fn a_rename_keeps_instances_and_history() {
     flow.restart().await;
     flow.settle().await;
     assert_eq!(flow.serving("z"), ["v1"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rename_waits_while_the_old_name_does_not_answer_and_makes_no_second_one() {
+    let mut flow = running("v1").await;
+    let before = flow.instances("a");
+    flow.local().mute(&id("a"), Some("its keeper is stopped"));
+    flow.elapse(70).await;
+    let renamed = app_with("z", "v1", "was: [a], ", "").replace("./z", "./a");
+    flow.commit(&[(&path("a"), ""), (&path("z"), &renamed)]).await;
+    flow.elapse(180).await;
+    assert_eq!(flow.live("z"), None, "{}", flow.why("z"));
+    assert_eq!(flow.status("z"), (Sync::Unknown, Health::Unknown));
+    assert!(flow.why("z").contains("app/a") && flow.why("z").contains("its keeper is stopped"), "{}", flow.why("z"));
+    flow.restart().await;
+    flow.look();
+    flow.elapse(180).await;
+    assert_eq!(flow.live("z"), None, "nor after a restart");
+
+    flow.local().mute(&id("a"), None);
+    flow.settle().await;
+    assert_eq!((flow.live("a"), flow.instances("z")), (None, before));
+    assert!(flow.view("z").last_good.is_some(), "what was good comes along");
+    assert_eq!(flow.status("z"), (Sync::Synced, Health::Healthy));
     flow.check();
 }
 

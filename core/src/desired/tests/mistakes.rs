@@ -133,11 +133,60 @@ fn all_mistakes_of_a_file_are_found_in_one_run() {
         "other.yaml:1:1",
         "other.yaml:3:1",
         "other.yaml:3:1",
+        "other.yaml:3:1",
         "third.yaml:1:1",
     ];
     assert_eq!(places, expected);
     let line = compiled.diagnostics[0].to_string();
     assert_eq!(line, "apps/shop.yaml:6:13: error: expected a whole number from 0 to 1000, found the text `x`");
+}
+
+#[test]
+fn one_mistake_hides_no_other() {
+    let twice = app("shop", "  run: {comand: [./shop]}\n  port: 70000\n  port: 80\n");
+    let newer = app("auth", "  run: {comand: [./auth]}\n  port: 70000\n").replace("codeops/v1", "codeops/v9");
+    let second = app("pay", "  run: {comand: [./pay]}\n  port: 70000\n");
+    let headless = "apiVersion: codeops/v1\nkind: App\n";
+    let pairs = [
+        ("a.yaml", &twice),
+        ("b.yaml", &newer),
+        ("c.yaml", &app("pay", RUN)),
+        ("d.yaml", &second),
+        ("e.yaml", &headless.to_owned()),
+    ];
+    let pairs = pairs.map(|(path, text)| (path, text.as_str()));
+    let compiled = compile(&pairs);
+    let of = |file: &str| -> Vec<String> {
+        let mine = compiled.diagnostics.iter().filter(|d| d.place.file == file);
+        mine.map(|d| d.message.clone()).collect()
+    };
+    let wrong = [
+        "unknown field `comand` in run",
+        "run needs `command` or `image`",
+        "expected a whole number from 1 to 65535, found the number `70000`",
+    ];
+    for (file, first) in [
+        ("a.yaml", "the key `port` is given twice"),
+        ("b.yaml", "unknown apiVersion `codeops/v9`"),
+        ("d.yaml", "App `pay` is declared twice"),
+    ] {
+        let found = of(file);
+        for expected in [first].iter().chain(&wrong) {
+            assert_eq!(found.iter().filter(|found| *found == *expected).count(), 1, "{file}: {expected} in {found:#?}");
+        }
+        assert_eq!(found.len(), 4, "{file}: {found:#?}");
+    }
+    assert_eq!(of("e.yaml"), ["a manifest needs `metadata`", "kind App needs `spec`"]);
+}
+
+#[test]
+fn what_every_instance_is_given_may_be_named_and_nothing_is_said_twice() {
+    let run = "  run: {command: [./shop, --dir, $STATE_DIRECTORY]}\n  env: {WHERE: \"${STATE_DIRECTORY}:$PATH\"}\n";
+    let compiled = compile(&[("a.yaml", &app("shop", run))]);
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+    let both = compile(&[("a.yaml", &app("shop", &format!("{RUN}  env: {{KEY: a}}\n  secrets: {{KEY: shop-key}}\n")))]);
+    assert!(rendered(&both).contains("`KEY` is in `env` as well"), "{}", rendered(&both));
+    assert!(both.desired.held.contains_key(&id("shop")));
 }
 
 #[test]
@@ -178,7 +227,8 @@ fn the_settings_limit_what_a_team_can_claim_and_use() {
     };
     let compiled = compile_in(&pairs, &context);
     insta::assert_snapshot!(rendered(&compiled));
-    assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("auth"), id("elsewhere"), id("shop")]);
+    assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("elsewhere"), id("shop")]);
+    assert_eq!(compiled.desired.resources[&id("auth")].spec.replicas, 1, "the overlay has no effect");
 
     context.teams.insert(name("platform"), team(&["apps/auth.yaml"], &["payments"]));
     let compiled = compile_in(&pairs, &context);

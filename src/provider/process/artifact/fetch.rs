@@ -118,7 +118,10 @@ async fn from_file(path: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>
 
 async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
     let url: Url = url.parse().map_err(|e| ArtifactError::Refused(format!("{shown} is not a URL: {e}")))?;
-    may_reach(&url, egress).map_err(ArtifactError::Refused)?;
+    may_reach(&url, egress).map_err(|why| match url.scheme() {
+        "http" | "https" => ArtifactError::Barred(why),
+        _ => ArtifactError::Refused(why),
+    })?;
     let response = client(egress)?.get(url).send().await.map_err(|e| failure(shown, &e))?;
     let status = response.status();
     if status != StatusCode::OK {
@@ -158,7 +161,7 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
 
 fn failure(shown: &str, error: &reqwest::Error) -> ArtifactError {
     match request::forbidden(error) {
-        Some(why) => ArtifactError::Refused(format!("{shown} may not be fetched: {why}")),
+        Some(why) => ArtifactError::Barred(format!("{shown} may not be fetched: {why}")),
         None => ArtifactError::Transient(format!("{shown} cannot be fetched: {}", causes(error))),
     }
 }
@@ -244,7 +247,7 @@ mod tests {
         let url = format!("file://{}", key.display());
         assert_eq!(get(url.clone(), &Egress::Open).await.unwrap(), "hello");
         let error = get(url, &Egress::Guarded(vec!["/nowhere".to_owned()])).await.unwrap_err();
-        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{error}");
+        assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{error}");
     }
 
     #[tokio::test]
@@ -255,11 +258,11 @@ mod tests {
         // Written out, resolved, in disguise.
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
             let error = get(format!("http://{host}:{port}/tool"), &none).await.unwrap_err();
-            assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{host}: {error}");
+            assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{host}: {error}");
         }
         assert_eq!(get(format!("http://localhost:{port}/tool"), &named).await.unwrap(), "hello");
         // A name that is allowed does not open the way to an address that is not.
         let error = get(format!("http://localhost:{port}/inside"), &named).await.unwrap_err();
-        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{error}");
+        assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{error}");
     }
 }

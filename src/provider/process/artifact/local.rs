@@ -12,9 +12,9 @@ use super::{ArtifactError, Egress};
 /// Opens the file at `path`, whatever links lead to it, if `egress` allows what they lead to.
 ///
 /// # Errors
-/// [`ArtifactError::Refused`], which says the same whether or not a file is there that the team may not see.
+/// [`ArtifactError::Barred`], which says the same whether or not a file is there that the team may not see.
 pub(super) fn open(path: &Path, egress: &Egress) -> Result<File, ArtifactError> {
-    let refused = || ArtifactError::Refused(Egress::file_refusal(path));
+    let refused = || ArtifactError::Barred(Egress::file_refusal(path));
     let disk = |error: &std::io::Error| ArtifactError::disk("read", path, error);
     let real = match fs::canonicalize(path) {
         Ok(real) if egress.allows_file(&real) => real,
@@ -78,7 +78,7 @@ mod tests {
         let ways = ["secrets/key", "builds/link", "builds/../secrets/key", "builds-b/tool", "secrets/none"];
         for path in ways {
             let error = team(path, "builds").unwrap_err();
-            assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("egress")), "{path}: {error}");
+            assert!(matches!(&error, ArtifactError::Barred(why) if why.contains("egress")), "{path}: {error}");
         }
         assert!(open(&at("builds/tool"), &Egress::Guarded(Vec::new())).is_err());
         let missing = team("builds/none", "builds").unwrap_err();

@@ -26,9 +26,12 @@ pub enum ArtifactError {
     /// Not now: the network, the server, the disk. Trying again may help.
     #[error("{0}")]
     Transient(String),
-    /// Not like this: wrong digest, forbidden address, unsafe archive. Only another declaration helps.
+    /// Not like this: wrong digest, unsafe archive. Only another declaration helps.
     #[error("{0}")]
     Refused(String),
+    /// Not from there: the settings do not let the team reach it. Another declaration helps, and so do other settings.
+    #[error("{0}")]
+    Barred(String),
 }
 
 impl ArtifactError {

@@ -1,0 +1,119 @@
+//! Which of several documents on one thing count, where the settings name teams: who has a right to it, or had it before,
+//! keeps it, and only the intruder is told so. Without teams all count.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{ResourceId, TeamName};
+
+use super::diagnostic::Diagnostic;
+use super::grants::foreign;
+use super::groups::{Bases, Found, Key, Overlays};
+use super::header::ManifestKind;
+use super::resolve::Resolver;
+use super::rights;
+use super::tree::At;
+
+impl Resolver<'_> {
+    /// The documents that may speak for their id: a file that its team may not claim loses to one that its team may, and
+    /// among several teams' the one that had it before stays in force.
+    pub(super) fn in_force<'f>(&mut self, mut bases: Bases<'f>) -> Bases<'f> {
+        if self.context.teams.is_empty() {
+            return bases;
+        }
+        let mut intruders = BTreeSet::new();
+        for (key, group) in bases.iter().filter(|(_, group)| group.len() > 1) {
+            self.contest(*key, group, &mut intruders);
+        }
+        if !intruders.is_empty() {
+            bases.0.retain(|(_, found)| !intruders.contains(&at(found)));
+        }
+        bases
+    }
+
+    fn contest<'f>(&mut self, key: Key<'f>, group: &[(Key<'f>, Found<'f>)], intruders: &mut BTreeSet<Position>) {
+        if matches!(key.0, ManifestKind::Repository | ManifestKind::Team) {
+            return;
+        }
+        let path = |found: &Found<'f>| &found.file.source.path;
+        let team = |found: &Found<'f>| rights::rightful(found.document(), path(found), self.context);
+        let had = |found: &Found<'f>| self.had(key, path(found));
+        let mut stay: Vec<&Found<'f>> = group.iter().map(|(_, found)| found).filter(|f| team(f).is_some()).collect();
+        let teams: BTreeSet<_> = stay.iter().filter_map(|found| team(found)).collect();
+        if teams.len() > 1 && stay.iter().any(|found| had(found)) {
+            let before: BTreeSet<_> = stay.iter().filter(|f| had(f)).filter_map(|f| team(f)).cloned().collect();
+            stay.retain(|found| team(found).is_some_and(|team| before.contains(team)));
+        }
+        let Some(first) = stay.first() else { return };
+        let stays = |other: &Found<'f>| stay.iter().any(|found| Arc::ptr_eq(found.file, other.file));
+        for (_, intruder) in group.iter().filter(|(_, found)| !stays(found)) {
+            let message = format!("{} `{}` is another manifest's and has no effect here", key.0.word(), key.1);
+            let help = format!("the one in force is at {}; rename or remove this one", first.place());
+            self.resolved.found.push(intruder.error(message, Some(help)));
+            self.resolved.found.extend(intruder.document().found.iter().cloned());
+            self.disown(intruder, key);
+            intruders.insert(at(intruder));
+        }
+    }
+
+    /// Whether a file spoke for an id before, as far as that is remembered.
+    fn had(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
+        match kind.resource(name) {
+            Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
+            None => self.in_force.get(&(kind, name.clone())).is_some_and(|(_, there)| there == path),
+        }
+    }
+
+    /// The overlays whose writer may claim their path and reach what they change; the others have no effect.
+    pub(super) fn permitted<'f>(&mut self, mut overlays: Overlays<'f>, bases: &Bases<'f>) -> Overlays<'f> {
+        if self.context.teams.is_empty() {
+            return overlays;
+        }
+        overlays.0.retain(|((environment, key), patch)| {
+            let Some((_, base)) = bases.get(key).first() else { return true };
+            let Some(mistake) = self.refused(*key, base, patch) else { return true };
+            let concerns = environment.is_some() && *environment == self.context.environment.as_ref();
+            self.found(std::iter::once(mistake).chain(patch.document().found.iter().cloned()), concerns);
+            self.disown(patch, *key);
+            false
+        });
+        overlays
+    }
+
+    /// Why this overlay may not change what it names, if it may not.
+    fn refused(&self, key: Key<'_>, base: &Found<'_>, patch: &Found<'_>) -> Option<Diagnostic> {
+        let theirs = rights::team_of(base.document())?;
+        let named = written_by(patch);
+        let span = named.as_ref().map_or(patch.document().header.name.span, |team| team.span);
+        let writer = named.map_or_else(|| theirs.clone(), |team| team.value);
+        let (span, message, help) = rights::unclaimed(&writer, &patch.file.source.path, span, self.context)
+            .or_else(|| foreign(&writer, theirs, &shown(key), span, self.context))?;
+        Some(Diagnostic::error(&patch.file.source, span, message, help))
+    }
+
+    /// What a document without effect says of an id is not remembered: it must not have had it at the next revision.
+    fn disown(&mut self, found: &Found<'_>, (kind, name): Key<'_>) {
+        let ids = self.resolved.declared.get_mut(&found.file.source.path);
+        if let (Some(ids), Some(id)) = (ids, kind.resource(name)) {
+            Arc::make_mut(ids).remove(&id);
+        }
+    }
+}
+
+/// What a manifest is about, as it is said to people: `app/shop`, `Playbook/shop-down`.
+fn shown((kind, name): Key<'_>) -> String {
+    kind.resource(name).map_or_else(|| format!("{}/{name}", kind.word()), |id: ResourceId| id.to_string())
+}
+
+/// A document by its file's path and its place there.
+type Position = (Arc<str>, usize);
+
+fn at(found: &Found<'_>) -> Position {
+    (Arc::clone(&found.file.source.path), found.index)
+}
+
+/// The team an overlay says it is written by.
+fn written_by(patch: &Found<'_>) -> Option<At<TeamName>> {
+    let node = patch.document().patch.as_ref()?.get("metadata")?.get("team")?;
+    Some(At { value: node.text()?.parse().ok()?, span: node.span })
+}

@@ -1,0 +1,97 @@
+//! Former names: nothing can have been what is still declared, and only one can have been what is gone. Who said so before, or
+//! whose team had it, keeps the name when somebody else comes to want it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::ResourceId;
+
+use super::references::{Right, Units, Wrong, report};
+use super::resolve::Resolved;
+use super::tree::Span;
+use super::unit::Unit;
+use super::{Context, rights};
+
+/// Who says that it had a name, where that is written, and with what right.
+type Claimant = (ResourceId, Span, Right);
+
+/// Checks all former names; whoever claims a wrong one is held.
+pub(super) fn check(resolved: &mut Resolved, context: &Context) {
+    let mut claims: BTreeMap<ResourceId, Vec<Claimant>> = BTreeMap::new();
+    for unit in resolved.units.values() {
+        for was in &unit.app.was {
+            let old = ResourceId::app(was.value.clone());
+            let right = right(unit, &old, context);
+            claims.entry(old).or_default().push((unit.id.clone(), was.span, right));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (old, mut claimants) in claims {
+        claimants.sort_by_key(|claimant| std::cmp::Reverse(claimant.2));
+        let is_declared = resolved.units.contains_key(&old) || resolved.held.contains_key(&old);
+        if is_declared && !retake(resolved, &old, &claimants, context) {
+            for (id, span, _) in claimants {
+                let message = format!("`{old}` is still declared, so nothing can have been it");
+                wrong.push((id, span, message, Some("remove the old manifest or this former name".to_owned())));
+            }
+        } else {
+            wrong.extend(contest(&old, claimants, &resolved.units));
+        }
+    }
+    report(&mut resolved.units, wrong, &mut resolved.found);
+}
+
+fn right(unit: &Unit, old: &ResourceId, context: &Context) -> Right {
+    if context.claims.get(&unit.id).is_some_and(|claims| claims.was.contains(old)) {
+        return Right::Holder;
+    }
+    let right = Right::of(unit, context);
+    let Some(team) = unit.app.team.as_ref().filter(|_| right > Right::None) else { return right };
+    let mut before = context.declared.iter().filter(|(_, ids)| ids.contains(old)).peekable();
+    let theirs = before.peek().is_some() && before.all(|(path, _)| rights::may_claim(&team.value, path, context));
+    if theirs && !context.teams.is_empty() { Right::Team } else { right }
+}
+
+/// Takes a name back from a manifest that came to declare it after it was a former name of another's, or another team's:
+/// such a one has no effect. Whether it was so.
+fn retake(resolved: &mut Resolved, old: &ResourceId, claimants: &[Claimant], context: &Context) -> bool {
+    let Some((holder, span, right)) = claimants.first() else { return false };
+    let Some(unit) = resolved.units.get(old) else {
+        // Some file cannot be read and may declare it; but when the name became a former one, none did.
+        return *right == Right::Holder && resolved.held.remove(old).is_some();
+    };
+    let path = &unit.base.source.path;
+    let had = context.declared.get(path).is_some_and(|ids| ids.contains(old));
+    let Some(first) = resolved.units.get(holder) else { return false };
+    let team = |unit: &Unit| unit.app.team.as_ref().map(|team| team.value.clone());
+    let same = team(unit) == team(first) && Right::of(unit, context) > Right::None;
+    if had || context.teams.is_empty() || same || *right < Right::Team {
+        return false;
+    }
+    let message = format!("`{old}` is the former name of {holder} ({}), and has no effect here", first.place(*span));
+    let help = "choose another name, or remove that former name first".to_owned();
+    let found = super::diagnostic::Diagnostic::error(&unit.base.source, unit.header.name.span, message, Some(help));
+    if let Some(ids) = resolved.declared.get_mut(path) {
+        Arc::make_mut(ids).remove(old);
+    }
+    resolved.found.push(found);
+    resolved.units.remove(old);
+    true
+}
+
+/// Whoever claims a name that another has a better right to, or an equal one. Those of the greatest right come first.
+fn contest(old: &ResourceId, claimants: Vec<Claimant>, units: &Units) -> Vec<Wrong> {
+    let [(holder, there, most), (_, _, next), ..] = &claimants[..] else { return Vec::new() };
+    if most > next {
+        let place = units.get(holder).map(|unit| unit.place(*there).to_string()).unwrap_or_default();
+        let message = format!("`{old}` is the former name of {holder} ({place})");
+        let others = claimants[1..].iter();
+        let help = || Some("only one of them can have been it".to_owned());
+        return others.map(|(id, span, _)| (id.clone(), *span, message.clone(), help())).collect();
+    }
+    let mut names: Vec<String> = claimants.iter().map(|(id, ..)| id.to_string()).collect();
+    names.sort();
+    let message = format!("`{old}` is claimed as a former name by {}", names.join(" and "));
+    let help = || Some("only one of them can have been it".to_owned());
+    claimants.into_iter().map(|(id, span, _)| (id, span, message.clone(), help())).collect()
+}

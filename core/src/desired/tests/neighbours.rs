@@ -1,0 +1,223 @@
+//! Whatever a team writes in its own paths, what another team has compiles to the same.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SHOP: &str = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop, team: a, was: [oldshop]}\nspec:\n  run: {command: [./shop]}\n  port: 8080\n";
+
+fn team(name: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1\nkind: Team\nmetadata: {{name: {name}}}\nspec: {{members: [{name}@acme.example]}}\n"
+    )
+}
+
+fn app_of(team: &str, name: &str, metadata: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}, team: {team}{metadata}}}\nspec:\n  run: {{command: [./x]}}\n{spec}"
+    )
+}
+
+/// Team a's files, and what b had beside them: an app that a's comes after.
+fn before() -> BTreeMap<String, String> {
+    let back = app_of("a", "back", "", "  port: 8081\n  after: [app/shop, app/base]\n");
+    [
+        ("codeops.yaml", REPOSITORY.to_owned()),
+        ("teams/a.yaml", team("a")),
+        ("teams/b.yaml", team("b")),
+        ("apps/a/shop.yaml", SHOP.to_owned()),
+        ("apps/a/back.yaml", back),
+        ("apps/b/base.yaml", app_of("b", "base", "", "  port: 9090\n")),
+        ("environments/prod/apps/a/shop.yaml", overlay("shop", "", "2")),
+    ]
+    .map(|(path, text)| (path.to_owned(), text))
+    .into()
+}
+
+fn overlay(name: &str, team: &str, replicas: &str) -> String {
+    format!("apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}{team}}}\nspec: {{replicas: {replicas}}}\n")
+}
+
+fn settings() -> Context {
+    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    let a = paths(&["teams/a.yaml", "apps/a/**", "environments/prod/apps/a/**"]);
+    let b = paths(&["teams/b.yaml", "apps/b/**", "environments/prod/apps/b/**"]);
+    let team = |paths, allow: &[&str]| TeamSettings {
+        paths,
+        allow: allow.iter().map(|team| name(team)).collect(),
+        ..TeamSettings::default()
+    };
+    let teams = [(name("a"), team(a, &[])), (name("b"), team(b, &["a"]))].into();
+    Context { teams, environment: Some(name("prod")), ..Context::default() }
+}
+
+fn run(all: &BTreeMap<String, String>, context: &Context) -> Compiled {
+    let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    Compiler::default().compile(&files(&pairs), context)
+}
+
+/// What is remembered once a revision was accepted.
+fn accepted(compiled: &Compiled) -> Context {
+    let claims = compiled.desired.resources.iter().map(|(id, resource)| (id.clone(), Claims::of(resource)));
+    Context { declared: Declared::clone(&compiled.declared), claims: claims.collect(), ..settings() }
+}
+
+/// Compiles team b's files beside those that were there, twice, as the second revision remembers the first; and holds that
+/// team a's are what they were.
+fn with(extra: &[(&str, &str)]) -> Result<Compiled, TestCaseError> {
+    let mut all = before();
+    let first = run(&all, &settings());
+    assert!(!first.has_errors(), "{}", rendered(&first));
+    all.extend(extra.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
+    let second = run(&all, &accepted(&first));
+    let mut context = accepted(&second);
+    // What a revision cannot describe keeps what it had.
+    context.claims.extend(accepted(&first).claims.into_iter().filter(|(id, _)| second.desired.held.contains_key(id)));
+    let third = run(&all, &context);
+    for compiled in [&second, &third] {
+        for id in [id("shop"), id("back")] {
+            let (now, was) = (compiled.desired.resources.get(&id), first.desired.resources.get(&id));
+            prop_assert_eq!(now, was, "{}: {:?}", rendered(compiled), compiled.desired.held);
+        }
+        prop_assert_eq!(&compiled.desired.teams[&name("a")], &first.desired.teams[&name("a")]);
+        prop_assert_eq!(&compiled.desired.owner, &first.desired.owner);
+        prop_assert_eq!(&compiled.desired.repository, &first.desired.repository);
+        let blamed = compiled.diagnostics.iter().find(|d| {
+            ["apps/a/", "teams/a", "environments/prod/apps/a/"].iter().any(|own| d.place.file.starts_with(own))
+        });
+        prop_assert!(blamed.is_none(), "{}", rendered(compiled));
+    }
+    Ok(second)
+}
+
+fn refused(extra: &[(&str, &str)], said: &str, held: &[&str]) {
+    let compiled = with(extra).unwrap_or_else(|error| panic!("{extra:?}: {error}"));
+    assert!(rendered(&compiled).contains(said), "{}", rendered(&compiled));
+    assert_eq!(
+        compiled.desired.held.keys().cloned().collect::<Vec<_>>(),
+        held.iter().map(|it| id(it)).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_port_stays_with_who_has_it() {
+    let thief = app_of("b", "thief", "", "  port: 8080\n");
+    refused(
+        &[("apps/b/thief.yaml", &thief)],
+        "port 8080 on 127.0.0.1 belongs to app/shop (apps/a/shop.yaml:6:9)",
+        &["thief"],
+    );
+    let moved = app_of("b", "base", "", "  port: 8080\n");
+    refused(&[("apps/b/base.yaml", &moved)], "belongs to app/shop", &["base"]);
+    let posing = app_of("a", "thief", "", "  port: 8080\n");
+    refused(&[("apps/b/thief.yaml", &posing)], "may not claim `apps/b/thief.yaml`", &["thief"]);
+}
+
+#[test]
+fn an_overlay_changes_only_what_its_writer_may_reach() {
+    let path = "environments/prod/apps/b/x.yaml";
+    refused(&[(path, &overlay("shop", ", team: b", "9"))], "`app/shop` belongs to the team `a`", &[]);
+    refused(&[(path, &overlay("shop", "", "9"))], "the team `a` may not claim `environments/prod/apps/b/x.yaml`", &[]);
+    refused(&[(path, &overlay("shop", ", team: {}", "[]"))], "expected a text", &[]);
+    let own = with(&[(path, &overlay("base", "", "9"))]).expect("nobody is touched");
+    assert_eq!(own.desired.resources[&id("base")].spec.replicas, 9);
+}
+
+#[test]
+fn a_team_is_declared_only_in_a_path_granted_to_it() {
+    let text = format!("{}---\n{}", team("b"), team("a").replace("a@", "mallory@"));
+    refused(&[("teams/b.yaml", &text)], "the Team `a` has no effect here", &[]);
+    // Whoever may write the top file writes for everybody.
+    let mut context = settings();
+    context.teams.insert(name("admins"), TeamSettings { paths: vec!["**".to_owned()], ..TeamSettings::default() });
+    context.teams.get_mut(&name("a")).expect("it is there").paths.remove(0);
+    let compiled = run(&before(), &context);
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+}
+
+#[test]
+fn a_former_name_stays_with_who_had_it() {
+    let thief = app_of("b", "thief", ", was: [oldshop]", "");
+    refused(&[("apps/b/thief.yaml", &thief)], "`app/oldshop` is the former name of app/shop", &["thief"]);
+    // Nor can it be taken by declaring it again.
+    let again = app_of("b", "oldshop", "", "");
+    refused(&[("apps/b/oldshop.yaml", &again)], "`app/oldshop` is the former name of app/shop", &[]);
+}
+
+#[test]
+fn who_had_an_app_may_name_it_as_a_former_one_before_others() {
+    let mut all = before();
+    all.insert(
+        "apps/a/shop.yaml".to_owned(),
+        SHOP.replace(", was: [oldshop]", "").replace("name: shop", "name: oldshop"),
+    );
+    all.retain(|path, _| path != "apps/a/back.yaml" && !path.starts_with("environments/"));
+    let first = run(&all, &settings());
+    assert!(!first.has_errors(), "{}", rendered(&first));
+    all.insert("apps/a/shop.yaml".to_owned(), SHOP.to_owned());
+    all.insert("apps/b/a.yaml".to_owned(), app_of("b", "a", ", was: [oldshop]", ""));
+    let second = run(&all, &accepted(&first));
+    assert_eq!(second.desired.held.keys().collect::<Vec<_>>(), [&id("a")], "{}", rendered(&second));
+}
+
+#[test]
+fn an_overlay_that_cannot_be_read_holds_what_its_writers_may_reach() {
+    refused(&[("environments/prod/apps/b/x.yaml", ": [")], "a key must be a text", &["base"]);
+    let all: BTreeMap<_, _> =
+        before().into_iter().chain([("environments/prod/x.yaml".to_owned(), ": [".to_owned())]).collect();
+    assert_eq!(run(&all, &settings()).desired.held.len(), 3, "nobody's file may be everybody's");
+}
+
+#[test]
+fn no_circle_goes_through_who_may_not_be_reached() {
+    let base = app_of("b", "base", "", "  after: [app/back]\n");
+    refused(&[("apps/b/base.yaml", &base)], "`app/back` belongs to the team `a`", &["base"]);
+}
+
+/// Something team b could write: well-formed, broken, posing as another.
+fn document() -> impl Strategy<Value = String> {
+    let word = |words: &'static [&'static str]| proptest::sample::select(words);
+    let names = word(&["shop", "back", "oldshop", "base", "other", "acme-ops", "a", "b"]);
+    let metadata = word(&[
+        "",
+        ", team: a",
+        ", team: b",
+        ", team: {}",
+        ", team: b, was: [shop]",
+        ", team: b, was: [oldshop]",
+        ", team: a, was: [back]",
+    ]);
+    let spec = word(&[
+        "{}",
+        "{run: {command: [./x]}}",
+        "{run: {command: [./x]}, port: 8080}",
+        "{run: {command: [./x]}, port: 8081, after: [app/back]}",
+        "{run: {command: [./x]}, port: {number: 8080}, bind: 0.0.0.0}",
+        "{replicas: 0}",
+        "{members: [m@acme.example]}",
+        "{freeze: {what: all, reason: no}}",
+        "[",
+        "{run: {command: [./x]}, run: 1}",
+    ]);
+    let kind = word(&["App", "App", "App", "Team", "Repository", "Playbook", "Nonsense"]);
+    (kind, names, metadata, spec).prop_map(|(kind, name, metadata, spec)| {
+        format!("apiVersion: codeops/v1\nkind: {kind}\nmetadata: {{name: {name}{metadata}}}\nspec: {spec}\n")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_team_writes_in_its_own_paths_others_compile_to_the_same(
+        written in proptest::collection::vec(
+            (proptest::sample::select(&["teams/b.yaml", "apps/b/x.yaml", "apps/b/a.yaml", "environments/prod/apps/b/x.yaml"][..]),
+             proptest::collection::vec(document(), 1..4)),
+            1..4,
+        )
+    ) {
+        let texts: Vec<(&str, String)> = written.iter().map(|(path, documents)| (*path, documents.join("---\n"))).collect();
+        let texts: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        with(&texts)?;
+    }
+}
