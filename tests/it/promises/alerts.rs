@@ -48,16 +48,21 @@ fn labels(name: &str, app: &str) -> Labels {
 
 fn firing(flow: &Flow, name: &str, app: &str) -> Signal {
     let labels = labels(name, app);
-    let starts_at = Timestamp::from_millisecond(flow.clock.now().as_millisecond()).unwrap();
-    let id = AlertId { source: "main".parse().unwrap(), fingerprint: Fingerprint::of(&labels), starts_at };
-    let receiver = "main".parse().unwrap();
+    let starts_at = Timestamp::from_millisecond(flow.clock.now().as_millisecond()).expect("a time");
+    let id = AlertId { source: "main".parse().expect("a name"), fingerprint: Fingerprint::of(&labels), starts_at };
+    let receiver = "main".parse().expect("a name");
     let alert = Alert { id, receiver, labels, annotations: Labels::new(), url: None, expires_at: None };
     Signal::Firing(Arc::new(alert))
 }
 
 fn resolved(flow: &Flow, name: &str, app: &str) -> Signal {
     let fingerprint = Fingerprint::of(&labels(name, app));
-    Signal::Resolved { source: "main".parse().unwrap(), fingerprint, starts_at: None, ended_at: flow.clock.now() }
+    Signal::Resolved {
+        source: "main".parse().expect("a name"),
+        fingerprint,
+        starts_at: None,
+        ended_at: flow.clock.now(),
+    }
 }
 
 /// A repository that answers AppDown, with these apps healthy and baked.
