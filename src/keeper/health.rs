@@ -9,9 +9,9 @@ use codeops_core::model::{AppSpec, HealthCheck, Period, Probe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::launch::Orders;
 use super::process::Launching;
 use super::tasks::Tasks;
+use crate::launch::Orders;
 
 /// A health check, or what stands for one that is not declared.
 pub(super) struct Check {

@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use codeops_core::config::{Freeze, TeamSettings};
 use codeops_core::model::{Environment, Name, ProviderName, TeamName};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
-use crate::journal::{Journal, LogError};
+use crate::journal::{Entry, Journal, LogError, Record};
 use crate::port::{Clock, Observer, Publisher, Source, Vault};
 
 pub use doubt::count_daemon;
@@ -146,12 +147,14 @@ impl Flow {
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         resync.reset();
         let cancel = self.cancel.clone();
+        let mut tail = self.tools.journal.tail();
         loop {
             let wake = self.world.wake_after(&*self.tools.clock);
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 Some(event) = events.recv() => self.take_in(event).await?,
+                entry = tail.recv() => self.world.dirty |= self.concerns(entry),
                 Some(()) = fetch.recv() => self.fetch(),
                 _ = resync.tick() => self.observe_everything(),
                 () = tokio::time::sleep(wake) => self.world.dirty = true,
@@ -161,12 +164,33 @@ impl Flow {
             while let Ok(event) = events.try_recv() {
                 self.take_in(event).await?;
             }
+            loop {
+                match tail.try_recv() {
+                    Ok(entry) => self.world.dirty |= self.concerns(Ok(entry)),
+                    Err(TryRecvError::Lagged(_)) => self.world.dirty = true,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
             if self.world.dirty {
                 self.pass().await?;
             }
             if self.rules.until_settled && self.world.settled() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Whether an entry that somebody else may have written changes what is to be done: a mark of a playbook, or an alert
+    /// that may freeze.
+    fn concerns(&self, entry: Result<Arc<Entry>, RecvError>) -> bool {
+        match entry {
+            Ok(entry) => match &entry.record {
+                Record::Renewed { .. } | Record::Pinned { .. } => true,
+                Record::Alerts { .. } | Record::AlertState { .. } => !self.rules.may_freeze.is_empty(),
+                _ => false,
+            },
+            Err(RecvError::Lagged(_)) => true,
+            Err(RecvError::Closed) => false,
         }
     }
 

@@ -22,13 +22,15 @@ const CORE: &[(&str, &[&str])] = &[
 
 const ROOT: &[(&str, &[&str])] = &[
     ("base", &[]),
+    ("launch", &["base"]),
     ("journal", &[]),
-    ("port", &["journal"]),
+    ("port", &["journal", "base"]),
     ("edge", &[]),
     ("source", &["port", "journal", "base"]),
     ("store", &["port", "journal", "base"]),
     ("secret", &["port", "journal", "base"]),
-    ("keeper", &["port", "journal", "base"]),
+    ("effect", &["port", "journal", "base", "launch"]),
+    ("keeper", &["port", "journal", "base", "launch"]),
     ("provider", &["port", "journal", "base", "keeper"]),
     ("gate", &["port", "journal"]),
     ("reconcile", &["port", "journal", "gate"]),

@@ -133,6 +133,11 @@ impl SshKey {
         Self { folder, private }
     }
 
+    /// Where the private key is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.private
+    }
+
     /// `keytype base64`.
     pub(crate) fn public(&self) -> String {
         fs::read_to_string(self.private.with_extension("pub")).expect("a public key").trim().to_owned()

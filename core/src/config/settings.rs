@@ -65,7 +65,10 @@ pub struct ReceiverSettings {
     /// Where the system itself can be asked how an alert is: the base URL of an Alertmanager.
     #[serde(default)]
     pub api: Option<String>,
-    /// For `generic`: where in the body things are.
+    /// What that API wants to see: `bearer` or `basic`.
+    #[serde(default)]
+    pub api_auth: Option<AuthSettings>,
+    /// For `generic` and `cloudevents`: where in the body things are.
     #[serde(default)]
     pub mapping: Option<MappingSettings>,
     /// An alert that always fires: its absence is an alert of its own.

@@ -8,6 +8,7 @@ mod calls;
 mod compiler;
 mod coverage;
 mod diagnostic;
+mod edit;
 mod file;
 mod freeze;
 mod glob;
@@ -53,8 +54,10 @@ use crate::model::{Environment, Name, Owner, ProviderName, Resource, ResourceId,
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
+pub use edit::edit;
 pub use file::{is_manifest, is_wanted};
 pub use order::order;
+pub use rights::claims;
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
 

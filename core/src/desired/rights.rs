@@ -34,7 +34,7 @@ pub(super) fn misplaced(kind: ManifestKind, name: &Name, path: &str, context: &C
 }
 
 /// Whether a team's settings grant it a path.
-pub(super) fn claims(team: &TeamSettings, path: &str) -> bool {
+pub fn claims(team: &TeamSettings, path: &str) -> bool {
     team.paths.iter().any(|glob| matches(glob, path))
 }
 

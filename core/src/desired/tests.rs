@@ -1,5 +1,7 @@
 //! What a user would notice of compiling: mistakes as they are shown, resources, what is held.
 
+mod answering;
+mod answering_properties;
 mod digests;
 mod mistakes;
 mod promises;

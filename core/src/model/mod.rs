@@ -7,6 +7,7 @@ mod commit;
 mod digest;
 mod expand;
 mod id;
+mod label;
 mod memory;
 mod observed;
 mod playbook;
@@ -27,6 +28,7 @@ pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
+pub use label::{bounded_annotations, bounded_labels, visible, web_url};
 pub use memory::{LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
 pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, Scope, Snapshot,

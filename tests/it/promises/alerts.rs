@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codeops_core::desired::Severity;
 use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Run, RunState, Signal};
 use jiff::Timestamp;
 
@@ -34,7 +35,7 @@ spec:
   on: {alert: {alertname: AppDown}}
   target: app/{{ alert.labels.app }}
   steps:
-    - {name: look, script: look.sh, timeout: 30s}
+    - {name: look, script: scripts/look.sh, timeout: 30s}
     - {name: restart, action: app.restart}
     - {name: proof, wait: resolved, quiet: 10s, timeout: 3m}
 ";
@@ -71,13 +72,14 @@ async fn begin_with(flow: &mut Flow, apps: &[&str], playbook: &str) {
         ("team.yaml".to_owned(), TEAM.to_owned()),
         ("people.yaml".to_owned(), PEOPLE.to_owned()),
         ("playbook.yaml".to_owned(), playbook.to_owned()),
-        ("look.sh".to_owned(), LOOK.to_owned()),
+        ("scripts/look.sh".to_owned(), LOOK.to_owned()),
     ];
     files.extend(apps.iter().map(|name| (path(name), app_with(name, "v1", "", "replicas: 2, "))));
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     flow.commit(&files).await;
     flow.settle().await;
-    let mistakes = &flow.board().diagnostics;
+    let board = flow.board();
+    let mistakes: Vec<_> = board.diagnostics.iter().filter(|it| it.severity == Severity::Error).collect();
     assert!(mistakes.is_empty(), "{mistakes:?}");
 }
 
@@ -104,7 +106,7 @@ async fn an_alert_is_answered_and_proven_over() {
     flow.elapse(60).await;
     let run = only_run(&flow).await;
     assert_eq!((run.state(), begun(&run)), (RunState::Waiting, vec!["look".into(), "restart".into(), "proof".into()]));
-    assert_eq!(flow.outside.count("look.sh"), 1);
+    assert_eq!(flow.outside.count("scripts/look.sh"), 1);
     assert_eq!(flow.serving("shop"), before, "the same version serves");
     flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
     flow.elapse(30).await;
@@ -147,7 +149,7 @@ async fn a_channel_that_does_not_accept_is_tried_until_it_does() {
 async fn what_is_resolved_before_its_turn_or_between_steps_is_not_acted_on() {
     let mut flow = Flow::new().await;
     begin(&mut flow, &["shop"]).await;
-    flow.outside.fares("look.sh", Fare::Slow(20));
+    flow.outside.fares("scripts/look.sh", Fare::Slow(20));
     let started = flow.effects().len();
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(5).await;
@@ -264,7 +266,7 @@ async fn an_alert_that_no_playbook_answers_and_a_target_that_is_not_there_call_a
 async fn removing_the_playbook_cancels_its_run_before_the_next_step_and_calls_a_person() {
     let mut flow = Flow::new().await;
     begin(&mut flow, &["shop"]).await;
-    flow.outside.fares("look.sh", Fare::Slow(20));
+    flow.outside.fares("scripts/look.sh", Fare::Slow(20));
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(5).await;
     flow.commit(&[("playbook.yaml", "")]).await;
@@ -280,14 +282,14 @@ async fn a_bad_night_holds_playbooks_but_not_intake_and_paging() {
     flow.responds.may_freeze.insert("main".parse().unwrap());
     flow.rules.may_freeze.insert("main".parse().unwrap());
     flow.start().await;
-    begin(&mut flow, &["shop"]).await;
+    begin(&mut flow, &["shop", "auth"]).await;
     flow.tell(vec![firing(&flow, "CodeopsFreeze", "all")]).await;
     flow.elapse(5).await;
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
-    flow.commit(&[(&path("shop"), &app("shop", "v2"))]).await;
+    flow.commit(&[(&path("auth"), &app("auth", "v2"))]).await;
     flow.elapse(300).await;
     assert!(flow.runs().await.iter().all(|run| begun(run).iter().all(|step| step != "look")), "nothing acts");
-    assert_eq!(flow.serving("shop"), ["v1", "v1"], "nor does a commit");
+    assert_eq!(flow.serving("auth"), ["v1", "v1"], "nor does a commit");
     flow.tell(vec![resolved(&flow, "CodeopsFreeze", "all")]).await;
     flow.elapse(60).await;
     assert!(flow.runs().await.iter().any(|run| begun(run).contains(&"look".to_owned())), "it goes on by itself");
@@ -300,17 +302,17 @@ kind: Playbook
 metadata: {name: nightly, team: core}
 spec:
   on: {schedule: \"0 3 * * *\", timezone: Europe/Berlin}
-  steps: [{name: look, script: look.sh}]
+  steps: [{name: look, script: scripts/look.sh}]
 ";
     let mut flow = Flow::new().await;
     begin_with(&mut flow, &[], nightly).await;
     flow.elapse(3 * 86_400).await;
-    assert_eq!(flow.outside.count("look.sh"), 3);
+    assert_eq!(flow.outside.count("scripts/look.sh"), 3);
     flow.kill().await;
     tokio::time::sleep(std::time::Duration::from_secs(3 * 86_400)).await;
     flow.restart().await;
     flow.elapse(3_600).await;
-    assert_eq!(flow.outside.count("look.sh"), 4, "the last one missed, and no other");
+    assert_eq!(flow.outside.count("scripts/look.sh"), 4, "the last one missed, and no other");
     assert!(flow.runs().await.iter().all(|run| run.state() == RunState::Resolved));
 }
 
@@ -323,7 +325,7 @@ async fn scenario(flow: &mut Flow) {
     go_on(flow, 90).await;
     let over = resolved(flow, "AppDown", "shop");
     tell(flow, over).await;
-    go_on(flow, 3_000).await;
+    go_on(flow, 900).await;
 }
 
 /// A sender tries again until it is taken.
@@ -348,7 +350,8 @@ async fn go_on(flow: &mut Flow, seconds: u64) {
 async fn killed_at_every_boundary_of_a_run_it_ends_and_nothing_is_done_twice() {
     let mut whole = Flow::new().await;
     scenario(&mut whole).await;
-    let states: Vec<RunState> = whole.runs().await.iter().map(|run| run.state()).collect();
+    let mut states: Vec<RunState> = whole.runs().await.iter().map(|run| run.state()).collect();
+    states.sort();
     assert_eq!(states, [RunState::Resolved, RunState::Paged]);
     let appends = whole.log.appends();
     for at in 0..appends {
@@ -366,7 +369,7 @@ async fn killed_at_every_boundary_of_a_run_it_ends_and_nothing_is_done_twice() {
             );
             // A script that is not idempotent is never run twice for one step.
             let scripts: Vec<(String, String)> =
-                flow.outside.done().into_iter().filter(|(word, _)| word == "look.sh").collect();
+                flow.outside.done().into_iter().filter(|(word, _)| word == "scripts/look.sh").collect();
             let keys: std::collections::BTreeSet<&String> = scripts.iter().map(|(_, key)| key).collect();
             assert_eq!(keys.len(), scripts.len(), "{crash:?}");
             flow.check();

@@ -2,7 +2,6 @@
 //!
 //! Every byte here comes from outside: the sender, the redirects and the archive are all treated as hostile.
 
-mod egress;
 mod fetch;
 mod local;
 mod tar;
@@ -15,8 +14,10 @@ use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use egress::Egress;
-pub use fetch::{fetch, shown};
+pub use fetch::fetch;
+
+pub use crate::base::Egress;
+pub use crate::base::request::shown;
 pub use tree::{Limits, Tree};
 
 /// Why an artifact cannot be used.

@@ -10,7 +10,7 @@ use codeops_core::model::Resources;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::launch::PROCESSES;
+use super::PROCESSES;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// The keeper's own groups.
@@ -24,7 +24,7 @@ const PERIOD: u64 = 100_000;
 /// The groups of one instance, one a hierarchy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Group {
+pub struct Group {
     folders: Vec<PathBuf>,
 }
 
@@ -33,7 +33,7 @@ type Limit<'a> = (&'a str, &'a str, Option<String>);
 
 /// Makes the groups for an instance at `path` below the keeper's own and limits them. The notes say what could not be
 /// enforced.
-pub(super) fn prepare(path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
+pub fn prepare(path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
     prepare_in(Path::new(ROOT), &fs::read_to_string(OWN).unwrap_or_default(), path, limits)
 }
 
@@ -178,12 +178,12 @@ fn remove(folder: Option<&Path>) {
 
 impl Group {
     /// The files a process joins by writing its id.
-    pub(super) fn procs(&self) -> Vec<PathBuf> {
+    pub fn procs(&self) -> Vec<PathBuf> {
         self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
     }
 
     /// Kills all that is in it, also what left its process group.
-    pub(super) fn kill(&self) {
+    pub fn kill(&self) {
         for folder in &self.folders {
             if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
                 continue;
@@ -197,25 +197,25 @@ impl Group {
     }
 
     /// The processes in it.
-    pub(super) fn members(&self) -> Vec<u32> {
+    pub fn members(&self) -> Vec<u32> {
         let lists = self.folders.iter().filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok());
         lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
     }
 
     /// Removes it; what is not empty yet stays for the next time.
-    pub(super) fn remove(&self) {
+    pub fn remove(&self) {
         for folder in &self.folders {
             remove(Some(folder));
         }
     }
 
     /// Memory held now, in bytes.
-    pub(super) fn memory(&self) -> Option<u64> {
+    pub fn memory(&self) -> Option<u64> {
         self.number("memory.current").or_else(|| self.number("memory.usage_in_bytes"))
     }
 
     /// Processor time used since it was made, in microseconds; version 2 only.
-    pub(super) fn cpu_micros(&self) -> Option<u64> {
+    pub fn cpu_micros(&self) -> Option<u64> {
         let text = self.folders.iter().find_map(|folder| fs::read_to_string(folder.join("cpu.stat")).ok())?;
         text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())
     }
