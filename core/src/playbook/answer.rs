@@ -59,12 +59,18 @@ pub enum Answer {
 }
 
 impl World<'_> {
-    /// Who answers an alert that was routed so; `seen` is what steps see of it.
+    /// Who answers an alert that was routed so: the first playbook that may. `seen` is what steps see of it.
     pub fn answer(&self, routed: &Routed, seen: &Value) -> Answer {
-        let playbook = routed.playbooks.iter().find_map(|name| self.response.playbooks.get(name));
-        match playbook {
-            Some(playbook) => self.answered_by(playbook, routed.policy.as_ref(), seen),
-            None => self.pages(routed.policy.as_ref(), "no playbook answers it".to_owned()),
+        let known = routed.playbooks.iter().filter_map(|name| self.response.playbooks.get(name));
+        let policy = routed.policy.as_ref();
+        let mut answers = known.map(|playbook| self.answered_by(playbook, policy, seen));
+        let first = answers.next();
+        match first {
+            None => self.pages(policy, "no playbook answers it".to_owned()),
+            Some(pages @ Answer::Pages { .. }) => {
+                answers.find(|answer| !matches!(answer, Answer::Pages { .. })).unwrap_or(pages)
+            }
+            Some(answer) => answer,
         }
     }
 
