@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Print what happened.
     Events(EventsArgs),
+    /// Think playbooks through over a working tree: tests, explanations, replays. Runs no program, opens no connection.
+    Playbook(PlaybookArgs),
     /// Print the JSON Schema of a kind of manifest, or of all of them.
     Schema(SchemaArgs),
     /// Check the audit trail in the state folder.
@@ -224,6 +226,43 @@ pub(crate) struct EventsArgs {
     pub(crate) limit: u16,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookArgs {
+    #[command(subcommand)]
+    pub(crate) command: PlaybookCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlaybookCommand {
+    /// Run the cases of every PlaybookTest; ends with 1 where one does not come out as expected.
+    Test {
+        /// The folder that holds the manifests.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        #[command(flatten)]
+        tree: TreeArgs,
+    },
+    /// Say what an alert would start, and why: routes, playbook, target, steps, who is paged.
+    Explain {
+        /// The alert's labels as NAME=VALUE, and the folder that holds the manifests.
+        #[arg(required = true, value_name = "LABEL|DIR")]
+        what: Vec<String>,
+        #[command(flatten)]
+        tree: TreeArgs,
+    },
+}
+
+/// What a working tree is read with.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TreeArgs {
+    /// The environment whose overlays apply.
+    #[arg(long, env = "CODEOPS_ENVIRONMENT", value_name = "NAME")]
+    pub(crate) environment: Option<Environment>,
+    /// Settings to read it with: teams, receivers and the fallback policy.
+    #[arg(long, env = "CODEOPS_SETTINGS", value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, RunEvent, Signal, StepOutcome, StepRef,
-    Sync,
+    AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, RunEvent, RunId, Signal,
+    StepOutcome, StepRef, Sync,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub(super) struct Event {
     pub(super) resource: Option<ResourceId>,
     /// What it is about, if one revision.
     pub(super) revision: Option<Revision>,
+    /// What it is about, if one run.
+    pub(super) run: Option<RunId>,
     /// How it bears on things; `None`: neither good nor bad.
     pub(super) mark: Option<Mark>,
     /// In one sentence.
@@ -37,6 +39,7 @@ impl Event {
             category: entry.record.category(),
             resource: entry.record.resource().cloned(),
             revision: revision(&entry.record).cloned(),
+            run: entry.record.run(),
             mark: mark(&entry.record),
             text: sentence(&entry.record),
         }
@@ -107,6 +110,37 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Instance { .. } | Record::Pinned { .. } => Some(Mark::Degraded),
         Record::Drift { .. } => Some(Mark::Progressing),
         Record::Baked { .. } | Record::Allowed { .. } => Some(Mark::Fine),
+        Record::Alerts { signals, .. } => signals.iter().map(of_signal).min(),
+        Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
+        Record::Run { event, .. } => of_run(event),
+        Record::Page { event, .. } => match event {
+            PageEvent::Opened { .. } | PageEvent::Failed { .. } => Some(Mark::Degraded),
+            PageEvent::Accepted { .. } => Some(Mark::Held),
+            PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
+        },
+        Record::Latched { .. } => Some(Mark::Held),
+        _ => None,
+    }
+}
+
+fn of_signal(signal: &Signal) -> Mark {
+    Mark::of_alert(match signal {
+        Signal::Firing(_) => AlertState::Firing,
+        Signal::Resolved { .. } => AlertState::Resolved,
+        Signal::Silenced { .. } => AlertState::Silenced,
+    })
+}
+
+fn of_run(event: &RunEvent) -> Option<Mark> {
+    match event {
+        RunEvent::Opened { .. } => Some(Mark::Progressing),
+        RunEvent::StepEnded { outcome, .. } => Some(match outcome {
+            StepOutcome::Done { .. } => Mark::Fine,
+            StepOutcome::Failed { .. } => Mark::Degraded,
+            StepOutcome::Unknown { .. } => Mark::Unknown,
+        }),
+        RunEvent::Turned { .. } => Some(Mark::Held),
+        RunEvent::Ended { state, .. } => Some(Mark::of_run(*state)),
         _ => None,
     }
 }

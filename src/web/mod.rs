@@ -15,6 +15,7 @@ mod pages;
 mod picture;
 mod problem;
 mod redact;
+mod response;
 mod routes;
 mod samples;
 mod shape;

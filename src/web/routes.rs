@@ -49,6 +49,11 @@ fn machine() -> Router<Arc<Web>> {
         .route("/revisions", get(api::revisions))
         .route("/revisions/{id}", get(api::revision))
         .route("/holds", get(api::holds))
+        .route("/alerts", get(api::alerts))
+        .route("/runs", get(api::runs))
+        .route("/runs/{id}", get(api::run))
+        .route("/pages", get(api::pages))
+        .route("/pages/{id}", get(api::page))
         .route("/stream", get(live::stream))
         .fallback(async || {
             Problem::not_found("there is nothing at this address; docs/openapi.yaml lists what there is")

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use codeops_core::model::{Health, InstanceHealth, InstanceState, Sync};
+use codeops_core::model::{AlertState, Health, InstanceHealth, InstanceState, RunState, Sync};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -77,6 +77,25 @@ impl Mark {
             "partial" => Mark::Held,
             "failed" => Mark::Degraded,
             _ => Mark::Progressing,
+        }
+    }
+
+    pub(super) fn of_alert(state: AlertState) -> Self {
+        match state {
+            AlertState::Firing => Mark::Degraded,
+            AlertState::Resolved => Mark::Fine,
+            AlertState::Silenced => Mark::Suspended,
+            AlertState::Expired | AlertState::Unknown => Mark::Unknown,
+        }
+    }
+
+    pub(super) fn of_run(state: RunState) -> Self {
+        match state {
+            RunState::Running | RunState::Waiting => Mark::Progressing,
+            RunState::Resolved | RunState::Replaced => Mark::Fine,
+            RunState::Paged => Mark::Held,
+            RunState::Failed => Mark::Degraded,
+            RunState::Skipped | RunState::Cancelled => Mark::Suspended,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The page in a real browser and its JSON twins.
 
+mod answers;
 #[path = "../support/browser.rs"]
 mod browser;
 mod fixture;
@@ -50,6 +51,17 @@ async fn every_json_answer_is_as_documented() {
         ("/api/v1/revisions", "/api/v1/revisions"),
         ("/api/v1/revisions/3f2a9c1", "/api/v1/revisions/{id}"),
         ("/api/v1/holds", "/api/v1/holds"),
+        ("/api/v1/alerts", "/api/v1/alerts"),
+        ("/api/v1/alerts?state=firing&limit=1", "/api/v1/alerts"),
+        ("/api/v1/runs", "/api/v1/runs"),
+        ("/api/v1/runs?state=waiting&playbook=app-down&target=app/shop", "/api/v1/runs"),
+        ("/api/v1/runs/r2", "/api/v1/runs/{id}"),
+        ("/api/v1/runs/r4", "/api/v1/runs/{id}"),
+        ("/api/v1/runs/r5", "/api/v1/runs/{id}"),
+        ("/api/v1/pages", "/api/v1/pages"),
+        ("/api/v1/pages?run=r2", "/api/v1/pages"),
+        ("/api/v1/pages/p1", "/api/v1/pages/{id}"),
+        ("/api/v1/events?run=r2&category=run", "/api/v1/events"),
     ];
     for (path, documented) in paths {
         let answer = get(&served, path).await;
@@ -58,7 +70,17 @@ async fn every_json_answer_is_as_documented() {
         let wrong = schema::mistakes(&document, schema, &answer.json().await.unwrap(), path);
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
-    for path in ["/api/v1/resources/app/nobody", "/api/v1/resources/x/y", "/api/v1/runs", "/api/v1/events?limit=0"] {
+    for path in [
+        "/api/v1/resources/app/nobody",
+        "/api/v1/resources/x/y",
+        "/api/v1/runs/r99",
+        "/api/v1/runs/99",
+        "/api/v1/pages/p99",
+        "/api/v1/alerts?state=running",
+        "/api/v1/runs?state=firing",
+        "/api/v1/runs?target=shop",
+        "/api/v1/events?limit=0",
+    ] {
         let answer = get(&served, path).await;
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json", "{path}");
         let schema = schema::of_answer(&document, "/readyz", "503", "application/problem+json");
@@ -247,7 +269,7 @@ async fn beyond_loopback_a_token_is_needed() {
 #[tokio::test]
 async fn lists_are_read_in_pages_without_gap_or_repetition() {
     let served = Served::rich().await;
-    for path in ["/api/v1/events", "/api/v1/revisions"] {
+    for path in ["/api/v1/events", "/api/v1/revisions", "/api/v1/alerts", "/api/v1/runs", "/api/v1/pages"] {
         let whole: Vec<Value> = json(&served, path).await["items"].as_array().unwrap().clone();
         let (mut pieces, mut after) = (Vec::new(), String::new());
         loop {
@@ -601,4 +623,54 @@ async fn chromium_follows_the_board_and_the_log_without_a_reload() {
     }
     browser.run("document.getElementById('follow').click()").await;
     assert_eq!(browser.run("return document.getElementById('follow').textContent").await, "Follow");
+}
+
+#[tokio::test]
+async fn a_run_tells_each_step_with_its_output_and_evidence() {
+    let served = Served::rich().await;
+    let run = json(&served, "/api/v1/runs/r2").await;
+    assert_eq!((&run["state"], &run["target"]), (&"paged".into(), &"app/pricing".into()));
+    assert_eq!(run["alert"]["labels"]["alertname"], "AppDown");
+    let steps: Vec<(&str, &str, &str)> = run["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| ["part", "name", "state"].map(|key| step[key].as_str().unwrap()).into())
+        .collect();
+    assert_eq!(
+        steps,
+        [("steps", "look", "failed"), ("otherwise", "replace", "unknown"), ("otherwise", "call", "done")]
+    );
+    assert_eq!(run["steps"][0]["evidence"], "cannot read the disk\n");
+    let on = json(&served, "/api/v1/runs?state=waiting").await;
+    let on = &on["items"][0];
+    assert_eq!((&on["id"], &on["steps"][0]["output"]["free"]), (&"r5".into(), &12.into()));
+    assert_eq!(on["steps"][2]["state"], "waiting");
+    let called = json(&served, "/api/v1/runs/r4").await;
+    assert_eq!(called["called_by"]["run"], "r3");
+    let shop = json(&served, "/api/v1/resources/app/shop").await;
+    assert_eq!((&shop["runs"][0]["id"], &shop["alerts"][0]["run"]), (&"r5".into(), &"r5".into()));
+    let quiet = json(&served, "/api/v1/alerts?name=DiskSlow").await;
+    assert_eq!(quiet["items"][0]["why"], "muted by the mute time nights");
+    assert_eq!(json(&served, "/api/v1/pages?run=r2").await["items"][0]["tries"][0]["failures"], 1);
+}
+
+#[tokio::test]
+async fn long_texts_are_cut_in_lists_without_letting_half_a_secret_out() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let down = answers::alert("AppDown", "cart", 30);
+    let mut story = answers::Story::answer(&served.log, 1, &down, "cart", 30);
+    story.begin(codeops_core::model::Part::Steps, 0, 1);
+    let evidence = format!("{}{SECRET}{}", "x".repeat(1_020), "y".repeat(9_000));
+    story.end(codeops_core::model::Part::Steps, 0, 1, answers::done(Value::from(evidence.clone())), &evidence);
+    let listed = json(&served, "/api/v1/runs").await;
+    let step = &listed["items"][0]["steps"][0];
+    assert_eq!(step["cut"], true);
+    for key in ["output", "evidence"] {
+        let text = step[key].as_str().unwrap();
+        assert!(text.len() < 1_100 && !text.contains("hunt"), "{text}");
+    }
+    let one = json(&served, "/api/v1/runs/r1").await;
+    assert_eq!(one["steps"][0]["evidence"], evidence.replace(SECRET, "***"));
+    assert_eq!(one["steps"][0]["cut"], false);
 }
