@@ -81,6 +81,7 @@ async fn serve_hooks(house: &House, edge: &mut JoinSet<()>) -> String {
     let hooks = Hooks {
         git_secret: Secret::new("secret".to_owned()),
         fetch_now: Box::new(move || trigger.fetch_now(Reason::Hook)),
+        alerts: None,
         clock: Arc::new(SystemClock),
         limits: HookLimits::default(),
     };

@@ -63,6 +63,7 @@ impl House {
             environment: None,
             teams: BTreeMap::new(),
             freeze: None,
+            fallback: None,
             may_freeze: BTreeSet::new(),
             observe: false,
             resync,

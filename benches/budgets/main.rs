@@ -4,6 +4,7 @@
 //! column shows. `thousand` (1,000 real processes) runs only when it is named. Ends with 1 where a budget is not met.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+mod alerts;
 mod app;
 mod daemon;
 mod forward;
@@ -27,10 +28,11 @@ use table::Row;
 /// A chapter: its name, and what measures it.
 type Chapter = (&'static str, fn() -> Vec<Row>);
 
-const CHAPTERS: [Chapter; 8] = [
+const CHAPTERS: [Chapter; 9] = [
     ("start", start::measure),
     ("manifests", manifests::measure),
     ("hook", hook::measure),
+    ("alerts", alerts::measure),
     ("pass", pass::measure),
     ("restart", restart::measure),
     ("forward", forward::measure),

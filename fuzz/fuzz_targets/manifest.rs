@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use codeops_core::desired::{Compiler, Context, File, Files, parse_settings};
+use codeops_core::desired::{Compiler, Context, File, Files, edit, parse_settings};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,6 +12,9 @@ fuzz_target!(|bytes: &[u8]| {
     let compiled = Compiler::default().compile(&files, &Context::default());
     for diagnostic in &compiled.diagnostics {
         diagnostic.render(false);
+    }
+    for path in ["kind", "spec.replicas", "metadata.name.x"] {
+        let _ = edit(bytes, None, path, &7.into());
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = parse_settings("daemon.yaml", text);

@@ -1,11 +1,17 @@
-//! What several rooms need of disk, kernel and bytes, once: private files, random bytes, percent-encoding. It knows no room
+//! What several rooms need of disk, kernel and bytes, once: private files, random bytes, percent-encoding, where
+//! a team's requests may go. It knows no room
 //! and keeps no state.
 
+mod egress;
 mod file;
 mod percent;
+pub mod request;
+mod sealed;
 
+pub use egress::Egress;
 pub use file::{replace, write_private};
 pub use percent::percent_decoded;
+pub use sealed::{Sealed, remove_sealed};
 
 use std::io;
 

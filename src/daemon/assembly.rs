@@ -1,22 +1,27 @@
 //! The parts that every command which acts needs, opened in the one right order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use codeops_core::model::{ProviderName, Secret};
+use codeops_core::config::{Mode, ReceiverSettings, Settings};
+use codeops_core::model::{CatchUp, Name, ProviderName, Schedule, Secret};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use crate::effect::{self, MonitoringApis};
 use crate::gate::{self, Gate};
-use crate::hooks;
+use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
-use crate::port::{Actuator, Observer, Publisher, SystemClock, Vault};
+use crate::port::{
+    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Source, SystemClock, Vault, Watcher,
+};
 use crate::provider::{self, Environment};
 use crate::reconcile::{self, Rules};
+use crate::respond;
 use crate::secret::{self, SettingsVault};
 use crate::source::Mirror;
 use crate::store::Sqlite;
@@ -26,7 +31,14 @@ pub(super) struct Assembly {
     pub(super) journal: Journal,
     pub(super) vault: Arc<dyn Vault>,
     pub(super) actuators: BTreeMap<ProviderName, Arc<dyn Actuator>>,
-    pub(super) mirror: Mirror,
+    pub(super) mirror: Arc<Mirror>,
+}
+
+/// Who may tell of alerts.
+pub(super) struct AlertReceivers {
+    pub(super) receivers: hooks::Receivers,
+    /// The file that the token of the receiver `alerts` was generated into, when the settings declare none.
+    pub(super) generated: Option<PathBuf>,
 }
 
 /// The push hook's secret.
@@ -56,7 +68,7 @@ impl Assembly {
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let mirror = Mirror::open(&options.settings.repository, &options.state, &options.variables).await?;
-        Ok(Self { log, journal, vault: Arc::new(vault), actuators, mirror })
+        Ok(Self { log, journal, vault: Arc::new(vault), actuators, mirror: Arc::new(mirror) })
     }
 
     /// The read halves.
@@ -78,6 +90,27 @@ impl Assembly {
         Ok(HookSecret { secret, generated: Some(file) })
     }
 
+    /// The receivers of alerts: the settings' own, else `alerts` with a token that is generated once and kept.
+    pub(super) fn alert_receivers(&self, options: &Options, limits: AlertLimits) -> anyhow::Result<AlertReceivers> {
+        let declared = &options.settings.receivers;
+        if !declared.is_empty() {
+            let read = |source: &_| secret::read(source, &options.variables);
+            let receivers = hooks::Receivers::new(declared, limits, read).map_err(anyhow::Error::msg)?;
+            return Ok(AlertReceivers { receivers, generated: None });
+        }
+        let (token, file) = hooks::kept_token(&options.state)
+            .with_context(|| format!("the token for alerts in {}", options.state.display()))?;
+        let receivers = hooks::Receivers::only_default(limits, &token).map_err(anyhow::Error::msg)?;
+        Ok(AlertReceivers { receivers, generated: Some(file) })
+    }
+
+    /// The monitoring systems that can be asked.
+    pub(super) fn monitoring(&self, options: &Options) -> anyhow::Result<Arc<MonitoringApis>> {
+        let read = |source: &_| secret::read(source, &options.variables);
+        let apis = MonitoringApis::new(&options.settings.receivers, Arc::new(SystemClock), read);
+        apis.map(Arc::new).map_err(anyhow::Error::msg)
+    }
+
     /// Starts the gate in `tasks` and puts the flow together; the write halves go to the gate and nowhere else.
     pub(super) fn reconcile(
         self,
@@ -88,18 +121,17 @@ impl Assembly {
         tasks: &mut JoinSet<()>,
         cancel: CancellationToken,
     ) -> reconcile::Parts {
-        let observers = self.observers();
         let clock = Arc::new(SystemClock);
         let gate = gate::Parts {
             journal: self.journal.clone(),
-            actuators: self.actuators,
+            actuators: self.actuators.clone(),
             vault: Arc::clone(&self.vault),
             clock: clock.clone(),
         };
         reconcile::Parts {
             rules: rules(options, &self.mirror, until_settled),
-            source: Arc::new(self.mirror),
-            observers,
+            observers: self.observers(),
+            source: self.mirror,
             gate: Gate::start(gate, tasks, cancel),
             journal: self.journal,
             vault: self.vault,
@@ -108,6 +140,82 @@ impl Assembly {
             fetch,
         }
     }
+
+    /// What the flow that answers alerts is made of, but for the gate and the board, which it shares with the other flow.
+    ///
+    /// # Errors
+    /// The folder of effects cannot be prepared, or a setting cannot be read.
+    pub(super) fn answers(&self, options: &Options, sources: Arc<dyn AlertSources>) -> anyhow::Result<Answers> {
+        let settings = &options.settings;
+        let read = |source: &_| secret::read(source, &options.variables);
+        let effects = effect::Parts {
+            vault: Arc::clone(&self.vault),
+            source: Arc::clone(&self.mirror) as Arc<dyn Source>,
+            committer: Arc::clone(&self.mirror) as Arc<dyn Committer>,
+            clock: Arc::new(SystemClock),
+            teams: settings.teams.clone(),
+            scripts: settings.scripts,
+            bot: settings.bot.clone(),
+            page: Some(format!("http://{}", settings.page_address())),
+            folder: options.state.join("effects"),
+            launcher: options.binary.clone(),
+        };
+        let heartbeat = settings.heartbeat.as_ref().map(|beat| read(&beat.url)).transpose();
+        let heartbeat = heartbeat.map_err(anyhow::Error::msg).context("heartbeat.url in the settings")?;
+        Ok(Answers {
+            effects: Arc::new(effect::Performer::new(effects).map_err(anyhow::Error::msg)?),
+            sources,
+            heartbeat: heartbeat.map(|url| Arc::new(effect::Beats::new(url)) as Arc<dyn Heartbeat>),
+            rules: answer_rules(settings),
+        })
+    }
+}
+
+/// See [`Assembly::answers`].
+pub(super) struct Answers {
+    effects: Arc<dyn Effects>,
+    sources: Arc<dyn AlertSources>,
+    heartbeat: Option<Arc<dyn Heartbeat>>,
+    rules: respond::Rules,
+}
+
+impl Answers {
+    /// Puts the flow together, beside the one that it shares gate and journal with.
+    pub(super) fn beside(self, flow: &reconcile::Parts, watcher: Watcher) -> respond::Parts {
+        respond::Parts {
+            journal: flow.journal.clone(),
+            watcher,
+            gate: flow.gate.clone(),
+            effects: self.effects,
+            sources: self.sources,
+            heartbeat: self.heartbeat,
+            vault: Arc::clone(&flow.vault),
+            clock: Arc::clone(&flow.clock),
+            rules: self.rules,
+        }
+    }
+}
+
+/// What the settings say to the flow that answers alerts.
+fn answer_rules(settings: &Settings) -> respond::Rules {
+    let receivers = &settings.receivers;
+    let source = |(name, it): (&Name, &ReceiverSettings)| it.source.clone().unwrap_or_else(|| name.clone());
+    let watchdog = |(name, it): (&Name, &ReceiverSettings)| Some((name.clone(), it.watchdog.as_ref()?.within));
+    respond::Rules {
+        fallback: settings.fallback.clone(),
+        watchdogs: receivers.iter().filter_map(watchdog).collect(),
+        may_freeze: may_freeze(settings),
+        askable: receivers.iter().filter(|(_, it)| it.api.is_some()).map(source).collect(),
+        heartbeat: settings.heartbeat.as_ref().map(|beat| beat.every),
+        self_test: settings.self_test.clone().map(|cron| Schedule { cron, timezone: None, catch_up: CatchUp::Last }),
+        freeze: settings.freeze.clone(),
+        observe: settings.mode == Mode::Observe,
+    }
+}
+
+/// Receivers whose alert may freeze everything.
+fn may_freeze(settings: &Settings) -> BTreeSet<Name> {
+    settings.receivers.iter().filter(|(_, it)| it.may_freeze).map(|(name, _)| name.clone()).collect()
 }
 
 /// What the settings say to the flow.
@@ -119,14 +227,9 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         teams: options.settings.teams.clone(),
         reserved: options.settings.reserved(),
         freeze: options.settings.freeze.clone(),
-        may_freeze: options
-            .settings
-            .receivers
-            .iter()
-            .filter(|(_, it)| it.may_freeze)
-            .map(|(name, _)| name.clone())
-            .collect(),
-        observe: options.settings.mode == codeops_core::config::Mode::Observe,
+        fallback: options.settings.fallback.clone(),
+        may_freeze: may_freeze(&options.settings),
+        observe: options.settings.mode == Mode::Observe,
         resync: reconcile::RESYNC,
         until_settled,
     }

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain};
 use crate::journal::Reader;
-use crate::port::{Publisher, SystemClock};
+use crate::port::{AlertSources, Publisher, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
-use crate::{hooks, reconcile, web};
+use crate::{hooks, reconcile, respond, web};
 
 /// What runs. The flow ends before the edges do, so that the page answers while steps finish.
 pub(super) struct Life {
@@ -20,6 +20,8 @@ pub(super) struct Life {
     edges: Part,
     /// Where the push hook's generated secret lies.
     pub(super) hook_secret: Option<PathBuf>,
+    /// Where the generated token of the receiver `alerts` lies.
+    pub(super) alerts_token: Option<PathBuf>,
 }
 
 /// Tasks that end together.
@@ -50,6 +52,10 @@ impl Life {
         let (page_listener, hooks_listener) = (listeners.page()?, listeners.hooks()?);
         let assembly = Assembly::open(options).await?;
         let hook = assembly.hook_secret(options)?;
+        let limits = hooks::AlertLimits::default();
+        let receivers = assembly.alert_receivers(options, limits)?;
+        let monitoring = assembly.monitoring(options)?;
+        let answers = assembly.answers(options, Arc::clone(&monitoring) as Arc<dyn AlertSources>)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
@@ -64,7 +70,7 @@ impl Life {
         drop(vault.facts());
         let (publisher, watcher) = Publisher::new();
         let page = web::Page {
-            watcher,
+            watcher: watcher.clone(),
             journal: Reader::new(Arc::clone(&assembly.log)),
             observers: assembly.observers(),
             redact: Arc::new(move |text| vault.redact(text)),
@@ -75,19 +81,31 @@ impl Life {
         let hooked = hooks::Hooks {
             git_secret: hook.secret,
             fetch_now: Box::new(move || trigger.fetch_now(Reason::Hook)),
+            alerts: Some(hooks::Alerts {
+                receivers: receivers.receivers,
+                intake: Arc::new(assembly.journal.clone()),
+                listing: Some(monitoring),
+                limits,
+            }),
             clock: Arc::new(SystemClock),
             limits: hooks::HookLimits::default(),
         };
         edges.tasks.spawn(hooks::serve(hooks_listener, hooked, edges.end.clone()));
 
         let parts = assembly.reconcile(options, publisher, fetch, false, &mut flow.tasks, flow.end.clone());
+        let (answering, end) = (answers.beside(&parts, watcher), flow.end.clone());
+        flow.tasks.spawn(async move {
+            if let Err(error) = respond::run(answering, end).await {
+                tracing::error!(%error, "no alert is answered any more");
+            }
+        });
         let end = flow.end.clone();
         flow.tasks.spawn(async move {
             if let Err(error) = reconcile::run(parts, end).await {
                 tracing::error!(%error, "nothing more is changed");
             }
         });
-        Ok(Self { flow, edges, hook_secret: hook.generated })
+        Ok(Self { flow, edges, hook_secret: hook.generated, alerts_token: receivers.generated })
     }
 
     /// Waits until a part ends by itself, which none should: a daemon that only looks alive is worse than none.

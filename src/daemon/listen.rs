@@ -41,12 +41,16 @@ impl Listeners {
         copy(&self.hooks).context("the hooks' listener")
     }
 
-    /// Says where it listens, and where the push hook's generated secret lies.
-    pub(super) fn tell(&self, hook_secret: Option<&Path>) {
+    /// Says where it listens, and where generated secrets lie.
+    pub(super) fn tell(&self, hook_secret: Option<&Path>, alerts_token: Option<&Path>) {
         let (page, hooks) = self.addresses;
         tracing::info!(page = %format_args!("http://{page}"), hooks = %format_args!("http://{hooks}"), "listening");
         if let Some(file) = hook_secret {
             tracing::info!(secret = %file.display(), "push hooks prove to know the secret in this file");
+        }
+        if let Some(file) = alerts_token {
+            let to = format_args!("http://{hooks}/hooks/alerts/alerts");
+            tracing::info!(token = %file.display(), %to, "alerts are taken with the bearer token in this file");
         }
     }
 }

@@ -38,7 +38,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let mut watch = reload::Watch::begin(options.reload.clone()).await;
     let mut options = options.with_own_branch();
     let mut life = Life::begin(&options, &listeners).await?;
-    listeners.tell(life.hook_secret.as_deref());
+    listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
     loop {
         let settings = tokio::select! {
             () = cancel.cancelled() => {

@@ -3,10 +3,17 @@
 //! A push hook only ever means "fetch now": neither the commit nor the URL in its payload is used, so nothing of the payload
 //! is read at all. What to do is injected; this room knows no source and changes nothing itself.
 
+mod alerts;
+mod door;
+pub mod format;
+mod intake;
 mod problem;
 mod proof;
+mod pull;
 mod rate;
+mod receiver;
 mod seen;
+mod signed;
 mod token;
 
 use std::fmt;
@@ -22,17 +29,19 @@ use axum::{Json, Router};
 use codeops_core::model::Secret;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::problem::Problem;
 use self::rate::Rate;
 use self::seen::Seen;
 use crate::edge::{self, Bounds};
-use crate::port::Clock;
+use crate::port::{AlertListing, Clock};
 
+pub use self::intake::Intake;
 pub use self::proof::{Delivery, Forge, Meaning, Refused, authenticate, forge};
-pub use self::token::kept_secret;
+pub use self::receiver::Receivers;
+pub use self::token::{kept_secret, kept_token};
 
 /// What the hooks address may cost. The defaults are the documented ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,15 +73,62 @@ impl Default for HookLimits {
     }
 }
 
+/// What taking alerts may cost. The defaults are the documented ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlertLimits {
+    /// One body, in bytes.
+    pub body_bytes: usize,
+    /// One body of an Alertmanager or a Prometheus, which send many alerts at once.
+    pub many_bytes: usize,
+    /// The time for one body.
+    pub body_time: Duration,
+    /// Deliveries taken in the same moment.
+    pub concurrency: usize,
+    /// Deliveries of one receiver a second over time.
+    pub per_second: u32,
+    /// Deliveries of one receiver at once.
+    pub burst: u32,
+    /// Signatures remembered beside the journal.
+    pub remembered: usize,
+}
+
+impl Default for AlertLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            many_bytes: 4 << 20,
+            body_time: Duration::from_secs(5),
+            concurrency: 64,
+            per_second: 2_000,
+            burst: 4_000,
+            remembered: 16_384,
+        }
+    }
+}
+
+/// What taking alerts needs.
+pub struct Alerts {
+    /// Who may send.
+    pub receivers: Receivers,
+    /// Where alerts go.
+    pub intake: Arc<dyn Intake>,
+    /// Who lists what a delivery left out.
+    pub listing: Option<Arc<dyn AlertListing>>,
+    /// The limits.
+    pub limits: AlertLimits,
+}
+
 /// What the hooks address needs.
 pub struct Hooks {
     /// What senders of push hooks prove to know.
     pub git_secret: Secret<String>,
     /// Asks for a look at the repository; must not block.
     pub fetch_now: Box<dyn Fn() + Send + Sync>,
+    /// Who may tell of alerts; `None`: nobody.
+    pub alerts: Option<Alerts>,
     /// For signed timestamps.
     pub clock: Arc<dyn Clock>,
-    /// The limits.
+    /// The limits of push hooks.
     pub limits: HookLimits,
 }
 
@@ -81,6 +137,9 @@ impl fmt::Debug for Hooks {
         f.debug_struct("Hooks").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
+
+/// Deliveries that were cut short and wait for their rest.
+const PULLS: usize = 16;
 
 /// A sender gets one connection for one request; more connections than these wait in the kernel's queue.
 const BOUNDS: Bounds = Bounds {
@@ -97,7 +156,8 @@ const BOUNDS: Bounds = Bounds {
 
 /// Serves the hooks address until cancelled, then drains for some seconds.
 pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToken) {
-    edge::serve(listener, router(hooks), BOUNDS, &cancel).await;
+    let (router, pulls) = routes(hooks, &cancel);
+    tokio::join!(edge::serve(listener, router, BOUNDS, &cancel), pulls);
 }
 
 struct Shared {
@@ -107,8 +167,39 @@ struct Shared {
     seen: Mutex<Seen>,
 }
 
-/// The routes of the hooks address.
-pub fn router(hooks: Hooks) -> Router {
+/// The routes of the hooks address, and what is done behind them until cancelled.
+fn routes(mut hooks: Hooks, cancel: &CancellationToken) -> (Router, impl Future<Output = ()> + Send + use<>) {
+    let (clock, cancel) = (Arc::clone(&hooks.clock), cancel.clone());
+    let alerts = hooks.alerts.take().map(|alerts| {
+        let (pulls, asked) = mpsc::channel(PULLS);
+        let Alerts { receivers, intake, listing, limits } = alerts;
+        (Arc::new(alerts::Shared::new(receivers, intake, clock, limits, pulls)), listing, asked)
+    });
+    let mut all = router(hooks);
+    if let Some((shared, ..)) = &alerts {
+        all = all.merge(alerts::router(Arc::clone(shared)));
+    }
+    let behind = async move {
+        if let Some((shared, listing, asked)) = alerts {
+            pull::run(shared, listing, asked, cancel).await;
+        }
+    };
+    (all.fallback(nothing_here).method_not_allowed_fallback(wrong_method), behind)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no hook here: push hooks go to POST /hooks/git, alerts to POST /hooks/alerts/NAME",
+    )
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
+}
+
+/// The route of push hooks.
+fn router(hooks: Hooks) -> Router {
     let limits = hooks.limits;
     let shared = Shared {
         hooks,
@@ -116,14 +207,7 @@ pub fn router(hooks: Hooks) -> Router {
         rate: Rate::new(limits.per_second, limits.burst),
         seen: Mutex::new(Seen::new(limits.remembered)),
     };
-    Router::new()
-        .route("/hooks/git", post(git))
-        .route("/healthz", get(async || "ok\n"))
-        .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
-        })
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no hook here: push hooks go to POST /hooks/git"))
-        .with_state(Arc::new(shared))
+    Router::new().route("/hooks/git", post(git)).route("/healthz", get(async || "ok\n")).with_state(Arc::new(shared))
 }
 
 async fn git(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
@@ -138,7 +222,8 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
     if forge(&parts.headers).is_none() {
         return Err(unauthorized(Refused("no header of a known forge, and no X-Codeops-Signature")));
     }
-    let body = read_body(&parts.headers, body, shared.hooks.limits).await?;
+    let limits = shared.hooks.limits;
+    let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
     // Only now: whoever is slow with his body must not keep others from a place.
     let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
     if !shared.rate.admits() {
@@ -169,14 +254,13 @@ fn unauthorized(Refused(why): Refused) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, why)
 }
 
-async fn read_body(headers: &HeaderMap, body: Body, limits: HookLimits) -> Result<Bytes, Problem> {
-    let too_big =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is bigger than is read here (1 MiB by default)");
+async fn read_body(headers: &HeaderMap, body: Body, most: usize, time: Duration) -> Result<Bytes, Problem> {
+    let too_big = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is bigger than is read here");
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|length| length > limits.body_bytes) {
+    if told.is_some_and(|length| length > most) {
         return Err(too_big());
     }
-    match tokio::time::timeout(limits.body_time, Limited::new(body, limits.body_bytes).collect()).await {
+    match tokio::time::timeout(time, Limited::new(body, most).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_big()),
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body ended early")),

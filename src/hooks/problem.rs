@@ -19,8 +19,13 @@ impl Problem {
 
     /// Too much at once. Always 503: some senders never come again after a 429.
     pub(super) fn overload() -> Self {
-        let detail = "too many requests at once: send it again later; the repository is polled meanwhile";
+        let detail = "too many requests at once: send it again later";
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// It cannot be done now, for reasons of ours that may last.
+    pub(super) fn unavailable(detail: &'static str) -> Self {
+        Self { retry_after: Some(10), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 }
 

@@ -4,15 +4,12 @@
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use jiff::{SignedDuration, Timestamp};
+use hmac::Mac as _;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// How far a signed time may be from ours.
-const SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// Longer headers are refused: ids are remembered and signatures are short.
-const HEADER_BYTES: usize = 1_024;
+use super::signed::{first, fits, mac, timely};
 
 /// Who sends: tells which headers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,13 +190,7 @@ impl Request<'_> {
 
     /// A header in seconds since 1970 that is near enough to now, as text.
     fn timestamp(&self, name: &'static str) -> Result<&str, Refused> {
-        let text = self.first(&[name])?.ok_or(Refused("the timestamp header is missing"))?;
-        let at = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-        let at = at.ok_or(Refused("the timestamp is not in seconds since 1970"))?;
-        if self.now.duration_since(at).abs() > SKEW {
-            return Err(Refused("the timestamp is more than 5 minutes from now: check the clocks, or it is a replay"));
-        }
-        Ok(text)
+        timely(self.headers, name, self.now)
     }
 
     /// Checks `sha256=HEX` and gives the hex.
@@ -210,39 +201,12 @@ impl Request<'_> {
     }
 
     fn check_hex(&self, signed: &[&[u8]], hex: &str) -> Result<(), Refused> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(hex, &mut bytes).map_err(|_| Refused("the signature is not 64 hex digits"))?;
-        mac(self.secret.as_bytes(), signed)
-            .verify_slice(&bytes)
-            .map_err(|_| Refused("the signature does not fit the body"))
+        fits(self.secret.as_bytes(), signed, hex)
     }
 
-    /// The value of the first of these headers that is there and not empty. One that stands twice is refused: which of the
-    /// two counts is a matter of opinion.
     fn first(&self, names: &[&'static str]) -> Result<Option<&str>, Refused> {
-        for name in names {
-            let mut values = self.headers.get_all(*name).iter();
-            let (value, again) = (values.next(), values.next());
-            if again.is_some() {
-                return Err(Refused("a header that must stand once stands twice"));
-            }
-            let Some(value) = value else { continue };
-            let text = value.to_str().map_err(|_| Refused("a header is not plain text"))?.trim();
-            if text.len() > HEADER_BYTES {
-                return Err(Refused("a header is too long"));
-            }
-            if !text.is_empty() {
-                return Ok(Some(text));
-            }
-        }
-        Ok(None)
+        first(self.headers, names)
     }
-}
-
-fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    parts.iter().for_each(|part| mac.update(part));
-    mac
 }
 
 fn meaning(event: Option<&str>, pushes: &[&str], pings: &[&str]) -> Meaning {

@@ -20,15 +20,24 @@ impl Seen {
 
     /// Whether any of these ids was seen before. All are remembered.
     pub(super) fn again(&mut self, ids: &[String]) -> bool {
-        // Counted, because `any` would stop at the first and leave the rest unremembered.
-        ids.iter().filter(|id| self.insert(id)).count() > 0
+        let again = self.knows(ids);
+        self.remember(ids);
+        again
     }
 
-    fn insert(&mut self, id: &str) -> bool {
-        let mut key = [0; 16];
-        key.copy_from_slice(&Sha256::digest(id)[..16]);
+    /// Whether any of these ids was seen before.
+    pub(super) fn knows(&self, ids: &[String]) -> bool {
+        ids.iter().any(|id| self.known.contains(&hash(id)))
+    }
+
+    /// Remembers all of these ids.
+    pub(super) fn remember(&mut self, ids: &[String]) {
+        ids.iter().for_each(|id| self.insert(hash(id)));
+    }
+
+    fn insert(&mut self, key: [u8; 16]) {
         if !self.known.insert(key) {
-            return true;
+            return;
         }
         self.order.push_back(key);
         if self.order.len() > self.most
@@ -36,8 +45,13 @@ impl Seen {
         {
             self.known.remove(&oldest);
         }
-        false
     }
+}
+
+fn hash(id: &str) -> [u8; 16] {
+    let mut key = [0; 16];
+    key.copy_from_slice(&Sha256::digest(id)[..16]);
+    key
 }
 
 #[cfg(test)]

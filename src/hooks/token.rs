@@ -1,4 +1,4 @@
-//! The push hook's secret where the settings name none: made once, kept in the state folder, private.
+//! Secrets where the settings name none, for push hooks and for alerts: made once, kept in the state folder, private.
 
 use std::fs;
 use std::io;
@@ -17,8 +17,20 @@ const SHORTEST: usize = 16;
 /// # Errors
 /// The file cannot be read or written, is too short, or the system gives no random bytes.
 pub fn kept_secret(state: &Path) -> io::Result<(Secret<String>, PathBuf)> {
+    kept(state, "git-secret")
+}
+
+/// The same for the token of the receiver `alerts`, at `STATE/hooks/alerts-token`.
+///
+/// # Errors
+/// As [`kept_secret`].
+pub fn kept_token(state: &Path) -> io::Result<(Secret<String>, PathBuf)> {
+    kept(state, "alerts-token")
+}
+
+fn kept(state: &Path, name: &str) -> io::Result<(Secret<String>, PathBuf)> {
     let folder = state.join("hooks");
-    let path = folder.join("git-secret");
+    let path = folder.join(name);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     if !path.exists() {
         base::write_private(&path, format!("{}\n", hex::encode(base::random::<32>()?)).as_bytes())?;

@@ -10,8 +10,8 @@ use codeops_core::model::InstanceId;
 use rustix::process::{Signal, WaitOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::cgroup::Group;
 use super::process::{is_known, raw, stat_field};
+use crate::launch::cgroup::Group;
 
 /// Deeper trees of processes are not followed.
 const MOST: usize = 1024;

@@ -9,9 +9,9 @@ use codeops_core::model::{AppSpec, HealthCheck, Period, Probe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::launch::Orders;
 use super::process::Launching;
 use super::tasks::Tasks;
+use crate::launch::Orders;
 
 /// The most of an answer that is read after its status.
 const MOST_DRAINED: u64 = 64 << 10;

@@ -88,7 +88,7 @@ mod tests {
     use codeops_core::model::{Digest, InstanceId};
 
     use super::*;
-    use crate::keeper::cgroup::Group;
+    use crate::launch::cgroup::Group;
 
     fn holder(first: u32, user: Option<u32>, port: u16) -> Holder {
         let id = InstanceId::new(&Digest::of(&serde_json::json!(1)), 1).expect("valid");

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, RunSpec, expand, expand_env};
 
-use super::launch::Orders;
 use super::wire::{Confidential, Setting};
+use crate::launch::Orders;
 
 /// The plain variables of an instance: those declared, with theirs filled in, and those that the keeper adds: `HOST` and
 /// `PORT` only with a port.
@@ -54,6 +54,7 @@ pub(super) fn orders(
         user: setting.user.clone(),
         files: setting.files,
         cgroups: Vec::new(),
+        ..Orders::default()
     })
 }
 

@@ -3,10 +3,9 @@
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
 //! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers, `supervise` lives an instance,
-//! `process` and [`launch`] start one, `holder` and `listeners` see that its port is its own, `forward` carries its traffic; [`init`] is for process 1.
+//! `process` starts one through [`launch`], `holder` and `listeners` see that its port is its own, `forward` carries its traffic; [`init`] is for process 1.
 
 mod backoff;
-mod cgroup;
 pub mod client;
 mod family;
 mod forward;
@@ -15,7 +14,6 @@ mod health;
 mod holder;
 pub mod init;
 mod instance;
-mod launch;
 mod listeners;
 pub mod logs;
 mod process;
@@ -31,6 +29,8 @@ pub mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+use crate::launch;
 
 pub use client::{ConnectError, binary_id};
 

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use super::launch::Orders;
 use super::tasks::Tasks;
+use crate::launch::Orders;
 
 /// The longest report of a launcher that is read, in bytes.
 const REPORT: u64 = 1024;

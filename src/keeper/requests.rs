@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use codeops_core::model::{Instance, InstanceHealth, InstanceId, InstanceState, Key, Resource, Stamp};
 
-use super::cgroup::Group;
 use super::forward::Stable;
 use super::instance::{command, environment, orders, wants_port};
 use super::run::{End, Keeper};
 use super::table::{Durable, Record};
 use super::wire::{Confidential, Done, Failure, ReleaseOutcome, ReleaseRun, Request, Setting};
 use super::{release, stats};
+use crate::launch::cgroup::Group;
 use crate::port::{Clock as _, SystemClock};
 
 /// Does what the daemon of `epoch` asks. It never waits for a process.

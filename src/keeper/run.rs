@@ -27,7 +27,8 @@ use super::logs::{self, LogFiles, LogLimits};
 use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{family, launch, release, server, supervise};
+use super::{family, release, server, supervise};
+use crate::launch;
 
 const LOCK: &str = "keeper.lock";
 const ERRORS: &str = "keeper.log";

@@ -4,11 +4,11 @@ use std::fs;
 
 use codeops_core::model::InstanceId;
 
-use super::cgroup::Group;
 use super::family::tree;
 use super::process::stat_field;
 use super::run::Keeper;
 use super::wire::Usage;
+use crate::launch::cgroup::Group;
 use crate::port::{Clock as _, SystemClock};
 
 /// Of every instance that runs.

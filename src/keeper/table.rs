@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard, watch};
 use tokio::task::spawn_blocking;
 
-use super::cgroup::Group;
 use super::process::Identity;
 use super::wire::{Confidential, Done, Failure, ReleaseRun, Setting, State};
+use crate::launch::cgroup::Group;
 
 /// The file in the app's folder, which is the keeper's working directory.
 pub(super) const FILE: &str = "keeper.json";

@@ -15,6 +15,8 @@ use codeops_core::model::{Digest, FieldDrift, Instance, InstanceId, Key, Live, P
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use crate::launch::User;
+
 /// The version of this wire that this binary's keeper speaks.
 pub const VERSION: u16 = 1;
 
@@ -183,18 +185,6 @@ pub struct Setting {
     pub cgroup: Option<String>,
     /// Open files allowed; as inherited without.
     pub files: Option<u64>,
-}
-
-/// A user to run as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Further groups.
-    #[serde(default)]
-    pub groups: Vec<u32>,
 }
 
 /// Secret variables by name. It goes over the private socket and is written nowhere else; `Debug` shows no value.

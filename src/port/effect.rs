@@ -168,3 +168,14 @@ pub trait Heartbeat: std::marker::Send + Sync {
     /// In one sentence, redacted.
     async fn beat(&self) -> Result<(), String>;
 }
+
+/// Where a monitoring system lists its alerts.
+#[async_trait]
+pub trait AlertListing: std::marker::Send + Sync {
+    /// What the Alertmanager behind a receiver answers when it is asked, with `GET /api/v2/alerts`, for the alerts that
+    /// fire and that its own receiver of this name is told of. At most 16 MiB.
+    ///
+    /// # Errors
+    /// In one sentence: what was asked, and what went wrong.
+    async fn firing(&self, receiver: &codeops_core::model::Name, route: &str) -> Result<Vec<u8>, String>;
+}

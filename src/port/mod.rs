@@ -12,11 +12,13 @@ mod vault;
 pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionView, SourceView, Watcher};
 pub use clock::{Clock, SystemClock};
 pub use effect::{
-    AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, Heartbeat, HttpRequest, Performed,
-    ScriptCall, Send,
+    AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, Heartbeat, HttpRequest,
+    Performed, ScriptCall, Send,
 };
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
 };
-pub use source::{Commit, Source, SourceError, Tip};
+pub use source::{
+    Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Edit, Source, SourceError, Tip,
+};
 pub use vault::Vault;

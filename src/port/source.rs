@@ -1,10 +1,14 @@
-//! Where revisions come from.
+//! Where revisions come from, and where commits of ours go.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use codeops_core::config::BotSettings;
 use codeops_core::desired::Files;
 use codeops_core::model::Revision;
+
+use crate::base::Sealed;
 
 pub use codeops_core::model::Commit;
 
@@ -36,4 +40,81 @@ pub trait Source: Send + Sync {
 
     /// The first-parent commits after `since` up to `until`, oldest first, at most 1,000; without `since`, `until` alone.
     async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError>;
+
+    /// Writes all regular files of one revision below the configured path, manifests or not, into the new folder `into`,
+    /// which nobody can change then. Symbolic links and submodules are left out. A file is executable when it is in the
+    /// revision, or begins with `#!`. Works without the network.
+    async fn export(&self, revision: &Revision, into: &Path) -> Result<(), SourceError> {
+        let files = self.files(revision).await?;
+        let written = Sealed::new(into).and_then(|mut sealed| {
+            files.iter().try_for_each(|(path, file)| sealed.file(path, &file.bytes, file.bytes.starts_with(b"#!")))?;
+            sealed.seal()
+        });
+        written.map_err(|error| SourceError(format!("`{}` cannot be written: {error}", into.display())))
+    }
+}
+
+/// A commit to be made on the tip of the branch.
+pub struct CommitOrder<'a> {
+    /// What it changes.
+    pub change: CommitChange<'a>,
+    /// Its first line.
+    pub subject: String,
+    /// Its trailers, beside `Codeops-Key`, which holds `key`.
+    pub trailers: Vec<(String, String)>,
+    /// What it is told by: where one of the last 100 commits has it, nothing is done again.
+    pub key: String,
+    /// Who makes it, and signs it.
+    pub bot: &'a BotSettings,
+}
+
+/// What becomes of a file's bytes, or in one sentence why nothing can.
+pub type Edit<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'a;
+
+/// What a commit changes. Paths are below the configured one.
+pub enum CommitChange<'a> {
+    /// One file, from what it holds to what it should.
+    Edit {
+        /// The file.
+        file: String,
+        /// What becomes of it.
+        edit: &'a Edit<'a>,
+    },
+    /// Takes back the newest first-parent commit that is not the bot's and touches this file and no other.
+    RevertLast {
+        /// The file.
+        file: String,
+    },
+}
+
+/// A commit that is in the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its id.
+    pub revision: Revision,
+    /// In one line: what it is.
+    pub subject: String,
+    /// Whether it was there already.
+    pub already: bool,
+}
+
+/// Why there is no commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// It was not made.
+    #[error("{0}")]
+    Failed(String),
+    /// It may have been pushed.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Makes commits and pushes them.
+#[async_trait]
+pub trait Committer: Send + Sync {
+    /// Makes one commit on the tip of the branch followed and pushes it; where somebody else was faster, on the new tip.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    async fn commit(&self, order: &CommitOrder<'_>) -> Result<Committed, CommitError>;
 }

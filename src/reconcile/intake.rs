@@ -212,7 +212,7 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         secrets: None,
         teams: rules.teams.clone(),
         reserved: rules.reserved.clone(),
-        fallback: None,
+        fallback: rules.fallback.clone(),
         declared: acceptance::declared(&memory),
         claims: acceptance::claims(&memory),
     }

@@ -74,6 +74,8 @@ pub struct Rules {
     pub teams: BTreeMap<TeamName, TeamSettings>,
     /// Where the daemon itself listens, which no app may: what, and `host:port`.
     pub reserved: Vec<(&'static str, String)>,
+    /// The escalation policy that is paged where nothing else says.
+    pub fallback: Option<Name>,
     /// A freeze from the settings.
     pub freeze: Option<Freeze>,
     /// Receivers whose alert `CodeopsFreeze` freezes everything while it fires.

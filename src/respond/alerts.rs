@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Concurrency, Disposition, Limits, Memory, Name, PageEvent, Per, Period, Pin,
-    Playbook, RunCause, RunEvent, RunId, Subject, TeamName, Trigger, WhenBusy,
+    AlertId, AlertMemory, AlertState, Concurrency, Disposition, Limits, Memory, Name, Per, Period, Pin, Playbook,
+    RunCause, RunEvent, RunId, Subject, TeamName, Trigger, WhenBusy,
 };
 use codeops_core::playbook::{Asked, Opening, in_storm, open, target_for};
 use jiff::{SignedDuration, Timestamp};
@@ -21,10 +21,6 @@ use crate::journal::{LogError, Record};
 pub(super) const PAGES: &str = "codeops-page";
 /// How often what is kept quiet is looked at again.
 const QUIET_LOOK: SignedDuration = SignedDuration::from_secs(15);
-/// At most one storm page in this time.
-const STORM_PAGE: SignedDuration = SignedDuration::from_secs(60);
-/// The most of a storm page's text, in bytes.
-const STORM_TEXT: usize = 30 << 10;
 /// How late a resolved signal may come when the repository does not say.
 pub(super) const RESOLVE_DELAY: Period = Period::from_secs(360);
 
@@ -253,30 +249,6 @@ impl Flow {
         Ok(())
     }
 
-    /// More alerts than can be answered one by one: one page tells of all, at most one a minute.
-    async fn storm(&mut self, alerts: &[Arc<AlertMemory>], now: Timestamp) -> Result<(), LogError> {
-        if alerts.is_empty() {
-            return Ok(());
-        }
-        let next = self.storm.and_then(|at| at.checked_add(STORM_PAGE).ok()).filter(|next| *next > now);
-        if let Some(next) = next {
-            // They stay as received, and are in the next one.
-            self.wake_at(next);
-            return Ok(());
-        }
-        self.storm = Some(now);
-        let policy = self.tools.rules.fallback.clone();
-        let policy = policy.or_else(|| alerts.iter().find_map(|it| self.router.route(&it.alert.labels).policy));
-        let title = format!("alert storm: {} alerts at once", alerts.len());
-        let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
-        let event = PageEvent::Opened { run: None, policy, title, body: storm_text(alerts) };
-        let left = |page| {
-            let why = format!("a storm: page {page} tells of it and of {} others", ids.len().saturating_sub(1));
-            vec![disposed(ids, Disposition::Left { why })]
-        };
-        self.tools.journal.open_page(event, left).await.map(|_| ())
-    }
-
     /// Who is paged for what a team owns.
     pub(super) fn escalation(&self, team: &TeamName) -> Option<Name> {
         let own = self.board.desired.as_ref().and_then(|desired| desired.teams.get(team)?.escalation.clone());
@@ -293,63 +265,13 @@ impl Flow {
         let policy = routed.policy.as_ref().and_then(|policy| self.router.response().policies.get(policy));
         policy.map_or_else(|| Name::new("codeops").expect("a literal name"), |policy| policy.team.clone())
     }
-
-    /// Ends latches of what has been healthy for an hour.
-    pub(super) async fn ledger(&mut self) -> Result<(), LogError> {
-        let now = self.tools.clock.now();
-        let healthy_since = |subject: &Subject| match subject {
-            Subject::Resource(id) => self
-                .board
-                .resources
-                .get(id)
-                .filter(|view| view.health == codeops_core::model::Health::Healthy)
-                .map(|view| view.since),
-            Subject::Playbook(_) => Some(Timestamp::MIN),
-        };
-        let hour = SignedDuration::from_hours(1);
-        let latched: Vec<(Subject, Timestamp)> = self.remembered(|response| {
-            let latched = response.ledger.iter().filter_map(|(subject, it)| Some((subject, it.latched_at?)));
-            latched
-                .filter_map(|(subject, at)| Some((subject.clone(), healthy_since(subject)?.max(at))))
-                .filter_map(|(subject, since)| Some((subject, since.checked_add(hour).ok()?)))
-                .collect()
-        });
-        let mut records = Vec::new();
-        for (subject, at) in latched {
-            if at <= now {
-                records.push(Record::Unlatched { subject, why: "it has been healthy for an hour".to_owned() });
-            } else {
-                self.wake_at(at);
-            }
-        }
-        self.tools.journal.record(records).await.map(|_| ())
-    }
-
-    /// A store older than what it observes, or settings that only observe: old runs end, and one page says so.
-    pub(super) async fn observe(&mut self, why: &str) -> Result<(), LogError> {
-        if self.tools.rules.observe {
-            return Ok(());
-        }
-        let runs: Vec<RunId> = self.remembered(|response| response.runs.keys().copied().collect());
-        if runs.is_empty() {
-            return Ok(());
-        }
-        let state = codeops_core::model::RunState::Cancelled;
-        let text = format!("{} runs were cancelled: {why}", runs.len());
-        let ended = |run| Record::Run { run, resource: None, event: RunEvent::Ended { state, why: why.to_owned() } };
-        let beside: Vec<Record> = runs.into_iter().map(ended).collect();
-        let policy = self.tools.rules.fallback.clone();
-        let title = "codeops only observes until a commit".to_owned();
-        let event = PageEvent::Opened { run: None, policy, title, body: text };
-        self.tools.journal.open_page(event, |_| beside).await.map(|_| ())
-    }
 }
 
 fn is_quiet(alert: &AlertMemory) -> bool {
     matches!(alert.disposition, Disposition::Quiet { .. }) && alert.state == AlertState::Firing
 }
 
-fn disposed(alerts: Vec<AlertId>, disposition: Disposition) -> Record {
+pub(super) fn disposed(alerts: Vec<AlertId>, disposition: Disposition) -> Record {
     Record::Disposed { alerts, disposition }
 }
 
@@ -379,32 +301,6 @@ pub(super) fn pages(team: TeamName) -> Playbook {
         steps: Vec::new(),
         otherwise: None,
     }
-}
-
-/// Every target, with how many alerts are on it, as far as a page can hold them.
-fn storm_text(alerts: &[Arc<AlertMemory>]) -> String {
-    let mut lines: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
-    for alert in alerts {
-        let labels: Vec<String> = ["app", "service", "instance", "job", "node"]
-            .iter()
-            .filter_map(|name| Some(format!("{name}={}", alert.alert.labels.get(*name)?)))
-            .collect();
-        let entry = lines.entry(alert.alert.name().to_owned()).or_default();
-        entry.0 += 1;
-        entry.1.insert(if labels.is_empty() { alert.alert.id.fingerprint.to_string() } else { labels.join(" ") });
-    }
-    let mut text = String::from("No playbook is run for these; each alert has this page as its receipt.\n");
-    for (name, (count, targets)) in lines {
-        text.push_str(&format!("\n{name}: {count}\n"));
-        for target in targets {
-            if text.len() > STORM_TEXT {
-                text.push_str("… the rest is on the page, at /alerts\n");
-                return text;
-            }
-            text.push_str(&format!("- {target}\n"));
-        }
-    }
-    text
 }
 
 /// Whether a memory still has the alert firing.

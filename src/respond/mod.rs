@@ -8,10 +8,12 @@
 mod act;
 mod alerts;
 mod context;
+mod ledger;
 mod pages;
 mod runs;
 mod schedules;
 mod silence;
+mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

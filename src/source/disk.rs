@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use codeops_core::config::BotSettings;
 use codeops_core::model::Revision;
 use git2::{Oid, Repository};
 
@@ -176,6 +177,43 @@ impl Disk {
             &refspec,
         ];
         self.git.run(folder, &arguments, Some(folder)).await
+    }
+
+    /// Makes a commit of `tree` on `parent`, by the bot and signed with its key if it has one.
+    pub(super) async fn commit_tree(
+        &self,
+        tree: Oid,
+        parent: Oid,
+        message: &str,
+        bot: &BotSettings,
+    ) -> Result<Oid, SourceError> {
+        let (tree, parent) = (tree.to_string(), parent.to_string());
+        let (name, email) = (format!("user.name={}", bot.name), format!("user.email={}", bot.email));
+        let key = bot.signing_key.as_ref().map(|key| format!("user.signingKey={key}"));
+        let mut arguments = vec!["--git-dir=.", "-c", &name, "-c", &email];
+        if let Some(key) = &key {
+            arguments.extend(["-c", "gpg.format=ssh", "-c", key]);
+        }
+        arguments.push("commit-tree");
+        if key.is_some() {
+            arguments.push("-S");
+        }
+        let message = message.trim_end();
+        arguments.extend(["-p", &parent, "-m", message, &tree]);
+        let ended = self.git.run(&self.folder, &arguments, None).await?;
+        let made = Oid::from_str(ended.stdout.trim()).ok().filter(|_| ended.ok());
+        made.ok_or_else(|| {
+            SourceError(format!("the commit cannot be made: {}; look at `bot:` in the settings", ended.complaint))
+        })
+    }
+
+    /// Pushes a commit to the branch; what git complains of, if it does.
+    pub(super) async fn push(&self, commit: Oid) -> Result<Option<String>, SourceError> {
+        let (url, refspec) = (self.address.argument(), format!("{commit}:refs/heads/{}", self.branch));
+        let arguments =
+            ["--git-dir=.", "push", "--quiet", "--no-signed", "--recurse-submodules=no", "--", &url, &refspec];
+        let ended = self.git.run(&self.folder, &arguments, None).await?;
+        Ok((!ended.ok()).then_some(ended.complaint))
     }
 
     /// Whether git finds the mirror whole.

@@ -1,11 +1,14 @@
 //! The config repository as a bare mirror: fetched by the `git` command, read with git2, followed fast-forward only.
 //!
 //! The flow of one look: `ls-remote` → fetch when the tip is new → judge it (does it descend, is it signed) → a [`Tip`].
-//! It decides nothing about what is in the manifests, keeps no work tree, and runs no program but git.
+//! Commits of the daemon's own
+//! go the other way. It decides nothing about what is in the manifests, keeps no work tree, and runs no program but git.
 
 mod address;
 mod away;
+mod commit;
 mod disk;
+mod export;
 mod folder;
 mod git;
 mod history;
@@ -272,6 +275,14 @@ impl Source for Mirror {
         }
         let wanted = revision.clone();
         self.reading(revision, move |inner, repository| inner.read_files(repository, &wanted)).await
+    }
+
+    async fn export(&self, revision: &Revision, into: &Path) -> Result<(), SourceError> {
+        let (wanted, into) = (revision.clone(), into.to_owned());
+        self.reading(revision, move |inner, repository| {
+            export::export(repository, history::oid(&wanted)?, &inner.path, &into, inner.limits)
+        })
+        .await
     }
 
     async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError> {

@@ -45,6 +45,7 @@ impl Edge {
             fetch_now: Box::new(move || {
                 counter.fetch_add(1, Ordering::SeqCst);
             }),
+            alerts: None,
             clock: Arc::new(SystemClock),
             limits,
         };

@@ -516,6 +516,8 @@ fn any_record() -> impl Strategy<Value = Value> {
         "alertState",
         "disposed",
         "disposed-left",
+        "disposed-quiet",
+        "renewed",
         "disposed-received",
         "run-opened",
         "run-opened-scheduled",

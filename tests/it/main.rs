@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts_intake;
 mod cli;
 mod conformance;
+mod effects;
 mod floors;
 mod git;
 mod git_remote;

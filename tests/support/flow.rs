@@ -141,6 +141,7 @@ impl Flow {
             teams: BTreeMap::new(),
             reserved: Vec::new(),
             freeze: None,
+            fallback: None,
             may_freeze: BTreeSet::new(),
             observe: false,
             resync: Duration::from_secs(60),

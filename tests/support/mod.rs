@@ -12,4 +12,5 @@ pub(crate) mod paths;
 pub(crate) mod process_harness;
 pub(crate) mod scripted_effects;
 pub(crate) mod scripted_source;
+pub(crate) mod sink;
 pub(crate) mod site;

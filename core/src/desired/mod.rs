@@ -10,6 +10,7 @@ mod compiler;
 mod contest;
 mod coverage;
 mod diagnostic;
+mod edit;
 mod file;
 mod former;
 mod freeze;
@@ -58,8 +59,10 @@ use crate::model::{
 
 pub use compiler::Compiler;
 pub use diagnostic::{Diagnostic, Severity};
+pub use edit::edit;
 pub use file::{is_manifest, is_wanted};
 pub use order::order;
+pub use rights::claims;
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
 

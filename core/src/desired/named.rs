@@ -30,8 +30,7 @@ pub(super) struct Named<'a> {
     files: &'a [Arc<ParsedFile>],
     /// Whose each manifest is, broken ones as well.
     declared: BTreeMap<Key, Option<TeamName>>,
-    /// Whose each resource is, as far as that is known.
-    resources: BTreeMap<ResourceId, Option<TeamName>>,
+    resolved: &'a Resolved,
     teams: BTreeSet<TeamName>,
     /// The names of the steps of each playbook.
     steps: BTreeMap<Name, Vec<Name>>,
@@ -44,21 +43,17 @@ pub(super) struct Named<'a> {
 impl<'a> Named<'a> {
     pub(super) fn of(
         candidates: &[Candidate],
-        resolved: &Resolved,
+        resolved: &'a Resolved,
         files: &'a [Arc<ParsedFile>],
         context: &'a Context,
     ) -> Self {
-        // With no such manifest nobody asks, and ten thousand others are not gone through.
-        let units = resolved.units.iter().filter(|_| !candidates.is_empty());
-        let units = units.map(|(id, unit)| (id.clone(), unit.app.team.as_ref().map(|team| team.value.clone())));
-        let held = resolved.held.keys().map(|id| (id.clone(), None));
         let whose = |candidate: &Candidate| candidate.manifest.team.as_ref().map(|team| team.value.clone());
         let delay = resolved.repository.resolve_delay.unwrap_or(RESOLVE_DELAY);
         Self {
             context,
             files,
             declared: candidates.iter().map(|one| (one.key.clone(), whose(one))).collect(),
-            resources: held.chain(units).collect(),
+            resolved,
             teams: resolved.teams.keys().cloned().collect(),
             steps: candidates.iter().filter_map(steps).collect(),
             resolve_delay: resolved.repository_broken.is_none().then_some(delay),
@@ -84,6 +79,12 @@ impl<'a> Named<'a> {
     /// The name of this kind that is most like one.
     pub(super) fn near(&self, kind: ManifestKind, name: &Name) -> Option<&str> {
         near(name.as_str(), self.declared.keys().filter(|(other, _)| *other == kind).map(|(_, name)| name.as_str()))
+    }
+
+    /// Whether a resource is declared, and whose it is, as far as that is known.
+    fn resource(&self, id: &ResourceId) -> Option<Option<&TeamName>> {
+        let unit = self.resolved.units.get(id).map(|unit| unit.app.team.as_ref().map(|team| &team.value));
+        unit.or_else(|| self.resolved.held.contains_key(id).then_some(None))
     }
 
     fn file(&self, path: &str) -> Option<&ParsedFile> {
@@ -178,9 +179,9 @@ fn manifest(
 }
 
 fn target(id: &ResourceId, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
-    match named.resources.get(id) {
+    match named.resource(id) {
         None => {
-            let near = near(id.name.as_str(), named.resources.keys().map(|other| other.name.as_str()));
+            let near = near(id.name.as_str(), named.resolved.units.keys().map(|other| other.name.as_str()));
             let help = near.map(|near| format!("did you mean `{}/{near}`?", id.kind));
             Some(Wrong::Missing((span, format!("there is no `{id}` to act on"), help)))
         }

@@ -69,7 +69,7 @@ pub(super) fn unclaimed(team: &TeamName, path: &str, span: Span, context: &Conte
 }
 
 /// Whether a team's settings grant it a path.
-pub(super) fn claims(team: &TeamSettings, path: &str) -> bool {
+pub fn claims(team: &TeamSettings, path: &str) -> bool {
     team.paths.iter().any(|glob| matches(glob, path))
 }
 

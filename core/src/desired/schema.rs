@@ -2,11 +2,14 @@
 //! in the editors' language, and a test holds the two together.
 
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::header::{API_VERSION, ManifestKind};
 
+mod answering;
+mod people;
 mod syntax;
+mod tested;
 
 /// The kinds that have a schema.
 pub fn schema_kinds() -> impl Iterator<Item = &'static str> {
@@ -16,11 +19,19 @@ pub fn schema_kinds() -> impl Iterator<Item = &'static str> {
 /// The JSON Schema of one kind, or of a manifest of any kind. `Value::Null` for a kind that there is not.
 pub fn schema(kind: Option<&str>) -> Value {
     let Some(kind) = kind else {
-        let all: Vec<Value> = ManifestKind::ALL.into_iter().map(one).collect();
+        let mut all: Vec<Value> = ManifestKind::ALL.into_iter().map(one).collect();
+        // What refers to itself is defined once, and found from the top.
+        let mut definitions = Map::new();
+        for kind in all.iter_mut().filter_map(Value::as_object_mut) {
+            if let Some(Value::Object(own)) = kind.remove("$defs") {
+                definitions.extend(own);
+            }
+        }
         return json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": "codeops manifest",
             "oneOf": all,
+            "$defs": definitions,
         });
     };
     ManifestKind::ALL.into_iter().find(|known| known.word() == kind).map(one).unwrap_or_default()
@@ -32,7 +43,12 @@ fn one(kind: ManifestKind) -> Value {
         ManifestKind::Repository => generator.into_root_schema_for::<syntax::Repository>(),
         ManifestKind::Team => generator.into_root_schema_for::<syntax::Team>(),
         ManifestKind::App => generator.into_root_schema_for::<syntax::App>(),
-        _ => return Value::Null,
+        ManifestKind::Playbook => generator.into_root_schema_for::<answering::Playbook>(),
+        ManifestKind::PlaybookTest => generator.into_root_schema_for::<tested::PlaybookTest>(),
+        ManifestKind::Receiver => generator.into_root_schema_for::<people::Receiver>(),
+        ManifestKind::AlertRoute => generator.into_root_schema_for::<people::AlertRoute>(),
+        ManifestKind::EscalationPolicy => generator.into_root_schema_for::<people::EscalationPolicy>(),
+        ManifestKind::OnCall => generator.into_root_schema_for::<people::OnCall>(),
     };
     let mut value = schema.to_value();
     if let Some(properties) = value.get_mut("properties") {

@@ -2,6 +2,8 @@
 //!
 //! It reads text only: whether files and addresses exist is found out where they are used.
 
+mod answers;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -70,9 +72,8 @@ fn settings(root: &Node, reader: &mut Reader<'_>) -> Settings {
         out.providers = reader.named(node, "providers by name", provider);
     }
     out.freeze = fields.get("freeze").and_then(|node| people::freeze(node, reader));
-    let not_built = ["receivers", "scripts"];
-    fields.not_built(reader, &not_built);
-    fields.finish(reader, &not_built);
+    answers::read(&mut fields, reader, &mut out);
+    fields.finish(reader, &[]);
     out
 }
 

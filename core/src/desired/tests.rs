@@ -1,6 +1,8 @@
 //! What a user would notice of compiling: mistakes as they are shown, resources, what is held.
 
 mod amended;
+mod answering;
+mod answering_properties;
 mod digests;
 mod mistakes;
 mod neighbours;

@@ -148,7 +148,7 @@ fn check(expression: &Expression, span: Span, scope: &Scope, reader: &mut Reader
             }
             "steps" => step(first, rest.get(1).map(String::as_str), span, scope, reader),
             known => match FIELDS.iter().find(|(name, _)| *name == known) {
-                Some((_, fields)) => field(first, known, fields, span, reader),
+                Some((_, fields)) => field(first, &format!("`{known}`"), fields, span, reader),
                 None => unknown(known, span, reader),
             },
         }
@@ -169,7 +169,7 @@ fn field(name: Option<&str>, of: &str, fields: &[&str], span: Span, reader: &mut
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("it has {}", list(fields)),
     };
-    reader.error(span, format!("`{of}` has no `{}`", cut(name, 60)), Some(help));
+    reader.error(span, format!("{of} has no `{}`", cut(name, 60)), Some(help));
 }
 
 fn step(name: Option<&str>, part: Option<&str>, span: Span, scope: &Scope, reader: &mut Reader<'_>) {

@@ -7,8 +7,11 @@ mod commit;
 mod digest;
 mod expand;
 mod id;
+mod label;
 mod memory;
+mod number;
 mod observed;
+mod page;
 mod playbook;
 mod playbook_test;
 mod resource;
@@ -27,11 +30,14 @@ pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
+pub use label::{bounded_annotations, bounded_labels, visible, web_url};
 pub use memory::{Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
+pub use number::{PageId, RunId};
 pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,
     Snapshot, Stamp, SystemId, Why,
 };
+pub use page::{Page, PageEvent, PageTry};
 pub use playbook::{
     Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
     Schedule, Trigger, WaitFor, WhenBusy,
@@ -43,10 +49,7 @@ pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
-pub use run::{
-    Page, PageEvent, PageId, PageTry, Part, Progress, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome,
-    StepRecord, StepRef,
-};
+pub use run::{Part, Progress, Run, RunCause, RunEvent, RunState, Rung, StepOutcome, StepRecord, StepRef};
 pub use secret::Secret;
 pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,

@@ -14,16 +14,16 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::keeper::backoff::Streak;
-use crate::keeper::cgroup::{self, Group};
 use crate::keeper::family::{self, Family};
 use crate::keeper::forward::Backend;
 use crate::keeper::holder::{Held, Holder};
 use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
-use crate::keeper::launch::Orders;
 use crate::keeper::logs::{Capture, Veil, capture};
 use crate::keeper::process::{Bound, Exit, Identity, Launching, Process, signal_named};
 use crate::keeper::run::{FIFOS, Keeper};
 use crate::keeper::table::{Durable, Record};
+use crate::launch::Orders;
+use crate::launch::cgroup::{self, Group};
 use crate::port::{Clock as _, SystemClock};
 
 /// Lives one instance. Ends when the instance is gone for good; dropped earlier, the process goes on by itself.

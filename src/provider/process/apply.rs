@@ -262,11 +262,7 @@ impl Work<'_> {
     }
 
     fn egress(&self) -> Egress {
-        let teams = &self.shared.teams;
-        if teams.is_empty() {
-            return Egress::Open;
-        }
-        Egress::Guarded(teams.get(&self.started.step().team).map(|team| team.egress.clone()).unwrap_or_default())
+        Egress::of(&self.started.step().team, &self.shared.teams)
     }
 
     /// Sends a request, then waits until the pushed state shows it: who observes next sees what was done.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codeops_core::desired::Severity;
-use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Run, RunState, Signal};
+use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Name, Run, RunState, Signal};
 use jiff::Timestamp;
 
 use crate::support::fault_log::Crash;
@@ -46,23 +46,23 @@ fn labels(name: &str, app: &str) -> Labels {
     [("alertname", name), ("app", app)].into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
+/// The one receiver, and the one source.
+fn main() -> Name {
+    "main".parse().expect("a name")
+}
+
 fn firing(flow: &Flow, name: &str, app: &str) -> Signal {
     let labels = labels(name, app);
-    let starts_at = Timestamp::from_millisecond(flow.clock.now().as_millisecond()).expect("a time");
-    let id = AlertId { source: "main".parse().expect("a name"), fingerprint: Fingerprint::of(&labels), starts_at };
-    let receiver = "main".parse().expect("a name");
+    let starts_at = Timestamp::from_millisecond(flow.clock.now().as_millisecond()).expect("within range");
+    let id = AlertId { source: main(), fingerprint: Fingerprint::of(&labels), starts_at };
+    let receiver = main();
     let alert = Alert { id, receiver, labels, annotations: Labels::new(), url: None, expires_at: None };
     Signal::Firing(Arc::new(alert))
 }
 
 fn resolved(flow: &Flow, name: &str, app: &str) -> Signal {
     let fingerprint = Fingerprint::of(&labels(name, app));
-    Signal::Resolved {
-        source: "main".parse().expect("a name"),
-        fingerprint,
-        starts_at: None,
-        ended_at: flow.clock.now(),
-    }
+    Signal::Resolved { source: main(), fingerprint, starts_at: None, ended_at: flow.clock.now() }
 }
 
 /// A repository that answers AppDown, with these apps healthy and baked.

@@ -60,10 +60,20 @@ struct AppMetadata {
     adopt: Option<bool>,
 }
 
+/// What it is called and whose it is.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct OwnedMetadata {
+    /// Lower-case letters, digits and hyphens.
+    name: Name,
+    /// The one team that owns it.
+    team: Name,
+}
+
 /// A text; numbers are taken as they are written, booleans need quotes.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-enum Text {
+pub(super) enum Text {
     Text(String),
     Number(f64),
 }

@@ -112,3 +112,27 @@ fn all_kinds_are_lowered() {
     assert_eq!(response.tests[&name("shop-down")].spec.cases.len(), 1);
     assert!(response.broken.is_empty());
 }
+
+/// The YAML examples of the manual, from the first of these kinds on.
+#[test]
+fn the_manuals_examples_are_good() {
+    let manual = include_str!("../../../../docs/manifests.md");
+    let (_, manual) = manual.split_once("## Playbook\n").expect("the section");
+    let blocks = manual.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    let files: Vec<(String, &str)> =
+        blocks.enumerate().map(|(at, block)| (format!("manual/{at}.yaml"), block)).collect();
+    assert_eq!(files.len(), 6, "one block for each kind");
+    let repository = REPOSITORY.replace("local}", "local}, resolveDelay: 30s");
+    let platform = TEAM.replace("payments", "platform");
+    let policy = "apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: platform-oncall, team: platform}\nspec: {levels: [{notify: [receiver/payments-mail, receiver/payments-pager]}]}\n";
+    let mut pairs = vec![
+        ("codeops.yaml", repository.as_str()),
+        ("teams/platform.yaml", &platform),
+        ("alerts/policy.yaml", policy),
+        ("manual/scripts/diagnose.sh", "#!/bin/sh\n"),
+    ];
+    pairs.extend(files.iter().map(|(path, text)| (path.as_str(), *text)));
+    let compiled = compile(&pairs);
+    assert!(compiled.diagnostics.is_empty(), "{}", rendered(&compiled));
+    assert!(compiled.desired.response.broken.is_empty());
+}

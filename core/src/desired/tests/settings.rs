@@ -1,6 +1,8 @@
 //! The daemon's settings: the design's example, the defaults, and mistakes with their places.
 
-use crate::config::{PageSettings, ProviderSettings, SecretSource, Settings};
+use crate::config::{
+    AuthSettings, PageSettings, ProviderSettings, ReceiverFormat, ScriptsMode, SecretSource, Settings,
+};
 
 use super::*;
 
@@ -21,6 +23,20 @@ state: /var/lib/codeops
 store: sqlite
 teams: {payments: {paths: [apps/shop.yaml, services/shop*], egress: [api.stripe.com], allow: [platform], ports: [443], bind: [0.0.0.0]}}
 secrets: {shop-api-key: {file: /run/secrets/shop-api, teams: [payments]}}
+receivers:
+  alertmanager: {format: alertmanager, source: main, api: http://127.0.0.1:9093, auth: {bearer: {env: ALERT_TOKEN}}}
+  grafana: {format: grafana, auth: {hmac: {secret: {file: /run/secrets/grafana}}}}
+  prometheus: {format: prometheus, source: main, auth: {basic: {user: prometheus, password: {env: X}}}, watchdog: {within: 5m}}
+  checks:
+    format: generic
+    auth: {bearer: {env: CHECKS}}
+    mayFreeze: true
+    mapping: {items: body.checks, labels: {alertname: item.name}, resolved: item.ok, startsAt: item.since, id: body.id}
+heartbeat: {url: {file: /run/secrets/heartbeat}, every: 1m}
+bot: {name: ops, email: ops@acme.example, signingKey: /etc/codeops/bot}
+scripts: unconfined
+fallback: everybody
+selfTest: 0 9 * * 1
 providers:
   local: {process: {runAs: apps}}
 ";
@@ -36,6 +52,15 @@ fn the_designs_example_is_read() {
     assert_eq!(settings.secrets[&name("shop-api-key")].source, SecretSource::File("/run/secrets/shop-api".to_owned()));
     let ProviderSettings::Process(process) = &settings.providers[&name("local")];
     assert_eq!(process.run_as.as_deref(), Some("apps"));
+    let alertmanager = &settings.receivers[&name("alertmanager")];
+    assert_eq!((alertmanager.format, &alertmanager.source), (ReceiverFormat::Alertmanager, &Some(name("main"))));
+    assert_eq!(alertmanager.api.as_deref(), Some("http://127.0.0.1:9093"));
+    assert!(matches!(settings.receivers[&name("grafana")].auth, AuthSettings::Hmac { .. }));
+    let checks = &settings.receivers[&name("checks")];
+    assert!(checks.may_freeze && checks.mapping.as_ref().is_some_and(|mapping| mapping.items.is_some()));
+    assert_eq!((settings.bot.name.as_str(), settings.scripts), ("ops", ScriptsMode::Unconfined));
+    assert_eq!((settings.fallback, settings.self_test.as_deref()), (Some(name("everybody")), Some("0 9 * * 1")));
+    assert!(settings.heartbeat.is_some());
 }
 
 #[test]
@@ -57,7 +82,20 @@ state: ./state
 store: {postgres: {url: {env: DATABASE_URL}}}
 teams: {Payments: {path: [x]}}
 secrets: {a: {file: /x, env: X}, b: {teams: [x]}, c: {env: 9X}}
-receivers: {alertmanager: {format: alertmanager}}
+receivers:
+  Alertmanager: {format: alertmanger, auth: {bearer: {file: token}}}
+  a: {format: alertmanager, auth: {hmac: {secret: {env: X}}}, api: "http://u:hunter2@x", mapping: {labels: {}}}
+  b: {format: prometheus, auth: {}}
+  c: {format: prometheus, auth: {basic: {user: "a:b", password: {env: X}}}, watchdog: {alertname: Dog}}
+  d: {format: generic, auth: {bearer: {env: X}, hmac: {secret: {env: X}}}, source: Main, mayfreeze: true}
+  e: {format: prometheus, auth: {bearer: {env: X}}}
+  f: {format: prometheus, auth: {bearer: {env: X}}}
+  g: {format: generic, auth: {bearer: {env: X}}, mapping: {labels: {alertname: 1 +, host: item.host}}}
+  h: {format: datadog, auth: {bearer: {env: X}}, api: "http://x", apiAuth: {hmac: {secret: {env: X}}}}
+heartbeat: {url: https://x, every: 0s}
+bot: {name: "", email: <x>, signingKey: key}
+scripts: free
+selfTest: every monday
 providers: {local: {proces: {}}, edge: {docker: {socket: /var/run/docker.sock}}, ok: {process: {runas: x}}}
 freeze: {what: all}
 "#;

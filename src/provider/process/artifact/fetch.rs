@@ -1,16 +1,12 @@
 //! Brings the bytes of one artifact into a file, verifying their SHA-256 as they come.
 
-use std::error::Error as _;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::model::Artifact;
 use futures_util::StreamExt as _;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use sha2::{Digest as _, Sha256};
@@ -19,10 +15,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ArtifactError, Egress, Progress, local};
 use crate::base::percent_decoded;
+use crate::base::request::{self, Forbidden, REDIRECTS, causes, may_reach, shown};
 
 /// The largest artifact that is fetched.
 const LARGEST: u64 = 1 << 30;
-const REDIRECTS: usize = 5;
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// A bound for servers that trickle; an honest line brings 1 GiB in it.
@@ -141,106 +137,29 @@ async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_
 
 /// A client of its own for each fetch: fetches are rare, and an idle daemon then holds no pool and no certificates.
 fn client(egress: &Egress) -> Result<Client, ArtifactError> {
-    // Someone else may have installed it first: either way there is one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let guard = egress.clone();
     let redirects = Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECTS {
-            return attempt.error(Forbidden(ArtifactError::Refused(format!("more than {REDIRECTS} redirects"))));
+            return attempt.error(Forbidden::Never(format!("more than {REDIRECTS} redirects")));
         }
         if attempt.url().scheme() == "http" && attempt.previous().last().is_some_and(|last| last.scheme() == "https") {
-            return attempt.error(Forbidden(ArtifactError::Refused("a redirect from https to http".to_owned())));
+            return attempt.error(Forbidden::Never("a redirect from https to http".to_owned()));
         }
         match may_reach(attempt.url(), &guard) {
             Ok(()) => attempt.follow(),
-            Err(why) => attempt.error(Forbidden(why)),
+            Err(why) => attempt.error(why),
         }
     });
-    let mut builder = Client::builder()
-        .user_agent(concat!("codeops/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
-        .redirect(redirects)
-        .dns_resolver(Arc::new(GuardedResolver(egress.clone())));
-    if matches!(egress, Egress::Guarded(_)) {
-        // A proxy would resolve names where the guard cannot look.
-        builder = builder.no_proxy();
-    }
+    let builder = request::client(egress).connect_timeout(CONNECT).read_timeout(SILENCE).redirect(redirects);
     builder.build().map_err(|e| {
         ArtifactError::Transient(format!("no HTTPS client can be made, are CA certificates installed? {}", causes(&e)))
     })
 }
 
-/// What can be told from the URL alone: the scheme, and an address written out, which is never resolved.
-fn may_reach(url: &Url, egress: &Egress) -> Result<(), ArtifactError> {
-    if !matches!(url.scheme(), "http" | "https") {
-        let why = format!("`{}:` is not a scheme that artifacts come by: use https, http or file", url.scheme());
-        return Err(ArtifactError::Refused(why));
-    }
-    let host = url.host_str().unwrap_or("");
-    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if !egress.allows(host, address) => Err(ArtifactError::Barred(Egress::refusal(host, None))),
-        _ => Ok(()),
-    }
-}
-
-/// A refusal of ours, found again in the chain of an HTTP error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Forbidden(ArtifactError);
-
-/// Resolves names and keeps only addresses that may be reached; what is connected to is what was checked.
-struct GuardedResolver(Egress);
-
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let egress = self.0.clone();
-        Box::pin(async move {
-            let name = name.as_str().to_owned();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let first = found.first().map(SocketAddr::ip);
-            let kept: Vec<SocketAddr> = found.into_iter().filter(|a| egress.allows(&name, a.ip())).collect();
-            if kept.is_empty() {
-                return Err(Forbidden(ArtifactError::Barred(Egress::refusal(&name, first))).into());
-            }
-            Ok(Box::new(kept.into_iter()) as Addrs)
-        })
-    }
-}
-
 fn failure(shown: &str, error: &reqwest::Error) -> ArtifactError {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(Forbidden(why)) = inner.downcast_ref() {
-            return why.clone().of(&format!("{shown} may not be fetched"));
-        }
-        cause = inner.source();
-    }
-    ArtifactError::Transient(format!("{shown} cannot be fetched: {}", causes(error)))
-}
-
-/// The chain of causes without the URL, which may carry credentials.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = Vec::new();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push(inner.to_string());
-        cause = inner.source();
-    }
-    if text.is_empty() { "the request failed".to_owned() } else { text.join(": ") }
-}
-
-/// The URL without user, password and query, for messages.
-pub fn shown(url: &str) -> String {
-    match url.parse::<Url>() {
-        Ok(mut url) => {
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
-            url.set_query(None);
-            url.set_fragment(None);
-            url.to_string()
-        }
-        Err(_) => "the artifact's URL".to_owned(),
+    match request::forbidden(error) {
+        Some(why) => ArtifactError::from(why.clone()).of(&format!("{shown} may not be fetched")),
+        None => ArtifactError::Transient(format!("{shown} cannot be fetched: {}", causes(error))),
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Every byte here comes from outside: the sender, the redirects and the archive are all treated as hostile.
 
-mod egress;
 mod fetch;
 mod local;
 mod tar;
@@ -15,8 +14,12 @@ use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use egress::Egress;
-pub use fetch::{fetch, shown};
+use crate::base::request::Forbidden;
+
+pub use fetch::fetch;
+
+pub use crate::base::Egress;
+pub use crate::base::request::shown;
 pub use tree::{Limits, Tree};
 
 /// Why an artifact cannot be used.
@@ -31,6 +34,15 @@ pub enum ArtifactError {
     /// Not from there: the settings do not let the team reach it. Another declaration helps, and so do other settings.
     #[error("{0}")]
     Barred(String),
+}
+
+impl From<Forbidden> for ArtifactError {
+    fn from(forbidden: Forbidden) -> Self {
+        match forbidden {
+            Forbidden::Never(why) => Self::Refused(why),
+            Forbidden::Barred(why) => Self::Barred(why),
+        }
+    }
 }
 
 impl ArtifactError {

@@ -10,7 +10,7 @@ use codeops_core::model::Resources;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::launch::PROCESSES;
+use super::PROCESSES;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// The keeper's own groups.
@@ -27,7 +27,7 @@ pub(super) const ITSELF: &str = "0";
 /// The groups of one instance, one a hierarchy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Group {
+pub struct Group {
     folders: Vec<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ const PROCESS_LIMIT: &str = "process limit";
 
 /// Makes the groups for an instance at `path` below the keeper's own and limits them. The notes say what could not be
 /// enforced; `own_user` says that a user of its own limits its processes anyway.
-pub(super) fn prepare(path: Option<&str>, limits: &Resources, own_user: bool) -> (Group, Vec<String>) {
+pub fn prepare(path: Option<&str>, limits: &Resources, own_user: bool) -> (Group, Vec<String>) {
     let own = fs::read_to_string(OWN).unwrap_or_default();
     let (group, mut notes) = prepare_in(Path::new(ROOT), &own, path, limits);
     notes.retain(|note| !own_user || !note.starts_with(PROCESS_LIMIT));
@@ -192,13 +192,13 @@ fn remove(folder: Option<&Path>) {
 impl Group {
     /// The files that a process of one thread joins by writing [`ITSELF`]. In version 1 that is the list of threads: to
     /// move the writer alone the kernel need not hold up every other process, which takes it 5 to 20 ms.
-    pub(super) fn joins(&self) -> Vec<PathBuf> {
+    pub fn joins(&self) -> Vec<PathBuf> {
         let file = |folder: &PathBuf| Some(folder.join("tasks")).filter(|tasks| tasks.exists());
         self.folders.iter().map(|folder| file(folder).unwrap_or_else(|| folder.join("cgroup.procs"))).collect()
     }
 
     /// Kills all that is in it, also what left its process group.
-    pub(super) fn kill(&self) {
+    pub fn kill(&self) {
         for folder in &self.folders {
             if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
                 continue;
@@ -212,25 +212,25 @@ impl Group {
     }
 
     /// The processes in it.
-    pub(super) fn members(&self) -> Vec<u32> {
+    pub fn members(&self) -> Vec<u32> {
         let lists = self.folders.iter().filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok());
         lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
     }
 
     /// Removes it; what is not empty yet stays for the next time.
-    pub(super) fn remove(&self) {
+    pub fn remove(&self) {
         for folder in &self.folders {
             remove(Some(folder));
         }
     }
 
     /// Memory held now, in bytes.
-    pub(super) fn memory(&self) -> Option<u64> {
+    pub fn memory(&self) -> Option<u64> {
         self.number("memory.current").or_else(|| self.number("memory.usage_in_bytes"))
     }
 
     /// How often the kernel has killed something in it because its memory was used up.
-    pub(super) fn memory_kills(&self) -> u64 {
+    pub fn memory_kills(&self) -> u64 {
         let files = ["memory.events", "memory.oom_control"];
         let texts = self.folders.iter().flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file))));
         let count = |text: String| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
@@ -238,7 +238,7 @@ impl Group {
     }
 
     /// Processor time used since it was made, in microseconds; version 2 only.
-    pub(super) fn cpu_micros(&self) -> Option<u64> {
+    pub fn cpu_micros(&self) -> Option<u64> {
         let text = self.folders.iter().find_map(|folder| fs::read_to_string(folder.join("cpu.stat")).ok())?;
         text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())
     }

@@ -1,53 +1,93 @@
 //! `codeops launch`: the last step before a program of the user's. One thread; it reads its orders as JSON from standard
 //! input, becomes what they say, and is replaced by the program. No shell, no inherited environment or descriptor.
 //!
-//! The keeper writes down the process id before it sends the orders: a launcher whose keeper died gets none and exits, so
-//! no program ever runs that nobody knows of.
+//! Keepers start instances through it, and effects their scripts. Whoever does knows the process before it sends the
+//! orders: a launcher whose starter died gets none and exits, so no program ever runs that nobody knows of.
+
+pub mod cgroup;
+pub mod confine;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use rustix::fs::Mode;
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::fs::{MemfdFlags, Mode};
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::ITSELF;
-use super::wire::User;
+use self::cgroup::ITSELF;
+pub use self::confine::Walls;
 
-/// The exit code of a launcher that could not start its program; the reason went to the keeper and to standard error.
-pub(super) const CANNOT_START: u8 = 127;
+/// The exit code of a launcher that could not start its program; the reason went to whoever started it and to standard error.
+pub const CANNOT_START: u8 = 127;
 
 /// Most processes and threads of an instance that has its own group, or of an app that has its own user.
-pub(super) const PROCESSES: u64 = 4096;
+pub const PROCESSES: u64 = 4096;
+
+/// A user to run as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+}
 
 /// What to become. It holds secrets: it goes through a pipe and is written nowhere.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Orders {
+#[derive(Default, Serialize, Deserialize)]
+pub struct Orders {
     /// Program and arguments, expanded.
-    pub(super) command: Vec<String>,
+    pub command: Vec<String>,
     /// Working directory.
-    pub(super) dir: PathBuf,
+    pub dir: PathBuf,
     /// The whole environment.
-    pub(super) env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
     /// The user to become.
-    pub(super) user: Option<User>,
+    pub user: Option<User>,
     /// Open files allowed.
-    pub(super) files: Option<u64>,
+    pub files: Option<u64>,
     /// Files of control groups to join.
-    pub(super) cgroups: Vec<PathBuf>,
+    pub cgroups: Vec<PathBuf>,
+    /// What it reads on its standard input; nothing without.
+    #[serde(default)]
+    pub input: Option<String>,
+    /// Further limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Walls around it.
+    #[serde(default)]
+    pub walls: Option<Walls>,
+    /// Whether it ends with whoever started it.
+    #[serde(default)]
+    pub bound: bool,
+}
+
+/// What one process may use; nothing is limited where there is no number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of address space.
+    pub memory: Option<u64>,
+    /// Seconds of processor time.
+    pub cpu: Option<u64>,
+    /// Bytes of one file.
+    pub file: Option<u64>,
+    /// Processes and threads of its user.
+    pub processes: Option<u64>,
 }
 
 /// Runs the launcher; returns only when the program could not be started.
-pub(super) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let mut text = Vec::new();
     let read = io::stdin().read_to_end(&mut text);
-    // No orders: the keeper is gone, and so is the wish.
+    // No orders: whoever started it is gone, and so is the wish.
     let (Ok(_), Ok(orders)) = (read, serde_json::from_slice::<Orders>(&text)) else {
         return ExitCode::from(CANNOT_START);
     };
@@ -56,7 +96,7 @@ pub(super) fn main() -> ExitCode {
     let error = launch(&orders);
     let why = format!("cannot start {}: {error}", orders.command.first().map_or("nothing", String::as_str));
     eprintln!("codeops: {why}");
-    // Without a keeper nobody asks.
+    // Without a starter nobody asks.
     drop(report.and_then(|report| File::from(report).write_all(why.as_bytes())));
     ExitCode::from(CANNOT_START)
 }
@@ -81,11 +121,16 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
         let limit = Rlimit { current: Some(files), maximum: Some(files) };
         rustix::process::setrlimit(Resource::Nofile, limit)?;
     }
+    orders.limits.set()?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     if let Some(user) = &orders.user {
-        become_user(user).map_err(|error| {
+        become_user(user, &orders.limits).map_err(|error| {
             io::Error::new(error.kind(), format!("becoming user {} of group {}: {error}", user.uid, user.gid))
         })?;
+    }
+    if orders.bound {
+        // After the user: becoming another forgets it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     }
     rustix::thread::set_no_new_privs(true)?;
     close_on_exec();
@@ -96,7 +141,10 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     }
     #[expect(clippy::disallowed_methods, reason = "this is where programs are started")]
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(&orders.env).stdin(Stdio::null());
+    command.args(arguments).env_clear().envs(&orders.env).stdin(orders.stdin()?);
+    if let Some(walls) = &orders.walls {
+        walls.raise()?;
+    }
     Ok(command)
 }
 
@@ -109,19 +157,47 @@ fn give_up_protection() {
     }
 }
 
+impl Orders {
+    /// Its standard input: a file in memory, so that nobody has to feed a pipe.
+    fn stdin(&self) -> io::Result<Stdio> {
+        let Some(input) = &self.input else { return Ok(Stdio::null()) };
+        let mut file = File::from(rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC)?);
+        file.write_all(input.as_bytes())?;
+        file.rewind()?;
+        Ok(Stdio::from(file))
+    }
+}
+
+impl Limits {
+    fn set(&self) -> io::Result<()> {
+        let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+        let limits = [(Resource::As, self.memory), (Resource::Cpu, self.cpu), (Resource::Fsize, self.file)];
+        for (resource, value) in limits {
+            if let Some(value) = value {
+                rustix::process::setrlimit(resource, both(value))?;
+            }
+        }
+        if self.memory.is_some() {
+            rustix::process::setrlimit(Resource::Core, both(0))?;
+        }
+        Ok(())
+    }
+}
+
 /// Whatever the daemon was started with: only the three standard streams pass to a program.
-pub(super) fn close_on_exec() {
+pub fn close_on_exec() {
     close_fds::set_fds_cloexec(3, &[]);
 }
 
 /// Groups first: without privilege they can no longer be set.
-fn become_user(user: &User) -> io::Result<()> {
+fn become_user(user: &User, limits: &Limits) -> io::Result<()> {
     let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     if !rustix::process::geteuid().is_root() && uid == rustix::process::geteuid() {
         return Ok(());
     }
-    let most = rustix::process::getrlimit(Resource::Nproc).maximum.map_or(PROCESSES, |most| most.min(PROCESSES));
+    let wanted = limits.processes.unwrap_or(PROCESSES);
+    let most = rustix::process::getrlimit(Resource::Nproc).maximum.map_or(wanted, |most| most.min(wanted));
     let processes = Rlimit { current: Some(most), maximum: Some(most) };
     rustix::process::setrlimit(Resource::Nproc, processes)?;
     rustix::thread::set_thread_groups(&groups)?;

@@ -1,8 +1,12 @@
 //! Which addresses a request made for a team may reach: public ones, and what the team's `egress` names; and which files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+
+use codeops_core::config::TeamSettings;
+use codeops_core::model::TeamName;
 
 /// Where requests made for one team may go.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +19,14 @@ pub enum Egress {
 }
 
 impl Egress {
+    /// What the settings say of one team.
+    pub fn of(team: &TeamName, teams: &BTreeMap<TeamName, TeamSettings>) -> Self {
+        if teams.is_empty() {
+            return Egress::Open;
+        }
+        Egress::Guarded(teams.get(team).map(|team| team.egress.clone()).unwrap_or_default())
+    }
+
     /// Whether requests to the host called `name` may go to `address`, which it resolved to.
     pub fn allows(&self, name: &str, address: IpAddr) -> bool {
         let Egress::Guarded(entries) = self else { return true };

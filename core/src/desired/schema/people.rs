@@ -1,0 +1,260 @@
+//! Routes, channels and people as they are written, as types: only their JSON Schema is used.
+#![expect(dead_code, reason = "only the schema of these types is used")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::syntax::{OwnedMetadata, Text};
+use crate::model::{Name, Period};
+
+/// Where alerts go: a tree of routes, and what keeps alerts quiet.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AlertRoute {
+    api_version: String,
+    kind: String,
+    metadata: OwnedMetadata,
+    spec: AlertRouteSpec,
+}
+
+/// The tree and what keeps alerts quiet.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct AlertRouteSpec {
+    /// The top of the tree.
+    route: Route,
+    /// Alerts that keep others quiet.
+    inhibit: Option<Vec<Inhibition>>,
+    /// Recurring times that routes name in `mute`.
+    mute_times: Option<BTreeMap<String, Vec<TimeSpan>>>,
+    /// Planned times in which matching alerts start nothing and page nobody.
+    maintenance: Option<Vec<Maintenance>>,
+}
+
+/// What it leaves out it takes from its parent.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Route {
+    /// Matchers in Alertmanager's syntax, all of which must hold. Exactly one tree has none at its top.
+    r#match: Option<Vec<String>>,
+    /// The escalation policy that is paged.
+    policy: Option<Name>,
+    /// A playbook beside those whose own `on` matches.
+    playbook: Option<Name>,
+    /// Alerts that agree on these labels share a run where they have no target, and one page.
+    group_by: Option<Vec<String>>,
+    /// Mute times: in them it starts no run and pages nobody.
+    mute: Option<Vec<Name>>,
+    /// Whether the next sibling is tried too.
+    r#continue: Option<bool>,
+    /// Children, in order.
+    routes: Option<Vec<Route>>,
+}
+
+/// While an alert matches `source`, those that match `target` and agree with it on `equal` start nothing.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Inhibition {
+    source: Vec<String>,
+    target: Vec<String>,
+    equal: Option<Vec<String>>,
+}
+
+/// A recurring time: all that is given must hold.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct TimeSpan {
+    /// Times of day.
+    times: Option<Vec<Clock>>,
+    /// mon to sun, or ranges such as mon:fri.
+    weekdays: Option<Vec<Text>>,
+    /// 1 to 31, -1 for the last, or ranges such as 1:7.
+    days_of_month: Option<Vec<Text>>,
+    /// jan to dec or 1 to 12, or ranges such as jun:aug.
+    months: Option<Vec<Text>>,
+    /// An IANA time zone; UTC when left out.
+    timezone: Option<String>,
+}
+
+/// HH:MM to HH:MM, at most 24:00.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Clock {
+    from: String,
+    to: String,
+}
+
+/// A planned time.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Maintenance {
+    /// Matchers, all of which must hold.
+    r#match: Vec<String>,
+    /// RFC 3339.
+    from: String,
+    /// RFC 3339.
+    until: String,
+    /// Shown beside what it keeps quiet.
+    reason: Text,
+}
+
+/// A channel to people.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Receiver {
+    api_version: String,
+    kind: String,
+    metadata: OwnedMetadata,
+    spec: Channel,
+}
+
+/// Exactly one channel.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Channel {
+    /// `PagerDuty` Events v2.
+    pagerduty: Option<PagerDuty>,
+    /// A Slack-compatible incoming webhook.
+    slack: Option<UrlOrSecret>,
+    /// A webhook that takes our JSON.
+    webhook: Option<Webhook>,
+    /// Mail.
+    email: Option<Email>,
+}
+
+/// An integration of `PagerDuty`.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct PagerDuty {
+    /// The secret that holds the routing key.
+    routing_key: Name,
+    /// Another address than the public one.
+    url: Option<String>,
+}
+
+/// A URL, or the name of the secret that holds it.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum UrlOrSecret {
+    Url(String),
+    Full(FullUrl),
+}
+
+/// One of both.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct FullUrl {
+    /// As it is.
+    url: Option<String>,
+    /// The secret that holds it.
+    url_secret: Option<Name>,
+}
+
+/// A URL, or the name of the secret that holds it, and what signs the body.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Webhook {
+    Url(String),
+    Full(FullWebhook),
+}
+
+/// One of `url` and `urlSecret`.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct FullWebhook {
+    /// As it is.
+    url: Option<String>,
+    /// The secret that holds it.
+    url_secret: Option<Name>,
+    /// The secret that signs the body.
+    secret: Option<Name>,
+}
+
+/// Mail over SMTP.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Email {
+    /// Addresses.
+    to: Vec<String>,
+    /// The sender's address.
+    from: String,
+    /// `smtp://HOST:PORT` or `smtps://HOST:PORT`.
+    server: String,
+    /// Who signs in.
+    login: Option<Login>,
+}
+
+/// Who signs in.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Login {
+    user: String,
+    /// The secret that holds the password.
+    password: Name,
+}
+
+/// Who is told of a page, and who next.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct EscalationPolicy {
+    api_version: String,
+    kind: String,
+    metadata: OwnedMetadata,
+    spec: EscalationPolicySpec,
+}
+
+/// From the first told to the last.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct EscalationPolicySpec {
+    levels: Vec<Level>,
+}
+
+/// All told at once.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Level {
+    /// `receiver/NAME` or `oncall/NAME`.
+    notify: Vec<String>,
+    /// How long after the level before; 60s when left out, and at once for the first.
+    after: Option<Period>,
+}
+
+/// Whose turn it is.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OnCall {
+    api_version: String,
+    kind: String,
+    metadata: OwnedMetadata,
+    spec: OnCallSpec,
+}
+
+/// Members take turns.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct OnCallSpec {
+    /// The receivers of the members, in turn.
+    members: Vec<Name>,
+    /// When the first turn begins, RFC 3339.
+    start: String,
+    /// How long a turn is; 7d when left out.
+    every: Option<Period>,
+    /// An IANA time zone; UTC when left out.
+    timezone: Option<String>,
+    /// Turns taken over; later ones count before earlier ones.
+    overrides: Option<Vec<Override>>,
+}
+
+/// A turn taken over.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Override {
+    /// The receiver of who takes it.
+    member: Name,
+    /// RFC 3339.
+    from: String,
+    /// RFC 3339.
+    until: String,
+}

@@ -1,0 +1,204 @@
+//! Asks a monitoring system itself how an alert is, and for the alerts that a delivery left out, by Alertmanager's API. The
+//! settings name the address, so no team's egress stands in the way. Nothing is tried twice; nothing is changed there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use codeops_core::config::{AuthSettings, ReceiverSettings, SecretSource};
+use codeops_core::model::{Alert, AlertState, Fingerprint, Labels, Name, Secret, bounded_labels};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Client, RequestBuilder};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::port::{AlertListing, AlertSources, Clock};
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest answer, in bytes.
+const ANSWER: usize = 16 << 20;
+/// One that started later than this ago may not have been told of all that fires: it cannot say that something is over.
+const SETTLED: SignedDuration = SignedDuration::from_mins(3);
+
+/// The monitoring systems whose API the settings name.
+pub struct MonitoringApis {
+    by_receiver: BTreeMap<Name, Arc<Api>>,
+    by_source: BTreeMap<Name, Arc<Api>>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Api {
+    base: String,
+    auth: Option<Auth>,
+    client: Client,
+}
+
+enum Auth {
+    Bearer(Secret<String>),
+    Basic(String, Secret<String>),
+}
+
+impl MonitoringApis {
+    /// Those of these receivers that have one. `read` gives the values of secrets.
+    ///
+    /// # Errors
+    /// In one sentence: a secret that cannot be read, or no HTTP client can be made.
+    pub fn new(
+        receivers: &BTreeMap<Name, ReceiverSettings>,
+        clock: Arc<dyn Clock>,
+        read: impl Fn(&SecretSource) -> Result<Secret<String>, String>,
+    ) -> Result<Self, String> {
+        // Someone else may have installed it first: either way there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("codeops/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| format!("no HTTP client can be made: {error}"))?;
+        let (mut by_receiver, mut by_source) = (BTreeMap::new(), BTreeMap::new());
+        for (name, settings) in receivers {
+            let Some(base) = &settings.api else { continue };
+            let auth = match &settings.api_auth {
+                None | Some(AuthSettings::Hmac { .. }) => None,
+                Some(AuthSettings::Bearer(token)) => Some(Auth::Bearer(read(token)?)),
+                Some(AuthSettings::Basic { user, password }) => Some(Auth::Basic(user.clone(), read(password)?)),
+            };
+            let base = base.trim_end_matches('/').to_owned();
+            let api = Arc::new(Api { base, auth, client: client.clone() });
+            by_source.insert(settings.source.clone().unwrap_or_else(|| name.clone()), Arc::clone(&api));
+            by_receiver.insert(name.clone(), api);
+        }
+        Ok(Self { by_receiver, by_source, clock })
+    }
+
+    async fn state(&self, alert: &Alert) -> Result<AlertState, String> {
+        let of_source = || self.by_source.get(&alert.id.source);
+        let api = self.by_receiver.get(&alert.receiver).or_else(of_source).ok_or("its source has no `api`")?;
+        let query: Vec<_> = filters(&alert.labels).into_iter().map(|filter| ("filter", filter)).collect();
+        let listed: Vec<Listed> = api.ask("/api/v2/alerts", &query).await?;
+        let same = |listed: &&Listed| fingerprint(listed).as_ref() == Some(&alert.id.fingerprint);
+        match listed.iter().find(same) {
+            Some(listed) if listed.status.state == "suppressed" => Ok(AlertState::Silenced),
+            Some(_) => Ok(AlertState::Firing),
+            None => {
+                let status: Status = api.ask("/api/v2/status", &[]).await?;
+                let up = self.clock.now().duration_since(status.uptime);
+                Ok(if up < SETTLED { AlertState::Unknown } else { AlertState::Resolved })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl AlertSources for MonitoringApis {
+    async fn ask(&self, alert: &Alert) -> AlertState {
+        self.state(alert).await.unwrap_or_else(|error| {
+            tracing::warn!(alert = %alert.id, error, "its source cannot be asked how it is");
+            AlertState::Unknown
+        })
+    }
+}
+
+#[async_trait]
+impl AlertListing for MonitoringApis {
+    async fn firing(&self, receiver: &Name, route: &str) -> Result<Vec<u8>, String> {
+        let api = self.by_receiver.get(receiver).ok_or_else(|| format!("the receiver `{receiver}` has no `api`"))?;
+        let off = ["silenced", "inhibited", "unprocessed"].map(|what| (what, "false".to_owned()));
+        let mut query: Vec<_> = off.into_iter().chain([("active", "true".to_owned())]).collect();
+        if !route.is_empty() {
+            query.push(("receiver", format!("^(?:{})$", quoted(route))));
+        }
+        api.bytes("/api/v2/alerts", &query).await
+    }
+}
+
+impl Api {
+    async fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, String> {
+        let bytes = self.bytes(path, query).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| format!("{}{path} did not answer as an Alertmanager does", self.base))
+    }
+
+    async fn bytes(&self, path: &str, query: &[(&str, String)]) -> Result<Vec<u8>, String> {
+        let place = format!("{}{path}", self.base);
+        let failed = |error: reqwest::Error| format!("{place}: {}", error.without_url());
+        let request = self.client.get(&place).query(query);
+        let mut response = self.with_auth(request).send().await.map_err(failed)?;
+        if !response.status().is_success() {
+            return Err(format!("{place} answered {}", response.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > ANSWER {
+                return Err(format!("{place} answered more than 16 MiB"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn with_auth(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.auth {
+            None => request,
+            Some(Auth::Bearer(token)) => request.bearer_auth(token.reveal()),
+            Some(Auth::Basic(user, password)) => request.basic_auth(user, Some(password.reveal())),
+        }
+    }
+}
+
+/// One alert of an Alertmanager's answer.
+#[derive(Deserialize)]
+struct Listed {
+    labels: Labels,
+    status: State,
+}
+
+#[derive(Deserialize)]
+struct State {
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    /// Since when it runs.
+    uptime: Timestamp,
+}
+
+/// Computed as when it came in: a fingerprint of the other side's counts for nothing.
+fn fingerprint(listed: &Listed) -> Option<Fingerprint> {
+    bounded_labels(listed.labels.clone()).ok().map(|labels| Fingerprint::of(&labels))
+}
+
+/// Matchers that let little more through than what is asked for: labels whose value may have been changed when it came in
+/// are left out, and so are names that older ones cannot match.
+fn filters(labels: &Labels) -> Vec<String> {
+    let name = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let plain = |value: &str| value.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let good = labels.iter().filter(|(n, v)| name(n) && plain(v));
+    good.map(|(n, v)| format!("{n}=\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\""))).collect()
+}
+
+/// A text as a regular expression that matches it alone.
+fn quoted(text: &str) -> String {
+    let special = |c: char| "\\.+*?()|[]{}^$#&-~".contains(c);
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_quoted() {
+        let labels = [("alertname", "a\"b\\c"), ("weird-name", "x"), ("changed", "␛"), ("app", "shop")];
+        let labels = labels.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        assert_eq!(filters(&labels), ["alertname=\"a\\\"b\\\\c\"", "app=\"shop\""]);
+        assert_eq!(quoted("team/a.b"), "team/a\\.b");
+    }
+}

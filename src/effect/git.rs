@@ -1,0 +1,53 @@
+//! Commits by the bot: turns an order into a change of one file that the team may claim. Making and pushing the commit is
+//! the source's work.
+
+use codeops_core::desired;
+use codeops_core::model::TeamName;
+use serde_json::json;
+
+use super::{Parts, failed, text, unknown};
+use crate::port::{CommitChange, CommitError, CommitOrder, EffectError, GitOrder, GitOrderChange, Performed};
+
+/// Makes the commit that a step asks for.
+pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Result<Performed, EffectError> {
+    let file = match &order.change {
+        GitOrderChange::RevertLast { file, .. } | GitOrderChange::Set { file, .. } => file,
+    };
+    granted(parts, &order.team, file)?;
+    let edit = |bytes: &[u8]| match &order.change {
+        GitOrderChange::Set { document, path, value, .. } => {
+            let document = document.as_ref().map(|(kind, name)| (kind.as_str(), name.as_str()));
+            desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))
+        }
+        GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),
+    };
+    let change = match &order.change {
+        GitOrderChange::RevertLast { file, .. } => CommitChange::RevertLast { file: file.clone() },
+        GitOrderChange::Set { file, .. } => CommitChange::Edit { file: file.clone(), edit: &edit },
+    };
+    let commit = CommitOrder {
+        change,
+        subject: text::line(&parts.vault.redact(&order.subject), 72),
+        trailers: vec![("Codeops-Run".to_owned(), order.run.to_string())],
+        key: key.to_owned(),
+        bot: &parts.bot,
+    };
+    let made = parts.committer.commit(&commit).await.map_err(|error| match error {
+        CommitError::Failed(why) => failed(why),
+        CommitError::Unknown(why) => unknown(why),
+    })?;
+    let already = if made.already { ", which was there already" } else { "" };
+    let evidence = format!("commit {} ({}){already}", made.revision.short(), made.subject);
+    Ok(Performed { output: json!({"revision": made.revision.as_str(), "subject": made.subject}), evidence })
+}
+
+/// The bot writes where the team itself may.
+fn granted(parts: &Parts, team: &TeamName, file: &str) -> Result<(), EffectError> {
+    let may = parts.teams.is_empty() || parts.teams.get(team).is_some_and(|settings| desired::claims(settings, file));
+    if may {
+        return Ok(());
+    }
+    Err(failed(format!(
+        "the team `{team}` may not change `{file}`: add it to `teams.{team}.paths` in the daemon's settings"
+    )))
+}

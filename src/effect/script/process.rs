@@ -1,0 +1,176 @@
+//! The processes of one script: started by the launcher, read to their end, and ended all of them, also when whoever
+//! waits for them is gone.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use codeops_core::model::{Bytes, Resources, TeamName};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::uids::TeamUids;
+use crate::effect::text::{Kept, Last};
+use crate::launch::Orders;
+use crate::launch::cgroup::{self, Group};
+
+/// Memory in use, in bytes, where there are control groups.
+pub(super) const MEMORY: u64 = 512 << 20;
+/// The longest report of a launcher, in bytes.
+const REPORT: u64 = 1_024;
+/// What was printed is still read for this long once its process has ended and all others were.
+const LATE: Duration = Duration::from_secs(2);
+
+/// How a script ended.
+pub(super) struct Ended {
+    pub(super) stdout: Kept,
+    pub(super) stderr: Last,
+    pub(super) status: Option<ExitStatus>,
+    pub(super) timed_out: bool,
+    /// Why its launcher could not become it.
+    pub(super) not_started: Option<String>,
+}
+
+/// What one run of a script has of its own. Dropped, nothing of it is left.
+pub(super) struct Running<'u> {
+    uids: &'u TeamUids,
+    uid: Option<u32>,
+    tmp: TempDir,
+    group: Group,
+    pid: Option<Pid>,
+}
+
+impl<'u> Running<'u> {
+    /// A user, a folder and control groups for a script of this team.
+    pub(super) fn prepare(uids: &'u TeamUids, team: &TeamName, folder: &Path) -> io::Result<Self> {
+        let tmp = tempfile::Builder::new().prefix("run-").tempdir_in(folder)?;
+        let uid = rustix::process::geteuid().is_root().then(|| uids.begin(team)).transpose()?;
+        let limits = Resources { cpu: None, memory: Some(Bytes(MEMORY)) };
+        let name = tmp.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // What control groups cannot hold here, the other limits do.
+        let (group, _) = cgroup::prepare(Some(&format!("codeops-scripts/{name}")), &limits, uid.is_some());
+        let running = Self { uids, uid, tmp, group, pid: None };
+        chown(running.tmp(), uid, uid)?;
+        Ok(running)
+    }
+
+    /// The folder it may write in.
+    pub(super) fn tmp(&self) -> &Path {
+        self.tmp.path()
+    }
+
+    /// The user it runs as; the daemon's own without.
+    pub(super) fn uid(&self) -> Option<u32> {
+        self.uid
+    }
+
+    /// The groups it joins.
+    pub(super) fn cgroups(&self) -> Vec<PathBuf> {
+        self.group.joins()
+    }
+
+    /// Runs it to its end, at most `limit`.
+    pub(super) async fn run(&mut self, launcher: &Path, orders: &Orders, limit: Duration) -> io::Result<Ended> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
+            ours.set_nonblocking(true)?;
+            Ok((UnixStream::from_std(ours)?, theirs))
+        })?;
+        let mut command = Command::new(launcher);
+        command.arg("launch").env_clear().current_dir("/").kill_on_drop(true);
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        // It holds the launcher's end of the orders: their end would not be seen.
+        drop(command);
+        self.pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let (mut stdout, mut stderr) = (Kept::default(), Last::default());
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let over = CancellationToken::new();
+        let lived = async {
+            let lived = tokio::time::timeout(limit, live(&mut child, ours, orders)).await;
+            let uid = self.uid;
+            self.end();
+            if !matches!(lived, Ok(Ok(_))) {
+                reap(&mut child).await;
+            }
+            if let Some(uid) = uid {
+                self.uids.gone(uid).await;
+            }
+            over.cancel();
+            lived
+        };
+        let read = async {
+            tokio::select! {
+                _ = async { tokio::join!(read(out, |piece| stdout.take(piece)), read(err, |piece| stderr.take(piece))) } => {}
+                // Who still holds the streams got away: what else it prints is not waited for.
+                () = async { over.cancelled().await; tokio::time::sleep(LATE).await } => {}
+            }
+        };
+        let (lived, ()) = tokio::join!(lived, read);
+        match lived {
+            Ok(lived) => {
+                let (not_started, status) = lived?;
+                Ok(Ended { stdout, stderr, status: Some(status), timed_out: false, not_started })
+            }
+            Err(_) => Ok(Ended { stdout, stderr, status: None, timed_out: true, not_started: None }),
+        }
+    }
+
+    /// Ends every process of it that can be found.
+    fn end(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            // A group that is gone is what was wanted.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        for _ in 0..20 {
+            self.group.kill();
+            if self.group.members().is_empty() {
+                break;
+            }
+        }
+        if let Some(uid) = self.uid.take() {
+            self.uids.ended(uid);
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.end();
+        self.group.remove();
+        if let Err(error) = fs::remove_dir_all(self.tmp.path()) {
+            tracing::warn!(path = %self.tmp.path().display(), %error, "what a script wrote cannot be removed");
+        }
+    }
+}
+
+/// Gives the orders and waits for the end: what kept the program from beginning, if it did not, and how it ended.
+async fn live(child: &mut Child, mut ours: UnixStream, orders: &Orders) -> io::Result<(Option<String>, ExitStatus)> {
+    ours.write_all(&serde_json::to_vec(orders)?).await?;
+    ours.shutdown().await?;
+    let mut report = Vec::new();
+    // Ends when the program begins.
+    ours.take(REPORT).read_to_end(&mut report).await?;
+    let report = String::from_utf8_lossy(&report).into_owned();
+    Ok((Some(report).filter(|report| !report.is_empty()), child.wait().await?))
+}
+
+async fn reap(child: &mut Child) {
+    let _ = child.start_kill();
+    let _ = child.wait().await;
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
+    let Some(mut stream) = stream else { return };
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        take(&buffer[..count]);
+    }
+}

@@ -1,0 +1,160 @@
+//! As whom scripts run: a uid for each team, out of a range that nobody else has. A team keeps its uid for good, so that
+//! what one team's script left can never be another's; another daemon on this machine has other uids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use codeops_core::model::TeamName;
+use rustix::process::{Pid, Signal};
+
+use crate::base::write_private;
+
+/// The uids that are given to teams' scripts; apps have 64,000 to 65,500.
+pub const RANGE: std::ops::RangeInclusive<u32> = 63_000..=63_999;
+
+/// Which team has which uid, and how many scripts of each run now.
+pub(super) struct TeamUids {
+    file: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    given: BTreeMap<TeamName, u32>,
+    /// Uids that are this daemon's while it lives: nobody else ends their processes.
+    claims: BTreeMap<u32, UnixListener>,
+    running: BTreeMap<u32, usize>,
+}
+
+impl TeamUids {
+    /// Reads what was given out, and ends what still runs under it: it is left of a daemon that was killed.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let file = folder.join("uids.json");
+        let given = match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        let mut state = State { given, ..State::default() };
+        if rustix::process::geteuid().is_root() {
+            let given: Vec<u32> = state.given.values().copied().collect();
+            sweep(&given.into_iter().filter(|uid| state.claim(*uid)).collect());
+        }
+        Ok(Self { file, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The team's uid; it counts as running from now on, until [`TeamUids::ended`].
+    pub(super) fn begin(&self, team: &TeamName) -> io::Result<u32> {
+        let mut state = self.state();
+        let known = state.given.get(team).copied();
+        let uid = match known.filter(|uid| state.claim(*uid)) {
+            Some(uid) => uid,
+            None => {
+                let taken: BTreeSet<u32> = state.given.values().copied().chain(in_database()).collect();
+                let free = RANGE.clone().find(|uid| !taken.contains(uid) && state.claim(*uid));
+                let uid = free.ok_or_else(|| io::Error::other("all uids that scripts may have are given out"))?;
+                state.given.insert(team.clone(), uid);
+                write_private(&self.file, &serde_json::to_vec(&state.given)?)?;
+                uid
+            }
+        };
+        *state.running.entry(uid).or_default() += 1;
+        Ok(uid)
+    }
+
+    /// Waits until the kernel has forgotten what was ended: until then it counts against the next script's limits.
+    pub(super) async fn gone(&self, uid: u32) {
+        for _ in 0..200 {
+            let idle = self.state().running.get(&uid).is_none_or(|count| *count == 0);
+            if !idle || processes(&BTreeSet::from([uid]), true).is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A script of this uid has ended. With the last one all that it left goes, wherever it hid.
+    pub(super) fn ended(&self, uid: u32) {
+        let mut state = self.state();
+        let left = state.running.get(&uid).map_or(0, |count| count.saturating_sub(1));
+        state.running.insert(uid, left);
+        if left == 0 {
+            // Under the lock: the team's next script does not begin before.
+            sweep(&BTreeSet::from([uid]));
+        }
+    }
+}
+
+impl State {
+    /// Whether the uid is this daemon's. A name that only one process can have, and that goes with it, says so.
+    fn claim(&mut self, uid: u32) -> bool {
+        if self.claims.contains_key(&uid) {
+            return true;
+        }
+        let address = SocketAddr::from_abstract_name(format!("codeops-script-uid-{uid}"));
+        let bound = address.and_then(|address| UnixListener::bind_addr(&address));
+        bound.map(|listener| self.claims.insert(uid, listener)).is_ok()
+    }
+}
+
+/// The uids that the user database gives to somebody.
+fn in_database() -> Vec<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
+}
+
+/// Ends every process of these users. What forks while it is looked for is found in the next round.
+fn sweep(uids: &BTreeSet<u32>) {
+    for _ in 0..50 {
+        let found: Vec<Pid> = processes(uids, false);
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+    tracing::warn!(?uids, "processes that scripts left behind do not end");
+}
+
+/// Their processes; the dead as well that nobody has looked at yet, where these are wanted.
+fn processes(uids: &BTreeSet<u32>, dead_too: bool) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let uid = line("Uid:")?.split_ascii_whitespace().next()?.parse().ok()?;
+        let dead = line("State:")?.trim_start().starts_with(['Z', 'X']);
+        (uids.contains(&uid) && (dead_too || !dead)).then_some(pid)
+    };
+    entries.filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_keeps_its_uid_for_good() {
+        let home = tempfile::tempdir().unwrap();
+        let team = |name: &str| TeamName::new(name).unwrap();
+        let uids = TeamUids::open(home.path()).unwrap();
+        let (a, b) = (uids.begin(&team("a")).unwrap(), uids.begin(&team("b")).unwrap());
+        assert!(a != b && RANGE.contains(&a) && RANGE.contains(&b));
+        assert_eq!(uids.begin(&team("a")).unwrap(), a);
+        let next = TeamUids::open(home.path()).unwrap();
+        assert_eq!(next.state().given, BTreeMap::from([(team("a"), a), (team("b"), b)]));
+        assert!(![a, b].contains(&next.begin(&team("a")).unwrap()), "while another daemon has it");
+    }
+}

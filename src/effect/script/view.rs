@@ -1,0 +1,99 @@
+//! Read-only views of revisions, one folder each, shared by all scripts of that revision. Made when first needed; the
+//! oldest that nobody uses go.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use codeops_core::model::Revision;
+
+use crate::base::remove_sealed;
+use crate::port::Source;
+
+/// How many views stay for the next script.
+const KEPT: usize = 4;
+/// What the folder of a view that is not whole yet begins with.
+const NEW: &str = ".new-";
+
+/// All views.
+pub(super) struct Views {
+    folder: PathBuf,
+    /// How often each is in use.
+    used: Arc<std::sync::Mutex<BTreeMap<PathBuf, usize>>>,
+    /// Held while one is made or removed.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// A view in use; it stays while this lives.
+pub(super) struct View {
+    path: PathBuf,
+    used: Arc<std::sync::Mutex<BTreeMap<PathBuf, usize>>>,
+}
+
+impl View {
+    /// Its folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = used.get_mut(&self.path) {
+            *count -= 1;
+        }
+        used.retain(|_, count| *count > 0);
+    }
+}
+
+impl Views {
+    /// Views below `folder`; what was not finished there is removed.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
+        for entry in fs::read_dir(folder)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(NEW) {
+                remove_sealed(&entry.path())?;
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), used: Arc::default(), making: tokio::sync::Mutex::default() })
+    }
+
+    /// The view of one revision.
+    ///
+    /// # Errors
+    /// The revision cannot be read, or the view not written; one sentence.
+    pub(super) async fn of(&self, revision: &Revision, source: &dyn Source) -> Result<View, String> {
+        let _making = self.making.lock().await;
+        let path = self.folder.join(revision.as_str());
+        if !path.is_dir() {
+            let fresh = self.folder.join(format!("{NEW}{revision}"));
+            let unwritable = |error: io::Error| format!("the view of {} cannot be made: {error}", revision.short());
+            remove_sealed(&fresh).map_err(unwritable)?;
+            source.export(revision, &fresh).await.map_err(|error| error.0)?;
+            fs::rename(&fresh, &path).map_err(unwritable)?;
+        }
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default() += 1;
+        let view = View { path, used: Arc::clone(&self.used) };
+        self.prune();
+        Ok(view)
+    }
+
+    /// Removes the oldest that are not in use.
+    fn prune(&self) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let idle = entries.filter(|entry| !used.contains_key(&entry.path()));
+        let mut idle: Vec<_> =
+            idle.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+        idle.sort();
+        for (_, path) in idle.iter().rev().skip(KEPT) {
+            if let Err(error) = remove_sealed(path) {
+                tracing::warn!(path = %path.display(), %error, "an old view cannot be removed");
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What comes back from outside, bounded and without secrets. A secret that a bound would cut in two is left out whole.
+
+use serde_json::{Map, Value};
+
+use crate::port::Vault;
+
+/// The most of an output, in bytes.
+pub(super) const OUTPUT: usize = 64 << 10;
+/// The most of what is kept for people, in bytes.
+pub(super) const EVIDENCE: usize = 16 << 10;
+/// The most of an error, in bytes.
+pub(super) const ERROR: usize = 2 << 10;
+/// Read beyond a bound, so that a secret which begins before it is known as one; secrets are hardly longer.
+const MARGIN: usize = 4 << 10;
+
+/// The beginning of a stream, and how long all of it was.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    total: u64,
+}
+
+impl Kept {
+    /// Takes the next piece.
+    pub(super) fn take(&mut self, piece: &[u8]) {
+        self.total += piece.len() as u64;
+        let room = (OUTPUT + MARGIN).saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+
+    /// How long all of it was, in bytes.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// As a value: the JSON that all of it is, or else `text` of its text.
+    pub(super) fn value(&self, vault: &dyn Vault, text: impl Fn(String) -> Value) -> Value {
+        let whole = self.total <= OUTPUT as u64;
+        let json = whole.then(|| serde_json::from_slice(&self.bytes).ok()).flatten();
+        json.map_or_else(|| text(self.text(vault, OUTPUT)), |json| veiled(json, vault))
+    }
+
+    /// As redacted text of at most `most` bytes, also when it is written as JSON.
+    pub(super) fn text(&self, vault: &dyn Vault, most: usize) -> String {
+        let mut text = vault.redact(&String::from_utf8_lossy(&self.bytes));
+        if self.total > self.bytes.len() as u64 {
+            let kept = text.len().saturating_sub(MARGIN);
+            text = cut(&text, kept);
+        }
+        let mut most = most;
+        while text.len() > most || (most > 0 && quoted(&text) > OUTPUT - 256) {
+            most = most.min(text.len()) * 7 / 8;
+            text = cut(&text, most);
+        }
+        text
+    }
+}
+
+/// The end of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Last {
+    /// Takes the next piece.
+    pub(super) fn take(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        if self.bytes.len() > 4 * EVIDENCE {
+            self.bytes.drain(..self.bytes.len() - EVIDENCE - MARGIN);
+            self.cut = true;
+        }
+    }
+
+    /// As redacted text of at most `most` bytes.
+    pub(super) fn text(&self, vault: &dyn Vault, most: usize) -> String {
+        let text = vault.redact(&String::from_utf8_lossy(&self.bytes));
+        let from = if self.cut { text.ceil_char_boundary(MARGIN.min(text.len())) } else { 0 };
+        tail(&text[from..], most)
+    }
+}
+
+fn quoted(text: &str) -> usize {
+    // Only control characters, quotes and such grow, to six bytes at most.
+    if text.len() * 6 < OUTPUT - 256 { text.len() } else { serde_json::to_string(text).map_or(usize::MAX, |t| t.len()) }
+}
+
+/// A value whose texts, keys and numbers hold no secret.
+fn veiled(value: Value, vault: &dyn Vault) -> Value {
+    match value {
+        Value::String(text) => Value::String(vault.redact(&text)),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let veiled = vault.redact(&text);
+            if veiled == text { Value::Number(number) } else { Value::String(veiled) }
+        }
+        Value::Array(items) => items.into_iter().map(|item| veiled(item, vault)).collect(),
+        Value::Object(entries) => {
+            let veil = |(key, value): (String, Value)| (vault.redact(&key), veiled(value, vault));
+            Value::Object(entries.into_iter().map(veil).collect::<Map<_, _>>())
+        }
+        other => other,
+    }
+}
+
+/// At most `most` bytes of a text.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
+}
+
+/// The last lines of a text, at most `most` bytes.
+pub(super) fn tail(text: &str, most: usize) -> String {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(most));
+    text[from..].trim().to_owned()
+}
+
+/// One line without control characters, at most `most` characters.
+pub(super) fn line(text: &str, most: usize) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(most).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use codeops_core::desired::SecretFacts;
+    use codeops_core::model::SecretName;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::port::Secrets;
+
+    struct Hunter;
+
+    impl Vault for Hunter {
+        fn facts(&self) -> BTreeMap<SecretName, SecretFacts> {
+            BTreeMap::new()
+        }
+
+        fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
+            Ok(Secrets::default())
+        }
+
+        fn redact(&self, text: &str) -> String {
+            text.replace("hunter2", "***").replace("12345", "***")
+        }
+    }
+
+    fn kept(bytes: &[u8]) -> Kept {
+        let mut kept = Kept::default();
+        bytes.chunks(1_000).for_each(|piece| kept.take(piece));
+        kept
+    }
+
+    #[test]
+    fn json_stays_json_without_its_secrets() {
+        let read = |text: &str| kept(text.as_bytes()).value(&Hunter, Value::String);
+        assert_eq!(
+            read(r#"{"a": ["hunter2", 12345, 7], "hunter2": null}"#),
+            json!({"a": ["***", "***", 7], "***": null})
+        );
+        assert_eq!(read("it is hunter2\n"), json!("it is ***\n"));
+        assert_eq!(kept(b"").value(&Hunter, Value::String), json!(""));
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_of_a_secret_is_left_at_a_bound(before in OUTPUT - 20..OUTPUT + MARGIN + 20, byte in prop::sample::select(vec![b'x', 1, b'"', 0xff])) {
+            let mut bytes = vec![byte; before];
+            bytes.extend_from_slice(b"hunter2");
+            bytes.extend(vec![b'y'; 9_000]);
+            let value = kept(&bytes).value(&Hunter, Value::String);
+            prop_assert!(value.to_string().len() <= OUTPUT);
+            prop_assert!(!value.to_string().contains("hu"));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Alerts: authenticated over headers and the raw body, then read, then durable, and only then answered. Overload is 503, for some
+//! senders never come again after a 429; a receiver that there is not answers like one whose secret was not known.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::door::is_signed;
+use super::format::{self, Malformed, Parsed, State as Is, Truncated};
+use super::intake::Intake;
+use super::problem::Problem;
+use super::pull::Pull;
+use super::receiver::{Receiver, Receivers};
+use super::seen::Seen;
+use super::{AlertLimits, read_body};
+use crate::journal::LogError;
+use crate::port::Clock;
+
+/// Bodies from here on are read beside the others, not between them.
+const BIG: usize = 32 << 10;
+
+pub(super) struct Shared {
+    pub(super) receivers: Receivers,
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: AlertLimits,
+    places: Semaphore,
+    /// Signatures, and ids in headers that are not signed: what shows a replay under another name.
+    seen: Mutex<Seen>,
+    pulls: mpsc::Sender<Pull>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        receivers: Receivers,
+        intake: Arc<dyn Intake>,
+        clock: Arc<dyn Clock>,
+        limits: AlertLimits,
+        pulls: mpsc::Sender<Pull>,
+    ) -> Self {
+        let (places, seen) = (Semaphore::new(limits.concurrency), Mutex::new(Seen::new(limits.remembered)));
+        Self { receivers, intake, clock, limits, places, seen, pulls }
+    }
+}
+
+/// The routes that take alerts.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let router = Router::new().route("/hooks/alerts/{receiver}", post(of_receiver).options(handshake));
+    let router = match shared.receivers.of_prometheus() {
+        Some(_) => router.route("/api/v2/alerts", post(of_prometheus)),
+        None => router,
+    };
+    router.with_state(shared)
+}
+
+async fn of_receiver(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request<Body>) -> Response {
+    match take(&shared, &name, request).await {
+        Ok(taken) => taken.into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// As an Alertmanager answers: what was good is kept, and 400 says that not all of it was.
+async fn of_prometheus(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+    let name = shared.receivers.of_prometheus().map(|receiver| receiver.name.to_string()).unwrap_or_default();
+    match take(&shared, &name, request).await {
+        Ok(Taken { spoiled: 0, .. }) => StatusCode::OK.into_response(),
+        Ok(_) => {
+            Problem::new(StatusCode::BAD_REQUEST, "some alerts could not be read; the others are taken").into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// What became of a delivery.
+struct Taken {
+    duplicate: bool,
+    new: usize,
+    spoiled: u32,
+}
+
+impl Taken {
+    fn into_response(self) -> Response {
+        let outcome = if self.duplicate { "duplicate" } else { "taken" };
+        Json(serde_json::json!({ "outcome": outcome, "new": self.new, "spoiled": self.spoiled })).into_response()
+    }
+}
+
+async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<Taken, Problem> {
+    let (parts, body) = request.into_parts();
+    let now = shared.clock.now();
+    let (receiver, proof, body) = enter(shared, name, &parts.headers, body, now).await?;
+    if !receiver.rate.admits() {
+        return Err(Problem::overload());
+    }
+    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
+    let parsed = read(receiver, parts.headers, body, now).await?;
+    deliver(shared, receiver, proof, parsed, now).await
+}
+
+/// Lets in whoever proves to know the secret. What is done, and what is answered, depends on the request alone and not on
+/// which receivers there are.
+async fn enter<'s>(
+    shared: &'s Shared,
+    name: &str,
+    headers: &HeaderMap,
+    body: Body,
+    now: Timestamp,
+) -> Result<(&'s Receiver, Option<String>, Bytes), Problem> {
+    let (receiver, door) = shared.receivers.named(name);
+    let refused = |why: &'static str| {
+        tracing::warn!(why, "an alert is refused");
+        Problem::new(StatusCode::UNAUTHORIZED, "no receiver of this name is opened by what was sent")
+    };
+    let limits = shared.limits;
+    if door.opens_to(headers) {
+        let receiver = receiver.ok_or_else(|| refused("there is no such receiver"))?;
+        return Ok((receiver, None, read_body(headers, body, receiver.body_bytes, limits.body_time).await?));
+    }
+    if !is_signed(headers) {
+        return Err(refused("neither the right Authorization nor a signature, or no such receiver"));
+    }
+    let body = read_body(headers, body, limits.body_bytes, limits.body_time).await?;
+    match (door.check(headers, &body, now), receiver) {
+        (Ok(proof), Some(receiver)) => Ok((receiver, Some(proof), body)),
+        (Ok(_), None) => Err(refused("there is no such receiver")),
+        (Err(error), _) => Err(refused(error.0)),
+    }
+}
+
+/// Reads a body. What takes long is done beside the tasks that answer others.
+async fn read(receiver: &Receiver, headers: HeaderMap, body: Bytes, now: Timestamp) -> Result<Parsed, Problem> {
+    let reading = Arc::clone(&receiver.reading);
+    let parsed = if body.len() < BIG && reading.mapping.is_none() {
+        format::parse(&headers, &body, &reading, now)
+    } else {
+        let work = tokio::task::spawn_blocking(move || format::parse(&headers, &body, &reading, now));
+        work.await.unwrap_or(Err(Malformed("the body cannot be read")))
+    };
+    parsed.map_err(|Malformed(why)| {
+        tracing::warn!(receiver = %receiver.name, why, "a delivery cannot be read");
+        Problem::new(StatusCode::BAD_REQUEST, why)
+    })
+}
+
+async fn deliver(
+    shared: &Shared,
+    receiver: &Receiver,
+    proof: Option<String>,
+    parsed: Parsed,
+    now: Timestamp,
+) -> Result<Taken, Problem> {
+    let Parsed { told, spoiled, ids, truncated } = parsed;
+    let (durable, beside) = ids_of(receiver, proof, ids);
+    if shared.seen.lock().unwrap_or_else(PoisonError::into_inner).knows(&beside) {
+        return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
+    }
+    let (watchdogs, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| receiver.is_watchdog(told));
+    let nothing = told.is_empty() && watchdogs.is_empty();
+    let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
+    let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
+    let receipt =
+        shared.intake.receive(&receiver.name, &durable, signals, spoiled).await.map_err(|error| not_taken(&error))?;
+    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).remember(&beside);
+    if receipt.duplicate {
+        return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
+    }
+    let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
+    if fires && receiver.notes_watchdog(now) {
+        shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(&error))?;
+    }
+    if let Some(truncated) = truncated {
+        pull(shared, receiver, truncated);
+    }
+    tracing::debug!(receiver = %receiver.name, new = receipt.new, spoiled, "alerts taken");
+    if nothing && spoiled > 0 {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
+    }
+    Ok(Taken { duplicate: false, new: receipt.new, spoiled })
+}
+
+/// What a delivery is known by, durably, and what else shows that it was sent again. Where the body is signed, ids in headers
+/// prove nothing: the signature counts, and they only beside it.
+fn ids_of(receiver: &Receiver, proof: Option<String>, ids: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let Some(signature) = proof else { return (ids, Vec::new()) };
+    let beside = ids.iter().chain([&signature]).map(|id| format!("{}/{id}", receiver.name)).collect();
+    (vec![signature], beside)
+}
+
+fn not_taken(error: &LogError) -> Problem {
+    match error {
+        LogError::Overloaded => Problem::overload(),
+        LogError::Poisoned(_) | LogError::Closed | LogError::Read(_) => {
+            tracing::error!(%error, "an alert cannot be taken");
+            Problem::unavailable("nothing can be written down now: send it again later")
+        }
+    }
+}
+
+fn pull(shared: &Shared, receiver: &Receiver, truncated: Truncated) {
+    let (name, missing) = (&receiver.name, truncated.count);
+    if !receiver.has_api {
+        tracing::error!(receiver = %name, missing, "a delivery was cut short: set the receiver's `api`, or max_alerts to 0");
+        return;
+    }
+    let pull = Pull { receiver: name.clone(), source: receiver.source.clone(), route: truncated.route };
+    if shared.pulls.try_send(pull).is_err() {
+        tracing::warn!(receiver = %name, missing, "a delivery was cut short, and too many others were");
+    }
+}
+
+/// CloudEvents asks before it sends. Answered alike for every name: what counts is proven by what is sent.
+async fn handshake(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let mut response = StatusCode::OK.into_response();
+    let answer = response.headers_mut();
+    answer.insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    if let Some(origin) = headers.get("webhook-request-origin").filter(|origin| origin.len() <= 255) {
+        answer.insert("webhook-allowed-origin", origin.clone());
+        answer.insert("webhook-allowed-rate", HeaderValue::from(shared.limits.per_second.saturating_mul(60)));
+    }
+    response
+}

@@ -1,0 +1,38 @@
+//! JSON from anyone: as the settings' mapping says, or in our own shape, `{alerts: [{labels, annotations, status, startsAt,
+//! endsAt, generatorURL}]}` or one such alert alone. Only `labels` must be there.
+
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::wire::WireAlert;
+use super::{Element, Malformed, Mapping, Parsed, header, shape};
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shape {
+    Many { alerts: Vec<Element<WireAlert>> },
+    One(WireAlert),
+}
+
+pub(super) fn parse(headers: &HeaderMap, body: &[u8], mapping: Option<&Mapping>) -> Result<Parsed, Malformed> {
+    let body: Value = serde_json::from_slice(body).map_err(|error| shape(&error, "the body is not JSON"))?;
+    let mut parsed = match mapping {
+        Some(mapping) => mapping.read(&body)?,
+        None => parse_own(body)?,
+    };
+    if parsed.ids.is_empty() {
+        parsed.ids.extend(header(headers, "x-codeops-delivery").map(str::to_owned));
+    }
+    Ok(parsed)
+}
+
+/// Reads our own shape.
+pub(super) fn parse_own(body: Value) -> Result<Parsed, Malformed> {
+    let otherwise = Malformed("the body is neither {\"alerts\": [{\"labels\": {…}, …}]} nor one such alert");
+    let alerts = match serde_json::from_value(body).map_err(|_| otherwise)? {
+        Shape::Many { alerts } => alerts,
+        Shape::One(alert) => vec![Element::Good(alert)],
+    };
+    Ok(Parsed::of(alerts, WireAlert::tell_by_status))
+}

@@ -1,0 +1,79 @@
+//! One alert as any format tells of it, and what follows from it for the journal.
+
+use std::sync::Arc;
+
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Signal};
+use jiff::Timestamp;
+
+/// One alert, told of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Within bounds.
+    pub labels: Labels,
+    /// Within bounds.
+    pub annotations: Labels,
+    /// Where the sender shows it: http or https.
+    pub url: Option<String>,
+    /// The labels that stay the same while it lives, where the sender changes others; all of them otherwise.
+    pub identity: Option<Labels>,
+    /// When it began, if the sender says.
+    pub starts_at: Option<Timestamp>,
+    /// How it is.
+    pub state: State,
+}
+
+/// How an alert is said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It fires.
+    Firing {
+        /// Until when, unless it is told of again.
+        expires_at: Option<Timestamp>,
+    },
+    /// It is over.
+    Resolved {
+        /// Since when, if the sender says.
+        ended_at: Option<Timestamp>,
+    },
+    /// It is held back there: neither firing for us nor over.
+    Silenced,
+}
+
+impl Told {
+    /// What the journal is told. `began` says since when an alert fires that its sender gives no time for.
+    pub fn signal(
+        self,
+        receiver: &Name,
+        source: &Name,
+        now: Timestamp,
+        began: impl Fn(&Fingerprint) -> Option<Timestamp>,
+    ) -> Signal {
+        let fingerprint = Fingerprint::of(self.identity.as_ref().unwrap_or(&self.labels));
+        match self.state {
+            State::Firing { expires_at } => {
+                let starts_at = self.starts_at.or_else(|| began(&fingerprint)).unwrap_or(now);
+                Signal::Firing(Arc::new(Alert {
+                    id: AlertId { source: source.clone(), fingerprint, starts_at: whole_milliseconds(starts_at) },
+                    receiver: receiver.clone(),
+                    labels: self.labels,
+                    annotations: self.annotations,
+                    url: self.url,
+                    expires_at,
+                }))
+            }
+            State::Resolved { ended_at } => {
+                // With an end, all that began before it are over: a source may tell of one under several beginnings.
+                // Without a beginning, ours counted, so that its clock must not decide.
+                let ended = ended_at.filter(|_| self.starts_at.is_some());
+                let starts_at = if ended.is_some() { None } else { self.starts_at.map(whole_milliseconds) };
+                Signal::Resolved { source: source.clone(), fingerprint, starts_at, ended_at: ended.unwrap_or(now) }
+            }
+            State::Silenced => Signal::Silenced { source: source.clone(), fingerprint },
+        }
+    }
+}
+
+/// As an [`AlertId`] has it.
+fn whole_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}

@@ -1,0 +1,53 @@
+//! What alerts are given to once they are understood: the journal, seen as far as this room needs it.
+
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use codeops_core::model::{AlertId, AlertState, Fingerprint, Name, Signal};
+use jiff::Timestamp;
+
+use crate::journal::{Journal, LogError, Receipt, Record};
+
+/// Takes alerts in durably.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// Takes one delivery, as [`Journal::receive`] does: durable when it returns.
+    async fn receive(
+        &self,
+        receiver: &Name,
+        ids: &[String],
+        signals: Vec<Signal>,
+        spoiled: u32,
+    ) -> Result<Receipt, LogError>;
+
+    /// Notes that a receiver's Watchdog was heard.
+    async fn heard(&self, receiver: &Name) -> Result<(), LogError>;
+
+    /// Since when an alert fires that its source tells of without a time; `None` where it does not fire.
+    fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp>;
+}
+
+#[async_trait]
+impl Intake for Journal {
+    async fn receive(
+        &self,
+        receiver: &Name,
+        ids: &[String],
+        signals: Vec<Signal>,
+        spoiled: u32,
+    ) -> Result<Receipt, LogError> {
+        Journal::receive(self, receiver, ids, signals, spoiled).await
+    }
+
+    async fn heard(&self, receiver: &Name) -> Result<(), LogError> {
+        self.record(vec![Record::Watchdog { receiver: receiver.clone() }]).await.map(drop)
+    }
+
+    fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp> {
+        let at = |starts_at| AlertId { source: source.clone(), fingerprint: fingerprint.clone(), starts_at };
+        let memory = self.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let mut known = memory.response.alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX)).rev();
+        known.find(|(_, alert)| alert.state != AlertState::Resolved).map(|(id, _)| id.starts_at)
+    }
+}

@@ -1,0 +1,138 @@
+//! The receivers of alerts that the settings declare, each ready: its door, how its bodies are read, and what it may send.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codeops_core::config::{AuthSettings, ReceiverFormat, ReceiverSettings, SecretSource};
+use codeops_core::model::{Name, Period, Secret};
+use jiff::{SignedDuration, Timestamp};
+
+use super::AlertLimits;
+use super::door::Door;
+use super::format::{Mapping, Reading, Told};
+use super::rate::Rate;
+
+/// All receivers, and the door of those that there are not.
+#[derive(Debug)]
+pub struct Receivers {
+    all: BTreeMap<Name, Receiver>,
+    shut: Door,
+}
+
+/// One receiver.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) name: Name,
+    pub(super) source: Name,
+    pub(super) door: Door,
+    pub(super) reading: Arc<Reading>,
+    pub(super) rate: Rate,
+    pub(super) body_bytes: usize,
+    /// Whether its source can be asked for what a delivery left out.
+    pub(super) has_api: bool,
+    watchdog: Option<Watchdog>,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    alertname: String,
+    within: Period,
+    /// When it was last written down.
+    heard: Mutex<Option<Timestamp>>,
+}
+
+impl Receivers {
+    /// Makes receivers of the settings. `read` gives the values of secrets.
+    ///
+    /// # Errors
+    /// In one sentence, which receiver cannot be made, and why.
+    pub fn new(
+        settings: &BTreeMap<Name, ReceiverSettings>,
+        limits: AlertLimits,
+        read: impl Fn(&SecretSource) -> Result<Secret<String>, String>,
+    ) -> Result<Self, String> {
+        let shut = Door::shut().map_err(|error| error.to_string())?;
+        let mut all = BTreeMap::new();
+        for (name, settings) in settings {
+            let receiver = Receiver::new(name, settings, limits, &read);
+            all.insert(name.clone(), receiver.map_err(|error| format!("the receiver `{name}`: {error}"))?);
+        }
+        Ok(Self { all, shut })
+    }
+
+    /// The one receiver where the settings declare none: `alerts`, generic, with this token.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn only_default(limits: AlertLimits, token: &Secret<String>) -> Result<Self, String> {
+        let name = Name::new("alerts").map_err(|error| error.to_string())?;
+        let settings = ReceiverSettings {
+            format: ReceiverFormat::Generic,
+            source: None,
+            // Where it comes from is not looked at: `read` knows it.
+            auth: AuthSettings::Bearer(SecretSource::Env(String::new())),
+            api: None,
+            api_auth: None,
+            mapping: None,
+            watchdog: None,
+            may_freeze: false,
+        };
+        Self::new(&BTreeMap::from([(name, settings)]), limits, |_| Ok(token.clone()))
+    }
+
+    /// The receiver of this name, if there is one, and the door to try in any case.
+    pub(super) fn named(&self, name: &str) -> (Option<&Receiver>, &Door) {
+        let receiver = Name::new(name).ok().and_then(|name| self.all.get(&name));
+        (receiver, receiver.map_or(&self.shut, |receiver| &receiver.door))
+    }
+
+    /// The one receiver of what is posted to the Alertmanager API.
+    pub(super) fn of_prometheus(&self) -> Option<&Receiver> {
+        self.all.values().find(|receiver| receiver.reading.format == ReceiverFormat::Prometheus)
+    }
+}
+
+impl Receiver {
+    fn new(
+        name: &Name,
+        settings: &ReceiverSettings,
+        limits: AlertLimits,
+        read: &impl Fn(&SecretSource) -> Result<Secret<String>, String>,
+    ) -> Result<Self, String> {
+        let format = settings.format;
+        let many = matches!(format, ReceiverFormat::Alertmanager | ReceiverFormat::Prometheus);
+        Ok(Self {
+            name: name.clone(),
+            source: settings.source.clone().unwrap_or_else(|| name.clone()),
+            door: Door::new(&settings.auth, format, read)?,
+            reading: Arc::new(Reading { format, mapping: settings.mapping.as_ref().map(Mapping::new).transpose()? }),
+            rate: Rate::new(limits.per_second, limits.burst),
+            body_bytes: if many { limits.many_bytes } else { limits.body_bytes },
+            has_api: settings.api.is_some(),
+            watchdog: settings.watchdog.as_ref().map(|watchdog| Watchdog {
+                alertname: watchdog.alertname.clone().unwrap_or_else(|| "Watchdog".to_owned()),
+                within: watchdog.within,
+                heard: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Whether this is its Watchdog, which is no alert.
+    pub(super) fn is_watchdog(&self, told: &Told) -> bool {
+        let name = told.labels.get("alertname");
+        self.watchdog.as_ref().is_some_and(|watchdog| Some(&watchdog.alertname) == name)
+    }
+
+    /// Whether its Watchdog, heard now, is to be written down: at most ten times in the time it has.
+    pub(super) fn notes_watchdog(&self, now: Timestamp) -> bool {
+        let Some(watchdog) = &self.watchdog else { return false };
+        let pause = SignedDuration::from_millis((watchdog.within.as_millis() / 10).cast_signed());
+        let mut heard = watchdog.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back must not silence it.
+        let due = heard.is_none_or(|at| now.duration_since(at) >= pause || now < at);
+        if due {
+            *heard = Some(now);
+        }
+        due
+    }
+}

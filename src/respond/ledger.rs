@@ -1,0 +1,56 @@
+//! Latches that end, and runs that end because this daemon only observes.
+
+use codeops_core::model::{Health, PageEvent, RunEvent, RunId, RunState, Subject};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Flow;
+use crate::journal::{LogError, Record};
+
+impl Flow {
+    /// Ends latches of what has been healthy for an hour.
+    pub(super) async fn ledger(&mut self) -> Result<(), LogError> {
+        let now = self.tools.clock.now();
+        let healthy_since = |subject: &Subject| match subject {
+            Subject::Resource(id) => {
+                self.board.resources.get(id).filter(|view| view.health == Health::Healthy).map(|view| view.since)
+            }
+            Subject::Playbook(_) => Some(Timestamp::MIN),
+        };
+        let hour = SignedDuration::from_hours(1);
+        let latched: Vec<(Subject, Timestamp)> = self.remembered(|response| {
+            let latched = response.ledger.iter().filter_map(|(subject, it)| Some((subject, it.latched_at?)));
+            latched
+                .filter_map(|(subject, at)| Some((subject.clone(), healthy_since(subject)?.max(at))))
+                .filter_map(|(subject, since)| Some((subject, since.checked_add(hour).ok()?)))
+                .collect()
+        });
+        let mut records = Vec::new();
+        for (subject, at) in latched {
+            if at <= now {
+                records.push(Record::Unlatched { subject, why: "it has been healthy for an hour".to_owned() });
+            } else {
+                self.wake_at(at);
+            }
+        }
+        self.tools.journal.record(records).await.map(|_| ())
+    }
+
+    /// A store older than what it observes, or settings that only observe: old runs end, and one page says so.
+    pub(super) async fn observe(&mut self, why: &str) -> Result<(), LogError> {
+        if self.tools.rules.observe {
+            return Ok(());
+        }
+        let runs: Vec<RunId> = self.remembered(|response| response.runs.keys().copied().collect());
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let state = RunState::Cancelled;
+        let text = format!("{} runs were cancelled: {why}", runs.len());
+        let ended = |run| Record::Run { run, resource: None, event: RunEvent::Ended { state, why: why.to_owned() } };
+        let beside: Vec<Record> = runs.into_iter().map(ended).collect();
+        let policy = self.tools.rules.fallback.clone();
+        let title = "codeops only observes until a commit".to_owned();
+        let event = PageEvent::Opened { run: None, policy, title, body: text };
+        self.tools.journal.open_page(event, |_| beside).await.map(|_| ())
+    }
+}

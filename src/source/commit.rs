@@ -1,0 +1,248 @@
+//! Commits of the daemon's own: made on the tip as it is over there, in the mirror's objects and without a work tree, and
+//! pushed by the hardened `git`. Where somebody else was faster, made again on the new tip. It decides nothing about what is
+//! changed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use git2::{ObjectType, Oid, Repository};
+
+use super::history::{self, trailers};
+use super::tree::Unread;
+use super::{Inner, Mirror, SourceError, blocking};
+use crate::port::{CommitChange, CommitError, CommitOrder, Committed, Committer};
+
+/// How often a commit is made again because somebody else pushed first.
+const TRIES: usize = 4;
+/// So many commits are looked through for one that has the same key.
+const KNOWN: usize = 100;
+/// So many commits are looked through for one to take back.
+const BACK: usize = 1_000;
+
+#[async_trait]
+impl Committer for Mirror {
+    async fn commit(&self, order: &CommitOrder<'_>) -> Result<Committed, CommitError> {
+        if self.0.signers.is_some() && order.bot.signing_key.is_none() {
+            return Err(CommitError::Failed(
+                "commits must be signed here, and the bot has no key: set bot.signingKey, and name its public key among \
+                 the signers"
+                    .to_owned(),
+            ));
+        }
+        for _ in 0..TRIES {
+            let _working = self.0.work.lock().await;
+            if let Some(committed) = self.attempt_commit(order).await? {
+                return Ok(committed);
+            }
+        }
+        Err(CommitError::Failed(format!(
+            "others push to branch `{}` of {} all the time: {TRIES} commits came too late; try again",
+            self.0.branch,
+            self.url()
+        )))
+    }
+}
+
+impl Mirror {
+    /// One commit on the tip of this moment; `None` when another came first.
+    async fn attempt_commit(&self, order: &CommitOrder<'_>) -> Result<Option<Committed>, CommitError> {
+        let tip = self.0.disk.bring(None).await.map_err(refused)?;
+        if let Some(known) = self.known(tip, order).await? {
+            return Ok(Some(known));
+        }
+        let Some(made) = self.made(tip, order).await? else {
+            let revision = history::revision(tip).map_err(damaged)?;
+            return Ok(Some(Committed { revision, subject: "it is so already".to_owned(), already: true }));
+        };
+        let commit = self.0.disk.commit_tree(made.tree, tip, &made.message, order.bot).await.map_err(refused)?;
+        let revision = history::revision(commit).map_err(damaged)?;
+        let done = Committed { revision, subject: order.subject.clone(), already: false };
+        let complaint = match self.0.disk.push(commit).await {
+            Ok(None) => return Ok(Some(done)),
+            Ok(Some(complaint)) => complaint,
+            Err(SourceError(why)) => why,
+        };
+        // What was heard of the push may be wrong: the branch itself says what came of it.
+        let there = self.0.disk.bring(None).await.map_err(|SourceError(why)| {
+            CommitError::Unknown(format!(
+                "the push was not confirmed ({complaint}), and the branch cannot be looked at: {why}"
+            ))
+        })?;
+        if self.holds(there, commit).await? {
+            return Ok(Some(done));
+        }
+        if there != tip {
+            return Ok(None);
+        }
+        Err(CommitError::Failed(advice(&self.url(), &complaint)))
+    }
+
+    /// The commit that was made for this key before, if it was.
+    async fn known(&self, tip: Oid, order: &CommitOrder<'_>) -> Result<Option<Committed>, CommitError> {
+        let (key, email) = (order.key.clone(), order.bot.email.clone());
+        self.on_mirror(move |_, repository| {
+            for oid in line(repository, tip, KNOWN)? {
+                let commit = repository.find_commit(oid)?;
+                let message = String::from_utf8_lossy(commit.message_bytes());
+                let has = trailers(&message).iter().any(|(name, value)| name == "Codeops-Key" && *value == key);
+                if has && is_bots(&commit, &email) {
+                    let subject = message.lines().next().unwrap_or_default().to_owned();
+                    return Ok(Some(Committed { revision: history::revision(oid)?, subject, already: true }));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// What is to be committed on the tip; `None` when nothing would change.
+    async fn made(&self, tip: Oid, order: &CommitOrder<'_>) -> Result<Option<Made>, CommitError> {
+        let mut trailers: Vec<String> = order.trailers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        trailers.push(format!("Codeops-Key: {}", order.key));
+        let trailers = trailers.join("\n");
+        match &order.change {
+            CommitChange::Edit { file, edit } => {
+                let path = self.whole_path(file);
+                let at = path.clone();
+                let bytes = self.on_mirror(move |_, repository| Ok(blob(repository, tip, &at)?.1)).await?;
+                let edited = edit(&bytes).map_err(CommitError::Failed)?;
+                if edited == bytes {
+                    return Ok(None);
+                }
+                let tree = self.on_mirror(move |_, repository| with_file(repository, tip, &path, &edited)).await?;
+                Ok(Some(Made { tree, message: format!("{}\n\n{trailers}\n", order.subject) }))
+            }
+            CommitChange::RevertLast { file } => {
+                let (path, email) = (self.whole_path(file), order.bot.email.clone());
+                let (tree, back) =
+                    self.on_mirror(move |_, repository| reverted(repository, tip, &path, &email)).await?;
+                let message = format!("{}\n\nThis reverts commit {back}.\n\n{trailers}\n", order.subject);
+                Ok(Some(Made { tree, message }))
+            }
+        }
+    }
+
+    async fn holds(&self, tip: Oid, commit: Oid) -> Result<bool, CommitError> {
+        self.on_mirror(move |_, repository| Ok(history::descends(repository, tip, commit)?)).await
+    }
+
+    fn whole_path(&self, file: &str) -> String {
+        self.0.path.iter().map(String::as_str).chain([file]).collect::<Vec<_>>().join("/")
+    }
+
+    async fn on_mirror<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Inner, &Repository) -> Result<T, Unread> + Send + 'static,
+    ) -> Result<T, CommitError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || work(&inner, &inner.disk.repository()?)).await.map_err(|unread| match unread {
+            Unread::Refused(error) => refused(error),
+            Unread::Damaged(error) => damaged(error),
+        })
+    }
+}
+
+/// A commit before it is made.
+struct Made {
+    tree: Oid,
+    message: String,
+}
+
+fn refused(SourceError(why): SourceError) -> CommitError {
+    CommitError::Failed(why)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn damaged(error: git2::Error) -> CommitError {
+    CommitError::Failed(format!("the mirror cannot be read: {}", error.message()))
+}
+
+fn not_so(why: String) -> Unread {
+    Unread::Refused(SourceError(why))
+}
+
+/// Why a push was not taken, with what to do.
+fn advice(url: &str, complaint: &str) -> String {
+    let what = if complaint.contains("checked out branch") || complaint.contains("denyCurrentBranch") {
+        "the branch is checked out there: push to a bare repository, or run `git config receive.denyCurrentBranch \
+         updateInstead` in it"
+    } else {
+        "the bot needs the right to push to this branch"
+    };
+    format!("{url} did not take the commit: {complaint}; {what}")
+}
+
+fn line(repository: &Repository, tip: Oid, most: usize) -> Result<Vec<Oid>, git2::Error> {
+    let mut walk = repository.revwalk()?;
+    walk.simplify_first_parent()?;
+    walk.push(tip)?;
+    walk.take(most).collect()
+}
+
+fn is_bots(commit: &git2::Commit<'_>, email: &str) -> bool {
+    commit.committer().email_bytes() == email.as_bytes()
+}
+
+/// The file at `path`: its mode and bytes.
+fn blob(repository: &Repository, tip: Oid, path: &str) -> Result<(i32, Vec<u8>), Unread> {
+    let tree = repository.find_commit(tip)?.tree()?;
+    let entry = tree.get_path(std::path::Path::new(path)).ok();
+    let entry =
+        entry.filter(|entry| entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000);
+    let entry = entry.ok_or_else(|| not_so(format!("the branch has no file `{path}` any more")))?;
+    Ok((entry.filemode(), repository.find_blob(entry.id())?.content().to_vec()))
+}
+
+/// The tip's tree with other bytes at `path`.
+fn with_file(repository: &Repository, tip: Oid, path: &str, bytes: &[u8]) -> Result<Oid, Unread> {
+    let (mode, _) = blob(repository, tip, path)?;
+    let mode = if mode & 0o111 == 0 { git2::FileMode::Blob } else { git2::FileMode::BlobExecutable };
+    let tree = repository.find_commit(tip)?.tree()?;
+    let mut update = git2::build::TreeUpdateBuilder::new();
+    update.upsert(path, repository.blob(bytes)?, mode);
+    Ok(update.create_updated(repository, &tree)?)
+}
+
+/// The tip's tree without the newest commit that is not the bot's and touches `path` alone; and which that is.
+fn reverted(repository: &Repository, tip: Oid, path: &str, email: &str) -> Result<(Oid, Oid), Unread> {
+    let mut taken_back = Vec::new();
+    for oid in line(repository, tip, BACK)? {
+        let commit = repository.find_commit(oid)?;
+        if is_bots(&commit, email) {
+            let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
+            let back = message.lines().find_map(|line| line.strip_prefix("This reverts commit "));
+            taken_back.extend(back.and_then(|id| Oid::from_str(id.trim_end_matches('.')).ok()));
+        } else if touches_only(repository, &commit, path)? {
+            let short = oid.to_string()[..12].to_owned();
+            if taken_back.contains(&oid) {
+                return Err(not_so(format!("the last change of `{path}`, commit {short}, was taken back already")));
+            }
+            return Ok((without(repository, tip, &commit, path)?, oid));
+        }
+    }
+    Err(not_so(format!("no commit of the last {BACK} changes `{path}` and nothing else: revert by hand")))
+}
+
+fn touches_only(repository: &Repository, commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
+    let Ok(parent) = commit.parent(0) else { return Ok(false) };
+    let diff = repository.diff_tree_to_tree(Some(&parent.tree()?), Some(&commit.tree()?), None)?;
+    let mut deltas = diff.deltas();
+    let (Some(only), None) = (deltas.next(), deltas.next()) else { return Ok(false) };
+    // What added the file is not taken back by a playbook: that would remove what it declares.
+    Ok(only.status() == git2::Delta::Modified && only.new_file().path_bytes() == Some(path.as_bytes()))
+}
+
+fn without(repository: &Repository, tip: Oid, commit: &git2::Commit<'_>, path: &str) -> Result<Oid, Unread> {
+    let ours = repository.find_commit(tip)?;
+    let mainline = u32::from(commit.parent_count() > 1);
+    let mut index = repository.revert_commit(commit, &ours, mainline, None)?;
+    let short = commit.id().to_string()[..12].to_owned();
+    if index.has_conflicts() {
+        return Err(not_so(format!("commit {short} cannot be taken back: `{path}` changed since; revert by hand")));
+    }
+    let tree = index.write_tree_to(repository)?;
+    if tree == ours.tree_id() {
+        return Err(not_so(format!("the last change of `{path}`, commit {short}, was taken back already")));
+    }
+    Ok(tree)
+}

@@ -1,0 +1,380 @@
+//! Alerts over real connections: as monitoring systems send them, and as attackers would.
+
+mod bodies;
+mod edge;
+mod formats;
+
+use std::time::Duration;
+
+use codeops::hooks::AlertLimits;
+use codeops::journal::LogError;
+use codeops_core::model::{Alert, AlertState, Signal};
+
+use bodies::{fixture, receivers, sent, sign};
+use edge::{Edge, TOKEN};
+
+#[tokio::test]
+async fn every_format_is_taken_durably_and_once() {
+    let edge = Edge::start().await;
+    for sent in sent(edge.now()) {
+        let before = edge.records();
+        let (status, answer) = edge.post(&sent.path, &sent.headers(), &sent.body).await;
+        assert_eq!(status, 200, "{}: {answer}", sent.path);
+        assert!(edge.records() > before, "{}: nothing is in the journal", sent.path);
+        // Those of one source are the same alerts, whichever receiver they first came in by.
+        let of = |alert: &Alert| alert.receiver.as_str() == sent.receiver || sent.receiver == "prometheus";
+        let fires: Vec<_> = edge.firing().into_iter().filter(|alert| of(alert)).collect();
+        assert!(fires.iter().any(|alert| alert.name() == sent.alertname), "{}: {fires:?}", sent.path);
+        let (before, (status, answer)) = (edge.records(), edge.post(&sent.path, &sent.headers(), &sent.body).await);
+        assert_eq!((status, edge.records()), (200, before), "{}, sent again: {answer}", sent.path);
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_forged_delivery_is_refused_before_it_is_parsed() {
+    let edge = Edge::start().await;
+    for sent in sent(edge.now()) {
+        for (name, value) in &sent.headers {
+            if !sent.proofs.contains(&name.as_str()) {
+                continue;
+            }
+            let last = if value.ends_with('0') { "1" } else { "0" };
+            for forged in
+                ["", "x", "Bearer ", "Basic Og==", "v1=", "sha256=", &format!("{}{last}", &value[..value.len() - 1])]
+            {
+                let headers = sent.with(name, forged);
+                let (status, answer) = edge.post(&sent.path, &headers, b"{not json").await;
+                assert_eq!(status, 401, "{} with `{name}: {forged}`: {answer}", sent.path);
+                let (status, answer) = edge.post(&sent.path, &headers, &sent.body).await;
+                assert_eq!(status, 401, "{} with `{name}: {forged}`: {answer}", sent.path);
+            }
+            let twice: Vec<_> =
+                sent.headers().into_iter().flat_map(|h| if h.0 == name { vec![h, h] } else { vec![h] }).collect();
+            assert_eq!(edge.post(&sent.path, &twice, &sent.body).await.0, 401, "{} with two proofs", sent.path);
+        }
+        if sent.signed {
+            let (status, answer) = edge.post(&sent.path, &sent.headers(), &[&sent.body[..], b" "].concat()).await;
+            assert_eq!(status, 401, "{} with another body: {answer}", sent.path);
+        }
+        let bare: Vec<_> = sent.headers().into_iter().filter(|(name, _)| !sent.proofs.contains(name)).collect();
+        assert_eq!(edge.post(&sent.path, &bare, &sent.body).await.0, 401, "{} without a proof", sent.path);
+    }
+    assert_eq!(edge.records(), 0);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn one_receivers_proof_opens_no_other_and_unknown_ones_answer_alike() {
+    let edge = Edge::start().await;
+    let all = sent(edge.now());
+    let mut answers = Vec::new();
+    for sent in &all {
+        for other in &all {
+            if sent.path != other.path && !sent.same_secret(other) {
+                assert_eq!(
+                    edge.post(&other.path, &sent.headers(), &sent.body).await.0,
+                    401,
+                    "{} at {}",
+                    sent.path,
+                    other.path
+                );
+            }
+        }
+        answers.push(edge.post("/hooks/alerts/nobody", &sent.headers(), &sent.body).await);
+        answers.push(edge.post(&sent.path, &[("Authorization", "Bearer wrong")], &sent.body).await);
+    }
+    let same = |answer: &str| answer.lines().filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\n");
+    assert!(
+        answers.iter().all(|(status, answer)| *status == 401 && same(answer) == same(&answers[0].1)),
+        "{answers:?}"
+    );
+    for odd in ["/hooks/alerts/A%00b", "/hooks/alerts/..%2f", &format!("/hooks/alerts/{}", "x".repeat(300))] {
+        assert_eq!(edge.post(odd, &[("Authorization", &format!("Bearer {TOKEN}"))], b"{}").await.0, 401, "{odd}");
+    }
+    assert_eq!(edge.records(), 0);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_is_too_old_or_a_duplicate() {
+    let edge = Edge::start().await;
+    let old = sent(edge.now() - jiff::SignedDuration::from_secs(301));
+    for sent in old.iter().filter(|sent| sent.proofs.iter().any(|proof| proof.contains("Timestamp"))) {
+        assert_eq!(edge.post(&sent.path, &sent.headers(), &sent.body).await.0, 401, "{}: five minutes old", sent.path);
+    }
+    let old = sent(edge.now());
+    edge.advance(24 * 3_600);
+    for sent in old.iter().filter(|sent| sent.receiver == "pd") {
+        let (status, answer) = edge.post(&sent.path, &sent.headers(), &sent.body).await;
+        assert_eq!((status, edge.records()), (400, 0), "deliveries are known for a day: {answer}");
+    }
+    edge.stop().await;
+    let edge = Edge::start().await;
+    // Ids in headers are not signed: another one makes no new delivery.
+    for sent in sent(edge.now()).iter().filter(|sent| sent.signed) {
+        assert_eq!(edge.post(&sent.path, &sent.headers(), &sent.body).await.0, 200);
+        let (mut replayed, before) = (sent.headers(), edge.records());
+        replayed.extend([("X-Webhook-Id", "another"), ("X-Codeops-Delivery", "another")]);
+        replayed.retain(|(name, value)| *name != "X-Webhook-Id" || *value == "another");
+        let (status, answer) = edge.post(&sent.path, &replayed, &sent.body).await;
+        assert!(status == 200 && answer.contains("duplicate") && edge.records() == before, "{}: {answer}", sent.path);
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_element_spoils_only_itself() {
+    let edge = Edge::start().await;
+    for (receiver, name) in
+        [("am2", "alertmanager.json"), ("prometheus", "prometheus.json"), ("graf-basic", "grafana.json")]
+    {
+        let mut body: serde_json::Value = serde_json::from_slice(&fixture(name)).unwrap();
+        let list = if body.is_array() { &mut body } else { &mut body["alerts"] };
+        let good = list[0].clone();
+        let spoilt = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut one = good.clone();
+            change(&mut one);
+            one
+        };
+        *list = serde_json::json!([
+            "no object",
+            spoilt(&|one| one["labels"] = serde_json::json!({})),
+            spoilt(&|one| one["labels"]["n"] = serde_json::json!(1)),
+            spoilt(&|one| one["labels"]["long"] = "x".repeat(5_000).into()),
+            spoilt(&|one| one["startsAt"] = "yesterday".into()),
+            spoilt(&|one| one["labels"]["alertname"] = "Good".into()),
+        ]);
+        let path =
+            if receiver == "prometheus" { "/api/v2/alerts".to_owned() } else { format!("/hooks/alerts/{receiver}") };
+        let (status, answer) = edge.post(&path, &[edge::bearer(receiver)], body.to_string().as_bytes()).await;
+        // The Alertmanager API says so, with what was good taken; a webhook's sender would only send all of it again.
+        assert_eq!(status, if receiver == "prometheus" { 400 } else { 200 }, "{answer}");
+        let good = edge.firing().into_iter().filter(|alert| alert.receiver.as_str() == receiver).collect::<Vec<_>>();
+        assert_eq!(good.iter().map(|alert| alert.name()).collect::<Vec<_>>(), ["Good"], "{receiver}");
+        assert_eq!(edge.spoiled(receiver), 5, "{receiver}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_truncated_malformed_or_too_big_is_refused_and_nothing_is_kept() {
+    let edge = Edge::start().await;
+    for receiver in ["am", "prometheus", "graf-basic", "pd-bearer", "events", "datadog", "alerts", "mapped"] {
+        let path =
+            if receiver == "prometheus" { "/api/v2/alerts".to_owned() } else { format!("/hooks/alerts/{receiver}") };
+        let proof = edge::bearer(receiver);
+        let content = ("Content-Type", "application/cloudevents+json");
+        for body in
+            [&b""[..], b"{", b"[1,", b"nonsense", b"\xff\xfe", b"\"text\"", b"17", b"{}", b"[[]]", &[b'['; 9_000]]
+        {
+            let (status, answer) = edge.post(&path, &[proof, content], body).await;
+            assert_eq!(status, 400, "{receiver}: {:?}: {answer}", String::from_utf8_lossy(&body[..body.len().min(20)]));
+            assert!(answer.contains("application/problem+json"), "{answer}");
+        }
+        let most = if ["am", "prometheus"].contains(&receiver) { 4 << 20 } else { 1 << 20 };
+        let (status, answer) = edge.post(&path, &[proof], &vec![b' '; most + 1]).await;
+        assert_eq!(status, 413, "{receiver}: {answer}");
+    }
+    for sent in sent(edge.now()) {
+        let cut = &sent.body[..sent.body.len() / 2];
+        let headers = if sent.signed { sent.signed_anew(cut, edge.now()) } else { sent.headers.clone() };
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let (status, answer) = edge.post(&sent.path, &headers, cut).await;
+        let whole_in_headers = sent.path.ends_with("binary");
+        assert!(status == 400 || whole_in_headers, "{} cut short: {answer}", sent.path);
+    }
+    assert!(edge.firing().iter().all(|alert| alert.receiver.as_str() == "binary"));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_given_up() {
+    let limits = AlertLimits { body_time: Duration::from_millis(200), ..AlertLimits::default() };
+    let edge = Edge::with(limits, receivers()).await;
+    let (name, value) = edge::bearer("am");
+    let head =
+        format!("POST /hooks/alerts/am HTTP/1.1\r\nHost: x\r\n{name}: {value}\r\nContent-Length: 100\r\n\r\nshort");
+    let (status, answer) = edge.slow(head.as_bytes()).await;
+    assert_eq!(status, 408, "{answer}");
+    let (status, _) = edge.raw(head.as_bytes()).await;
+    assert!([0, 400].contains(&status), "{status}: the connection ended early");
+    assert_eq!(edge.records(), 0);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn overload_is_503_and_a_poisoned_journal_too_never_429() {
+    let edge = Edge::with(AlertLimits { burst: 2, per_second: 1, ..AlertLimits::default() }, receivers()).await;
+    let body = fixture("alertmanager.json");
+    let post =
+        async |receiver: &str| edge.post(&format!("/hooks/alerts/{receiver}"), &[edge::bearer(receiver)], &body).await;
+    let answers = [post("am").await, post("am").await, post("am").await];
+    assert_eq!(answers.each_ref().map(|(status, _)| *status), [200, 200, 503], "{answers:?}");
+    assert!(answers[2].1.to_ascii_lowercase().contains("retry-after: 1"), "{answers:?}");
+    // The others have a rate of their own; strangers use up nobody's.
+    for _ in 0..4 {
+        assert_eq!(edge.post("/hooks/alerts/am2", &[("Authorization", "Bearer no")], &body).await.0, 401);
+    }
+    assert_eq!(post("am2").await.0, 200);
+    edge.stop().await;
+
+    let edge = Edge::start().await;
+    let post = async |body: &[u8]| edge.post("/hooks/alerts/am", &[edge::bearer("am")], body).await;
+    for error in [LogError::Overloaded, LogError::Poisoned("no space left".to_owned()), LogError::Closed] {
+        edge.fail(Some(error));
+        let (status, answer) = post(&body).await;
+        assert!(status == 503 && answer.to_ascii_lowercase().contains("retry-after:"), "{answer}");
+        assert!(!answer.contains("no space left"), "{answer}");
+    }
+    edge.fail(None);
+    assert_eq!((edge.records(), post(&body).await.0), (0, 200), "it was not called a duplicate when it was not taken");
+    assert_eq!(edge.firing().len(), 1);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_signed_delivery_that_was_not_taken_is_taken_when_it_comes_again() {
+    let edge = Edge::start().await;
+    for sent in sent(edge.now()).iter().filter(|sent| sent.signed) {
+        edge.fail(Some(LogError::Overloaded));
+        assert_eq!(edge.post(&sent.path, &sent.headers(), &sent.body).await.0, 503);
+        edge.fail(None);
+        let (status, answer) = edge.post(&sent.path, &sent.headers(), &sent.body).await;
+        assert!(status == 200 && answer.contains("taken"), "{}: {answer}", sent.path);
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn receivers_of_one_system_share_a_source_and_resolved_closes_what_it_opened() {
+    let edge = Edge::start().await;
+    let at = |seconds: i64| (edge.now() + jiff::SignedDuration::from_secs(seconds)).to_string();
+    let labels = serde_json::json!({"alertname": "AppDown", "app": "shop"});
+    let firing = serde_json::json!([{"labels": labels, "startsAt": at(-60)}]).to_string();
+    let post = async |path: &str, receiver: &str, body: &str| {
+        edge.post(path, &[edge::bearer(receiver)], body.as_bytes()).await
+    };
+    assert_eq!(post("/api/v2/alerts", "prometheus", &firing).await.0, 200);
+    let expires = edge.firing()[0].expires_at.expect("the API's alerts expire");
+    assert!(expires > edge.now() && expires <= edge.now() + jiff::SignedDuration::from_mins(5));
+    let webhook = |status: &str, starts: i64, ends: &str| {
+        let alert = serde_json::json!({"status": status, "labels": labels, "startsAt": at(starts), "endsAt": ends});
+        serde_json::json!({"version": "4", "status": status, "alerts": [alert]}).to_string()
+    };
+    // The same alert, by another way.
+    assert_eq!(post("/hooks/alerts/am", "am", &webhook("firing", -60, "0001-01-01T00:00:00Z")).await.0, 200);
+    assert_eq!(edge.firing().len(), 1);
+    // Another source knows nothing of it; nor does an end that lies before its beginning.
+    assert_eq!(post("/hooks/alerts/am2", "am2", &webhook("resolved", -60, &at(-1))).await.0, 200);
+    assert_eq!(post("/hooks/alerts/am", "am", &webhook("resolved", -600, &at(-120))).await.0, 200);
+    assert_eq!(edge.firing().len(), 1);
+    assert_eq!(post("/hooks/alerts/am", "am", &webhook("resolved", -61, &at(-1))).await.0, 200);
+    assert!(edge.firing().is_empty());
+    assert_eq!(edge.states(), [AlertState::Resolved]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_alert_without_a_time_is_one_alert_however_often_it_is_told_of() {
+    let edge = Edge::start().await;
+    for (status, fires) in [("firing", 1), ("firing", 1), ("resolved", 0), ("firing", 1)] {
+        let body = serde_json::json!({"labels": {"alertname": "Late"}, "status": status}).to_string();
+        assert_eq!(edge.post("/hooks/alerts/alerts", &[edge::bearer("alerts")], body.as_bytes()).await.0, 200);
+        assert_eq!(edge.firing().len(), fires, "{status}");
+        edge.advance(7);
+    }
+    assert_eq!(edge.states(), [AlertState::Resolved, AlertState::Firing], "the second is another");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_watchdog_is_heard_and_no_alert() {
+    let edge = Edge::start().await;
+    let body = r#"{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"Watchdog"},"startsAt":"2026-11-20T00:00:00Z"}]}"#;
+    let post = async || edge.post("/hooks/alerts/am", &[edge::bearer("am")], body.as_bytes()).await.0;
+    assert_eq!((post().await, post().await), (200, 200));
+    assert_eq!((edge.heard(), edge.firing().len()), (1, 0), "written down at most ten times in its time");
+    edge.advance(31);
+    assert_eq!((post().await, edge.heard()), (200, 2));
+    // A receiver without one takes it as any alert.
+    assert_eq!(edge.post("/hooks/alerts/am2", &[edge::bearer("am2")], body.as_bytes()).await.0, 200);
+    assert_eq!(edge.firing().len(), 1);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_rest_of_a_delivery_that_was_cut_short_is_asked_for() {
+    let edge = Edge::start().await;
+    let body = String::from_utf8(fixture("alertmanager.json"))
+        .unwrap()
+        .replace("\"truncatedAlerts\":0", "\"truncatedAlerts\":1");
+    assert_eq!(edge.post("/hooks/alerts/am", &[edge::bearer("am")], body.as_bytes()).await.0, 200);
+    edge.until(|edge| edge.firing().iter().any(|alert| alert.name() == "LeftOut")).await;
+    assert_eq!(edge.asked(), [("am".to_owned(), "codeops".to_owned())]);
+    assert!(edge.firing().iter().all(|alert| alert.name() != "Quiet"), "silenced there");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn routes_that_there_are_and_that_there_are_not() {
+    let edge = Edge::start().await;
+    let origin = "OPTIONS /hooks/alerts/events HTTP/1.1\r\nHost: x\r\nWebHook-Request-Origin: eventemitter.example.com\r\nWebHook-Request-Rate: 120\r\n\r\n";
+    let (status, answer) = edge.raw(origin.as_bytes()).await;
+    let lower = answer.to_ascii_lowercase();
+    assert!(status == 200 && lower.contains("webhook-allowed-origin: eventemitter.example.com"), "{answer}");
+    assert!(lower.contains("webhook-allowed-rate: ") && lower.contains("allow: post"), "{answer}");
+    let unknown = edge.raw(origin.replace("/events", "/nobody").as_bytes()).await.1.to_ascii_lowercase();
+    let same = |answer: &str| answer.lines().filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\n");
+    assert_eq!(same(&unknown), same(&lower));
+    for (request, status) in [
+        ("GET /hooks/alerts/am", 405),
+        ("PUT /hooks/alerts/am", 405),
+        ("GET /api/v2/alerts", 405),
+        ("POST /hooks/alerts/", 404),
+        ("POST /hooks/alerts/a/b", 404),
+    ] {
+        assert_eq!(edge.raw(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.0, status, "{request}");
+    }
+    edge.stop().await;
+    let mut without = receivers();
+    without.remove("prometheus");
+    let edge = Edge::with(AlertLimits::default(), without).await;
+    assert_eq!(
+        edge.post("/api/v2/alerts", &[edge::bearer("prometheus")], b"[]").await.0,
+        404,
+        "off until it is declared"
+    );
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_generic_body_is_read_as_its_mapping_says() {
+    let edge = Edge::start().await;
+    let body = serde_json::json!({"delivery": 17, "site": "eu", "checks": [
+        {"name": "disk", "host": "a", "ok": false, "since": 1_795_204_800, "text": "97 %"},
+        {"name": "disk", "ok": false, "since": 1_795_204_800},
+        {"name": "load", "host": "b", "ok": true, "since": "2026-11-20T20:00:00Z"},
+    ]});
+    let post = async || edge.post("/hooks/alerts/mapped", &[edge::bearer("mapped")], body.to_string().as_bytes()).await;
+    let (status, answer) = post().await;
+    assert!(status == 200 && answer.contains("\"spoiled\":1"), "{answer}");
+    let fires = edge.firing();
+    let labels: Vec<_> = fires[0].labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["alertname=disk", "host=a", "site=eu"]);
+    assert_eq!((fires.len(), fires[0].annotations["text"].as_str()), (1, "97 %"));
+    assert_eq!(fires[0].id.starts_at.as_second(), 1_795_204_800);
+    assert!(post().await.1.contains("duplicate"), "its id is where the mapping says");
+    let signal = edge.signals().into_iter().find(|signal| matches!(signal, Signal::Resolved { .. }));
+    assert!(signal.is_some() || edge.firing().len() == 1);
+    edge.stop().await;
+}
+
+#[test]
+fn the_signers_sign_as_documented() {
+    // The published example of HMAC-SHA-256 over a body.
+    assert_eq!(
+        sign("It's a Secret to Everybody", &[b"Hello, World!"]),
+        "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    );
+}

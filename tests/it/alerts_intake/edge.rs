@@ -1,0 +1,254 @@
+//! A running hooks address over a journal in memory that can be told to fail.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use codeops::hooks::{self, AlertLimits, Alerts, HookLimits, Hooks, Intake, Receivers};
+use codeops::journal::{Journal, LogError, Receipt, Record};
+use codeops::port::{AlertListing, Clock};
+use codeops_core::config::{ReceiverSettings, SecretSource};
+use codeops_core::model::{Alert, AlertState, Fingerprint, Name, Period, Secret, Signal};
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::bodies::receivers;
+use crate::support::clock::ManualClock;
+use crate::support::fault_log::MemoryLog;
+
+pub(super) const TOKEN: &str = "a token of the tests";
+
+/// The proof of a receiver that takes a token: each has its own.
+pub(super) fn bearer(receiver: &str) -> (&'static str, &'static str) {
+    let tokens = [
+        ("am", "Bearer token of am"),
+        ("am2", "Bearer token of am2"),
+        ("prometheus", "Bearer token of prometheus"),
+        ("graf-basic", "Basic Z3JhZmFuYTpwYXNzIG9mIGdyYWYtYmFzaWM="),
+        ("pd-bearer", "Bearer token of pd-bearer"),
+        ("events", "Bearer token of events"),
+        ("datadog", "bearer token of datadog"),
+        ("alerts", "Bearer token of alerts"),
+        ("mapped", "Bearer token of mapped"),
+    ];
+    ("Authorization", tokens.into_iter().find(|(name, _)| *name == receiver).expect("a receiver with a token").1)
+}
+
+pub(super) struct Edge {
+    address: SocketAddr,
+    clock: Arc<ManualClock>,
+    log: Arc<MemoryLog>,
+    intake: Arc<Failing>,
+    listing: Arc<Listing>,
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Edge {
+    pub(super) async fn start() -> Self {
+        Self::with(AlertLimits::default(), receivers()).await
+    }
+
+    pub(super) async fn with(limits: AlertLimits, settings: BTreeMap<String, ReceiverSettings>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let clock = ManualClock::new();
+        // The fixtures' day.
+        clock.advance(Period::from_secs(1_795_205_000 - 1_700_000_000));
+        let log = MemoryLog::new(clock.clone());
+        let intake = Arc::new(Failing { journal: Journal::new(log.clone()), error: Mutex::default() });
+        let listing = Arc::new(Listing::default());
+        let settings = settings.into_iter().map(|(name, settings)| (name.parse().expect("a name"), settings)).collect();
+        let hooks = Hooks {
+            git_secret: Secret::new("git".to_owned()),
+            fetch_now: Box::new(|| {}),
+            alerts: Some(Alerts {
+                receivers: Receivers::new(&settings, limits, secret).expect("receivers"),
+                intake: intake.clone(),
+                listing: Some(listing.clone()),
+                limits,
+            }),
+            clock: clock.clone(),
+            limits: HookLimits::default(),
+        };
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hooks::serve(listener, hooks, cancel.clone()));
+        Self { address, clock, log, intake, listing, cancel, tasks }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn advance(&self, seconds: u64) {
+        self.clock.advance(Period::from_secs(seconds));
+    }
+
+    /// Lets the journal answer with this error from now on.
+    pub(super) fn fail(&self, error: Option<LogError>) {
+        *self.intake.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(super) fn records(&self) -> usize {
+        self.log.entries().len()
+    }
+
+    fn all(&self) -> Vec<Record> {
+        self.log.entries().into_iter().map(|entry| entry.record).collect()
+    }
+
+    pub(super) fn signals(&self) -> Vec<Signal> {
+        let of = |record| match record {
+            Record::Alerts { signals, .. } => signals,
+            _ => Vec::new(),
+        };
+        self.all().into_iter().flat_map(of).collect()
+    }
+
+    pub(super) fn spoiled(&self, receiver: &str) -> u32 {
+        let of = |record: &Record| match record {
+            Record::Alerts { receiver: by, spoiled, .. } if by.as_str() == receiver => *spoiled,
+            _ => 0,
+        };
+        self.all().iter().map(of).sum()
+    }
+
+    pub(super) fn heard(&self) -> usize {
+        self.all().iter().filter(|record| matches!(record, Record::Watchdog { .. })).count()
+    }
+
+    /// What fires, as the journal remembers it.
+    pub(super) fn firing(&self) -> Vec<Arc<Alert>> {
+        let memory = self.intake.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let fires = memory.response.alerts.values().filter(|alert| alert.state == AlertState::Firing);
+        fires.map(|alert| Arc::clone(&alert.alert)).collect()
+    }
+
+    pub(super) fn states(&self) -> Vec<AlertState> {
+        let memory = self.intake.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        memory.response.alerts.values().map(|alert| alert.state).collect()
+    }
+
+    /// Whom the rest of a delivery was asked of.
+    pub(super) fn asked(&self) -> Vec<(String, String)> {
+        self.listing.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) async fn until(&self, met: impl Fn(&Self) -> bool) {
+        let waited = async {
+            while !met(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waited).await.expect("in time");
+    }
+
+    pub(super) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        let mut request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        self.slow(&[request.as_bytes(), body].concat()).await
+    }
+
+    /// Sends bytes and no end, and gives what comes back.
+    pub(super) async fn slow(&self, bytes: &[u8]) -> (u16, String) {
+        let stream = TcpStream::connect(self.address).await.expect("it listens");
+        let (mut from, mut to) = stream.into_split();
+        let mut answer = Vec::new();
+        // A server that refuses early does not read all of it.
+        let (_, _) = tokio::join!(to.write_all(bytes), from.read_to_end(&mut answer));
+        read(&answer)
+    }
+
+    /// Sends bytes, then nothing more, and gives what comes back.
+    pub(super) async fn raw(&self, bytes: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        read(&answer)
+    }
+
+    pub(super) async fn stop(mut self) {
+        self.cancel.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it drains");
+    }
+}
+
+fn read(answer: &[u8]) -> (u16, String) {
+    let answer = String::from_utf8_lossy(answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    (status, answer)
+}
+
+fn secret(source: &SecretSource) -> Result<Secret<String>, String> {
+    match source {
+        SecretSource::Env(value) => Ok(Secret::new(value.clone())),
+        SecretSource::File(path) => Err(format!("{path}: tests read no files")),
+    }
+}
+
+/// The journal, unless it is told to fail.
+struct Failing {
+    journal: Journal,
+    error: Mutex<Option<LogError>>,
+}
+
+#[async_trait]
+impl Intake for Failing {
+    async fn receive(
+        &self,
+        receiver: &Name,
+        ids: &[String],
+        signals: Vec<Signal>,
+        spoiled: u32,
+    ) -> Result<Receipt, LogError> {
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match error {
+            Some(error) => Err(error),
+            None => self.journal.receive(receiver, ids, signals, spoiled).await,
+        }
+    }
+
+    async fn heard(&self, receiver: &Name) -> Result<(), LogError> {
+        Intake::heard(&self.journal, receiver).await
+    }
+
+    fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp> {
+        Intake::began(&self.journal, source, fingerprint)
+    }
+}
+
+/// An Alertmanager that has two more alerts, one of them silenced.
+#[derive(Default)]
+struct Listing {
+    asked: Mutex<Vec<(String, String)>>,
+}
+
+#[async_trait]
+impl AlertListing for Listing {
+    async fn firing(&self, receiver: &Name, route: &str) -> Result<Vec<u8>, String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((receiver.to_string(), route.to_owned()));
+        let alert = |name: &str, state: &str| {
+            serde_json::json!({
+                "annotations": {}, "endsAt": "2026-11-20T20:03:41.503Z", "fingerprint": "b0dc1ba3d1a5c8a7",
+                "receivers": [{"name": "codeops"}], "startsAt": "2026-11-20T19:59:41.503Z",
+                "status": {"inhibitedBy": [], "silencedBy": [], "state": state}, "updatedAt": "2026-11-20T19:59:41.511Z",
+                "generatorURL": "http://prometheus:9090/graph", "labels": {"alertname": name},
+            })
+        };
+        Ok(serde_json::json!([alert("LeftOut", "active"), alert("Quiet", "suppressed")]).to_string().into_bytes())
+    }
+}

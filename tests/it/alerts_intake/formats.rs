@@ -1,0 +1,159 @@
+//! What each format says, read exactly; and whatever else is sent, by the fuzz targets' own rule.
+
+use std::fs;
+use std::path::Path;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use codeops::hooks::format::{Malformed, Parsed, Reading, State, Told, parse};
+use codeops_core::config::ReceiverFormat;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::bodies::fixture;
+
+#[path = "../../../fuzz/fuzz_targets/alert_body.rs"]
+mod alert_body;
+
+const FORMATS: [(&str, ReceiverFormat); 7] = [
+    ("alertmanager", ReceiverFormat::Alertmanager),
+    ("prometheus", ReceiverFormat::Prometheus),
+    ("grafana", ReceiverFormat::Grafana),
+    ("pagerduty", ReceiverFormat::PagerDuty),
+    ("cloudevents", ReceiverFormat::CloudEvents),
+    ("datadog", ReceiverFormat::Datadog),
+    ("generic", ReceiverFormat::Generic),
+];
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_795_205_000).expect("a time")
+}
+
+fn read(format: ReceiverFormat, headers: &[(&'static str, &str)], body: &[u8]) -> Result<Parsed, Malformed> {
+    let pair = |(name, value): &(&'static str, &str)| {
+        (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+    };
+    let headers: HeaderMap = headers.iter().map(pair).collect();
+    parse(&headers, body, &Reading { format, mapping: None }, now())
+}
+
+/// An alert in one line: state, beginning, labels.
+fn line(told: &Told) -> String {
+    let labels: Vec<_> = told.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let state = match told.state {
+        State::Firing { expires_at: None } => "fires".to_owned(),
+        State::Firing { expires_at: Some(at) } => format!("fires until {at}"),
+        State::Resolved { ended_at: None } => "over".to_owned(),
+        State::Resolved { ended_at: Some(at) } => format!("over at {at}"),
+        State::Silenced => "silenced".to_owned(),
+    };
+    let since = told.starts_at.map_or(String::new(), |at| format!(" since {at}"));
+    format!("{state}{since}: {}", labels.join(" "))
+}
+
+fn lines(format: ReceiverFormat, headers: &[(&'static str, &str)], body: &[u8]) -> String {
+    match read(format, headers, body) {
+        Ok(parsed) => {
+            let told: Vec<_> = parsed.told.iter().map(line).collect();
+            format!("{}\nspoiled {} ids {:?}", told.join("\n"), parsed.spoiled, parsed.ids)
+        }
+        Err(Malformed(why)) => why.to_owned(),
+    }
+}
+
+#[test]
+fn what_monitoring_systems_send_is_read_exactly() {
+    let structured = [("content-type", "application/cloudevents+json")];
+    let binary = [("ce-specversion", "1.0"), ("ce-id", "B"), ("ce-source", "/s"), ("ce-type", "x.recovered")];
+    let webhook = [("x-webhook-id", "1d8ec6f1")];
+    let pagerduty = |event: &str, reason: &str| {
+        let text = String::from_utf8(fixture("pagerduty.json")).expect("text");
+        text.replace("incident.triggered", event).replace("\"resolve_reason\":null", reason).into_bytes()
+    };
+    let merged = "\"resolve_reason\":{\"type\":\"merge_resolve_reason\"}";
+    let all = [
+        lines(ReceiverFormat::Alertmanager, &[], &fixture("alertmanager.json")),
+        lines(ReceiverFormat::Prometheus, &[], &fixture("prometheus.json")),
+        lines(ReceiverFormat::Prometheus, &[], b"[{\"labels\":{\"a\":\"b\"}}]"),
+        lines(ReceiverFormat::Grafana, &[], &fixture("grafana.json")),
+        lines(ReceiverFormat::PagerDuty, &webhook, &fixture("pagerduty.json")),
+        lines(ReceiverFormat::PagerDuty, &webhook, &pagerduty("incident.resolved", "\"resolve_reason\":null")),
+        lines(ReceiverFormat::PagerDuty, &webhook, &pagerduty("incident.resolved", merged)),
+        lines(ReceiverFormat::PagerDuty, &[], &pagerduty("incident.acknowledged", merged)),
+        lines(ReceiverFormat::CloudEvents, &structured, &fixture("cloudevent.json")),
+        lines(ReceiverFormat::CloudEvents, &binary, b"not json"),
+        lines(ReceiverFormat::CloudEvents, &binary, &fixture("generic.json")),
+        lines(ReceiverFormat::Datadog, &[], &fixture("datadog.json")),
+        lines(ReceiverFormat::Datadog, &[], &fixture("datadog-default.json")),
+        lines(ReceiverFormat::Generic, &[("x-codeops-delivery", "17")], &fixture("generic.json")),
+        lines(ReceiverFormat::Alertmanager, &[], &fixture("grafana.json")),
+        lines(ReceiverFormat::Grafana, &[], &fixture("alertmanager.json")),
+    ];
+    insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[test]
+fn datadogs_recovery_closes_what_its_trigger_opened() {
+    let identity = |body: &str| {
+        let parsed = read(ReceiverFormat::Datadog, &[], body.as_bytes()).expect("it reads");
+        parsed.told[0].identity.clone().expect("an identity")
+    };
+    for name in ["datadog.json", "datadog-default.json"] {
+        let triggered = String::from_utf8(fixture(name)).expect("text");
+        let recovered = triggered.replace("Triggered", "Recovered").replace("P2", "P1");
+        assert_eq!(identity(&triggered), identity(&recovered));
+    }
+}
+
+#[test]
+fn the_fuzz_corpora_hold() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (name, format) in FORMATS {
+        let inputs: Vec<_> = fs::read_dir(corpus.join(format!("alert_{name}"))).expect("a corpus").flatten().collect();
+        assert!(inputs.len() > 5, "{name}");
+        for input in inputs {
+            let bytes = fs::read(input.path()).expect("readable");
+            alert_body::holds(format, &bytes);
+            (0..bytes.len()).step_by(37).for_each(|end| alert_body::holds(format, &bytes[..end]));
+        }
+    }
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let text = prop_oneof![
+        "(firing|resolved|4|1|1\\.0|2026-11-20T20:00:00Z|0001-01-01T00:00:00Z|incident\\.resolved|Triggered)",
+        "\\PC{0,8}",
+        any::<String>(),
+    ];
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        text.prop_map(Into::into),
+    ];
+    let name = "(version|alerts|labels|annotations|status|startsAt|endsAt|generatorURL|event|data|id|event_type|title|type|source|specversion|transition|scope|items|name|since|ok|[a-z]{0,3})";
+    leaf.prop_recursive(5, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+            prop::collection::btree_map(name, inner, 0..8)
+                .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_sent_is_within_bounds_or_refused(body in json(), at in 0..FORMATS.len()) {
+        let (name, format) = FORMATS[at];
+        alert_body::holds(format, body.to_string().as_bytes());
+        let wrapped = match name {
+            "prometheus" => serde_json::json!([body]),
+            "pagerduty" => serde_json::json!({"event": {"id": "1", "event_type": "incident.triggered", "data": body}}),
+            "grafana" => serde_json::json!({"version": "1", "alerts": [body]}),
+            "alertmanager" => serde_json::json!({"version": "4", "alerts": [body]}),
+            _ => serde_json::json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "title": "x", "data": body, "labels": body, "items": [body]}),
+        };
+        alert_body::holds(format, wrapped.to_string().as_bytes());
+    }
+}

@@ -1,0 +1,203 @@
+//! Commits by the bot, pushed to real repositories.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codeops::port::{Effect, GitOrder, GitOrderChange, ScriptCall, Source as _};
+use codeops::source::Mirror;
+use codeops_core::config::{BotSettings, RepositorySettings, SignerSettings};
+use codeops_core::model::{Name, ResourceId, RunId};
+use serde_json::{Value, json};
+
+use super::{Setting, Stage, failed, payments};
+use crate::support::git::{SshKey, TempRepo, git_in};
+
+const SHOP: &str =
+    "kind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  env: {}\n  after: []\n  image: v1\n";
+
+/// A bare repository, a work tree that pushes to it, and a stage that commits to it.
+struct Remote {
+    bare: tempfile::TempDir,
+    work: TempRepo,
+    stage: Stage,
+}
+
+impl Remote {
+    async fn new(bot: BotSettings, signers: Option<SignerSettings>) -> Self {
+        let work = TempRepo::with(&[("apps/shop.yaml", SHOP), ("other/x.yaml", "kind: App\n")]);
+        let bare = tempfile::tempdir().expect("a folder");
+        git_in(bare.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "."]);
+        work.git(&["remote", "add", "origin", &bare.path().display().to_string()]);
+        work.git(&["push", "--quiet", "origin", "main"]);
+        let stage = stage(&bare.path().display().to_string(), bot, signers).await;
+        Self { bare, work, stage }
+    }
+
+    async fn plain() -> Self {
+        Self::new(BotSettings::default(), None).await
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        git_in(self.bare.path(), arguments)
+    }
+
+    fn commit(&self, path: &str, text: &str, message: &str) {
+        self.work.git(&["pull", "--quiet", "--rebase", "origin", "main"]);
+        self.work.commit_file(path, text, message);
+        self.work.git(&["push", "--quiet", "origin", "main"]);
+    }
+
+    fn shop(&self) -> String {
+        self.git(&["show", "main:apps/shop.yaml"]) + "\n"
+    }
+}
+
+async fn mirror(url: &str, signers: Option<SignerSettings>, state: &std::path::Path) -> Mirror {
+    let config = RepositorySettings { url: Some(url.to_owned()), signers, ..RepositorySettings::default() };
+    Mirror::open(&config, state, &BTreeMap::new()).await.expect("opened")
+}
+
+async fn stage(url: &str, bot: BotSettings, signers: Option<SignerSettings>) -> Stage {
+    let state = tempfile::tempdir().expect("a folder").keep();
+    let mirror = Arc::new(mirror(url, signers, &state).await);
+    Setting { source: Some(mirror.clone()), committer: mirror, bot, ..Setting::default() }.stage()
+}
+
+fn order(change: GitOrderChange) -> Effect {
+    Effect::Git(GitOrder { team: payments(), run: RunId(42), change, subject: "Scale app/shop to 4".to_owned() })
+}
+
+fn set(file: &str, path: &str, value: Value) -> Effect {
+    order(GitOrderChange::Set { file: file.to_owned(), document: None, path: path.to_owned(), value })
+}
+
+fn revert() -> Effect {
+    let target = ResourceId::app(Name::new("shop").expect("a name"));
+    order(GitOrderChange::RevertLast { target, file: "apps/shop.yaml".to_owned() })
+}
+
+#[tokio::test]
+async fn one_value_is_set_by_one_commit_of_the_bots() {
+    let remote = Remote::plain().await;
+    let done = remote.stage.perform(set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
+    assert_eq!(remote.shop(), SHOP.replace("replicas: 2", "replicas: 4"));
+    assert_eq!(done.output["revision"], remote.git(&["rev-parse", "main"]));
+    let log = remote.git(&["log", "-1", "--format=%cn <%ce>%n%B", "main"]);
+    assert!(log.starts_with("codeops <codeops@localhost>\nScale app/shop to 4\n\n"), "{log}");
+    assert!(log.contains("\nCodeops-Run: r42\nCodeops-Key: memory:p1"), "{log}");
+    // The same key again, as after a crash: nothing more happens.
+    let again = remote.stage.perform(set("apps/shop.yaml", "spec.replicas", json!(9))).await.expect("known");
+    assert_eq!(again.output["revision"], done.output["revision"]);
+    assert!(again.evidence.contains("already"), "{}", again.evidence);
+    assert_eq!(remote.git(&["rev-list", "--count", "main"]), "2");
+    // What is so already needs no commit.
+    remote.stage.perform_as(2, set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("nothing to do");
+    assert_eq!(remote.git(&["rev-list", "--count", "main"]), "2");
+}
+
+#[tokio::test]
+async fn the_bot_changes_no_file_that_its_team_may_not() {
+    let remote = Remote::plain().await;
+    let error = failed(remote.stage.perform(set("other/x.yaml", "spec.replicas", json!(4))).await);
+    assert!(error.contains("may not change `other/x.yaml`"), "{error}");
+    let error = failed(remote.stage.perform(set("apps/gone.yaml", "spec.replicas", json!(4))).await);
+    assert!(error.contains("no file `apps/gone.yaml`"), "{error}");
+    let error = failed(remote.stage.perform(set("apps/shop.yaml", "spec", json!(4))).await);
+    assert!(error.contains("mapping"), "{error}");
+    assert_eq!(remote.git(&["rev-list", "--count", "main"]), "1");
+}
+
+#[tokio::test]
+async fn the_last_change_of_the_target_alone_is_taken_back() {
+    let remote = Remote::plain().await;
+    remote.commit("apps/shop.yaml", &SHOP.replace("v1", "v2"), "Release v2");
+    remote.stage.perform_as(1, set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
+    remote.commit("other/x.yaml", "kind: App\n# more\n", "Elsewhere");
+    remote.stage.perform_as(2, revert()).await.expect("reverted");
+    assert_eq!(remote.shop(), SHOP.replace("replicas: 2", "replicas: 4"), "v1 again; what the bot set stays");
+    let body = remote.git(&["log", "-1", "--format=%B", "main"]);
+    assert!(body.contains("This reverts commit "), "{body}");
+    let error = failed(remote.stage.perform_as(3, revert()).await);
+    assert!(error.contains("taken back already"), "{error}");
+    remote.commit("apps/shop.yaml", &SHOP.replace("image: v1", "image: v3"), "Release v3");
+    remote.work.write("apps/shop.yaml", &SHOP.replace("image: v1", "image: v4"));
+    remote.work.write("other/x.yaml", "kind: App\n# even more\n");
+    remote.work.commit("Both");
+    remote.work.git(&["push", "--quiet", "origin", "main"]);
+    let error = failed(remote.stage.perform_as(4, revert()).await);
+    assert!(error.contains("cannot be taken back"), "{error}");
+}
+
+#[tokio::test]
+async fn who_pushes_first_is_built_upon() {
+    let remote = Remote::plain().await;
+    let hook = remote.bare.path().join("hooks/update");
+    // The first push meets somebody who was faster.
+    let racer = remote.work.path().display();
+    let text = format!(
+        "#!/bin/sh\n[ -e raced ] && exit 0\ntouch raced\nunset GIT_DIR GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES\ngit -C {racer} push -q origin main >/dev/null 2>&1\nexit 1\n"
+    );
+    std::fs::write(&hook, text).expect("written");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    remote.work.commit_file("other/x.yaml", "kind: App\n# faster\n", "Faster");
+    remote.stage.perform(set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
+    assert_eq!(remote.git(&["log", "--format=%s", "main"]), "Scale app/shop to 4\nFaster\nFirst");
+}
+
+#[tokio::test]
+async fn a_branch_that_is_checked_out_is_not_pushed_to_without_advice() {
+    let repo = TempRepo::with(&[("apps/shop.yaml", SHOP)]);
+    let stage = stage(&repo.url(), BotSettings::default(), None).await;
+    let error = failed(stage.perform(set("apps/shop.yaml", "spec.replicas", json!(4))).await);
+    assert!(error.contains("receive.denyCurrentBranch updateInstead"), "{error}");
+    repo.git(&["config", "receive.denyCurrentBranch", "updateInstead"]);
+    stage.perform(set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
+    assert!(repo.git(&["show", "main:apps/shop.yaml"]).contains("replicas: 4"));
+}
+
+#[tokio::test]
+async fn where_commits_are_signed_the_bots_are() {
+    let key = SshKey::new("ed25519");
+    let signers = SignerSettings { file: key.allowed_signers("codeops@localhost").display().to_string() };
+    let bot = BotSettings { signing_key: Some(key.path().display().to_string()), ..BotSettings::default() };
+    let remote = Remote::new(bot, Some(signers.clone())).await;
+    remote.stage.perform(set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
+    let raw = remote.git(&["cat-file", "commit", "main"]);
+    assert!(raw.contains("-----BEGIN SSH SIGNATURE-----"), "{raw}");
+    let state = tempfile::tempdir().expect("a folder");
+    let url = remote.bare.path().display().to_string();
+    let first = remote.git(&["rev-parse", "main~1"]).parse().expect("a commit id");
+    let tip = mirror(&url, Some(signers.clone()), state.path()).await.fetch(Some(&first)).await.expect("fetched");
+    assert_eq!((tip.revision.as_str(), tip.held), (remote.git(&["rev-parse", "main"]).as_str(), None));
+    let unsigned = stage(&url, BotSettings::default(), Some(signers)).await;
+    assert!(
+        failed(unsigned.perform(set("apps/shop.yaml", "spec.replicas", json!(5))).await).contains("bot.signingKey")
+    );
+}
+
+#[tokio::test]
+async fn scripts_run_from_the_revision_that_is_asked_for() {
+    if let Err(why) = codeops::effect::confinement() {
+        eprintln!("NOT TESTED: scripts from a repository, since {why}");
+        return;
+    }
+    let remote = Remote::plain().await;
+    remote.commit("scripts/say.sh", "#!/bin/sh\ncat scripts/word\n", "A script");
+    remote.commit("scripts/word", "old", "A word");
+    let old = remote.work.head();
+    remote.commit("scripts/word", "new", "Another word");
+    // The mirror learns of them.
+    remote.stage.perform_as(9, set("apps/shop.yaml", "spec.replicas", json!(3))).await.expect("pushed");
+    let call = |revision| {
+        Effect::Script(ScriptCall {
+            team: payments(),
+            revision,
+            file: "scripts/say.sh".to_owned(),
+            input: json!({}),
+            timeout_ms: 10_000,
+        })
+    };
+    assert_eq!(remote.stage.perform(call(old)).await.expect("done").output, json!({"text": "old"}));
+    let new = remote.work.head();
+    assert_eq!(remote.stage.perform(call(new)).await.expect("done").output, json!({"text": "new"}));
+}

@@ -1,0 +1,132 @@
+//! Messages to people: each channel's own yes, and nothing else, counts.
+
+use base64::Engine as _;
+use codeops::port::{Effect, Send};
+use codeops_core::model::{Address, Channel, PageId};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+
+use super::{Setting, Stage, TOKEN, failed, name, payments, unknown};
+use crate::support::sink::{HttpSink, MailSink, Reply};
+
+fn message(channel: Channel) -> Effect {
+    Effect::Send(Send {
+        team: payments(),
+        channel,
+        title: "app/shop is down\r\nBcc: evil@example.com".to_owned(),
+        body: format!("it said {TOKEN} & <left>"),
+        page: Some(PageId(1)),
+        path: Some("/runs/r42".to_owned()),
+    })
+}
+
+fn pagerduty(sink: &HttpSink) -> Effect {
+    message(Channel::PagerDuty { routing_key: name("token"), url: Some(sink.url("/v2/enqueue")) })
+}
+
+#[tokio::test]
+async fn a_pagerduty_event_is_as_the_contract_says() {
+    let sink = HttpSink::serve(|_| Reply::status(202, r#"{"status":"success","dedup_key":"x"}"#)).await;
+    let stage = Stage::new();
+    let done = stage.perform(pagerduty(&sink)).await.expect("accepted");
+    assert_eq!(done.output, json!({"accepted": true, "channel": "pagerduty"}));
+    let event = sink.taken().remove(0).json();
+    // What the Events API's own description requires of an event and of its payload.
+    assert!(["routing_key", "event_action"].iter().all(|field| event[field].is_string()), "{event}");
+    assert!(["summary", "source", "severity"].iter().all(|field| event["payload"][field].is_string()), "{event}");
+    assert_eq!(event["routing_key"], TOKEN);
+    assert_eq!((&event["event_action"], &event["dedup_key"]), (&json!("trigger"), &json!("memory:p1")));
+    assert!(["critical", "error", "warning", "info"].contains(&event["payload"]["severity"].as_str().expect("text")));
+    assert_eq!(event["client_url"], "http://codeops.example/runs/r42");
+    assert!(event["payload"].to_string().contains("it said ***"), "{event}");
+}
+
+#[tokio::test]
+async fn nothing_but_the_channels_own_yes_is_acceptance() {
+    let sink = HttpSink::serve(|taken| match taken.path() {
+        "/v2/enqueue" => Reply::status(200, "hello, I am a proxy"),
+        "/slack" => Reply::status(200, r#"{"ok":false,"error":"channel_is_archived"}"#),
+        "/silent" => Reply::Cut,
+        _ => Reply::status(500, "hunter2-is-secret is wrong"),
+    })
+    .await;
+    let stage = Stage::new();
+    assert!(failed(stage.perform(pagerduty(&sink)).await).contains("expected 202"));
+    let plain = |path: &str| Address::Plain(sink.url(path));
+    for url in [plain("/slack"), plain("/down")] {
+        assert!(failed(stage.perform(message(Channel::Slack { url })).await).contains("did not accept"));
+    }
+    let hook = |path| message(Channel::Webhook { url: plain(path), secret: None });
+    assert!(failed(stage.perform(hook("/down")).await).contains("500"));
+    let _ = unknown(stage.perform(hook("/silent")).await);
+}
+
+#[tokio::test]
+async fn slack_is_told_without_markup_and_a_secret_address_is_not_shown() {
+    let sink = HttpSink::serve(|taken| {
+        if taken.path() == "/services/T0/hunter2" { Reply::status(200, "ok") } else { Reply::status(404, "no_team") }
+    })
+    .await;
+    let secrets = vec![("hook", sink.url("/services/T0/hunter2")), ("wrong", sink.url("/services/T1/hunter2?a=b"))];
+    let stage = Setting { secrets, ..Setting::default() }.stage();
+    let to = |secret| message(Channel::Slack { url: Address::Secret(name(secret)) });
+    stage.perform(to("hook")).await.expect("accepted");
+    let text = sink.taken().remove(0).json()["text"].as_str().expect("a text").to_owned();
+    assert!(text.contains("&amp; &lt;left&gt;") && text.contains("<http://codeops.example/runs/r42|more>"), "{text}");
+    let error = format!("{:?}", stage.perform(to("wrong")).await);
+    assert!(error.contains("404") && !error.contains("services"), "{error}");
+}
+
+#[tokio::test]
+async fn a_webhook_can_prove_who_sent_it() {
+    let sink = HttpSink::serve(|_| Reply::status(204, "")).await;
+    let stage = Stage::new();
+    let channel = Channel::Webhook { url: Address::Plain(sink.url("/hook")), secret: Some(name("token")) };
+    stage.perform(message(channel)).await.expect("accepted");
+    let taken = sink.taken().remove(0);
+    let at = taken.header("x-codeops-timestamp").expect("a time");
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(TOKEN.as_bytes()).expect("a key");
+    mac.update(format!("{at}.{}", taken.body).as_bytes());
+    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    assert_eq!(taken.header("x-codeops-signature"), Some(signature.as_str()));
+    let body: Value = taken.json();
+    assert_eq!((&body["page"], &body["run"]), (&json!("p1"), &json!("r42")));
+    assert_eq!(body["url"], "http://codeops.example/runs/r42");
+    assert!(body["at"].is_string() && body["body"].as_str().is_some_and(|body| body.contains("***")), "{body}");
+}
+
+fn mail(port: u16, to: &[&str], login: bool) -> Effect {
+    message(Channel::Email {
+        to: to.iter().map(|to| (*to).to_owned()).collect(),
+        from: "Codeops <codeops@acme.example>".to_owned(),
+        server: format!("smtp://127.0.0.1:{port}"),
+        login: login.then(|| ("codeops".to_owned(), name("token"))),
+    })
+}
+
+#[tokio::test]
+async fn mail_is_accepted_when_the_server_takes_it() {
+    let sink = MailSink::serve("nobody@", true).await;
+    let stage = Stage::new();
+    let done = stage.perform(mail(sink.port, &["ada@acme.example", "bob@acme.example"], true)).await.expect("accepted");
+    assert!(done.evidence.contains("taken as 42"), "{}", done.evidence);
+    let said = sink.taken().remove(0);
+    assert!(said.contains("RCPT TO:<ada@acme.example>") && said.contains("RCPT TO:<bob@acme.example>"), "{said}");
+    assert!(said.contains(&format!(
+        "AUTH PLAIN {}",
+        base64::engine::general_purpose::STANDARD.encode(format!("\0codeops\0{TOKEN}"))
+    )));
+    assert!(said.contains("Subject: app/shop is down") && !said.contains("\nBcc:"), "{said}");
+    let error = failed(stage.perform(mail(sink.port, &["ada@acme.example", "nobody@acme.example"], false)).await);
+    assert!(error.contains("no such user"), "{error}");
+}
+
+#[tokio::test]
+async fn mail_that_cannot_be_handed_over_is_not_accepted() {
+    let stage = Stage::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let _ = failed(stage.perform(mail(port, &["ada@acme.example"], false)).await);
+    let closed = Setting { egress: &[], ..Setting::default() }.stage();
+    assert!(failed(closed.perform(mail(port, &["ada@acme.example"], false)).await).contains("egress"));
+    assert!(failed(stage.perform(mail(port, &["no address"], false)).await).contains("`no address`"));
+}
