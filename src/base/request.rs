@@ -33,13 +33,14 @@ pub fn client(egress: &Egress) -> ClientBuilder {
 ///
 /// # Errors
 /// Why it may not be reached, in one sentence.
-pub fn may_reach(url: &Url, egress: &Egress) -> Result<(), String> {
+pub fn may_reach(url: &Url, egress: &Egress) -> Result<(), Forbidden> {
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}:` is not a scheme that requests are made by: use https or http", url.scheme()));
+        let why = format!("`{}:` is not a scheme that requests are made by: use https or http", url.scheme());
+        return Err(Forbidden::Never(why));
     }
     let host = url.host_str().unwrap_or("");
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if !egress.allows(host, address) => Err(Egress::refusal(host, None)),
+        Ok(address) if !egress.allows(host, address) => Err(Forbidden::Barred(Egress::refusal(host, None))),
         _ => Ok(()),
     }
 }
@@ -53,19 +54,25 @@ pub async fn resolve(host: &str, port: u16, egress: &Egress) -> io::Result<Vec<S
     let found: Vec<SocketAddr> = tokio::net::lookup_host((bare, port)).await?.collect();
     let first = found.first().map(SocketAddr::ip);
     let kept: Vec<SocketAddr> = found.into_iter().filter(|a| egress.allows(bare, a.ip())).collect();
-    if kept.is_empty() { Err(io::Error::other(Forbidden(Egress::refusal(host, first)))) } else { Ok(kept) }
+    if kept.is_empty() { Err(io::Error::other(Forbidden::Barred(Egress::refusal(host, first)))) } else { Ok(kept) }
 }
 
 /// A refusal of ours, found again in the chain of an HTTP error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Forbidden(pub String);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// No such request is made: only another one helps.
+    #[error("{0}")]
+    Never(String),
+    /// The settings do not let the team reach it: another one helps, and so do other settings.
+    #[error("{0}")]
+    Barred(String),
+}
 
 /// Why we refused, when the error is a refusal of ours.
-pub fn forbidden(error: &reqwest::Error) -> Option<&str> {
+pub fn forbidden(error: &reqwest::Error) -> Option<&Forbidden> {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if let Some(Forbidden(why)) = inner.downcast_ref() {
+        if let Some(why) = inner.downcast_ref() {
             return Some(why);
         }
         cause = inner.source();

@@ -128,7 +128,7 @@ enum Trouble {
 impl From<reqwest::Error> for Trouble {
     fn from(error: reqwest::Error) -> Self {
         match forbidden(&error) {
-            Some(why) => Trouble::Refused(why.to_owned()),
+            Some(why) => Trouble::Refused(why.to_string()),
             None if error.is_connect() || error.is_builder() => Trouble::Refused(causes(&error)),
             None => Trouble::Lost(causes(&error)),
         }
@@ -137,7 +137,7 @@ impl From<reqwest::Error> for Trouble {
 
 async fn follow(client: &Client, egress: &Egress, mut call: Call) -> Result<Answer, Trouble> {
     for _ in 0..=REDIRECTS {
-        may_reach(&call.url, egress).map_err(Trouble::Refused)?;
+        may_reach(&call.url, egress).map_err(|why| Trouble::Refused(why.to_string()))?;
         let mut request = client.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
         if let Some(body) = &call.body {
             request = request.body(body.clone());

@@ -17,7 +17,7 @@ use codeops_core::playbook::World;
 use super::args::{PlaybookArgs, PlaybookCommand};
 use super::exit::Exit;
 use super::output::Output;
-use super::{compile, folder, options};
+use super::{compile, options, validate};
 
 /// How late a resolved signal may come when the repository does not say.
 const RESOLVE_DELAY: Period = Period::from_secs(360);
@@ -50,7 +50,7 @@ impl Tree {
     /// The folder or the settings cannot be read, or a manifest holds a mistake: all of them, rendered.
     fn read(dir: &Path, environment: Option<Environment>, settings: Option<&Path>) -> anyhow::Result<Self> {
         let settings: Option<Settings> = settings.map(|file| options::read_settings(Some(file))).transpose()?;
-        let files = folder::read(dir)?;
+        let files = validate::read(dir)?;
         let context = compile::context(environment, settings.as_ref());
         let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
         let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);

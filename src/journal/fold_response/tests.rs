@@ -1,3 +1,5 @@
+//! Runs, pages and alerts folded as the journal gives them.
+
 use std::sync::Arc;
 
 use codeops_core::model::{

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, ResourceView};
-use crate::web::shape::{InstanceShape, SpecShape};
 use crate::web::response::{AlertItem, RunItem};
+use crate::web::shape::{InstanceShape, SpecShape};
 
 /// `GET /api/v1/resources`.
 #[derive(Serialize)]

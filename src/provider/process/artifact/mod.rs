@@ -14,6 +14,8 @@ use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::base::request::Forbidden;
+
 pub use fetch::fetch;
 
 pub use crate::base::Egress;
@@ -32,6 +34,15 @@ pub enum ArtifactError {
     /// Not from there: the settings do not let the team reach it. Another declaration helps, and so do other settings.
     #[error("{0}")]
     Barred(String),
+}
+
+impl From<Forbidden> for ArtifactError {
+    fn from(forbidden: Forbidden) -> Self {
+        match forbidden {
+            Forbidden::Never(why) => Self::Refused(why),
+            Forbidden::Barred(why) => Self::Barred(why),
+        }
+    }
 }
 
 impl ArtifactError {
