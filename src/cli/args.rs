@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use codeops_core::config::PAGE;
 use codeops_core::model::{Environment, Period, ResourceId};
 
+pub(crate) use super::args_alerts::{AlertListArgs, AlertsArgs, AlertsCommand, RouteArgs, RunsArgs};
 use super::exit::HELP;
 
 /// Operations as code: one daemon makes live state follow a Git repository.
@@ -80,6 +81,10 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Think playbooks through over a working tree: tests, explanations, replays. Runs no program, opens no connection.
     Playbook(PlaybookArgs),
+    /// List what playbooks did, or show one run with its steps.
+    Runs(RunsArgs),
+    /// List alerts and what became of them; `alerts route` shows where one would go.
+    Alerts(AlertsArgs),
     /// Print the JSON Schema of a kind of manifest, or of all of them.
     Schema(SchemaArgs),
     /// Check the audit trail in the state folder.

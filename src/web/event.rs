@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, RunEvent, RunId, Signal,
+    AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent, RunId, Signal,
     StepOutcome, StepRef, Sync,
 };
 use jiff::Timestamp;
@@ -68,6 +68,16 @@ impl Event {
         }
         events.reverse();
         events
+    }
+
+    /// An entry of a run's own log: its steps by their names, and the run not named again.
+    pub(super) fn of_run(entry: &Entry, run: &Run) -> Self {
+        let mut event = Self { run: None, ..Self::of(entry) };
+        if let Record::Run { event: what, .. } = &entry.record {
+            let name = |step: &StepRef| run.step(*step).map_or_else(|| numbered(step), |it| it.name.to_string());
+            event.text = run_text(what, &name);
+        }
+        event
     }
 
     /// The category's word.
@@ -197,7 +207,7 @@ fn sentence(record: &Record) -> String {
         Record::Disposed { alerts, disposition } => {
             format!("{} {}", plural(alerts.len(), "alert"), disposition_text(disposition))
         }
-        Record::Run { run, event, .. } => format!("run {run} {}", run_text(event)),
+        Record::Run { run, event, .. } => format!("run {run} {}", run_text(event, &numbered)),
         Record::Page { page, event } => format!("page {page} {}", page_text(event)),
         Record::Scheduled { playbook, due, left: None } => format!("playbook {playbook} was due at {due}"),
         Record::Scheduled { playbook, due, left: Some(why) } => {
@@ -244,11 +254,14 @@ fn disposition_text(disposition: &Disposition) -> String {
     }
 }
 
-fn run_text(event: &RunEvent) -> String {
-    let part = |step: &StepRef| match step.part {
+fn numbered(step: &StepRef) -> String {
+    match step.part {
         Part::Steps => format!("step {}", step.index + 1),
         Part::Otherwise => format!("otherwise step {}", step.index + 1),
-    };
+    }
+}
+
+fn run_text(event: &RunEvent, part: &dyn Fn(&StepRef) -> String) -> String {
     match event {
         RunEvent::Opened { playbook, .. } => format!("of playbook {} opened", playbook.name),
         RunEvent::Joined { alert } => format!("joined by alert {}", alert.fingerprint),

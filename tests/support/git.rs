@@ -133,13 +133,8 @@ impl SshKey {
         Self { folder, private }
     }
 
-<<<<<<< HEAD
     /// The file of the private key.
     pub(crate) fn private(&self) -> &Path {
-=======
-    /// Where the private key is.
-    pub(crate) fn path(&self) -> &Path {
->>>>>>> s3-mrg
         &self.private
     }
 

@@ -11,7 +11,8 @@ use crate::web::Web;
 use crate::web::event::Event;
 use crate::web::problem::Problem;
 
-const DEFAULT: usize = 100;
+/// Items of a page where nothing else is asked.
+pub(super) const DEFAULT: usize = 100;
 const MOST: usize = 1_000;
 
 /// What may be asked of a list; unknown parameters are ignored.

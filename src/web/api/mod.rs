@@ -15,7 +15,9 @@ use axum::response::{IntoResponse, Response};
 use codeops_core::model::ResourceId;
 
 pub(super) use list::{HoldItem, Listed, Paging, events_page, holds_page};
-pub(super) use response::{alerts, alerts_page, answers_of, known_run, page, pages, run, runs, runs_page};
+pub(super) use response::{
+    ALERT_STATES, RUN_STATES, alerts, alerts_page, answers_of, known_run, page, pages, run, runs, runs_page,
+};
 
 use super::Web;
 use super::history::{self, RevisionItem};

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use codeops_core::model::{AlertState, PageId, ResourceId, Run, RunId, RunState};
 
-use super::list::{given, parsed};
+use super::list::{DEFAULT, given, parsed};
 use super::{Answer, Asked, Listed, Paging};
 use crate::journal::{AlertCursor, AlertQuery, PageQuery, RunQuery};
 use crate::web::Web;
@@ -16,9 +16,11 @@ use crate::web::response::{self, AlertItem, Extent, PageItem, RunItem};
 /// Alerts and runs shown with a resource.
 const OF_RESOURCE: usize = 10;
 
-const ALERT_STATES: [AlertState; 5] =
+/// How an alert can be.
+pub(in crate::web) const ALERT_STATES: [AlertState; 5] =
     [AlertState::Firing, AlertState::Resolved, AlertState::Expired, AlertState::Silenced, AlertState::Unknown];
-const RUN_STATES: [RunState; 8] = [
+/// How a run can be.
+pub(in crate::web) const RUN_STATES: [RunState; 8] = [
     RunState::Running,
     RunState::Waiting,
     RunState::Resolved,
@@ -40,14 +42,18 @@ fn state<T: Copy>(text: &Option<String>, all: &[T], word: impl Fn(T) -> &'static
 }
 
 /// One page of alerts.
-pub(in crate::web) async fn alerts_page(web: &Web, paging: &Paging) -> Result<Listed<AlertItem>, Problem> {
+pub(in crate::web) async fn alerts_page(
+    web: &Web,
+    paging: &Paging,
+    default: usize,
+) -> Result<Listed<AlertItem>, Problem> {
     let query = AlertQuery {
         source: parsed(&paging.source)?,
         name: given(&paging.name).map(str::to_owned),
         target: parsed(&paging.target)?,
         state: state(&paging.state, &ALERT_STATES, AlertState::word)?,
         before: paging.cursor()?.map(|seq| AlertCursor(seq.0)),
-        limit: paging.limit()?,
+        limit: paging.limit_or(default)?,
     };
     let (items, next) = response::alerts(web, query).await?;
     Ok(Listed { items, next: next.map(|cursor| cursor.0.to_string()) })
@@ -85,12 +91,12 @@ pub(in crate::web) async fn known_run(web: &Web, id: &str) -> Result<Arc<Run>, P
 
 pub(in crate::web) async fn alerts(State(web): State<Arc<Web>>, asked: Asked) -> Answer<AlertItem> {
     let Query(paging) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
-    Ok(Json(alerts_page(&web, &paging).await?))
+    Ok(Json(alerts_page(&web, &paging, DEFAULT).await?))
 }
 
 pub(in crate::web) async fn runs(State(web): State<Arc<Web>>, asked: Asked) -> Answer<RunItem> {
     let Query(paging) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
-    Ok(Json(runs_page(&web, &paging, 100).await?))
+    Ok(Json(runs_page(&web, &paging, DEFAULT).await?))
 }
 
 pub(in crate::web) async fn run(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<Json<RunItem>, Problem> {

@@ -4,13 +4,17 @@
 mod alert;
 mod page;
 mod run;
+mod standing;
+mod tally;
 
 use crate::journal::{Listed, LogError};
 use crate::web::Redact;
 
 pub(super) use alert::{AlertItem, alerts};
 pub(super) use page::{PageItem, one_page, pages};
-pub(super) use run::{CalledBy, RunItem, StepItem, children, of_run, one_run, runs};
+pub(super) use run::{RunItem, StepItem, children, of_run, runs};
+pub(super) use standing::{Standing, active, firing, open_pages};
+pub(super) use tally::{Tally, Week, follow};
 
 /// What one item of a list says at most in one text, in bytes; the item by itself has it whole.
 const SHORT: usize = 1 << 10;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Extent, gather};
 use crate::journal::{LogError, PageQuery};
-use crate::web::words::Mark;
+use crate::web::words::{Mark, plural};
 use crate::web::{Redact, Web};
 
 /// One page.
@@ -38,6 +38,13 @@ pub(in crate::web) struct Try {
     pub(in crate::web) failures: u32,
     pub(in crate::web) at: Timestamp,
     pub(in crate::web) error: Option<String>,
+}
+
+impl Try {
+    /// How often it failed, in words.
+    pub(in crate::web) fn failed(&self) -> String {
+        format!("{} failed {}", self.to, plural(self.failures as usize, "time"))
+    }
 }
 
 impl PageItem {

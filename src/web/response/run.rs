@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Extent, gather};
 use crate::journal::{LogError, RunQuery};
-use crate::web::words::Mark;
+use crate::web::words::{Mark, took};
 use crate::web::{Redact, Web};
 
 /// Runs looked through for those that a run called: a called run is opened soon after its caller.
@@ -142,6 +142,17 @@ impl RunItem {
         }
     }
 
+    /// How long it took, once it is over.
+    pub(in crate::web) fn took(&self) -> Option<String> {
+        Some(took(self.ended_at?.duration_since(self.started_at)))
+    }
+
+    /// What it does now.
+    pub(in crate::web) fn on(&self) -> Option<String> {
+        let step = self.steps.iter().find(|step| matches!(step.state, "running" | "waiting"))?;
+        Some(format!("{} {}: {} {}", step.state, step.name, step.does, step.what))
+    }
+
     fn bytes(&self) -> usize {
         let of = |step: &StepItem| step.evidence.len() + step.output.as_str().map_or(64, str::len) + 256;
         self.steps.iter().map(of).sum::<usize>() + 1_024
@@ -225,6 +236,13 @@ impl StepItem {
         }
     }
 
+    /// How long it has been on; nothing before it is begun.
+    pub(in crate::web) fn took(&self, run: &RunItem, now: Timestamp) -> Option<String> {
+        let begun = self.begun_at.filter(|_| self.attempts > 0)?;
+        let until = self.ended_at.or(run.ended_at).unwrap_or(now);
+        Some(took(until.duration_since(begun)))
+    }
+
     /// The output for people; nothing where there is none.
     pub(in crate::web) fn output_text(&self) -> Option<String> {
         match &self.output {
@@ -293,19 +311,13 @@ pub(in crate::web) async fn runs(web: &Web, query: RunQuery) -> Result<(Vec<RunI
     .await
 }
 
-/// One run, whole.
-pub(in crate::web) async fn one_run(web: &Web, id: RunId) -> Result<Option<RunItem>, LogError> {
-    let run = web.page.journal.run(id).await?;
-    Ok(run.map(|run| of_run(web, &run)))
-}
-
 /// A run, whole.
 pub(in crate::web) fn of_run(web: &Web, run: &Run) -> RunItem {
     RunItem::of(run, Extent::Whole, &web.page.redact)
 }
 
 /// The runs that this one called, in the order of its steps.
-pub(in crate::web) async fn children(web: &Web, run: &Run) -> Result<Vec<(RunId, StepRef)>, LogError> {
+pub(in crate::web) async fn children(web: &Web, run: &Run) -> Result<Vec<RunId>, LogError> {
     let mut found = Vec::new();
     for record in &run.steps {
         let Some(Does::Playbook(name)) = run.step(record.step).map(|step| &step.does) else { continue };
@@ -315,7 +327,7 @@ pub(in crate::web) async fn children(web: &Web, run: &Run) -> Result<Vec<(RunId,
         let of_step = listed.items.iter().filter(|child| {
             matches!(child.cause, RunCause::Call { run: caller, step } if caller == run.id && step == record.step)
         });
-        found.extend(of_step.map(|child| (child.id, record.step)));
+        found.extend(of_step.map(|child| child.id));
     }
     Ok(found)
 }

@@ -143,21 +143,14 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
     let guard = egress.clone();
     let redirects = Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECTS {
-<<<<<<< HEAD
             return attempt.error(Forbidden(format!("more than {REDIRECTS} redirects")));
         }
         if attempt.url().scheme() == "http" && attempt.previous().last().is_some_and(|last| last.scheme() == "https") {
             return attempt.error(Forbidden("a redirect from https to http".to_owned()));
-=======
-            return attempt.error(Forbidden::Never(format!("more than {REDIRECTS} redirects")));
-        }
-        if attempt.url().scheme() == "http" && attempt.previous().last().is_some_and(|last| last.scheme() == "https") {
-            return attempt.error(Forbidden::Never("a redirect from https to http".to_owned()));
->>>>>>> s3-mrg
         }
         match may_reach(attempt.url(), &guard) {
             Ok(()) => attempt.follow(),
-            Err(why) => attempt.error(why),
+            Err(why) => attempt.error(Forbidden(why)),
         }
     });
     let builder = request::client(egress).connect_timeout(CONNECT).read_timeout(SILENCE).redirect(redirects);
@@ -168,11 +161,7 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
 
 fn failure(shown: &str, error: &reqwest::Error) -> ArtifactError {
     match request::forbidden(error) {
-<<<<<<< HEAD
         Some(why) => ArtifactError::Barred(format!("{shown} may not be fetched: {why}")),
-=======
-        Some(why) => ArtifactError::from(why.clone()).of(&format!("{shown} may not be fetched")),
->>>>>>> s3-mrg
         None => ArtifactError::Transient(format!("{shown} cannot be fetched: {}", causes(error))),
     }
 }
