@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::args::RouteArgs;
 use super::exit::{Coded, Exit};
 use super::output::{Output, Style, printable};
-use super::{compile, folder, options};
+use super::{compile, options, validate};
 use crate::port::{Clock, SystemClock};
 
 /// The answer as JSON and YAML.
@@ -62,7 +62,7 @@ pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
         Some(file) => Some(options::read_settings(Some(file))?),
         None => None,
     };
-    let files = folder::read(&dir)?;
+    let files = validate::read(&dir)?;
     let context = compile::context(args.environment.clone(), settings.as_ref());
     let fallback = context.fallback.clone();
     let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);

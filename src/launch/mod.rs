@@ -148,6 +148,15 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     Ok(command)
 }
 
+/// The service protects the daemon and its keepers from the kernel when memory runs out; an app that ate it inherits none of that.
+fn give_up_protection() {
+    let score = "/proc/self/oom_score_adj";
+    if fs::read_to_string(score).is_ok_and(|text| text.starts_with('-')) {
+        // Without /proc there is nothing to be protected by; a program runs all the same.
+        drop(fs::write(score, "0"));
+    }
+}
+
 impl Orders {
     /// Its standard input: a file in memory, so that nobody has to feed a pipe.
     fn stdin(&self) -> io::Result<Stdio> {
@@ -172,15 +181,6 @@ impl Limits {
             rustix::process::setrlimit(Resource::Core, both(0))?;
         }
         Ok(())
-    }
-}
-
-/// The service protects the daemon and its keepers from the kernel when memory runs out; an app that ate it inherits none of that.
-fn give_up_protection() {
-    let score = "/proc/self/oom_score_adj";
-    if fs::read_to_string(score).is_ok_and(|text| text.starts_with('-')) {
-        // Without /proc there is nothing to be protected by; a program runs all the same.
-        drop(fs::write(score, "0"));
     }
 }
 

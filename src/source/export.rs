@@ -5,6 +5,7 @@ use std::path::Path;
 
 use git2::{ObjectType, Oid, Repository, Tree};
 
+use super::text::clean;
 use super::tree::{Budget, Unread};
 use super::{Limits, SourceError};
 use crate::base::{Sealed, remove_sealed};
@@ -34,7 +35,7 @@ pub(super) fn export(
     // A first try may have ended in the middle.
     remove_sealed(into).map_err(unwritable)?;
     let sealed = Sealed::new(into).map_err(unwritable)?;
-    let budget = Budget::new(Limits { file_bytes: FILE, ..limits });
+    let budget = Budget::new(limits);
     let mut writer = Writer { repository, sealed, budget, unwritable: &unwritable };
     writer.folder(&tree, "", 0)?;
     writer.sealed.seal().map_err(unwritable)
@@ -62,9 +63,10 @@ impl Writer<'_> {
                 }
                 (Some(ObjectType::Blob), 0o100_000) => {
                     let (size, _) = self.repository.odb()?.read_header(entry.id())?;
-                    // What is too big for a script to need is left out: one such file must not stop every script.
-                    if size as u64 > self.budget.limits.file_bytes {
-                        continue;
+                    if size as u64 > FILE {
+                        let (path, most) = (clean(&path, 200), FILE >> 20);
+                        let why = format!("`{path}` is {size} bytes, more than {most} MiB: scripts cannot be given it");
+                        return Err(Unread::Refused(SourceError(why)));
                     }
                     self.budget.file(size as u64)?;
                     let blob = self.repository.find_blob(entry.id())?;

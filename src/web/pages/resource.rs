@@ -20,8 +20,8 @@ use crate::web::event::Event;
 use crate::web::logs;
 use crate::web::picture::{Series, graph, plot};
 use crate::web::problem::Problem;
-use crate::web::shape::SpecShape;
 use crate::web::response::{AlertItem, RunItem};
+use crate::web::shape::SpecShape;
 use crate::web::words::Mark;
 
 const EVENTS: usize = 30;

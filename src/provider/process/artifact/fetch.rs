@@ -118,10 +118,7 @@ async fn from_file(path: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>
 
 async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>) -> Result<(), ArtifactError> {
     let url: Url = url.parse().map_err(|e| ArtifactError::Refused(format!("{shown} is not a URL: {e}")))?;
-    may_reach(&url, egress).map_err(|why| match url.scheme() {
-        "http" | "https" => ArtifactError::Barred(why),
-        _ => ArtifactError::Refused(why),
-    })?;
+    may_reach(&url, egress)?;
     let response = client(egress)?.get(url).send().await.map_err(|e| failure(shown, &e))?;
     let status = response.status();
     if status != StatusCode::OK {
@@ -143,14 +140,14 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
     let guard = egress.clone();
     let redirects = Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECTS {
-            return attempt.error(Forbidden(format!("more than {REDIRECTS} redirects")));
+            return attempt.error(Forbidden::Never(format!("more than {REDIRECTS} redirects")));
         }
         if attempt.url().scheme() == "http" && attempt.previous().last().is_some_and(|last| last.scheme() == "https") {
-            return attempt.error(Forbidden("a redirect from https to http".to_owned()));
+            return attempt.error(Forbidden::Never("a redirect from https to http".to_owned()));
         }
         match may_reach(attempt.url(), &guard) {
             Ok(()) => attempt.follow(),
-            Err(why) => attempt.error(Forbidden(why)),
+            Err(why) => attempt.error(why),
         }
     });
     let builder = request::client(egress).connect_timeout(CONNECT).read_timeout(SILENCE).redirect(redirects);
@@ -161,7 +158,7 @@ fn client(egress: &Egress) -> Result<Client, ArtifactError> {
 
 fn failure(shown: &str, error: &reqwest::Error) -> ArtifactError {
     match request::forbidden(error) {
-        Some(why) => ArtifactError::Barred(format!("{shown} may not be fetched: {why}")),
+        Some(why) => ArtifactError::from(why.clone()).of(&format!("{shown} may not be fetched")),
         None => ArtifactError::Transient(format!("{shown} cannot be fetched: {}", causes(error))),
     }
 }

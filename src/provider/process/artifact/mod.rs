@@ -46,6 +46,15 @@ impl From<Forbidden> for ArtifactError {
 }
 
 impl ArtifactError {
+    /// The same with `what` in front.
+    pub(super) fn of(self, what: &str) -> Self {
+        match self {
+            Self::Transient(why) => Self::Transient(format!("{what}: {why}")),
+            Self::Refused(why) => Self::Refused(format!("{what}: {why}")),
+            Self::Barred(why) => Self::Barred(format!("{what}: {why}")),
+        }
+    }
+
     pub(super) fn disk(what: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::Transient(format!("cannot {what} {}: {error}", path.display()))
     }
