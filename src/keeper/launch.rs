@@ -39,6 +39,8 @@ pub(super) struct Orders {
     pub(super) user: Option<User>,
     /// Open files allowed.
     pub(super) files: Option<u64>,
+    /// Without that: the soft limit, as it was before the keeper raised its own.
+    pub(super) soft_files: Option<u64>,
     /// Files of control groups to join.
     pub(super) cgroups: Vec<PathBuf>,
 }
@@ -77,8 +79,8 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
         // What could not be joined was noted when the group was prepared; a limit is no reason not to run.
         drop(fs::write(file, ITSELF));
     }
-    if let Some(files) = orders.files {
-        let limit = Rlimit { current: Some(files), maximum: Some(files) };
+    let soft = || Some(Rlimit { current: Some(orders.soft_files?), ..rustix::process::getrlimit(Resource::Nofile) });
+    if let Some(limit) = orders.files.map(|files| Rlimit { current: Some(files), maximum: Some(files) }).or_else(soft) {
         rustix::process::setrlimit(Resource::Nofile, limit)?;
     }
     rustix::process::umask(Mode::from_raw_mode(0o022));
