@@ -236,6 +236,8 @@ impl Shared {
         let mut taken = users::taken();
         taken.extend(self.apps().iter().filter_map(|app| app.uid()));
         taken.extend(self.home.uids_beside());
+        // What an app left running when it was deleted is still itself.
+        taken.extend(users::running());
         self.home.next_uid(|uid| !taken.contains(&uid))
     }
 

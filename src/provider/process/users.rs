@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use crate::keeper::wire::User;
 
@@ -75,6 +76,13 @@ pub(super) fn taken() -> BTreeSet<u32> {
     passwd.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
 }
 
+/// The uids that some process runs under.
+pub(super) fn running() -> BTreeSet<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbered = processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    numbered.filter_map(|entry| Some(entry.metadata().ok()?.uid())).collect()
+}
+
 fn look_up(name: &str, passwd: &str, group: &str) -> Result<User, String> {
     let line =
         passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
@@ -99,6 +107,11 @@ fn look_up(name: &str, passwd: &str, group: &str) -> Result<User, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uid_under_which_something_runs_is_seen() {
+        assert!(running().contains(&rustix::process::geteuid().as_raw()));
+    }
 
     #[test]
     fn a_user_comes_with_its_groups() {
