@@ -314,6 +314,17 @@ async fn idle_clients_however_many_take_nothing_from_the_app() {
 }
 
 #[tokio::test]
+async fn a_request_of_two_hosts_is_refused() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let mut client = bench.client();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test]
 async fn repeating_one_key_has_one_effect() {
     let mut bench = Bench::new().await;
     let resource = resource(bench.port, "blue", &json!({}));

@@ -40,6 +40,20 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What `Connection` may name in vain: it speaks of the request or the answer, or tells the app who asks.
+const END_TO_END: [HeaderName; 10] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::AUTHORIZATION,
+    header::ORIGIN,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+];
+
 /// How long a client may take for a request's head, or idle between two.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -80,6 +94,9 @@ pub(super) async fn serve(forwarder: Forwarder, stream: TcpStream, peer: SocketA
 impl Forwarder {
     async fn answer(&self, mut request: Request<Incoming>, peer: IpAddr) -> Answer {
         let busy = self.client.busy();
+        if request.headers().get_all(header::HOST).iter().count() > 1 {
+            return plain(StatusCode::BAD_REQUEST, "the request names two hosts\n".to_owned());
+        }
         let upgrade = upgrade_of(request.headers());
         let client_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         prepare(&mut request, upgrade.as_ref(), peer);
@@ -218,7 +235,7 @@ fn prepare(request: &mut Request<Incoming>, upgrade: Option<&HeaderValue>, peer:
     }
 }
 
-/// Takes away what speaks of one connection only, and what `Connection` names.
+/// Takes away what speaks of one connection only, and what `Connection` names beside [`END_TO_END`].
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -226,6 +243,7 @@ fn strip(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !END_TO_END.contains(name))
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP).chain([&KEEP_ALIVE, &PROXY_CONNECTION]) {
         headers.remove(name);
@@ -267,6 +285,8 @@ impl Body for Tracked {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::clients::Clients;
     use super::*;
 
@@ -274,7 +294,11 @@ mod tests {
     fn what_speaks_of_one_connection_is_taken_away() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            ("connection", "close, X-Private"),
+            ("connection", "close, X-Private, Host, cookie, content-length, x-forwarded-for"),
+            ("host", "shop"),
+            ("cookie", "a=b"),
+            ("content-length", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
             ("x-private", "1"),
             ("keep-alive", "5"),
             ("te", "trailers"),
@@ -283,7 +307,8 @@ mod tests {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         strip(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+        let kept: BTreeSet<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(kept, BTreeSet::from(["host", "cookie", "content-length", "x-forwarded-for", "accept"]));
     }
 
     #[test]
