@@ -32,7 +32,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Whether further ones wait in the kernel's queue; else the one that was idle longest is closed.
     pub queue: bool,
-    /// Connections of one peer at a time, where they are bounded; a reverse proxy is one peer.
+    /// Connections of one peer at a time, where they are bounded: further ones take the place of its own that was idle
+    /// longest. A reverse proxy is one peer.
     pub of_one_peer: Option<usize>,
     /// How long a client may take to send a request's head, or stay idle between two.
     pub head: Duration,
@@ -80,11 +81,9 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
             }
         };
         if bounds.of_one_peer.is_some_and(|most| open.values().filter(|open| open.peer == peer).count() >= most) {
-            tracing::debug!(what, %peer, "too many connections of one peer; one was closed");
-            continue;
-        }
-        if !room {
-            make_room(&mut open, bounds);
+            make_room(&mut open, bounds, |open| open.peer == peer);
+        } else if !room {
+            make_room(&mut open, bounds, |_| true);
         }
         let (answered, end) = (Answered::new(), CancellationToken::new());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
@@ -96,11 +95,12 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
     while connections.join_next().await.is_some() {}
 }
 
-fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds) {
-    let oldest = open.iter().min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, among: impl Fn(&Open) -> bool) {
+    let oldest =
+        open.iter().filter(|(_, open)| among(open)).min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
     if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
-        let (what, limit) = (bounds.what, bounds.connections);
-        tracing::warn!(what, limit, "too many connections; the one that was idle longest is closed");
+        let (what, limit, peer) = (bounds.what, bounds.connections, oldest.peer);
+        tracing::warn!(what, limit, %peer, "too many connections; the one that was idle longest is closed");
         oldest.end.cancel();
     }
 }
