@@ -279,6 +279,16 @@ impl Shared {
         held(&self.foreign).contains(id.name.as_str())
     }
 
+    /// Removes what a deleted app left: processes under a `uid` of its own that got away from its keeper, and its folders.
+    async fn clear(&self, folder: &str, uid: Option<u32>) -> io::Result<()> {
+        let (home, folder) = (self.home.clone(), folder.to_owned());
+        let clear = move || {
+            uid.into_iter().for_each(users::end);
+            home.remove(&folder)
+        };
+        off_thread(clear).await
+    }
+
     fn forget(&self, folder: &str) {
         held(&self.apps).remove(folder);
     }
