@@ -12,7 +12,7 @@ use codeops_core::desired::{File, Files};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{Budget, Unread, is_hidden, is_manifest, legible, too_big};
+use super::tree::{Budget, Unread, is_hidden, is_manifest, legible, too_big, too_deep};
 use super::{Limits, SourceError};
 
 /// Reads the manifests below `folder`. Content ids are SHA-256; symbolic links and what is hidden are left out.
@@ -30,7 +30,11 @@ pub fn read_dir(folder: &Path) -> Result<Files, SourceError> {
 }
 
 fn walk(folder: &Path, prefix: &str, depth: usize, budget: &mut Budget, files: &mut Files) -> Result<(), Unread> {
-    budget.depth(prefix, depth)?;
+    if budget.is_too_deep(depth) {
+        budget.file(0)?;
+        files.insert(prefix.into(), File { content: "too deep".into(), bytes: too_deep() });
+        return Ok(());
+    }
     for entry in fs::read_dir(folder).map_err(|error| unreadable(prefix, &error))? {
         let entry = entry.map_err(|error| unreadable(prefix, &error))?;
         budget.entry()?;
@@ -92,6 +96,9 @@ mod tests {
         let names = ["apps/a.yaml", "big.yml", "b\u{fffd}ff.yaml"];
         assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), names);
         assert_eq!(files["big.yml"].bytes, too_big());
+        fs::create_dir_all(at(&"d/".repeat(40))).expect("made");
+        let files = read_dir(folder.path()).expect("readable");
+        assert!(files.contains_key("d/".repeat(33).as_str()) && files.len() == 4);
         assert!(read_dir(&at("gone")).expect_err("it is not there").0.contains("cannot be read"));
     }
 }

@@ -81,7 +81,9 @@ pub(super) enum Class {
 /// Classifies a path.
 pub(super) fn class(path: &str) -> Class {
     let yaml = path.rsplit_once('.').is_some_and(|(_, ending)| matches!(ending, "yaml" | "yml"));
-    if !yaml || path.split('/').any(|part| part.starts_with('.')) {
+    // A whole folder that is not read may hold manifests.
+    let folder = path.ends_with('/');
+    if !(yaml || folder) || path.split('/').any(|part| part.starts_with('.')) {
         return Class::Ignored;
     }
     match path.strip_prefix(OVERLAYS) {
@@ -208,6 +210,10 @@ pub(super) fn text(source: &Source) -> Result<&str, Diagnostic> {
     if source.path.contains(char::REPLACEMENT_CHARACTER) {
         let message = "the file's name, or that of a folder above it, is not UTF-8";
         return Err(Diagnostic::error(source, Span::START, message, Some("rename it".to_owned())));
+    }
+    if source.path.ends_with('/') {
+        let message = "this folder is nested too deep: nothing in it is read";
+        return Err(Diagnostic::error(source, Span::START, message, Some("move what is in it up".to_owned())));
     }
     if bytes.len() > MAX_BYTES {
         let message = format!("the file is bigger than {MAX_BYTES} bytes, which is the most that a manifest may have");
