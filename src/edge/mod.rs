@@ -140,3 +140,47 @@ async fn connection(
         tracing::debug!(what = bounds.what, %error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn half_open_connections_of_a_peer_do_not_keep_its_next_one_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("bound");
+        let long = Duration::from_secs(60);
+        let bounds = Bounds {
+            what: "a test",
+            connections: 8,
+            queue: true,
+            of_one_peer: Some(2),
+            head: long,
+            head_bytes: 64 << 10,
+            stall: long,
+            single: Some(long),
+            drain: Duration::ZERO,
+        };
+        let (mut server, cancel) = (JoinSet::new(), CancellationToken::new());
+        let (router, end) = (Router::new().route("/", get(async || "well")), cancel.clone());
+        server.spawn(async move { serve(listener, router, bounds, &end).await });
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            stream.write_all(b"GET / HT").await.expect("sent");
+            open.push(stream);
+        }
+        let mut next = TcpStream::connect(address).await.expect("connected");
+        next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("well"), "{answer}");
+        // The older of the two made room.
+        assert_eq!(open[0].read(&mut [0]).await.unwrap_or(0), 0);
+        cancel.cancel();
+        server.join_all().await;
+    }
+}
