@@ -32,7 +32,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Whether further ones wait in the kernel's queue; else the one that was idle longest is closed.
     pub queue: bool,
-    /// Connections of one peer at a time, where they are bounded; a reverse proxy is one peer.
+    /// Connections of one peer at a time, where they are bounded: further ones take the place of its own that was idle
+    /// longest. A reverse proxy is one peer.
     pub of_one_peer: Option<usize>,
     /// How long a client may take to send a request's head, or stay idle between two.
     pub head: Duration,
@@ -80,11 +81,9 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
             }
         };
         if bounds.of_one_peer.is_some_and(|most| open.values().filter(|open| open.peer == peer).count() >= most) {
-            tracing::debug!(what, %peer, "too many connections of one peer; one was closed");
-            continue;
-        }
-        if !room {
-            make_room(&mut open, bounds);
+            make_room(&mut open, bounds, |open| open.peer == peer);
+        } else if !room {
+            make_room(&mut open, bounds, |_| true);
         }
         let (answered, end) = (Answered::new(), CancellationToken::new());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
@@ -96,11 +95,12 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
     while connections.join_next().await.is_some() {}
 }
 
-fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds) {
-    let oldest = open.iter().min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, among: impl Fn(&Open) -> bool) {
+    let oldest =
+        open.iter().filter(|(_, open)| among(open)).min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
     if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
-        let (what, limit) = (bounds.what, bounds.connections);
-        tracing::warn!(what, limit, "too many connections; the one that was idle longest is closed");
+        let (what, limit, peer) = (bounds.what, bounds.connections, oldest.peer);
+        tracing::warn!(what, limit, %peer, "too many connections; the one that was idle longest is closed");
         oldest.end.cancel();
     }
 }
@@ -138,5 +138,49 @@ async fn connection(
     // One that breaks or is too slow concerns its client alone.
     if let Err(error) = ended {
         tracing::debug!(what = bounds.what, %error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn half_open_connections_of_a_peer_do_not_keep_its_next_one_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("bound");
+        let long = Duration::from_secs(60);
+        let bounds = Bounds {
+            what: "a test",
+            connections: 8,
+            queue: true,
+            of_one_peer: Some(2),
+            head: long,
+            head_bytes: 64 << 10,
+            stall: long,
+            single: Some(long),
+            drain: Duration::ZERO,
+        };
+        let (mut server, cancel) = (JoinSet::new(), CancellationToken::new());
+        let (router, end) = (Router::new().route("/", get(async || "well")), cancel.clone());
+        server.spawn(async move { serve(listener, router, bounds, &end).await });
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            stream.write_all(b"GET / HT").await.expect("sent");
+            open.push(stream);
+        }
+        let mut next = TcpStream::connect(address).await.expect("connected");
+        next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("well"), "{answer}");
+        // The older of the two made room.
+        assert_eq!(open[0].read(&mut [0]).await.unwrap_or(0), 0);
+        cancel.cancel();
+        server.join_all().await;
     }
 }

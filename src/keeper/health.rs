@@ -9,6 +9,7 @@ use codeops_core::model::{AppSpec, HealthCheck, Period, Probe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::descriptors::is_want;
 use super::process::Launching;
 use super::tasks::Tasks;
 use crate::launch::Orders;
@@ -33,6 +34,28 @@ pub(super) struct Check {
     pub(super) failures: u32,
 }
 
+/// Why a look found no working instance.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It does not work, in one sentence.
+    Unwell(String),
+    /// It could not be asked: this machine has run out of something. Says nothing of the instance.
+    NotAsked(String),
+}
+
+impl Failed {
+    /// After an error in asking.
+    fn asking(error: &io::Error, why: String) -> Self {
+        if is_want(error) { Self::NotAsked(why) } else { Self::Unwell(why) }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self::Unwell(why)
+    }
+}
+
 /// The check of a spec.
 pub(super) fn check_of(spec: &AppSpec) -> Check {
     match spec.health.clone() {
@@ -53,18 +76,18 @@ pub(super) fn check_of(spec: &AppSpec) -> Check {
 ///
 /// # Errors
 /// In one sentence.
-pub(super) async fn http(address: SocketAddr, path: &str, timeout: Duration) -> Result<(), String> {
+pub(super) async fn http(address: SocketAddr, path: &str, timeout: Duration) -> Result<(), Failed> {
     let asked = format!("GET http://{address}{path}");
     let (status, rest) = match tokio::time::timeout(timeout, status(address, path)).await {
         Ok(Ok(answered)) => answered,
-        Ok(Err(error)) => return Err(format!("{asked}: {error}")),
-        Err(_) => return Err(format!("{asked} did not answer within {timeout:?}")),
+        Ok(Err(error)) => return Err(Failed::asking(&error, format!("{asked}: {error}"))),
+        Err(_) => return Err(format!("{asked} did not answer within {timeout:?}").into()),
     };
     // The status has been told; how the rest comes changes nothing about it.
     let _ = tokio::time::timeout(timeout.min(DRAIN), drain(rest)).await;
     match status {
         200..=399 => Ok(()),
-        status => Err(format!("{asked} answered {status}")),
+        status => Err(format!("{asked} answered {status}").into()),
     }
 }
 
@@ -91,11 +114,11 @@ async fn status(address: SocketAddr, path: &str) -> io::Result<(u16, TcpStream)>
 ///
 /// # Errors
 /// In one sentence.
-pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<(), String> {
+pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<(), Failed> {
     match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(format!("connecting to {address}: {error}")),
-        Err(_) => Err(format!("{address} did not accept a connection within {timeout:?}")),
+        Ok(Err(error)) => Err(Failed::asking(&error, format!("connecting to {address}: {error}"))),
+        Err(_) => Err(format!("{address} did not accept a connection within {timeout:?}").into()),
     }
 }
 
@@ -103,15 +126,16 @@ pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<(), St
 ///
 /// # Errors
 /// In one sentence; no argument is shown.
-pub(super) async fn command(orders: &Orders, timeout: Duration, reapers: &Arc<Tasks>) -> Result<(), String> {
+pub(super) async fn command(orders: &Orders, timeout: Duration, reapers: &Arc<Tasks>) -> Result<(), Failed> {
     let program = orders.command.first().map_or("", String::as_str);
     let null = || std::fs::OpenOptions::new().write(true).open("/dev/null");
     let started = null().and_then(|out| Launching::new(out, null()?, reapers)?.go(orders));
-    let process = started.map_err(|error| format!("the health command {program} cannot be started: {error}"))?;
+    let failed = |error| Failed::asking(&error, format!("the health command {program} cannot be started: {error}"));
+    let process = started.map_err(failed)?;
     match process.within(timeout).await {
         Some(exit) if exit.is_success() => Ok(()),
-        Some(exit) => Err(format!("the health command {program} {exit}")),
-        None => Err(format!("the health command {program} did not end within {timeout:?}")),
+        Some(exit) => Err(format!("the health command {program} {exit}").into()),
+        None => Err(format!("the health command {program} did not end within {timeout:?}").into()),
     }
 }
 
@@ -122,7 +146,7 @@ mod tests {
     use super::*;
 
     /// An app that answers `body` once; whether the answer was read to its end.
-    async fn asked(head: &str, body: usize) -> (Result<(), String>, io::Result<usize>) {
+    async fn asked(head: &str, body: usize) -> (Result<(), Failed>, io::Result<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let answer = format!("HTTP/1.1 {head}\r\nContent-Length: {body}\r\n\r\n{}", "x".repeat(body));
@@ -148,7 +172,16 @@ mod tests {
             assert_eq!(end.ok(), Some(0), "{body}: the app saw a reset");
         }
         let (result, _) = asked("503 Service Unavailable", 100).await;
-        assert!(result.is_err_and(|why| why.ends_with("answered 503")));
+        assert!(matches!(result, Err(Failed::Unwell(why)) if why.ends_with("answered 503")));
+    }
+
+    #[test]
+    fn want_of_descriptors_says_nothing_of_the_app() {
+        use rustix::io::Errno;
+        for want in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(matches!(Failed::asking(&want.into(), String::new()), Failed::NotAsked(_)), "{want}");
+        }
+        assert!(matches!(Failed::asking(&Errno::CONNREFUSED.into(), String::new()), Failed::Unwell(_)));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, RunSpec, expand, expand_env};
 
+use super::descriptors;
 use super::wire::{Confidential, Setting};
 use crate::launch::Orders;
 
@@ -53,6 +54,7 @@ pub(super) fn orders(
         env,
         user: setting.user.clone(),
         files: setting.files,
+        soft_files: descriptors::found(),
         cgroups: Vec::new(),
         ..Orders::default()
     })

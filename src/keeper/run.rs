@@ -27,7 +27,7 @@ use super::logs::{self, LogFiles, LogLimits};
 use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{family, release, server, supervise};
+use super::{descriptors, family, release, server, supervise};
 use crate::launch;
 
 const LOCK: &str = "keeper.lock";
@@ -142,6 +142,7 @@ fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     launch::close_on_exec();
+    descriptors::raise();
     family::take_orphans();
     // A keeper that goes on leads its session already.
     let _ = rustix::process::setsid();
@@ -303,6 +304,7 @@ fn go_on(
         command.arg("keeper").arg(std::env::current_dir()?).arg(CONTINUE).env_clear();
         Ok(command.stdin(stdin).stdout(memory).stderr(lock.try_clone()?).exec())
     };
+    descriptors::give_back();
     let failed = become_it(binary);
     // The new one cannot be run: better the old one than none.
     let again = become_it("/proc/self/exe".as_ref());

@@ -54,6 +54,9 @@ pub struct Orders {
     pub user: Option<User>,
     /// Open files allowed.
     pub files: Option<u64>,
+    /// Without that: the soft limit, as it was before a keeper raised its own.
+    #[serde(default)]
+    pub soft_files: Option<u64>,
     /// Files of control groups to join.
     pub cgroups: Vec<PathBuf>,
     /// What it reads on its standard input; nothing without.
@@ -117,8 +120,8 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
         // What could not be joined was noted when the group was prepared; a limit is no reason not to run.
         drop(fs::write(file, ITSELF));
     }
-    if let Some(files) = orders.files {
-        let limit = Rlimit { current: Some(files), maximum: Some(files) };
+    let soft = || Some(Rlimit { current: Some(orders.soft_files?), ..rustix::process::getrlimit(Resource::Nofile) });
+    if let Some(limit) = orders.files.map(|files| Rlimit { current: Some(files), maximum: Some(files) }).or_else(soft) {
         rustix::process::setrlimit(Resource::Nofile, limit)?;
     }
     orders.limits.set()?;

@@ -15,7 +15,7 @@ use codeops_core::model::{Secret, SecretName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use self::redact::Redactor;
+use self::redact::{Redactor, SHORTEST};
 use crate::port::{Secrets, Vault};
 
 pub use self::read::read;
@@ -82,6 +82,11 @@ impl SettingsVault {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.tags.get(name) != Some(&tag) {
             self.known.learn(value.reveal());
+            if value.reveal().chars().count() < SHORTEST {
+                let what = "a secret is short enough to be guessed, and is masked only in what the app that has it writes: \
+                            give it a longer value";
+                tracing::warn!(secret = %name, shorter_than = SHORTEST, "{what}");
+            }
             seen.tags.insert(name.clone(), tag);
         }
         Ok(value)

@@ -50,7 +50,9 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn folder(&mut self, tree: &Tree<'_>, prefix: &str, depth: usize) -> Result<(), Unread> {
-        self.budget.depth(prefix, depth)?;
+        if self.budget.is_too_deep(depth) {
+            return Ok(());
+        }
         for entry in tree {
             self.budget.entry()?;
             // A name that is not UTF-8 could not be named by a step.

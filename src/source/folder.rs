@@ -11,7 +11,7 @@ use codeops_core::desired::{File, Files};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{Budget, Unread, instead, is_hidden, is_wanted, kept, legible};
+use super::tree::{Budget, Unread, instead, is_hidden, is_wanted, kept, legible, too_deep};
 use super::{Limits, SourceError};
 
 /// Reads the manifests and scripts below `folder`. Content ids are SHA-256; symbolic links and what is hidden are left out.
@@ -29,7 +29,11 @@ pub fn read_dir(folder: &Path) -> Result<Files, SourceError> {
 }
 
 fn walk(folder: &Path, prefix: &str, depth: usize, budget: &mut Budget, files: &mut Files) -> Result<(), Unread> {
-    budget.depth(prefix, depth)?;
+    if budget.is_too_deep(depth) {
+        budget.file(0)?;
+        files.insert(prefix.into(), File { content: "too deep".into(), bytes: too_deep() });
+        return Ok(());
+    }
     for entry in fs::read_dir(folder).map_err(|error| unreadable(prefix, &error))? {
         let entry = entry.map_err(|error| unreadable(prefix, &error))?;
         budget.entry()?;
@@ -103,6 +107,9 @@ mod tests {
         assert!(files["playbooks/scripts/look.sh"].bytes.starts_with(b"#!/bin/sh"));
         assert!(files["playbooks/scripts/look.sh"].bytes.len() < 1000);
         assert_eq!(files["big.yml"].bytes, instead("big.yml"));
+        fs::create_dir_all(at(&"d/".repeat(40))).expect("made");
+        let files = read_dir(folder.path()).expect("readable");
+        assert!(files.contains_key("d/".repeat(33).as_str()) && files.len() == names.len() + 1);
         assert!(read_dir(&at("gone")).expect_err("it is not there").0.contains("cannot be read"));
     }
 }

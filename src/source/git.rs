@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
@@ -25,6 +25,8 @@ const OLDEST: (u32, u32) = (2, 30);
 const OUTPUT: u64 = 1 << 20;
 /// What git calls `SSL_CERT_FILE`, which Debian's git, linked with GnuTLS, does not read by itself.
 const CERTIFICATES: &str = "GIT_SSL_CAINFO";
+/// The most memory of one git process, in bytes; packs that it maps do not count.
+const MEMORY: u64 = 512 << 20;
 /// Variables of the daemon that git may see: how to find programs, agents, proxies and certificates.
 const PASSED: &[&str] = &[
     "PATH",
@@ -54,6 +56,11 @@ const CONFIG: &[&str] = &[
     "http.followRedirects=false",
     "protocol.allow=never",
     "submodule.recurse=false",
+    // A small push may unpack to much: what is large is streamed, by one thread.
+    "core.bigFileThreshold=1m",
+    "pack.threads=1",
+    "pack.windowMemory=16m",
+    "pack.deltaCacheSize=16m",
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
@@ -182,6 +189,10 @@ impl Git {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| SourceError(cannot_start(&error)))?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+        // Before git has started what does the work: that inherits it. A git that cannot be bounded does its work all the same.
+        let _ = group
+            .0
+            .map(|pid| prlimit(Some(pid), Resource::Data, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) }));
         let verb = arguments.iter().find(|argument| !argument.starts_with('-')).copied().unwrap_or("git");
         tokio::select! {
             ended = collect(&mut child, &self.address) => {

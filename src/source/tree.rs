@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use codeops_core::desired::{self, File, Files, is_manifest};
 use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
-use super::text::clean;
 use super::{Limits, SourceError};
 
 /// Why a revision cannot be read.
@@ -76,6 +75,12 @@ fn too_big() -> Arc<[u8]> {
         bytes.into()
     };
     Arc::clone(BYTES.get_or_init(bytes))
+}
+
+/// What stands for all that is in a folder too deep to be read, under the folder's path with its `/`: the compiler tells of
+/// it alone.
+pub(super) fn too_deep() -> Arc<[u8]> {
+    Arc::new([])
 }
 
 /// The manifests of one revision, and all that is needed to bring them to the next: only folders whose Git tree is another
@@ -148,7 +153,12 @@ impl Reader<'_> {
         prefix: &str,
         depth: usize,
     ) -> Result<(), Unread> {
-        self.budget.depth(prefix, depth)?;
+        if self.budget.is_too_deep(depth) {
+            if from.is_some() {
+                self.take_out(prefix);
+            }
+            return to.map_or(Ok(()), |to| self.keep(prefix.to_owned(), to.id(), too_deep()));
+        }
         for entry in from.into_iter().flatten() {
             let now = twin(&entry, to);
             if now.as_ref().is_none_or(|now| !is_same(&entry, now)) {
@@ -199,11 +209,16 @@ impl Reader<'_> {
         // What is too big is not even read: the compiler says of it what is wrong, and holds what it may declare.
         let is_too_big = size as u64 > self.budget.limits.file_bytes;
         let bytes = if is_too_big { instead(&path) } else { kept(&path, self.odb.read(entry.id())?.data()).into() };
+        self.keep(path, entry.id(), bytes)
+    }
+
+    fn keep(&mut self, path: String, id: Oid, bytes: Arc<[u8]>) -> Result<(), Unread> {
         self.budget.file(bytes.len() as u64)?;
-        match self.files.insert(path.into(), File { content: entry.id().to_string().into(), bytes }) {
-            None => Ok(()),
-            Some(_) => Err(refused(format!("two names at `{}` look the same: rename one", clean(prefix, 200)))),
+        // Two names that look the same are both no text, so neither is read.
+        if let Some(twin) = self.files.insert(path.into(), File { content: id.to_string().into(), bytes }) {
+            self.budget.without_file(twin.bytes.len() as u64);
         }
+        Ok(())
     }
 }
 
@@ -241,13 +256,9 @@ impl Budget {
         Self { limits, entries: 0, files: 0, bytes: 0 }
     }
 
-    /// One more folder, this deep.
-    pub(super) fn depth(&self, path: &str, depth: usize) -> Result<(), Unread> {
-        if depth > self.limits.depth {
-            let path = clean(path, 200);
-            return Err(refused(format!("folders are nested deeper than {} at `{path}`", self.limits.depth)));
-        }
-        Ok(())
+    /// Whether a folder this deep is not looked into.
+    pub(super) fn is_too_deep(&self, depth: usize) -> bool {
+        depth > self.limits.depth
     }
 
     /// One more entry of a folder, manifest or not.

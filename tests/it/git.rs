@@ -181,12 +181,30 @@ async fn limits_name_what_is_too_big_and_the_last_revision_stays_readable() {
     let bench = Bench::new(&repo.url());
     let mirror = bench.open().await;
     let good = mirror.fetch(None).await.expect("reachable").revision;
-    let deep = repo.commit_file(&format!("{}a.yaml", "d/".repeat(40)), "a", "Too deep");
-    mirror.fetch(Some(&good)).await.expect("reachable");
-    assert!(mirror.files(&deep).await.expect_err("too deep").0.contains("nested deeper than 32"));
     let few = Limits { files: 0, ..Limits::default() };
     let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), few).await.expect("it opens");
     assert!(mirror.files(&good).await.expect_err("too many").0.contains("more than 0 manifests"));
+}
+
+#[tokio::test]
+async fn a_folder_too_deep_is_told_with_its_place_and_stops_no_other() {
+    let repo = TempRepo::with(&[("a.yaml", "a")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let good = mirror.fetch(None).await.expect("reachable").revision;
+    assert_eq!(mirror.files(&good).await.expect("readable").len(), 1);
+    let deep = repo.commit_file(&format!("{}notes.txt", "d/".repeat(80)), "a", "Too deep");
+    mirror.fetch(Some(&good)).await.expect("reachable");
+    let place = "d/".repeat(33);
+    let files = mirror.files(&deep).await.expect("readable");
+    assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml", place.as_str()]);
+    let compiled = Compiler::default().compile(&files, &Context::default());
+    let told = |d: &Diagnostic| d.message.contains("nested too deep") && d.place.file == place;
+    assert!(compiled.diagnostics.iter().any(told), "{:?}", compiled.diagnostics);
+    fs::remove_dir_all(repo.path().join("d")).expect("removed");
+    let up = repo.commit("Up again");
+    mirror.fetch(Some(&deep)).await.expect("reachable");
+    assert_eq!(mirror.files(&up).await.expect("readable").len(), 1);
 }
 
 #[tokio::test]

@@ -98,8 +98,13 @@ fn instance(resource: &Resource, ordinal: u32) -> InstanceId {
 
 impl Bench {
     async fn new() -> Self {
+        Self::of(&binary()).await
+    }
+
+    /// With the keeper that `program` becomes.
+    async fn of(program: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let keeper = client::start(&binary(), folder.path()).expect("a keeper starts");
+        let keeper = client::start(program, folder.path()).expect("a keeper starts");
         let (writer, reader, state) = connect(folder.path(), 1).await;
         Self { folder, keeper, writer, reader, state, port: free_port(), next: 0, epoch: 1 }
     }
@@ -276,6 +281,47 @@ async fn an_instance_starts_becomes_healthy_and_is_forwarded_to() {
     assert_eq!(bench.get("/forwarded").1, "127.0.0.1");
     assert_eq!(bench.get("/pid").1, only(&bench.state).pid.expect("it runs").to_string());
     assert_eq!(bench.state.address.as_deref(), Some(format!("127.0.0.1:{}", bench.port).as_str()));
+}
+
+#[tokio::test]
+async fn idle_clients_however_many_take_nothing_from_the_app() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("limited");
+    let script = format!("#!/bin/sh\nulimit -Sn 64\nulimit -Hn 256\nexec '{}' \"$@\"\n", binary().display());
+    std::fs::write(&program, script).expect("it can be written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
+    let mut bench = Bench::of(&program).await;
+    bench.serving(json!({})).await;
+    let pid = only(&bench.state).pid.expect("it runs");
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["64", "256"], "as the keeper found it");
+
+    // More than the keeper has descriptors; some are silent, some stop in the middle of a head.
+    let mut clients: Vec<TcpStream> = (0..600).map(|_| bench.client()).collect();
+    for client in clients.iter_mut().step_by(2) {
+        // It may have had to make room.
+        drop(client.write_all(b"GET / HTTP/1.1\r\nHost: sh"));
+    }
+    for _ in 0..5 {
+        assert_eq!(bench.get("/pid"), (200, pid.to_string()));
+        let unwell = bench.until("it is unwell", |state| healthy(state) == 0);
+        // Its checks come every 200 ms and the second failure counts.
+        assert!(timeout(Duration::from_millis(300), unwell).await.is_err(), "{:?}", bench.state);
+    }
+    drop(clients);
+    assert_eq!(bench.get("/pid"), (200, pid.to_string()));
+}
+
+#[tokio::test]
+async fn a_request_of_two_hosts_is_refused() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let mut client = bench.client();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
 #[tokio::test]

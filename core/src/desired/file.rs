@@ -103,7 +103,8 @@ pub(super) fn class(path: &str) -> Class {
     if path.split('/').any(|part| part.starts_with('.')) {
         return Class::Ignored;
     }
-    if !is_manifest(path) {
+    // A whole folder that is not read may hold manifests.
+    if !is_manifest(path) && !path.ends_with('/') {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         return if folder.split('/').any(|part| part == SCRIPTS) { Class::Script } else { Class::Ignored };
     }
@@ -238,6 +239,10 @@ pub(super) fn text(source: &Source) -> Result<&str, Diagnostic> {
     if source.path.contains(char::REPLACEMENT_CHARACTER) {
         let message = "the file's name, or that of a folder above it, is not UTF-8";
         return Err(Diagnostic::error(source, Span::START, message, Some("rename it".to_owned())));
+    }
+    if source.path.ends_with('/') {
+        let message = "this folder is nested too deep: nothing in it is read";
+        return Err(Diagnostic::error(source, Span::START, message, Some("move what is in it up".to_owned())));
     }
     if bytes.len() > MAX_BYTES {
         let message = format!("the file is bigger than {MAX_BYTES} bytes, which is the most that a manifest may have");

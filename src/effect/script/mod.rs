@@ -129,6 +129,7 @@ fn orders(key: &str, call: &ScriptCall, view: &View, program: &Path, running: &R
         env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
         user: own.map(|uid| User { uid, gid: uid, groups: Vec::new() }),
         files: Some(FILES),
+        soft_files: None,
         cgroups: running.cgroups(),
         input: Some(call.input.to_string()),
         limits: Limits {

@@ -6,17 +6,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1 as client;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1 as server;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::clients::{Busy, Client};
 use super::rotation::{Backend, Flight, Rotation};
 use crate::keeper::tasks::Tasks;
 
@@ -37,22 +40,43 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What `Connection` may name in vain: it speaks of the request or the answer, or tells the app who asks.
+const END_TO_END: [HeaderName; 10] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::AUTHORIZATION,
+    header::ORIGIN,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+];
+
+/// How long a client may take for a request's head, or idle between two.
+const HEAD: Duration = Duration::from_secs(30);
+
 /// What a connection needs to be served.
 #[derive(Clone)]
 pub(super) struct Forwarder {
     pub(super) app: Arc<str>,
     pub(super) rotation: Arc<Rotation>,
     pub(super) tasks: Arc<Tasks>,
+    pub(super) client: Arc<Client>,
 }
 
-/// Serves one client's connection until it closes, or, once `closing` is cancelled, until its request in flight is answered.
+/// Serves one client's connection until it closes or has to make room, or, once `closing` is cancelled, until its request
+/// in flight is answered.
 pub(super) async fn serve(forwarder: Forwarder, stream: TcpStream, peer: SocketAddr, closing: CancellationToken) {
+    let end = forwarder.client.end.clone();
     let service = hyper::service::service_fn(move |request| {
         let forwarder = forwarder.clone();
         async move { Ok::<_, hyper::Error>(forwarder.answer(request, peer.ip()).await) }
     });
     let connection = server::Builder::new()
         .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
         .half_close(true)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service)
@@ -61,6 +85,7 @@ pub(super) async fn serve(forwarder: Forwarder, stream: TcpStream, peer: SocketA
     // An error is the client's: it went away, or spoke no HTTP and was told so.
     tokio::select! {
         served = connection.as_mut() => return drop(served),
+        () = end.cancelled() => return,
         () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     drop(connection.await);
@@ -68,6 +93,10 @@ pub(super) async fn serve(forwarder: Forwarder, stream: TcpStream, peer: SocketA
 
 impl Forwarder {
     async fn answer(&self, mut request: Request<Incoming>, peer: IpAddr) -> Answer {
+        let busy = self.client.busy();
+        if request.headers().get_all(header::HOST).iter().count() > 1 {
+            return plain(StatusCode::BAD_REQUEST, "the request names two hosts\n".to_owned());
+        }
         let upgrade = upgrade_of(request.headers());
         let client_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         prepare(&mut request, upgrade.as_ref(), peer);
@@ -90,12 +119,12 @@ impl Forwarder {
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS
                         && let Some(client_side) = client_side
                     {
-                        self.switch(client_side, hyper::upgrade::on(&mut response), flight);
+                        self.switch(client_side, hyper::upgrade::on(&mut response), flight, busy);
                         return response.map(|_| Either::Right(Full::default()));
                     }
                     strip(response.headers_mut());
                     let reuse = upgrade.is_none().then_some(sender);
-                    return response.map(|body| Either::Left(Tracked { body, flight, reuse }));
+                    return response.map(|body| Either::Left(Tracked { body, flight, reuse, _busy: busy }));
                 }
                 // The connection had closed and nothing was sent: the same request may go again, also to this instance if
                 // it was an idle one. One that closes what it just accepted would do so for ever.
@@ -126,8 +155,9 @@ impl Forwarder {
     }
 
     /// Copies bytes both ways until both sides are done or the instance's time is up.
-    fn switch(&self, client: hyper::upgrade::OnUpgrade, instance: hyper::upgrade::OnUpgrade, flight: Flight) {
+    fn switch(&self, client: OnUpgrade, instance: OnUpgrade, flight: Flight, busy: Busy) {
         self.tasks.spawn(async move {
+            let _busy = busy;
             let (Ok(client), Ok(instance)) = tokio::join!(client, instance) else { return };
             let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
             tokio::select! {
@@ -205,7 +235,7 @@ fn prepare(request: &mut Request<Incoming>, upgrade: Option<&HeaderValue>, peer:
     }
 }
 
-/// Takes away what speaks of one connection only, and what `Connection` names.
+/// Takes away what speaks of one connection only, and what `Connection` names beside [`END_TO_END`].
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -213,6 +243,7 @@ fn strip(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !END_TO_END.contains(name))
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP).chain([&KEEP_ALIVE, &PROXY_CONNECTION]) {
         headers.remove(name);
@@ -224,6 +255,7 @@ struct Tracked {
     body: Incoming,
     flight: Flight,
     reuse: Option<client::SendRequest<Incoming>>,
+    _busy: Busy,
 }
 
 impl Drop for Tracked {
@@ -253,13 +285,20 @@ impl Body for Tracked {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::clients::Clients;
     use super::*;
 
     #[test]
     fn what_speaks_of_one_connection_is_taken_away() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            ("connection", "close, X-Private"),
+            ("connection", "close, X-Private, Host, cookie, content-length, x-forwarded-for"),
+            ("host", "shop"),
+            ("cookie", "a=b"),
+            ("content-length", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
             ("x-private", "1"),
             ("keep-alive", "5"),
             ("te", "trailers"),
@@ -268,7 +307,8 @@ mod tests {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         strip(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+        let kept: BTreeSet<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(kept, BTreeSet::from(["host", "cookie", "content-length", "x-forwarded-for", "accept"]));
     }
 
     #[test]
@@ -304,7 +344,9 @@ mod tests {
         for asked in 1..=100 {
             let (client, served) = tokio::join!(TcpStream::connect(address), front.accept());
             let (mut client, (served, peer)) = (client.expect("connected"), served.expect("accepted"));
-            let forwarder = Forwarder { app: "shop".into(), rotation: rotation.clone(), tasks: Arc::default() };
+            let client_of = Clients::new(1).take_in();
+            let forwarder =
+                Forwarder { app: "shop".into(), rotation: rotation.clone(), tasks: Arc::default(), client: client_of };
             tasks.spawn(serve(forwarder, served, peer, CancellationToken::new()));
             client.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").await.expect("sent");
             let mut answer = String::new();

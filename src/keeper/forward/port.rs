@@ -10,9 +10,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::clients::Clients;
 use super::http::{self, Forwarder};
 use super::rotation::Rotation;
 use super::tcp;
+use crate::keeper::descriptors;
 use crate::keeper::table::Table;
 use crate::keeper::tasks::Tasks;
 
@@ -47,6 +49,7 @@ struct Owner {
     table: Arc<Table>,
     rotation: Arc<Rotation>,
     connections: Arc<Tasks>,
+    clients: Arc<Clients>,
     /// Connections to instances; they end with the requests on them.
     instances: Arc<Tasks>,
     closing: CancellationToken,
@@ -69,6 +72,7 @@ pub(in crate::keeper) async fn own(
         table,
         rotation,
         connections: Arc::default(),
+        clients: Clients::new(descriptors::clients()),
         instances: Arc::default(),
         closing: closing.clone(),
         listener: inherited,
@@ -79,7 +83,7 @@ pub(in crate::keeper) async fn own(
     owner.follow(wanted);
     loop {
         tokio::select! {
-            accepted = accept(owner.listener.as_ref()) => match accepted {
+            accepted = accept(owner.listener.as_ref(), &owner.clients) => match accepted {
                 Ok((stream, peer)) => owner.serve(stream, peer),
                 Err(_) => tokio::time::sleep(EXHAUSTED).await,
             },
@@ -103,9 +107,12 @@ pub(in crate::keeper) async fn own(
     owner.listener
 }
 
-async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: Option<&TcpListener>, clients: &Clients) -> io::Result<(TcpStream, SocketAddr)> {
     match listener {
-        Some(listener) => listener.accept().await,
+        Some(listener) => {
+            clients.room().await;
+            listener.accept().await
+        }
         None => std::future::pending().await,
     }
 }
@@ -165,15 +172,15 @@ impl Owner {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let Some(bound) = &self.bound else { return };
-        let rotation = self.rotation.clone();
+        let (rotation, client) = (self.rotation.clone(), self.clients.take_in());
         match bound.protocol {
             Protocol::Http => {
                 // Delay is worse than small packets; where it cannot be set nothing breaks.
                 drop(stream.set_nodelay(true));
-                let forwarder = Forwarder { app: bound.app.clone(), rotation, tasks: self.instances.clone() };
+                let forwarder = Forwarder { app: bound.app.clone(), rotation, tasks: self.instances.clone(), client };
                 self.connections.spawn(http::serve(forwarder, stream, peer, self.closing.clone()));
             }
-            Protocol::Tcp => self.connections.spawn(tcp::serve(rotation, stream)),
+            Protocol::Tcp => self.connections.spawn(tcp::serve(rotation, stream, client.busy())),
         }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
+use super::clients::Busy;
 use super::rotation::Rotation;
 
-/// Forwards one client's connection. With no instance it is closed at once: there are no words to say so in.
-pub(super) async fn serve(rotation: Arc<Rotation>, mut client: TcpStream) {
+/// Forwards one client's connection; whether it idles is not known, so it keeps its place. With no instance it is closed at once: there are no words to say so in.
+pub(super) async fn serve(rotation: Arc<Rotation>, mut client: TcpStream, _place: Busy) {
     let mut tried = Vec::new();
     while let Some(flight) = rotation.pick(&tried) {
         let Ok(mut instance) = flight.0.connect().await else {

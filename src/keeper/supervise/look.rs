@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Supervisor, set_health};
 use crate::keeper::backoff::Streak;
-use crate::keeper::health::{self, Check, check_of};
+use crate::keeper::health::{self, Check, Failed, check_of};
 use crate::keeper::holder::Held;
 
 /// An instance with nothing to ask is well after it ran this long.
@@ -20,7 +20,7 @@ impl Supervisor {
     /// Looks at its health again and again, until it has to have another port; says why.
     pub(super) async fn look(&self, begun: Instant) -> String {
         let mut passed = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
-        let (mut failures, mut wait) = (0, FIRST_LOOK);
+        let (mut failures, mut wait, mut asked) = (0, FIRST_LOOK, true);
         loop {
             let Some(spec) = self.spec() else { std::future::pending().await };
             let check = check_of(&spec);
@@ -29,12 +29,16 @@ impl Supervisor {
             if self.is_stolen().await {
                 return format!("port {} is held by another process", self.backend.address().port());
             }
+            let could_ask = !matches!(checked, Err(Failed::NotAsked(_)));
             match checked {
                 Ok(()) => {
                     (failures, passed) = (0, true);
                     self.passed(begun).await;
                 }
-                Err(why) => {
+                // What it was before it stays.
+                Err(Failed::NotAsked(why)) if asked => eprintln!("codeops keeper: health is not known: {why}"),
+                Err(Failed::NotAsked(_)) => {}
+                Err(Failed::Unwell(why)) => {
                     failures += 1;
                     let late = !passed && begun.elapsed() >= check.start_timeout.as_duration();
                     if late || (passed && failures >= check.failures) {
@@ -43,6 +47,7 @@ impl Supervisor {
                     }
                 }
             }
+            asked = could_ask;
             if passed && spec.health.is_none() && !self.streak.is_loop() {
                 // Only asked to know when it is up; from now on its end is what tells, until a check is declared.
                 self.declared().await;
@@ -63,7 +68,7 @@ impl Supervisor {
         }
     }
 
-    async fn check(&self, check: &Check) -> Result<(), String> {
+    async fn check(&self, check: &Check) -> Result<(), Failed> {
         let limit = check.timeout.as_duration();
         match &check.probe {
             Some(Probe::Http(path)) => health::http(self.backend.address(), path, limit).await,

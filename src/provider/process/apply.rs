@@ -251,11 +251,15 @@ impl Work<'_> {
         let data = off_thread(move || home.make_data(&name, ids)).await.map_err(trouble)?;
         let dir: PathBuf = match setting::artifact(&desired.spec)? {
             None => data.clone(),
-            Some(artifact) => shared.release(app, artifact, &self.egress()).await.map_err(|error| match error {
-                ArtifactError::Transient(why) => ApplyError::Retry(why),
-                ArtifactError::Refused(why) => ApplyError::Reject(why),
-                ArtifactError::Barred(why) => ApplyError::Barred(why),
-            })?,
+            Some(artifact) => {
+                shared.release(app, artifact, &self.started.step().team, &self.egress()).await.map_err(|error| {
+                    match error {
+                        ArtifactError::Transient(why) => ApplyError::Retry(why),
+                        ArtifactError::Refused(why) => ApplyError::Reject(why),
+                        ArtifactError::Barred(why) => ApplyError::Barred(why),
+                    }
+                })?
+            }
         };
         let cgroup = format!("codeops/{}/{}", shared.short_system(), app.folder);
         Ok(setting::setting(&desired.spec, dir, &data, user, cgroup))
@@ -281,7 +285,7 @@ impl Work<'_> {
 
     /// Writes down what runs, before a step may change that, and that `artifact` is wanted.
     async fn note_uses(&self, app: &App, artifact: Option<&Artifact>) -> Result<()> {
-        let noted = self.shared.note_uses(app, artifact).await;
+        let noted = self.shared.note_uses(app, artifact, &self.started.step().team).await;
         noted.map_err(|error| ApplyError::Retry(format!("the record of {}: {error}", app.id())))
     }
 }

@@ -2,7 +2,7 @@
 //! asks again for the same thing joins the fetch that is under way. What is fetched and where it goes is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ const AT_ONCE: usize = 8;
 /// How long an end that nobody asked for is kept, and what was fetched with it.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
-/// What makes two fetches one: the same bytes, from the same place, with the same rights.
+/// What makes two fetches one: the same release, from the same address, with the same rights.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Wanted {
-    sha256: String,
+    release: PathBuf,
     url: String,
     egress: Egress,
 }
@@ -51,12 +51,13 @@ impl Default for Fetches {
 }
 
 impl Fetches {
-    /// Begins `work`, or joins what was begun for the same, and waits for its end as long as `patience`.
+    /// Begins `work` for the folder `release`, or joins what was begun for the same, and waits for its end as long as `patience`.
     ///
     /// # Errors
     /// What `work` says; [`ArtifactError::Transient`] with how far it is when it takes longer.
     pub(super) async fn join<W>(
         &self,
+        release: &Path,
         artifact: &Artifact,
         egress: &Egress,
         patience: Duration,
@@ -65,7 +66,7 @@ impl Fetches {
     where
         W: Future<Output = End> + Send + 'static,
     {
-        let wanted = Wanted { sha256: artifact.sha256.clone(), url: artifact.url.clone(), egress: egress.clone() };
+        let wanted = Wanted { release: release.to_owned(), url: artifact.url.clone(), egress: egress.clone() };
         let fetch = self.begun(&wanted, work);
         let mut end = fetch.end.subscribe();
         match timeout(patience, end.wait_for(Option::is_some)).await {

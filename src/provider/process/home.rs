@@ -5,7 +5,7 @@
 //!   identity.json            made once: a random id, and the last uid given out
 //!   apps/FOLDER/             0700: one an app; its record and its keeper's files
 //!   data/FOLDER/             0700, the app's own: what it may write; goes when the app is deleted
-//!   releases/SHA256/         what artifacts unpack to
+//!   releases/SHA256.KEY/     what artifacts unpack to; under an app's own group where it has one
 //! ```
 //! A folder keeps the name it was made under when its app is renamed: what runs in it never sees its paths change.
 

@@ -278,8 +278,7 @@ impl App {
         if folder.join(KEEPER_STATE).exists() {
             return false;
         }
-        let (home, name) = (shared.home.clone(), self.folder.clone());
-        match off_thread(move || home.remove(&name)).await {
+        match shared.clear(&self.folder, self.uid()).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(app = %self.folder, %error, "what is left of a deleted app cannot be removed");

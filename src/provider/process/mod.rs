@@ -236,6 +236,8 @@ impl Shared {
         let mut taken = users::taken();
         taken.extend(self.apps().iter().filter_map(|app| app.uid()));
         taken.extend(self.home.uids_beside());
+        // What an app left running when it was deleted is still itself.
+        taken.extend(users::running());
         self.home.next_uid(|uid| !taken.contains(&uid))
     }
 
@@ -275,6 +277,16 @@ impl Shared {
     /// Whether a folder of somebody else's stands where `id` would.
     fn is_foreign(&self, id: &ResourceId) -> bool {
         held(&self.foreign).contains(id.name.as_str())
+    }
+
+    /// Removes what a deleted app left: processes under a `uid` of its own that got away from its keeper, and its folders.
+    async fn clear(&self, folder: &str, uid: Option<u32>) -> io::Result<()> {
+        let (home, folder) = (self.home.clone(), folder.to_owned());
+        let clear = move || {
+            uid.into_iter().for_each(users::end);
+            home.remove(&folder)
+        };
+        off_thread(clear).await
     }
 
     fn forget(&self, folder: &str) {

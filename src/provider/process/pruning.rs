@@ -7,24 +7,26 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use codeops_core::model::{Artifact, InstanceHealth};
+use codeops_core::model::{Artifact, InstanceHealth, TeamName};
 
 use super::artifact::{ArtifactError, Egress};
 use super::link::{App, View};
-use super::releases::{name_of, remove};
+use super::releases::{Reader, name_of, remove};
+use super::users::Users;
 use super::{Shared, off_thread};
 use crate::keeper::wire::State;
 
 impl Shared {
-    /// The folder of `artifact`, and the use that `app` makes of it written down before anything can remove it.
+    /// The folder of `artifact` for `team`, and the use that `app` makes of it written down before anything can remove it.
     pub(super) async fn release(
         &self,
         app: &App,
         artifact: &Artifact,
+        team: &TeamName,
         egress: &Egress,
     ) -> Result<PathBuf, ArtifactError> {
         loop {
-            let folder = self.releases.ensure(artifact, egress).await?;
+            let folder = self.releases.ensure(artifact, egress, &self.reader(app, team)).await?;
             let _turn = self.pruning.read().await;
             // It may have been removed for another app since it was found.
             if folder.is_dir() {
@@ -36,10 +38,16 @@ impl Shared {
     }
 
     /// Writes down what runs of `app`, before a step changes that, and the release of `artifact`, if it is there.
-    pub(super) async fn note_uses(&self, app: &App, artifact: Option<&Artifact>) -> io::Result<()> {
+    pub(super) async fn note_uses(&self, app: &App, artifact: Option<&Artifact>, team: &TeamName) -> io::Result<()> {
         let _turn = self.pruning.read().await;
-        let release = artifact.and_then(|artifact| self.releases.found(artifact));
+        let release = artifact.and_then(|artifact| self.releases.found(artifact, &self.reader(app, team)));
         self.note(app, release.as_deref().map(name_of)).await
+    }
+
+    /// As whom `app` reads releases: its group is its own where its uid is, and no other app's files are then in reach.
+    fn reader(&self, app: &App, team: &TeamName) -> Reader {
+        let group = app.uid().filter(|_| self.users == Users::Own);
+        Reader { team: team.clone(), group }
     }
 
     async fn note(&self, app: &App, release: Option<String>) -> io::Result<()> {

@@ -1,7 +1,8 @@
-//! The releases folder: every artifact once, under the name of its digest, read-only, made in one rename, pruned when
-//! nothing needs it.
+//! The releases folder: every artifact once for those who may read it, read-only, made in one rename, pruned when nothing
+//! needs it.
 //!
-//! An archive lies in `SHA256/`, one file `NAME` in `SHA256.NAME/`, so that one file wanted under two names is two releases.
+//! A release lies in `SHA256.KEY/`. The key stands for who fetched it and for the file's name, which decides whether a zip is
+//! unpacked: nobody gets by its digest what another may fetch, or the same bytes in another form.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, Permissions};
@@ -11,9 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use codeops_core::model::Artifact;
+use codeops_core::model::{Artifact, TeamName};
+use rustix::fs::{Gid, chown};
+use sha2::{Digest as _, Sha256};
 
-use super::artifact::{self, ArtifactError, Egress, Form, Limits, Progress};
+use super::artifact::{self, ArtifactError, Egress, Limits, Progress};
 use super::fetches::Fetches;
 
 /// How many releases that nothing needs are kept, newest first, so that going back is quick.
@@ -21,6 +24,15 @@ const SPARE: usize = 3;
 const UNFINISHED: &str = ".new-";
 /// How long a step waits for a fetch. The fetch goes on: the step's next try joins it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who fetches a release, and so who may use it.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// The team that asks.
+    pub team: TeamName,
+    /// The group of the app that asks, where it has one of its own: no other app then gets into the folder.
+    pub group: Option<u32>,
+}
 
 /// The releases of one provider.
 #[derive(Debug)]
@@ -55,22 +67,28 @@ impl Releases {
         Ok(())
     }
 
-    /// The folder of `artifact`, fetched, verified and unpacked if it is not there yet. Two apps which start together fetch
+    /// The folder of `artifact` for `reader`, fetched, verified and unpacked if it is not there yet. Two apps which start together fetch
     /// once; what takes longer than a step may wait goes on without it.
     ///
     /// # Errors
     /// As [`artifact::fetch`] and [`artifact::unpack`] say; nothing is left behind. [`ArtifactError::Transient`] while the
     /// fetch is under way.
-    pub async fn ensure(&self, artifact: &Artifact, egress: &Egress) -> Result<PathBuf, ArtifactError> {
+    pub async fn ensure(
+        &self,
+        artifact: &Artifact,
+        egress: &Egress,
+        reader: &Reader,
+    ) -> Result<PathBuf, ArtifactError> {
         if artifact.sha256.len() != 64 || !artifact.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(ArtifactError::Refused("the artifact's sha256 is not 64 hex digits".to_owned()));
         }
-        if let Some(folder) = self.found(artifact) {
+        if let Some(folder) = self.found(artifact, reader) {
             return Ok(folder);
         }
-        let (root, wanted, rights) = (self.root.clone(), artifact.clone(), egress.clone());
-        let bring = move |progress| bring(root, wanted, rights, progress);
-        self.fetches.join(artifact, egress, self.patience, bring).await
+        let (place, group) = (self.place(artifact, reader), reader.group);
+        let (into, wanted, rights) = (place.clone(), artifact.clone(), egress.clone());
+        let bring = move |progress| bring(into, group, wanted, rights, progress);
+        self.fetches.join(&place, artifact, egress, self.patience, bring).await
     }
 
     /// Takes all but `needed` (folder names as [`name_of`] gives them) and the few newest others away from where they are
@@ -108,29 +126,36 @@ impl Releases {
         (folder.parent() == Some(&self.root)).then(|| name_of(folder))
     }
 
-    /// The folder of `artifact`, if it is there.
-    pub fn found(&self, artifact: &Artifact) -> Option<PathBuf> {
-        let archive = self.root.join(&artifact.sha256);
-        let file = self.root.join(format!("{}.{}", artifact.sha256, artifact::file_name(&artifact.url)));
-        [archive, file].into_iter().find(|folder| folder.is_dir())
+    /// The folder of `artifact` for `reader`, if it is there.
+    pub fn found(&self, artifact: &Artifact, reader: &Reader) -> Option<PathBuf> {
+        Some(self.place(artifact, reader)).filter(|folder| folder.is_dir())
+    }
+
+    fn place(&self, artifact: &Artifact, reader: &Reader) -> PathBuf {
+        let group = reader.group.map(|group| group.to_string()).unwrap_or_default();
+        // Neither a team's name nor a number holds a line's end.
+        let key = Sha256::digest(format!("{}\n{group}\n{}", reader.team, artifact::file_name(&artifact.url)));
+        self.root.join(format!("{}.{}", artifact.sha256, hex::encode(&key[..16])))
     }
 }
 
 /// Fetches into a scratch folder, unpacks, and puts the whole in its place.
 async fn bring(
-    root: PathBuf,
+    place: PathBuf,
+    group: Option<u32>,
     artifact: Artifact,
     egress: Egress,
     progress: Arc<Progress>,
 ) -> Result<PathBuf, ArtifactError> {
+    let root = place.parent().unwrap_or(&place);
     let scratch = tempfile::Builder::new()
         .prefix(UNFINISHED)
-        .tempdir_in(&root)
-        .map_err(|e| ArtifactError::disk("make a folder in", &root, &e))?;
+        .tempdir_in(root)
+        .map_err(|e| ArtifactError::disk("make a folder in", root, &e))?;
     let fetched = scratch.path().join("fetched");
     artifact::fetch(&artifact, &egress, &fetched, &progress).await?;
     let unpacked = tokio::task::spawn_blocking(move || {
-        let result = unpack_into_place(&root, scratch.path(), &fetched, &artifact);
+        let result = unpack_into_place(&place, group, scratch.path(), &fetched, &artifact);
         // A sealed folder is not removed by an ordinary remove.
         let path = scratch.keep();
         let _ = remove(&path);
@@ -145,7 +170,8 @@ pub fn name_of(folder: &Path) -> String {
 }
 
 fn unpack_into_place(
-    root: &Path,
+    place: &Path,
+    group: Option<u32>,
     scratch: &Path,
     fetched: &Path,
     artifact: &Artifact,
@@ -153,20 +179,22 @@ fn unpack_into_place(
     let tree = scratch.join("tree");
     fs::create_dir(&tree).map_err(|e| ArtifactError::disk("make", &tree, &e))?;
     let name = artifact::file_name(&artifact.url);
-    let form = artifact::unpack(fetched, &name, &tree, &Limits::default())?;
-    let place = match form {
-        Form::File => root.join(format!("{}.{name}", artifact.sha256)),
-        Form::TarGz | Form::TarZst | Form::Zip => root.join(&artifact.sha256),
-    };
+    artifact::unpack(fetched, &name, &tree, &Limits::default())?;
+    if let Some(group) = group {
+        chown(&tree, None, Some(Gid::from_raw(group)))
+            .map_err(io::Error::from)
+            .and_then(|()| fs::set_permissions(&tree, Permissions::from_mode(0o550)))
+            .map_err(|e| ArtifactError::disk("give away", &tree, &e))?;
+    }
     // Files first, then the name: after a power cut there is a whole release or none.
     fs::File::open(&tree)
         .and_then(|folder| rustix::fs::syncfs(&folder).map_err(io::Error::from))
         .map_err(|e| ArtifactError::disk("write", &tree, &e))?;
-    match fs::rename(&tree, &place) {
+    match fs::rename(&tree, place) {
         // The same bytes came from another address meanwhile.
-        Err(_) if place.is_dir() => Ok(place),
-        Err(error) => Err(ArtifactError::disk("make", &place, &error)),
-        Ok(()) => Ok(place),
+        Err(_) if place.is_dir() => Ok(place.to_owned()),
+        Err(error) => Err(ArtifactError::disk("make", place, &error)),
+        Ok(()) => Ok(place.to_owned()),
     }
 }
 
@@ -184,6 +212,9 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+    use std::os::unix::fs::MetadataExt as _;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio::sync::Notify;
@@ -191,6 +222,51 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    fn reader(team: &str) -> Reader {
+        Reader { team: team.parse().unwrap(), group: None }
+    }
+
+    #[tokio::test]
+    async fn a_digest_alone_gives_nobody_what_another_team_may_fetch() {
+        let home = tempfile::tempdir().unwrap();
+        let releases = Releases::open(home.path().join("releases")).unwrap();
+        let folder = home.path().join("a");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("tool"), "private").unwrap();
+        let sha256 = hex::encode(Sha256::digest("private"));
+        let artifact = Artifact { url: format!("file://{}/tool", folder.display()), sha256 };
+        let a = Egress::Guarded(vec![folder.display().to_string()]);
+        releases.ensure(&artifact, &a, &reader("a")).await.unwrap();
+        let b = Egress::Guarded(Vec::new());
+        let error = releases.ensure(&artifact, &b, &reader("b")).await.unwrap_err();
+        assert!(matches!(error, ArtifactError::Barred(_)), "{error}");
+        assert!(releases.found(&artifact, &reader("b")).is_none());
+        if rustix::process::geteuid().is_root() {
+            let own = Reader { group: Some(64_123), ..reader("a") };
+            let metadata = fs::metadata(releases.ensure(&artifact, &a, &own).await.unwrap()).unwrap();
+            assert_eq!((metadata.permissions().mode() & 0o777, metadata.gid()), (0o550, 64_123));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_zip_that_was_unpacked_is_not_the_program_of_the_same_bytes() {
+        let home = tempfile::tempdir().unwrap();
+        let releases = Releases::open(home.path().join("releases")).unwrap();
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        zip.start_file("main", zip::write::SimpleFileOptions::default()).unwrap();
+        let bytes = zip.finish().unwrap().into_inner();
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let mut folders = Vec::new();
+        for name in ["app.zip", "app.jar"] {
+            let file = home.path().join(name);
+            fs::write(&file, &bytes).unwrap();
+            let artifact = Artifact { url: format!("file://{}", file.display()), sha256: sha256.clone() };
+            folders.push(releases.ensure(&artifact, &Egress::Open, &reader("a")).await.unwrap());
+        }
+        assert!(folders[0].join("main").is_file());
+        assert_eq!(fs::read(folders[1].join("app.jar")).unwrap(), bytes);
+    }
 
     #[tokio::test]
     async fn a_fetch_outlives_the_steps_that_ask_for_it() {
@@ -211,15 +287,15 @@ mod tests {
         });
         let home = tempfile::tempdir().unwrap();
         let mut releases = Releases::open(home.path().join("releases")).unwrap();
-        let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("helloworld"));
+        let sha256 = hex::encode(Sha256::digest("helloworld"));
         let artifact = Artifact { url, sha256 };
         // The gate cuts a step off.
-        let cut = timeout(Duration::from_millis(50), releases.ensure(&artifact, &Egress::Open)).await;
+        let cut = timeout(Duration::from_millis(50), releases.ensure(&artifact, &Egress::Open, &reader("a"))).await;
         assert!(cut.is_err());
         releases.patience = Duration::from_millis(20);
         let halfway = async {
             loop {
-                let error = releases.ensure(&artifact, &Egress::Open).await.unwrap_err();
+                let error = releases.ensure(&artifact, &Egress::Open, &reader("a")).await.unwrap_err();
                 assert!(
                     matches!(&error, ArtifactError::Transient(why) if why.starts_with("fetching http://")),
                     "{error}"
@@ -239,7 +315,7 @@ mod tests {
             fs::create_dir(releases.root().join(format!("newer-{index}"))).unwrap();
         }
         releases.set_aside(&BTreeSet::new()).unwrap();
-        let folder = releases.ensure(&artifact, &Egress::Open).await.unwrap();
+        let folder = releases.ensure(&artifact, &Egress::Open, &reader("a")).await.unwrap();
         assert_eq!(fs::read_to_string(folder.join("tool")).unwrap(), "helloworld");
     }
 
@@ -251,10 +327,13 @@ mod tests {
         for index in 0..6 {
             let file = home.path().join(format!("tool-{index}"));
             fs::write(&file, format!("version {index}")).unwrap();
-            let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(format!("version {index}")));
+            let sha256 = hex::encode(Sha256::digest(format!("version {index}")));
             let artifact = Artifact { url: format!("file://{}", file.display()), sha256 };
-            let (one, two) =
-                tokio::join!(releases.ensure(&artifact, &Egress::Open), releases.ensure(&artifact, &Egress::Open));
+            let reader = reader("a");
+            let (one, two) = tokio::join!(
+                releases.ensure(&artifact, &Egress::Open, &reader),
+                releases.ensure(&artifact, &Egress::Open, &reader)
+            );
             let folder = one.unwrap();
             assert_eq!(folder, two.unwrap());
             assert_eq!(fs::read_to_string(folder.join(format!("tool-{index}"))).unwrap(), format!("version {index}"));
@@ -276,7 +355,7 @@ mod tests {
         let file = home.path().join("tool");
         fs::write(&file, "not that").unwrap();
         let artifact = Artifact { url: format!("file://{}", file.display()), sha256: "0".repeat(64) };
-        let error = releases.ensure(&artifact, &Egress::Open).await.unwrap_err();
+        let error = releases.ensure(&artifact, &Egress::Open, &reader("a")).await.unwrap_err();
         assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("SHA-256")), "{error}");
         assert_eq!(fs::read_dir(releases.root()).unwrap().count(), 0);
     }

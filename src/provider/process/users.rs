@@ -3,11 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::keeper::wire::User;
 
 /// The uids that are given to apps. They have no entry in the user database and belong to nobody else.
 pub(super) const RANGE: (u32, u32) = (64_000, 65_500);
+
+/// How often what runs under a uid is looked for before it counts as ended.
+const ROUNDS: usize = 8;
 
 /// How the provider chooses users.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +81,32 @@ pub(super) fn taken() -> BTreeSet<u32> {
     passwd.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
 }
 
+/// The uids that some process runs under.
+pub(super) fn running() -> BTreeSet<u32> {
+    processes().map(|(_, uid)| uid).collect()
+}
+
+/// Ends what runs under `uid`, if that is one that is given to apps.
+pub(super) fn end(uid: u32) {
+    if !(RANGE.0..=RANGE.1).contains(&uid) {
+        return;
+    }
+    // What is killed may have started another meanwhile.
+    for _ in 0..ROUNDS {
+        let left: Vec<u32> = processes().filter(|(_, of)| *of == uid).map(|(pid, _)| pid).collect();
+        for pid in left.into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            // Gone already is as good.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Every process and the uid it runs under.
+fn processes() -> impl Iterator<Item = (u32, u32)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.metadata().ok()?.uid())))
+}
+
 fn look_up(name: &str, passwd: &str, group: &str) -> Result<User, String> {
     let line =
         passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name));
@@ -99,6 +131,11 @@ fn look_up(name: &str, passwd: &str, group: &str) -> Result<User, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uid_under_which_something_runs_is_seen() {
+        assert!(running().contains(&rustix::process::geteuid().as_raw()));
+    }
 
     #[test]
     fn a_user_comes_with_its_groups() {
