@@ -110,8 +110,8 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     let response = Arc::new(desired.response.clone());
     let routed = Router::new(&response, fallback).route(&labels);
     let alert = Alert {
-        id: AlertId { source: routed_source(), fingerprint: Fingerprint::of(&labels), starts_at: now },
-        receiver: routed_source(),
+        id: AlertId { source: nobody(), fingerprint: Fingerprint::of(&labels), starts_at: now },
+        receiver: nobody(),
         labels,
         annotations: Labels::new(),
         url: None,
@@ -129,11 +129,15 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
             }
         })
         .collect();
-    let people = routed.policy.as_ref().map(|policy| told(policy, &response, now)).unwrap_or_default();
+    // As the daemon does: where no route says who, the team of the playbook that answers.
+    let escalation = |name: &Name| desired.teams.get(&response.playbooks.get(name)?.team)?.escalation.clone();
+    let policy = routed.policy.clone().or_else(|| routed.playbooks.iter().find_map(escalation));
+    let people = policy.as_ref().map(|policy| told(policy, &response, now)).unwrap_or_default();
     if playbooks.is_empty() && people.is_empty() {
         warnings.push(nowhere(&routed));
     } else if people.is_empty() {
-        warnings.push("nobody is told when its playbooks cannot help: name a `policy` in its route".to_owned());
+        let way_out = "name a `policy` in its route, or an `escalation` in the playbook's team";
+        warnings.push(format!("nobody is told when its playbooks cannot help: {way_out}"));
     }
     let told = people.into_iter().map(|told| Person {
         notified: told.notified.to_string(),
@@ -141,12 +145,12 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         channel: told.channel.word(),
         after_seconds: told.after.as_secs(),
     });
-    let Routed { policy, group_by, mute, taken, .. } = routed;
+    let Routed { group_by, mute, taken, .. } = routed;
     let shown = Shown { taken, playbooks, policy, group_by, mute };
     Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), warnings }
 }
 
-fn routed_source() -> Name {
+fn nobody() -> Name {
     Name::new("route").expect("a literal name")
 }
 

@@ -366,6 +366,13 @@ fn a_route_is_shown_without_a_daemon() {
     }
     let (code, out, _) = route(&["alertname=AppDown", "app=gone"]);
     assert!(code == 0 && out.contains("app/gone is not declared") && out.contains("nobody is told"), "{out}");
+    let team = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: shop}\nspec: {escalation: first}\n";
+    fs::write(folder.path().join("team.yaml"), team).expect("written");
+    let (code, out, _) = route(&["alertname=AppDown", "app=shop"]);
+    assert!(
+        code == 0 && out.contains("chat (webhook") && !out.contains("nobody is told"),
+        "the playbook's team is told: {out}"
+    );
     let (code, out, _) = route(&["alertname=Other", "team=search"]);
     assert!(code == 1 && out.contains("reaches no playbook and no person"), "{out}");
     let json = ["-o", "json", "--repo"];
@@ -374,7 +381,7 @@ fn a_route_is_shown_without_a_daemon() {
     assert_eq!(code, 0, "{err}");
     let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(answer["playbooks"][0]["target"], "app/shop");
-    assert_eq!(answer["told"], serde_json::json!([]));
+    assert_eq!(answer["told"][0]["channel"], "webhook");
     for bad in [&["shop"] as &[&str], &["1a=b"], &["a=b", "x", "y"]] {
         let (code, _, err) = run(codeops().args(["alerts", "route"]).args(bad));
         assert_eq!(code, 2, "{err}");

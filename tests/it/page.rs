@@ -616,9 +616,13 @@ async fn chromium_shows_all_of_it_without_javascript() {
     let shown = browser.devtools("DOM.getDocument", serde_json::json!({"depth": 0})).await;
     let outer = browser.devtools("DOM.getOuterHTML", serde_json::json!({"nodeId": shown["root"]["nodeId"]})).await;
     let html = outer["outerHTML"].as_str().unwrap();
-    for part in
-        ["<details", "cannot read the disk", "class=\"bar ", "Otherwise: step look failed", "accepted by receiver/chat"]
-    {
+    for part in [
+        "<details",
+        "cannot read the disk",
+        "class=\"span ",
+        "Otherwise: step look failed",
+        "accepted by receiver/chat",
+    ] {
         assert!(html.contains(part), "{part} is not in\n{html}");
     }
 }
@@ -641,6 +645,15 @@ async fn chromium_follows_the_board_and_the_log_without_a_reload() {
     (cart.sync, cart.health, cart.why) = (Sync::Synced, Health::Degraded, Some("it ended with code 3".to_owned()));
     served.publisher.publish(broken);
     browser.until("return document.getElementById('exceptions').textContent.includes('it ended with code 3')").await;
+
+    answers::answers(&served.log);
+    browser.open(&served.url("/runs/r5")).await;
+    browser.run("window.kept = true; document.querySelector('[data-key=output-steps-look]').open = true").await;
+    browser.until("return document.getElementById('live').textContent === 'Live.'").await;
+    answers::proven(&served.log);
+    browser.until("return document.getElementById('answer').textContent.includes('it stayed away')").await;
+    let kept = "return window.kept && document.querySelector('[data-key=output-steps-look]').open";
+    assert_eq!(browser.run(kept).await, true, "what was unfolded stays so");
 
     browser.open(&served.url("/apps/shop")).await;
     browser.run("document.getElementById('follow').click()").await;
@@ -717,7 +730,7 @@ async fn the_overview_says_what_fires_what_is_done_and_how_the_week_went() {
     for part in [
         "href=\"/runs/r5\"",
         "app-down on shop",
-        "waiting proof: wait resolved",
+        "proof: wait resolved",
         "r2, which is over",
         "1 of them kept quiet",
         "<a href=\"/runs?playbook=app-down\">app-down</a>",

@@ -28,7 +28,7 @@ pub(in crate::web) fn bar(run: &RunItem, step: &StepItem, now: Timestamp) -> Opt
     };
     let label = html(&format!("{}: begun after {after}{length}{open}", step.name));
     Some(format!(
-        "<svg class=\"bar {}\" viewBox=\"0 0 {WIDTH} 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{label}\">\
+        "<svg class=\"span {}\" viewBox=\"0 0 {WIDTH} 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{label}\">\
          <title>{label}</title><rect class=\"rail\" width=\"{WIDTH}\" height=\"8\"/>\
          <rect class=\"fill\" x=\"{:.1}\" width=\"{wide:.1}\" height=\"8\"/></svg>",
         step.mark().class(),

@@ -150,7 +150,7 @@ impl RunItem {
     /// What it does now.
     pub(in crate::web) fn on(&self) -> Option<String> {
         let step = self.steps.iter().find(|step| matches!(step.state, "running" | "waiting"))?;
-        Some(format!("{} {}: {} {}", step.state, step.name, step.does, step.what))
+        Some(format!("{}: {} {}", step.name, step.does, step.what))
     }
 
     fn bytes(&self) -> usize {
@@ -241,6 +241,14 @@ impl StepItem {
         let begun = self.begun_at.filter(|_| self.attempts > 0)?;
         let until = self.ended_at.or(run.ended_at).unwrap_or(now);
         Some(took(until.duration_since(begun)))
+    }
+
+    /// Its list, as in JSON.
+    pub(in crate::web) fn part_word(&self) -> &'static str {
+        match self.part {
+            Part::Steps => "steps",
+            Part::Otherwise => "otherwise",
+        }
     }
 
     /// The output for people; nothing where there is none.

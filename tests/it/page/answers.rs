@@ -7,8 +7,8 @@ use std::sync::Arc;
 use codeops::journal::Record;
 use codeops_core::model::{
     Action, Alert, AlertId, CatchUp, Concurrency, Disposition, Does, Fingerprint, Key, Labels, Limits, Matcher,
-    Notified, OnError, PageEvent, PageId, Part, Period, Playbook, PlaybookStep, Retry, RunCause, RunEvent, RunId,
-    RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
+    Notified, OnError, PageEvent, PageId, Part, Period, Playbook, PlaybookStep, ResourceId, Retry, RunCause, RunEvent,
+    RunId, RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -78,6 +78,7 @@ pub(crate) fn app_down() -> Arc<Playbook> {
 pub(crate) struct Story<'a> {
     log: &'a MemoryLog,
     run: RunId,
+    target: Option<ResourceId>,
     /// Seconds ago.
     secs: i64,
 }
@@ -104,7 +105,7 @@ impl<'a> Story<'a> {
             alert,
         };
         log.add(ago(secs), Record::Run { run: RunId(run), resource: target.map(app), event });
-        Self { log, run: RunId(run), secs }
+        Self { log, run: RunId(run), target: target.map(app), secs }
     }
 
     /// For an alert, which came in at the same time.
@@ -120,7 +121,7 @@ impl<'a> Story<'a> {
 
     pub(crate) fn then(&mut self, after: i64, event: RunEvent) {
         self.secs -= after;
-        let resource = matches!(event, RunEvent::Ended { .. }).then(|| app("shop"));
+        let resource = self.target.clone().filter(|_| matches!(event, RunEvent::Ended { .. }));
         self.log.add(ago(self.secs), Record::Run { run: self.run, resource, event });
     }
 
@@ -178,6 +179,13 @@ pub(crate) fn answers(log: &MemoryLog) {
     run.begin(Part::Steps, 1, 1);
     run.end(Part::Steps, 1, 9, done(Value::Null), "");
     run.begin(Part::Steps, 2, 1);
+}
+
+/// The run that is on comes to its end.
+pub(crate) fn proven(log: &MemoryLog) {
+    let mut run = Story { log, run: RunId(5), target: Some(app("shop")), secs: 2 };
+    run.end(Part::Steps, 2, 1, done(Value::Null), "");
+    run.over(RunState::Resolved, "the alert is over and it stayed away");
 }
 
 /// A restart that helped.
