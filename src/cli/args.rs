@@ -257,6 +257,23 @@ pub(crate) enum PlaybookCommand {
         #[command(flatten)]
         tree: TreeArgs,
     },
+    /// Decide the alerts of a period again by a working tree, and show what differs from what was.
+    Replay {
+        /// The folder that holds the manifests.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// How far back.
+        #[arg(long, env = "CODEOPS_SINCE", default_value = "7d", value_name = "DURATION")]
+        since: Period,
+        /// The state folder whose journal is read; a daemon may run on it.
+        #[arg(long, env = "CODEOPS_STATE", value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// End with 2 when something differs.
+        #[arg(long, env = "CODEOPS_DETAILED_EXITCODE")]
+        detailed_exitcode: bool,
+        #[command(flatten)]
+        tree: TreeArgs,
+    },
 }
 
 /// What a working tree is read with.

@@ -61,7 +61,7 @@ fn dispatch(cli: Cli, variables: &Variables, output: &Output) -> anyhow::Result<
     match cli.command {
         Command::Init(args) => init::init(&args, variables, output),
         Command::Validate(args) => validate::validate(&args, output),
-        Command::Playbook(args) => playbook::playbook(&args, output),
+        Command::Playbook(args) => playbook::playbook(&args, variables, output),
         Command::Schema(args) => schema::schema(&args, output),
         Command::Completions(args) => schema::completions(&args),
         Command::Plan(args) => plan::plan(&args, variables, output),

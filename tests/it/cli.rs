@@ -444,3 +444,60 @@ fn an_interrupted_demo_leaves_nothing() {
     assert!(!anything_runs_from(folder.path()), "something still runs\n{rest}");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "{rest}");
 }
+
+fn library() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks"))
+}
+
+#[test]
+fn the_library_of_playbooks_is_in_the_example_and_passes_its_own_tests() {
+    for folder in ["", "scripts", "tests"] {
+        for entry in fs::read_dir(library().join(folder)).expect("the library") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name");
+            if path.is_dir() || name == "README.md" {
+                continue;
+            }
+            let copy = example().join("playbooks").join(folder).join(name);
+            assert_eq!(fs::read(&path).ok(), fs::read(&copy).ok(), "{} is not {}", copy.display(), path.display());
+            let mode = |path: &Path| fs::metadata(path).map(|it| it.permissions().mode() & 0o111 != 0).ok();
+            assert_eq!(mode(&path), Some(folder == "scripts"), "{}", path.display());
+            assert_eq!(mode(&copy), mode(&path), "{}", copy.display());
+        }
+    }
+    let (code, out, err) = run(codeops().args(["playbook", "test"]).arg(example()));
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("ok  app-down: a restart helps") && !out.contains("no PlaybookTest"), "{out}");
+}
+
+#[test]
+fn the_librarys_scripts_read_facts_and_write_json() {
+    let facts = r#"{"alert":{"labels":{"alertname":"X","days":"12"}},"target":{"id":"app/front","name":"front"}}"#;
+    for (script, field) in
+        [("look", "memoryFreeMiB"), ("disk", "usedPercent"), ("days-left", "days"), ("pack", "files")]
+    {
+        let mut command = Command::new(library().join(format!("scripts/{script}.sh")));
+        let (code, out, err) = run(command.env("PATH", PATH).write_stdin(facts));
+        assert_eq!(code, 0, "{script}: {out}{err}");
+        let answer: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{script}: {out}"));
+        assert!(answer[field].is_number(), "{script}: {out}");
+    }
+}
+
+#[test]
+fn a_case_that_fails_says_what_came_instead() {
+    let folder = repository(APP);
+    let text = "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {name: down, team: shop}\nspec:\n  on: {alert: {alertname: Down}}\n  target: app/shop\n  steps: [{name: restart, action: app.restart}]\n---\napiVersion: codeops/v1\nkind: PlaybookTest\nmetadata: {name: down, team: shop}\nspec:\n  playbook: down\n  cases:\n    - {name: helps, given: {alert: {labels: {alertname: Down}}}, expect: {steps: [restart], state: resolved}}\n";
+    fs::write(folder.path().join("down.yaml"), text).expect("written");
+    let (code, out, err) = run(codeops().args(["playbook", "test"]).arg(folder.path()));
+    assert_eq!(code, 1, "{out}{err}");
+    for part in ["FAILED  down: helps", "restart → resolved", "restart, proof, replace, proof, call → paged"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    let (code, out, err) =
+        run(codeops().args(["playbook", "explain", "-o", "json", "alertname=Down"]).arg(folder.path()));
+    assert_eq!(code, 0, "{out}{err}");
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((answer["playbook"].as_str(), answer["target"].as_str()), (Some("down"), Some("app/shop")));
+    assert_eq!(answer["steps"][0]["does"], "app.restart on app/shop");
+}

@@ -1,1 +1,277 @@
-//! Tests of routing.
+//! Where alerts go, and what keeps them quiet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::{Quiet, Routed, Router, expired, freeze, next_expiry, quiet, silent};
+use crate::model::{
+    Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Concurrency, Disposition, Fingerprint, Inhibition, Labels,
+    Limits, Maintenance, Matcher, Name, Owned, Period, Place, Playbook, Response, Route, TimeSpan, Trigger,
+};
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn matchers(texts: &[&str]) -> Vec<Matcher> {
+    texts.iter().map(|text| text.parse().expect("a matcher")).collect()
+}
+
+fn route(texts: &[&str], policy: Option<&str>, routes: Vec<Route>) -> Route {
+    Route { matchers: matchers(texts), policy: policy.map(name), routes, ..Route::default() }
+}
+
+fn owned(spec: AlertRouteSpec) -> Arc<Owned<AlertRouteSpec>> {
+    let place = Place { file: "alerts.yaml".to_owned(), line: 1, column: 1 };
+    Arc::new(Owned { team: name("shop"), place, spec })
+}
+
+fn response(route: Route) -> Arc<Response> {
+    let spec = AlertRouteSpec { route, ..AlertRouteSpec::default() };
+    Arc::new(Response { routes: BTreeMap::from([(name("main"), owned(spec))]), ..Response::default() })
+}
+
+fn playbook(text: &str, on: &[&str]) -> Arc<Playbook> {
+    Arc::new(Playbook {
+        name: name(text),
+        team: name("shop"),
+        folder: String::new(),
+        on: Trigger::Alert(matchers(on)),
+        target: None,
+        concurrency: Concurrency::default(),
+        limits: Limits { timeout: Period::from_secs(60), runs: None },
+        steps: Vec::new(),
+        otherwise: None,
+    })
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_767_585_600 + second).expect("a time")
+}
+
+fn memory(pairs: &[(&str, &str)], state: AlertState) -> Arc<AlertMemory> {
+    let labels = labels(pairs);
+    let id = AlertId { source: name("main"), fingerprint: Fingerprint::of(&labels), starts_at: at(0) };
+    let (receiver, annotations) = (name("main"), Labels::new());
+    let alert = Arc::new(Alert { id, receiver, labels, annotations, url: None, expires_at: Some(at(60)) });
+    let disposition = Disposition::Received;
+    Arc::new(AlertMemory { alert, state, since: at(0), received_at: at(0), disposition })
+}
+
+fn all(memories: &[Arc<AlertMemory>]) -> BTreeMap<AlertId, Arc<AlertMemory>> {
+    memories.iter().map(|it| (it.alert.id.clone(), Arc::clone(it))).collect()
+}
+
+#[test]
+fn the_first_child_that_matches_takes_it_and_continue_goes_on() {
+    let mut first = route(&["team=\"pay\""], Some("pay"), vec![]);
+    first.go_on = true;
+    let second = route(&["severity=\"page\""], None, vec![route(&["app=\"shop\""], Some("shop"), vec![])]);
+    let third = route(&["severity=\"page\""], Some("never"), vec![]);
+    let mut top = route(&[], Some("all"), vec![first, second, third]);
+    top.group_by = Some(vec!["alertname".to_owned()]);
+    let router = Router::new(&response(top), None);
+    let of = |pairs: &[(&str, &str)]| router.route(&labels(pairs));
+    assert_eq!(of(&[("team", "pay"), ("severity", "page")]).taken, ["main > 1", "main > 2"]);
+    assert_eq!(of(&[("team", "pay"), ("severity", "page")]).policy, Some(name("pay")));
+    let inherited = of(&[("severity", "page")]);
+    assert_eq!((inherited.policy, inherited.taken), (Some(name("all")), vec!["main > 2".to_owned()]));
+    assert_eq!(inherited.group_by, ["alertname"]);
+    assert_eq!(of(&[("severity", "page"), ("app", "shop")]).taken, ["main > 2 > 1"]);
+    assert_eq!(of(&[]).taken, ["main"]);
+}
+
+#[test]
+fn regular_expressions_are_anchored_and_a_missing_label_is_empty() {
+    let holds = |matcher: &str, pairs: &[(&str, &str)]| matchers(&[matcher])[0].holds(&labels(pairs));
+    assert!(holds("app=~\"sh.*\"", &[("app", "shop")]) && !holds("app=~\"ho\"", &[("app", "shop")]));
+    assert!(!holds("app=~\"shop|a\"", &[("app", "shopping")]), "both sides of a choice are anchored");
+    assert!(holds("app=~\".*\"", &[]) && holds("app=\"\"", &[]) && !holds("app!=\"\"", &[]));
+    assert!(holds("app!~\"x\"", &[]) && holds("app=~\"a.b\"", &[("app", "a\nb")]));
+}
+
+#[test]
+fn own_triggers_come_first_and_the_fallback_last() {
+    let mut answering = Response::clone(&response(Route { playbook: Some(name("routed")), ..Route::default() }));
+    answering.playbooks.insert(name("routed"), playbook("routed", &["alertname=\"none\""]));
+    answering.playbooks.insert(name("own"), playbook("own", &["alertname=\"Down\"", "app!=\"\""]));
+    let router = Router::new(&Arc::new(answering), Some(&name("fallback")));
+    let routed = router.route(&labels(&[("alertname", "Down"), ("app", "shop")]));
+    assert_eq!(routed.playbooks, [name("own"), name("routed")]);
+    assert_eq!(routed.policy, Some(name("fallback")));
+    assert_eq!(router.route(&labels(&[("alertname", "Down")])).playbooks, [name("routed")]);
+}
+
+fn hushed(
+    spec: AlertRouteSpec,
+    mute: &[&str],
+    alert: &Arc<AlertMemory>,
+    beside: &[Arc<AlertMemory>],
+    now: Timestamp,
+) -> Option<String> {
+    let response = Response { routes: BTreeMap::from([(name("main"), owned(spec))]), ..Response::default() };
+    let routed = Routed { mute: mute.iter().map(|text| name(text)).collect(), ..Routed::default() };
+    quiet(&alert.alert, &routed, &Quiet::new(&response, &all(beside)), now)
+}
+
+#[test]
+fn an_alert_inhibits_others_that_agree_with_it_and_never_itself() {
+    let rule = Inhibition {
+        source: matchers(&["severity=\"page\""]),
+        target: matchers(&["severity=~\"page|warn\""]),
+        equal: vec!["app".to_owned(), "zone".to_owned()],
+    };
+    let spec = AlertRouteSpec { inhibit: vec![rule], ..AlertRouteSpec::default() };
+    let source = memory(&[("severity", "page"), ("app", "shop")], AlertState::Firing);
+    let target = memory(&[("severity", "warn"), ("app", "shop")], AlertState::Firing);
+    let of = |alert: &Arc<AlertMemory>, beside: &[Arc<AlertMemory>]| hushed(spec.clone(), &[], alert, beside, at(0));
+    assert!(of(&target, &[Arc::clone(&source)]).expect("quiet").contains("inhibited"), "a missing `zone` is equal");
+    assert_eq!(of(&source, &[Arc::clone(&source)]), None);
+    let other = memory(&[("severity", "warn"), ("app", "front")], AlertState::Firing);
+    assert_eq!(of(&other, &[Arc::clone(&source)]), None);
+    let over = memory(&[("severity", "page"), ("app", "shop")], AlertState::Resolved);
+    assert_eq!(of(&target, &[over]), None);
+}
+
+#[test]
+fn mute_times_follow_the_local_clock_over_its_changes() {
+    let night = TimeSpan {
+        times: vec![(jiff::civil::time(2, 0, 0, 0), Some(jiff::civil::time(4, 0, 0, 0)))],
+        timezone: Some("Europe/Berlin".to_owned()),
+        ..TimeSpan::default()
+    };
+    let spec =
+        AlertRouteSpec { mute_times: BTreeMap::from([(name("night"), vec![night])]), ..AlertRouteSpec::default() };
+    let alert = memory(&[("app", "shop")], AlertState::Firing);
+    let muted = |time: &str| hushed(spec.clone(), &["night"], &alert, &[], time.parse().expect("a time")).is_some();
+    // Winter, summer, the day that has no 02:00 to 03:00, and the one that has it twice.
+    assert!(muted("2026-01-05T01:00:00Z") && !muted("2026-01-05T03:00:00Z"));
+    assert!(muted("2026-07-05T00:00:00Z") && !muted("2026-07-05T02:00:00Z"));
+    assert!(!muted("2026-03-29T00:59:59Z") && muted("2026-03-29T01:00:00Z") && !muted("2026-03-29T02:00:00Z"));
+    assert!(muted("2026-10-25T00:30:00Z") && muted("2026-10-25T01:30:00Z") && !muted("2026-10-25T03:00:00Z"));
+    assert_eq!(hushed(spec, &[], &alert, &[], "2026-01-05T01:00:00Z".parse().expect("a time")), None);
+}
+
+#[test]
+fn days_count_from_either_end_of_the_month() {
+    let span = |days| TimeSpan { days_of_month: vec![days], ..TimeSpan::default() };
+    let alert = memory(&[("app", "shop")], AlertState::Firing);
+    let muted = |days, time: &str| {
+        let mute_times = BTreeMap::from([(name("m"), vec![span(days)])]);
+        let spec = AlertRouteSpec { mute_times, ..AlertRouteSpec::default() };
+        hushed(spec, &["m"], &alert, &[], time.parse().expect("a time")).is_some()
+    };
+    assert!(muted((-1, -1), "2026-02-28T12:00:00Z") && !muted((-1, -1), "2026-02-27T12:00:00Z"));
+    assert!(muted((28, 31), "2026-02-28T12:00:00Z") && muted((-3, -1), "2026-04-28T00:00:00Z"));
+}
+
+#[test]
+fn maintenance_holds_from_its_begin_until_before_its_end() {
+    let (from, until, reason) = (at(0), at(60), "moving".to_owned());
+    let maintenance = Maintenance { matchers: matchers(&["app=\"shop\""]), from, until, reason };
+    let spec = AlertRouteSpec { maintenance: vec![maintenance], ..AlertRouteSpec::default() };
+    let of = |app: &str, now| hushed(spec.clone(), &[], &memory(&[("app", app)], AlertState::Firing), &[], now);
+    assert!(of("shop", at(0)).expect("quiet").contains("moving") && of("shop", at(59)).is_some());
+    assert!(of("shop", at(60)).is_none() && of("shop", at(-1)).is_none() && of("front", at(0)).is_none());
+}
+
+#[test]
+fn what_is_not_told_of_again_expires_and_a_silent_watchdog_is_named() {
+    let fires = memory(&[("app", "shop")], AlertState::Firing);
+    let over = memory(&[("app", "front")], AlertState::Resolved);
+    let known = all(&[Arc::clone(&fires), over]);
+    assert_eq!((next_expiry(&known), expired(&known, at(59)).len()), (Some(at(60)), 0));
+    assert_eq!(expired(&known, at(60)), vec![fires.alert.id.clone()]);
+    let watched = [(&name("main"), Period::from_secs(60))];
+    let heard = BTreeMap::from([(name("main"), at(10))]);
+    assert!(silent(watched, &heard, at(0), at(70)).is_empty());
+    assert_eq!(silent(watched, &heard, at(0), at(71)), [(name("main"), at(10), Period::from_secs(60))]);
+    assert!(silent(watched, &heard, at(30), at(71)).is_empty(), "counts from when the daemon began to listen");
+}
+
+#[test]
+fn only_a_receiver_that_may_freezes() {
+    let alert = memory(&[("alertname", super::FREEZE)], AlertState::Firing);
+    let known = all(&[alert]);
+    assert!(freeze(&known, &[name("main")].into()).is_some());
+    assert!(freeze(&known, &[name("other")].into()).is_none() && freeze(&known, &[].into()).is_none());
+    let over = all(&[memory(&[("alertname", super::FREEZE)], AlertState::Resolved)]);
+    assert!(freeze(&over, &[name("main")].into()).is_none());
+}
+
+/// What a tree says without any index: the definition, written down plainly.
+fn plainly(node: &Route, labels: &Labels, from: Option<&Name>, path: &str, taken: &mut Vec<(String, Option<Name>)>) {
+    let own = node.policy.as_ref().or(from);
+    let before = taken.len();
+    for (at, child) in node.routes.iter().enumerate() {
+        if child.matchers.iter().all(|matcher| matcher.holds(labels)) {
+            plainly(child, labels, own, &format!("{path} > {}", at + 1), taken);
+            if !child.go_on {
+                break;
+            }
+        }
+    }
+    if taken.len() == before {
+        taken.push((path.to_owned(), own.cloned()));
+    }
+}
+
+fn some_matcher() -> impl Strategy<Value = Matcher> {
+    (0..4_usize, 0..4_usize, 0..4_usize).prop_map(|(label, operator, value)| {
+        let label = ["a", "b", "c", "d"][label];
+        let operator = ["=", "!=", "=~", "!~"][operator];
+        let value = ["", "x", "y", "x|y"][value];
+        format!("{label}{operator}\"{value}\"").parse().expect("a matcher")
+    })
+}
+
+fn some_route() -> impl Strategy<Value = Route> {
+    let own = || (prop::collection::vec(some_matcher(), 0..3), prop::option::of(0..3_usize), any::<bool>());
+    let build = |((matchers, policy, go_on), routes): ((Vec<Matcher>, Option<usize>, bool), Vec<Route>)| Route {
+        matchers,
+        policy: policy.map(|at| name(["p", "q", "r"][at])),
+        go_on,
+        routes,
+        ..Route::default()
+    };
+    let leaf = (own(), Just(Vec::new())).prop_map(build);
+    leaf.prop_recursive(3, 24, 6, move |inner| (own(), prop::collection::vec(inner, 0..6)).prop_map(build))
+}
+
+proptest! {
+    #[test]
+    fn the_index_says_what_a_plain_walk_says(
+        mut top in some_route(),
+        alerts in prop::collection::vec(prop::collection::btree_map("[a-d]", "[xyz]?", 0..4), 1..8),
+        triggers in prop::collection::vec(prop::collection::vec(some_matcher(), 1..3), 0..6),
+    ) {
+        top.matchers.clear();
+        let mut answering = Response::clone(&response(top.clone()));
+        for (at, on) in triggers.iter().enumerate() {
+            let text = format!("t{at}");
+            let mut it = Playbook::clone(&playbook(&text, &[]));
+            it.on = Trigger::Alert(on.clone());
+            answering.playbooks.insert(name(&text), Arc::new(it));
+        }
+        let router = Router::new(&Arc::new(answering), None);
+        for labels in alerts {
+            let routed = router.route(&labels);
+            let mut taken = Vec::new();
+            plainly(&top, &labels, None, "main", &mut taken);
+            let paths: Vec<String> = taken.iter().map(|(path, _)| path.clone()).collect();
+            prop_assert_eq!(&routed.taken, &paths);
+            prop_assert_eq!(routed.policy, taken.into_iter().find_map(|(_, policy)| policy));
+            let holds = |on: &[Matcher]| on.iter().all(|matcher| matcher.holds(&labels));
+            let answering: Vec<Name> =
+                triggers.iter().enumerate().filter(|(_, on)| holds(on)).map(|(at, _)| name(&format!("t{at}"))).collect();
+            prop_assert_eq!(routed.playbooks, answering);
+        }
+    }
+}

@@ -22,7 +22,7 @@ struct Explained {
     labels: Labels,
     /// The routes it takes.
     routes: Vec<String>,
-    /// Every playbook that answers; the first one runs.
+    /// Every playbook that answers; the first one that may act runs.
     playbooks: Vec<Name>,
     /// Why it would start nothing now.
     quiet: Option<String>,
@@ -178,7 +178,8 @@ fn told_in_text(explained: &Explained, output: &Output) -> String {
     }
     match (&explained.playbook, &explained.only_pages) {
         (Some(playbook), _) => {
-            let others: Vec<&str> = explained.playbooks.iter().skip(1).map(Name::as_str).collect();
+            let others = explained.playbooks.iter().filter(|other| *other != playbook);
+            let others: Vec<&str> = others.map(Name::as_str).collect();
             let beside = match others.is_empty() {
                 true => String::new(),
                 false => format!("   (also matching, but one alert has one run: {})", others.join(", ")),

@@ -3,6 +3,7 @@
 
 mod cases;
 mod explain;
+mod replay;
 mod text;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use codeops_core::model::{Environment, Name, Period, Response, TeamName};
 use codeops_core::playbook::World;
 
 use super::args::{PlaybookArgs, PlaybookCommand};
+use super::environment::Variables;
 use super::exit::Exit;
 use super::output::Output;
 use super::{compile, options, validate};
@@ -23,7 +25,7 @@ use super::{compile, options, validate};
 const RESOLVE_DELAY: Period = Period::from_secs(360);
 
 /// Tests, explains or replays.
-pub(crate) fn playbook(args: &PlaybookArgs, output: &Output) -> anyhow::Result<Exit> {
+pub(crate) fn playbook(args: &PlaybookArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
         PlaybookCommand::Test { dir, tree } => {
             let tree = Tree::read(dir, tree.environment.clone(), tree.settings.as_deref())?;
@@ -33,6 +35,17 @@ pub(crate) fn playbook(args: &PlaybookArgs, output: &Output) -> anyhow::Result<E
             let (labels, dir) = explain::split(what)?;
             let tree = Tree::read(&dir, tree.environment.clone(), tree.settings.as_deref())?;
             explain::explain(&tree, labels, output)
+        }
+        PlaybookCommand::Replay { dir, since, state, detailed_exitcode, tree } => {
+            let settings = tree.settings.as_deref();
+            let read = Tree::read(dir, tree.environment.clone(), settings)?;
+            let flag = state.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+            let configured = match flag {
+                Some(folder) => Some(folder),
+                None => options::read_settings(settings)?.state,
+            };
+            let state = options::state_folder(configured.as_deref(), variables)?;
+            replay::replay(&read, &state, *since, *detailed_exitcode, output)
         }
     }
 }

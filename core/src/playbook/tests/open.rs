@@ -1,0 +1,145 @@
+//! What becomes of an alert or a due time.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::super::{Asked, Opening, STORM_RUNS, in_storm, open};
+use super::{ON, at, compiled, firing, name, playbook};
+use crate::model::{
+    Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung,
+    Subject,
+};
+
+fn declared(more: &str) -> Arc<Playbook> {
+    let spec = format!("{ON}{more}  steps: [{{name: restart, action: app.restart}}]");
+    Arc::clone(&compiled(&playbook("p", &spec)).response.playbooks[&name("p")])
+}
+
+fn shop() -> ResourceId {
+    "app/shop".parse().expect("an id")
+}
+
+fn cause() -> RunCause {
+    RunCause::Alert { alert: firing("shop", at(0)).alert.id.clone() }
+}
+
+fn opening(
+    playbook: &Arc<Playbook>,
+    cause: RunCause,
+    only_pages: bool,
+    memory: &ResponseMemory,
+    now: Timestamp,
+) -> Opening {
+    let asked = Asked {
+        playbook,
+        authority: &playbook.team,
+        cause,
+        target: Some(shop()),
+        policy: None,
+        alert: Value::Null,
+        revision: &"a".repeat(40).parse().expect("a revision"),
+        resolve_delay: Period::from_secs(60),
+        only_pages,
+    };
+    open(&asked, memory, now)
+}
+
+fn opened(opening: Opening) -> (Rung, Option<Subject>) {
+    let Opening::Open { event, latches } = opening else { panic!("no run: {opening:?}") };
+    let RunEvent::Opened { rung, .. } = *event else { panic!("another event") };
+    (rung, latches)
+}
+
+/// A memory in which runs on app/shop ended these seconds ago, the last of the list the newest.
+fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], now: Timestamp) -> ResponseMemory {
+    let mut memory = ResponseMemory::default();
+    let end = |(index, (ago, state, rung)): (usize, &(i64, RunState, Rung))| RunEnd {
+        run: RunId(index as u64 + 1),
+        playbook: playbook.name.clone(),
+        state: *state,
+        rung: *rung,
+        at: now.checked_sub(jiff::SignedDuration::from_secs(*ago)).expect("a time"),
+    };
+    let ends = ends.iter().enumerate().map(end).collect();
+    memory.ledger.insert(Subject::Resource(shop()), Ledger { ends, latched_at: None });
+    memory
+}
+
+fn going(playbook: &Arc<Playbook>, id: u64, now: Timestamp) -> Arc<Run> {
+    let Opening::Open { event, .. } = opening(playbook, cause(), false, &ResponseMemory::default(), now) else {
+        panic!("no run")
+    };
+    Arc::new(Run::open(RunId(id), now, &event).expect("a run"))
+}
+
+#[test]
+fn a_refire_begins_a_rung_higher_and_the_third_in_an_hour_latches() {
+    let p = declared("");
+    let now = at(10_000);
+    let of = |ends: &[(i64, RunState, Rung)]| opened(opening(&p, cause(), false, &ended(&p, ends, now), now));
+    assert_eq!(of(&[]), (Rung::Steps, None));
+    assert_eq!(of(&[(60, RunState::Resolved, Rung::Steps)]), (Rung::Otherwise, None));
+    assert_eq!(of(&[(60, RunState::Replaced, Rung::Otherwise)]), (Rung::Page, None));
+    assert_eq!(of(&[(31 * 60, RunState::Resolved, Rung::Steps)]), (Rung::Steps, None), "half an hour is over");
+    let twice = [(50 * 60, RunState::Resolved, Rung::Steps), (60, RunState::Resolved, Rung::Otherwise)];
+    assert_eq!(of(&twice), (Rung::Page, Some(Subject::Resource(shop()))));
+    let long_ago = [(61 * 60, RunState::Resolved, Rung::Steps), (60, RunState::Resolved, Rung::Steps)];
+    assert_eq!(of(&long_ago), (Rung::Otherwise, None));
+    // What never began says nothing of whether a fix holds.
+    assert_eq!(
+        of(&[(60, RunState::Cancelled, Rung::Steps), (50, RunState::Skipped, Rung::Steps)]),
+        (Rung::Steps, None)
+    );
+}
+
+#[test]
+fn what_is_latched_is_left() {
+    let p = declared("");
+    let mut memory = ended(&p, &[], at(0));
+    memory.ledger.get_mut(&Subject::Resource(shop())).expect("a ledger").latched_at = Some(at(0));
+    assert!(matches!(opening(&p, cause(), false, &memory, at(9_999)), Opening::Left(why) if why.contains("latched")));
+    // Times of a schedule are no recurrence.
+    assert_eq!(opened(opening(&p, RunCause::Schedule { due: at(0) }, false, &memory, at(1))).0, Rung::Steps);
+}
+
+#[test]
+fn limits_and_what_nobody_answers_only_page() {
+    let p = declared("  limits: {timeout: 10m, runs: 1 per 10m}\n");
+    let now = at(10_000);
+    let memory = ended(&p, &[(9 * 60, RunState::Failed, Rung::Steps)], now);
+    assert_eq!(opened(opening(&p, cause(), false, &memory, now)).0, Rung::Page);
+    let memory = ended(&p, &[(11 * 60, RunState::Failed, Rung::Steps)], now);
+    assert_eq!(opened(opening(&p, cause(), false, &memory, now)).0, Rung::Otherwise);
+    assert_eq!(opened(opening(&declared(""), cause(), true, &ResponseMemory::default(), now)).0, Rung::Page);
+}
+
+#[test]
+fn what_is_busy_is_joined_queued_for_or_left() {
+    let with = |when: &str| declared(&format!("  concurrency: {{per: target, whenBusy: {when}}}\n"));
+    let p = declared("");
+    let mut memory = ResponseMemory::default();
+    memory.runs.insert(RunId(7), going(&p, 7, at(0)));
+    let of = |when: &str, cause: RunCause| opening(&with(when), cause, false, &memory, at(1));
+    assert_eq!(of("join", cause()), Opening::Join(RunId(7)));
+    assert!(matches!(of("queue", cause()), Opening::Open { .. }));
+    assert!(matches!(of("skip", cause()), Opening::Left(why) if why.contains("r7")));
+    // A due time has no alert that could join.
+    assert!(matches!(of("join", RunCause::Schedule { due: at(1) }), Opening::Left(_)));
+    // A called run never waits for its caller.
+    let step = crate::model::StepRef { part: crate::model::Part::Steps, index: 0 };
+    assert!(matches!(of("skip", RunCause::Call { run: RunId(7), step }), Opening::Open { .. }));
+}
+
+#[test]
+fn many_runs_in_a_minute_are_a_storm() {
+    let p = declared("");
+    let mut memory = ResponseMemory::default();
+    for id in 0..STORM_RUNS as u64 {
+        assert!(!in_storm(&memory, at(30)));
+        memory.runs.insert(RunId(id), going(&p, id, at(1)));
+    }
+    assert!(in_storm(&memory, at(30)));
+    assert!(!in_storm(&memory, at(61)), "a minute later it is over");
+}

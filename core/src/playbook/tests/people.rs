@@ -1,0 +1,157 @@
+//! Times of schedules, turns of people on call, and what pages say.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::{PageNext, due, evidence, next_send, next_time, told};
+use super::{Live, ON, compiled, done, name};
+use crate::model::{CatchUp, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome};
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn schedule(cron: &str, catch_up: CatchUp) -> Schedule {
+    Schedule { cron: cron.to_owned(), timezone: Some("Europe/Berlin".to_owned()), catch_up }
+}
+
+fn times(cron: &str, from: &str, count: usize) -> Vec<String> {
+    let schedule = schedule(cron, CatchUp::Last);
+    let mut at = time(from);
+    (0..count)
+        .map(|_| {
+            at = next_time(&schedule, at).expect("a schedule").expect("a time");
+            at.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn a_time_that_a_clock_change_skips_is_due_right_after_and_one_that_comes_twice_once() {
+    // 29 March 2026: 02:00 becomes 03:00, so that 02:30 does not exist.
+    let over_the_gap = times("30 2 * * *", "2026-03-28T00:00:00Z", 3);
+    assert_eq!(over_the_gap, ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+    // 25 October 2026: 03:00 becomes 02:00, so that 02:30 comes twice.
+    let over_the_fold = times("30 2 * * *", "2026-10-24T00:00:00Z", 3);
+    assert_eq!(over_the_fold, ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+}
+
+#[test]
+fn the_last_missed_time_is_due_or_none_is() {
+    let minute = SignedDuration::from_secs(60);
+    let (taken, now) = (time("2026-05-01T00:00:00Z"), time("2026-05-04T12:00:00Z"));
+    let of = |catch_up, now| due(&schedule("0 3 * * *", catch_up), taken, now, minute).expect("a schedule");
+    assert_eq!(of(CatchUp::Last, now), Some(time("2026-05-04T01:00:00Z")), "three were missed, one is made up for");
+    assert_eq!(of(CatchUp::None, now), None);
+    assert_eq!(of(CatchUp::None, time("2026-05-04T01:00:30Z")), Some(time("2026-05-04T01:00:00Z")));
+    assert_eq!(of(CatchUp::Last, time("2026-05-01T00:59:59Z")), None);
+    // Years of minutes are not walked through.
+    let long = due(&schedule("* * * * *", CatchUp::Last), time("2020-01-01T00:00:00Z"), now, minute);
+    assert_eq!(long.expect("a schedule"), Some(now));
+}
+
+const PEOPLE: &str = "\
+apiVersion: codeops/v1
+kind: Receiver
+metadata: {name: ada, team: shop}
+spec: {webhook: \"https://ada.example/\"}
+---
+apiVersion: codeops/v1
+kind: Receiver
+metadata: {name: ben, team: shop}
+spec: {webhook: \"https://ben.example/\"}
+---
+apiVersion: codeops/v1
+kind: OnCall
+metadata: {name: shop, team: shop}
+spec:
+  members: [ada, ben]
+  start: 2026-03-23T08:00:00Z
+  every: 7d
+  timezone: Europe/Berlin
+  overrides: [{member: ben, from: 2026-03-24T00:00:00Z, until: 2026-03-25T00:00:00Z}]
+---
+apiVersion: codeops/v1
+kind: EscalationPolicy
+metadata: {name: shop, team: shop}
+spec:
+  levels:
+    - {notify: [oncall/shop]}
+    - {notify: [receiver/ben], after: 60s}
+---
+";
+
+fn on_duty(now: &str) -> String {
+    let response = compiled(PEOPLE).response;
+    let told = told(&name("shop"), &response, time(now));
+    told[0].receiver.to_string()
+}
+
+#[test]
+fn turns_change_at_the_same_local_time_all_year() {
+    // Ada's week began at 9 in Berlin; the clock change of 29 March lies in it.
+    assert_eq!(on_duty("2026-03-23T08:00:00Z"), "ada");
+    assert_eq!(on_duty("2026-03-30T06:59:59Z"), "ada");
+    assert_eq!(on_duty("2026-03-30T07:00:00Z"), "ben", "9 in Berlin is an hour earlier now");
+    assert_eq!(on_duty("2026-04-06T07:00:00Z"), "ada");
+    assert_eq!(on_duty("2026-03-22T08:00:00Z"), "ben", "also before the start");
+    assert_eq!(on_duty("2026-03-24T12:00:00Z"), "ben", "taken over");
+}
+
+#[test]
+fn a_page_is_sent_again_until_somebody_accepts_it() {
+    let response = compiled(PEOPLE).response;
+    let opened = time("2026-03-26T00:00:00Z");
+    let told = told(&name("shop"), &response, opened);
+    let event = PageEvent::Opened { run: None, policy: Some(name("shop")), title: String::new(), body: String::new() };
+    let mut page = Page::open(PageId(1), opened, &event).expect("a page");
+    let at = |seconds| opened.checked_add(SignedDuration::from_secs(seconds)).expect("a time");
+    let to = |next: PageNext| match next {
+        PageNext::Send(told) => told.iter().map(|it| it.receiver.to_string()).collect(),
+        other => vec![format!("{other:?}")],
+    };
+    assert_eq!(to(next_send(&page, &told, at(0))), ["ada"]);
+    let ada = Notified::OnCall(name("shop"));
+    page.take(at(0), &PageEvent::Begun { notified: ada.clone() });
+    page.take(at(1), &PageEvent::Failed { notified: ada.clone(), error: "refused".to_owned() });
+    assert_eq!(next_send(&page, &told, at(1)), PageNext::Wait(at(3)));
+    assert_eq!(to(next_send(&page, &told, at(3))), ["ada"], "for ever");
+    assert_eq!(to(next_send(&page, &told, at(60))), ["ada", "ben"], "the second channel after 60 s");
+    assert_eq!(next_send(&page, &[], at(60)), PageNext::Nobody);
+    page.take(at(61), &PageEvent::Accepted { notified: ada });
+    assert_eq!(next_send(&page, &told, at(62)), PageNext::Over);
+}
+
+#[test]
+fn a_page_carries_the_evidence_within_its_bounds() {
+    let spec =
+        format!("{ON}  steps: [{{name: look, script: scripts/look.sh}}, {{name: more, script: scripts/look.sh}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    let (step, attempt) = live.on().expect("on");
+    let evidence_of_it = "ä".repeat(9_000);
+    live.take(RunEvent::StepEnded { step, attempt, outcome: done(), evidence: evidence_of_it });
+    live.does("more", StepOutcome::Failed { error: "no space left".to_owned() });
+    let labels = live.run.alert["labels"].as_object_mut().expect("labels");
+    for n in 0..60 {
+        labels.insert(format!("label_{n}"), "ü".repeat(2_000).into());
+    }
+    labels.insert("alertname".to_owned(), "X".repeat(4_000).into());
+    let (title, body) = evidence(&live.run, &[]);
+    assert!(
+        title.chars().count() <= 200 && body.len() <= (32 << 10) + '…'.len_utf8(),
+        "{} {}",
+        title.len(),
+        body.len()
+    );
+    let mut small = Live::answering(&spec, Rung::Steps);
+    small.does("look", failed_with("no space left"));
+    let (title, body) = evidence(&small.run, &["shop: 1.4 since yesterday".to_owned()]);
+    assert_eq!(title, "AppDown on app/shop: not resolved by code");
+    for part in ["look (script): failed: no space left", "shop: 1.4 since yesterday", "revision aaaaaaa"] {
+        assert!(body.contains(part), "{part} is not in\n{body}");
+    }
+}
+
+fn failed_with(error: &str) -> StepOutcome {
+    StepOutcome::Failed { error: error.to_owned() }
+}
