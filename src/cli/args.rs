@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use codeops_core::config::PAGE;
 use codeops_core::model::{Environment, Period, ResourceId};
 
+pub(crate) use super::args_alerts::{AlertListArgs, AlertsArgs, AlertsCommand, RouteArgs, RunsArgs};
 use super::exit::HELP;
 
 /// Operations as code: one daemon makes live state follow a Git repository.
@@ -78,6 +79,12 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Print what happened.
     Events(EventsArgs),
+    /// Think playbooks through over a working tree: tests, explanations, replays. Runs no program, opens no connection.
+    Playbook(PlaybookArgs),
+    /// List what playbooks did, or show one run with its steps.
+    Runs(RunsArgs),
+    /// List alerts and what became of them; `alerts route` shows where one would go.
+    Alerts(AlertsArgs),
     /// Print the JSON Schema of a kind of manifest, or of all of them.
     Schema(SchemaArgs),
     /// Check the audit trail in the state folder.
@@ -224,6 +231,43 @@ pub(crate) struct EventsArgs {
     pub(crate) limit: u16,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookArgs {
+    #[command(subcommand)]
+    pub(crate) command: PlaybookCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlaybookCommand {
+    /// Run the cases of every PlaybookTest; ends with 1 where one does not come out as expected.
+    Test {
+        /// The folder that holds the manifests.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        #[command(flatten)]
+        tree: TreeArgs,
+    },
+    /// Say what an alert would start, and why: routes, playbook, target, steps, who is paged.
+    Explain {
+        /// The alert's labels as NAME=VALUE, and the folder that holds the manifests.
+        #[arg(required = true, value_name = "LABEL|DIR")]
+        what: Vec<String>,
+        #[command(flatten)]
+        tree: TreeArgs,
+    },
+}
+
+/// What a working tree is read with.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TreeArgs {
+    /// The environment whose overlays apply.
+    #[arg(long, env = "CODEOPS_ENVIRONMENT", value_name = "NAME")]
+    pub(crate) environment: Option<Environment>,
+    /// Settings to read it with: teams, receivers and the fallback policy.
+    #[arg(long, env = "CODEOPS_SETTINGS", value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

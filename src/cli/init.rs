@@ -1,6 +1,7 @@
 //! `init`: a new config repository that works as it is, committed where git is there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -71,6 +72,10 @@ pub(super) fn write(source: &Dir<'_>, target: &Path, fill: &dyn Fn(&str) -> Stri
         let path = target.join(file.path());
         let text = file.contents_utf8().unwrap_or_default();
         fs::write(&path, fill(text)).with_context(|| format!("{} cannot be written", path.display()))?;
+        // What is embedded has lost its mode.
+        if text.starts_with("#!") {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        }
     }
     for folder in source.dirs() {
         let path = target.join(folder.path());

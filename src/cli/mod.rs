@@ -3,6 +3,7 @@
 //! Nothing is decided here. It is the only room that reads the environment, and the only one that knows a terminal.
 
 mod args;
+mod args_alerts;
 mod audit;
 mod client;
 mod compile;
@@ -16,6 +17,8 @@ pub mod options;
 
 mod output;
 mod plan;
+mod playbook;
+mod route;
 mod run;
 mod schema;
 mod table;
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{AlertsArgs, AlertsCommand, Cli, Command};
 use environment::Variables;
 use exit::Exit;
 use output::Output;
@@ -58,6 +61,7 @@ fn dispatch(cli: Cli, variables: &Variables, output: &Output) -> anyhow::Result<
     match cli.command {
         Command::Init(args) => init::init(&args, variables, output),
         Command::Validate(args) => validate::validate(&args, output),
+        Command::Playbook(args) => playbook::playbook(&args, output),
         Command::Schema(args) => schema::schema(&args, output),
         Command::Completions(args) => schema::completions(&args),
         Command::Plan(args) => plan::plan(&args, variables, output),
@@ -70,6 +74,9 @@ fn dispatch(cli: Cli, variables: &Variables, output: &Output) -> anyhow::Result<
         Command::Get(args) => client::get(&args, variables, output),
         Command::Logs(args) => client::logs(&args, variables, output),
         Command::Events(args) => client::events(&args, variables, output),
+        Command::Runs(args) => client::runs(&args, variables, output),
+        Command::Alerts(AlertsArgs { command: Some(AlertsCommand::Route(args)), .. }) => route::route(&args, output),
+        Command::Alerts(args) => client::alerts(&args.list, variables, output),
     }
 }
 

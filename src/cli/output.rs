@@ -171,9 +171,12 @@ fn is_direction(c: char) -> bool {
 /// The style of a sync or health word.
 pub(crate) fn style_of(word: &str) -> Style {
     match word {
-        "Synced" | "Healthy" | "applied" | "running" => Style::Good,
-        "OutOfSync" | "Progressing" | "Suspended" | "applying" | "starting" | "partial" => Style::Busy,
-        "Held" | "Degraded" | "Missing" | "failed" | "unhealthy" | "crashLoop" | "backoff" => Style::Bad,
+        "Synced" | "Healthy" | "applied" | "running" | "done" | "resolved" | "replaced" => Style::Good,
+        "OutOfSync" | "Progressing" | "Suspended" | "applying" | "starting" | "partial" | "waiting" | "paged"
+        | "silenced" => Style::Busy,
+        "Held" | "Degraded" | "Missing" | "failed" | "unhealthy" | "crashLoop" | "backoff" | "firing" | "unknown" => {
+            Style::Bad
+        }
         _ => Style::Plain,
     }
 }

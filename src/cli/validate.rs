@@ -80,7 +80,7 @@ fn unchecked(provider: &ProviderName, place: Place) -> Diagnostic {
 }
 
 /// The files of a folder, as the daemon would read those of a revision.
-fn read(folder: &Path) -> anyhow::Result<Files> {
+pub(super) fn read(folder: &Path) -> anyhow::Result<Files> {
     if folder.exists() && !folder.is_dir() {
         let folder = folder.display();
         return Err(Coded::usage(format!("{folder} is not a folder: name the one that holds codeops.yaml")));

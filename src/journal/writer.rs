@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use codeops_core::model::{Counted, Key, Memory, Notified, PageEvent, PageId, ResourceId, Run, RunEvent, RunId, Step};
+use codeops_core::model::{
+    Counted, Key, Memory, Notified, PageEvent, PageId, ResourceId, ResponseMemory, Run, RunEvent, RunId, Step,
+};
 use serde::{Deserialize, Serialize};
 
 use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
@@ -301,6 +303,14 @@ impl Reader {
     /// A reader of a log.
     pub fn new(log: Arc<dyn Log>) -> Self {
         Self { log }
+    }
+
+    /// What is remembered of alerts, runs and pages that still matter, as of this moment. `read` is to be short: nothing is
+    /// written meanwhile.
+    pub fn response<T>(&self, read: impl FnOnce(&ResponseMemory) -> T) -> T {
+        let memory = self.log.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        read(&memory.response)
     }
 
     /// One page of entries.

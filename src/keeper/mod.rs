@@ -3,7 +3,8 @@
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
 //! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers, `supervise` lives an instance,
-//! `process` starts one through [`launch`], `holder` and `listeners` see that its port is its own, `forward` carries its traffic; [`init`] is for process 1.
+//! `process` starts one through [`launch`](crate::launch), `holder` and `listeners` see that its port is its own, `forward` carries its traffic;
+//! [`init`] is for process 1.
 
 mod backoff;
 pub mod client;

@@ -131,8 +131,13 @@ impl Flow {
         if answering.is_empty() {
             return vec![self.only_page(alert, routed, "no playbook answers it", now)];
         }
-        // One alert has one run: the first playbook that answers it. Others with the same target would only join.
-        let playbook = answering[0];
+        // One alert has one run: the first playbook that answers it and may. Others with the same target would only join.
+        let seen = seen(alert);
+        let may = |playbook: &&&Arc<Playbook>| {
+            let target = playbook.target.as_ref().map(|template| target_for(template, &seen));
+            target.is_none_or(|target| target.is_ok_and(|target| self.may_act(&playbook.team, &target)))
+        };
+        let playbook = answering.iter().find(may).unwrap_or(&answering[0]);
         vec![self.answer(alert, playbook, routed, now)]
     }
 

@@ -230,7 +230,7 @@ fn is_file(entry: &TreeEntry<'_>, prefix: &str) -> bool {
 /// What was read of one revision or folder, held against what may be.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limits: Limits,
+    pub(super) limits: Limits,
     entries: usize,
     files: usize,
     bytes: u64,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, RunEvent, Signal, StepOutcome, StepRef,
-    Sync,
+    AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent, RunId, Signal,
+    StepOutcome, StepRef, Sync,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub(super) struct Event {
     pub(super) resource: Option<ResourceId>,
     /// What it is about, if one revision.
     pub(super) revision: Option<Revision>,
+    /// What it is about, if one run.
+    pub(super) run: Option<RunId>,
     /// How it bears on things; `None`: neither good nor bad.
     pub(super) mark: Option<Mark>,
     /// In one sentence.
@@ -37,6 +39,7 @@ impl Event {
             category: entry.record.category(),
             resource: entry.record.resource().cloned(),
             revision: revision(&entry.record).cloned(),
+            run: entry.record.run(),
             mark: mark(&entry.record),
             text: sentence(&entry.record),
         }
@@ -65,6 +68,16 @@ impl Event {
         }
         events.reverse();
         events
+    }
+
+    /// An entry of a run's own log: its steps by their names, and the run not named again.
+    pub(super) fn of_run(entry: &Entry, run: &Run) -> Self {
+        let mut event = Self { run: None, ..Self::of(entry) };
+        if let Record::Run { event: what, .. } = &entry.record {
+            let name = |step: &StepRef| run.step(*step).map_or_else(|| numbered(step), |it| it.name.to_string());
+            event.text = run_text(what, &name);
+        }
+        event
     }
 
     /// The category's word.
@@ -107,6 +120,37 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Instance { .. } | Record::Pinned { .. } => Some(Mark::Degraded),
         Record::Drift { .. } => Some(Mark::Progressing),
         Record::Baked { .. } | Record::Allowed { .. } => Some(Mark::Fine),
+        Record::Alerts { signals, .. } => signals.iter().map(of_signal).min(),
+        Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
+        Record::Run { event, .. } => of_run(event),
+        Record::Page { event, .. } => match event {
+            PageEvent::Opened { .. } | PageEvent::Failed { .. } => Some(Mark::Degraded),
+            PageEvent::Accepted { .. } => Some(Mark::Held),
+            PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
+        },
+        Record::Latched { .. } => Some(Mark::Held),
+        _ => None,
+    }
+}
+
+fn of_signal(signal: &Signal) -> Mark {
+    Mark::of_alert(match signal {
+        Signal::Firing(_) => AlertState::Firing,
+        Signal::Resolved { .. } => AlertState::Resolved,
+        Signal::Silenced { .. } => AlertState::Silenced,
+    })
+}
+
+fn of_run(event: &RunEvent) -> Option<Mark> {
+    match event {
+        RunEvent::Opened { .. } => Some(Mark::Progressing),
+        RunEvent::StepEnded { outcome, .. } => Some(match outcome {
+            StepOutcome::Done { .. } => Mark::Fine,
+            StepOutcome::Failed { .. } => Mark::Degraded,
+            StepOutcome::Unknown { .. } => Mark::Unknown,
+        }),
+        RunEvent::Turned { .. } => Some(Mark::Held),
+        RunEvent::Ended { state, .. } => Some(Mark::of_run(*state)),
         _ => None,
     }
 }
@@ -163,7 +207,7 @@ fn sentence(record: &Record) -> String {
         Record::Disposed { alerts, disposition } => {
             format!("{} {}", plural(alerts.len(), "alert"), disposition_text(disposition))
         }
-        Record::Run { run, event, .. } => format!("run {run} {}", run_text(event)),
+        Record::Run { run, event, .. } => format!("run {run} {}", run_text(event, &numbered)),
         Record::Page { page, event } => format!("page {page} {}", page_text(event)),
         Record::Scheduled { playbook, due, left: None } => format!("playbook {playbook} was due at {due}"),
         Record::Scheduled { playbook, due, left: Some(why) } => {
@@ -210,11 +254,14 @@ fn disposition_text(disposition: &Disposition) -> String {
     }
 }
 
-fn run_text(event: &RunEvent) -> String {
-    let part = |step: &StepRef| match step.part {
+fn numbered(step: &StepRef) -> String {
+    match step.part {
         Part::Steps => format!("step {}", step.index + 1),
         Part::Otherwise => format!("otherwise step {}", step.index + 1),
-    };
+    }
+}
+
+fn run_text(event: &RunEvent, part: &dyn Fn(&StepRef) -> String) -> String {
     match event {
         RunEvent::Opened { playbook, .. } => format!("of playbook {} opened", playbook.name),
         RunEvent::Joined { alert } => format!("joined by alert {}", alert.fingerprint),

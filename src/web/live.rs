@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::Web;
 use super::event::Event;
 use super::problem::Problem;
+use super::response::Standing;
 use super::words::{Mark, headline};
-use crate::journal::Entry;
+use crate::journal::{Entry, Reader};
 use crate::port::{Board, Watcher};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -44,6 +45,7 @@ struct Glance {
 struct Following {
     watcher: Watcher,
     tail: broadcast::Receiver<Arc<Entry>>,
+    journal: Reader,
     cancel: CancellationToken,
     greeted: bool,
     _place: OwnedSemaphorePermit,
@@ -57,6 +59,7 @@ pub(super) async fn stream(
         _place: admit(&web)?,
         watcher: web.page.watcher.clone(),
         tail: web.page.journal.tail(),
+        journal: web.page.journal.clone(),
         cancel: web.cancel.clone(),
         greeted: false,
     };
@@ -71,11 +74,11 @@ impl Following {
     async fn next(&mut self) -> Option<Sent> {
         if !self.greeted {
             self.greeted = true;
-            return glance(&self.watcher.board());
+            return glance(&self.watcher.board(), &self.journal);
         }
         tokio::select! {
             () = self.cancel.cancelled() => None,
-            board = self.watcher.changed() => glance(&*board.ok()?),
+            board = self.watcher.changed() => glance(&*board.ok()?, &self.journal),
             // Lagging and closing both end the stream: the reader asks again and sees the whole.
             entry = self.tail.recv() => {
                 let event = Event::of(&*entry.ok()?);
@@ -85,10 +88,11 @@ impl Following {
     }
 }
 
-fn glance(board: &Board) -> Option<Sent> {
+fn glance(board: &Board, journal: &Reader) -> Option<Sent> {
+    let standing = Standing::of(journal);
     let glance = Glance {
-        mark: Mark::overall(board),
-        headline: headline(board),
+        mark: Mark::overall(board, &standing),
+        headline: headline(board, &standing),
         revision: board.revision.as_ref().map(|revision| revision.id.to_string()),
         fresh_at: board.fresh_at,
     };

@@ -102,6 +102,7 @@ pub(super) async fn metrics(State(web): State<Arc<Web>>, headers: HeaderMap) -> 
     describe_resources(&mut registry, &board);
     describe_trust(&mut registry, &board);
     describe_daemon(&mut registry, &web, &board);
+    web.tally.describe(&mut registry, &web);
     describe_process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| Problem::unavailable("the metrics could not be written"))?;

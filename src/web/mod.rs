@@ -15,6 +15,7 @@ mod pages;
 mod picture;
 mod problem;
 mod redact;
+mod response;
 mod routes;
 mod samples;
 mod shape;
@@ -126,6 +127,7 @@ struct Web {
     address: SocketAddr,
     samples: Mutex<samples::Samples>,
     counted: metrics::Counted,
+    tally: response::Tally,
     streams: Arc<Semaphore>,
     cancel: CancellationToken,
 }
@@ -174,12 +176,14 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         address,
         samples: Mutex::default(),
         counted: metrics::Counted::default(),
+        tally: response::Tally::default(),
         streams: Arc::new(Semaphore::new(limits.streams)),
         cancel: cancel.clone(),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(samples::run(Arc::clone(&web)));
     tasks.spawn(metrics::count(Arc::clone(&web)));
+    tasks.spawn(response::follow(Arc::clone(&web)));
     edge::serve(listener, routes::router(&web), bounds(&limits), &cancel).await;
     tasks.shutdown().await;
     Ok(())

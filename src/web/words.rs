@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use codeops_core::model::{Health, InstanceHealth, InstanceState, Sync};
+use codeops_core::model::{AlertState, Health, InstanceHealth, InstanceState, RunState, Sync};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::response::Standing;
 use crate::port::{Board, Overall, ResourceView};
 
 /// How something stands, in the order of [`Board::overall`]: shown by a shape and a word, and by a colour for those who see it.
@@ -80,14 +81,33 @@ impl Mark {
         }
     }
 
+    pub(super) fn of_alert(state: AlertState) -> Self {
+        match state {
+            AlertState::Firing => Mark::Degraded,
+            AlertState::Resolved => Mark::Fine,
+            AlertState::Silenced => Mark::Suspended,
+            AlertState::Expired | AlertState::Unknown => Mark::Unknown,
+        }
+    }
+
+    pub(super) fn of_run(state: RunState) -> Self {
+        match state {
+            RunState::Running | RunState::Waiting => Mark::Progressing,
+            RunState::Resolved | RunState::Replaced => Mark::Fine,
+            RunState::Paged => Mark::Held,
+            RunState::Failed => Mark::Degraded,
+            RunState::Skipped | RunState::Cancelled => Mark::Suspended,
+        }
+    }
+
     /// The whole board in one mark: the worst there is.
-    pub(super) fn overall(board: &Board) -> Self {
+    pub(super) fn overall(board: &Board, standing: &Standing) -> Self {
         let overall = board.overall();
         let counts = [
-            (Mark::Degraded, overall.degraded + usize::from(board.broken.is_some())),
+            (Mark::Degraded, overall.degraded + usize::from(board.broken.is_some()) + standing.alone + standing.pages),
             (Mark::Held, overall.held + board.holds.len()),
             (Mark::Unknown, overall.unknown + usize::from(!board.ready)),
-            (Mark::Progressing, overall.progressing),
+            (Mark::Progressing, overall.progressing + standing.answered),
         ];
         counts.into_iter().find(|(_, count)| *count > 0).map_or(Mark::Fine, |(mark, _)| mark)
     }
@@ -102,7 +122,18 @@ impl fmt::Display for Mark {
 }
 
 /// "Is everything fine?", answered in words.
-pub(super) fn headline(board: &Board) -> String {
+pub(super) fn headline(board: &Board, standing: &Standing) -> String {
+    let text = of_resources(board);
+    let firing = match standing.answered + standing.alone {
+        0 => None,
+        1 => Some("1 alert fires".to_owned()),
+        many => Some(format!("{many} alerts fire")),
+    };
+    let calls = (standing.pages > 0).then(|| format!("{} not accepted yet", plural(standing.pages, "page")));
+    [Some(text), firing, calls].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn of_resources(board: &Board) -> String {
     if let Some(why) = &board.broken {
         return format!("Not ready: {why}");
     }
@@ -167,6 +198,15 @@ pub(super) fn span(duration: jiff::SignedDuration) -> String {
     }
 }
 
+/// How long something took, for people: `12 ms`, `1.2 s`, `40 s`, `3 min`.
+pub(super) fn took(duration: jiff::SignedDuration) -> String {
+    match duration.as_millis() {
+        millis @ ..1_000 => format!("{} ms", millis.max(0)),
+        1_000..10_000 => format!("{:.1} s", duration.as_secs_f64()),
+        _ => span(duration),
+    }
+}
+
 /// A time as seen from now, with the absolute one beside it: markup.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ago {
@@ -216,7 +256,8 @@ mod tests {
 
     #[test]
     fn an_empty_board_says_so() {
-        assert_eq!(headline(&Board::default()), "Looking for the first time");
-        assert_eq!(headline(&Board { ready: true, ..Board::default() }), "Nothing is declared yet");
+        let nothing = Standing::default();
+        assert_eq!(headline(&Board::default(), &nothing), "Looking for the first time");
+        assert_eq!(headline(&Board { ready: true, ..Board::default() }, &nothing), "Nothing is declared yet");
     }
 }

@@ -168,7 +168,8 @@ fn init_leaves_a_folder_with_something_in_it_alone() {
 fn no_daemon_is_said_with_how_to_start_one() {
     // A port that was free a moment ago; nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-    for command in [vec!["status"], vec!["get"], vec!["logs", "app/shop"], vec!["events"]] {
+    for command in [vec!["status"], vec!["get"], vec!["logs", "app/shop"], vec!["events"], vec!["runs"], vec!["alerts"]]
+    {
         let (code, out, err) = run(codeops().args(&command).args(["--server", &format!("http://127.0.0.1:{port}")]));
         assert_eq!((code, out.as_str()), (4, ""), "{command:?}: {err}");
         assert!(err.contains("codeops run --repo") && err.contains(&port.to_string()), "{err}");
@@ -281,6 +282,103 @@ fn a_problem_document_is_told_in_its_own_words() {
     assert_eq!(code, 1);
     assert!(err.contains("neither declared nor alive"), "{err}");
     assert!(asked.join().expect("asked").starts_with("GET /api/v1/resources/app/shop "));
+}
+
+#[test]
+fn runs_and_alerts_are_printed_and_cannot_steer_the_terminal() {
+    let body = r#"{"items":[{"id":"r7","playbook":"app-down","target":"app/shop","state":"paged","cause":"alert",
+        "alert":{"labels":{"alertname":"App\u001b[2JDown"}},"started_at":"2026-11-20T16:00:00Z","ended_at":null,
+        "why":"receiver/chat accepted page p1"}],"next":null}"#;
+    let (address, asked) = page("200 OK", body);
+    let flags = ["--state", "paged", "--playbook", "app-down", "--target", "app/shop", "--limit", "3"];
+    let (code, out, err) = run(codeops().args(["runs", "--server", &address]).args(flags));
+    assert_eq!(code, 0, "{err}");
+    let asked = asked.join().expect("asked");
+    assert!(asked.starts_with("GET /api/v1/runs?limit=3&state=paged&playbook=app-down&target=app%2Fshop "), "{asked}");
+    assert!(out.contains("r7") && out.contains("paged") && out.contains("Down") && !out.contains('\u{1b}'), "{out}");
+
+    let body = r#"{"id":"r7","playbook":"app-down","state":"resolved","cause":"schedule","steps":[{"name":"look",
+        "part":"steps","does":"script","what":"look.sh","state":"done","attempts":2,"begun_at":"2026-11-20T16:00:01Z",
+        "ended_at":null,"error":null,"output":{"free":12},"evidence":"42 %\n\u001b[2J"}]}"#;
+    let (address, asked) = page("200 OK", body);
+    let (code, out, err) = run(codeops().args(["runs", "r7", "--server", &address]));
+    assert_eq!(code, 0, "{err}");
+    assert!(asked.join().expect("asked").starts_with("GET /api/v1/runs/r7 "));
+    for part in ["script look.sh", "output of look", "{\"free\":12}", "evidence of look", "42 %"] {
+        assert!(out.contains(part) && !out.contains('\u{1b}'), "{part} is not in\n{out}");
+    }
+
+    let body = r#"{"items":[{"name":"AppDown","state":"firing","source":"main","starts_at":"2026-11-20T16:00:00Z",
+        "disposition":"quiet","run":null,"why":"muted by the mute time nights",
+        "labels":{"alertname":"AppDown","app":"shop"},"annotations":{}}],"next":null}"#;
+    let (address, asked) = page("200 OK", body);
+    let (code, out, err) = run(codeops().args(["alerts", "--state", "firing", "--server", &address, "-o", "table"]));
+    assert_eq!(code, 0, "{err}");
+    assert!(asked.join().expect("asked").starts_with("GET /api/v1/alerts?limit=50&state=firing "));
+    assert!(out.contains("app=shop") && out.contains("muted by the mute time nights"), "{out}");
+    let (code, _, err) = run(codeops().args(["runs", "--state", "firing"]));
+    assert!(code == 2 && err.contains("resolved"), "{err}");
+}
+
+const ANSWERS: &str = "apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: app-down, team: shop}
+spec:
+  on: {alert: {alertname: AppDown}}
+  target: app/{{ alert.labels.app }}
+  steps:
+    - {name: restart, action: app.restart}
+    - {name: proof, wait: resolved, timeout: 10m}
+---
+apiVersion: codeops/v1
+kind: AlertRoute
+metadata: {name: main, team: shop}
+spec:
+  route:
+    routes:
+      - {match: [severity=critical], policy: first}
+      - {match: [team=search]}
+---
+apiVersion: codeops/v1
+kind: EscalationPolicy
+metadata: {name: first, team: shop}
+spec: {levels: [{notify: [receiver/chat]}]}
+---
+apiVersion: codeops/v1
+kind: Receiver
+metadata: {name: chat, team: shop}
+spec: {webhook: {url: \"https://chat.example/in\"}}
+";
+
+#[test]
+fn a_route_is_shown_without_a_daemon() {
+    let folder = repository(&format!("{APP}---\n{ANSWERS}"));
+    let route = |labels: &[&str]| run(codeops().args(["alerts", "route"]).args(labels).arg(folder.path()));
+    let (code, out, err) = route(&["alertname=AppDown", "app=shop", "severity=critical"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for part in [
+        "main > 1",
+        "app-down on app/shop: restart (action), proof (wait)",
+        "policy    first",
+        "chat (webhook, at once)",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    let (code, out, _) = route(&["alertname=AppDown", "app=gone"]);
+    assert!(code == 0 && out.contains("app/gone is not declared") && out.contains("nobody is told"), "{out}");
+    let (code, out, _) = route(&["alertname=Other", "team=search"]);
+    assert!(code == 1 && out.contains("reaches no playbook and no person"), "{out}");
+    let json = ["-o", "json", "--repo"];
+    let (code, out, err) =
+        run(codeops().args(["alerts", "route", "alertname=AppDown", "app=shop"]).args(json).arg(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(answer["playbooks"][0]["target"], "app/shop");
+    assert_eq!(answer["told"], serde_json::json!([]));
+    for bad in [&["shop"] as &[&str], &["1a=b"], &["a=b", "x", "y"]] {
+        let (code, _, err) = run(codeops().args(["alerts", "route"]).args(bad));
+        assert_eq!(code, 2, "{err}");
+    }
 }
 
 /// A folder for temporary folders that apps with users of their own can pass through.

@@ -179,7 +179,7 @@ fn ssh_server(key: &SshKey, host: &SshKey) -> Option<Server> {
         "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nAuthorizedKeysFile {here}/authorized_keys\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          PermitRootLogin prohibit-password\n",
-        host.path().display()
+        host.private().display()
     );
     let path = folder.path().join("sshd_config");
     fs::write(&path, config).expect("written");
@@ -212,7 +212,7 @@ async fn a_repository_behind_ssh_is_followed_and_only_a_known_host_is_believed()
     let user = String::from_utf8_lossy(&user).trim().to_owned();
     let url = format!("ssh://{user}@127.0.0.1:{}{}", server.port, repo.url());
     let home = tempfile::tempdir().expect("a folder");
-    let environment = ssh_home(home.path(), key.path());
+    let environment = ssh_home(home.path(), key.private());
     let know = |host: &SshKey| {
         let line = format!("[127.0.0.1]:{} {}\n", server.port, host.public());
         fs::write(home.path().join("known_hosts"), line).expect("written");
@@ -234,6 +234,6 @@ async fn a_repository_behind_ssh_is_followed_and_only_a_known_host_is_believed()
     let second = repo.commit_file("a.yaml", "2", "Go on");
     assert_eq!(mirror.fetch(Some(&first.revision)).await.expect("fetched").revision, second);
 
-    let error = look(&url, &ssh_home(home.path(), other.path())).await.expect_err("a key that may not log in");
+    let error = look(&url, &ssh_home(home.path(), other.private())).await.expect_err("a key that may not log in");
     assert!(error.contains("Permission denied") && error.contains("credentials"), "{error}");
 }

@@ -1,5 +1,6 @@
 //! The page in a real browser and its JSON twins.
 
+mod answers;
 #[path = "../support/browser.rs"]
 mod browser;
 mod fixture;
@@ -50,6 +51,17 @@ async fn every_json_answer_is_as_documented() {
         ("/api/v1/revisions", "/api/v1/revisions"),
         ("/api/v1/revisions/3f2a9c1", "/api/v1/revisions/{id}"),
         ("/api/v1/holds", "/api/v1/holds"),
+        ("/api/v1/alerts", "/api/v1/alerts"),
+        ("/api/v1/alerts?state=firing&limit=1", "/api/v1/alerts"),
+        ("/api/v1/runs", "/api/v1/runs"),
+        ("/api/v1/runs?state=waiting&playbook=app-down&target=app/shop", "/api/v1/runs"),
+        ("/api/v1/runs/r2", "/api/v1/runs/{id}"),
+        ("/api/v1/runs/r4", "/api/v1/runs/{id}"),
+        ("/api/v1/runs/r5", "/api/v1/runs/{id}"),
+        ("/api/v1/pages", "/api/v1/pages"),
+        ("/api/v1/pages?run=r2", "/api/v1/pages"),
+        ("/api/v1/pages/p1", "/api/v1/pages/{id}"),
+        ("/api/v1/events?run=r2&category=run", "/api/v1/events"),
     ];
     for (path, documented) in paths {
         let answer = get(&served, path).await;
@@ -58,7 +70,17 @@ async fn every_json_answer_is_as_documented() {
         let wrong = schema::mistakes(&document, schema, &answer.json().await.unwrap(), path);
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
-    for path in ["/api/v1/resources/app/nobody", "/api/v1/resources/x/y", "/api/v1/runs", "/api/v1/events?limit=0"] {
+    for path in [
+        "/api/v1/resources/app/nobody",
+        "/api/v1/resources/x/y",
+        "/api/v1/runs/r99",
+        "/api/v1/runs/99",
+        "/api/v1/pages/p99",
+        "/api/v1/alerts?state=running",
+        "/api/v1/runs?state=firing",
+        "/api/v1/runs?target=shop",
+        "/api/v1/events?limit=0",
+    ] {
         let answer = get(&served, path).await;
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json", "{path}");
         let schema = schema::of_answer(&document, "/readyz", "503", "application/problem+json");
@@ -141,6 +163,9 @@ async fn every_page_has_a_json_twin_at_its_own_path() {
         ("/revisions", "/api/v1/revisions"),
         ("/revisions/3f2a9c1", "/api/v1/revisions/3f2a9c1"),
         ("/holds", "/api/v1/holds"),
+        ("/alerts?state=firing", "/api/v1/alerts?state=firing"),
+        ("/runs", "/api/v1/runs"),
+        ("/runs/r2", "/api/v1/runs/r2"),
     ];
     for (page, twin) in twins {
         let answer = client().get(served.url(page)).header(ACCEPT, "application/json").send().await.unwrap();
@@ -148,13 +173,25 @@ async fn every_page_has_a_json_twin_at_its_own_path() {
     }
     let status = client().get(served.url("/")).header(ACCEPT, "application/json").send().await.unwrap();
     let status: Value = status.json().await.unwrap();
-    assert_eq!(status["headline"], "1 degraded, 1 held, 1 unknown, 1 in progress of 20");
+    assert_eq!(status["headline"], "1 degraded, 1 held, 1 unknown, 1 in progress of 20; 2 alerts fire");
 }
 
 #[tokio::test]
 async fn texts_from_outside_never_become_markup() {
     let served = Served::rich().await;
-    for path in ["/", "/apps/shop", "/apps/pricing", "/revisions", "/revisions/2f2a9c1", "/events", "/holds"] {
+    for path in [
+        "/",
+        "/apps/shop",
+        "/apps/pricing",
+        "/revisions",
+        "/revisions/2f2a9c1",
+        "/events",
+        "/holds",
+        "/alerts",
+        "/runs",
+        "/runs/r2",
+        "/runs/r5",
+    ] {
         let answer = get(&served, path).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         let text = answer.text().await.unwrap();
@@ -247,7 +284,7 @@ async fn beyond_loopback_a_token_is_needed() {
 #[tokio::test]
 async fn lists_are_read_in_pages_without_gap_or_repetition() {
     let served = Served::rich().await;
-    for path in ["/api/v1/events", "/api/v1/revisions"] {
+    for path in ["/api/v1/events", "/api/v1/revisions", "/api/v1/alerts", "/api/v1/runs", "/api/v1/pages"] {
         let whole: Vec<Value> = json(&served, path).await["items"].as_array().unwrap().clone();
         let (mut pieces, mut after) = (Vec::new(), String::new());
         loop {
@@ -499,13 +536,17 @@ const CONTRAST: &str = r#"
     return worst;
 "#;
 
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 11] = [
     ("overview", "/"),
     ("resource", "/apps/shop"),
     ("revisions", "/revisions"),
     ("revision", "/revisions/3f2a9c1"),
     ("holds", "/holds"),
     ("events", "/events"),
+    ("alerts", "/alerts"),
+    ("runs", "/runs"),
+    ("run", "/runs/r2"),
+    ("run-on", "/runs/r5"),
     ("missing", "/apps/nobody"),
 ];
 
@@ -571,12 +612,21 @@ async fn chromium_shows_all_of_it_without_javascript() {
         assert!(html.contains(part), "{part}");
     }
     assert!(html.contains("id=\"follow\" hidden"), "a button that does nothing is not shown");
+    browser.open(&served.url("/runs/r2")).await;
+    let shown = browser.devtools("DOM.getDocument", serde_json::json!({"depth": 0})).await;
+    let outer = browser.devtools("DOM.getOuterHTML", serde_json::json!({"nodeId": shown["root"]["nodeId"]})).await;
+    let html = outer["outerHTML"].as_str().unwrap();
+    for part in
+        ["<details", "cannot read the disk", "class=\"bar ", "Otherwise: step look failed", "accepted by receiver/chat"]
+    {
+        assert!(html.contains(part), "{part} is not in\n{html}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chromium_follows_the_board_and_the_log_without_a_reload() {
     let Some(browser) = Browser::start().await else { return };
-    let served = Served::rich().await;
+    let served = Served::start(board(), PageConfig::default()).await;
     browser.open(&served.url("/")).await;
     browser.run("window.kept = true").await;
     browser.until("return document.getElementById('live').textContent === 'Live.'").await;
@@ -601,4 +651,127 @@ async fn chromium_follows_the_board_and_the_log_without_a_reload() {
     }
     browser.run("document.getElementById('follow').click()").await;
     assert_eq!(browser.run("return document.getElementById('follow').textContent").await, "Follow");
+}
+
+#[tokio::test]
+async fn a_run_tells_each_step_with_its_output_and_evidence() {
+    let served = Served::rich().await;
+    let run = json(&served, "/api/v1/runs/r2").await;
+    assert_eq!((&run["state"], &run["target"]), (&"paged".into(), &"app/pricing".into()));
+    assert_eq!(run["alert"]["labels"]["alertname"], "AppDown");
+    let steps: Vec<(&str, &str, &str)> = run["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| ["part", "name", "state"].map(|key| step[key].as_str().unwrap()).into())
+        .collect();
+    assert_eq!(
+        steps,
+        [("steps", "look", "failed"), ("otherwise", "replace", "unknown"), ("otherwise", "call", "done")]
+    );
+    assert_eq!(run["steps"][0]["evidence"], "cannot read the disk\n");
+    let on = json(&served, "/api/v1/runs?state=waiting").await;
+    let on = &on["items"][0];
+    assert_eq!((&on["id"], &on["steps"][0]["output"]["free"]), (&"r5".into(), &12.into()));
+    assert_eq!(on["steps"][2]["state"], "waiting");
+    let called = json(&served, "/api/v1/runs/r4").await;
+    assert_eq!(called["called_by"]["run"], "r3");
+    let shop = json(&served, "/api/v1/resources/app/shop").await;
+    assert_eq!((&shop["runs"][0]["id"], &shop["alerts"][0]["run"]), (&"r5".into(), &"r5".into()));
+    let quiet = json(&served, "/api/v1/alerts?name=DiskSlow").await;
+    assert_eq!(quiet["items"][0]["why"], "muted by the mute time nights");
+    assert_eq!(json(&served, "/api/v1/pages?run=r2").await["items"][0]["tries"][0]["failures"], 1);
+}
+
+#[tokio::test]
+async fn long_texts_are_cut_in_lists_without_letting_half_a_secret_out() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let down = answers::alert("AppDown", "cart", 30);
+    let mut story = answers::Story::answer(&served.log, 1, &down, "cart", 30);
+    story.begin(codeops_core::model::Part::Steps, 0, 1);
+    let evidence = format!("{}{SECRET}{}", "x".repeat(1_020), "y".repeat(9_000));
+    story.end(codeops_core::model::Part::Steps, 0, 1, answers::done(Value::from(evidence.clone())), &evidence);
+    let listed = json(&served, "/api/v1/runs").await;
+    let step = &listed["items"][0]["steps"][0];
+    assert_eq!(step["cut"], true);
+    for key in ["output", "evidence"] {
+        let text = step[key].as_str().unwrap();
+        assert!(text.len() < 1_100 && !text.contains("hunt"), "{text}");
+    }
+    let one = json(&served, "/api/v1/runs/r1").await;
+    assert_eq!(one["steps"][0]["evidence"], evidence.replace(SECRET, "***"));
+    assert_eq!(one["steps"][0]["cut"], false);
+}
+
+#[tokio::test]
+async fn the_overview_says_what_fires_what_is_done_and_how_the_week_went() {
+    let served = Served::rich().await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let text = loop {
+        let text = get(&served, "/").await.text().await.unwrap();
+        if text.contains("<dd>1 of 2</dd>") {
+            break text;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the week was never counted in\n{text}");
+    };
+    for part in [
+        "href=\"/runs/r5\"",
+        "app-down on shop",
+        "waiting proof: wait resolved",
+        "r2, which is over",
+        "1 of them kept quiet",
+        "<a href=\"/runs?playbook=app-down\">app-down</a>",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let shop = get(&served, "/apps/shop").await.text().await.unwrap();
+    assert!(shop.contains("href=\"/runs/r5\"") && shop.contains("Its alerts and runs"), "{shop}");
+    let run = get(&served, "/runs/r3").await.text().await.unwrap();
+    assert!(run.contains("<a href=\"/runs/r4\">r4</a>"), "the run that it called");
+    let run = get(&served, "/runs/r4").await.text().await.unwrap();
+    assert!(run.contains("<a href=\"/runs/r3\">r3</a>"), "the run that called it");
+    let events = get(&served, "/events?run=r2").await.text().await.unwrap();
+    assert!(events.contains("goes on with otherwise") && !events.contains("run r5"), "{events}");
+}
+
+#[tokio::test]
+async fn metrics_count_alerts_runs_and_pages_without_what_alerts_say() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let scrape = async || {
+        let accept = "application/openmetrics-text";
+        let answer = client().get(served.url("/metrics")).header(ACCEPT, accept).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    // Counting begins with the page; what happens before that is of the past.
+    assert!(scrape().await.contains("codeops_runs_active 0"));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut run = 0;
+    while !scrape().await.contains("codeops_runs_total{playbook=\"app-down\",state=\"resolved\"} 1") {
+        assert!(tokio::time::Instant::now() < deadline, "no run was counted");
+        run += 1;
+        let down = answers::alert(&format!("AppDown{run}"), "cart", 1);
+        let mut story = answers::Story::answer(&served.log, run, &down, "cart", 1);
+        story.begin(codeops_core::model::Part::Steps, 0, 1);
+        story.over(codeops_core::model::RunState::Resolved, "done");
+    }
+    fixture::history(&served.log);
+    let text = loop {
+        let text = scrape().await;
+        if text.contains("codeops_pages_total{outcome=\"accepted\"} 1") {
+            break text;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the page was not counted in\n{text}");
+    };
+    for part in [
+        "codeops_alerts{state=\"firing\"}",
+        "codeops_alerts_received_total{receiver=\"alertmanager\"}",
+        "codeops_runs_active ",
+        "codeops_run_first_step_seconds_bucket{le=\"0.005\",playbook=\"app-down\"}",
+        "codeops_run_resolution_seconds_count{playbook=\"app-down\"}",
+        "codeops_pages_total{outcome=\"withdrawn\"} 0",
+        "codeops_pages_open 0",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("AppDown") && !text.contains("critical") && !text.contains("<script"), "{text}");
 }

@@ -133,8 +133,8 @@ impl SshKey {
         Self { folder, private }
     }
 
-    /// Where the private key is.
-    pub(crate) fn path(&self) -> &Path {
+    /// The file of the private key.
+    pub(crate) fn private(&self) -> &Path {
         &self.private
     }
 

@@ -5,12 +5,14 @@
 //! its life, and [`next`] says what such a run does now. A run's state is the fold of its log ([`Run::take`]); nothing else
 //! is remembered of it. Nothing here does anything.
 
+mod answer;
 mod facts;
 mod next;
 mod open;
 mod order;
 mod page;
 mod pin;
+mod simulate;
 #[cfg(test)]
 mod tests;
 
@@ -27,12 +29,14 @@ use crate::model::{
 };
 
 pub use crate::schedule::{due, next_time};
+pub use answer::{Answer, PAGES, World, pages, seen};
 pub use facts::facts;
 pub use next::next;
 pub use open::{Asked, Opening, STORM_RUNS, STORM_WITHIN, in_storm, open};
 pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, evidence, next_send, told};
 pub use pin::pin;
+pub use simulate::{Begun, Preview, Scene, Simulated, preview, simulate};
 
 /// What a run's next step rests on, beside its log.
 #[derive(Debug, Clone)]

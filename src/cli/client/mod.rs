@@ -1,17 +1,21 @@
 //! Commands that read a running daemon: they ask its JSON twins and print what they say.
 
+mod alerts;
 mod events;
 mod get;
 mod http;
 mod logs;
+mod runs;
 mod sse;
 mod status;
 
 pub(crate) use http::Client;
 
+pub(crate) use alerts::alerts;
 pub(crate) use events::events;
 pub(crate) use get::get;
 pub(crate) use logs::logs;
+pub(crate) use runs::runs;
 pub(crate) use status::status;
 
 use serde_json::Value;

@@ -10,6 +10,7 @@ use rustix::process::{Signal, kill_process};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::alerts;
 use super::api::{self, see, until};
 use super::narrator::{Narrator, took};
 use super::processes;
@@ -32,17 +33,19 @@ pub(super) const ALL: &[Act] = &[
     Act { title: "A commit that deletes everything is held", play: |s, n| Box::pin(deletes_all(s, n)) },
     Act { title: "kill -9 of the daemon drops no request", play: |s, n| Box::pin(killed_daemon(s, n)) },
     Act { title: "kill -9 of a keeper: its instances live on", play: |s, n| Box::pin(killed_keeper(s, n)) },
+    Act { title: "An alert is answered by a playbook, and proven over", play: |s, n| Box::pin(alerts::answered(s, n)) },
+    Act { title: "Nothing helps: replaced, then a person is called", play: |s, n| Box::pin(alerts::paged(s, n)) },
 ];
 
 /// Commits what the work tree holds, and says so.
-async fn commit(stage: &Stage, narrator: &mut Narrator, message: &str) -> anyhow::Result<Instant> {
+pub(super) async fn commit(stage: &Stage, narrator: &mut Narrator, message: &str) -> anyhow::Result<Instant> {
     let subject = message.lines().next().unwrap_or_default().to_owned();
     let revision = stage.git.commit(message).await?;
     narrator.does(format!("git commit -m \"{subject}\"   {}", revision.get(..7).unwrap_or(&revision)));
     Ok(Instant::now())
 }
 
-fn unbroken(tally: &super::prober::Tally) -> anyhow::Result<String> {
+pub(super) fn unbroken(tally: &super::prober::Tally) -> anyhow::Result<String> {
     ensure!(tally.failed() == 0, "the prober saw {}", tally.told());
     ensure!(tally.requests > 0, "the prober saw no answer at all");
     Ok(format!("the prober saw {}", tally.told()))

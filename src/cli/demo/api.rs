@@ -123,6 +123,40 @@ pub(super) async fn until_held(client: &Client, any: bool) -> anyhow::Result<Vec
     }
 }
 
+/// Waits until the newest run of a playbook is in one of these states, and gives it whole.
+pub(super) async fn until_run(client: &Client, playbook: &str, states: &[&str]) -> anyhow::Result<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    let asked = [("playbook", playbook.to_owned()), ("limit", "1".to_owned())];
+    loop {
+        let found = client.json("api/v1/runs", &asked).await?;
+        let run = found.pointer("/items/0").cloned().unwrap_or_default();
+        let state = run.get("state").and_then(Value::as_str).unwrap_or("not opened").to_owned();
+        if states.contains(&state.as_str()) {
+            return Ok(run);
+        }
+        let (wanted, why) = (states.join(" or "), run.get("why").and_then(Value::as_str).unwrap_or_default());
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "after {} s the run of {playbook} is {state}, not {wanted}; {why}",
+            PATIENCE.as_secs()
+        );
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// Waits until a revision is in force.
+pub(super) async fn until_revision(client: &Client, revision: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = client.json("api/v1/resources", &[]).await?;
+        if found.get("revision").and_then(Value::as_str) == Some(revision) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{revision} was not in force within {} s", PATIENCE.as_secs());
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
 /// Waits until nothing is listed any more.
 pub(super) async fn until_nothing(client: &Client) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;

@@ -38,6 +38,11 @@ impl Git {
         Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
     }
 
+    /// The revision of the newest commit.
+    pub(super) async fn head(&self) -> anyhow::Result<String> {
+        self.run(&["rev-parse", "HEAD"]).await
+    }
+
     /// Commits all there is and gives the new revision.
     pub(crate) async fn commit(&self, message: &str) -> anyhow::Result<String> {
         self.run(&["add", "--all"]).await?;

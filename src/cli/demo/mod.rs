@@ -4,12 +4,14 @@
 //! starts runs from a copy of this binary in its own temporary folder, which is how it finds all of it again to clean up.
 
 mod acts;
+mod alerts;
 mod api;
 mod curtain;
 mod git;
 mod narrator;
 mod prober;
 mod processes;
+mod sink;
 mod stage;
 
 use anyhow::Context;

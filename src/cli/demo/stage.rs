@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use super::api;
 use super::git::Git;
 use super::prober::Prober;
+use super::sink::Sink;
 use crate::cli::client::Client;
 use crate::cli::environment::Variables;
 use crate::cli::init;
@@ -25,8 +26,17 @@ static EXAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/examples/repo-layout
 const FRONT: &str = "port: 8101";
 const SHOP: &str = "port: 8102";
 
+/// Where the example's manifests send pages; the demo's own sink goes in its place.
+const PAGES: &str = "http://127.0.0.1:8190/page";
+
+/// The settings: one receiver of alerts, as one would declare it for Alertmanager.
+const SETTINGS: &str = "receivers:\n  alertmanager: {format: alertmanager, auth: {bearer: {file: TOKEN}}}\n";
+
 /// How the example's manifests name the program; the demo's copy goes in its place.
 const PROGRAM: &str = "command: [codeops,";
+
+/// The settings file's name.
+const DAEMON: &str = "daemon.yaml";
 
 /// The last lines of the daemon's log that are shown when an act fails.
 const LAST_WORDS: usize = 12;
@@ -45,6 +55,9 @@ pub(super) struct Stage {
     pub(super) daemon: Option<Child>,
     /// The trailer that lets the held deletion through, once it is known.
     pub(super) trailer: Option<String>,
+    /// Where pages go.
+    pub(super) sink: Sink,
+    alert_token: String,
     ports: Ports,
     path: String,
 }
@@ -69,14 +82,17 @@ impl Stage {
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
         let ports = free_ports()?;
         let repository = folder.path().join("ops");
-        let fill = |text: &str| rendered(text, ports, &binary);
+        let sink = Sink::start().await?;
+        let fill = |text: &str| rendered(text, ports, &binary).replace(PAGES, &sink.address());
         init::write(&EXAMPLE, &repository, &fill)?;
         let git = Git::hermetic(&repository);
         git.run(&["init", "--quiet", "--initial-branch=main"]).await?;
         let page = format!("http://127.0.0.1:{}", ports.page);
         let client = Client::at(&page, None)?;
         let path = variables.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();
-        Ok(Self { binary, git, client, page, prober: None, daemon: None, trailer: None, ports, path, folder })
+        let alert_token = declare_receiver(folder.path())?;
+        let (prober, daemon, trailer) = (None, None, None);
+        Ok(Self { binary, git, client, page, prober, daemon, trailer, sink, alert_token, ports, path, folder })
     }
 
     pub(super) fn repository(&self) -> PathBuf {
@@ -95,6 +111,16 @@ impl Stage {
         format!("http://127.0.0.1:{}", self.ports.shop)
     }
 
+    /// Where monitoring posts alerts.
+    pub(super) fn alerts_url(&self) -> String {
+        format!("http://127.0.0.1:{}/hooks/alerts/alertmanager", self.ports.hooks)
+    }
+
+    /// How monitoring proves who it is.
+    pub(super) fn alert_token(&self) -> &str {
+        &self.alert_token
+    }
+
     /// Starts the daemon, as one would by hand, and waits until it is ready.
     pub(super) async fn start_daemon(&mut self) -> anyhow::Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
@@ -107,6 +133,8 @@ impl Stage {
             .args(["--listen", &format!("127.0.0.1:{}", self.ports.page)])
             .args(["--hooks-listen", &format!("127.0.0.1:{}", self.ports.hooks)])
             .args(["--poll", "2s", "--log", "human"])
+            .arg("--settings")
+            .arg(self.folder.path().join(DAEMON))
             .env_clear()
             .env("PATH", &self.path)
             .env("HOME", self.folder.path())
@@ -145,6 +173,12 @@ impl Stage {
         Ok(fs::write(path, text)?)
     }
 
+    /// Adds a manifest.
+    pub(super) fn add(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.repository().join(file);
+        fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("daemon.log")
     }
@@ -161,6 +195,16 @@ impl Stage {
         let path = self.folder.path().to_path_buf();
         self.folder.close().with_context(|| format!("{} cannot be removed", path.display()))
     }
+}
+
+/// Writes the settings and the token that alerts are proven with; gives the token.
+fn declare_receiver(folder: &Path) -> anyhow::Result<String> {
+    let token: String = hex::encode(crate::base::random::<24>()?);
+    let file = folder.join("alert-token");
+    crate::base::write_private(&file, token.as_bytes())?;
+    let settings = SETTINGS.replace("TOKEN", &init::quoted(&file.to_string_lossy()));
+    crate::base::write_private(&folder.join(DAEMON), settings.as_bytes())?;
+    Ok(token)
 }
 
 /// Ports nobody listens on now; all held at once, so that they differ.
@@ -188,6 +232,7 @@ mod tests {
     fn the_example_holds_what_the_demo_puts_its_own_in_place_of() {
         let text = |file: &str| EXAMPLE.get_file(file).and_then(|f| f.contents_utf8()).expect("an example's file");
         assert!(text("apps/front.yaml").contains(FRONT) && text("apps/shop.yaml").contains(SHOP));
+        assert!(text("alerts/routing.yaml").contains(PAGES) && text("codeops.yaml").contains("resolveDelay: 30s"));
         assert!(text("apps/front.yaml").contains(PROGRAM) && text("apps/shop.yaml").contains(PROGRAM));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use codeops_core::model::{HoldId, ResourceId, Verb};
+use codeops_core::model::{HoldId, InvalidName, ResourceId, Verb};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,8 @@ use crate::web::Web;
 use crate::web::event::Event;
 use crate::web::problem::Problem;
 
-const DEFAULT: usize = 100;
+/// Items of a page where nothing else is asked.
+pub(super) const DEFAULT: usize = 100;
 const MOST: usize = 1_000;
 
 /// What may be asked of a list; unknown parameters are ignored.
@@ -23,6 +24,17 @@ pub(in crate::web) struct Paging {
     pub(in crate::web) category: Option<String>,
     /// `kind/name`.
     pub(in crate::web) resource: Option<String>,
+    /// How an alert or a run is.
+    pub(in crate::web) state: Option<String>,
+    pub(in crate::web) playbook: Option<String>,
+    /// `kind/name`.
+    pub(in crate::web) target: Option<String>,
+    /// A run's id.
+    pub(in crate::web) run: Option<String>,
+    /// A monitoring system.
+    pub(in crate::web) source: Option<String>,
+    /// An `alertname`.
+    pub(in crate::web) name: Option<String>,
 }
 
 /// One page of a list.
@@ -56,14 +68,19 @@ impl Paging {
     }
 
     fn resource(&self) -> Result<Option<ResourceId>, Problem> {
-        let bad = |error: codeops_core::model::InvalidName| Problem::bad_request(error.to_string());
-        given(&self.resource).map(|text| text.trim().parse().map_err(bad)).transpose()
+        parsed(&self.resource)
     }
 }
 
 /// A field of a form that was left empty is not given.
-fn given(text: &Option<String>) -> Option<&str> {
-    text.as_deref().filter(|text| !text.is_empty())
+pub(super) fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// A field that is read as what it names.
+pub(super) fn parsed<T: std::str::FromStr<Err = InvalidName>>(text: &Option<String>) -> Result<Option<T>, Problem> {
+    let bad = |error: InvalidName| Problem::bad_request(error.to_string());
+    given(text).map(|text| text.parse().map_err(bad)).transpose()
 }
 
 fn category(text: &str) -> Result<Category, Problem> {
@@ -79,6 +96,7 @@ pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Li
     let query = Query {
         resource: paging.resource()?,
         categories: paging.categories()?,
+        run: parsed(&paging.run)?,
         before: paging.cursor()?,
         limit: paging.limit()?,
         ..Query::default()

@@ -2,6 +2,7 @@
 
 mod list;
 mod resource;
+mod response;
 mod status;
 
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use axum::response::{IntoResponse, Response};
 use codeops_core::model::ResourceId;
 
 pub(super) use list::{HoldItem, Listed, Paging, events_page, holds_page};
+pub(super) use response::{
+    ALERT_STATES, RUN_STATES, alerts, alerts_page, answers_of, known_run, page, pages, run, runs, runs_page,
+};
 
 use super::Web;
 use super::history::{self, RevisionItem};
@@ -46,7 +50,8 @@ pub(super) async fn resource(
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let view = find(&web.board(), &kind, &name)?;
-    Ok(Json(resource::Detail::of(&view)).into_response())
+    let (alerts, runs) = answers_of(&web, &view.id).await?;
+    Ok(Json(resource::Detail::of(&view, alerts, runs)).into_response())
 }
 
 pub(super) async fn stats(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, ResourceView};
+use crate::web::response::{AlertItem, RunItem};
 use crate::web::shape::{InstanceShape, SpecShape};
 
 /// `GET /api/v1/resources`.
@@ -71,6 +72,10 @@ pub(super) struct Detail<'a> {
     used_by: &'a [ResourceId],
     last_good: Option<Good<'a>>,
     pins: Vec<Pinned<'a>>,
+    /// Those that runs on it answered, the newest first.
+    alerts: Vec<AlertItem>,
+    /// The newest first.
+    runs: Vec<RunItem>,
 }
 
 #[derive(Serialize)]
@@ -89,7 +94,7 @@ struct Pinned<'a> {
 }
 
 impl<'a> Detail<'a> {
-    pub(super) fn of(view: &'a ResourceView) -> Self {
+    pub(super) fn of(view: &'a ResourceView, alerts: Vec<AlertItem>, runs: Vec<RunItem>) -> Self {
         let live = view.live.as_deref();
         Self {
             short: Short::of(view),
@@ -111,6 +116,8 @@ impl<'a> Detail<'a> {
                 .iter()
                 .map(|(template, pin)| Pinned { template, revision: pin.revision.as_ref(), at: pin.at, why: &pin.why })
                 .collect(),
+            alerts,
+            runs,
         }
     }
 }

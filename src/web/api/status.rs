@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::port::{Board, Overall, ProviderView, RevisionView, SourceView};
 use crate::web::Web;
+use crate::web::response::Standing;
 use crate::web::words::{Mark, headline, stale};
 
 /// The whole, in short.
@@ -21,6 +22,10 @@ pub(super) struct Status<'a> {
     stale: Option<String>,
     overall: Overall,
     holds: usize,
+    /// Those that are kept quiet left out.
+    alerts_firing: usize,
+    runs_active: usize,
+    pages_open: usize,
     owner: Option<&'a str>,
     revision: Option<&'a RevisionView>,
     source: &'a SourceView,
@@ -36,15 +41,18 @@ pub(super) struct Status<'a> {
 
 impl<'a> Status<'a> {
     pub(super) fn of(web: &'a Web, board: &'a Board) -> Self {
-        let now = web.now();
+        let (now, standing) = (web.now(), Standing::of(&web.page.journal));
         Self {
-            mark: Mark::overall(board),
-            headline: headline(board),
+            mark: Mark::overall(board, &standing),
+            headline: headline(board, &standing),
             ready: board.ready,
             broken: board.broken.as_deref(),
             stale: stale(board, now, web.page.config.stale_after),
             overall: board.overall(),
             holds: board.holds.len(),
+            alerts_firing: standing.answered + standing.alone,
+            runs_active: standing.runs,
+            pages_open: standing.pages,
             owner: board.owner.as_deref(),
             revision: board.revision.as_ref(),
             source: &board.source,

@@ -23,7 +23,7 @@ const REVISIONS: usize = 25;
 
 type Asked = Result<Query<Paging>, QueryRejection>;
 
-fn paging(asked: Asked) -> Result<Paging, Problem> {
+pub(super) fn paging(asked: Asked) -> Result<Paging, Problem> {
     asked.map(|Query(paging)| paging).map_err(|error| Problem::bad_request(error.body_text()))
 }
 
@@ -104,6 +104,7 @@ struct EventsPage {
     next: Option<String>,
     category: String,
     resource: String,
+    run: String,
 }
 
 impl EventsPage {
@@ -129,5 +130,6 @@ pub(in crate::web) async fn events(
         next: listed.next,
         category: paging.category.unwrap_or_default(),
         resource: paging.resource.unwrap_or_default(),
+        run: paging.run.unwrap_or_default(),
     })
 }

@@ -3,6 +3,7 @@
 mod lists;
 mod overview;
 mod resource;
+mod response;
 
 use std::sync::Arc;
 
@@ -15,9 +16,11 @@ use jiff::Timestamp;
 pub(super) use lists::{events, holds, revision, revisions};
 pub(super) use overview::overview;
 pub(super) use resource::resource;
+pub(super) use response::{alerts, run, runs};
 
 use super::Web;
 use super::problem::Problem;
+use super::response::Standing;
 use super::words::{Ago, Mark, headline, span, stale};
 use crate::port::Board;
 
@@ -36,10 +39,10 @@ struct Shell {
 
 impl Shell {
     fn new(web: &Web, here: &'static str, title: impl Into<String>) -> Self {
-        let (board, now) = (web.board(), web.now());
+        let (board, now, standing) = (web.board(), web.now(), Standing::of(&web.page.journal));
         Self {
-            mark: Mark::overall(&board),
-            headline: headline(&board),
+            mark: Mark::overall(&board, &standing),
+            headline: headline(&board, &standing),
             stale: stale(&board, now, web.page.config.stale_after),
             version: web.page.config.version.clone(),
             title: title.into(),

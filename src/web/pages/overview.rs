@@ -17,6 +17,7 @@ use crate::web::api::{self, HoldItem, Paging};
 use crate::web::event::Event;
 use crate::web::picture::timeline;
 use crate::web::problem::Problem;
+use crate::web::response::{self, AlertItem, PageItem, RunItem, Standing, Week};
 use crate::web::words::Mark;
 
 /// Exceptions shown in full; the rest are in the grid.
@@ -24,6 +25,9 @@ const EXCEPTIONS: usize = 40;
 /// Events on the timeline, and of those in words.
 const EVENTS: usize = 240;
 const RECENT: usize = 12;
+
+/// Firing alerts, runs and open pages shown in full.
+const ANSWERS: usize = 12;
 
 /// Resources with how they stand.
 type Marked = Vec<(Mark, Arc<ResourceView>)>;
@@ -35,6 +39,12 @@ struct Overview {
     exceptions: Marked,
     more: usize,
     holds: Vec<HoldItem>,
+    firing: Vec<AlertItem>,
+    runs: Vec<RunItem>,
+    calls: Vec<PageItem>,
+    /// How many more firing alerts and runs there are, and how many alerts are kept quiet.
+    standing: Standing,
+    week: Week,
     teams: Vec<(String, Marked)>,
     events: Vec<Event>,
     timeline: Option<String>,
@@ -52,7 +62,20 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
     let mut events = Event::story(&entries);
     let timeline = timeline(&events, shell.now);
     events.truncate(RECENT);
-    page(&Overview { exceptions, more, holds, teams: teams(&shell), events, timeline, shell })
+    page(&Overview {
+        firing: response::firing(&web, ANSWERS),
+        runs: response::active(&web, ANSWERS),
+        calls: response::open_pages(&web, ANSWERS),
+        standing: Standing::of(&web.page.journal),
+        week: web.tally.week(shell.now),
+        teams: teams(&shell),
+        exceptions,
+        more,
+        holds,
+        events,
+        timeline,
+        shell,
+    })
 }
 
 /// What is not as it should be, the worst first, and how many more there are.

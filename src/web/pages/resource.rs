@@ -20,6 +20,7 @@ use crate::web::event::Event;
 use crate::web::logs;
 use crate::web::picture::{Series, graph, plot};
 use crate::web::problem::Problem;
+use crate::web::response::{AlertItem, RunItem};
 use crate::web::shape::SpecShape;
 use crate::web::words::Mark;
 
@@ -38,6 +39,8 @@ struct ResourcePage {
     changed: bool,
     plots: Vec<(&'static str, String, String)>,
     graph: Option<String>,
+    alerts: Vec<AlertItem>,
+    runs: Vec<RunItem>,
     events: Vec<Event>,
     lines: Result<Vec<LogLine>, String>,
 }
@@ -88,7 +91,10 @@ pub(in crate::web) async fn resource(
     let query = Query { resource: Some(view.id.clone()), limit: EVENTS, ..Query::default() };
     let events = Event::story(&web.page.journal.read(query).await?.items);
     let (diff, changed) = diff(&view);
+    let (alerts, runs) = api::answers_of(&web, &view.id).await?;
     page(&ResourcePage {
+        alerts,
+        runs,
         mark: Mark::of(&view),
         plots: plots(&web, &view),
         graph: graph(&shell.board, &view),

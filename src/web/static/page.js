@@ -42,8 +42,10 @@ function put(part, fresh) {
   sent.set(part, now);
   part.className = fresh.className;
   const scrolled = [...part.querySelectorAll(".scroll, .code")].map((box) => box.scrollLeft);
+  const opened = new Set([...part.querySelectorAll("details")].flatMap((fold, i) => (fold.open ? [i] : [])));
   part.replaceChildren(...document.importNode(fresh, true).childNodes);
   part.querySelectorAll(".scroll, .code").forEach((box, i) => { box.scrollLeft = scrolled[i] || 0; });
+  part.querySelectorAll("details").forEach((fold, i) => { fold.open = opened.has(i); });
   buttons(part);
   return true;
 }

@@ -159,7 +159,7 @@ async fn a_branch_that_is_checked_out_is_not_pushed_to_without_advice() {
 async fn where_commits_are_signed_the_bots_are() {
     let key = SshKey::new("ed25519");
     let signers = SignerSettings { file: key.allowed_signers("codeops@localhost").display().to_string() };
-    let bot = BotSettings { signing_key: Some(key.path().display().to_string()), ..BotSettings::default() };
+    let bot = BotSettings { signing_key: Some(key.private().display().to_string()), ..BotSettings::default() };
     let remote = Remote::new(bot, Some(signers.clone())).await;
     remote.stage.perform(set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
     let raw = remote.git(&["cat-file", "commit", "main"]);

@@ -534,6 +534,7 @@ pub(crate) fn history(log: &MemoryLog) {
     let hold = HoldId::of(&changes.iter().cloned().collect());
     log.add(ago(1_500), Record::Held { hold, changes, why: "more than the blast radius allows".to_owned() });
     log.add(ago(40), status("shop", Sync::OutOfSync, Health::Progressing));
+    super::answers::answers(log);
 }
 
 fn steps(log: &MemoryLog, digit: char, secs: i64) {

@@ -1,0 +1,141 @@
+//! Who answers an alert: the playbook, what it acts on, and who is paged; or why only a person can.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::alert::Routed;
+use crate::model::{
+    Alert, Concurrency, Limits, Name, Per, Period, Playbook, Resource, ResourceId, Response, TeamName, Trigger,
+    WhenBusy,
+};
+
+use super::target_for;
+
+/// Our own playbook, which answers what no other does: it pages.
+pub const PAGES: &str = "codeops-page";
+
+/// What one revision declares, as far as answers rest on it.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// Playbooks, routes and people.
+    pub response: &'a Response,
+    /// What can be acted on.
+    pub resources: &'a BTreeMap<ResourceId, Arc<Resource>>,
+    /// Which teams each team lets act on what is its own.
+    pub reach: &'a BTreeMap<TeamName, BTreeSet<TeamName>>,
+    /// Who is paged for what each team owns.
+    pub escalations: &'a BTreeMap<TeamName, Name>,
+    /// Who is paged where nothing says.
+    pub fallback: Option<&'a Name>,
+    /// How late a resolved signal may come.
+    pub resolve_delay: Period,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// A playbook.
+    Runs {
+        /// Which.
+        playbook: Arc<Playbook>,
+        /// On what.
+        target: Option<ResourceId>,
+        /// Who is paged if it does not help.
+        policy: Option<Name>,
+    },
+    /// A person, at once.
+    Pages {
+        /// Our own playbook, which does.
+        playbook: Arc<Playbook>,
+        /// Who.
+        policy: Option<Name>,
+        /// Why no playbook.
+        why: String,
+    },
+    /// Nobody, as long as this is so.
+    Quiet(String),
+}
+
+impl World<'_> {
+    /// Who answers an alert that was routed so: the first playbook that may. `seen` is what steps see of it.
+    pub fn answer(&self, routed: &Routed, seen: &Value) -> Answer {
+        let known = routed.playbooks.iter().filter_map(|name| self.response.playbooks.get(name));
+        let policy = routed.policy.as_ref();
+        let mut answers = known.map(|playbook| self.answered_by(playbook, policy, seen));
+        let first = answers.next();
+        match first {
+            None => self.pages(policy, "no playbook answers it".to_owned()),
+            Some(pages @ Answer::Pages { .. }) => {
+                answers.find(|answer| !matches!(answer, Answer::Pages { .. })).unwrap_or(pages)
+            }
+            Some(answer) => answer,
+        }
+    }
+
+    /// What becomes of an alert that this playbook is to answer; `policy` is its route's.
+    pub fn answered_by(&self, playbook: &Arc<Playbook>, policy: Option<&Name>, seen: &Value) -> Answer {
+        let target = match playbook.target.as_ref().map(|template| target_for(template, seen)).transpose() {
+            Ok(target) => target,
+            Err(error) => return self.pages(policy, error),
+        };
+        if let Some(target) = &target {
+            let Some(declared) = self.resources.get(target) else {
+                return self.pages(policy, format!("its target {target} is not declared"));
+            };
+            if !self.may_act(&playbook.team, target) {
+                return self.pages(policy, format!("team {} may not act on {target}", playbook.team));
+            }
+            if declared.spec.suspend {
+                return Answer::Quiet(format!("{target} is suspended by its manifest"));
+            }
+        }
+        let policy = policy.cloned().or_else(|| self.escalation(&playbook.team));
+        Answer::Runs { playbook: Arc::clone(playbook), target, policy }
+    }
+
+    /// Whether a team may act on a resource.
+    pub fn may_act(&self, team: &TeamName, id: &ResourceId) -> bool {
+        let Some(declared) = self.resources.get(id) else { return false };
+        declared.team == *team || self.reach.get(&declared.team).is_some_and(|allowed| allowed.contains(team))
+    }
+
+    /// Who is paged for what a team owns.
+    pub fn escalation(&self, team: &TeamName) -> Option<Name> {
+        self.escalations.get(team).or(self.fallback).cloned()
+    }
+
+    fn pages(&self, policy: Option<&Name>, why: String) -> Answer {
+        let found = policy.and_then(|policy| self.response.policies.get(policy));
+        let team = found.map_or_else(|| Name::new("codeops").expect("a literal name"), |policy| policy.team.clone());
+        Answer::Pages { playbook: Arc::new(pages(team)), policy: policy.cloned(), why }
+    }
+}
+
+/// What steps see as `alert`.
+pub fn seen(alert: &Alert) -> Value {
+    json!({
+        "labels": alert.labels,
+        "annotations": alert.annotations,
+        "startsAt": alert.id.starts_at.to_string(),
+        "source": alert.id.source.as_str(),
+        "fingerprint": alert.id.fingerprint.as_str(),
+        "url": alert.url,
+    })
+}
+
+/// The playbook that answers what no other does.
+pub fn pages(team: TeamName) -> Playbook {
+    Playbook {
+        name: Name::new(PAGES).expect("a literal name"),
+        team,
+        folder: String::new(),
+        on: Trigger::Called,
+        target: None,
+        concurrency: Concurrency { per: Per::Playbook, when_busy: WhenBusy::Join },
+        limits: Limits { timeout: Period::from_secs(900), runs: None },
+        steps: Vec::new(),
+        otherwise: None,
+    }
+}

@@ -1,0 +1,215 @@
+//! `alerts route`: where an alert would go, by the manifests of a folder. It runs no program and opens no connection.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use codeops_core::alert::{Quiet, Routed, Router, quiet};
+use codeops_core::desired::{Compiled, Compiler, Desired};
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook};
+use codeops_core::playbook::{target_for, told};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::args::RouteArgs;
+use super::exit::{Coded, Exit};
+use super::output::{Output, Style, printable};
+use super::{compile, options, validate};
+use crate::port::{Clock, SystemClock};
+
+/// The answer as JSON and YAML.
+#[derive(Serialize)]
+struct Report {
+    labels: Labels,
+    #[serde(flatten)]
+    routed: Shown,
+    /// What would keep it quiet now.
+    quiet: Option<String>,
+    /// Who would be told now, in turn.
+    told: Vec<Person>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    taken: Vec<String>,
+    playbooks: Vec<Answer>,
+    policy: Option<Name>,
+    group_by: Vec<String>,
+    mute: Vec<Name>,
+}
+
+/// One playbook that answers it.
+#[derive(Serialize)]
+struct Answer {
+    playbook: Name,
+    team: String,
+    target: Option<String>,
+    steps: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Person {
+    notified: String,
+    receiver: Name,
+    channel: &'static str,
+    after_seconds: i64,
+}
+
+/// Prints where it goes; ends with 1 where that is nowhere.
+pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
+    let (labels, dir) = read(args)?;
+    let settings = match &args.settings {
+        Some(file) => Some(options::read_settings(Some(file))?),
+        None => None,
+    };
+    let files = validate::read(&dir)?;
+    let context = compile::context(args.environment.clone(), settings.as_ref());
+    let fallback = context.fallback.clone();
+    let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
+    let mut report = report(&desired, fallback.as_ref(), labels, SystemClock.now());
+    if !diagnostics.is_empty() {
+        let counted = compile::count(&diagnostics);
+        report.warnings.push(format!("the manifests have {counted}: `codeops validate` shows them"));
+    }
+    let lost = report.routed.playbooks.is_empty() && report.told.is_empty();
+    output.value(&report, || text(&report, output))?;
+    Ok(if lost { Exit::Failed } else { Exit::Fine })
+}
+
+/// What has a `=` is a label, the last word without one the folder.
+fn read(args: &RouteArgs) -> anyhow::Result<(Labels, PathBuf)> {
+    let mut labels = Labels::new();
+    let mut dir = None;
+    for word in &args.labels {
+        match word.split_once('=') {
+            Some((name, value)) if is_label(name) => drop(labels.insert(name.to_owned(), value.to_owned())),
+            Some((name, _)) => {
+                return Err(Coded::usage(format!("`{name}` is no name of a label: letters, digits and `_`")));
+            }
+            None if dir.is_none() => dir = Some(PathBuf::from(word)),
+            None => return Err(Coded::usage(format!("`{word}` is neither NAME=VALUE nor the only folder"))),
+        }
+    }
+    if labels.is_empty() {
+        return Err(Coded::usage("say the alert's labels, such as alertname=AppDown app=shop"));
+    }
+    let dir = dir.or_else(|| args.repo.as_ref().map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."));
+    if dir.to_string_lossy().contains("://") {
+        return Err(Coded::usage(format!("{} is an address: name a folder that it is checked out in", dir.display())));
+    }
+    Ok((labels, dir))
+}
+
+fn is_label(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Timestamp) -> Report {
+    let response = Arc::new(desired.response.clone());
+    let routed = Router::new(&response, fallback).route(&labels);
+    let alert = Alert {
+        id: AlertId { source: routed_source(), fingerprint: Fingerprint::of(&labels), starts_at: now },
+        receiver: routed_source(),
+        labels,
+        annotations: Labels::new(),
+        url: None,
+        expires_at: None,
+    };
+    let quiet = quiet(&alert, &routed, &Quiet::new(&response, &Default::default()), now);
+    let mut warnings = Vec::new();
+    let named = routed.playbooks.iter();
+    let playbooks: Vec<Answer> = named
+        .filter_map(|name| match response.playbooks.get(name) {
+            Some(playbook) => Some(answer(desired, playbook, &alert.labels, &mut warnings)),
+            None => {
+                warnings.push(format!("playbook {name} does not exist, or has a mistake"));
+                None
+            }
+        })
+        .collect();
+    let people = routed.policy.as_ref().map(|policy| told(policy, &response, now)).unwrap_or_default();
+    if playbooks.is_empty() && people.is_empty() {
+        warnings.push(nowhere(&routed));
+    } else if people.is_empty() {
+        warnings.push("nobody is told when its playbooks cannot help: name a `policy` in its route".to_owned());
+    }
+    let told = people.into_iter().map(|told| Person {
+        notified: told.notified.to_string(),
+        receiver: told.receiver,
+        channel: told.channel.word(),
+        after_seconds: told.after.as_secs(),
+    });
+    let Routed { policy, group_by, mute, taken, .. } = routed;
+    let shown = Shown { taken, playbooks, policy, group_by, mute };
+    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), warnings }
+}
+
+fn routed_source() -> Name {
+    Name::new("route").expect("a literal name")
+}
+
+fn nowhere(routed: &Routed) -> String {
+    let policy = match &routed.policy {
+        Some(policy) => format!("its policy {policy} tells nobody"),
+        None => "no route and no `fallback` says who is told".to_owned(),
+    };
+    format!("it reaches no playbook and no person: {policy}")
+}
+
+fn answer(desired: &Desired, playbook: &Playbook, labels: &Labels, warnings: &mut Vec<String>) -> Answer {
+    let alert = serde_json::json!({"labels": labels, "annotations": {}});
+    let target = playbook.target.as_ref().map(|template| target_for(template, &alert));
+    let target = match target {
+        Some(Ok(id)) => {
+            if !desired.resources.contains_key(&id) {
+                warnings.push(format!("playbook {}: its target {id} is not declared, so it only pages", playbook.name));
+            }
+            Some(id.to_string())
+        }
+        Some(Err(why)) => {
+            warnings.push(format!("playbook {}: its target cannot be told, so it only pages: {why}", playbook.name));
+            None
+        }
+        None => None,
+    };
+    let steps = playbook.steps.iter().map(|step| format!("{} ({})", step.name, step.does.word()));
+    Answer { playbook: playbook.name.clone(), team: playbook.team.to_string(), target, steps: steps.collect() }
+}
+
+fn text(report: &Report, output: &Output) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str, style: Style| {
+        text += &format!("{label:<10}{}\n", output.paint(style, printable(value)));
+    };
+    let pairs: Vec<String> = report.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    line("alert", &pairs.join(" "), Style::Bold);
+    for taken in &report.routed.taken {
+        line("route", taken, Style::Plain);
+    }
+    for answer in &report.routed.playbooks {
+        let on = answer.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+        line("playbook", &format!("{}{on}: {}", answer.playbook, answer.steps.join(", ")), Style::Good);
+    }
+    if let Some(policy) = &report.routed.policy {
+        line("policy", policy.as_str(), Style::Plain);
+    }
+    for person in &report.told {
+        let after =
+            if person.after_seconds == 0 { "at once".to_owned() } else { format!("after {} s", person.after_seconds) };
+        let by = format!("{} ({}, {after})", person.receiver, person.channel);
+        let through = if person.notified.starts_with("oncall/") { format!("{} → {by}", person.notified) } else { by };
+        line("told", &through, Style::Plain);
+    }
+    if !report.routed.group_by.is_empty() {
+        line("grouped by", &format!(" {}", report.routed.group_by.join(", ")), Style::Plain);
+    }
+    if let Some(why) = &report.quiet {
+        line("quiet", &format!("{why}: now it would start nothing"), Style::Busy);
+    }
+    for warning in &report.warnings {
+        line("warning", warning, Style::Bad);
+    }
+    text
+}

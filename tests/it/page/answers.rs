@@ -1,0 +1,240 @@
+//! Alerts, runs and pages for the page to show: one that was proven over, one that is on, one that came to a person, one on a
+//! schedule that calls another, and alerts that nothing answers; with labels that try to be markup.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codeops::journal::Record;
+use codeops_core::model::{
+    Action, Alert, AlertId, CatchUp, Concurrency, Disposition, Does, Fingerprint, Key, Labels, Limits, Matcher,
+    Notified, OnError, PageEvent, PageId, Part, Period, Playbook, PlaybookStep, Retry, RunCause, RunEvent, RunId,
+    RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::fixture::{EVIL, MemoryLog, ago, app, name, revision};
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// An alert that began so many seconds ago.
+pub(crate) fn alert(alertname: &str, on: &str, secs: i64) -> Arc<Alert> {
+    let labels = labels(&[("alertname", alertname), ("app", on), ("severity", "critical"), ("pod", EVIL)]);
+    let id = AlertId { source: name("main"), fingerprint: Fingerprint::of(&labels), starts_at: at_ms(secs) };
+    let annotations = [("summary".to_owned(), format!("{on} does not answer {EVIL}"))].into();
+    let url = Some("http://prometheus.example/graph".to_owned());
+    Arc::new(Alert { id, receiver: name("alertmanager"), labels, annotations, url, expires_at: None })
+}
+
+fn at_ms(secs: i64) -> Timestamp {
+    Timestamp::from_millisecond(ago(secs).as_millisecond()).expect("the fixture is valid")
+}
+
+fn step(text: &str, does: Does) -> PlaybookStep {
+    let (when, timeout, retry, on_error) = (None, None, None, OnError::Otherwise);
+    PlaybookStep { name: name(text), does, when, timeout, retry, on_error, idempotent: false }
+}
+
+fn action(action: Action) -> Does {
+    Does::Action { action, target: None, with: BTreeMap::new() }
+}
+
+fn resolved() -> Does {
+    Does::Wait { what: WaitFor::Resolved, quiet: Period::default() }
+}
+
+fn playbook(text: &str, on: Trigger, steps: Vec<PlaybookStep>, otherwise: Option<Vec<PlaybookStep>>) -> Arc<Playbook> {
+    Arc::new(Playbook {
+        name: name(text),
+        team: name("storefront"),
+        folder: "playbooks".to_owned(),
+        on,
+        target: None,
+        concurrency: Concurrency::default(),
+        limits: Limits { timeout: Period::default(), runs: None },
+        steps,
+        otherwise,
+    })
+}
+
+/// The playbook that answers most.
+pub(crate) fn app_down() -> Arc<Playbook> {
+    let matcher: Matcher = "alertname=AppDown".parse().expect("the fixture is valid");
+    let mut restart = step("restart", action(Action::AppRestart));
+    restart.retry = Some(Retry { attempts: 2, backoff: Period::default() });
+    let steps =
+        vec![step("look", Does::Script { file: "scripts/look.sh".to_owned() }), restart, step("proof", resolved())];
+    let otherwise = vec![
+        step("replace", action(Action::AppReplace)),
+        step("proof", resolved()),
+        step("call", Does::Page { policy: None }),
+    ];
+    playbook("app-down", Trigger::Alert(vec![matcher]), steps, Some(otherwise))
+}
+
+/// Writes one run's log.
+pub(crate) struct Story<'a> {
+    log: &'a MemoryLog,
+    run: RunId,
+    /// Seconds ago.
+    secs: i64,
+}
+
+impl<'a> Story<'a> {
+    /// Opens it.
+    pub(crate) fn open(
+        log: &'a MemoryLog,
+        run: u64,
+        secs: i64,
+        playbook: Arc<Playbook>,
+        target: Option<&str>,
+        cause: RunCause,
+        alert: Value,
+    ) -> Self {
+        let event = RunEvent::Opened {
+            authority: playbook.team.clone(),
+            playbook,
+            revision: revision('3'),
+            target: target.map(app),
+            cause,
+            rung: Rung::Steps,
+            policy: Some(name("storefront-oncall")),
+            alert,
+        };
+        log.add(ago(secs), Record::Run { run: RunId(run), resource: target.map(app), event });
+        Self { log, run: RunId(run), secs }
+    }
+
+    /// For an alert, which came in at the same time.
+    pub(crate) fn answer(log: &'a MemoryLog, run: u64, alert: &Arc<Alert>, on: &str, secs: i64) -> Self {
+        let seen = json!({"source": "main", "fingerprint": alert.id.fingerprint, "labels": alert.labels,
+            "annotations": alert.annotations, "startsAt": alert.id.starts_at.to_string(), "url": alert.url});
+        fire(log, alert, secs);
+        let cause = RunCause::Alert { alert: alert.id.clone() };
+        let story = Self::open(log, run, secs, app_down(), Some(on), cause, seen);
+        dispose(log, alert, secs, Disposition::Run { run: RunId(run) });
+        story
+    }
+
+    pub(crate) fn then(&mut self, after: i64, event: RunEvent) {
+        self.secs -= after;
+        let resource = matches!(event, RunEvent::Ended { .. }).then(|| app("shop"));
+        self.log.add(ago(self.secs), Record::Run { run: self.run, resource, event });
+    }
+
+    pub(crate) fn begin(&mut self, part: Part, index: u32, attempt: u32) {
+        let deadline = ago(self.secs - 180);
+        let key = Key(format!("memory:1:{}:{index}:{attempt}", self.run));
+        self.then(1, RunEvent::StepBegun { step: StepRef { part, index }, attempt, key, deadline });
+    }
+
+    pub(crate) fn end(&mut self, part: Part, index: u32, after: i64, outcome: StepOutcome, evidence: &str) {
+        let (step, evidence) = (StepRef { part, index }, evidence.to_owned());
+        self.then(after, RunEvent::StepEnded { step, attempt: 1, outcome, evidence });
+    }
+
+    pub(crate) fn over(&mut self, state: RunState, why: &str) {
+        self.then(1, RunEvent::Ended { state, why: why.to_owned() });
+    }
+}
+
+fn fire(log: &MemoryLog, alert: &Arc<Alert>, secs: i64) {
+    let signals = vec![Signal::Firing(Arc::clone(alert))];
+    log.add(ago(secs), Record::Alerts { receiver: name("alertmanager"), delivery: Vec::new(), signals, spoiled: 0 });
+}
+
+fn dispose(log: &MemoryLog, alert: &Arc<Alert>, secs: i64, disposition: Disposition) {
+    log.add(ago(secs), Record::Disposed { alerts: vec![alert.id.clone()], disposition });
+}
+
+fn resolve(log: &MemoryLog, alert: &Alert, secs: i64) {
+    let (source, fingerprint) = (alert.id.source.clone(), alert.id.fingerprint.clone());
+    let signals = vec![Signal::Resolved { source, fingerprint, starts_at: None, ended_at: ago(secs) }];
+    log.add(ago(secs), Record::Alerts { receiver: name("alertmanager"), delivery: Vec::new(), signals, spoiled: 0 });
+}
+
+pub(crate) fn done(output: Value) -> StepOutcome {
+    StepOutcome::Done { output }
+}
+
+fn failed(error: &str) -> StepOutcome {
+    StepOutcome::Failed { error: error.to_owned() }
+}
+
+/// All of it.
+pub(crate) fn answers(log: &MemoryLog) {
+    helped(log);
+    paged(log);
+    scheduled(log);
+    let quiet = alert("DiskSlow", "search", 700);
+    fire(log, &quiet, 700);
+    dispose(log, &quiet, 700, Disposition::Quiet { why: "muted by the mute time nights".to_owned() });
+    let on = alert("AppDown", "shop", 60);
+    let mut run = Story::answer(log, 5, &on, "shop", 60);
+    run.begin(Part::Steps, 0, 1);
+    run.end(Part::Steps, 0, 2, done(json!({"free": 12, "verdict": EVIL})), &format!("df -h\n/dev/vda1 42% /\n{EVIL}"));
+    run.begin(Part::Steps, 1, 1);
+    run.end(Part::Steps, 1, 9, done(Value::Null), "");
+    run.begin(Part::Steps, 2, 1);
+}
+
+/// A restart that helped.
+fn helped(log: &MemoryLog) {
+    let down = alert("AppDown", "cart", 7_000);
+    let mut run = Story::answer(log, 1, &down, "cart", 7_000);
+    run.begin(Part::Steps, 0, 1);
+    run.end(Part::Steps, 0, 1, done(json!("all is well with the disk")), "");
+    run.begin(Part::Steps, 1, 1);
+    run.end(Part::Steps, 1, 12, done(Value::Null), "");
+    run.begin(Part::Steps, 2, 1);
+    resolve(log, &down, 6_940);
+    run.end(Part::Steps, 2, 40, done(Value::Null), "");
+    run.over(RunState::Resolved, "the alert is over and stayed so");
+}
+
+/// Nothing helped; a person was called.
+fn paged(log: &MemoryLog) {
+    let down = alert("AppDown", "pricing", 2_100);
+    let mut run = Story::answer(log, 2, &down, "pricing", 2_100);
+    run.begin(Part::Steps, 0, 1);
+    run.end(Part::Steps, 0, 3, failed(&format!("it ended with code 3: {EVIL}")), "cannot read the disk\n");
+    run.then(0, RunEvent::Turned { why: "step look failed".to_owned() });
+    run.begin(Part::Otherwise, 0, 1);
+    run.end(Part::Otherwise, 0, 20, StepOutcome::Unknown { error: "the provider did not say".to_owned() }, "");
+    run.begin(Part::Otherwise, 2, 1);
+    let title = format!("pricing: {EVIL}");
+    let policy = Some(name("storefront-oncall"));
+    let opened = PageEvent::Opened { run: Some(RunId(2)), policy, title, body: format!("what was tried\n{EVIL}") };
+    let notified = Notified::Receiver(name("chat"));
+    let told = [
+        opened,
+        PageEvent::Begun { notified: notified.clone() },
+        PageEvent::Failed { notified: notified.clone(), error: "503".to_owned() },
+        PageEvent::Accepted { notified },
+    ];
+    for (event, secs) in told.into_iter().zip([2_070, 2_069, 2_060, 2_050]) {
+        log.add(ago(secs), Record::Page { page: PageId(1), event });
+    }
+    run.end(Part::Otherwise, 2, 20, done(json!({"page": "p1"})), "");
+    run.over(RunState::Paged, "receiver/chat accepted page p1");
+}
+
+/// A nightly job that calls another playbook.
+fn scheduled(log: &MemoryLog) {
+    let schedule = Schedule { cron: "0 4 * * *".to_owned(), timezone: None, catch_up: CatchUp::Last };
+    let steps = vec![step("tidy", Does::Playbook(name("tidy")))];
+    let nightly = playbook("nightly", Trigger::Schedule(schedule), steps, None);
+    let due = ago(9_000) - SignedDuration::from_secs(1);
+    let mut run = Story::open(log, 3, 9_000, nightly, None, RunCause::Schedule { due }, Value::Null);
+    run.begin(Part::Steps, 0, 1);
+    let tidy = playbook("tidy", Trigger::Called, vec![step("ask", Does::Script { file: "tidy.sh".to_owned() })], None);
+    let cause = RunCause::Call { run: RunId(3), step: StepRef { part: Part::Steps, index: 0 } };
+    let mut called = Story::open(log, 4, 8_998, tidy, None, cause, Value::Null);
+    called.begin(Part::Steps, 0, 1);
+    called.end(Part::Steps, 0, 4, done(json!({"removed": 12})), "");
+    called.over(RunState::Resolved, "its steps did what they should");
+    run.end(Part::Steps, 0, 6, done(Value::Null), "");
+    run.over(RunState::Resolved, "its steps did what they should");
+}
