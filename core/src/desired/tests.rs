@@ -3,6 +3,7 @@
 mod amended;
 mod answering;
 mod answering_properties;
+mod contested;
 mod digests;
 mod mistakes;
 mod neighbours;

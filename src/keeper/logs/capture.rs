@@ -187,7 +187,7 @@ impl Lines {
         }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let mut part = part;
-            while self.begun.len() + part.len() > LINE + 1 {
+            while self.begun.len() + part.strip_suffix(b"\n").unwrap_or(part).len() > LINE {
                 let (head, rest) = part.split_at(LINE.saturating_sub(self.begun.len()).min(part.len()));
                 self.begun.extend_from_slice(head);
                 self.emit_all_but(self.needles.begun_at_end(&self.begun), each);

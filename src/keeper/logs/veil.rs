@@ -177,6 +177,13 @@ mod tests {
         assert_eq!(seen, ["1 *** 2 *** ab", "***", "{\"k\":\"***\\n***\\n\"}"]);
     }
 
+    #[test]
+    fn no_line_is_longer_where_a_chunk_ends_just_behind_the_limit() {
+        let text = format!("{}aaaaaaaaaaaa\n", "#".repeat(LINE + 1));
+        let seen = written(&needles(&["aaaaaa"]), text.as_bytes(), 565);
+        assert!(seen.iter().all(|line| line.len() <= LINE));
+    }
+
     proptest! {
         #[test]
         fn no_value_is_left_wherever_chunks_and_lines_end(

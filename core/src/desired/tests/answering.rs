@@ -288,7 +288,7 @@ fn teams_reach_only_what_they_are_allowed_to() {
     let context = |platform: &[&str], allow: &[&str]| Context {
         teams: BTreeMap::from([
             (name("payments"), team(&["apps/", "alerts/", "playbooks/**", "teams/"], allow)),
-            (name("platform"), team(platform, &[])),
+            (name("platform"), team(&[platform, &["teams/platform.yaml"]].concat(), &[])),
         ]),
         ..Context::default()
     };
