@@ -1,6 +1,8 @@
 //! A real Prometheus and a real Alertmanager tell a real daemon of an app that is really down, and what follows is looked at in
 //! the daemon's own journal. And a storm over real connections, of which nothing may be lost.
 
+mod docs;
+mod storm;
 mod world;
 
 use codeops_core::model::{Disposition, RunState};

@@ -289,6 +289,11 @@ impl Daemon {
         until(what, look, || self.log());
     }
 
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its journal, read beside it.
     pub(super) fn archive(&self) -> Option<Archive> {
         Sqlite::open_read(&self.state.path().join("state")).ok()
