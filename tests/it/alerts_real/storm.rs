@@ -77,6 +77,8 @@ async fn a_storm_of_fifty_thousand_alerts_loses_none() {
     let receipts = receipts(memory.response.alerts.values().map(|alert| &**alert));
     println!("{receipts:?}, {} pages", sink.taken().len());
     assert!(sink.taken().len() < 100, "a storm of pages: {}", sink.taken().len());
+    let untold = receipts.keys().filter(|why| why.starts_with("latched")).count();
+    assert_eq!(untold, 0, "alerts that nobody was told of: {receipts:?}");
     let told = sink.taken().iter().any(|page| page.body.contains("alert storm"));
     assert!(told, "no page tells of the storm");
     let peak = peak(daemon.pid());
