@@ -135,7 +135,8 @@ impl Flow {
             };
             return self.refuse(run, step, attempt, begun, error).await;
         }
-        let (title, body) = evidence(run, &self.changes(run));
+        let (title, mut body) = evidence(run, &self.changes(run));
+        body.push_str(&self.others(run));
         let (title, body) = (self.tools.vault.redact(&title), self.tools.vault.redact(&body));
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let event = PageEvent::Opened { run: Some(run.id), policy, title, body };

@@ -9,6 +9,7 @@ use codeops_core::playbook::{Next, evidence, next};
 use jiff::Timestamp;
 
 use super::alerts::still_fires;
+use super::storm::listed;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{EffectError, Performed};
@@ -18,6 +19,8 @@ const STEPS_A_TURN: usize = 16;
 /// How much of a step's output and evidence is kept, in bytes.
 const OUTPUT: usize = 64 << 10;
 const EVIDENCE: usize = 16 << 10;
+/// How much of a page tells of the alerts of a run that has many, in bytes.
+const OTHERS: usize = 8 << 10;
 
 impl Flow {
     /// Brings every run as far as it goes now.
@@ -89,8 +92,19 @@ impl Flow {
         let policy = run.policy.clone().or_else(|| self.escalation(&run.authority));
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
         policy.as_ref().filter(|policy| self.router.response().policies.contains_key(policy))?;
-        let (title, body) = evidence(run, &self.changes(run));
+        let (title, mut body) = evidence(run, &self.changes(run));
+        body.push_str(&self.others(run));
         Some(PageEvent::Opened { run: None, policy, title, body: format!("Run {} {state}: {why}.\n{body}", run.id) })
+    }
+
+    /// All alerts of a run that has more than the one it was opened for, as far as its page can hold them.
+    pub(super) fn others(&self, run: &Run) -> String {
+        if run.alerts.len() < 2 {
+            return String::new();
+        }
+        let known: Vec<_> =
+            self.remembered(|response| run.alerts.iter().filter_map(|id| response.alerts.get(id).cloned()).collect());
+        format!("\nIts {} alerts:\n{}", run.alerts.len(), listed(&known, OTHERS))
     }
 
     /// What changed lately on what a run is about, a line each, for its page.

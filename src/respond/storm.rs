@@ -14,6 +14,7 @@ use crate::journal::LogError;
 const STORM_PAGE: SignedDuration = SignedDuration::from_secs(60);
 /// The most of a storm page's text, in bytes.
 const STORM_TEXT: usize = 30 << 10;
+const STORM: &str = "No playbook is run for these; each alert has this page as its receipt.\n";
 
 impl Flow {
     /// More alerts than can be answered one by one: one page tells of all, at most one a minute.
@@ -32,7 +33,8 @@ impl Flow {
         let policy = policy.or_else(|| alerts.iter().find_map(|it| self.router.route(&it.alert.labels).policy));
         let title = format!("alert storm: {} alerts at once", alerts.len());
         let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
-        let event = PageEvent::Opened { run: None, policy, title, body: storm_text(alerts) };
+        let event =
+            PageEvent::Opened { run: None, policy, title, body: format!("{STORM}{}", listed(alerts, STORM_TEXT)) };
         let left = |page| {
             let why = format!("a storm: page {page} tells of it and of {} others", ids.len().saturating_sub(1));
             vec![disposed(ids, Disposition::Left { why })]
@@ -41,11 +43,11 @@ impl Flow {
     }
 }
 
-/// Every target, with how many alerts are on it, as far as a page can hold them.
-fn storm_text(alerts: &[Arc<AlertMemory>]) -> String {
+/// Every target, with how many alerts are on it, in about so many bytes.
+pub(super) fn listed(alerts: &[Arc<AlertMemory>], most: usize) -> String {
     let mut lines: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
     for alert in alerts {
-        let labels: Vec<String> = ["app", "service", "instance", "job", "node"]
+        let labels: Vec<String> = ["app", "service", "instance", "job", "node", "host"]
             .iter()
             .filter_map(|name| Some(format!("{name}={}", alert.alert.labels.get(*name)?)))
             .collect();
@@ -53,11 +55,11 @@ fn storm_text(alerts: &[Arc<AlertMemory>]) -> String {
         entry.0 += 1;
         entry.1.insert(if labels.is_empty() { alert.alert.id.fingerprint.to_string() } else { labels.join(" ") });
     }
-    let mut text = String::from("No playbook is run for these; each alert has this page as its receipt.\n");
+    let mut text = String::new();
     for (name, (count, targets)) in lines {
         text.push_str(&format!("\n{name}: {count}\n"));
         for target in targets {
-            if text.len() > STORM_TEXT {
+            if text.len() > most {
                 text.push_str("… the rest is on the page, at /alerts\n");
                 return text;
             }

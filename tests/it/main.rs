@@ -4,6 +4,7 @@
 mod support;
 
 mod alerts_intake;
+mod alerts_real;
 mod cli;
 mod conformance;
 mod effects;

@@ -24,9 +24,20 @@ pub(crate) fn main_if_asked() {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("its port is free");
     let raw = variable("TEST_APP").as_deref() == Some("raw");
     for stream in listener.incoming().flatten() {
-        let variables = [("INSTANCE", variable("INSTANCE")), ("KEY", variable("KEY")), ("COLOR", variable("COLOR"))];
+        let variables = ["INSTANCE", "KEY", "COLOR", "FAULT"].map(|name| (name, variable(name)));
         std::thread::spawn(move || if raw { echo(stream) } else { serve(stream, &variables) });
     }
+}
+
+/// What an ill instance answers where its metrics are asked for.
+const ILL: &str = "ill, as the file says\n";
+
+/// One metric, unless the file that `FAULT` names says `all` or holds this process's id: what a restart heals, and what not.
+fn metrics(variables: &[(&str, Option<String>)]) -> String {
+    let file = variables.iter().find(|(name, _)| *name == "FAULT").and_then(|(_, file)| file.as_ref());
+    let ill = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let ill = ill == "all" || ill == std::process::id().to_string();
+    if ill { ILL.to_owned() } else { "app_fine 1\n".to_owned() }
 }
 
 fn echo(mut stream: TcpStream) {
@@ -77,6 +88,7 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
                 std::thread::sleep(Duration::from_micros(200));
                 "work".to_owned()
             }
+            "/metrics" => metrics(variables),
             "/slow" => {
                 std::thread::sleep(Duration::from_millis(600));
                 "slow".to_owned()
@@ -93,7 +105,8 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
                 }
             },
         };
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let status = if body == ILL { "503 Service Unavailable" } else { "200 OK" };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         if writer.write_all(answer.as_bytes()).is_err() {
             return;
         }

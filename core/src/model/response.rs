@@ -107,7 +107,7 @@ impl TryFrom<String> for Subject {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
-    /// Ends within the last hour, oldest first; at most 16.
+    /// Ends within the last hour, oldest first; at most 32.
     pub ends: Vec<RunEnd>,
     /// Since when nothing more is tried on it: three in an hour. It ends after an hour of health.
     pub latched_at: Option<Timestamp>,
@@ -126,4 +126,7 @@ pub struct RunEnd {
     pub rung: Rung,
     /// When.
     pub at: Timestamp,
+    /// When it was opened, if for an alert: so many at once are a storm, also when each is soon over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::pin;
 use crate::model::{
-    Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId,
-    RunState, Rung, Subject, TeamName, WhenBusy,
+    AlertId, Disposition, Does, Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause,
+    RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, TeamName, WhenBusy,
 };
 
 /// So many runs opened within [`STORM_WITHIN`] are a storm: more are not opened, and one page tells of all.
@@ -70,8 +70,8 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     }
     if let Some(run) = busy(asked, response) {
         match (playbook.concurrency.when_busy, &asked.cause) {
-            (WhenBusy::Join, RunCause::Alert { .. }) => return Opening::Join(run.id),
-            (WhenBusy::Queue, _) => {}
+            (WhenBusy::Join, RunCause::Alert { .. }) if !has_called(run) => return Opening::Join(run.id),
+            (WhenBusy::Join, RunCause::Alert { .. }) | (WhenBusy::Queue, _) => {}
             _ => return Opening::Left(format!("run {} of playbook {} is on", run.id, run.playbook.name)),
         }
     }
@@ -80,6 +80,10 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     };
     let ledger = response.ledger.get(&subject);
     if let Some(at) = ledger.and_then(|ledger| ledger.latched_at) {
+        if asked.target.is_none() && !was_answered(asked, response) {
+            // The latch is for what came back; this is another thing, and nobody knows of it.
+            return opened(asked, Rung::Page, None);
+        }
         let why = "nothing more is tried until it has been healthy for an hour, or a commit says Codeops-Retry";
         return Opening::Left(format!("latched since {at}: {why}"));
     }
@@ -114,7 +118,23 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
 pub fn in_storm(response: &ResponseMemory, now: Timestamp) -> bool {
     let since = now.checked_sub(STORM_WITHIN).unwrap_or(Timestamp::MIN);
     let lately = |run: &&Arc<Run>| run.opened_at > since && matches!(run.cause, RunCause::Alert { .. });
-    response.runs.values().filter(lately).count() >= STORM_RUNS
+    let ends = response.ledger.values().flat_map(|ledger| &ledger.ends);
+    let over = ends.filter(|end| end.opened_at.is_some_and(|at| at > since)).count();
+    response.runs.values().filter(lately).count() + over >= STORM_RUNS
+}
+
+/// Whether a run without a target has called a person: its page tells of the alerts that it had then, and of no later one.
+fn has_called(run: &Run) -> bool {
+    let pages = |record: &StepRecord| run.step(record.step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
+    run.target.is_none() && run.steps.iter().any(pages)
+}
+
+/// Whether a run has answered the same alert before: that it comes back is known.
+fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
+    let RunCause::Alert { alert } = &asked.cause else { return false };
+    let at = |starts_at| AlertId { starts_at, ..alert.clone() };
+    let before = response.alerts.range(at(Timestamp::MIN)..at(alert.starts_at));
+    before.into_iter().any(|(_, known)| matches!(known.disposition, Disposition::Run { .. }))
 }
 
 /// The run that has what this one wants.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Does, Ledger, Page, PageEvent, PageId, Run, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
+    Does, Ledger, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
 };
 use jiff::Timestamp;
 
 use super::{Fold, MATTERS};
 use crate::journal::fold::{Change, Over};
 
-/// How many ends one ledger keeps: the newest.
-const ENDS: usize = 16;
+/// How many ends one ledger keeps: the newest. More than make a storm, or it would not be seen.
+const ENDS: usize = 32;
 
 impl Fold<'_> {
     pub(super) fn run(&mut self, id: RunId, event: &RunEvent) {
@@ -51,8 +51,9 @@ impl Fold<'_> {
         for subject in stale {
             self.ledger(&subject, |ledger, now| ledger.ends.retain(|end| counts(end, now)));
         }
-        let end =
-            RunEnd { run: run.id, playbook: run.playbook.name.clone(), state: *state, rung: reached(run), at: *at };
+        let (playbook, rung) = (run.playbook.name.clone(), reached(run));
+        let opened_at = matches!(run.cause, RunCause::Alert { .. }).then_some(run.opened_at);
+        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at };
         let subject =
             run.target.clone().map_or_else(|| Subject::Playbook(run.playbook.name.clone()), Subject::Resource);
         self.ledger(&subject, |ledger, _| {

@@ -220,15 +220,15 @@ fn a_run_is_remembered_until_it_is_over_and_then_counts_for_an_hour() {
 #[test]
 fn a_ledger_keeps_the_newest_ends_and_goes_when_none_counts() {
     let mut told = Told::default();
-    for run in 1..=20 {
+    for run in 1..=36 {
         told.run(0, run, &[ended("failed")]);
     }
     let runs: Vec<u64> = told.ledger().iter().map(|(run, _, _)| *run).collect();
-    assert_eq!(runs, (5..=20).collect::<Vec<_>>());
+    assert_eq!(runs, (5..=36).collect::<Vec<_>>());
     let mut other = golden("run-opened-scheduled");
-    other["run"] = json!("r21");
+    other["run"] = json!("r37");
     told.at(90, other);
-    let folded = told.at(90, json!({"type": "run", "run": "r21", "event": ended("resolved")}));
+    let folded = told.at(90, json!({"type": "run", "run": "r37", "event": ended("resolved")}));
     let (shop, nightly) =
         (Subject::Resource("app/shop".parse().unwrap()), Subject::Playbook("nightly".parse().unwrap()));
     assert!(folded.changes.contains(&Change::Ledger(shop)) && folded.changes.contains(&Change::Ledger(nightly)));

@@ -60,6 +60,7 @@ fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], now: Timestam
         playbook: playbook.name.clone(),
         state: *state,
         rung: *rung,
+        opened_at: None,
         at: now.checked_sub(jiff::SignedDuration::from_secs(*ago)).expect("a time"),
     };
     let ends = ends.iter().enumerate().map(end).collect();
