@@ -2,7 +2,7 @@
 //!
 //! Rooms, from the ground up: [`base`] is what all share of disk and kernel, [`launch`] what becomes a user's program; [`port`] and [`journal`] are the traits and the
 //! write-ahead log; [`source`], [`provider`], [`store`], [`secret`], [`effect`] and [`keeper`] are adapters to the world; [`gate`] and
-//! [`reconcile`] are the flow; [`web`] and [`hooks`] are the edges, served by [`edge`]; [`daemon`] and [`cli`] only wire.
+//! [`reconcile`] are the flow of commits, [`respond`] that of alerts; [`web`] and [`hooks`] are the edges, served by [`edge`]; [`daemon`] and [`cli`] only wire.
 //! What decides is in `codeops-core`.
 #![recursion_limit = "256"]
 

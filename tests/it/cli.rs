@@ -412,7 +412,7 @@ fn the_demo_proves_every_act_and_leaves_nothing() {
     assert_eq!(code, 0, "{err}\n{out}");
     let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(answer["proven"], true);
-    assert_eq!(answer["acts"].as_array().map(Vec::len), Some(8));
+    assert_eq!(answer["acts"].as_array().map(Vec::len), Some(10));
     assert!(!anything_runs_from(folder.path()), "something still runs");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
