@@ -128,8 +128,8 @@ fn validate_takes_and_refuses_what_the_daemon_does() {
     let (code, out, err) = validate();
     assert!(code == 1 && (out.clone() + &err).contains("big.yaml"), "{out}{err}");
     fs::create_dir_all(folder.path().join("d/".repeat(40))).expect("made");
-    let (code, _, err) = validate();
-    assert!(code == 2 && err.contains("nested deeper than 32"), "{err}");
+    let (code, out, err) = validate();
+    assert!(code == 1 && (out.clone() + &err).contains("nested too deep"), "{out}{err}");
 }
 
 #[test]
