@@ -160,7 +160,7 @@ impl Flow {
             }
         }
         let policy = routed.policy.clone().or_else(|| self.escalation(&playbook.team));
-        self.fate(alert, playbook, target, policy, seen, false, now)
+        self.fate(alert, playbook, target, policy, seen, routed, false, now)
     }
 
     /// A page and nothing else, through a run like any other.
@@ -169,7 +169,7 @@ impl Flow {
         seen["annotations"]["codeops"] = Value::from(why);
         let team = self.paging_team(routed);
         let playbook = Arc::new(pages(team));
-        self.fate(alert, &playbook, None, routed.policy.clone(), seen, true, now)
+        self.fate(alert, &playbook, None, routed.policy.clone(), seen, routed, true, now)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a fact of its own, and a struct would only name them again")]
@@ -180,6 +180,7 @@ impl Flow {
         target: Option<codeops_core::model::ResourceId>,
         policy: Option<Name>,
         seen: Value,
+        routed: &Routed,
         only_pages: bool,
         now: Timestamp,
     ) -> Fate {
@@ -193,6 +194,7 @@ impl Flow {
             alert: seen,
             revision: &revision.id,
             resolve_delay: self.resolve_delay(),
+            group: routed.group(&alert.alert.labels),
             only_pages,
         };
         let (opening, storm) = self.remembered(|response| (open(&asked, response, now), in_storm(response, now)));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use codeops_core::model::{Name, Playbook, RunCause, Schedule, Trigger};
+use codeops_core::model::{Labels, Name, Playbook, RunCause, Schedule, Trigger};
 use codeops_core::playbook::{Asked, Opening, due, next_time, open, target_for};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -72,6 +72,7 @@ impl Flow {
             alert: Value::Null,
             revision: &revision.id,
             resolve_delay: self.resolve_delay(),
+            group: Labels::new(),
             only_pages: false,
         };
         match self.remembered(|response| open(&asked, response, now)) {

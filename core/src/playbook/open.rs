@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::pin;
 use crate::model::{
-    AlertId, Disposition, Does, Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause,
-    RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, TeamName, WhenBusy,
+    AlertId, Disposition, Does, Labels, Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision, Run,
+    RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, TeamName, WhenBusy,
 };
 
 /// So many runs opened within [`STORM_WITHIN`] are a storm: more are not opened, and one page tells of all.
@@ -41,6 +41,8 @@ pub struct Asked<'a> {
     pub revision: &'a Revision,
     /// How late a resolved signal may come.
     pub resolve_delay: Period,
+    /// The labels on which alerts without a target must agree to share a run: its route's `groupBy`.
+    pub group: Labels,
     /// It goes to a person at once: no playbook answers it.
     pub only_pages: bool,
 }
@@ -139,10 +141,19 @@ fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
 
 /// The run that has what this one wants.
 fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
+    let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name && run.target == asked.target;
     response.runs.values().find(|run| match asked.playbook.concurrency.per {
         Per::Target if asked.target.is_some() => run.target == asked.target,
-        Per::Target | Per::Playbook => run.playbook.name == asked.playbook.name && run.target == asked.target,
+        Per::Target => of_playbook(run) && agrees(asked, run),
+        Per::Playbook => of_playbook(run),
     })
+}
+
+/// Whether a run without a target is of the same group.
+fn agrees(asked: &Asked<'_>, run: &Run) -> bool {
+    let labels = run.alert.get("labels");
+    let has = |name: &String| labels.and_then(|labels| labels.get(name)?.as_str()).unwrap_or_default();
+    asked.group.iter().all(|(name, value)| has(name) == value)
 }
 
 fn subject(asked: &Asked<'_>) -> Subject {

@@ -11,9 +11,9 @@ use super::order::order;
 use super::{Answer, Asked, Facts, Next, Opening, Order, TargetFacts, World, next, open, seen, target_for};
 use crate::expression;
 use crate::model::{
-    Alert, AlertId, AlertMemory, AlertState, Disposition, Does, Fingerprint, Given, GivenTarget, Health, Key, Name,
-    Part, Playbook, PlaybookStep, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEvent, RunId, RunState, Rung,
-    StepOutcome, StepRef, Sync, Trigger, WaitFor,
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Does, Fingerprint, Given, GivenTarget, Health, Key, Labels,
+    Name, Part, Playbook, PlaybookStep, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEvent, RunId, RunState,
+    Rung, StepOutcome, StepRef, Sync, Trigger, WaitFor,
 };
 
 /// So many looks end any run: the longest playbook needs far fewer.
@@ -165,6 +165,7 @@ fn opened(scene: &Scene<'_>, alert: Option<&Alert>) -> Result<Run, String> {
         alert: seen,
         revision: &revision,
         resolve_delay: scene.world.resolve_delay,
+        group: Labels::new(),
         only_pages,
     };
     match open(&asked, &ResponseMemory::default(), scene.now) {

@@ -113,6 +113,7 @@ impl Live {
             alert: if alert { seen } else { Value::Null },
             revision: &"a".repeat(40).parse().expect("a revision"),
             resolve_delay: world.resolve_delay,
+            group: Labels::new(),
             only_pages: false,
         };
         let Opening::Open { mut event, .. } = super::open(&asked, &ResponseMemory::default(), at(0)) else {

@@ -268,6 +268,23 @@ async fn an_alert_that_no_playbook_answers_and_a_target_that_is_not_there_call_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn alerts_without_a_target_share_a_page_only_where_their_group_is_one() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let people = PEOPLE.replace("route: {policy: people}", "route: {policy: people, groupBy: [alertname]}");
+    flow.commit(&[("people.yaml", &people)]).await;
+    flow.elapse(5).await;
+    flow.outside.fares("webhook", Fare::Slow(20));
+    let signals = ["a", "b"].map(|app| firing(&flow, "DiskFull", app));
+    flow.tell(signals.into_iter().chain([firing(&flow, "Heat", "a")]).collect()).await;
+    flow.elapse(60).await;
+    let runs = flow.runs().await;
+    let mut shared: Vec<usize> = runs.iter().map(|run| run.alerts.len()).collect();
+    shared.sort_unstable();
+    assert_eq!(shared, [1, 2], "{runs:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn removing_the_playbook_cancels_its_run_before_the_next_step_and_calls_a_person() {
     let mut flow = Flow::new().await;
     begin(&mut flow, &["shop"]).await;

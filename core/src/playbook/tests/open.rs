@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::super::{Asked, Opening, STORM_RUNS, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
-    Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung,
-    Subject,
+    Labels, Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState,
+    Rung, Subject,
 };
 
 fn declared(more: &str) -> Arc<Playbook> {
@@ -41,6 +41,7 @@ fn opening(
         alert: Value::Null,
         revision: &"a".repeat(40).parse().expect("a revision"),
         resolve_delay: Period::from_secs(60),
+        group: Labels::new(),
         only_pages,
     };
     open(&asked, memory, now)
