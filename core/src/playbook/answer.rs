@@ -133,7 +133,7 @@ pub fn pages(team: TeamName) -> Playbook {
         folder: String::new(),
         on: Trigger::Called,
         target: None,
-        concurrency: Concurrency { per: Per::Playbook, when_busy: WhenBusy::Join },
+        concurrency: Concurrency { per: Per::Target, when_busy: WhenBusy::Join },
         limits: Limits { timeout: Period::from_secs(900), runs: None },
         steps: Vec::new(),
         otherwise: None,
