@@ -6,23 +6,18 @@ use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Concurrency, Disposition, Limits, Memory, Name, Per, Period, Pin, Playbook,
-    RunCause, RunEvent, RunId, Subject, TeamName, Trigger, WhenBusy,
+    AlertId, AlertMemory, AlertState, Disposition, Memory, Pin, RunCause, RunEvent, RunId, Subject, TeamName,
 };
-use codeops_core::playbook::{Asked, Opening, in_storm, open, target_for};
+use codeops_core::playbook::{Answer, Asked, Opening, in_storm, open, seen};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Flow;
 use crate::gate::Mark;
 use crate::journal::{LogError, Record};
 
-/// Our own playbook, which answers what no other does: it pages.
-pub(super) const PAGES: &str = "codeops-page";
 /// How often what is kept quiet is looked at again.
 const QUIET_LOOK: SignedDuration = SignedDuration::from_secs(15);
-/// How late a resolved signal may come when the repository does not say.
-pub(super) const RESOLVE_DELAY: Period = Period::from_secs(360);
 
 /// What is to become of one alert.
 enum Fate {
@@ -93,28 +88,26 @@ impl Flow {
         });
         for (alert, routed, hushed) in over {
             let why = frozen.clone().or(hushed);
-            let fates = match (alert.state, why) {
-                (AlertState::Firing, None) => self.fates(&alert, &routed, now),
-                (AlertState::Firing, Some(why)) => vec![Fate::Quiet(why)],
-                (state, _) => vec![Fate::Left(format!("it was {state} before its turn"))],
+            let fate = match (alert.state, why) {
+                (AlertState::Firing, None) => self.fate(&alert, &routed, now),
+                (AlertState::Firing, Some(why)) => Fate::Quiet(why),
+                (state, _) => Fate::Left(format!("it was {state} before its turn")),
             };
-            for fate in fates {
-                match fate {
-                    Fate::Left(why) => left.entry(why).or_default().push(alert.alert.id.clone()),
-                    Fate::Quiet(why) if alert.disposition == (Disposition::Quiet { why: why.clone() }) => {}
-                    Fate::Quiet(why) => quiet.entry(why).or_default().push(alert.alert.id.clone()),
-                    Fate::Storm => storm.push(Arc::clone(&alert)),
-                    // Written with the others: thousands may join one run at once.
-                    Fate::Joins(run) => {
-                        let id = alert.alert.id.clone();
-                        let event = RunEvent::Joined { alert: id.clone() };
-                        records.push(Record::Run { run, resource: None, event });
-                        records.push(disposed(vec![id], Disposition::Run { run }));
-                    }
-                    // Written at once: the next alert may join it.
-                    Fate::Opens { event, latches, team } => {
-                        self.open(&alert, *event, latches, &team, now).await?;
-                    }
+            match fate {
+                Fate::Left(why) => left.entry(why).or_default().push(alert.alert.id.clone()),
+                Fate::Quiet(why) if alert.disposition == (Disposition::Quiet { why: why.clone() }) => {}
+                Fate::Quiet(why) => quiet.entry(why).or_default().push(alert.alert.id.clone()),
+                Fate::Storm => storm.push(Arc::clone(&alert)),
+                // Written with the others: thousands may join one run at once.
+                Fate::Joins(run) => {
+                    let id = alert.alert.id.clone();
+                    let event = RunEvent::Joined { alert: id.clone() };
+                    records.push(Record::Run { run, resource: None, event });
+                    records.push(disposed(vec![id], Disposition::Run { run }));
+                }
+                // Written at once: the next alert may join it.
+                Fate::Opens { event, latches, team } => {
+                    self.open(&alert, *event, latches, &team, now).await?;
                 }
             }
         }
@@ -124,76 +117,30 @@ impl Flow {
         self.storm(&storm, now).await
     }
 
-    /// What becomes of one alert that fires and is not kept quiet: something for each playbook that answers it.
-    fn fates(&self, alert: &Arc<AlertMemory>, routed: &Routed, now: Timestamp) -> Vec<Fate> {
-        let answering: Vec<&Arc<Playbook>> =
-            routed.playbooks.iter().filter_map(|name| self.router.response().playbooks.get(name)).collect();
-        if answering.is_empty() {
-            return vec![self.only_page(alert, routed, "no playbook answers it", now)];
-        }
-        // One alert has one run: the first playbook that answers it and may. Others with the same target would only join.
-        let seen = seen(alert);
-        let may = |playbook: &&&Arc<Playbook>| {
-            let target = playbook.target.as_ref().map(|template| target_for(template, &seen));
-            target.is_none_or(|target| target.is_ok_and(|target| self.may_act(&playbook.team, &target)))
+    /// What becomes of one alert that fires and is not kept quiet.
+    fn fate(&self, alert: &AlertMemory, routed: &Routed, now: Timestamp) -> Fate {
+        let (Some(revision), Some(world)) = (&self.board.revision, self.world()) else {
+            return Fate::Quiet("no revision is in force yet".to_owned());
         };
-        let playbook = answering.iter().find(may).unwrap_or(&answering[0]);
-        vec![self.answer(alert, playbook, routed, now)]
-    }
-
-    fn answer(&self, alert: &Arc<AlertMemory>, playbook: &Arc<Playbook>, routed: &Routed, now: Timestamp) -> Fate {
-        let seen = seen(alert);
-        let target = match playbook.target.as_ref().map(|template| target_for(template, &seen)).transpose() {
-            Ok(target) => target,
-            Err(error) => return self.only_page(alert, routed, &error, now),
+        let mut alert_seen = seen(&alert.alert);
+        let (playbook, target, policy, only_pages) = match world.answer(routed, &alert_seen) {
+            Answer::Runs { playbook, target, policy } => (playbook, target, policy, false),
+            Answer::Pages { playbook, policy, why } => {
+                // The page tells of it beside what the source wrote.
+                alert_seen["annotations"]["codeops"] = Value::from(why);
+                (playbook, None, policy, true)
+            }
+            Answer::Quiet(why) => return Fate::Quiet(why),
         };
-        if let Some(target) = &target {
-            let Some(declared) = self.declared(target) else {
-                return self.only_page(alert, routed, &format!("its target {target} is not declared"), now);
-            };
-            if !self.may_act(&playbook.team, target) {
-                let why = format!("team {} may not act on {target}", playbook.team);
-                return self.only_page(alert, routed, &why, now);
-            }
-            if declared.spec.suspend {
-                return Fate::Quiet(format!("{target} is suspended by its manifest"));
-            }
-        }
-        let policy = routed.policy.clone().or_else(|| self.escalation(&playbook.team));
-        self.fate(alert, playbook, target, policy, seen, routed, false, now)
-    }
-
-    /// A page and nothing else, through a run like any other.
-    fn only_page(&self, alert: &Arc<AlertMemory>, routed: &Routed, why: &str, now: Timestamp) -> Fate {
-        let mut seen = seen(alert);
-        seen["annotations"]["codeops"] = Value::from(why);
-        let team = self.paging_team(routed);
-        let playbook = Arc::new(pages(team));
-        self.fate(alert, &playbook, None, routed.policy.clone(), seen, routed, true, now)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each is a fact of its own, and a struct would only name them again")]
-    fn fate(
-        &self,
-        alert: &Arc<AlertMemory>,
-        playbook: &Arc<Playbook>,
-        target: Option<codeops_core::model::ResourceId>,
-        policy: Option<Name>,
-        seen: Value,
-        routed: &Routed,
-        only_pages: bool,
-        now: Timestamp,
-    ) -> Fate {
-        let Some(revision) = &self.board.revision else { return Fate::Quiet("no revision is in force yet".to_owned()) };
         let asked = Asked {
-            playbook,
+            playbook: &playbook,
             authority: &playbook.team,
             cause: RunCause::Alert { alert: alert.alert.id.clone() },
             target,
             policy,
-            alert: seen,
+            alert: alert_seen,
             revision: &revision.id,
-            resolve_delay: self.resolve_delay(),
+            resolve_delay: world.resolve_delay,
             group: routed.group(&alert.alert.labels),
             only_pages,
         };
@@ -255,23 +202,6 @@ impl Flow {
         }
         Ok(())
     }
-
-    /// Who is paged for what a team owns.
-    pub(super) fn escalation(&self, team: &TeamName) -> Option<Name> {
-        let own = self.board.desired.as_ref().and_then(|desired| desired.teams.get(team)?.escalation.clone());
-        own.or_else(|| self.tools.rules.fallback.clone())
-    }
-
-    pub(super) fn resolve_delay(&self) -> Period {
-        let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.resolve_delay);
-        declared.unwrap_or(RESOLVE_DELAY)
-    }
-
-    /// Whose authority a run that only pages has: the team of the policy it pages.
-    fn paging_team(&self, routed: &Routed) -> TeamName {
-        let policy = routed.policy.as_ref().and_then(|policy| self.router.response().policies.get(policy));
-        policy.map_or_else(|| Name::new("codeops").expect("a literal name"), |policy| policy.team.clone())
-    }
 }
 
 fn is_quiet(alert: &AlertMemory) -> bool {
@@ -280,34 +210,6 @@ fn is_quiet(alert: &AlertMemory) -> bool {
 
 pub(super) fn disposed(alerts: Vec<AlertId>, disposition: Disposition) -> Record {
     Record::Disposed { alerts, disposition }
-}
-
-/// What steps see as `alert`.
-fn seen(memory: &AlertMemory) -> Value {
-    let alert = &memory.alert;
-    json!({
-        "labels": alert.labels,
-        "annotations": alert.annotations,
-        "startsAt": alert.id.starts_at.to_string(),
-        "source": alert.id.source.as_str(),
-        "fingerprint": alert.id.fingerprint.as_str(),
-        "url": alert.url,
-    })
-}
-
-/// The playbook that answers what no other does.
-pub(super) fn pages(team: TeamName) -> Playbook {
-    Playbook {
-        name: Name::new(PAGES).expect("a literal name"),
-        team,
-        folder: String::new(),
-        on: Trigger::Called,
-        target: None,
-        concurrency: Concurrency { per: Per::Target, when_busy: WhenBusy::Join },
-        limits: Limits { timeout: Period::from_secs(900), runs: None },
-        steps: Vec::new(),
-        otherwise: None,
-    }
 }
 
 /// Whether a memory still has the alert firing.

@@ -4,13 +4,13 @@ use std::sync::{Arc, PoisonError};
 
 use codeops_core::action;
 use codeops_core::alert;
-use codeops_core::config::Freeze;
+use codeops_core::config::{Freeze, RepositorySpec};
 use codeops_core::model::{
-    Does, Health, InstanceHealth, Live, Memory, Name, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
+    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
     RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
-use codeops_core::playbook::{Facts, PageFacts, TargetFacts, target_of, told};
+use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -52,11 +52,32 @@ impl Flow {
         self.board.snapshot.live(&effective(declared, memory).resource().spec.provider, &declared.id)
     }
 
+    /// What the revision in force declares, as far as answers rest on it; `None` before the first.
+    pub(super) fn world(&self) -> Option<World<'_>> {
+        let desired = self.board.desired.as_ref()?;
+        Some(World {
+            response: self.router.response(),
+            resources: &desired.resources,
+            reach: &desired.reach,
+            teams: &desired.teams,
+            fallback: self.tools.rules.fallback.as_ref(),
+            resolve_delay: desired.repository.resolve_delay(),
+        })
+    }
+
     /// Whether a team may act on a resource.
     pub(super) fn may_act(&self, team: &TeamName, id: &ResourceId) -> bool {
-        let Some(desired) = &self.board.desired else { return false };
-        let Some(declared) = desired.resources.get(id) else { return false };
-        declared.team == *team || desired.reach.get(&declared.team).is_some_and(|allowed| allowed.contains(team))
+        self.world().is_some_and(|world| world.may_act(team, id))
+    }
+
+    /// Who is paged for what a team owns.
+    pub(super) fn escalation(&self, team: &TeamName) -> Option<Name> {
+        self.world().and_then(|world| world.escalation(team))
+    }
+
+    /// How late a resolved signal may come.
+    pub(super) fn resolve_delay(&self) -> Period {
+        self.world().map_or_else(|| RepositorySpec::default().resolve_delay(), |world| world.resolve_delay)
     }
 
     /// A target at this moment.
@@ -152,7 +173,7 @@ impl Flow {
 
     /// Whether a playbook comes from the repository: our own, which only pages, does not.
     fn declares(&self, name: &Name) -> bool {
-        name.as_str() != super::alerts::PAGES
+        name.as_str() != PAGES
     }
 
     /// How the action that is on is getting on; nothing for a step that is none, or a commit.

@@ -18,7 +18,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("rollout", &["model", "config", "plan"]),
     ("action", &["model", "plan"]),
     ("alert", &["model", "config"]),
-    ("playbook", &["model", "expression", "schedule", "alert"]),
+    ("playbook", &["model", "config", "expression", "schedule", "alert"]),
 ];
 
 const ROOT: &[(&str, &[&str])] = &[

@@ -19,6 +19,16 @@ pub struct RepositorySpec {
     pub freeze: Option<Freeze>,
 }
 
+impl RepositorySpec {
+    /// How late a resolved signal may come when the repository does not say: Alertmanager's `group_interval` and a minute.
+    const RESOLVE_DELAY: Period = Period::from_secs(6 * 60);
+
+    /// How late a resolved signal may come.
+    pub fn resolve_delay(&self) -> Period {
+        self.resolve_delay.unwrap_or(Self::RESOLVE_DELAY)
+    }
+}
+
 /// What manifests may leave out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -17,8 +17,6 @@ use super::response::{Declares, Refers};
 use super::tree::{At, Span};
 use super::{Context, rights};
 
-/// How late a resolved signal may come where the Repository does not say.
-pub(super) const RESOLVE_DELAY: Period = Period::from_secs(6 * 60);
 /// How long a proof that has no timeout waits beyond that, as [`crate::playbook::pin`] fills in.
 const PROOF_MARGIN: u64 = 180_000;
 /// Steps that a run has beyond those written.
@@ -48,7 +46,6 @@ impl<'a> Named<'a> {
         context: &'a Context,
     ) -> Self {
         let whose = |candidate: &Candidate| candidate.manifest.team.as_ref().map(|team| team.value.clone());
-        let delay = resolved.repository.resolve_delay.unwrap_or(RESOLVE_DELAY);
         Self {
             context,
             files,
@@ -56,7 +53,7 @@ impl<'a> Named<'a> {
             resolved,
             teams: resolved.teams.keys().cloned().collect(),
             steps: candidates.iter().filter_map(steps).collect(),
-            resolve_delay: resolved.repository_broken.is_none().then_some(delay),
+            resolve_delay: resolved.repository_broken.is_none().then(|| resolved.repository.resolve_delay()),
             uncertain: files.iter().any(|file| !file.lost.is_empty()),
         }
     }

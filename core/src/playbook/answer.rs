@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::alert::Routed;
+use crate::config::TeamSpec;
 use crate::model::{
     Alert, Concurrency, Limits, Name, Per, Period, Playbook, Resource, ResourceId, Response, TeamName, Trigger,
     WhenBusy,
@@ -25,8 +26,8 @@ pub struct World<'a> {
     pub resources: &'a BTreeMap<ResourceId, Arc<Resource>>,
     /// Which teams each team lets act on what is its own.
     pub reach: &'a BTreeMap<TeamName, BTreeSet<TeamName>>,
-    /// Who is paged for what each team owns.
-    pub escalations: &'a BTreeMap<TeamName, Name>,
+    /// The teams, which say who is paged for what they own.
+    pub teams: &'a BTreeMap<TeamName, TeamSpec>,
     /// Who is paged where nothing says.
     pub fallback: Option<&'a Name>,
     /// How late a resolved signal may come.
@@ -103,7 +104,8 @@ impl World<'_> {
 
     /// Who is paged for what a team owns.
     pub fn escalation(&self, team: &TeamName) -> Option<Name> {
-        self.escalations.get(team).or(self.fallback).cloned()
+        let own = self.teams.get(team).and_then(|team| team.escalation.as_ref());
+        own.or(self.fallback).cloned()
     }
 
     fn pages(&self, policy: Option<&Name>, why: String) -> Answer {

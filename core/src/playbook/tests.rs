@@ -94,12 +94,12 @@ impl Live {
         let memory = firing("shop", at(0));
         let (id, seen) = (memory.alert.id.clone(), super::seen(&memory.alert));
         let cause = if alert { RunCause::Alert { alert: id.clone() } } else { RunCause::Schedule { due: at(0) } };
-        let (escalations, reach) = (BTreeMap::new(), BTreeMap::new());
+        let (teams, reach) = (BTreeMap::new(), BTreeMap::new());
         let world = World {
             response: &desired.response,
             resources: &desired.resources,
             reach: &reach,
-            escalations: &escalations,
+            teams: &teams,
             fallback: None,
             resolve_delay: Period::from_secs(60),
         };

@@ -6,13 +6,12 @@ mod explain;
 mod replay;
 mod text;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use codeops_core::config::Settings;
 use codeops_core::desired::{Compiled, Compiler, Desired, Severity};
-use codeops_core::model::{Environment, Name, Period, Response, TeamName};
+use codeops_core::model::{Environment, Name, Response};
 use codeops_core::playbook::World;
 
 use super::args::{PlaybookArgs, PlaybookCommand};
@@ -20,9 +19,6 @@ use super::environment::Variables;
 use super::exit::Exit;
 use super::output::Output;
 use super::{compile, options, validate};
-
-/// How late a resolved signal may come when the repository does not say.
-const RESOLVE_DELAY: Period = Period::from_secs(360);
 
 /// Tests, explains or replays.
 pub(crate) fn playbook(args: &PlaybookArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
@@ -54,7 +50,6 @@ pub(crate) fn playbook(args: &PlaybookArgs, variables: &Variables, output: &Outp
 struct Tree {
     desired: Desired,
     response: Arc<Response>,
-    escalations: BTreeMap<TeamName, Name>,
     fallback: Option<Name>,
 }
 
@@ -74,12 +69,8 @@ impl Tree {
             dir.display(),
             rendered.join("\n\n")
         );
-        let own = |(name, team): (&TeamName, &codeops_core::config::TeamSpec)| {
-            team.escalation.clone().map(|policy| (name.clone(), policy))
-        };
         Ok(Self {
             response: Arc::new(desired.response.clone()),
-            escalations: desired.teams.iter().filter_map(own).collect(),
             fallback: settings.and_then(|settings| settings.fallback),
             desired,
         })
@@ -90,9 +81,9 @@ impl Tree {
             response: &self.response,
             resources: &self.desired.resources,
             reach: &self.desired.reach,
-            escalations: &self.escalations,
+            teams: &self.desired.teams,
             fallback: self.fallback.as_ref(),
-            resolve_delay: self.desired.repository.resolve_delay.unwrap_or(RESOLVE_DELAY),
+            resolve_delay: self.desired.repository.resolve_delay(),
         }
     }
 }

@@ -12,12 +12,12 @@ fn thought_through(spec: &str, given: &Given) -> Simulated {
 
 fn in_scene<T>(spec: &str, given: &Given, what: impl Fn(&Scene<'_>) -> T) -> T {
     let desired = compiled(&playbook("p", spec));
-    let (escalations, reach) = (BTreeMap::new(), BTreeMap::new());
+    let (teams, reach) = (BTreeMap::new(), BTreeMap::new());
     let world = World {
         response: &desired.response,
         resources: &desired.resources,
         reach: &reach,
-        escalations: &escalations,
+        teams: &teams,
         fallback: None,
         resolve_delay: Period::from_secs(60),
     };
