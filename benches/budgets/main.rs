@@ -17,6 +17,7 @@ mod manifests;
 #[expect(dead_code, reason = "the provider can do more than benches need")]
 mod memory_provider;
 mod pass;
+mod plain;
 mod restart;
 mod start;
 mod table;
