@@ -1,15 +1,16 @@
 //! What a store must do for the journal: append durably, remember the fold, and be read in pages.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use codeops_core::model::{Memory, PageId, ResourceId, Run, RunId};
+use codeops_core::model::{PageId, ResourceId, Run, RunId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::category::Category;
 use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 use super::record::Record;
+use super::shared::SharedMemory;
 use super::writer::InDoubt;
 
 /// A record's number: 1, 2, 3… in one store, without gaps.
@@ -104,7 +105,7 @@ pub trait Log: Send + Sync {
     async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError>;
 
     /// The fold of everything appended. Never hold the guard across an await.
-    fn memory(&self) -> Arc<RwLock<Memory>>;
+    fn memory(&self) -> Arc<SharedMemory>;
 
     /// Intents without a result when the store was opened, and those since.
     fn in_doubt(&self) -> Vec<InDoubt>;

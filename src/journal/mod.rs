@@ -28,6 +28,7 @@ mod history;
 mod intake;
 mod log;
 mod record;
+mod shared;
 mod writer;
 
 pub use category::Category;
@@ -37,4 +38,5 @@ pub use history::{AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuer
 pub use intake::Receipt;
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
 pub use record::{Outcome, Record};
+pub use shared::{Read, SharedMemory};
 pub use writer::{InDoubt, Journal, Reader, Started, StartedEffect};

@@ -1,16 +1,17 @@
 //! The journal itself: mints intents and results on top of a [`Log`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Counted, Key, Memory, Notified, PageEvent, PageId, ResourceId, ResponseMemory, Run, RunEvent, RunId, Step,
+    Counted, Key, Notified, PageEvent, PageId, ResourceId, ResponseMemory, Run, RunEvent, RunId, Step,
 };
 use serde::{Deserialize, Serialize};
 
 use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 use super::log::{Entry, Log, LogError, Page, Query, Seq};
 use super::record::{Outcome, Record};
+use super::shared::SharedMemory;
 
 /// A step whose intent is durable. Only the journal makes one, and none is ever read back.
 #[derive(Debug)]
@@ -222,7 +223,7 @@ impl Journal {
     }
 
     /// The fold of everything. Never hold a guard across an await.
-    pub fn memory(&self) -> Arc<RwLock<Memory>> {
+    pub fn memory(&self) -> Arc<SharedMemory> {
         self.log.memory()
     }
 

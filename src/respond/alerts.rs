@@ -75,7 +75,7 @@ impl Flow {
         let mut quiet: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut storm: Vec<Arc<AlertMemory>> = Vec::new();
         let mut records = Vec::new();
-        let frozen = self.frozen(now);
+        let frozen = self.remembered(|response| self.frozen(response, now));
         let response = Arc::clone(self.router.response());
         let over: Vec<(Arc<AlertMemory>, Routed, Option<String>)> = self.remembered(|memory| {
             let rules = Quiet::new(&response, &memory.alerts);

@@ -6,8 +6,8 @@ use codeops_core::action;
 use codeops_core::alert;
 use codeops_core::config::{Freeze, RepositorySpec};
 use codeops_core::model::{
-    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
-    RunState, StepRef, TeamName,
+    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory,
+    ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
 use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told};
@@ -24,21 +24,21 @@ impl Flow {
     pub(super) fn picture(&self) -> Option<Arc<Picture>> {
         let desired = Arc::clone(self.board.desired.as_ref()?);
         let revision = self.board.revision.as_ref()?.id.clone();
-        let freeze = self.freeze();
+        let freeze = self.remembered(|response| self.freeze(response));
         Some(Arc::new(Picture { desired, snapshot: Arc::clone(&self.board.snapshot), revision, freeze }))
     }
 
     /// The freeze from outside the repository.
-    fn freeze(&self) -> Option<Freeze> {
-        let by_alert = self.remembered(|response| alert::freeze(&response.alerts, &self.tools.rules.may_freeze));
+    fn freeze(&self, response: &ResponseMemory) -> Option<Freeze> {
+        let by_alert = alert::freeze(&response.alerts, &self.tools.rules.may_freeze);
         by_alert.or_else(|| self.tools.rules.freeze.clone())
     }
 
     /// Why no playbook acts at all now, if so.
-    pub(super) fn frozen(&self, now: Timestamp) -> Option<String> {
+    pub(super) fn frozen(&self, response: &ResponseMemory, now: Timestamp) -> Option<String> {
         let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.clone());
         let in_force = |freeze: &Freeze| freeze.until.is_none_or(|until| until > now);
-        let freeze = self.freeze().into_iter().chain(declared).find(in_force)?;
+        let freeze = self.freeze(response).into_iter().chain(declared).find(in_force)?;
         Some(format!("frozen: {}", freeze.reason))
     }
 
@@ -138,7 +138,7 @@ impl Flow {
         if self.tools.rules.observe {
             return Some("only observing, as the settings say".to_owned());
         }
-        if let Some(frozen) = self.frozen(now) {
+        if let Some(frozen) = self.frozen(&memory.response, now) {
             return Some(frozen);
         }
         if let RunCause::Call { .. } = run.cause {

@@ -76,6 +76,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The same for the copying of the log at opening, which the next one can make up for.
 const BUSY_AT_OPEN: Duration = Duration::from_millis(50);
 
+/// How many pages of 4 KiB the log has before it is copied into the database: what many commits write again, such as the ends of
+/// tables and indexes, is then copied once.
+const COPIED_AFTER: i64 = 4_000;
+
 /// The writer's connection: migrated, checked, and as durable as SQLite can be.
 pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
     let attempt = || -> Result<Connection, rusqlite::Error> {
@@ -85,7 +89,8 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
-        db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+        db.pragma_update(None, "wal_autocheckpoint", COPIED_AFTER)?;
+        db.pragma_update(None, "journal_size_limit", 32 * 1024 * 1024)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(db)
     };

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use codeops_core::model::{Memory, PageId, Run, RunId, Secret};
+use codeops_core::model::{PageId, Run, RunId, Secret};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -24,7 +24,7 @@ use super::writer::{Answer, Job, Shared, Writer, now};
 use super::{Archive, StoreError, history, projection, query};
 use crate::journal::{
     AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Page, PageList, PageQuery, Query, Record, RunPage, RunQuery,
-    Seq, SignalQuery,
+    Seq, SharedMemory, SignalQuery,
 };
 use crate::port::Clock;
 
@@ -75,7 +75,7 @@ impl Sqlite {
         let Recalled { memory, doubts, rows } = projection::recall(&db).map_err(fail)?;
         let deliveries = history::recall_deliveries(&db).map_err(fail)?;
         let shared = Arc::new(Shared {
-            memory: Arc::new(RwLock::new(memory.clone())),
+            memory: Arc::new(SharedMemory::new(memory.clone())),
             doubts: Mutex::new(doubts.clone()),
             epoch: AtomicU64::new(facts.epoch),
             poison: OnceLock::new(),
@@ -224,7 +224,7 @@ impl Log for Sqlite {
         self.reading(move |db| query::page(db, id)).await
     }
 
-    fn memory(&self) -> Arc<RwLock<Memory>> {
+    fn memory(&self) -> Arc<SharedMemory> {
         Arc::clone(&self.shared.memory)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use codeops_core::model::Memory;
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,9 @@ use super::history::{self, Rows};
 use super::projection;
 use super::retention::{Keep, prune, prune_histories};
 use super::table::{self, Mark, Prepared, Sql};
-use crate::journal::{Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, fold, fold_doubts, fold_epoch};
+use crate::journal::{
+    Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, SharedMemory, fold, fold_doubts, fold_epoch,
+};
 use crate::port::Clock;
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
@@ -41,7 +43,7 @@ pub(super) type Answer = Result<Option<Vec<Entry>>, LogError>;
 
 /// What others see of the store; changed by the writer alone, after each commit.
 pub(super) struct Shared {
-    pub(super) memory: Arc<RwLock<Memory>>,
+    pub(super) memory: Arc<SharedMemory>,
     pub(super) doubts: Mutex<BTreeMap<Seq, InDoubt>>,
     pub(super) epoch: AtomicU64,
     pub(super) poison: OnceLock<String>,

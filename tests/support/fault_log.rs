@@ -2,12 +2,12 @@
 //! boundary and go on with what was durable.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use codeops::journal::{
     AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Page, PageList, PageQuery, Query, Record, RunPage, RunQuery,
-    Seq, SignalQuery, fold, fold_doubts, fold_epoch,
+    Seq, SharedMemory, SignalQuery, fold, fold_doubts, fold_epoch,
 };
 use codeops::port::Clock;
 use codeops_core::model::{Memory, PageId, Run, RunId};
@@ -46,7 +46,7 @@ pub(crate) struct FaultLog {
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
     state: Mutex<State>,
-    memory: Arc<RwLock<Memory>>,
+    memory: Arc<SharedMemory>,
     tail: broadcast::Sender<Arc<Entry>>,
 }
 
@@ -110,7 +110,14 @@ impl FaultLog {
         }
         let state = Mutex::new(State { entries, doubts, history, epoch, ..State::default() });
         let store = store.to_owned();
-        Self { store, clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
+        Self {
+            store,
+            clock,
+            crash,
+            state,
+            memory: Arc::new(SharedMemory::new(memory)),
+            tail: broadcast::Sender::new(1024),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -214,7 +221,7 @@ impl Log for FaultLog {
         Ok(self.state().history.page(id))
     }
 
-    fn memory(&self) -> Arc<RwLock<Memory>> {
+    fn memory(&self) -> Arc<SharedMemory> {
         Arc::clone(&self.memory)
     }
 
@@ -271,7 +278,7 @@ impl Log for MemoryLog {
     async fn read(&self, query: Query) -> Result<Page, LogError> {
         self.0.read(query).await
     }
-    fn memory(&self) -> Arc<RwLock<Memory>> {
+    fn memory(&self) -> Arc<SharedMemory> {
         self.0.memory()
     }
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use codeops::journal::{
     AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Outcome, Page as Entries, PageList, PageQuery, Query, Reader,
-    Record, RunPage, RunQuery, Seq, SignalQuery, fold,
+    Record, RunPage, RunQuery, Seq, SharedMemory, SignalQuery, fold,
 };
 use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
@@ -19,8 +19,8 @@ use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
 use codeops_core::model::{
     AppSpec, CauseKind, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind,
-    LastGood, Listing, Live, Memory, Name, PageId, Pin, Place, Resource, ResourceId, Revision, RevisionState, Run,
-    RunId, Scope, Sync, SystemId, Verb,
+    LastGood, Listing, Live, Name, PageId, Pin, Place, Resource, ResourceId, Revision, RevisionState, Run, RunId,
+    Scope, Sync, SystemId, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -43,7 +43,7 @@ pub(crate) const SECRET: &str = "hunter2-is-secret";
 /// A journal in memory.
 pub(crate) struct MemoryLog {
     entries: Mutex<Vec<Entry>>,
-    memory: Arc<RwLock<Memory>>,
+    memory: Arc<SharedMemory>,
     history: Mutex<MemoryHistory>,
     tail: broadcast::Sender<Arc<Entry>>,
 }
@@ -130,7 +130,7 @@ impl Log for MemoryLog {
         Ok(Entries { next: if more { items.last().map(|entry| entry.seq) } else { None }, items })
     }
 
-    fn memory(&self) -> Arc<RwLock<Memory>> {
+    fn memory(&self) -> Arc<SharedMemory> {
         Arc::clone(&self.memory)
     }
 
