@@ -45,6 +45,8 @@ pub enum Change {
     Page(PageId),
     /// One of `ResponseMemory::ledger`.
     Ledger(Subject),
+    /// An accepted page whose alerts are not over.
+    Call(PageId),
     /// One of `ResponseMemory::schedules`.
     Schedule(Name),
     /// One of `ResponseMemory::watchdogs`.
@@ -101,6 +103,7 @@ impl Change {
             Change::Alert(id) => one(id, &there.alerts, &mut here.alerts),
             Change::Run(id) => one(id, &there.runs, &mut here.runs),
             Change::Page(id) => one(id, &there.pages, &mut here.pages),
+            Change::Call(id) => one(id, &there.calls, &mut here.calls),
             Change::Ledger(subject) => one(subject, &there.ledger, &mut here.ledger),
             Change::Schedule(playbook) => one(playbook, &there.schedules, &mut here.schedules),
             Change::Watchdog(receiver) => one(receiver, &there.watchdogs, &mut here.watchdogs),

@@ -70,6 +70,8 @@ pub struct Send {
     pub body: String,
     /// The page it is, if it is one: what a channel deduplicates on.
     pub page: Option<PageId>,
+    /// Whether it tells that what the page was about is over.
+    pub over: bool,
     /// Where the page shows more: a path such as `/runs/r42`.
     pub path: Option<String>,
 }

@@ -210,9 +210,15 @@ impl Flow {
                 expect: call.expect,
                 timeout_ms,
             }),
-            Order::Notify { channel, title, body } => {
-                Effect::Send(Send { team, channel, title, body, page: None, path: Some(format!("/runs/{}", run.id)) })
-            }
+            Order::Notify { channel, title, body } => Effect::Send(Send {
+                team,
+                channel,
+                title,
+                body,
+                page: None,
+                over: false,
+                path: Some(format!("/runs/{}", run.id)),
+            }),
             Order::Revert { target } => {
                 let file = self.file_of(&target)?;
                 let subject = format!("Revert the newest change of {target}");

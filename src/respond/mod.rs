@@ -7,6 +7,7 @@
 
 mod act;
 mod alerts;
+mod calls;
 mod context;
 mod ledger;
 mod pages;
@@ -88,6 +89,8 @@ enum Event {
     Sent { page: PageId, notified: Notified, result: Result<Performed, EffectError> },
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
+    /// An attempt to tell of a page's end; those who did not accept it.
+    Closed { page: PageId, untold: Vec<Notified> },
     /// The sign of life has left, or could not.
     Beaten,
 }
@@ -108,6 +111,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         beating: false,
         in_hand: BTreeSet::new(),
         sending: BTreeSet::new(),
+        closing: BTreeMap::new(),
         asking: BTreeSet::new(),
         storm: None,
         quiet_looked_at: None,
@@ -138,6 +142,8 @@ struct Flow {
     /// Effects that this process is doing.
     in_hand: BTreeSet<(RunId, StepRef)>,
     sending: BTreeSet<(PageId, Notified)>,
+    /// Tries to tell of the ends of pages.
+    closing: BTreeMap<PageId, calls::Closing>,
     asking: BTreeSet<RunId>,
     /// When the last storm page was opened.
     storm: Option<Timestamp>,
@@ -200,6 +206,7 @@ impl Flow {
         self.runs().await?;
         self.ledger().await?;
         self.silence().await?;
+        self.calls().await?;
         self.pages().await
     }
 
@@ -208,6 +215,7 @@ impl Flow {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
             Event::Sent { page, notified, result } => self.sent(page, notified, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
+            Event::Closed { page, untold } => self.closed(page, untold).await,
             Event::Beaten => {
                 self.beating = false;
                 Ok(())

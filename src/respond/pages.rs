@@ -47,6 +47,7 @@ impl Flow {
             title: page.title.clone(),
             body: page.body.clone(),
             page: Some(page.id),
+            over: false,
             path: Some(path),
         });
         let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.sender.clone(), page.id);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use codeops_core::model::{Memory, Name, ResourceId, Subject};
+use codeops_core::model::{Memory, Name, PageId, ResourceId, Subject};
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::journal::{Change, InDoubt, Seq};
 const DOUBT: &str = "doubt/";
 const RESOURCE: &str = "resource/";
 const LEDGER: &str = "ledger/";
+const CALL: &str = "call/";
 const SCHEDULE: &str = "schedule/";
 const WATCHDOG: &str = "watchdog/";
 
@@ -38,6 +39,7 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Ledger(subject) => {
             put_part(db, &format!("{LEDGER}{}", String::from(subject.clone())), response.ledger.get(subject))
         }
+        Change::Call(id) => put_part(db, &format!("{CALL}{id}"), response.calls.get(id)),
         Change::Schedule(playbook) => put_part(db, &format!("{SCHEDULE}{playbook}"), response.schedules.get(playbook)),
         Change::Watchdog(receiver) => put_part(db, &format!("{WATCHDOG}{receiver}"), response.watchdogs.get(receiver)),
         Change::Counted => put_part(db, "counted", Some(&response.counted)),
@@ -89,6 +91,10 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
                 (LEDGER, subject) => {
                     let subject = Subject::try_from(subject.to_owned()).map_err(|error| damage(0, error))?;
                     response.ledger.insert(subject, json(1, row)?);
+                }
+                (CALL, page) => {
+                    let page: PageId = page.parse().map_err(|error| damage(0, error))?;
+                    response.calls.insert(page, json(1, row)?);
                 }
                 (SCHEDULE, playbook) => drop(response.schedules.insert(name(playbook)?, json(1, row)?)),
                 (WATCHDOG, receiver) => drop(response.watchdogs.insert(name(receiver)?, json(1, row)?)),

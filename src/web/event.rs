@@ -126,6 +126,7 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Page { event, .. } => match event {
             PageEvent::Opened { .. } | PageEvent::Failed { .. } => Some(Mark::Degraded),
             PageEvent::Accepted { .. } => Some(Mark::Held),
+            PageEvent::Closed { .. } => Some(Mark::Fine),
             PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
         },
         Record::Latched { .. } => Some(Mark::Held),
@@ -288,6 +289,7 @@ fn page_text(event: &PageEvent) -> String {
         PageEvent::Failed { notified, error } => format!("was not accepted by {notified}: {error}"),
         PageEvent::Accepted { notified } => format!("accepted by {notified}"),
         PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
+        PageEvent::Closed { why } => format!("closed: {why}"),
     }
 }
 

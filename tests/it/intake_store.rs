@@ -535,6 +535,7 @@ fn any_record() -> impl Strategy<Value = Value> {
         "page-failed",
         "page-accepted",
         "page-withdrawn",
+        "page-closed",
         "scheduled",
         "watchdog",
         "latched",

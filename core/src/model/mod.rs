@@ -37,7 +37,7 @@ pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,
     Snapshot, Stamp, SystemId, Why,
 };
-pub use page::{Page, PageEvent, PageTry};
+pub use page::{Call, Page, PageEvent, PageTry};
 pub use playbook::{
     Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
     Schedule, Trigger, WaitFor, WhenBusy,

@@ -1,6 +1,6 @@
 //! Pages: calls to people, each the fold of its own log. When one is sent is decided by [`crate::playbook`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,19 @@ pub struct PageTry {
     pub error: Option<String>,
 }
 
+/// An accepted page whose alerts are not over yet: whoever was told of it is told of its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The run it comes from.
+    pub run: RunId,
+    /// By which it was told.
+    pub policy: Option<Name>,
+    /// In one line.
+    pub title: String,
+    /// Whom it was sent to.
+    pub told: BTreeSet<Notified>,
+}
+
 /// One thing that happened to a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -99,6 +112,11 @@ pub enum PageEvent {
         /// Why.
         why: String,
     },
+    /// It was accepted, and nothing more is to be told of it.
+    Closed {
+        /// Why.
+        why: String,
+    },
 }
 
 impl Page {
@@ -121,7 +139,7 @@ impl Page {
     /// Takes in one event of its log.
     pub fn take(&mut self, at: Timestamp, event: &PageEvent) {
         let (notified, error) = match event {
-            PageEvent::Opened { .. } => return,
+            PageEvent::Opened { .. } | PageEvent::Closed { .. } => return,
             PageEvent::Withdrawn { why } => return self.withdrawn = Some(why.clone()),
             PageEvent::Accepted { notified } => return self.accepted = Some((notified.clone(), at)),
             PageEvent::Begun { notified } => (notified, None),
@@ -133,6 +151,13 @@ impl Page {
             before.failures += 1;
             before.error = Some(error.clone());
         }
+    }
+
+    /// What is left to be told once it is accepted: of a page that is no run's, nothing.
+    pub fn call(&self) -> Option<Call> {
+        self.accepted.as_ref()?;
+        let told = self.tries.keys().cloned().collect();
+        Some(Call { run: self.run?, policy: self.policy.clone(), title: self.title.clone(), told })
     }
 
     /// Whether nothing more is sent.

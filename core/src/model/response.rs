@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertId, AlertMemory, AlertRouteSpec, Channel, EscalationPolicySpec, Name, OnCallSpec, Page, PageId, Place,
+    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Name, OnCallSpec, Page, PageId, Place,
     Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
 };
 
@@ -52,6 +52,8 @@ pub struct ResponseMemory {
     pub runs: BTreeMap<RunId, Arc<Run>>,
     /// Pages that are not over.
     pub pages: BTreeMap<PageId, Arc<Page>>,
+    /// Accepted pages whose alerts are not over.
+    pub calls: BTreeMap<PageId, Call>,
     /// The recurrence ledger: runs that ended, per target or, without one, per playbook.
     pub ledger: BTreeMap<Subject, Ledger>,
     /// The last time of each scheduled playbook that was taken up or left.

@@ -41,7 +41,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
         Channel::PagerDuty { routing_key, url } => {
             let key_of = value(&secrets, routing_key)?;
             let url = url.as_deref().unwrap_or(pagerduty::PUBLIC);
-            let body = pagerduty::event(key_of, key, &message, parts.clock.now());
+            let body = pagerduty::event(key_of, key, &message, send.over, parts.clock.now());
             let answer = post(parts, send, url, &body, HeaderMap::new()).await?;
             accepted(&answer, parts, "PagerDuty", answer.status == StatusCode::ACCEPTED, "202")?
         }
@@ -55,14 +55,14 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
             let now = parts.clock.now();
             let body = webhook::body(send, &message, now);
             let secret = secret.as_ref().map(|name| value(&secrets, name)).transpose()?;
-            let headers = webhook::headers(secret, key, now, &body);
+            let headers = webhook::headers(secret, &key_of(send, key), now, &body);
             let answer = post(parts, send, address(&secrets, url)?, &body, headers).await?;
             accepted(&answer, parts, "the webhook", answer.status.is_success(), "200 to 299")?
         }
         Channel::Email { to, from, server, login } => {
             let login = login.as_ref().map(|(user, name)| Ok((user.as_str(), value(&secrets, name)?))).transpose()?;
             let egress = parts.egress(&send.team);
-            let mail = email::mail(to, from, &message, key, parts.clock.now())?;
+            let mail = email::mail(to, from, &message, &key_of(send, key), parts.clock.now())?;
             tokio::time::timeout(LIMIT * 2, email::deliver(&mail, server, login, &egress)).await.unwrap_or_else(
                 |_| Err(super::unknown(format!("{server} took longer than {} s", LIMIT.as_secs() * 2))),
             )?
@@ -73,6 +73,11 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
         output: json!({"accepted": true, "channel": word}),
         evidence: format!("{word} accepted it: {said}"),
     })
+}
+
+/// The end of a page is another message than its beginning. (`PagerDuty` is told of both under one key.)
+fn key_of(send: &Send, key: &str) -> String {
+    if send.over { format!("{key}:over") } else { key.to_owned() }
 }
 
 fn value<'s>(secrets: &'s Secrets, name: &SecretName) -> Result<&'s str, EffectError> {

@@ -1,4 +1,5 @@
-//! `PagerDuty` Events v2: one `trigger` a page, told apart by its key, so that a page sent twice is shown once.
+//! `PagerDuty` Events v2: one `trigger` a page, told apart by its key, so that a page sent twice is shown once; and under the
+//! same key a `resolve` once its alerts are over.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,11 +18,11 @@ const KEY: usize = 255;
 const EVENT: usize = 512_000;
 
 /// The event, as JSON.
-pub(super) fn event(routing_key: &str, key: &str, message: &Message, now: Timestamp) -> String {
+pub(super) fn event(routing_key: &str, key: &str, message: &Message, over: bool, now: Timestamp) -> String {
     let key = if key.len() > KEY { hex::encode(Sha256::digest(key)) } else { key.to_owned() };
     let mut most = message.body.len();
     loop {
-        let text = json(routing_key, &key, message, &text::cut(&message.body, most), now).to_string();
+        let text = json(routing_key, &key, message, over, &text::cut(&message.body, most), now).to_string();
         if text.len() <= EVENT || most == 0 {
             return text;
         }
@@ -29,10 +30,10 @@ pub(super) fn event(routing_key: &str, key: &str, message: &Message, now: Timest
     }
 }
 
-fn json(routing_key: &str, key: &str, message: &Message, details: &str, now: Timestamp) -> Value {
+fn json(routing_key: &str, key: &str, message: &Message, over: bool, details: &str, now: Timestamp) -> Value {
     let mut event = json!({
         "routing_key": routing_key,
-        "event_action": "trigger",
+        "event_action": if over { "resolve" } else { "trigger" },
         "dedup_key": key,
         "client": "codeops",
         "payload": {
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn an_event_stays_within_the_bounds() {
         let message = Message { title: "é".repeat(3_000), body: "\u{1}".repeat(300_000), link: None };
-        let text = event("R", &"k".repeat(400), &message, Timestamp::UNIX_EPOCH);
+        let text = event("R", &"k".repeat(400), &message, false, Timestamp::UNIX_EPOCH);
         assert!(text.len() <= EVENT, "{}", text.len());
         let event: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(event["payload"]["summary"].as_str().unwrap().chars().count(), SUMMARY);

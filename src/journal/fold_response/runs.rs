@@ -81,6 +81,10 @@ impl Fold<'_> {
             self.memory.counted.pages = id.0;
             self.changed(Change::Counted);
         }
+        if let PageEvent::Closed { .. } = event {
+            self.memory.calls.remove(&id);
+            return self.changed(Change::Call(id));
+        }
         match self.memory.pages.get_mut(&id) {
             Some(page) => Arc::make_mut(page).take(self.at, event),
             None => {
@@ -92,6 +96,10 @@ impl Fold<'_> {
         if self.memory.pages.get(&id).is_some_and(|page| page.is_over())
             && let Some(page) = self.memory.pages.remove(&id)
         {
+            if let Some(call) = page.call() {
+                self.memory.calls.insert(id, call);
+                self.changed(Change::Call(id));
+            }
             self.folded.over.push(Over::Page(page));
         }
     }

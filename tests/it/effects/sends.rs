@@ -16,6 +16,7 @@ fn message(channel: Channel) -> Effect {
         title: "app/shop is down\r\nBcc: evil@example.com".to_owned(),
         body: format!("it said {TOKEN} & <left>"),
         page: Some(PageId(1)),
+        over: false,
         path: Some("/runs/r42".to_owned()),
     })
 }
@@ -39,6 +40,26 @@ async fn a_pagerduty_event_is_as_the_contract_says() {
     assert!(["critical", "error", "warning", "info"].contains(&event["payload"]["severity"].as_str().expect("text")));
     assert_eq!(event["client_url"], "http://codeops.example/runs/r42");
     assert!(event["payload"].to_string().contains("it said ***"), "{event}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_page_resolves_what_its_beginning_opened() {
+    let sink = HttpSink::serve(|_| Reply::status(202, "{}")).await;
+    let stage = Stage::new();
+    let webhook = message(Channel::Webhook { url: Address::Plain(sink.url("/hook")), secret: None });
+    for effect in [pagerduty(&sink), webhook] {
+        let Effect::Send(begins) = effect else { unreachable!("a message") };
+        let ends = Send { over: true, ..begins.clone() };
+        stage.perform(Effect::Send(begins)).await.expect("accepted");
+        stage.perform(Effect::Send(ends)).await.expect("accepted");
+    }
+    let taken = sink.taken();
+    let (opens, closes) = (taken[0].json(), taken[1].json());
+    assert_eq!((&opens["event_action"], &closes["event_action"]), (&json!("trigger"), &json!("resolve")));
+    assert_eq!(opens["dedup_key"], closes["dedup_key"]);
+    assert_eq!((&taken[2].json()["status"], &taken[3].json()["status"]), (&json!("firing"), &json!("resolved")));
+    let key = |at: usize| taken[at].header("idempotency-key").expect("a key").to_owned();
+    assert_ne!(key(2), key(3), "the second is no repetition of the first");
 }
 
 #[tokio::test]

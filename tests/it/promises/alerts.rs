@@ -1,5 +1,6 @@
 //! Alerts at the nasty moments: late, early, too often, too many, for what is not there, and with the daemon dying in between.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use codeops_core::desired::Severity;
@@ -133,6 +134,27 @@ async fn what_a_playbook_cannot_prove_is_replaced_and_then_a_person_is_called_wi
     assert_eq!(begun(&run), ["look", "restart", "proof", "proof", "call"]);
     assert_eq!(flow.outside.count("webhook"), 1);
     flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_called_is_told_once_that_it_is_over_also_by_the_next_daemon() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(3_600).await;
+    assert_eq!(only_run(&flow).await.state(), RunState::Paged);
+    assert_eq!((flow.outside.count("webhook"), flow.response().calls.len()), (1, 1), "it still fires");
+    flow.outside.fares("webhook", Fare::Failed);
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(90).await;
+    assert!(flow.outside.count("webhook") >= 2 && flow.response().calls.len() == 1, "not accepted yet");
+    flow.restart().await;
+    flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    let before = flow.outside.count("webhook");
+    flow.elapse(600).await;
+    assert_eq!((flow.outside.count("webhook"), flow.response().calls.len()), (before + 1, 0));
+    let keys: BTreeSet<String> = flow.outside.done().into_iter().map(|(_, key)| key).collect();
+    assert!(keys.iter().filter(|key| key.ends_with(":p1")).count() == 1, "one key for one page: {keys:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,7 +414,7 @@ async fn killed_at_every_boundary_of_a_run_it_ends_and_nothing_is_done_twice() {
             // A script that is not idempotent is never run twice for one step.
             let scripts: Vec<(String, String)> =
                 flow.outside.done().into_iter().filter(|(word, _)| word == "scripts/look.sh").collect();
-            let keys: std::collections::BTreeSet<&String> = scripts.iter().map(|(_, key)| key).collect();
+            let keys: BTreeSet<&String> = scripts.iter().map(|(_, key)| key).collect();
             assert_eq!(keys.len(), scripts.len(), "{crash:?}");
             flow.check();
         }
