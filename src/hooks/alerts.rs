@@ -20,6 +20,7 @@ use super::pull::Pull;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
 use super::{AlertLimits, read_body};
+use crate::edge::Seldom;
 use crate::journal::LogError;
 use crate::port::Clock;
 
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     places: Semaphore,
     /// Signatures, and ids in headers that are not signed: what shows a replay under another name.
     seen: Mutex<Seen>,
+    /// What strangers were refused for.
+    refusals: Seldom,
     pulls: mpsc::Sender<Pull>,
 }
 
@@ -46,7 +49,7 @@ impl Shared {
         pulls: mpsc::Sender<Pull>,
     ) -> Self {
         let (places, seen) = (Semaphore::new(limits.concurrency), Mutex::new(Seen::new(limits.remembered)));
-        Self { receivers, intake, clock, limits, places, seen, pulls }
+        Self { receivers, intake, clock, limits, places, seen, refusals: Seldom::default(), pulls }
     }
 }
 
@@ -116,7 +119,9 @@ async fn enter<'s>(
 ) -> Result<(&'s Receiver, Option<String>, Bytes), Problem> {
     let (receiver, door) = shared.receivers.named(name);
     let refused = |why: &'static str| {
-        tracing::warn!(why, "an alert is refused");
+        if let Some(more) = shared.refusals.admits(why) {
+            tracing::warn!(why, more, "an alert is refused");
+        }
         Problem::new(StatusCode::UNAUTHORIZED, "no receiver of this name is opened by what was sent")
     };
     let limits = shared.limits;
