@@ -7,6 +7,7 @@ mod alerts;
 mod door;
 pub mod format;
 mod intake;
+mod overtaken;
 mod problem;
 mod proof;
 mod pull;
