@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{self, Listeners};
-use super::{Assembly, Options, drain};
-use crate::journal::Reader;
+use super::{Assembly, Options, drain, unwritable};
+use crate::journal::{Journal, Reader};
 use crate::port::{AlertSources, Publisher, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, respond, web};
@@ -18,10 +18,25 @@ use crate::{hooks, reconcile, respond, web};
 pub(super) struct Life {
     flow: Part,
     edges: Part,
+    journal: Journal,
     /// Where the push hook's generated secret lies.
     pub(super) hook_secret: Option<PathBuf>,
     /// Where the generated token of the receiver `alerts` lies.
     pub(super) alerts_token: Option<PathBuf>,
+}
+
+/// Why a life cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// A part panicked.
+    #[error("a part of the daemon failed: {0}; its log says more")]
+    Failed(JoinError),
+    /// A part ended though none should.
+    #[error("a part of the daemon ended by itself; its log says more")]
+    Ended,
+    /// The journal takes nothing.
+    #[error("{0}")]
+    Unwritable(String),
 }
 
 /// Tasks that end together.
@@ -92,6 +107,7 @@ impl Life {
         };
         edges.tasks.spawn(hooks::serve(hooks_listener, hooked, edges.end.clone()));
 
+        let journal = assembly.journal.clone();
         let parts = assembly.reconcile(options, publisher, fetch, false, &mut flow.tasks, flow.end.clone());
         let (answering, end) = (answers.beside(&parts, watcher), flow.end.clone());
         flow.tasks.spawn(async move {
@@ -105,19 +121,20 @@ impl Life {
                 tracing::error!(%error, "nothing more is changed");
             }
         });
-        Ok(Self { flow, edges, hook_secret: hook.generated, alerts_token: receivers.generated })
+        Ok(Self { flow, edges, journal, hook_secret: hook.generated, alerts_token: receivers.generated })
     }
 
-    /// Waits until a part ends by itself, which none should: a daemon that only looks alive is worse than none.
-    pub(super) async fn broken(&mut self) -> anyhow::Error {
+    /// Waits until a part ends by itself, which none should, or nothing can be written down for long: a daemon that only
+    /// looks alive is worse than none.
+    pub(super) async fn broken(&mut self) -> Broken {
         let ended = tokio::select! {
             Some(ended) = self.flow.tasks.join_next() => ended,
             Some(ended) = self.edges.tasks.join_next() => ended,
-            else => Ok(()),
+            why = unwritable(&self.journal) => return Broken::Unwritable(why),
         };
         match ended {
-            Err(error) => anyhow::anyhow!("a part of the daemon failed: {error}; its log says more"),
-            Ok(()) => anyhow::anyhow!("a part of the daemon ended by itself; its log says more"),
+            Err(error) => Broken::Failed(error),
+            Ok(()) => Broken::Ended,
         }
     }
 

@@ -9,6 +9,7 @@ pub mod outcome;
 mod preview;
 pub mod progress;
 mod reload;
+mod unwritable;
 
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use assembly::Assembly;
-use life::Life;
+use life::{Broken, Life};
 use listen::Listeners;
 pub use once::apply;
 pub use options::{Options, Reload};
 pub use preview::plan;
+pub use unwritable::{GRACE, unwritable};
 
 /// Between two tries to go on under the old settings.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -28,7 +30,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Runs the daemon until `cancel` fires, then drains it. Settings that change are taken over by a new life of everything
-/// but the listeners, within this process; settings that cannot be lived with leave the old ones in force.
+/// but the listeners, within this process; settings that cannot be lived with leave the old ones in force. So does a journal
+/// that takes nothing more, once it can be opened again: nobody has to come for a disk that was full.
 ///
 /// # Errors
 /// Anything that keeps it from starting: the state folder, the settings, an address in use, the repository's address. And
@@ -47,7 +50,11 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
             }
             broken = life.broken() => {
                 life.end().await;
-                return Err(broken);
+                let Broken::Unwritable(why) = broken else { return Err(broken.into()) };
+                tracing::error!(why, "nothing could be written down for a minute; the daemon begins anew");
+                let Some(next) = begin_again(&options, &listeners, &cancel).await else { return Ok(()) };
+                life = next;
+                continue;
             }
             settings = watch.changed(&options.settings) => settings,
         };

@@ -1,10 +1,12 @@
 //! One way to serve HTTP to whoever connects, for every edge: bounded in connections, head size, time and patience, and
 //! drained at the end. It knows nothing of what is served.
 
+mod seldom;
 mod stall;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,9 +16,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use stall::{Answered, Impatient};
+
+pub use seldom::Seldom;
 
 /// Further headers of one request are refused.
 const HEADERS: usize = 64;
@@ -28,12 +33,10 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct Bounds {
     /// What is served, for the log: `the page`.
     pub what: &'static str,
-    /// Connections at a time.
+    /// Connections at a time. A further one takes the place of one of the peer that has most: the one that was idle longest.
     pub connections: usize,
-    /// Whether further ones wait in the kernel's queue; else the one that was idle longest is closed.
-    pub queue: bool,
     /// Connections of one peer at a time, where they are bounded: further ones take the place of its own that was idle
-    /// longest. A reverse proxy is one peer.
+    /// longest. A reverse proxy is one peer, and so is a network of IPv6 as one customer has it.
     pub of_one_peer: Option<usize>,
     /// How long a client may take to send a request's head, or stay idle between two.
     pub head: Duration,
@@ -55,14 +58,14 @@ struct Open {
     end: CancellationToken,
 }
 
-/// Serves `router` until cancelled, then drains. Where further connections do not wait, whoever was not answered for
-/// longest makes room: idle connections, however many, keep nobody out.
+/// Serves `router` until cancelled, then drains. Nobody waits for room: of the peer that has most connections, the one that
+/// was not answered for longest makes it. Idle connections, however many and from however many addresses, keep nobody out.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel: &CancellationToken) {
     let what = bounds.what;
     let mut connections = JoinSet::new();
     let mut open: HashMap<Id, Open> = HashMap::new();
+    let told = Seldom::default();
     loop {
-        let room = open.len() < bounds.connections;
         let accepted = tokio::select! {
             biased;
             () = cancel.cancelled() => break,
@@ -70,10 +73,10 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
                 open.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
                 continue;
             }
-            accepted = listener.accept(), if room || !bounds.queue => accepted,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
+            Ok((stream, peer)) => (stream, peer_of(peer.ip())),
             Err(error) => {
                 tracing::warn!(what, %error, "a connection cannot be taken; trying again");
                 tokio::time::sleep(AGAIN).await;
@@ -81,9 +84,11 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
             }
         };
         if bounds.of_one_peer.is_some_and(|most| open.values().filter(|open| open.peer == peer).count() >= most) {
-            make_room(&mut open, bounds, |open| open.peer == peer);
-        } else if !room {
-            make_room(&mut open, bounds, |_| true);
+            make_room(&mut open, bounds, &told, peer);
+        } else if open.len() >= bounds.connections
+            && let Some(busiest) = busiest(&open)
+        {
+            make_room(&mut open, bounds, &told, busiest);
         }
         let (answered, end) = (Answered::new(), CancellationToken::new());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
@@ -95,12 +100,34 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
     while connections.join_next().await.is_some() {}
 }
 
-fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, among: impl Fn(&Open) -> bool) {
-    let oldest =
-        open.iter().filter(|(_, open)| among(open)).min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
+/// Who counts as one: an address, of IPv6 its first half, since whoever has one has all that share it.
+fn peer_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
+/// The peer that has most connections; of several, the one that was answered longest ago.
+fn busiest(open: &HashMap<Id, Open>) -> Option<IpAddr> {
+    let mut peers: HashMap<IpAddr, (usize, Reverse<Instant>)> = HashMap::new();
+    for Open { peer, answered, .. } in open.values() {
+        let last = Reverse(answered.last());
+        let of = peers.entry(*peer).or_insert((0, last));
+        *of = (of.0 + 1, of.1.max(last));
+    }
+    peers.into_iter().max_by_key(|(_, most)| *most).map(|(peer, _)| peer)
+}
+
+/// Closes the connection of this peer that was not answered for longest.
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: IpAddr) {
+    let of_peer = open.iter().filter(|(_, open)| open.peer == peer);
+    let oldest = of_peer.min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
     if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
-        let (what, limit, peer) = (bounds.what, bounds.connections, oldest.peer);
-        tracing::warn!(what, limit, %peer, "too many connections; the one that was idle longest is closed");
+        let (what, limit) = (bounds.what, bounds.connections);
+        if let Some(more) = told.admits("too many connections; the one that was idle longest is closed") {
+            tracing::warn!(what, limit, %peer, more, "too many connections; the one that was idle longest is closed");
+        }
         oldest.end.cancel();
     }
 }
@@ -143,21 +170,22 @@ async fn connection(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
-    #[tokio::test]
-    async fn half_open_connections_of_a_peer_do_not_keep_its_next_one_out() {
+    /// A server that answers `well`, its address, and its end.
+    async fn server(connections: usize, of_one_peer: usize) -> (SocketAddr, CancellationToken, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("bound");
         let long = Duration::from_secs(60);
         let bounds = Bounds {
             what: "a test",
-            connections: 8,
-            queue: true,
-            of_one_peer: Some(2),
+            connections,
+            of_one_peer: Some(of_one_peer),
             head: long,
             head_bytes: 64 << 10,
             stall: long,
@@ -167,16 +195,58 @@ mod tests {
         let (mut server, cancel) = (JoinSet::new(), CancellationToken::new());
         let (router, end) = (Router::new().route("/", get(async || "well")), cancel.clone());
         server.spawn(async move { serve(listener, router, bounds, &end).await });
-        let mut open = Vec::new();
-        for _ in 0..2 {
-            let mut stream = TcpStream::connect(address).await.expect("connected");
-            stream.write_all(b"GET / HT").await.expect("sent");
-            open.push(stream);
-        }
+        (address, cancel, server)
+    }
+
+    /// A connection from this address of loopback that has sent half a head.
+    async fn half_open(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(from.parse().expect("an address"), 0)).expect("an address of loopback");
+        let mut stream = socket.connect(to).await.expect("connected");
+        stream.write_all(b"GET / HT").await.expect("sent");
+        stream
+    }
+
+    async fn answer(address: SocketAddr) -> String {
         let mut next = TcpStream::connect(address).await.expect("connected");
         next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
         let mut answer = String::new();
         next.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    #[tokio::test]
+    async fn half_open_connections_of_many_addresses_keep_nobody_out() {
+        let (address, cancel, server) = server(8, 4).await;
+        let mut first = half_open("127.0.0.9", address).await;
+        let mut strangers = Vec::new();
+        for number in 0..40 {
+            strangers.push(half_open(&format!("127.0.1.{}", number % 4), address).await);
+        }
+        assert!(answer(address).await.ends_with("well"));
+        // Who holds one alone keeps it while others hold more.
+        first.write_all(b"TP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        first.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("well"), "{answer}");
+        cancel.cancel();
+        server.join_all().await;
+    }
+
+    #[test]
+    fn whoever_has_a_network_of_ipv6_is_one_peer() {
+        let of = |text: &str| peer_of(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9"));
+        assert_ne!(of("2001:db8:1:2::9"), of("2001:db8:1:3::9"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[tokio::test]
+    async fn half_open_connections_of_a_peer_do_not_keep_its_next_one_out() {
+        let (address, cancel, server) = server(8, 2).await;
+        let mut open = vec![half_open("127.0.0.1", address).await, half_open("127.0.0.1", address).await];
+        let answer = answer(address).await;
         assert!(answer.ends_with("well"), "{answer}");
         // The older of the two made room.
         assert_eq!(open[0].read(&mut [0]).await.unwrap_or(0), 0);

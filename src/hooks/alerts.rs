@@ -9,17 +9,21 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use codeops_core::model::Fingerprint;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::door::is_signed;
+use super::format::Told;
 use super::format::{self, Malformed, Parsed, State as Is, Truncated};
 use super::intake::Intake;
+use super::overtaken::Ends;
 use super::problem::Problem;
 use super::pull::Pull;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
 use super::{AlertLimits, read_body};
+use crate::edge::Seldom;
 use crate::journal::LogError;
 use crate::port::Clock;
 
@@ -34,6 +38,9 @@ pub(super) struct Shared {
     places: Semaphore,
     /// Signatures, and ids in headers that are not signed: what shows a replay under another name.
     seen: Mutex<Seen>,
+    ends: Mutex<Ends>,
+    /// What strangers were refused for.
+    refusals: Seldom,
     pulls: mpsc::Sender<Pull>,
 }
 
@@ -46,7 +53,8 @@ impl Shared {
         pulls: mpsc::Sender<Pull>,
     ) -> Self {
         let (places, seen) = (Semaphore::new(limits.concurrency), Mutex::new(Seen::new(limits.remembered)));
-        Self { receivers, intake, clock, limits, places, seen, pulls }
+        let ends = Mutex::new(Ends::new(limits.remembered));
+        Self { receivers, intake, clock, limits, places, seen, ends, refusals: Seldom::default(), pulls }
     }
 }
 
@@ -116,7 +124,9 @@ async fn enter<'s>(
 ) -> Result<(&'s Receiver, Option<String>, Bytes), Problem> {
     let (receiver, door) = shared.receivers.named(name);
     let refused = |why: &'static str| {
-        tracing::warn!(why, "an alert is refused");
+        if let Some(more) = shared.refusals.admits(why) {
+            tracing::warn!(why, more, "an alert is refused");
+        }
         Problem::new(StatusCode::UNAUTHORIZED, "no receiver of this name is opened by what was sent")
     };
     let limits = shared.limits;
@@ -164,11 +174,15 @@ async fn deliver(
     }
     let (watchdogs, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| receiver.is_watchdog(told));
     let nothing = told.is_empty() && watchdogs.is_empty();
+    let (told, ends) = in_order(shared, receiver, told);
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
     let receipt =
         shared.intake.receive(&receiver.name, &durable, signals, spoiled).await.map_err(|error| not_taken(&error))?;
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner).remember(&beside);
+    for (fingerprint, at) in ends {
+        shared.ends.lock().unwrap_or_else(PoisonError::into_inner).remember(&receiver.source, fingerprint, at);
+    }
     if receipt.duplicate {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
@@ -184,6 +198,26 @@ async fn deliver(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
     }
     Ok(Taken { duplicate: false, new: receipt.new, spoiled })
+}
+
+/// Leaves out what an end that came before it has overtaken; and the ends among the rest, to be remembered once they are
+/// taken.
+fn in_order(shared: &Shared, receiver: &Receiver, told: Vec<Told>) -> (Vec<Told>, Vec<(Fingerprint, Timestamp)>) {
+    let known = shared.ends.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut kept, mut ends) = (Vec::with_capacity(told.len()), Vec::new());
+    for told in told {
+        let fires = matches!(told.state, Is::Firing { .. });
+        match told.said_at.map(|at| (told.fingerprint(), at)) {
+            Some((fingerprint, at)) if fires && known.after(&receiver.source, &fingerprint, at) => {
+                tracing::info!(receiver = %receiver.name, "an alert that is over already is left out: its end came first");
+                continue;
+            }
+            Some(end) if !fires => ends.push(end),
+            _ => {}
+        }
+        kept.push(told);
+    }
+    (kept, ends)
 }
 
 /// What a delivery is known by, durably, and what else shows that it was sent again. Where the body is signed, ids in headers

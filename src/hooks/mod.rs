@@ -7,6 +7,7 @@ mod alerts;
 mod door;
 pub mod format;
 mod intake;
+mod overtaken;
 mod problem;
 mod proof;
 mod pull;
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::problem::Problem;
 use self::rate::Rate;
 use self::seen::Seen;
-use crate::edge::{self, Bounds};
+use crate::edge::{self, Bounds, Seldom};
 use crate::port::{AlertListing, Clock};
 
 pub use self::intake::Intake;
@@ -141,11 +142,10 @@ impl fmt::Debug for Hooks {
 /// Deliveries that were cut short and wait for their rest.
 const PULLS: usize = 16;
 
-/// A sender gets one connection for one request; more connections than these wait in the kernel's queue.
+/// A sender gets one connection for one request.
 const BOUNDS: Bounds = Bounds {
     what: "the hooks address",
     connections: 256,
-    queue: true,
     of_one_peer: Some(64),
     head: Duration::from_secs(5),
     head_bytes: 64 << 10,
@@ -165,6 +165,7 @@ struct Shared {
     places: Semaphore,
     rate: Rate,
     seen: Mutex<Seen>,
+    refusals: Seldom,
 }
 
 /// The routes of the hooks address, and what is done behind them until cancelled.
@@ -206,6 +207,7 @@ fn router(hooks: Hooks) -> Router {
         places: Semaphore::new(limits.concurrency),
         rate: Rate::new(limits.per_second, limits.burst),
         seen: Mutex::new(Seen::new(limits.remembered)),
+        refusals: Seldom::default(),
     };
     Router::new().route("/hooks/git", post(git)).route("/healthz", get(async || "ok\n")).with_state(Arc::new(shared))
 }
@@ -220,7 +222,7 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Respo
 async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'static str), Problem> {
     let (parts, body) = request.into_parts();
     if forge(&parts.headers).is_none() {
-        return Err(unauthorized(Refused("no header of a known forge, and no X-Codeops-Signature")));
+        return Err(unauthorized(&shared.refusals, Refused("no header of a known forge, and no X-Codeops-Signature")));
     }
     let limits = shared.hooks.limits;
     let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
@@ -230,7 +232,8 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
         return Err(Problem::overload());
     }
     let now = shared.hooks.clock.now();
-    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now).map_err(unauthorized)?;
+    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now);
+    let delivery = delivery.map_err(|refused| unauthorized(&shared.refusals, refused))?;
     Ok(act(shared, &delivery))
 }
 
@@ -249,8 +252,10 @@ fn act(shared: &Shared, delivery: &Delivery) -> (StatusCode, &'static str) {
     answer
 }
 
-fn unauthorized(Refused(why): Refused) -> Problem {
-    tracing::warn!(why, "a push hook is refused");
+fn unauthorized(refusals: &Seldom, Refused(why): Refused) -> Problem {
+    if let Some(more) = refusals.admits(why) {
+        tracing::warn!(why, more, "a push hook is refused");
+    }
     Problem::new(StatusCode::UNAUTHORIZED, why)
 }
 

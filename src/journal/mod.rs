@@ -32,7 +32,7 @@ mod shared;
 mod writer;
 
 pub use category::Category;
-pub use delivery::{Deliveries, delivery_id};
+pub use delivery::{Came, Deliveries, Delivery, delivery_id};
 pub use fold::{Change, Folded, Over, fold, fold_doubts, fold_epoch};
 pub use history::{AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 pub use intake::Receipt;

@@ -212,6 +212,15 @@ impl Journal {
         Ok(StartedEffect { key })
     }
 
+    /// A send of which nothing can be written down, since the journal takes nothing more; and why it does not. `None` while
+    /// it does: then a page is opened.
+    pub fn unwritten_send(&self) -> Option<(StartedEffect, String)> {
+        let why = self.log.poisoned()?;
+        // One key a daemon: however often it is sent, it is one call.
+        let (store, epoch) = self.log.identity();
+        Some((StartedEffect { key: Key(format!("{store}:{epoch}:unwritable")) }, why))
+    }
+
     /// The key of something named within this store: the same name gives the same key, also after a restart.
     pub fn key_of(&self, name: &str) -> Key {
         Key(format!("{}:{name}", self.log.identity().0))

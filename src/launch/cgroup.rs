@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use codeops_core::model::Resources;
 use rustix::process::{Pid, Signal};
@@ -20,6 +21,10 @@ const OWN: &str = "/proc/self/cgroup";
 const LEAF: &str = "supervisor";
 /// Microseconds in which a processor share is counted.
 const PERIOD: u64 = 100_000;
+
+/// How often a group that is swept is looked at, and how long what was killed in it has between two looks.
+const SWEEPS: usize = 50;
+const ENDING: Duration = Duration::from_millis(2);
 
 /// What a process writes to one of [`Group::joins`].
 pub(super) const ITSELF: &str = "0";
@@ -44,6 +49,33 @@ pub fn prepare(path: Option<&str>, limits: &Resources, own_user: bool) -> (Group
     let (group, mut notes) = prepare_in(Path::new(ROOT), &own, path, limits);
     notes.retain(|note| !own_user || !note.starts_with(PROCESS_LIMIT));
     (group, notes)
+}
+
+/// Kills and removes what is left of groups right below `path` whose names begin with `prefix`, wherever [`prepare`] may
+/// have made them. Whoever calls it knows that nobody alive has them.
+pub fn sweep(path: &str, prefix: &str) {
+    let own = fs::read_to_string(OWN).unwrap_or_default();
+    sweep_in(Path::new(ROOT), &own, path, prefix);
+}
+
+fn sweep_in(root: &Path, own: &str, path: &str, prefix: &str) {
+    let unified = root.join("cgroup.controllers").exists();
+    for hierarchy in if unified { &[""][..] } else { &["memory", "cpu", "pids"] } {
+        for base in bases(root, own, hierarchy) {
+            let entries = fs::read_dir(base.join(path)).into_iter().flatten().flatten();
+            for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
+                let left = Group { folders: vec![entry.path()] };
+                for _ in 0..SWEEPS {
+                    left.kill();
+                    if left.members().is_empty() {
+                        break;
+                    }
+                    std::thread::sleep(ENDING);
+                }
+                left.remove();
+            }
+        }
+    }
 }
 
 fn prepare_in(root: &Path, own: &str, path: Option<&str>, limits: &Resources) -> (Group, Vec<String>) {
@@ -200,7 +232,9 @@ impl Group {
     /// Kills all that is in it, also what left its process group.
     pub fn kill(&self) {
         for folder in &self.folders {
-            if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+            // Not made where it is not there, as in version 1.
+            let kill = fs::OpenOptions::new().write(true).open(folder.join("cgroup.kill"));
+            if kill.and_then(|mut kill| kill.write_all(b"1")).is_ok() {
                 continue;
             }
             for pid in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
@@ -327,6 +361,18 @@ mod tests {
         let (group, notes) = prepare_in(root.path(), "0::/own\n", Some("codeops/shop"), &limits());
         assert_eq!(group.folders, [root.path().join("own/codeops/shop")]);
         assert!(notes.len() == 1 && notes[0].starts_with("memory limit not enforced: writing "), "{notes:?}");
+    }
+
+    #[test]
+    fn what_is_left_of_one_users_groups_goes_and_nothing_else() {
+        let root = machine("cpu", &[]);
+        let group = |name: &str| root.path().join("pids/codeops-scripts").join(name);
+        for name in ["63000-run-a", "63001-run-b", "630-run-c"] {
+            fs::create_dir_all(group(name)).expect("made");
+        }
+        sweep_in(root.path(), "", "codeops-scripts", "63000-");
+        let left = ["63000-run-a", "63001-run-b", "630-run-c"].map(|name| group(name).exists());
+        assert_eq!(left, [false, true, true]);
     }
 
     #[test]

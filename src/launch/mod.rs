@@ -4,6 +4,7 @@
 //! Keepers start instances through it, and effects their scripts. Whoever does knows the process before it sends the
 //! orders: a launcher whose starter died gets none and exits, so no program ever runs that nobody knows of.
 
+pub mod calls;
 pub mod cgroup;
 pub mod confine;
 
@@ -68,6 +69,9 @@ pub struct Orders {
     /// Walls around it.
     #[serde(default)]
     pub walls: Option<Walls>,
+    /// Whether its system calls are filtered.
+    #[serde(default)]
+    pub filtered: bool,
     /// Whether it ends with whoever started it.
     #[serde(default)]
     pub bound: bool,
@@ -147,6 +151,10 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     command.args(arguments).env_clear().envs(&orders.env).stdin(orders.stdin()?);
     if let Some(walls) = &orders.walls {
         walls.raise()?;
+    }
+    if orders.filtered {
+        // Last: the launcher itself is done with all that is refused.
+        calls::raise()?;
     }
     Ok(command)
 }

@@ -15,6 +15,7 @@ mod runs;
 mod schedules;
 mod silence;
 mod storm;
+mod unwritable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -123,7 +124,11 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
     };
     let ended = flow.follow(tail, events, &cancel).await;
     if ended.is_err() {
-        // The page goes on saying what is wrong; restarting is a decision for whoever supervises the daemon.
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = flow.call_about_journal() => {}
+        }
+        // The page goes on saying what is wrong, until the daemon begins anew.
         cancel.cancelled().await;
     }
     flow.tasks.shutdown().await;
@@ -166,6 +171,10 @@ impl Flow {
     ) -> Result<(), LogError> {
         let mut watcher = self.tools.watcher.clone();
         loop {
+            // Who writes nothing would not notice, and somebody has to be called.
+            if let Some(why) = self.tools.journal.poisoned() {
+                return Err(LogError::Poisoned(why));
+            }
             self.turn().await?;
             let wait = self.wake.map_or(LONGEST, |wake| until(wake, self.tools.clock.now()).min(LONGEST));
             tokio::select! {

@@ -12,7 +12,7 @@ use crate::journal::{LogError, Record};
 use crate::port::{Effect, EffectError, Performed, Send};
 
 /// How long one send may take.
-const SEND: Duration = Duration::from_secs(30);
+pub(super) const SEND: Duration = Duration::from_secs(30);
 
 impl Flow {
     /// Sends what is due.

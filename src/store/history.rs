@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, Disposition, Memory, Page, ResponseMemory, Run, RunId};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Memory, Name, Page, ResponseMemory, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::table::{Sql, json, time};
-use crate::journal::{Change, Deliveries, Folded, Over};
+use crate::journal::{Came, Change, Deliveries, Delivery, Folded, Over};
 
 /// Where the alerts of the memory stand. Rows are numbered as alerts come in, so that what is written together lies
 /// together, which an order by identity would not give.
@@ -144,28 +144,30 @@ pub(super) fn recall(db: &Connection, memory: &mut ResponseMemory) -> Sql<Rows> 
     Ok(found)
 }
 
-/// Writes the deliveries with these numbers, and takes those away that are not known any more.
-pub(super) fn put_deliveries(db: &Connection, known: &Deliveries, came: &[u64]) -> Sql<()> {
-    if came.is_empty() {
-        return Ok(());
+/// Writes the deliveries that came, and takes those away that are not known any more.
+pub(super) fn put_deliveries(db: &Connection, Came { new, gone }: &Came) -> Sql<()> {
+    let mut insert = db.prepare_cached("INSERT INTO deliveries (number, hash, at, receiver) VALUES (?, ?, ?, ?)")?;
+    for Delivery { number, receiver, hash, at } in new {
+        let receiver = receiver.as_ref().map(Name::as_str);
+        insert.execute(params![signed(*number), hash, at.as_microsecond(), receiver])?;
     }
-    let mut statement = db.prepare_cached("INSERT INTO deliveries (number, hash, at) VALUES (?, ?, ?)")?;
-    for (number, (hash, at)) in came.iter().filter_map(|number| Some((*number, known.get(*number)?))) {
-        statement.execute(params![signed(number), hash, at.as_microsecond()])?;
+    let mut delete = db.prepare_cached("DELETE FROM deliveries WHERE number = ?")?;
+    for number in gone {
+        delete.execute([signed(*number)])?;
     }
-    db.prepare_cached("DELETE FROM deliveries WHERE number < ?")?.execute([signed(known.oldest())])?;
     Ok(())
 }
 
 /// Reads the deliveries that are known.
 pub(super) fn recall_deliveries(db: &Connection) -> Sql<Deliveries> {
     let mut known = Deliveries::default();
-    let mut statement = db.prepare("SELECT number, hash, at FROM deliveries ORDER BY number")?;
+    let mut statement = db.prepare("SELECT number, hash, at, receiver FROM deliveries ORDER BY number")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (number, hash): (i64, [u8; 16]) = (row.get(0)?, row.get(1)?);
-        let at: Timestamp = time(2, row)?;
-        known.restore(number.unsigned_abs(), hash, at);
+        let (at, receiver): (Timestamp, Option<String>) = (time(2, row)?, row.get(3)?);
+        let receiver = receiver.and_then(|name| Name::new(&name).ok());
+        known.restore(Delivery { number: number.unsigned_abs(), receiver, hash, at });
     }
     Ok(known)
 }

@@ -64,6 +64,7 @@ const MIGRATIONS: &[&str] = &[
         at     INTEGER NOT NULL
     ) STRICT;
 ",
+    "ALTER TABLE deliveries ADD COLUMN receiver TEXT;",
 ];
 
 /// Files up to this size are checked whole at every opening; beyond it, that would make the start slow, and only what

@@ -20,7 +20,7 @@ use super::projection;
 use super::retention::{Keep, prune, prune_histories};
 use super::table::{self, Mark, Prepared, Sql};
 use crate::journal::{
-    Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, SharedMemory, fold, fold_doubts, fold_epoch,
+    Came, Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, SharedMemory, fold, fold_doubts, fold_epoch,
 };
 use crate::port::Clock;
 
@@ -117,7 +117,7 @@ impl Writer {
     fn commit(&mut self, group: &[Job]) -> Sql<Committed> {
         let (mut head, mut epoch) = (self.head, self.shared.epoch.load(Ordering::Acquire));
         let (mut changes, mut doubted) = (BTreeSet::new(), BTreeSet::new());
-        let (mut over, mut came) = (Vec::new(), Vec::new());
+        let (mut over, mut came) = (Vec::new(), Came::default());
         let mut appended = Vec::with_capacity(group.len());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
@@ -133,7 +133,9 @@ impl Writer {
                 let folded = fold(&mut self.memory, &entry);
                 over.extend(self.rows.follow(&folded, &self.memory));
                 changes.extend(folded.changes);
-                came.extend(self.deliveries.fold(&entry));
+                let Came { new, gone } = self.deliveries.fold(&entry);
+                came.new.extend(new);
+                came.gone.extend(gone);
                 doubted.extend(fold_doubts(&mut self.doubts, &entry));
                 epoch = fold_epoch(epoch, &entry);
                 entries.push(entry);
@@ -149,7 +151,7 @@ impl Writer {
         for seq in doubted {
             projection::project_doubt(&transaction, seq, self.doubts.get(&seq))?;
         }
-        history::put_deliveries(&transaction, &self.deliveries, &came)?;
+        history::put_deliveries(&transaction, &came)?;
         table::put_mark(&transaction, "head", &head)?;
         table::put_epoch(&transaction, epoch)?;
         transaction.commit()?;

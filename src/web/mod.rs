@@ -151,7 +151,6 @@ fn bounds(limits: &Limits) -> Bounds {
     Bounds {
         what: "the page",
         connections: limits.connections,
-        queue: false,
         of_one_peer: None,
         head: limits.head,
         head_bytes: 16 * 1024,

@@ -276,6 +276,31 @@ async fn receivers_of_one_system_share_a_source_and_resolved_closes_what_it_open
 }
 
 #[tokio::test]
+async fn an_end_that_overtakes_its_beginning_leaves_nothing_open() {
+    let edge = Edge::start().await;
+    let at = |seconds: i64| (edge.now() + jiff::SignedDuration::from_secs(seconds)).to_string();
+    let post = async |event: &str, occurred: i64| {
+        let incident = serde_json::json!({"id": "PGR0VU2", "title": "Disk is full", "created_at": at(-60)});
+        let event = serde_json::json!({
+            "id": format!("{event}{occurred}"), "event_type": format!("incident.{event}"), "occurred_at": at(occurred), "data": incident,
+        });
+        let body = serde_json::json!({ "event": event }).to_string();
+        let (status, answer) =
+            edge.post("/hooks/alerts/pd-bearer", &[edge::bearer("pd-bearer")], body.as_bytes()).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    post("resolved", -20).await;
+    post("triggered", -60).await;
+    assert!(edge.firing().is_empty(), "nothing would ever close it");
+    post("reopened", -10).await;
+    assert_eq!(edge.firing().len(), 1, "this came later than that end");
+    post("resolved", -5).await;
+    post("reopened", -10).await;
+    assert!(edge.firing().is_empty());
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn an_alert_without_a_time_is_one_alert_however_often_it_is_told_of() {
     let edge = Edge::start().await;
     for (status, fires) in [("firing", 1), ("firing", 1), ("resolved", 0), ("firing", 1)] {

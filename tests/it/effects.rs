@@ -2,13 +2,14 @@
 //! walls, commits pushed to repositories.
 
 mod commits;
+mod confinement;
 mod requests;
 mod scripts;
 mod sends;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -42,7 +43,8 @@ struct Stage {
     performer: Performer,
     journal: Journal,
     source: Arc<ScriptedSource>,
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
 }
 
 struct Setting {
@@ -82,8 +84,13 @@ impl Committer for Nobody {
 impl Setting {
     fn stage(self) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
+        let stage = self.stage_in(folder.path());
+        Stage { _temporary: Some(folder), ..stage }
+    }
+
+    fn stage_in(self, folder: &Path) -> Stage {
         // Scripts under users of their own must get through, as they do in a state folder.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).expect("set");
         let clock = ManualClock::new();
         let source = ScriptedSource::new(clock.clone());
         let granted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -104,11 +111,12 @@ impl Setting {
             scripts: self.scripts,
             bot: self.bot,
             page: Some("http://codeops.example/".to_owned()),
-            folder: folder.path().join("effects"),
+            folder: folder.join("effects"),
             launcher: PathBuf::from(env!("CARGO_BIN_EXE_codeops")),
         };
         let journal = Journal::new(MemoryLog::new(clock));
-        Stage { performer: Performer::new(parts).expect("prepared"), journal, source, folder }
+        let performer = Performer::new(parts).expect("prepared");
+        Stage { performer, journal, source, folder: folder.to_owned(), _temporary: None }
     }
 }
 

@@ -125,6 +125,20 @@ async fn a_delivery_is_taken_once_also_after_a_restart_and_anew_after_a_day() {
         Connection::open(folder.path().join("journal.db")).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     };
     assert_eq!(rows("SELECT count(*) FROM deliveries"), 1, "those of the day before are gone");
+    assert_eq!(rows("SELECT count(*) FROM deliveries WHERE receiver = 'alertmanager'"), 1, "and whose they are is kept");
+}
+
+#[tokio::test]
+async fn deliveries_that_an_older_codeops_wrote_are_still_known() {
+    let (folder, clock) = (TempDir::new().unwrap(), ManualClock::new());
+    let journal = on(folder.path(), &clock);
+    let take = async |journal: &Journal| journal.receive(&receiver(), &ids(&["d1"]), firing(alert("shop")), 0).await;
+    assert_eq!(take(&journal).await, Ok(NEW));
+    drop(journal);
+    let db = Connection::open(folder.path().join("journal.db")).unwrap();
+    db.execute_batch("ALTER TABLE deliveries DROP COLUMN receiver; PRAGMA user_version = 2;").unwrap();
+    drop(db);
+    assert_eq!(take(&on(folder.path(), &clock)).await, Ok(DUPLICATE));
 }
 
 #[tokio::test]

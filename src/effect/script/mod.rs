@@ -2,7 +2,7 @@
 //!
 //! Confined means: a uid of the team's own, a clean environment, no descriptor but the three standard streams, the
 //! read-only view of the revision as working folder, one private temporary folder to write in, Landlock around all of
-//! it, no new privileges, limits, and an end for every process of it when its time is up. Where one of these is missing
+//! it, a filter of system calls, no new privileges, limits, and an end for every process of it when its time is up. Where one of these is missing
 //! the script is refused, unless the settings say `scripts: unconfined`.
 
 mod process;
@@ -23,7 +23,7 @@ use self::process::{Ended, Running};
 use self::uids::TeamUids;
 use self::view::{View, Views};
 use super::{Parts, failed, text};
-use crate::launch::{Limits, Orders, User, Walls};
+use crate::launch::{Limits, Orders, User, Walls, calls};
 use crate::port::{EffectError, Performed, ScriptCall};
 
 pub use self::uids::RANGE as UIDS;
@@ -49,6 +49,8 @@ pub fn confinement() -> Result<(), String> {
         "the daemon does not run as root, so that teams cannot have users of their own"
     } else if !Walls::can_be_raised() {
         "this kernel has no Landlock (boot it with `lsm=landlock,…`)"
+    } else if !calls::can_be_filtered() {
+        "this kernel cannot filter system calls (it needs CONFIG_SECCOMP_FILTER)"
     } else {
         return Ok(());
     };
@@ -140,6 +142,7 @@ fn orders(key: &str, call: &ScriptCall, view: &View, program: &Path, running: &R
             processes: own.map(|_| PROCESSES),
         },
         walls: Walls::can_be_raised().then_some(walls),
+        filtered: calls::can_be_filtered(),
         bound: true,
     }
 }

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::uids::TeamUids;
+use super::uids::{self, TeamUids};
 use crate::effect::text::{Kept, Last};
 use crate::launch::Orders;
 use crate::launch::cgroup::{self, Group};
@@ -55,8 +55,9 @@ impl<'u> Running<'u> {
         let uid = rustix::process::geteuid().is_root().then(|| uids.begin(team)).transpose()?;
         let limits = Resources { cpu: None, memory: Some(Bytes(MEMORY)) };
         let name = tmp.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = uid.map_or_else(|| name.clone(), |uid| uids::group_of(uid) + &name);
         // What control groups cannot hold here, the other limits do.
-        let (group, _) = cgroup::prepare(Some(&format!("codeops-scripts/{name}")), &limits, uid.is_some());
+        let (group, _) = cgroup::prepare(Some(&format!("{}/{name}", uids::GROUPS)), &limits, uid.is_some());
         let running = Self { uids, uid, tmp, group, pid: None };
         chown(running.tmp(), uid, uid)?;
         Ok(running)

@@ -2,10 +2,9 @@
 //! what one team's script left can never be another's; another daemon on this machine has other uids.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,21 +13,34 @@ use codeops_core::model::TeamName;
 use rustix::process::{Pid, Signal};
 
 use crate::base::write_private;
+use crate::launch::cgroup;
 
 /// The uids that are given to teams' scripts; apps have 64,000 to 65,500.
 pub const RANGE: std::ops::RangeInclusive<u32> = 63_000..=63_999;
+
+/// Below which control groups those of scripts are.
+pub(super) const GROUPS: &str = "codeops-scripts";
+
+/// Where the daemons of a machine say which uids are theirs: a folder that none but root can reach into.
+const CLAIMS: &str = "/run/codeops/uids";
+
+/// How the names of control groups begin that processes of this uid are in.
+pub(super) fn group_of(uid: u32) -> String {
+    format!("{uid}-")
+}
 
 /// Which team has which uid, and how many scripts of each run now.
 pub(super) struct TeamUids {
     file: PathBuf,
     state: Mutex<State>,
+    claims: PathBuf,
 }
 
 #[derive(Default)]
 struct State {
     given: BTreeMap<TeamName, u32>,
-    /// Uids that are this daemon's while it lives: nobody else ends their processes.
-    claims: BTreeMap<u32, UnixListener>,
+    /// Uids that are this daemon's while it lives: nobody else ends their processes. The locks of their files.
+    claims: BTreeMap<u32, File>,
     running: BTreeMap<u32, usize>,
 }
 
@@ -41,12 +53,16 @@ impl TeamUids {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
+        let claims = claims_in(folder)?;
         let mut state = State { given, ..State::default() };
         if rustix::process::geteuid().is_root() {
-            let given: Vec<u32> = state.given.values().copied().collect();
-            sweep(&given.into_iter().filter(|uid| state.claim(*uid)).collect());
+            for uid in state.given.values().copied().collect::<Vec<_>>() {
+                if !state.claim(&claims, uid) {
+                    tracing::warn!(uid, "another daemon has the uid of a team; the team gets another one");
+                }
+            }
         }
-        Ok(Self { file, state: Mutex::new(state) })
+        Ok(Self { file, state: Mutex::new(state), claims })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -57,11 +73,11 @@ impl TeamUids {
     pub(super) fn begin(&self, team: &TeamName) -> io::Result<u32> {
         let mut state = self.state();
         let known = state.given.get(team).copied();
-        let uid = match known.filter(|uid| state.claim(*uid)) {
+        let uid = match known.filter(|uid| state.claim(&self.claims, *uid)) {
             Some(uid) => uid,
             None => {
                 let taken: BTreeSet<u32> = state.given.values().copied().chain(in_database()).collect();
-                let free = RANGE.clone().find(|uid| !taken.contains(uid) && state.claim(*uid));
+                let free = RANGE.clone().find(|uid| !taken.contains(uid) && state.claim(&self.claims, *uid));
                 let uid = free.ok_or_else(|| io::Error::other("all uids that scripts may have are given out"))?;
                 state.given.insert(team.clone(), uid);
                 write_private(&self.file, &serde_json::to_vec(&state.given)?)?;
@@ -96,15 +112,47 @@ impl TeamUids {
 }
 
 impl State {
-    /// Whether the uid is this daemon's. A name that only one process can have, and that goes with it, says so.
-    fn claim(&mut self, uid: u32) -> bool {
+    /// Whether the uid is this daemon's. A lock says so that only root can take, and that goes with whoever has it. What
+    /// still runs under a uid that becomes this daemon's is nobody's, and ends.
+    fn claim(&mut self, claims: &Path, uid: u32) -> bool {
         if self.claims.contains_key(&uid) {
             return true;
         }
-        let address = SocketAddr::from_abstract_name(format!("codeops-script-uid-{uid}"));
-        let bound = address.and_then(|address| UnixListener::bind_addr(&address));
-        bound.map(|listener| self.claims.insert(uid, listener)).is_ok()
+        let Ok(claim) = take(&claims.join(uid.to_string())) else { return false };
+        self.claims.insert(uid, claim);
+        if rustix::process::geteuid().is_root() {
+            cgroup::sweep(GROUPS, &group_of(uid));
+            sweep(&BTreeSet::from([uid]));
+        }
+        true
     }
+}
+
+/// The folder of claims: one for the machine, else, where that cannot be or nobody has users of his own, this daemon's.
+fn claims_in(folder: &Path) -> io::Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        match private(Path::new(CLAIMS)) {
+            Ok(()) => return Ok(CLAIMS.into()),
+            Err(error) => {
+                tracing::warn!(path = CLAIMS, %error, "another daemon on this machine may give teams the same uids")
+            }
+        }
+    }
+    let own = folder.join("claims");
+    private(&own).map(|()| own)
+}
+
+/// Makes a folder that is its owner's alone.
+fn private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+/// The lock of a file, while the answer lives.
+fn take(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 /// The uids that the user database gives to somebody.

@@ -104,6 +104,7 @@ fn itself(event: &Event) -> Result<Told, &'static str> {
         annotations: bounded_annotations(prose.into_iter().filter_map(owned)),
         url: data("url").and_then(web_url),
         identity: None,
+        said_at: None,
         starts_at: None,
         state: if over { State::Resolved { ended_at: None } } else { State::Firing { expires_at: None } },
     })

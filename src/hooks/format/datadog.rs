@@ -63,6 +63,7 @@ impl Webhook {
             annotations: bounded_annotations(prose),
             url: self.text("link").as_deref().and_then(web_url),
             identity: Some(identity(monitor, name, scope)?),
+            said_at: None,
             starts_at: None,
             state,
         })

@@ -116,6 +116,7 @@ impl Mapping {
             annotations: bounded_annotations(self.annotations.iter().filter_map(prose)),
             url: None,
             identity: None,
+            said_at: None,
             starts_at,
             state: match over {
                 Some(true) => State::Resolved { ended_at: None },

@@ -110,5 +110,6 @@ fn tell(incident: Incident, event: &str, occurred_at: Option<&str>) -> Result<To
         identity,
         starts_at,
         state,
+        said_at: at(occurred_at)?,
     })
 }

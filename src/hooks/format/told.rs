@@ -20,6 +20,8 @@ pub struct Told {
     pub starts_at: Option<Timestamp>,
     /// How it is.
     pub state: State,
+    /// When the sender said so, where what it says later may come earlier.
+    pub said_at: Option<Timestamp>,
 }
 
 /// How an alert is said to be.
@@ -40,6 +42,11 @@ pub enum State {
 }
 
 impl Told {
+    /// What tells it from other alerts of its source.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.identity.as_ref().unwrap_or(&self.labels))
+    }
+
     /// What the journal is told. `began` says since when an alert fires that its sender gives no time for.
     pub fn signal(
         self,
@@ -48,7 +55,7 @@ impl Told {
         now: Timestamp,
         began: impl Fn(&Fingerprint) -> Option<Timestamp>,
     ) -> Signal {
-        let fingerprint = Fingerprint::of(self.identity.as_ref().unwrap_or(&self.labels));
+        let fingerprint = self.fingerprint();
         match self.state {
             State::Firing { expires_at } => {
                 let starts_at = self.starts_at.or_else(|| began(&fingerprint)).unwrap_or(now);

@@ -39,6 +39,7 @@ impl<S> WireAlert<S> {
             annotations: bounded_annotations(self.annotations.unwrap_or_default()),
             url: self.generator_url.as_deref().and_then(web_url),
             identity: None,
+            said_at: None,
             state,
         })
     }

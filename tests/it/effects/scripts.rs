@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Setting, Stage, TOKEN, failed, name, payments};
 
 /// Whether scripts can be confined here; where not, the refusal is all that can be tested.
-fn confined() -> bool {
+pub(super) fn confined() -> bool {
     match confinement() {
         Ok(()) => true,
         Err(why) => {
@@ -22,7 +22,7 @@ fn confined() -> bool {
     }
 }
 
-fn call(revision: &Revision, file: &str) -> ScriptCall {
+pub(super) fn call(revision: &Revision, file: &str) -> ScriptCall {
     ScriptCall {
         team: payments(),
         revision: revision.clone(),
@@ -122,7 +122,7 @@ async fn a_script_sees_its_revision_and_writes_in_its_own_folder_alone() {
     assert_eq!(printed(&stage, "cat scripts/data.txt").await, "from the revision");
     let tmp = printed(&stage, "echo x > $TMPDIR/a && cat $HOME/a >/dev/null && echo $TMPDIR").await;
     assert!(!Path::new(&tmp).exists(), "{tmp} is gone with the script");
-    let open = stage.folder.path().join("open");
+    let open = stage.folder.join("open");
     fs::create_dir(&open).expect("made");
     fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("set");
     fs::write(open.join("theirs"), "of another team").expect("written");
@@ -159,7 +159,7 @@ async fn one_team_reaches_nothing_of_another_teams_script() {
     }
     let stage = Stage::new();
     let hold = "#!/bin/sh\necho private > $TMPDIR/mine; chmod 777 $TMPDIR $TMPDIR/mine; echo $TMPDIR $$ >&2; sleep 5\n";
-    let all = stage.folder.path().join("effects/tmp");
+    let all = stage.folder.join("effects/tmp");
     let peek = format!(
         "#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8 9 10; do cat {0}/run-*/mine && exit 0; sleep 0.1; done; ls {0}; exit 1\n",
         all.display()
@@ -193,12 +193,12 @@ async fn a_script_ends_when_its_time_is_up_and_nothing_of_it_stays() {
     let done = sh(&stage, &format!("setsid -f sleep {marker}; sleep {marker} & echo done")).await.expect("done");
     assert_eq!(done.output, json!({"text": "done\n"}));
     assert_eq!(running(marker), 0);
-    let left = fs::read_dir(stage.folder.path().join("effects/tmp")).expect("there").count();
+    let left = fs::read_dir(stage.folder.join("effects/tmp")).expect("there").count();
     assert_eq!(left, 0, "no temporary folder stays");
 }
 
 /// How many living processes have this in their command line.
-fn running(marker: &str) -> usize {
+pub(super) fn running(marker: &str) -> usize {
     let entries = fs::read_dir("/proc").expect("proc").flatten();
     let of = |entry: &fs::DirEntry| {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -270,6 +270,6 @@ async fn views_of_old_revisions_go() {
     for number in 0..7 {
         assert_eq!(printed(&stage, &format!("echo n{number}")).await, format!("n{number}"));
     }
-    let left = fs::read_dir(stage.folder.path().join("effects/views")).expect("there").count();
+    let left = fs::read_dir(stage.folder.join("effects/views")).expect("there").count();
     assert!((1..=5).contains(&left), "{left}");
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use codeops::daemon::{GRACE, unwritable};
+use codeops::journal::Journal;
 use codeops_core::desired::Severity;
 use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Name, Run, RunState, Signal};
 use jiff::Timestamp;
@@ -170,6 +172,36 @@ async fn a_channel_that_does_not_accept_is_tried_until_it_does() {
     flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
     flow.elapse(600).await;
     assert_eq!(only_run(&flow).await.state(), RunState::Paged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_cannot_be_written_calls_a_person_from_memory_and_the_daemon_begins_anew_after_a_minute() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.restart().await;
+    flow.settle().await;
+    let appends = flow.log.appends();
+    flow.restart_with(Some(Crash::Before(appends))).await;
+    flow.settle().await;
+    flow.outside.fares("webhook", Fare::Failed);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    assert!(flow.log.crashed(), "this could not be written");
+    let journal = Journal::new(Arc::clone(&flow.log) as Arc<dyn codeops::journal::Log>);
+    let began = tokio::time::Instant::now();
+    let gives_up = unwritable(&journal);
+    let called = async {
+        flow.elapse(40).await;
+        assert!(flow.outside.count("webhook") >= 2, "until a channel accepts it: {:?}", flow.outside.done());
+        flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+        flow.elapse(15).await;
+        let sent = flow.outside.done();
+        flow.elapse(60).await;
+        assert_eq!(flow.outside.done(), sent, "and then no more");
+        let keys: std::collections::BTreeSet<&String> = sent.iter().map(|(_, key)| key).collect();
+        assert_eq!(keys.len(), 1, "it is one call, however often it is sent");
+    };
+    let (why, waited) = tokio::join!(async { (gives_up.await, began.elapsed()) }, called).0;
+    assert!(!why.is_empty() && waited >= GRACE && waited < GRACE * 2, "{why} {waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
