@@ -156,7 +156,7 @@ impl Assembly {
             teams: settings.teams.clone(),
             scripts: settings.scripts,
             bot: settings.bot.clone(),
-            page: Some(format!("http://{}", settings.page_address())),
+            page: Some(settings.page_url()),
             folder: options.state.join("effects"),
             launcher: options.binary.clone(),
         };

@@ -23,6 +23,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The page's address, `host:port`, `127.0.0.1:8080` by default; or a map with a token for other addresses.
     pub listen: Option<PageSettings>,
+    /// Where people reach the page, if that is not where it listens: in links of pages and messages. No slash at its end.
+    pub page_url: Option<String>,
     /// The hooks' address.
     pub hooks: HooksSettings,
     /// The state folder. `/var/lib/codeops` as root, else `$XDG_STATE_HOME/codeops`.
@@ -58,6 +60,11 @@ impl Settings {
             None => PAGE,
             Some(PageSettings::Address(address) | PageSettings::Guarded { address, .. }) => address,
         }
+    }
+
+    /// Where links to the page lead.
+    pub fn page_url(&self) -> String {
+        self.page_url.clone().unwrap_or_else(|| format!("http://{}", self.page_address()))
     }
 
     /// Where the daemon itself listens, which no app may: what, and `host:port`.

@@ -55,6 +55,7 @@ fn settings(root: &Node, reader: &mut Reader<'_>) -> Settings {
     let modes = [("apply", Mode::Apply), ("observe", Mode::Observe)];
     out.mode = fields.get("mode").and_then(|node| reader.word(node, &modes)).unwrap_or_default();
     out.listen = fields.get("listen").and_then(|node| page(node, reader));
+    out.page_url = fields.get("pageUrl").and_then(|node| page_url(node, reader));
     if let Some(mut hooks) = fields.get("hooks").and_then(|node| reader.fields(node, "hooks")) {
         let listen = hooks.get("listen").and_then(|node| address(node, reader));
         out.hooks = listen.map_or_else(HooksSettings::default, |listen| HooksSettings { listen });
@@ -180,6 +181,20 @@ fn page(node: &Node, reader: &mut Reader<'_>) -> Option<PageSettings> {
     let hosts = fields.get("hosts").map(|node| texts(node, reader, "host names")).unwrap_or_default();
     fields.finish(reader, &[]);
     Some(PageSettings::Guarded { address: address?, token: token?, hosts })
+}
+
+/// `https://HOST[:PORT][/PATH]`, as people would type it.
+fn page_url(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
+    let text = reader.text(node)?.value;
+    let url = text.trim_end_matches('/');
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
+    if !rest.is_some_and(|rest| !rest.starts_with(['/', ':']) && !rest.is_empty() && rest.chars().all(plain)) {
+        let help = "where people reach the page, such as https://ops.acme.example".to_owned();
+        reader.error(node.span, format!("`{}` is not the URL of a page", cut(&text, 60)), Some(help));
+        return None;
+    }
+    Some(url.to_owned())
 }
 
 fn texts(node: &Node, reader: &mut Reader<'_>, what: &str) -> Vec<String> {

@@ -32,6 +32,7 @@ receivers:
     auth: {bearer: {env: CHECKS}}
     mayFreeze: true
     mapping: {items: body.checks, labels: {alertname: item.name}, resolved: item.ok, startsAt: item.since, id: body.id}
+pageUrl: https://ops.acme.example/
 heartbeat: {url: {file: /run/secrets/heartbeat}, every: 1m}
 bot: {name: ops, email: ops@acme.example, signingKey: /etc/codeops/bot}
 scripts: unconfined
@@ -46,6 +47,7 @@ fn the_designs_example_is_read() {
     let settings = parse_settings("daemon.yaml", EXAMPLE).expect("reads");
     assert_eq!(settings.environment, Some(name("prod")));
     assert_eq!(settings.listen, Some(PageSettings::Address("127.0.0.1:8080".to_owned())));
+    assert_eq!(settings.page_url(), "https://ops.acme.example", "not where it listens");
     assert_eq!(settings.teams[&name("payments")].allow, [name("platform")]);
     assert_eq!(settings.teams[&name("payments")].ports, [443]);
     assert_eq!(settings.teams[&name("payments")].bind[0].to_string(), "0.0.0.0");
