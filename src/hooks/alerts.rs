@@ -17,6 +17,7 @@ use super::format::{self, Malformed, Parsed, State as Is, Truncated};
 use super::intake::Intake;
 use super::problem::Problem;
 use super::pull::Pull;
+use super::rate::Refusals;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
 use super::{AlertLimits, read_body};
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: AlertLimits,
     places: Semaphore,
+    refusals: Refusals,
     /// Signatures, and ids in headers that are not signed: what shows a replay under another name.
     seen: Mutex<Seen>,
     pulls: mpsc::Sender<Pull>,
@@ -46,7 +48,7 @@ impl Shared {
         pulls: mpsc::Sender<Pull>,
     ) -> Self {
         let (places, seen) = (Semaphore::new(limits.concurrency), Mutex::new(Seen::new(limits.remembered)));
-        Self { receivers, intake, clock, limits, places, seen, pulls }
+        Self { receivers, intake, clock, limits, places, refusals: Refusals::new(), seen, pulls }
     }
 }
 
@@ -116,7 +118,7 @@ async fn enter<'s>(
 ) -> Result<(&'s Receiver, Option<String>, Bytes), Problem> {
     let (receiver, door) = shared.receivers.named(name);
     let refused = |why: &'static str| {
-        tracing::warn!(why, "an alert is refused");
+        shared.refusals.note("an alert", why);
         Problem::new(StatusCode::UNAUTHORIZED, "no receiver of this name is opened by what was sent")
     };
     let limits = shared.limits;

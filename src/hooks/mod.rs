@@ -29,11 +29,11 @@ use axum::{Json, Router};
 use codeops_core::model::Secret;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::problem::Problem;
-use self::rate::Rate;
+use self::rate::{Rate, Refusals};
 use self::seen::Seen;
 use crate::edge::{self, Bounds};
 use crate::port::{AlertListing, Clock};
@@ -50,11 +50,9 @@ pub struct HookLimits {
     pub body_bytes: usize,
     /// The time for one body.
     pub body_time: Duration,
-    /// Requests looked at in the same moment.
-    pub concurrency: usize,
-    /// Requests a second over time.
+    /// Authentic requests that are new, a second over time.
     pub per_second: u32,
-    /// Requests at once.
+    /// Such requests at once.
     pub burst: u32,
     /// Delivery ids remembered.
     pub remembered: usize,
@@ -62,14 +60,7 @@ pub struct HookLimits {
 
 impl Default for HookLimits {
     fn default() -> Self {
-        Self {
-            body_bytes: 1 << 20,
-            body_time: Duration::from_secs(2),
-            concurrency: 32,
-            per_second: 100,
-            burst: 200,
-            remembered: 4_096,
-        }
+        Self { body_bytes: 1 << 20, body_time: Duration::from_secs(2), per_second: 100, burst: 200, remembered: 4_096 }
     }
 }
 
@@ -162,8 +153,8 @@ pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToke
 
 struct Shared {
     hooks: Hooks,
-    places: Semaphore,
     rate: Rate,
+    refusals: Refusals,
     seen: Mutex<Seen>,
 }
 
@@ -203,8 +194,8 @@ fn router(hooks: Hooks) -> Router {
     let limits = hooks.limits;
     let shared = Shared {
         hooks,
-        places: Semaphore::new(limits.concurrency),
         rate: Rate::new(limits.per_second, limits.burst),
+        refusals: Refusals::new(),
         seen: Mutex::new(Seen::new(limits.remembered)),
     };
     Router::new().route("/hooks/git", post(git)).route("/healthz", get(async || "ok\n")).with_state(Arc::new(shared))
@@ -220,22 +211,29 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Respo
 async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'static str), Problem> {
     let (parts, body) = request.into_parts();
     if forge(&parts.headers).is_none() {
-        return Err(unauthorized(Refused("no header of a known forge, and no X-Codeops-Signature")));
+        return Err(unauthorized(shared, Refused("no header of a known forge, and no X-Codeops-Signature")));
     }
     let limits = shared.hooks.limits;
     let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
-    // Only now: whoever is slow with his body must not keep others from a place.
-    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
-    if !shared.rate.admits() {
-        return Err(Problem::overload());
-    }
     let now = shared.hooks.clock.now();
-    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now).map_err(unauthorized)?;
-    Ok(act(shared, &delivery))
+    // To be refused costs one hash of a bounded body and nobody's turn: a stranger's flood keeps no real hook out.
+    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now)
+        .map_err(|refused| unauthorized(shared, refused))?;
+    act(shared, &delivery)
 }
 
-fn act(shared: &Shared, delivery: &Delivery) -> (StatusCode, &'static str) {
-    let again = shared.seen.lock().unwrap_or_else(PoisonError::into_inner).again(&delivery.ids);
+/// What was seen before costs no turn either, for whoever once overheard a delivery can send it again. What is too much is not
+/// remembered: it comes again.
+fn act(shared: &Shared, delivery: &Delivery) -> Result<(StatusCode, &'static str), Problem> {
+    let again = {
+        let mut seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = seen.knows(&delivery.ids);
+        if !again && !shared.rate.admits() {
+            return Err(Problem::overload());
+        }
+        seen.remember(&delivery.ids);
+        again
+    };
     let answer = match delivery.meaning {
         _ if again => (StatusCode::OK, "duplicate"),
         Meaning::Ping => (StatusCode::OK, "pong"),
@@ -246,11 +244,11 @@ fn act(shared: &Shared, delivery: &Delivery) -> (StatusCode, &'static str) {
         }
     };
     tracing::info!(forge = ?delivery.forge, outcome = answer.1, "push hook");
-    answer
+    Ok(answer)
 }
 
-fn unauthorized(Refused(why): Refused) -> Problem {
-    tracing::warn!(why, "a push hook is refused");
+fn unauthorized(shared: &Shared, Refused(why): Refused) -> Problem {
+    shared.refusals.note("a push hook", why);
     Problem::new(StatusCode::UNAUTHORIZED, why)
 }
 

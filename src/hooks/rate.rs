@@ -1,5 +1,7 @@
-//! How many requests are looked at: a token bucket. What is over is told to come again, before it is looked at.
+//! How much is taken of whom: a token bucket for what senders who proved themselves send, who are told to come again when it is
+//! too much; and one for what is said in the log of those who did not, whose number costs nobody else his turn.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -30,6 +32,37 @@ impl Rate {
     }
 }
 
+/// What is said of requests that prove nothing: so many lines at once and a second, then only how many there were.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    rate: Rate,
+    unsaid: AtomicU64,
+}
+
+impl Refusals {
+    pub(super) fn new() -> Self {
+        Self { rate: Rate::new(1, 20), unsaid: AtomicU64::new(0) }
+    }
+
+    /// Says so of one more, or counts it.
+    pub(super) fn note(&self, what: &'static str, why: &'static str) {
+        match self.next() {
+            Some(0) => tracing::warn!(what, why, "refused"),
+            Some(unsaid) => tracing::warn!(what, why, unsaid, "refused, as others before that were not told of"),
+            None => {}
+        }
+    }
+
+    /// How many went before this one that was not said, if it is said.
+    fn next(&self) -> Option<u64> {
+        if self.rate.admits() {
+            return Some(self.unsaid.swap(0, Ordering::Relaxed));
+        }
+        self.unsaid.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -42,5 +75,14 @@ mod tests {
         assert_eq!((0..5).filter(|_| rate.admits()).count(), 3);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!((0..5).filter(|_| rate.admits()).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_refusals_is_told_of_in_few_lines_that_say_how_many() {
+        let refusals = Refusals::new();
+        let said: Vec<u64> = (0..1_000).filter_map(|_| refusals.next()).collect();
+        assert_eq!(said, [0; 20]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((refusals.next(), refusals.next()), (Some(980), None));
     }
 }
