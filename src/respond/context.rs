@@ -6,8 +6,8 @@ use codeops_core::action;
 use codeops_core::alert;
 use codeops_core::config::{Freeze, RepositorySpec};
 use codeops_core::model::{
-    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
-    RunState, StepRef, TeamName,
+    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory, Run,
+    RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
 use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told};
@@ -30,16 +30,15 @@ impl Flow {
 
     /// The freeze from outside the repository.
     fn freeze(&self) -> Option<Freeze> {
-        let by_alert = self.remembered(|response| alert::freeze(&response.alerts, &self.tools.rules.may_freeze));
-        by_alert.or_else(|| self.tools.rules.freeze.clone())
+        let rules = &self.tools.rules;
+        self.remembered(|response| alert::freeze(&response.alerts, &rules.may_freeze, rules.freeze.as_ref()))
     }
 
     /// Why no playbook acts at all now, if so.
     pub(super) fn frozen(&self, now: Timestamp) -> Option<String> {
-        let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.clone());
-        let in_force = |freeze: &Freeze| freeze.until.is_none_or(|until| until > now);
-        let freeze = self.freeze().into_iter().chain(declared).find(in_force)?;
-        Some(format!("frozen: {}", freeze.reason))
+        let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.as_ref());
+        let outside = self.freeze();
+        Freeze::in_force(outside.iter().chain(declared), now).map(ToString::to_string)
     }
 
     /// What is declared of a resource.
