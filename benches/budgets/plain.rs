@@ -18,7 +18,6 @@ impl Plain {
     pub(crate) fn create(path: &Path) -> (Self, JoinHandle<()>) {
         let mut file = File::create(path).unwrap();
         let (lines, mut queue) = mpsc::channel::<(Vec<u8>, oneshot::Sender<()>)>(1024);
-        #[expect(clippy::disallowed_methods, reason = "what is measured against is a thread that blocks")]
         let writer = std::thread::spawn(move || {
             while let Some(first) = queue.blocking_recv() {
                 let mut group = vec![first];
