@@ -12,6 +12,7 @@ mod hook;
 mod house;
 mod idle;
 mod intake;
+mod keeper;
 mod manifests;
 #[path = "../../tests/support/memory_provider.rs"]
 #[expect(dead_code, reason = "the provider can do more than benches need")]
@@ -29,13 +30,14 @@ use table::Row;
 /// A chapter: its name, and what measures it.
 type Chapter = (&'static str, fn() -> Vec<Row>);
 
-const CHAPTERS: [Chapter; 9] = [
+const CHAPTERS: [Chapter; 10] = [
     ("start", start::measure),
     ("manifests", manifests::measure),
     ("hook", hook::measure),
     ("alerts", alerts::measure),
     ("pass", pass::measure),
     ("restart", restart::measure),
+    ("keeper", keeper::measure),
     ("forward", forward::measure),
     ("intake", intake::measure),
     ("idle", idle::fifty),

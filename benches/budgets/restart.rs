@@ -44,7 +44,7 @@ pub(crate) fn measure() -> Vec<Row> {
 }
 
 /// Waits until the stable port answers with an instance's own answer.
-fn until_answering(port: u16) {
+pub(crate) fn until_answering(port: u16) {
     let answered = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;

@@ -111,7 +111,7 @@ fn foresee(
         fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
     let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
-    let Some(owner) = acceptance::owner(&desired, &memory) else {
+    let Some(owner) = acceptance::owner(Some(&desired), &memory) else {
         return (None, Plan::default(), Judged::default());
     };
     let mut plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);

@@ -30,7 +30,7 @@ use axum::{Json, Router};
 use codeops_core::model::Secret;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::problem::Problem;
@@ -51,11 +51,9 @@ pub struct HookLimits {
     pub body_bytes: usize,
     /// The time for one body.
     pub body_time: Duration,
-    /// Requests looked at in the same moment.
-    pub concurrency: usize,
-    /// Requests a second over time.
+    /// Authentic requests that are new, a second over time.
     pub per_second: u32,
-    /// Requests at once.
+    /// Such requests at once.
     pub burst: u32,
     /// Delivery ids remembered.
     pub remembered: usize,
@@ -63,14 +61,7 @@ pub struct HookLimits {
 
 impl Default for HookLimits {
     fn default() -> Self {
-        Self {
-            body_bytes: 1 << 20,
-            body_time: Duration::from_secs(2),
-            concurrency: 32,
-            per_second: 100,
-            burst: 200,
-            remembered: 4_096,
-        }
+        Self { body_bytes: 1 << 20, body_time: Duration::from_secs(2), per_second: 100, burst: 200, remembered: 4_096 }
     }
 }
 
@@ -162,7 +153,6 @@ pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToke
 
 struct Shared {
     hooks: Hooks,
-    places: Semaphore,
     rate: Rate,
     seen: Mutex<Seen>,
     refusals: Seldom,
@@ -204,7 +194,6 @@ fn router(hooks: Hooks) -> Router {
     let limits = hooks.limits;
     let shared = Shared {
         hooks,
-        places: Semaphore::new(limits.concurrency),
         rate: Rate::new(limits.per_second, limits.burst),
         seen: Mutex::new(Seen::new(limits.remembered)),
         refusals: Seldom::default(),
@@ -226,19 +215,25 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
     }
     let limits = shared.hooks.limits;
     let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
-    // Only now: whoever is slow with his body must not keep others from a place.
-    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
-    if !shared.rate.admits() {
-        return Err(Problem::overload());
-    }
     let now = shared.hooks.clock.now();
-    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now);
-    let delivery = delivery.map_err(|refused| unauthorized(&shared.refusals, refused))?;
-    Ok(act(shared, &delivery))
+    // To be refused costs one hash of a bounded body and nobody's turn: a stranger's flood keeps no real hook out.
+    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now)
+        .map_err(|refused| unauthorized(&shared.refusals, refused))?;
+    act(shared, &delivery)
 }
 
-fn act(shared: &Shared, delivery: &Delivery) -> (StatusCode, &'static str) {
-    let again = shared.seen.lock().unwrap_or_else(PoisonError::into_inner).again(&delivery.ids);
+/// What was seen before costs no turn either, for whoever once overheard a delivery can send it again. What is too much is not
+/// remembered: it comes again.
+fn act(shared: &Shared, delivery: &Delivery) -> Result<(StatusCode, &'static str), Problem> {
+    let again = {
+        let mut seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = seen.knows(&delivery.ids);
+        if !again && !shared.rate.admits() {
+            return Err(Problem::overload());
+        }
+        seen.remember(&delivery.ids);
+        again
+    };
     let answer = match delivery.meaning {
         _ if again => (StatusCode::OK, "duplicate"),
         Meaning::Ping => (StatusCode::OK, "pong"),
@@ -249,7 +244,7 @@ fn act(shared: &Shared, delivery: &Delivery) -> (StatusCode, &'static str) {
         }
     };
     tracing::info!(forge = ?delivery.forge, outcome = answer.1, "push hook");
-    answer
+    Ok(answer)
 }
 
 fn unauthorized(refusals: &Seldom, Refused(why): Refused) -> Problem {

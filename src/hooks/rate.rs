@@ -1,4 +1,5 @@
-//! How many requests are looked at: a token bucket. What is over is told to come again, before it is looked at.
+//! How much is taken of senders who proved themselves: a token bucket. They are told to come again when it is too much; how many
+//! did not prove themselves costs nobody else his turn.
 
 use std::sync::{Mutex, PoisonError};
 

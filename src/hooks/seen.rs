@@ -18,13 +18,6 @@ impl Seen {
         Self { most, order: VecDeque::new(), known: HashSet::new() }
     }
 
-    /// Whether any of these ids was seen before. All are remembered.
-    pub(super) fn again(&mut self, ids: &[String]) -> bool {
-        let again = self.knows(ids);
-        self.remember(ids);
-        again
-    }
-
     /// Whether any of these ids was seen before.
     pub(super) fn knows(&self, ids: &[String]) -> bool {
         ids.iter().any(|id| self.known.contains(&hash(id)))
@@ -61,7 +54,12 @@ mod tests {
     #[test]
     fn the_newest_are_known_and_memory_is_bounded() {
         let mut seen = Seen::new(2);
-        let mut again = |ids: &[&str]| seen.again(&ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+        let mut again = |ids: &[&str]| {
+            let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+            let known = seen.knows(&ids);
+            seen.remember(&ids);
+            known
+        };
         assert!(!again(&["a"]) && again(&["a"]) && !again(&["b"]) && again(&["b", "c"]));
         assert!(!again(&["a"]), "forgotten");
         assert!(!again(&[]) && !again(&[]), "without an id nothing is a duplicate");

@@ -40,8 +40,8 @@ pub fn provider_facts(observers: &BTreeMap<ProviderName, Arc<dyn Observer>>) -> 
 }
 
 /// Who declares: the revision's own word, else the remembered one.
-pub fn owner(desired: &Desired, memory: &Memory) -> Option<Owner> {
-    desired.owner.clone().or_else(|| memory.revision.owner.clone())
+pub fn owner(desired: Option<&Desired>, memory: &Memory) -> Option<Owner> {
+    desired.and_then(|desired| desired.owner.clone()).or_else(|| memory.revision.owner.clone())
 }
 
 /// What is written when a revision is accepted: the revision, and what the trailers of its commits release. Nothing for the
@@ -50,7 +50,7 @@ pub fn records(revision: &Revision, compiled: &Compiled, commits: &[Commit], mem
     if memory.revision.accepted.as_ref() == Some(revision) {
         return Vec::new();
     }
-    let Some(owner) = owner(&compiled.desired, memory) else { return Vec::new() };
+    let Some(owner) = owner(Some(&compiled.desired), memory) else { return Vec::new() };
     let (files, gone) = moved(compiled, memory);
     let claims = claimed(compiled, memory);
     let mut records = vec![Record::RevisionAccepted {

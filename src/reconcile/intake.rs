@@ -194,12 +194,9 @@ impl Flow {
 
     /// Who declares: the revision's own word, else the remembered one.
     pub(super) fn owner(&self) -> Option<Owner> {
-        let declared = self.world.current.as_ref().and_then(|current| current.desired.owner.clone());
-        declared.or_else(|| {
-            let memory = self.tools.journal.memory();
-            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            memory.revision.owner.clone()
-        })
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        acceptance::owner(self.world.current.as_ref().map(|current| &*current.desired), &memory)
     }
 }
 

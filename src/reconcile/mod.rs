@@ -152,27 +152,32 @@ impl Flow {
         let mut tail = self.tools.journal.tail();
         loop {
             let wake = self.world.wake_after(&*self.tools.clock);
+            // What comes without end stands last: a busy app must not keep a commit, a look at everything or a time that
+            // is due from its turn.
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
-                Some(event) = events.recv() => self.take_in(event).await?,
-                entry = tail.recv() => self.world.dirty |= self.concerns(entry),
                 Some(()) = fetch.recv() => self.fetch(),
                 _ = resync.tick() => self.observe_everything(),
-                () = tokio::time::sleep(wake) => self.world.dirty = true,
+                Some(event) = events.recv() => self.take_in(event).await?,
+                entry = tail.recv() => self.world.dirty |= self.concerns(entry),
+                () = tokio::time::sleep(wake) => {}
                 Some(_) = self.tasks.join_next() => {}
             }
-            // What has already arrived belongs to the same pass: a thousand hints make one plan.
-            while let Ok(event) = events.try_recv() {
+            self.world.dirty |= self.world.is_due(&*self.tools.clock);
+            // What has already arrived belongs to the same pass, a thousand hints make one plan; what comes meanwhile does not.
+            for _ in 0..events.len() {
+                let Ok(event) = events.try_recv() else { break };
                 self.take_in(event).await?;
             }
-            loop {
+            for _ in 0..tail.len() {
                 match tail.try_recv() {
                     Ok(entry) => self.world.dirty |= self.concerns(Ok(entry)),
                     Err(TryRecvError::Lagged(_)) => self.world.dirty = true,
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }
+            while self.tasks.try_join_next().is_some() {}
             if self.world.dirty {
                 self.pass().await?;
             }

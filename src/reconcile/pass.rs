@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::alert;
 use codeops_core::config::Freeze;
 use codeops_core::model::{
-    Cause, Health, Observed, Owner, Pin, ProviderName, ResourceId, RevisionState, Scope, Step, Sync, Verb, Why,
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, RevisionState, Scope, Step, Sync, Verb, Why,
 };
 use codeops_core::plan::{self, Change, Plan};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -88,8 +88,7 @@ impl Flow {
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         let plan = plan::plan(&current.desired, &current.revision, owner, &self.world.snapshot, &memory);
-        let freeze =
-            alert::freeze(&memory.response.alerts, &self.rules.may_freeze).or_else(|| self.rules.freeze.clone());
+        let freeze = self.freeze_from_outside(&memory);
         let facts = Facts {
             now,
             memory: &memory,
@@ -251,11 +250,9 @@ impl Flow {
         Ok(())
     }
 
-    /// The freeze from outside the repository, if one is in force: an alert's before the settings'.
-    pub(super) fn freeze_in_force(&self) -> Option<Freeze> {
-        let memory = self.tools.journal.memory();
-        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        alert::freeze(&memory.response.alerts, &self.rules.may_freeze).or_else(|| self.rules.freeze.clone())
+    /// The freeze from outside the repository, if there is one.
+    pub(super) fn freeze_from_outside(&self, memory: &Memory) -> Option<Freeze> {
+        alert::freeze(&memory.response.alerts, &self.rules.may_freeze, self.rules.freeze.as_ref())
     }
 
     fn send_off(&mut self, work: Vec<Work>) {
@@ -263,11 +260,13 @@ impl Flow {
         if work.is_empty() {
             return;
         }
+        let memory = self.tools.journal.memory();
+        let freeze = self.freeze_from_outside(&memory.read().unwrap_or_else(PoisonError::into_inner));
         let picture = Arc::new(Picture {
             desired: Arc::clone(&current.desired),
             snapshot: Arc::clone(&self.world.snapshot),
             revision: current.revision.clone(),
-            freeze: self.freeze_in_force(),
+            freeze,
         });
         for work in work {
             self.world.busy.insert(work.id.clone(), Busy::Stepping);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use codeops_core::config::Freeze;
 use codeops_core::model::{Memory, ProviderName, Resource, ResourceId};
 
 use super::Flow;
@@ -35,17 +36,12 @@ impl Flow {
         });
     }
 
-    /// The freeze in force, in one sentence: the settings' own before the repository's.
+    /// The freeze in force, in one sentence.
     fn freeze(&self) -> Option<String> {
         let declared = self.world.current.as_ref().and_then(|current| current.desired.repository.freeze.as_ref());
-        let now = self.tools.clock.now();
-        let by_alert = self.freeze_in_force();
-        let mut freezes = by_alert.iter().chain(declared);
-        let freeze = freezes.find(|freeze| freeze.until.is_none_or(|until| until > now))?;
-        Some(match freeze.until {
-            Some(until) => format!("frozen until {until}: {}", freeze.reason),
-            None => format!("frozen until a commit: {}", freeze.reason),
-        })
+        let memory = self.tools.journal.memory();
+        let outside = self.freeze_from_outside(&memory.read().unwrap_or_else(PoisonError::into_inner));
+        Freeze::in_force(outside.iter().chain(declared), self.tools.clock.now()).map(ToString::to_string)
     }
 
     fn views(&self) -> BTreeMap<ResourceId, Arc<ResourceView>> {

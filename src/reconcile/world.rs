@@ -176,6 +176,11 @@ impl World {
         Duration::try_from(wake.duration_since(clock.now())).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP)
     }
 
+    /// Whether the time that was asked for has come.
+    pub(super) fn is_due(&self, clock: &dyn Clock) -> bool {
+        self.wake.is_some_and(|wake| wake <= clock.now())
+    }
+
     /// Whether every provider has answered, well or not, since the start.
     pub(super) fn all_answered(&self) -> bool {
         self.providers.values().all(|watched| watched.view.answered_at.is_some() || watched.view.error.is_some())

@@ -30,16 +30,15 @@ impl Flow {
 
     /// The freeze from outside the repository.
     fn freeze(&self, response: &ResponseMemory) -> Option<Freeze> {
-        let by_alert = alert::freeze(&response.alerts, &self.tools.rules.may_freeze);
-        by_alert.or_else(|| self.tools.rules.freeze.clone())
+        let rules = &self.tools.rules;
+        alert::freeze(&response.alerts, &rules.may_freeze, rules.freeze.as_ref())
     }
 
     /// Why no playbook acts at all now, if so.
     pub(super) fn frozen(&self, response: &ResponseMemory, now: Timestamp) -> Option<String> {
-        let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.clone());
-        let in_force = |freeze: &Freeze| freeze.until.is_none_or(|until| until > now);
-        let freeze = self.freeze(response).into_iter().chain(declared).find(in_force)?;
-        Some(format!("frozen: {}", freeze.reason))
+        let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.as_ref());
+        let outside = self.freeze(response);
+        Freeze::in_force(outside.iter().chain(declared), now).map(ToString::to_string)
     }
 
     /// What is declared of a resource.

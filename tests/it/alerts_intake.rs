@@ -233,6 +233,31 @@ async fn overload_is_503_and_a_poisoned_journal_too_never_429() {
     edge.stop().await;
 }
 
+/// Nothing comes back of the rates here, so each turn that a stranger could take would be missed.
+#[tokio::test]
+async fn a_flood_of_forgeries_uses_up_no_receivers_rate() {
+    let edge =
+        Edge::with(AlertLimits { burst: 1, per_second: 0, concurrency: 1, ..AlertLimits::default() }, receivers())
+            .await;
+    let mut receivers = Vec::new();
+    for sent in sent(edge.now()) {
+        // One delivery of each receiver: that is all its rate lets through.
+        if receivers.contains(&sent.receiver) {
+            continue;
+        }
+        receivers.push(sent.receiver);
+        for _ in 0..10 {
+            for name in &sent.proofs {
+                let (status, answer) = edge.post(&sent.path, &sent.with(name, "sha256=00"), &sent.body).await;
+                assert_eq!(status, 401, "{}: {answer}", sent.path);
+            }
+        }
+        let (status, answer) = edge.post(&sent.path, &sent.headers(), &sent.body).await;
+        assert_eq!(status, 200, "{}: {answer}", sent.path);
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn a_signed_delivery_that_was_not_taken_is_taken_when_it_comes_again() {
     let edge = Edge::start().await;

@@ -15,13 +15,14 @@ use codeops_core::config::RepositorySettings;
 use tempfile::TempDir;
 
 use crate::support::git::{SshKey, TempRepo};
+use crate::support::skip::skip;
 
 /// The file of a program that may lie where only root looks; says so and gives none if it is missing.
 fn program(name: &str, package: &str) -> Option<PathBuf> {
     let found = ["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(|folder| Path::new(folder).join(name));
     let found = found.into_iter().find(|file| file.exists());
     if found.is_none() {
-        println!("skipped: {name} is missing; install {package}");
+        skip(&format!("{name} is missing; install {package}"));
     }
     found
 }

@@ -69,6 +69,13 @@ impl Edge {
         self.raw(&[request.as_bytes(), body].concat()).await
     }
 
+    /// A real push, told from others by its number.
+    async fn push(&self, number: u32) -> (u16, String) {
+        let body = format!("{{\"push\": {number}}}").into_bytes();
+        let signature = format!("sha256={}", sign(&[&body]));
+        self.post(&[("X-GitHub-Event", "push"), ("X-Hub-Signature-256", &signature)], &body).await
+    }
+
     /// Sends bytes, then nothing more, and gives what comes back.
     async fn raw(&self, bytes: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
@@ -333,10 +340,7 @@ async fn slow_bodies_of_strangers_keep_no_real_hook_out() {
     }
     // Answered one after the other: whatever was sent before has been taken in.
     for number in 0..3 {
-        let body = format!("{{\"push\": {number}}}").into_bytes();
-        let signature = format!("sha256={}", sign(&[&body]));
-        let (status, answer) =
-            edge.post(&[("X-GitHub-Event", "push"), ("X-Hub-Signature-256", &signature)], &body).await;
+        let (status, answer) = edge.push(number).await;
         assert_eq!(status, 202, "{answer}");
     }
     assert_eq!(edge.looks(), 3);
@@ -346,15 +350,35 @@ async fn slow_bodies_of_strangers_keep_no_real_hook_out() {
 
 #[tokio::test]
 async fn overload_is_503_with_a_time_to_come_again() {
-    let edge = Edge::start(HookLimits { burst: 2, per_second: 1, ..HookLimits::default() }).await;
+    let edge = Edge::start(HookLimits { burst: 2, per_second: 0, ..HookLimits::default() }).await;
     let mut answers = Vec::new();
-    for _ in 0..4 {
-        answers.push(edge.post(&[("X-GitHub-Event", "push")], b"{}").await);
+    for number in 0..3 {
+        answers.push(edge.push(number).await);
     }
-    assert_eq!(answers.iter().filter(|(status, _)| *status == 401).count(), 2);
-    let (status, answer) = answers.pop().expect("four");
-    assert!(status == 503 && answer.to_ascii_lowercase().contains("retry-after: 1"), "{answer}");
+    assert_eq!(answers.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [202, 202, 503]);
+    let (_, answer) = answers.pop().expect("three");
+    assert!(answer.to_ascii_lowercase().contains("retry-after: 1"), "{answer}");
+    assert_eq!(edge.push(2).await.0, 503, "and it was not called a duplicate when it was not taken");
     assert_eq!(edge.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.0, 200);
+    edge.stop().await;
+}
+
+/// Nothing comes back of the rate here, so each turn that a stranger could take would be missed.
+#[tokio::test]
+async fn a_flood_of_strangers_and_replays_keeps_no_real_hook_out() {
+    let edge = Edge::start(HookLimits { burst: 2, per_second: 0, ..HookLimits::default() }).await;
+    let guess = format!("sha256={}", "0".repeat(64));
+    for _ in 0..50 {
+        let (status, answer) = edge.post(&[("X-GitHub-Event", "push"), ("X-Hub-Signature-256", &guess)], b"{}").await;
+        assert_eq!(status, 401, "{answer}");
+    }
+    assert_eq!(edge.push(0).await.0, 202);
+    for _ in 0..50 {
+        let (status, answer) = edge.push(0).await;
+        assert!(status == 200 && answer.contains("duplicate"), "{answer}");
+    }
+    assert_eq!(edge.push(1).await.0, 202);
+    assert_eq!(edge.looks(), 2);
     edge.stop().await;
 }
 

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::support::fault_log::{Crash, FaultLog, MemoryLog};
+use crate::support::skip::skip;
 
 /// Where a child of these tests finds its store.
 const CHILD: &str = "CODEOPS_TEST_STORE";
@@ -74,12 +75,6 @@ fn child(test: &str, folder: &Path) -> Command {
 #[expect(clippy::disallowed_methods, reason = "how a child of this test is told what to do")]
 fn told(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from)
-}
-
-/// Skips with a printed reason where a machine cannot do what a test needs; in CI that is a failure.
-fn skip(why: &str) {
-    assert!(told("CI").is_none(), "skipped in CI: {why}");
-    eprintln!("skipped: {why}");
 }
 
 #[test]

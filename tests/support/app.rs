@@ -60,6 +60,7 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
         let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
         let mut forwarded = String::new();
         let mut upgrade = false;
+        let (mut length, mut framing) = (0, Vec::new());
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header).unwrap_or(0) == 0 {
@@ -70,6 +71,11 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
                 forwarded = value.trim().to_owned();
             }
             upgrade |= lower.starts_with("upgrade:");
+            if lower.starts_with("content-length:") || lower.starts_with("transfer-encoding:") {
+                length =
+                    lower.trim().strip_prefix("content-length:").and_then(|told| told.trim().parse().ok()).unwrap_or(0);
+                framing.push(lower.trim().to_owned());
+            }
             if header == "\r\n" {
                 break;
             }
@@ -78,6 +84,20 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
             let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
             drop(writer.write_all(head.as_bytes()));
             return echo(writer);
+        }
+        if path == "/framing" {
+            // Its body stays unread, so the connection is no good afterwards.
+            let body = framing.join(" and ");
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            drop(writer.write_all((head + &body).as_bytes()));
+            return;
+        }
+        if path == "/upload" {
+            println!("an upload begins");
+            let took = std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink());
+            if took.ok() != Some(length) {
+                return;
+            }
         }
         let body = match path.as_str() {
             "/pid" => std::process::id().to_string(),
@@ -90,6 +110,7 @@ fn serve(stream: TcpStream, variables: &[(&str, Option<String>)]) {
             }
             "/metrics" => metrics(variables),
             "/slow" => {
+                println!("asked for what is slow");
                 std::thread::sleep(Duration::from_millis(600));
                 "slow".to_owned()
             }

@@ -2,6 +2,7 @@
 //! boundary and go on with what was durable.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -48,6 +49,8 @@ pub(crate) struct FaultLog {
     state: Mutex<State>,
     memory: Arc<SharedMemory>,
     tail: broadcast::Sender<Arc<Entry>>,
+    /// Whether others come to their turn during an append, as they do while a disk is waited for.
+    slow: AtomicBool,
 }
 
 #[derive(Default)]
@@ -85,6 +88,11 @@ impl FaultLog {
         Arc::new(Self::build(&self.store, Arc::clone(&self.clock), crash, self.entries(), epoch))
     }
 
+    /// From now on others come to their turn during an append, as they do while a disk is waited for.
+    pub(crate) fn set_slow(&self) {
+        self.slow.store(true, Ordering::Relaxed);
+    }
+
     /// All durable entries, oldest first.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.state().entries.clone()
@@ -110,14 +118,8 @@ impl FaultLog {
         }
         let state = Mutex::new(State { entries, doubts, history, epoch, ..State::default() });
         let store = store.to_owned();
-        Self {
-            store,
-            clock,
-            crash,
-            state,
-            memory: Arc::new(SharedMemory::new(memory)),
-            tail: broadcast::Sender::new(1024),
-        }
+        let (memory, tail) = (Arc::new(SharedMemory::new(memory)), broadcast::Sender::new(1024));
+        Self { store, clock, crash, state, memory, tail, slow: AtomicBool::new(false) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,6 +130,9 @@ impl FaultLog {
 #[async_trait]
 impl Log for FaultLog {
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
+        if self.slow.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
         let mut state = self.state();
         let nth = state.appends;
         state.appends += 1;

@@ -65,6 +65,7 @@ struct State {
     mute: BTreeMap<ResourceId, String>,
     unreachable: Option<String>,
     lists_nothing: bool,
+    restless: bool,
     faults: VecDeque<Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
@@ -74,6 +75,7 @@ struct State {
     applied: Vec<(ResourceId, String)>,
     secrets: BTreeMap<Key, Vec<String>>,
     observed: usize,
+    observed_whole: usize,
     highest_epoch: u64,
     logs: BTreeMap<ResourceId, Vec<LogLine>>,
 }
@@ -106,6 +108,12 @@ impl MemoryProvider {
     /// From now on it answers for what is asked for by id alone, and not for everything; or for all again.
     pub(crate) fn set_lists_nothing(&self, is: bool) {
         self.state().lists_nothing = is;
+    }
+
+    /// From now on every look finds each instance restarted once more, and asks for another look; or no longer.
+    pub(crate) fn set_restless(&self, is: bool) {
+        self.state().restless = is;
+        let _ = self.hints.send(Hint::Lost);
     }
 
     /// From now on this object alone is not answered for, or, with `None`, again.
@@ -200,6 +208,11 @@ impl MemoryProvider {
     pub(crate) fn observed(&self) -> usize {
         self.state().observed
     }
+
+    /// How often it was asked for everything.
+    pub(crate) fn observed_whole(&self) -> usize {
+        self.state().observed_whole
+    }
 }
 
 fn empty() -> Live {
@@ -223,11 +236,18 @@ impl Observer for MemoryProvider {
     async fn observe(&self, scope: &Scope) -> Result<Listing, Unreachable> {
         let mut state = self.state();
         state.observed += 1;
+        state.observed_whole += usize::from(*scope == Scope::All);
         if let Some(why) = &state.unreachable {
             return Err(Unreachable(why.clone()));
         }
         if state.lists_nothing && *scope == Scope::All {
             return Err(Unreachable("told to list nothing".to_owned()));
+        }
+        if state.restless {
+            let instances = state.objects.values_mut().flat_map(|live| &mut live.instances);
+            instances.for_each(|instance| instance.restarts += 1);
+            let ids: Vec<ResourceId> = state.objects.keys().filter(|id| scope.covers(id)).cloned().collect();
+            ids.iter().for_each(|id| self.changed(id));
         }
         let at = self.clock.now();
         let seen = |id: &&ResourceId| scope.covers(id) && !state.mute.contains_key(id);

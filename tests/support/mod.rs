@@ -14,3 +14,4 @@ pub(crate) mod scripted_effects;
 pub(crate) mod scripted_source;
 pub(crate) mod sink;
 pub(crate) mod site;
+pub(crate) mod skip;

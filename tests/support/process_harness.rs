@@ -11,6 +11,7 @@ use codeops::port::{Actuator, Observer, Secrets, SystemClock};
 use codeops::provider::{Environment, build, build_observers};
 use codeops_core::model::{AppSpec, Instance, Name, ResourceId};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
 
 use crate::conformance::Harness;
 
@@ -78,9 +79,15 @@ fn keepers_below(state: &Path) -> Vec<Pid> {
 
 /// Ends all keepers of `state`, then what runs in it. The daemon must have ended, or it starts keepers again.
 pub(crate) fn end_all(state: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let keepers = keepers_below(state);
         if keepers.is_empty() {
+            break;
+        }
+        if Instant::now() > deadline {
+            // A second panic would hide the first.
+            assert!(std::thread::panicking(), "these keepers cannot be killed: {keepers:?}");
             break;
         }
         for pid in keepers {

@@ -1,1 +1,248 @@
-//! Tests of actions.
+//! Each action on live objects as they are met: what it comes to, and how it is getting on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Lowered, Situation, lower, progress};
+use crate::model::{
+    Action, Instance, InstanceHealth, InstanceId, InstanceState, LastGood, Live, Memory, Name, Pin, Progress, Resource,
+    ResourceMemory, RunId, Strategy,
+};
+use crate::plan::sim::{World, app, desired, empty, name, resource, revision, status};
+
+const RUN: RunId = RunId(7);
+
+fn now() -> Timestamp {
+    "2026-11-20T10:00:00Z".parse().unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    now().checked_sub(SignedDuration::from_secs(seconds)).unwrap()
+}
+
+fn shop(strategy: Strategy, log: &str) -> Arc<Resource> {
+    resource("shop", |spec| {
+        spec.replicas = 3;
+        spec.rollout.strategy = strategy;
+        spec.env.insert("LOG".to_owned(), log.to_owned());
+    })
+}
+
+fn id(resource: &Resource, ordinal: u32) -> InstanceId {
+    InstanceId::new(&resource.template_digest, ordinal).unwrap()
+}
+
+/// A live object with an instance for each of these, made an hour ago.
+fn live(resource: &Resource, healths: &[InstanceHealth]) -> Live {
+    let mut live = empty(None, resource.spec.clone());
+    live.instances = (1..).zip(healths).map(|(ordinal, health)| instance(resource, ordinal, *health)).collect();
+    live
+}
+
+fn instance(resource: &Resource, ordinal: u32, health: InstanceHealth) -> Instance {
+    Instance {
+        id: id(resource, ordinal),
+        template: resource.template_digest.clone(),
+        state: InstanceState::Running,
+        health,
+        created_at: ago(3_600),
+        health_since: ago(3_600),
+        started_at: Some(ago(3_600)),
+        restarts: 0,
+        pid: None,
+        port: None,
+        why: None,
+    }
+}
+
+fn good(resource: &Arc<Resource>) -> Option<LastGood> {
+    Some(LastGood { resource: Arc::clone(resource), revision: None, at: ago(3_600) })
+}
+
+/// A target and what is known of it.
+struct Case {
+    declared: Arc<Resource>,
+    live: Option<Live>,
+    memory: ResourceMemory,
+    playbook: Name,
+}
+
+impl Case {
+    fn of(declared: Arc<Resource>, healths: &[InstanceHealth]) -> Self {
+        let live = Some(live(&declared, healths));
+        Self { declared, live, memory: ResourceMemory::default(), playbook: name("shop-down") }
+    }
+
+    fn situation(&self) -> Situation<'_> {
+        let Self { declared, live, memory, playbook } = self;
+        Situation { declared, live: live.as_ref(), memory, run: RUN, playbook, now: now() }
+    }
+
+    fn lower(&self, action: Action, with: Value) -> Result<Lowered, String> {
+        let with: BTreeMap<String, Value> = serde_json::from_value(with).unwrap();
+        lower(action, &with, &self.situation())
+    }
+
+    /// The ordinals of the instances that make way, and whether any of them works.
+    fn renewed(&self, action: Action, with: Value) -> (Vec<u32>, bool) {
+        let lowered = self.lower(action, with);
+        let Ok(Lowered::Renew { renewal, healthy }) = lowered else { panic!("{lowered:?}") };
+        assert_eq!((renewal.at, renewal.run, &renewal.playbook), (now(), RUN, &self.playbook));
+        ((1..10).filter(|ordinal| renewal.instances.contains(&id(&self.declared, *ordinal))).collect(), healthy)
+    }
+
+    fn progress(&self, action: Action) -> Progress {
+        progress(action, &self.situation())
+    }
+}
+
+const HEALTHY: InstanceHealth = InstanceHealth::Healthy;
+const ILL: InstanceHealth = InstanceHealth::Unhealthy;
+
+#[test]
+fn a_restart_concerns_every_instance_but_one_that_stops() {
+    let mut case = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY, ILL, HEALTHY]);
+    assert_eq!(case.renewed(Action::AppRestart, json!({})), (vec![1, 2, 3], true));
+    case.live.as_mut().unwrap().instances[0].state = InstanceState::Stopping;
+    assert_eq!(case.renewed(Action::AppRestart, json!({})), (vec![2, 3], true));
+    case.live.as_mut().unwrap().instances.clear();
+    let lowered = case.lower(Action::AppRestart, json!({}));
+    assert_eq!(lowered, Ok(Lowered::Nothing("app/shop has no instance that it concerns".to_owned())));
+}
+
+#[test]
+fn a_replace_concerns_the_unhealthy_unless_it_says_all() {
+    let starting = InstanceHealth::Starting;
+    let case = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY, ILL, starting, InstanceHealth::CrashLoop]);
+    assert_eq!(case.renewed(Action::AppReplace, json!({})), (vec![2, 3, 4], false), "nothing that works is disturbed");
+    assert_eq!(case.renewed(Action::AppReplace, json!({"instances": "unhealthy"})), (vec![2, 3, 4], false));
+    assert_eq!(case.renewed(Action::AppReplace, json!({"instances": "all"})), (vec![1, 2, 3, 4], true));
+    let error = case.lower(Action::AppReplace, json!({"instances": "some"})).unwrap_err();
+    assert_eq!(error, "`instances` is `unhealthy` or `all`, not `some`");
+    let well = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY, HEALTHY]);
+    assert!(matches!(well.lower(Action::AppReplace, json!({})), Ok(Lowered::Nothing(_))));
+}
+
+#[test]
+fn recreate_never_takes_the_last_healthy_instance_away() {
+    let case = Case::of(shop(Strategy::Recreate, "info"), &[HEALTHY, ILL, ILL]);
+    let all = json!({"instances": "all"});
+    for lowered in [case.lower(Action::AppRestart, json!({})), case.lower(Action::AppReplace, all)] {
+        assert!(lowered.unwrap_err().contains("the last healthy instance is never taken away"));
+    }
+    assert_eq!(case.renewed(Action::AppReplace, json!({})), (vec![2, 3], false), "the ill ones may go");
+    let down = Case::of(shop(Strategy::Recreate, "info"), &[ILL, ILL, ILL]);
+    assert_eq!(down.renewed(Action::AppRestart, json!({})), (vec![1, 2, 3], false), "there is nothing to lose");
+}
+
+/// The mark alone says nothing of the order: the rollout that carries it out does.
+#[test]
+fn a_renewed_app_always_has_a_healthy_instance() {
+    let declared = resource("shop", |spec| spec.replicas = 1);
+    let wanted = desired([Arc::clone(&declared)]);
+    let mut world = World::new();
+    world.settle(&wanted, &revision(1));
+    let before = world.object("local", "shop").instances[0].id.clone();
+    world.tick(60);
+    let memory = Memory::clone(&world.memory).resources[&app("shop")].clone();
+    let playbook = name("shop-down");
+    let live = Some(world.object("local", "shop").clone());
+    let of = Situation {
+        declared: &declared,
+        live: live.as_ref(),
+        memory: &memory,
+        run: RUN,
+        playbook: &playbook,
+        now: world.now,
+    };
+    let Ok(Lowered::Renew { renewal, healthy: true }) = lower(Action::AppRestart, &BTreeMap::new(), &of) else {
+        panic!()
+    };
+    world.memory.resources.get_mut(&app("shop")).unwrap().renewal = Some(renewal);
+    world.least.clear();
+    let passed = world.settle(&wanted, &revision(1));
+    assert_eq!(world.least[&app("shop")], 1, "a new one was healthy before the last healthy one went");
+    let after: Vec<InstanceId> = world.object("local", "shop").instances.iter().map(|i| i.id.clone()).collect();
+    assert!(after.len() == 1 && after[0] != before, "{after:?}");
+    assert_eq!(status(&passed, "shop").2, "");
+}
+
+#[test]
+fn a_renewal_goes_on_until_all_have_made_way_and_the_new_ones_are_healthy() {
+    let mut case = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY, HEALTHY, HEALTHY]);
+    let Ok(Lowered::Renew { renewal, .. }) = case.lower(Action::AppRestart, json!({})) else { panic!() };
+    let told = json!({ "instances": renewal.instances });
+    case.memory.renewal = Some(renewal);
+    let going = |text: &str| Progress::Going(text.to_owned());
+    assert_eq!(case.progress(Action::AppRestart), going("3 of 3 instances still to make way"));
+    // New ones have the same ids here; what counts is when they were made.
+    for (nth, left) in [(0, "2 of 3 instances still to make way"), (1, "1 of 3 instances still to make way")] {
+        case.live.as_mut().unwrap().instances[nth].created_at = now();
+        assert_eq!(case.progress(Action::AppRestart), going(left));
+    }
+    let last = &mut case.live.as_mut().unwrap().instances[2];
+    (last.created_at, last.health) = (now(), InstanceHealth::Starting);
+    assert_eq!(case.progress(Action::AppRestart), going("the new instances of app/shop are Progressing"));
+    case.live.as_mut().unwrap().instances[2].health = HEALTHY;
+    assert_eq!(case.progress(Action::AppRestart), Progress::Done(told));
+    let live = case.live.take();
+    assert_eq!(case.progress(Action::AppRestart), going("what lives of app/shop is not known"));
+    // Another run has marked it since: that one is its owner now.
+    case.live = live;
+    case.memory.renewal.as_mut().unwrap().run = RunId(8);
+    assert_eq!(case.progress(Action::AppRestart), Progress::Done(json!({"instances": []})));
+}
+
+#[test]
+fn a_rollback_pins_the_declared_template_and_is_done_when_the_last_good_one_is_healthy() {
+    let (old, new) = (shop(Strategy::Rolling, "info"), shop(Strategy::Rolling, "debug"));
+    let mut case = Case::of(Arc::clone(&new), &[HEALTHY, HEALTHY, HEALTHY]);
+    let nowhere = "app/shop has no other last good version to go back to";
+    assert_eq!(case.lower(Action::AppRollback, json!({})).unwrap_err(), nowhere);
+    case.memory.last_good = good(&new);
+    assert_eq!(
+        case.lower(Action::AppRollback, json!({})).unwrap_err(),
+        nowhere,
+        "the declared one is the last good one"
+    );
+    case.memory.last_good = good(&old);
+    let failed = Pin { at: ago(60), revision: None, why: "it crashed".to_owned(), tried: None };
+    case.memory.pins.insert(old.template_digest.clone(), failed);
+    assert_eq!(
+        case.lower(Action::AppRollback, json!({})).unwrap_err(),
+        nowhere,
+        "what failed since is not gone back to"
+    );
+    case.memory.pins.clear();
+    let Ok(Lowered::Pin { template, pin }) = case.lower(Action::AppRollback, json!({})) else { panic!() };
+    assert_eq!((&template, pin.why.as_str()), (&new.template_digest, "rolled back by playbook shop-down, run r7"));
+    assert!(
+        matches!(case.progress(Action::AppRollback), Progress::Failed(_)),
+        "before it is written down, or overtaken"
+    );
+    case.memory.pins.insert(template, pin);
+    assert!(matches!(case.lower(Action::AppRollback, json!({})), Ok(Lowered::Nothing(_))), "once is enough");
+
+    let short = old.template_digest.short();
+    let going = Progress::Going(format!("app/shop is going back to {short}"));
+    assert_eq!(case.progress(Action::AppRollback), going);
+    case.live = Some(live(&old, &[HEALTHY, HEALTHY, InstanceHealth::Starting]));
+    assert_eq!(case.progress(Action::AppRollback), going, "not all are healthy");
+    case.live = Some(live(&old, &[HEALTHY, HEALTHY, HEALTHY]));
+    assert_eq!(case.progress(Action::AppRollback), Progress::Done(json!({ "template": short })));
+}
+
+#[test]
+fn what_is_suspended_unknown_or_a_commit_is_refused() {
+    let mut case = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY]);
+    for action in [Action::AppScale, Action::AppSuspend, Action::AppResume] {
+        assert!(case.lower(action, json!({})).unwrap_err().ends_with("is a commit by the bot"));
+    }
+    case.live = None;
+    assert_eq!(case.lower(Action::AppRestart, json!({})).unwrap_err(), "what lives of app/shop is not known");
+    case.declared = resource("shop", |spec| spec.suspend = true);
+    assert_eq!(case.lower(Action::AppRestart, json!({})).unwrap_err(), "app/shop is suspended by its manifest");
+}

@@ -218,8 +218,17 @@ pub fn silent<'a>(
 /// The alert that freezes everything, by its `alertname`.
 pub const FREEZE: &str = "CodeopsFreeze";
 
-/// The freeze that an alert asks for, while it fires, on a receiver that may.
-pub fn freeze(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSet<Name>) -> Option<Freeze> {
+/// The freeze from outside the repository: the one that an alert asks for, on a receiver that may, while it fires; else the
+/// settings' own.
+pub fn freeze(
+    alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
+    may_freeze: &BTreeSet<Name>,
+    settings: Option<&Freeze>,
+) -> Option<Freeze> {
+    by_alert(alerts, may_freeze).or_else(|| settings.cloned())
+}
+
+fn by_alert(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSet<Name>) -> Option<Freeze> {
     if may_freeze.is_empty() {
         return None;
     }

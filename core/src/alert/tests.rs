@@ -200,10 +200,10 @@ fn what_is_not_told_of_again_expires_and_a_silent_watchdog_is_named() {
 fn only_a_receiver_that_may_freezes() {
     let alert = memory(&[("alertname", super::FREEZE)], AlertState::Firing);
     let known = all(&[alert]);
-    assert!(freeze(&known, &[name("main")].into()).is_some());
-    assert!(freeze(&known, &[name("other")].into()).is_none() && freeze(&known, &[].into()).is_none());
+    assert!(freeze(&known, &[name("main")].into(), None).is_some());
+    assert!(freeze(&known, &[name("other")].into(), None).is_none() && freeze(&known, &[].into(), None).is_none());
     let over = all(&[memory(&[("alertname", super::FREEZE)], AlertState::Resolved)]);
-    assert!(freeze(&over, &[name("main")].into()).is_none());
+    assert!(freeze(&over, &[name("main")].into(), None).is_none());
 }
 
 /// What a tree says without any index: the definition, written down plainly.

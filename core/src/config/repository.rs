@@ -1,5 +1,7 @@
 //! The `spec` of the kinds `Repository` and `Team`.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +67,30 @@ pub struct Freeze {
     pub until: Option<Timestamp>,
 }
 
-/// What a freeze stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+impl Freeze {
+    /// Of all that are declared, the one in force: the one that stops the most, and of equals the first.
+    pub fn in_force<'a>(all: impl IntoIterator<Item = &'a Self>, now: Timestamp) -> Option<&'a Self> {
+        let lasts = |freeze: &&Self| freeze.until.is_none_or(|until| until > now);
+        all.into_iter().filter(lasts).min_by_key(|freeze| freeze.what)
+    }
+}
+
+/// In one sentence: what is frozen, until when, and why.
+impl fmt::Display for Freeze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.what {
+            FreezeWhat::All => "frozen until ",
+            FreezeWhat::Playbooks => "playbooks are frozen until ",
+        })?;
+        match self.until {
+            Some(until) => write!(f, "{until}: {}", self.reason),
+            None => write!(f, "lifted: {}", self.reason),
+        }
+    }
+}
+
+/// What a freeze stops, the most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FreezeWhat {
     /// Everything but intake and paging.
@@ -83,4 +107,25 @@ pub struct TeamSpec {
     pub members: Vec<String>,
     /// The escalation policy that is paged for what it owns.
     pub escalation: Option<Name>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_freeze_in_force_is_the_one_that_stops_the_most() {
+        let now: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
+        let later: Timestamp = "2026-11-20T11:00:00Z".parse().unwrap();
+        let freeze = |what, reason: &str, until| Freeze { what, reason: reason.to_owned(), until };
+        let over = freeze(FreezeWhat::All, "over", Some(now));
+        let some = freeze(FreezeWhat::Playbooks, "some", None);
+        let all = freeze(FreezeWhat::All, "all", Some(later));
+        let other = freeze(FreezeWhat::All, "other", None);
+        let said = |freezes: &[&Freeze]| Freeze::in_force(freezes.iter().copied(), now).map(ToString::to_string);
+        assert_eq!(said(&[&over]), None);
+        assert_eq!(said(&[&over, &some]).as_deref(), Some("playbooks are frozen until lifted: some"));
+        assert_eq!(said(&[&some, &all, &other]).as_deref(), Some("frozen until 2026-11-20T11:00:00Z: all"));
+        assert_eq!(said(&[&other, &all]).as_deref(), Some("frozen until lifted: other"));
+    }
 }

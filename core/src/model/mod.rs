@@ -57,4 +57,4 @@ pub use spec::{
 };
 pub use status::{Health, HoldId, RevisionState, Sync, Verb};
 pub use step::{Cause, CauseKind, InstanceId, Key, Op, Step};
-pub use unit::{Bytes, InvalidUnit, MilliCpu, Period};
+pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, left};

@@ -76,6 +76,12 @@ impl Period {
     }
 }
 
+/// The time from `now` to `then` in words, rounded up to whole seconds.
+pub fn left(now: jiff::Timestamp, then: jiff::Timestamp) -> String {
+    let millis = then.duration_since(now).as_millis().max(0);
+    format!("{} s", u64::try_from(millis).unwrap_or(0).div_ceil(1_000))
+}
+
 impl FromStr for Period {
     type Err = InvalidUnit;
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {

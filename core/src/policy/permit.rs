@@ -21,7 +21,7 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
         return Err(format!("{id} is not declared any more"));
     }
     if let Some(freeze) = wait::frozen(desired, facts) {
-        return Err(wait::freeze_why(freeze));
+        return Err(freeze.to_string());
     }
     if let Some((provider, before, now)) = system::changed(facts).find(|(provider, ..)| **provider == step.provider) {
         return Err(format!("provider {provider} now points at another system ({now}; it was {before})"));
@@ -50,7 +50,7 @@ pub fn permit_mark(id: &ResourceId, disturbs: bool, desired: &Desired, facts: &F
         return Err(format!("{id} is not declared any more"));
     }
     if let Some(freeze) = wait::frozen_playbooks(desired, facts) {
-        return Err(wait::freeze_why(freeze));
+        return Err(freeze.to_string());
     }
     let alone = BTreeSet::from([(Verb::Replace, id.clone())]);
     match Budget::of(id.kind, desired, facts).exceeded_by(&alone).filter(|_| disturbs) {

@@ -304,6 +304,40 @@ fn a_wide_update_follows_dependencies_so_that_no_wave_waits_for_a_later_one() {
 }
 
 #[test]
+fn a_silent_provider_holds_up_no_wave_of_the_others_and_comes_after_them() {
+    let on = |n: usize, provider: &str, log: &str| {
+        resource(&format!("app-{n:02}"), |spec| {
+            spec.provider = name(provider);
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+        })
+    };
+    // The first of all, and with it the whole first wave, is on the provider that falls silent halfway.
+    let all = |log: &str| (0..12).map(|n| on(n, if n < 4 { "edge" } else { "local" }, log)).collect::<Vec<_>>();
+    let mut world = deployed(&all("info"));
+    let wide = want(all("debug"));
+    world.pass(&wide, &revision(2));
+    assert!(world.history.iter().all(|(id, _)| *id == app("app-00")), "one first");
+    world.history.clear();
+    world.down.insert(name("edge"));
+    world.tick(1);
+    let passed = world.pass(&wide, &revision(2));
+    let going = passed.judged.decisions.values().filter(|decision| matches!(decision, Decision::Go)).count();
+    assert_eq!((going, passed.judged.decisions.len()), (1, 8), "the others go on, and one of them is first again");
+    let Decision::Waiting { why, .. } = &passed.judged.decisions[&app("app-11")] else { panic!() };
+    assert_eq!(why, "its wave comes later: 1 of 8 may change now, waiting for app/app-04 to finish the bake");
+    world.settle(&wide, &revision(2));
+    let newest = |world: &mut World, n: usize, provider: &str| {
+        world.object(provider, &format!("app-{n:02}")).stamp.as_ref().map(|stamp| stamp.spec.clone())
+            == Some(on(n, provider, "debug").spec_digest.clone())
+    };
+    assert!((4..12).all(|n| newest(&mut world, n, "local")));
+    assert!((1..4).all(|n| !newest(&mut world, n, "edge")), "nothing is done to what is silent");
+    world.down.clear();
+    world.settle(&wide, &revision(2));
+    assert!((0..4).all(|n| newest(&mut world, n, "edge")) && world.memory.waves.is_none());
+}
+
+#[test]
 fn a_narrow_update_goes_at_once() {
     let mut world = deployed(&apps(12, "info"));
     let mut some = apps(12, "info");

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::{Decision, Facts, is_suspended};
 use crate::config::{Freeze, FreezeWhat};
 use crate::desired::Desired;
-use crate::model::{Cause, Health, Observed, ResourceId, Verb};
+use crate::model::{Cause, Health, Observed, ResourceId, Verb, left};
 use crate::plan::{Change, Plan, effective, health_of};
 
 /// The waits of one plan.
@@ -25,14 +23,14 @@ impl<'a> Waits<'a> {
 
     pub(super) fn freeze(&self) -> Option<Decision> {
         let freeze = frozen(self.desired, self.facts)?;
-        Some(Decision::Waiting { why: freeze_why(freeze), until: freeze.until })
+        Some(Decision::Waiting { why: freeze.to_string(), until: freeze.until })
     }
 
     pub(super) fn retry(&self, id: &ResourceId) -> Option<Decision> {
         let memory = self.facts.memory.resources.get(id)?;
         let at = memory.retry_at.filter(|at| *at > self.facts.now)?;
         let error = memory.error.as_deref().unwrap_or("the last step failed");
-        let why = format!("retry in {} after: {error}", seconds(self.facts.now, at));
+        let why = format!("retry in {} after: {error}", left(self.facts.now, at));
         Some(Decision::Waiting { why, until: Some(at) })
     }
 
@@ -76,27 +74,17 @@ impl<'a> Waits<'a> {
     }
 }
 
-/// The freeze of everything that is in force, if any: the settings' first.
+/// The freeze in force, if any: of the one from outside and the repository's own.
+fn in_force<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
+    Freeze::in_force(facts.freeze.into_iter().chain(&desired.repository.freeze), facts.now)
+}
+
+/// A freeze that keeps everything from starting.
 pub(super) fn frozen<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
-    let in_force =
-        |freeze: &&Freeze| freeze.what == FreezeWhat::All && freeze.until.is_none_or(|until| until > facts.now);
-    facts.freeze.into_iter().chain(&desired.repository.freeze).find(in_force)
+    in_force(desired, facts).filter(|freeze| freeze.what == FreezeWhat::All)
 }
 
 /// A freeze that keeps playbooks from acting: any.
 pub(super) fn frozen_playbooks<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
-    let in_force = |freeze: &&Freeze| freeze.until.is_none_or(|until| until > facts.now);
-    facts.freeze.into_iter().chain(&desired.repository.freeze).find(in_force)
-}
-
-pub(super) fn freeze_why(freeze: &Freeze) -> String {
-    match freeze.until {
-        Some(until) => format!("frozen until {until}: {}", freeze.reason),
-        None => format!("frozen until a commit ends it: {}", freeze.reason),
-    }
-}
-
-fn seconds(now: Timestamp, then: Timestamp) -> String {
-    let millis = u64::try_from(then.duration_since(now).as_millis()).unwrap_or(0);
-    format!("{} s", millis.div_ceil(1_000))
+    in_force(desired, facts)
 }

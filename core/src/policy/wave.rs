@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
-use crate::model::{Cause, Health, Kind, Live, ResourceId, Verb, Waves};
+use crate::model::{Cause, Health, Kind, Live, Observed, ResourceId, Verb, Waves};
 use crate::plan::{Change, Plan, effective, health_of, is_good, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
@@ -25,11 +25,15 @@ pub(super) fn guard(
     }
     let changing: BTreeSet<&ResourceId> = plan.changes.iter().map(|c| &c.id).collect();
     let Some(waves) = under_way(plan, &pending, &changing, desired, facts) else { return BTreeMap::new() };
-    let states: Vec<State> = waves.members.iter().map(|id| state(id, &changing, desired, facts)).collect();
-    if states.iter().all(|state| !matches!(state, State::Going)) {
+    let all: Vec<(&ResourceId, State)> =
+        waves.members.iter().map(|id| (id, state(id, &changing, desired, facts))).collect();
+    if all.iter().all(|(_, state)| matches!(state, State::Done | State::Failed(_))) {
         return BTreeMap::new();
     }
-    let decisions = decide(&waves, &states, &pending);
+    // Who is silent proves nothing and holds nobody up: the waves are made of those that answer.
+    let (members, states): (Vec<_>, Vec<_>) =
+        all.into_iter().filter(|(_, state)| !matches!(state, State::Silent)).unzip();
+    let decisions = decide(&members, &states, &pending);
     judged.waves = Some(waves);
     decisions
 }
@@ -103,6 +107,8 @@ enum State {
     Done,
     /// Its template failed: this ends the update.
     Failed(String),
+    /// Nothing is known of it: nothing is done to it until it answers, and then it is under way like any other.
+    Silent,
     /// Anything between.
     Going,
 }
@@ -117,24 +123,31 @@ fn state(id: &ResourceId, changing: &BTreeSet<&ResourceId>, desired: &Desired, f
         return State::Done; // It will not move; the others need not wait for it.
     }
     let target = effective(declared, memory).resource();
+    if let Observed::Unknown(_) = facts.snapshot.observed(&target.spec.provider, id) {
+        return State::Silent;
+    }
     let live = facts.snapshot.live(&target.spec.provider, id);
     let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
     let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_good(target, memory));
     if healthy && baked && !changing.contains(id) { State::Done } else { State::Going }
 }
 
-fn decide(waves: &Waves, states: &[State], pending: &BTreeSet<&ResourceId>) -> BTreeMap<ResourceId, Decision> {
-    let failure = waves.members.iter().zip(states).find_map(|(id, state)| match state {
-        State::Failed(why) => Some((id, why)),
-        State::Done | State::Going => None,
+fn decide(
+    members: &[&ResourceId],
+    states: &[State],
+    pending: &BTreeSet<&ResourceId>,
+) -> BTreeMap<ResourceId, Decision> {
+    let failure = members.iter().zip(states).find_map(|(id, state)| match state {
+        State::Failed(why) => Some((*id, why)),
+        State::Done | State::Silent | State::Going => None,
     });
     let open_until = open(states);
     let mut decisions = BTreeMap::new();
-    for (at, id) in waves.members.iter().enumerate().filter(|(_, id)| pending.contains(id)) {
+    for (at, id) in members.iter().enumerate().filter(|(_, id)| pending.contains(*id)) {
         if let Some((failed, why)) = failure {
-            decisions.insert(id.clone(), stopped(failed, why));
+            decisions.insert((*id).clone(), stopped(failed, why));
         } else if at >= open_until {
-            decisions.insert(id.clone(), waiting(waves, states, open_until));
+            decisions.insert((*id).clone(), waiting(members, states, open_until));
         }
     }
     decisions
@@ -148,14 +161,14 @@ fn stopped(failed: &ResourceId, why: &str) -> Decision {
     }
 }
 
-fn waiting(waves: &Waves, states: &[State], open_until: usize) -> Decision {
-    let members = waves.members.iter().zip(states).take(open_until);
-    let behind = members.filter(|(_, state)| !matches!(state, State::Done)).map(|(id, _)| id.to_string());
+fn waiting(members: &[&ResourceId], states: &[State], open_until: usize) -> Decision {
+    let before = members.iter().zip(states).take(open_until);
+    let behind = before.filter(|(_, state)| !matches!(state, State::Done)).map(|(id, _)| id.to_string());
     let behind: Vec<String> = behind.take(3).collect();
     let why = format!(
         "its wave comes later: {} of {} may change now, waiting for {} to finish the bake",
         open_until,
-        waves.members.len(),
+        members.len(),
         behind.join(", ")
     );
     Decision::Waiting { why, until: None }

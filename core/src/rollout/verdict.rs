@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
-use crate::model::{Health, InstanceHealth, Pin, Resource, Sync};
+use crate::model::{Health, InstanceHealth, Pin, Resource, Sync, left};
 use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, pin_of};
 
 /// How the declared template has failed, if it has. One that once was good is never judged again.
@@ -68,10 +68,4 @@ pub(super) fn unwell(standing: &Standing<'_>, target: &Resource) -> (String, Opt
     });
     let healthy = standing.healthy();
     (format!("{healthy} of {} instances healthy, waiting for the rest", target.spec.replicas), due)
-}
-
-/// The time from `now` to `then` in words, rounded up to whole seconds.
-pub(super) fn left(now: Timestamp, then: Timestamp) -> String {
-    let millis = then.duration_since(now).as_millis().max(0);
-    format!("{} s", u64::try_from(millis).unwrap_or(0).div_ceil(1_000))
 }

@@ -16,6 +16,10 @@ use super::narrator::{Narrator, took};
 use super::processes;
 use super::stage::Stage;
 
+/// A port that is away for longer proves that something is wrong, on however busy a machine. What it takes is measured by
+/// `benches/budgets`.
+const PORT_AWAY: Duration = Duration::from_secs(1);
+
 type Playing<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
 /// One act.
@@ -202,6 +206,7 @@ async fn killed_keeper(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Re
     narrator.does(format!("kill -9 {}   the keeper that holds front's port", keeper.as_raw_pid()));
     kill_process(keeper, Signal::KILL).context("kill")?;
     let away = port_away(stage.front_port()).await?;
+    ensure!(away <= PORT_AWAY, "front's port was away for {}, and a new keeper needs a fraction of that", took(away));
     narrator.sees(format!("the port was back {} after the kill; connections in between were refused", took(away)));
     let same = |seen: &api::Seen| seen.is_fine() && seen.healthy == 2;
     let after = until(&stage.client, "front", "in sync and healthy", same).await?;

@@ -1,5 +1,5 @@
 //! The clients that are connected: no more than there are descriptors for. The one that was idle longest makes room for
-//! the next; while none is idle, who comes waits in the kernel's queue.
+//! the next; while none is idle, who comes waits in the kernel's queue. Who stops in the middle of what it sends is idle too.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,19 +19,43 @@ pub(super) struct Clients {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    /// Since when each is idle, if it is, and how to end it.
-    all: HashMap<u64, (Option<Instant>, CancellationToken)>,
+    all: HashMap<u64, One>,
     idle: BTreeSet<(Instant, u64)>,
 }
 
+#[derive(Debug)]
+struct One {
+    /// Answers it waits for.
+    asked: usize,
+    /// It has stopped in the middle of what it sends.
+    stalled: bool,
+    /// Since when it is idle, if it is.
+    idle: Option<Instant>,
+    /// How to end it.
+    end: CancellationToken,
+}
+
 impl Open {
-    fn set(&mut self, id: u64, now: Option<Instant>) {
-        let Some((since, _)) = self.all.get_mut(&id) else { return };
-        if let Some(since) = since.take() {
+    fn change(&mut self, id: u64, change: impl FnOnce(&mut One)) {
+        let Some(one) = self.all.get_mut(&id) else { return };
+        change(one);
+        let is_idle = one.asked == 0 || one.stalled;
+        if is_idle == one.idle.is_some() {
+            return;
+        }
+        if let Some(since) = one.idle.take() {
+            self.idle.remove(&(since, id));
+        } else {
+            let now = Instant::now();
+            one.idle = Some(now);
+            self.idle.insert((now, id));
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(since) = self.all.remove(&id).and_then(|one| one.idle) {
             self.idle.remove(&(since, id));
         }
-        *since = now;
-        self.idle.extend(now.map(|now| (now, id)));
     }
 }
 
@@ -58,8 +82,8 @@ impl Clients {
             return true;
         }
         let Some((_, oldest)) = open.idle.pop_first() else { return false };
-        if let Some((_, end)) = open.all.remove(&oldest) {
-            end.cancel();
+        if let Some(one) = open.all.remove(&oldest) {
+            one.end.cancel();
         }
         true
     }
@@ -69,8 +93,8 @@ impl Clients {
         let (mut open, end) = (self.open(), CancellationToken::new());
         let id = open.next;
         open.next += 1;
-        open.all.insert(id, (None, end.clone()));
-        open.set(id, Some(Instant::now()));
+        open.all.insert(id, One { asked: 0, stalled: false, idle: None, end: end.clone() });
+        open.change(id, |_| {});
         Arc::new(Client { clients: self.clone(), id, end })
     }
 }
@@ -87,28 +111,53 @@ pub(super) struct Client {
 impl Client {
     /// It is asking for something, until the answer is dropped.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
-        self.clients.open().set(self.id, None);
+        self.clients.open().change(self.id, |one| one.asked += 1);
         Busy(self.clone())
+    }
+
+    /// How it is told that this client has stopped sending. It keeps no connection open.
+    pub(super) fn stall(&self) -> Stall {
+        Stall { clients: self.clients.clone(), id: self.id }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let mut open = self.clients.open();
-        open.set(self.id, None);
-        open.all.remove(&self.id);
+        self.clients.open().forget(self.id);
         self.clients.changed.notify_one();
     }
 }
 
-/// A client that makes no room.
+/// A client that makes no room, unless it stalls.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Client>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.clients.open().set(self.0.id, Some(Instant::now()));
+        self.0.clients.open().change(self.0.id, |one| one.asked = one.asked.saturating_sub(1));
         self.0.clients.changed.notify_one();
+    }
+}
+
+/// Tells whether a client that asks for something has stopped in the middle of it; it has not once this is dropped.
+#[derive(Debug)]
+pub(super) struct Stall {
+    clients: Arc<Clients>,
+    id: u64,
+}
+
+impl Stall {
+    pub(super) fn set(&self, stalled: bool) {
+        self.clients.open().change(self.id, |one| one.stalled = stalled);
+        if stalled {
+            self.clients.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 
@@ -139,5 +188,23 @@ mod tests {
         let open = clients.open();
         assert_eq!(open.idle.len(), open.all.len());
         drop(open);
+    }
+
+    #[test]
+    fn a_busy_one_that_stalls_makes_room_until_it_goes_on() {
+        let clients = Clients::new(1);
+        let client = clients.take_in();
+        let (asking, stall) = (client.busy(), client.stall());
+        assert!(clients.room().now_or_never().is_none(), "it is busy");
+        stall.set(true);
+        stall.set(false);
+        assert!(clients.room().now_or_never().is_none(), "it went on");
+        stall.set(true);
+        assert!(clients.room().now_or_never().is_some());
+        assert!(client.end.is_cancelled());
+        // What is left of it, in any order, changes nothing.
+        drop((client, stall, asking));
+        let open = clients.open();
+        assert!(open.idle.is_empty() && open.all.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Forwards HTTP/1 request by request: a client's idle connection belongs to the keeper and holds no instance. Bodies are
 //! streamed; an upgrade (such as a websocket) becomes a plain copy of bytes both ways.
 
+use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::{Busy, Client};
 use super::rotation::{Backend, Flight, Rotation};
+use super::upload::Upload;
 use crate::keeper::tasks::Tasks;
 
 type Answer = Response<Either<Tracked, Full<Bytes>>>;
@@ -100,6 +102,7 @@ impl Forwarder {
         let upgrade = upgrade_of(request.headers());
         let client_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         prepare(&mut request, upgrade.as_ref(), peer);
+        let mut request = request.map(|body| Upload::new(body, self.client.stall()));
         let mut tried: Vec<Arc<Backend>> = Vec::new();
         loop {
             let Some(flight) = self.rotation.pick(&tried) else { return self.nobody(&tried) };
@@ -141,7 +144,7 @@ impl Forwarder {
         }
     }
 
-    async fn connect(&self, backend: &Backend) -> io::Result<client::SendRequest<Incoming>> {
+    async fn connect(&self, backend: &Backend) -> io::Result<client::SendRequest<Upload>> {
         let stream = backend.connect().await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = client::Builder::new()
@@ -177,6 +180,10 @@ impl Forwarder {
     }
 
     fn broken(&self, error: &hyper::Error) -> Answer {
+        let given_up = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        if let Some(why) = given_up.filter(|cause| error.is_user() && cause.kind() == io::ErrorKind::TimedOut) {
+            return plain(StatusCode::REQUEST_TIMEOUT, format!("the request is given up: {why}\n"));
+        }
         plain(
             StatusCode::BAD_GATEWAY,
             format!("the instance of app/{} broke off before it answered: {error}\n", self.app),
@@ -254,7 +261,7 @@ fn strip(headers: &mut HeaderMap) {
 struct Tracked {
     body: Incoming,
     flight: Flight,
-    reuse: Option<client::SendRequest<Incoming>>,
+    reuse: Option<client::SendRequest<Upload>>,
     _busy: Busy,
 }
 
@@ -320,6 +327,36 @@ mod tests {
         assert_eq!(upgrade_of(&headers), Some(HeaderValue::from_static("websocket")));
     }
 
+    /// One instance in rotation, which listens here.
+    fn only(port: u16) -> Arc<Rotation> {
+        let template = codeops_core::model::Digest::of(&serde_json::json!(1));
+        let id = codeops_core::model::InstanceId::new(&template, 1).expect("valid");
+        let backend = Arc::new(Backend::new(id, Some(port)));
+        backend.set_ready(true);
+        let rotation = Rotation::default();
+        rotation.add(backend);
+        Arc::new(rotation)
+    }
+
+    /// Nothing else happens in this runtime, so its time passes at once.
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_stalls_for_good_is_answered_408() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let instance = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let rotation = only(instance.local_addr().expect("it is bound").port());
+        let (front, tasks) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound"), Tasks::default());
+        let address = front.local_addr().expect("it is bound");
+        let (client, served) = tokio::join!(TcpStream::connect(address), front.accept());
+        let (mut client, (served, peer)) = (client.expect("connected"), served.expect("accepted"));
+        let of = Clients::new(1).take_in();
+        let forwarder = Forwarder { app: "shop".into(), rotation, tasks: Arc::default(), client: of };
+        tasks.spawn(serve(forwarder, served, peer, CancellationToken::new()));
+        client.write_all(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf").await.expect("sent");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer, and the end");
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+
     #[tokio::test]
     async fn an_instance_that_closes_what_it_accepts_is_tried_once_a_request() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -333,12 +370,7 @@ mod tests {
                 drop(stream);
             }
         });
-        let template = codeops_core::model::Digest::of(&serde_json::json!(1));
-        let id = codeops_core::model::InstanceId::new(&template, 1).expect("valid");
-        let backend = Arc::new(Backend::new(id, Some(port)));
-        backend.set_ready(true);
-        let rotation = Arc::new(Rotation::default());
-        rotation.add(backend);
+        let rotation = only(port);
         let (front, tasks) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound"), Tasks::default());
         let address = front.local_addr().expect("it is bound");
         for asked in 1..=100 {

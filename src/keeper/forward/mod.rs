@@ -6,6 +6,7 @@ mod pool;
 mod port;
 mod rotation;
 mod tcp;
+mod upload;
 
 pub(super) use port::{Stable, own};
 pub(super) use rotation::{Backend, Rotation};

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
+
+use super::upload::Upload;
 
 /// More idle connections than this are not worth their memory.
 const IDLE: usize = 64;
@@ -14,11 +15,11 @@ const FRESH: Duration = Duration::from_millis(1500);
 
 /// The idle connections, each with the time it became so.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<Vec<(SendRequest<Incoming>, Instant)>>);
+pub(super) struct Pool(Mutex<Vec<(SendRequest<Upload>, Instant)>>);
 
 impl Pool {
     /// One that can take a request now.
-    pub(super) fn take(&self) -> Option<SendRequest<Incoming>> {
+    pub(super) fn take(&self) -> Option<SendRequest<Upload>> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.is_empty() {
             return None;
@@ -30,7 +31,7 @@ impl Pool {
     }
 
     /// Keeps one for the next request.
-    pub(super) fn put(&self, sender: SendRequest<Incoming>) {
+    pub(super) fn put(&self, sender: SendRequest<Upload>) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE && !sender.is_closed() {
             idle.push((sender, Instant::now()));

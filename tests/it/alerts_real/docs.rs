@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use super::world::{installed, program};
+use crate::support::skip::skip;
 
 const MANUAL: &str = include_str!("../../../docs/operations.md");
 
@@ -18,8 +19,9 @@ fn block(name: &str) -> &'static str {
 /// Runs a checker; `FILE` in its words is where the block is.
 fn is_taken(checker: &str, words: &[&str], name: &str) {
     if !installed(checker) {
-        println!("skipped: {checker} is missing; install prometheus and prometheus-alertmanager to check the manual");
-        return;
+        return skip(&format!(
+            "{checker} is missing; install prometheus and prometheus-alertmanager to check the manual"
+        ));
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (file, said) = (folder.path().join(name), folder.path().join("said"));

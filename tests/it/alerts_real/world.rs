@@ -21,6 +21,7 @@ use crate::support::flow::TEAM;
 use crate::support::git::TempRepo;
 use crate::support::process_harness::{binary, end_all};
 use crate::support::sink::{HttpSink, Reply};
+use crate::support::skip::skip;
 
 /// What monitoring systems prove themselves with.
 pub(super) const TOKEN: &str = "a-token-of-these-tests";
@@ -53,7 +54,7 @@ impl World {
         for (program, package) in [("prometheus", "prometheus"), ("prometheus-alertmanager", "prometheus-alertmanager")]
         {
             if !installed(program) {
-                println!("skipped: {program} is missing; install {package} to hear of alerts from a real one");
+                skip(&format!("{program} is missing; install {package} to hear of alerts from a real one"));
                 return None;
             }
         }

@@ -10,13 +10,14 @@ use codeops_core::model::Revision;
 use serde_json::{Value, json};
 
 use super::{Setting, Stage, TOKEN, failed, name, payments};
+use crate::support::skip::skip;
 
 /// Whether scripts can be confined here; where not, the refusal is all that can be tested.
 pub(super) fn confined() -> bool {
     match confinement() {
         Ok(()) => true,
         Err(why) => {
-            eprintln!("NOT TESTED: scripts under walls, since {why}");
+            skip(&format!("scripts under walls, since {why}"));
             false
         }
     }

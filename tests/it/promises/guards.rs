@@ -259,6 +259,27 @@ async fn a_freeze_stops_all_but_looking_until_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_freezes_the_page_names_the_one_that_stops_the_most() {
+    let mut flow = with_apps(1).await;
+    flow.rules.freeze = Some(Freeze { what: FreezeWhat::Playbooks, reason: "few hands".to_owned(), until: None });
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.board().freeze.as_deref(), Some("playbooks are frozen until lifted: few hands"));
+    let frozen = REPOSITORY.replace("spec: {", "spec: {freeze: {what: all, reason: bad night}, ");
+    flow.commit(&[("codeops.yaml", &frozen), (&path("a00"), &app("a00", "v2"))]).await;
+    flow.elapse(120).await;
+    assert_eq!(flow.board().freeze.as_deref(), Some("frozen until lifted: bad night"));
+    assert_eq!(
+        (flow.serving("a00"), flow.why("a00")),
+        (vec!["v1".to_owned()], "frozen until lifted: bad night".to_owned())
+    );
+    flow.commit(&[("codeops.yaml", REPOSITORY)]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a00"), ["v2"], "playbooks frozen freezes no commit");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_freeze_in_the_settings_stops_all_too() {
     let mut flow = with_apps(2).await;
     flow.rules.freeze = Some(Freeze { what: FreezeWhat::All, reason: "moving house".to_owned(), until: None });

@@ -1,5 +1,7 @@
 //! The repository vanishes, is rewritten, or is broken in part.
 
+use std::time::Duration;
+
 use codeops_core::model::{Health, Sync};
 
 use crate::support::flow::{Flow, REPOSITORY, app, id};
@@ -48,6 +50,40 @@ async fn repository_unreachable_keeps_the_last_revision_in_force() {
     flow.settle().await;
     assert_eq!((flow.board().source.error.clone(), flow.serving("a")), (None, vec!["v2".to_owned()]));
     flow.check();
+}
+
+/// An app that ends again and again on a busy machine: each look finds something new, and asks for the next look. Time
+/// stands still meanwhile, so what is due is done because it is its turn, not because the flow came to rest.
+#[tokio::test(start_paused = true)]
+async fn a_commit_is_taken_up_while_events_come_without_end() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1")]).await;
+    flow.settle().await;
+    flow.log.set_slow();
+    flow.local().set_restless(true);
+    turns_until("the events begin", || flow.local().observed() > 50).await;
+    let revision = flow.change(&[("b", "v1")]).await;
+    turns_until("the commit is in force", || flow.board().revision.as_ref().is_some_and(|r| r.id == revision)).await;
+    turns_until("it runs", || flow.serving("b") == ["v1"]).await;
+    let whole = flow.local().observed_whole();
+    tokio::time::advance(flow.rules.resync).await;
+    turns_until("everything is looked at again", || flow.local().observed_whole() > whole).await;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    turns_until("the end of a bake is seen", || flow.revision_state() == "applied").await;
+    flow.local().set_restless(false);
+    flow.settle().await;
+    flow.check();
+}
+
+/// Gives the flow its turns, and no time, until something is so.
+async fn turns_until(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..20_000 {
+        if is() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("not within 20,000 turns: {what}");
 }
 
 #[tokio::test(start_paused = true)]
