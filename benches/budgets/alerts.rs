@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::routing::post;
 use codeops::hooks::{self, AlertLimits, Alerts, HookLimits, Hooks, Receivers};
 use codeops::journal::Journal;
-use codeops::port::SystemClock;
+use codeops::port::{Clock, SystemClock};
 use codeops::store::Sqlite;
 use codeops_core::desired::parse_settings;
 use codeops_core::model::Secret;
@@ -37,7 +37,8 @@ pub(crate) fn measure() -> Vec<Row> {
     let (mut ratios, mut times) = (Vec::new(), Vec::new());
     runtime.block_on(async {
         let (cancel, mut edges) = (CancellationToken::new(), JoinSet::new());
-        let intake = serve_intake(folder.path(), &cancel, &mut edges).await;
+        let store = Sqlite::open(folder.path(), Arc::new(SystemClock)).unwrap();
+        let intake = serve_intake(Journal::new(Arc::new(store)), Arc::new(SystemClock), &cancel, &mut edges).await;
         let plain = serve_plain(&folder.path().join("plain"), &mut edges).await;
         for turn in 0..TURNS {
             let raw = deliveries(plain, turn).await.len() as f64;
@@ -59,9 +60,13 @@ pub(crate) fn measure() -> Vec<Row> {
     ]
 }
 
-/// The hooks address as the daemon serves it, into the real store.
-async fn serve_intake(folder: &Path, cancel: &CancellationToken, edges: &mut JoinSet<()>) -> SocketAddr {
-    let store = Sqlite::open(folder, Arc::new(SystemClock)).unwrap();
+/// The hooks address as the daemon serves it.
+pub(crate) async fn serve_intake(
+    journal: Journal,
+    clock: Arc<dyn Clock>,
+    cancel: &CancellationToken,
+    edges: &mut JoinSet<()>,
+) -> SocketAddr {
     let settings = "receivers: {bench: {format: alertmanager, auth: {bearer: {env: T}}}}";
     let receivers: BTreeMap<_, _> = parse_settings("daemon.yaml", settings).unwrap().receivers;
     let limits = AlertLimits { per_second: 1_000_000, burst: 1_000_000, ..AlertLimits::default() };
@@ -70,11 +75,11 @@ async fn serve_intake(folder: &Path, cancel: &CancellationToken, edges: &mut Joi
         fetch_now: Box::new(|| {}),
         alerts: Some(Alerts {
             receivers: Receivers::new(&receivers, limits, |_| Ok(Secret::new("secret".to_owned()))).unwrap(),
-            intake: Arc::new(Journal::new(Arc::new(store))),
+            intake: Arc::new(journal),
             listing: None,
             limits,
         }),
-        clock: Arc::new(SystemClock),
+        clock,
         limits: HookLimits::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -114,8 +119,13 @@ async fn deliveries(address: SocketAddr, turn: usize) -> Vec<Duration> {
 }
 
 async fn send(address: SocketAddr, app: &str) {
+    tell(address, app, "firing").await;
+}
+
+/// Delivers one alert, and waits until it is taken.
+pub(crate) async fn tell(address: SocketAddr, app: &str, status: &str) {
     let body = format!(
-        "{{\"version\":\"4\",\"status\":\"firing\",\"alerts\":[{{\"status\":\"firing\",\"labels\":{{\"alertname\":\"AppDown\",\"app\":\"{app}\"}},\"startsAt\":\"2026-11-20T20:00:00Z\"}}]}}"
+        "{{\"version\":\"4\",\"status\":\"{status}\",\"alerts\":[{{\"status\":\"{status}\",\"labels\":{{\"alertname\":\"AppDown\",\"app\":\"{app}\"}},\"startsAt\":\"2026-11-20T20:00:00Z\"}}]}}"
     );
     let head = format!(
         "POST /hooks/alerts/bench HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",

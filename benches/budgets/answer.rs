@@ -83,8 +83,7 @@ async fn first_steps() -> Vec<Duration> {
     let vault: Arc<dyn Vault> = Arc::new(SettingsVault::new(BTreeMap::new(), [0; 32], BTreeMap::new()));
     let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let (actuators, vault_of_gate) = (BTreeMap::new(), Arc::clone(&vault));
-    let parts =
-        gate::Parts { journal: journal.clone(), actuators, vault: vault_of_gate, clock: Arc::clone(&clock) };
+    let parts = gate::Parts { journal: journal.clone(), actuators, vault: vault_of_gate, clock: Arc::clone(&clock) };
     let gate = Gate::start(parts, &mut tasks, cancel.clone());
     let (publisher, watcher) = Publisher::new();
     publisher.publish(board(&*clock));

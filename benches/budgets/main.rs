@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 mod alerts;
+mod answer;
 mod app;
 mod daemon;
 mod forward;
@@ -30,11 +31,12 @@ use table::Row;
 /// A chapter: its name, and what measures it.
 type Chapter = (&'static str, fn() -> Vec<Row>);
 
-const CHAPTERS: [Chapter; 10] = [
+const CHAPTERS: [Chapter; 11] = [
     ("start", start::measure),
     ("manifests", manifests::measure),
     ("hook", hook::measure),
     ("alerts", alerts::measure),
+    ("answer", answer::measure),
     ("pass", pass::measure),
     ("restart", restart::measure),
     ("keeper", keeper::measure),

@@ -29,7 +29,15 @@ impl Flow {
             for told in &told {
                 let (team, channel) = (told.team.clone(), told.channel.clone());
                 let (title, body) = ("codeops cannot write its journal".to_owned(), body.clone());
-                let effect = Effect::Send(Send { team, channel, title, body, page: None, path: Some("/".to_owned()) });
+                let effect = Effect::Send(Send {
+                    team,
+                    channel,
+                    title,
+                    body,
+                    page: None,
+                    over: false,
+                    path: Some("/".to_owned()),
+                });
                 let sent = tokio::time::timeout(SEND, self.tools.effects.perform(&started, &effect)).await;
                 if matches!(sent, Ok(Ok(_))) {
                     return tracing::info!(notified = %told.notified, "a page about the journal was accepted");
