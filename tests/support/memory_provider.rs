@@ -499,6 +499,7 @@ fn new_instance(id: &InstanceId, desired: &Resource, now: jiff::Timestamp) -> In
         health_since: now,
         started_at: Some(now),
         restarts: 0,
+        losses: 0,
         pid: None,
         port: None,
         why: None,
