@@ -14,8 +14,8 @@ use codeops::reconcile::{self, Rules};
 use codeops::respond;
 use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
 use codeops_core::model::{
-    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec,
-    SecretName, Signal, Sync,
+    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec, Secret,
+    SecretName, Signal, Sync, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -85,6 +85,14 @@ impl Vault for NoSecrets {
     }
     fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
         Ok(Secrets::new())
+    }
+    fn given_before(
+        &self,
+        _: &TeamName,
+        _: &BTreeMap<String, SecretName>,
+        _: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Secret<String>>, String> {
+        Err("there are none".to_owned())
     }
     fn redact(&self, text: &str) -> String {
         text.to_owned()
