@@ -136,6 +136,7 @@ fn object(owner: &Owner, resource: &Arc<Resource>) -> Live {
         health_since: now(),
         started_at: None,
         restarts: 0,
+        losses: 0,
         pid: None,
         port: None,
         why: None,

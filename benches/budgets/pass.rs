@@ -39,6 +39,7 @@ fn processes(place: &Place, epoch: u64) -> BTreeMap<ProviderName, Arc<dyn Actuat
         binary: place.binary(),
         teams: BTreeMap::new(),
         clock: Arc::new(SystemClock),
+        vault: None,
         epoch,
     };
     provider::build(&BTreeMap::new(), &environment).unwrap()

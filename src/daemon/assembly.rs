@@ -53,9 +53,10 @@ impl Assembly {
     pub(super) async fn open(options: &Options) -> anyhow::Result<Self> {
         let clock = Arc::new(SystemClock);
         let store = Sqlite::open(&options.state, clock.clone())?;
-        let vault =
+        let vault: Arc<dyn Vault> = Arc::new(
             SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone())
-                .with_known(options.known.clone());
+                .with_known(options.known.clone()),
+        );
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
         let epoch = reconcile::count_daemon(&journal, &*clock).await?;
@@ -64,11 +65,12 @@ impl Assembly {
             binary: options.binary.clone(),
             teams: options.settings.teams.clone(),
             clock,
+            vault: Some(Arc::clone(&vault)),
             epoch,
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let mirror = Mirror::open(&options.settings.repository, &options.state, &options.variables).await?;
-        Ok(Self { log, journal, vault: Arc::new(vault), actuators, mirror: Arc::new(mirror) })
+        Ok(Self { log, journal, vault, actuators, mirror: Arc::new(mirror) })
     }
 
     /// The read halves.

@@ -53,6 +53,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         binary: options.binary.clone(),
         teams: options.settings.teams.clone(),
         clock: Arc::new(SystemClock),
+        vault: None,
         epoch: past.epoch,
     };
     let observers = provider::build_observers(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;

@@ -126,7 +126,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use codeops_core::desired::SecretFacts;
-    use codeops_core::model::SecretName;
+    use codeops_core::model::{Secret, SecretName, TeamName};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -144,6 +144,14 @@ mod tests {
             Ok(Secrets::default())
         }
 
+        fn given_before(
+            &self,
+            _: &TeamName,
+            _: &BTreeMap<String, SecretName>,
+            _: &BTreeMap<String, String>,
+        ) -> Result<BTreeMap<String, Secret<String>>, String> {
+            Err("there are none".to_owned())
+        }
         fn redact(&self, text: &str) -> String {
             text.replace("hunter2", "***").replace("12345", "***")
         }

@@ -80,6 +80,8 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
             let note = applied.note.map(|note| clean(&note));
             (Outcome::Done { note }, consequences(started.step()), Passage::Applied)
         }
+        // Not now; but the same was begun before, and how that ended is still not known.
+        Err(ApplyError::Retry(error) | ApplyError::Barred(error)) if started.is_again() => in_doubt(clean(&error)),
         Err(ApplyError::Retry(error)) => {
             let error = clean(&error);
             let backoff_ms = backoff::wait_ms(failures(parts, started.step()) + 1, started.key());
@@ -93,11 +95,13 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
             }
         }
         Err(ApplyError::Barred(error)) => barred(clean(&error)),
-        Err(ApplyError::OutcomeUnknown(error)) => {
-            let error = clean(&error);
-            (Outcome::Unknown { error: error.clone() }, Vec::new(), Passage::InDoubt(error))
-        }
+        Err(ApplyError::OutcomeUnknown(error)) => in_doubt(clean(&error)),
     }
+}
+
+/// It keeps its key until a look shows what came of it.
+fn in_doubt(error: String) -> (Outcome, Vec<Record>, Passage) {
+    (Outcome::Unknown { error: error.clone() }, Vec::new(), Passage::InDoubt(error))
 }
 
 /// No template failed: tried again now and then, for the world around it may change.

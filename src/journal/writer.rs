@@ -21,6 +21,7 @@ pub struct Started {
     key: Key,
     epoch: u64,
     step: Step,
+    again: bool,
 }
 
 impl Started {
@@ -37,6 +38,12 @@ impl Started {
     /// Counts daemons on this store; a provider's own guard against a second, older daemon.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether its key is that of an intent that was in doubt: what was begun then may have taken effect, whatever becomes
+    /// of this try.
+    pub fn is_again(&self) -> bool {
+        self.again
     }
 
     /// What to do.
@@ -126,6 +133,7 @@ impl Journal {
                 outcome: Outcome::Superseded,
             });
         }
+        let again = same.is_some();
         let key = same.map_or_else(|| self.mint(&store, epoch), |doubt| doubt.key);
         beside.push(Record::Intent {
             key: key.clone(),
@@ -139,7 +147,7 @@ impl Journal {
         });
         let entries = self.log.append(beside).await?;
         let seq = entries.last().map_or(Seq(0), |entry| entry.seq);
-        Ok(Started { seq, key, epoch, step })
+        Ok(Started { seq, key, epoch, step, again })
     }
 
     /// Writes down how a started step ended. `beside` are records that follow from it, in the same transaction.

@@ -37,6 +37,11 @@ impl Identity {
     fn of(pid: u32) -> io::Result<Self> {
         Ok(Self { pid, start: start_time(pid)?, boot: boot_id()? })
     }
+
+    /// Whether it may still run: no process outlives its machine's boot.
+    pub(super) fn is_of_this_boot(&self) -> bool {
+        boot_id().is_ok_and(|boot| boot == self.boot)
+    }
 }
 
 /// A live process.
@@ -122,12 +127,7 @@ impl Bound {
 
     /// Waits until it ends, at most `limit`; then it is killed. `None` when it had to be.
     pub(super) async fn within(mut self, limit: Duration) -> Option<Exit> {
-        let process = self.process.as_ref()?;
-        let exit = timeout(limit, process.ended()).await.ok();
-        if exit.is_none() {
-            process.signal(Signal::KILL);
-            process.ended().await;
-        }
+        let exit = self.process.as_ref()?.within(limit).await;
         self.process = None;
         exit
     }
@@ -227,6 +227,16 @@ impl Process {
             },
             _ => Exit::Unknown,
         }
+    }
+
+    /// Waits until it ends, at most `limit`; then it is killed. `None` when it had to be.
+    pub(super) async fn within(&self, limit: Duration) -> Option<Exit> {
+        let exit = timeout(limit, self.ended()).await.ok();
+        if exit.is_none() {
+            self.signal(Signal::KILL);
+            self.ended().await;
+        }
+        exit
     }
 
     /// What its launcher reported, if the program was never begun.

@@ -1,10 +1,11 @@
-//! Runs a release command once, such as a database migration, to its end or its time. Its output goes to the app's logs
-//! under the name `release-DIGITS`.
+//! Runs a release command once, such as a database migration, to its end or its time, also when its keeper is killed. Its
+//! output goes to the app's logs under the name `release-DIGITS`.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use codeops_core::model::{Digest, InstanceId, Resource};
+use codeops_core::model::{Digest, InstanceId, Period, Resource};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use rustix::process::Signal;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::family;
 use super::instance::{environment, orders};
 use super::logs::{self, Capture, Veil, capture};
-use super::process::{Launching, Process};
+use super::process::{Identity, Launching, Process};
 use super::run::{FIFOS, Keeper};
 use super::table::Durable;
 use super::wire::{Confidential, ReleaseOutcome, Setting};
@@ -36,16 +37,7 @@ pub(super) async fn run(keeper: Arc<Keeper>, resource: Resource, setting: Settin
         Ok(()) => ReleaseOutcome::Succeeded,
         Err(why) => ReleaseOutcome::Failed { why },
     };
-    let ended = |durable: &mut Durable| {
-        durable.release_process = None;
-        if outcome == ReleaseOutcome::Succeeded {
-            durable.released = Some(resource.template_digest.clone());
-        }
-        if let Some(release) = &mut durable.release {
-            release.outcome = outcome;
-        }
-    };
-    keeper.table.update(ended).await;
+    settle(&keeper, &resource.template_digest, outcome).await;
 }
 
 async fn attempt(
@@ -71,7 +63,9 @@ async fn attempt(
         let launching = Launching::new(out, err, &keeper.tasks)?;
         // Written before it is let go: whatever happens to this keeper, the next one knows of it.
         keeper.table.record(|durable| durable.release_process = Some(launching.identity().clone())).await?;
-        io::Result::Ok(launching.go(&orders)?.within(release.timeout.as_duration()).await)
+        // Unbound: a keeper that ends leaves it running, as it does its instances.
+        let process = launching.go(&orders)?.unbind();
+        io::Result::Ok(process.within(release.timeout.as_duration()).await)
     };
     let exit = exit.await;
     done.cancel();
@@ -81,7 +75,7 @@ async fn attempt(
     let failed = match exit.map_err(failed)? {
         Some(exit) if exit.is_success() => return Ok(()),
         Some(exit) => format!("the release command {exit}"),
-        None => format!("the release command did not end within {} and was killed", release.timeout),
+        None => out_of_time(release.timeout),
     };
     Err(match last_line(name, begun, secrets).await {
         Some(line) => format!("{failed}: {line}"),
@@ -102,30 +96,109 @@ async fn last_line(name: InstanceId, begun: Timestamp, secrets: &Confidential) -
     Some(clean.trim().chars().take(TOLD).collect())
 }
 
-/// Settles a release that an earlier keeper left: its exit code is lost, so it is ended and counts as failed.
-pub(super) async fn settle(keeper: &Keeper) {
-    let left = keeper.table.read(|all| match &all.durable.release {
-        Some(release) if matches!(release.outcome, ReleaseOutcome::Running { .. }) => {
-            Some((release.template.clone(), all.durable.release_process.clone()))
+fn lost() -> ReleaseOutcome {
+    let why = "the keeper that ran the release command was killed before it ended, so how it ended is not known: see what it \
+               did before it is run again";
+    ReleaseOutcome::Lost { why: why.to_owned() }
+}
+
+fn out_of_time(timeout: Period) -> String {
+    format!("the release command did not end within {timeout} and was killed")
+}
+
+/// A release that an earlier keeper left, as the table tells of it.
+pub(super) struct Left {
+    template: Digest,
+    at: Timestamp,
+    timeout: Period,
+    identity: Option<Identity>,
+    is_confidential: bool,
+}
+
+impl Left {
+    /// The one that runs, if one does.
+    pub(super) fn in_table(keeper: &Keeper) -> Option<Self> {
+        keeper.table.read(|all| {
+            let release = all.durable.release.as_ref()?;
+            let ReleaseOutcome::Running { timeout } = release.outcome else { return None };
+            Some(Self {
+                template: release.template.clone(),
+                at: release.at,
+                timeout,
+                identity: all.durable.release_process.clone(),
+                is_confidential: all
+                    .durable
+                    .releasing
+                    .as_ref()
+                    .is_some_and(|resource| !resource.spec.secrets.is_empty()),
+            })
+        })
+    }
+
+    /// Goes on with it: it runs to its end or its time. Its exit code went to the keeper that started it, so how it ended is
+    /// not known.
+    pub(super) async fn go_on(self, keeper: Arc<Keeper>) {
+        let process = self.identity.as_ref().and_then(Process::adopt);
+        let Some(process) = process else { return self.settle(&keeper, lost()).await };
+        let (mut captures, done) = (JoinSet::new(), CancellationToken::new());
+        if let Some((name, pipes)) = self.pipes()
+            && let Ok(receivers) = pipes.receivers()
+        {
+            let veil = Veil::following(&keeper.table, &self.template, self.is_confidential);
+            captures.spawn(capture(receivers, name, veil, keeper.logs.clone(), done.clone()));
         }
-        _ => None,
-    });
-    let Some((template, identity)) = left else { return };
-    if let Some(process) = identity.as_ref().and_then(Process::adopt) {
-        process.signal(Signal::KILL);
-        process.ended().await;
+        let exit = process.within(self.rest()).await;
+        done.cancel();
+        while captures.join_next().await.is_some() {}
+        let outcome = match exit {
+            Some(_) => lost(),
+            None => ReleaseOutcome::Failed { why: out_of_time(self.timeout) },
+        };
+        self.settle(&keeper, outcome).await;
     }
-    if let Ok(pipes) =
-        log_name(&template).and_then(|name| Capture::new(FIFOS.as_ref(), &name, None).map_err(|e| e.to_string()))
-    {
-        pipes.remove();
+
+    /// Ends it, because all goes.
+    pub(super) async fn end(self, keeper: &Keeper) {
+        if let Some(process) = self.identity.as_ref().and_then(Process::adopt) {
+            process.signal(Signal::KILL);
+            process.ended().await;
+        }
+        self.settle(keeper, lost()).await;
     }
-    let settled = |durable: &mut Durable| {
-        durable.release_process = None;
+
+    /// What is left of its time.
+    fn rest(&self) -> Duration {
+        let ran = Duration::try_from(SystemClock.now().duration_since(self.at)).unwrap_or_default();
+        self.timeout.as_duration().saturating_sub(ran)
+    }
+
+    fn pipes(&self) -> Option<(InstanceId, Capture)> {
+        let name = log_name(&self.template).ok()?;
+        let pipes = Capture::new(FIFOS.as_ref(), &name, None).ok()?;
+        Some((name, pipes))
+    }
+
+    /// Nothing of it runs any more.
+    async fn settle(&self, keeper: &Keeper, outcome: ReleaseOutcome) {
+        if let Some((name, pipes)) = self.pipes() {
+            family::kill_orphans(Some(&name));
+            pipes.remove();
+        }
+        settle(keeper, &self.template, outcome).await;
+    }
+}
+
+/// Puts the end of the release of `template` in the table.
+async fn settle(keeper: &Keeper, template: &Digest, outcome: ReleaseOutcome) {
+    let ended = |durable: &mut Durable| {
+        (durable.release_process, durable.releasing) = (None, None);
+        if outcome == ReleaseOutcome::Succeeded {
+            durable.released = Some(template.clone());
+        }
         if let Some(release) = &mut durable.release {
-            let why = "the keeper was killed while the release command ran; how far it came is not known".to_owned();
-            release.outcome = ReleaseOutcome::Failed { why };
+            release.outcome = outcome;
         }
     };
-    keeper.table.update(settled).await;
+    keeper.table.update(ended).await;
+    keeper.forget_secrets(template);
 }

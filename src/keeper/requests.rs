@@ -90,6 +90,7 @@ async fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) 
             health_since: now,
             started_at: None,
             restarts: 0,
+            losses: 0,
             pid: None,
             port: None,
             why: None,
@@ -157,10 +158,14 @@ async fn release(keeper: &Arc<Keeper>, key: &Key, start: Start) -> Result<Done, 
                 at: SystemClock.now(),
                 outcome: ReleaseOutcome::Running { timeout: release.timeout },
             });
+            durable.releasing = Some(resource.clone());
             Ok(Done::Note(None))
         })
         .await?;
     if fresh {
+        if !secrets.0.is_empty() {
+            keeper.table.note(|volatile| volatile.secrets.insert(resource.template_digest.clone(), secrets.clone()));
+        }
         keeper.tasks.spawn(release::run(keeper.clone(), resource, setting, secrets));
     }
     Ok(done)

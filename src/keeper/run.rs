@@ -24,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::client::SOCKET;
 use super::forward::{Rotation, Stable, own};
 use super::logs::{self, LogFiles, LogLimits};
+use super::release::Left;
 use super::table::{self, Table};
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{descriptors, family, release, server, supervise};
+use super::{descriptors, family, server, supervise};
 use crate::launch;
 
 const LOCK: &str = "keeper.lock";
@@ -79,6 +80,11 @@ impl Keeper {
         self.tasks.spawn(supervise::live(self.clone(), id, stop));
     }
 
+    /// Whether it is about to leave all as it is.
+    pub(super) fn leaves(&self) -> bool {
+        *self.end.borrow() == Some(End::Shutdown)
+    }
+
     /// Asks an instance's supervisor to stop it.
     pub(super) fn stop(&self, id: &InstanceId) {
         if let Some(stop) = self.stops.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
@@ -101,13 +107,16 @@ impl Keeper {
         self.table.note(|volatile| volatile.notes.remove(id.as_str()));
         self.table.update(|durable| drop(durable.instances.remove(id))).await;
         let Some(gone) = gone else { return };
-        let is_used =
-            self.table.read(|all| all.durable.instances.values().any(|record| record.instance.template == gone));
         if self.table.read(|all| all.durable.instances.is_empty() && all.durable.release_process.is_none()) {
             family::kill_orphans(None);
         }
-        if !is_used {
-            self.table.note(|volatile| volatile.secrets.remove(&gone));
+        self.forget_secrets(&gone);
+    }
+
+    /// Nothing that runs needs the secrets of this template, unless something does.
+    pub(super) fn forget_secrets(&self, template: &Digest) {
+        if !self.table.read(|all| all.durable.uses(template)) {
+            self.table.note(|volatile| volatile.secrets.remove(template));
         }
     }
 }
@@ -227,8 +236,10 @@ async fn run(keeper: &Arc<Keeper>, listener: Option<TcpListener>) -> io::Result<
     let port = own(keeper.table.clone(), keeper.rotation.clone(), wish, listener, closing.clone(), PATIENCE);
     let socket = server::bind()?;
     adopt(keeper);
+    if let Some(left) = Left::in_table(keeper) {
+        keeper.tasks.spawn(left.go_on(keeper.clone()));
+    }
     let waiting = async {
-        release::settle(keeper).await;
         let end = ending(keeper).await;
         closing.cancel();
         end
@@ -243,7 +254,9 @@ async fn run(keeper: &Arc<Keeper>, listener: Option<TcpListener>) -> io::Result<
     // What they had killed on the way out is reaped: no zombie passes to a next binary.
     keeper.tasks.drain(REAPED).await;
     if matches!(end, Ok(End::Deleted)) {
-        release::settle(keeper).await;
+        if let Some(left) = Left::in_table(keeper) {
+            left.end(keeper).await;
+        }
         family::kill_orphans(None);
     }
     let secrets = keeper.table.note(|volatile| std::mem::take(&mut volatile.secrets));
@@ -276,8 +289,8 @@ async fn ending(keeper: &Keeper) -> io::Result<End> {
             return Ok(end);
         }
         tokio::select! {
-            _ = terminate.recv() => return Ok(End::Shutdown),
-            _ = interrupt.recv() => return Ok(End::Shutdown),
+            _ = terminate.recv() => drop(keeper.end.send_replace(Some(End::Shutdown))),
+            _ = interrupt.recv() => drop(keeper.end.send_replace(Some(End::Shutdown))),
             _ = asked.changed() => {}
             _ = changes.changed() => {}
         }

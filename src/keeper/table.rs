@@ -17,7 +17,7 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard, watch};
 use tokio::task::spawn_blocking;
 
 use super::process::Identity;
-use super::wire::{Confidential, Done, Failure, ReleaseRun, Setting, State};
+use super::wire::{Confidential, Done, Failure, Lost, ReleaseRun, Setting, State};
 use crate::launch::cgroup::Group;
 
 /// The file in the app's folder, which is the keeper's working directory.
@@ -52,6 +52,8 @@ pub(super) struct Durable {
     pub(super) release: Option<ReleaseRun>,
     /// The process of a release command that runs.
     pub(super) release_process: Option<Identity>,
+    /// What it is the release command of.
+    pub(super) releasing: Option<Resource>,
     /// Whether all is being removed.
     pub(super) deleting: bool,
 }
@@ -61,6 +63,19 @@ impl Durable {
     pub(super) fn is_own(&self, pid: u32) -> bool {
         let processes = self.instances.values().filter_map(|record| record.process.as_ref());
         processes.chain(&self.release_process).any(|process| process.pid == pid)
+    }
+
+    /// What runs with secrets, by template.
+    fn confidential(&self) -> BTreeMap<&Digest, &Resource> {
+        let instances = self.instances.values().filter(|record| record.needs_secrets).map(|record| &record.resource);
+        let releasing = self.releasing.iter().filter(|resource| !resource.spec.secrets.is_empty());
+        instances.chain(releasing).map(|resource| (&resource.template_digest, resource)).collect()
+    }
+
+    /// Whether anything runs from this template.
+    pub(super) fn uses(&self, template: &Digest) -> bool {
+        let instances = self.instances.values().map(|record| &record.instance.template);
+        instances.chain(self.releasing.iter().map(|resource| &resource.template_digest)).any(|used| used == template)
     }
 }
 
@@ -266,12 +281,8 @@ impl Table {
     pub(super) fn state(&self) -> State {
         let all = self.lock();
         let (durable, volatile) = (&all.durable, &all.volatile);
-        let missing: BTreeSet<&Digest> = durable
-            .instances
-            .values()
-            .filter(|record| record.needs_secrets && !volatile.secrets.contains_key(&record.instance.template))
-            .map(|record| &record.instance.template)
-            .collect();
+        let mut missing = durable.confidential();
+        missing.retain(|template, _| !volatile.secrets.contains_key(*template));
         let notes: BTreeSet<&String> = volatile.notes.values().flatten().collect();
         State {
             serial: volatile.serial,
@@ -284,7 +295,8 @@ impl Table {
             notes: notes.into_iter().cloned().collect(),
             released: durable.released.clone(),
             release: durable.release.clone(),
-            secrets_missing: missing.into_iter().cloned().collect(),
+            secrets_missing: missing.keys().copied().cloned().collect(),
+            lost: missing.into_values().map(Lost::of).collect(),
             deleting: durable.deleting,
             epoch: durable.epoch,
         }

@@ -11,7 +11,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use codeops_core::model::{Digest, FieldDrift, Instance, InstanceId, Key, Live, Period, Resource, Secret, Stamp};
+use codeops_core::model::{
+    Digest, FieldDrift, Instance, InstanceId, Key, Live, Period, Resource, Secret, SecretName, Stamp, TeamName,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -278,10 +280,38 @@ pub struct State {
     /// Templates whose instances need secrets that this keeper does not hold: a running instance goes on, but it cannot be
     /// started again before [`Request::Secrets`] brings them.
     pub secrets_missing: Vec<Digest>,
+    /// The same with what they are, for a daemon that never gave them. An earlier keeper does not tell.
+    pub lost: Vec<Lost>,
     /// Whether [`Request::Delete`] is under way.
     pub deleting: bool,
     /// The highest epoch of a daemon that was here.
     pub epoch: u64,
+}
+
+/// The secrets of a template that a keeper held and does not hold any more: what they were, and nothing of their values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    /// The template.
+    pub template: Digest,
+    /// Whose it is.
+    pub team: TeamName,
+    /// The secrets by variable.
+    pub secrets: BTreeMap<String, SecretName>,
+    /// The keyed tags of the values that were given, by variable.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Lost {
+    /// Those of a resource as it was started.
+    pub fn of(resource: &Resource) -> Self {
+        Self {
+            template: resource.template_digest.clone(),
+            team: resource.team.clone(),
+            secrets: resource.spec.secrets.clone(),
+            tags: resource.secret_tags.clone(),
+        }
+    }
 }
 
 /// One run of a release command.
@@ -311,6 +341,11 @@ pub enum ReleaseOutcome {
     /// It did not; in one sentence with the last line it wrote.
     Failed {
         /// Why.
+        why: String,
+    },
+    /// It has ended, and how is not known: its keeper was killed while it ran.
+    Lost {
+        /// In one sentence.
         why: String,
     },
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::desired::SecretFacts;
-use codeops_core::model::SecretName;
+use codeops_core::model::{Secret, SecretName, TeamName};
 
 use super::Secrets;
 
@@ -17,6 +17,18 @@ pub trait Vault: Send + Sync {
     /// # Errors
     /// One sentence naming the first secret that cannot be read, where it was looked for, and what to do.
     fn values(&self, names: &BTreeSet<SecretName>) -> Result<Secrets, String>;
+
+    /// The values of `secrets`, by variable, where `team` may still have them and each is what its keyed tag says: what was
+    /// given once may be given again, and nothing else. `tags` go by variable too.
+    ///
+    /// # Errors
+    /// One sentence naming the first secret that is another by now, or cannot be had.
+    fn given_before(
+        &self,
+        team: &TeamName,
+        secrets: &BTreeMap<String, SecretName>,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Secret<String>>, String>;
 
     /// `text` with every known secret value replaced by `***`.
     fn redact(&self, text: &str) -> String;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use codeops_core::config::{ProcessSettings, ProviderSettings, TeamSettings};
 use codeops_core::model::{Name, ProviderName, TeamName};
 
-use crate::port::{Actuator, Clock, Observer};
+use crate::port::{Actuator, Clock, Observer, Vault};
 
 /// Local processes, each app under its own keeper.
 #[cfg(feature = "process")]
@@ -25,6 +25,8 @@ pub struct Environment {
     pub teams: BTreeMap<TeamName, TeamSettings>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Where keepers' secrets come from again, as they were given before; without it they wait for the next step.
+    pub vault: Option<Arc<dyn Vault>>,
     /// Counts daemons on the store; keepers refuse a lower one than they have seen.
     pub epoch: u64,
 }

@@ -1,6 +1,9 @@
 //! After a crash or a restored backup: what an earlier daemon began is settled by looking, and a store that is older than
 //! what it observes changes nothing until a commit.
 
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
 use codeops_core::model::{Key, Listing, Observed, Owner, ResourceId, Revision};
 use jiff::Timestamp;
 
@@ -8,15 +11,37 @@ use super::Flow;
 use crate::journal::{Category, InDoubt, Journal, LogError, Outcome, Query, Record};
 use crate::port::Clock;
 
+/// The next steps of all resources, whether they may go or not: the resource, the op's word, and its subject.
+pub(super) type Pending = BTreeSet<(ResourceId, String, String)>;
+
 impl Flow {
     /// Settles intents of which it is not known how they ended, an earlier daemon's or this one's, once their providers
-    /// have answered since. What the pass begins again keeps its key; the rest has either taken effect, which the
-    /// observation shows, or no longer matters.
-    pub(super) async fn settle_doubts(&mut self) -> Result<(), LogError> {
+    /// have answered since. What is begun again keeps its key, and so does what is to be begun again once it may go; the
+    /// rest has either taken effect, which the observation shows, or no longer matters.
+    pub(super) async fn settle_doubts(&mut self, pending: &Pending) -> Result<(), LogError> {
+        // Before steps go, the revision in force may be overtaken: what its next steps are is not known yet.
+        if !self.world.acts {
+            return Ok(());
+        }
+        let now = self.tools.clock.now();
         let doubts = self.tools.journal.in_doubt().into_iter();
-        let settled = doubts.filter(|doubt| self.is_seen(&doubt.resource));
-        let records = settled.map(|doubt| result(doubt, Outcome::Superseded));
+        let over = |doubt: &InDoubt| {
+            let again = (doubt.resource.clone(), doubt.word.clone(), doubt.subject.clone());
+            self.is_seen(&doubt.resource) && !pending.contains(&again) && !self.pauses(&doubt.resource, now)
+        };
+        let records = doubts.filter(over).map(|doubt| result(doubt, Outcome::Superseded));
         self.tools.journal.record(records.collect()).await.map(|_| ())
+    }
+
+    /// Whether no steps are thought of for a resource now, which says nothing of whether they will be: it waits after a
+    /// failure, or its manifest suspends it.
+    fn pauses(&self, id: &ResourceId, now: Timestamp) -> bool {
+        let declared = self.world.current.as_ref().and_then(|current| current.desired.resources.get(id));
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let retry_at = memory.resources.get(id).and_then(|remembered| remembered.retry_at);
+        declared.is_some_and(|resource| resource.spec.suspend)
+            || self.world.cooling.get(id).copied().max(retry_at).is_some_and(|until| until > now)
     }
 
     /// A rename that took effect before its result was written: what is remembered moves with it, before a pass would

@@ -15,6 +15,7 @@ use codeops_core::rollout::{Finding, Look, Planned, Sight};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
+use super::doubt::Pending;
 use super::world::{Busy, Current, Status};
 use crate::gate::{Picture, Removing};
 use crate::journal::{LogError, Record};
@@ -31,6 +32,7 @@ pub(super) struct Decided {
     /// What must be seen anew before it can be judged.
     pub(super) look_again: Vec<(ProviderName, ResourceId)>,
     pub(super) work: Vec<Work>,
+    pub(super) pending: Pending,
     pub(super) status: BTreeMap<ResourceId, Status>,
     pub(super) plan: Plan,
     pub(super) judged: Judged,
@@ -54,10 +56,11 @@ impl Flow {
         {
             self.notice_older_store(&owner).await?;
             self.settle_renames().await?;
-            let decided = self.decide(&owner, began);
+            let mut decided = self.decide(&owner, began);
+            let pending = std::mem::take(&mut decided.pending);
             self.carry_out(decided, began).await?;
             if self.world.all_answered() {
-                self.settle_doubts().await?;
+                self.settle_doubts(&pending).await?;
                 self.world.passed_once = true;
             }
         } else if let Some(current) = &mut self.world.current {
@@ -123,6 +126,8 @@ impl Flow {
                 }
                 continue;
             }
+            let steps = look.next.steps.iter();
+            decided.pending.extend(steps.map(|s| (id.clone(), s.op.word().to_owned(), s.op.subject())));
             if may_step(decision) && self.is_free(id, now) && !look.next.steps.is_empty() {
                 let removing = change.and_then(|change| removing(change, &decided.judged, &look.provider));
                 work.push(Work { id: id.clone(), steps: look.next.steps, removing });
@@ -217,7 +222,7 @@ impl Flow {
     }
 
     async fn carry_out(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
-        let Decided { mut records, findings, look_again, work, status, plan, judged } = decided;
+        let Decided { mut records, findings, look_again, work, status, plan, judged, pending: _ } = decided;
         let changed = self.status_records(&status);
         if findings || !changed.is_empty() {
             self.world.moved_at = now;

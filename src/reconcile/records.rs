@@ -102,10 +102,12 @@ impl Flow {
         for (_, id, live) in self.world.snapshot.objects() {
             for instance in &live.instances {
                 let known = self.world.restarts.get(&(id.clone(), instance.id.clone()));
-                if known.is_some_and(|known| *known < instance.restarts) {
+                if known.is_some_and(|known| *known < instance.starts_again()) {
                     let what = instance.why.clone().unwrap_or_else(|| "its process ended".to_owned());
-                    let times =
-                        if instance.restarts == 1 { "once".to_owned() } else { format!("{} times", instance.restarts) };
+                    let times = match instance.starts_again() {
+                        1 => "once".to_owned(),
+                        times => format!("{times} times"),
+                    };
                     let what = format!("{what}; restarted {times} so far");
                     records.push(Record::Instance { resource: id.clone(), instance: instance.id.clone(), what });
                 }
@@ -142,7 +144,9 @@ impl Flow {
     /// Keeps what [`Flow::happenings`] compares with next time.
     pub(super) fn remember_happenings(&mut self, plan: &Plan) {
         self.world.restarts = (self.world.snapshot.objects())
-            .flat_map(|(_, id, live)| live.instances.iter().map(move |i| ((id.clone(), i.id.clone()), i.restarts)))
+            .flat_map(|(_, id, live)| {
+                live.instances.iter().map(move |i| ((id.clone(), i.id.clone()), i.starts_again()))
+            })
             .collect();
         let drifts = plan.changes.iter().filter(|change| matches!(change.cause, Cause::Drift { .. }));
         self.world.drifting = drifts.map(|change| change.id.clone()).collect();

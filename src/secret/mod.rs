@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use codeops_core::config::SecretSettings;
 use codeops_core::desired::SecretFacts;
-use codeops_core::model::{Secret, SecretName};
+use codeops_core::model::{Secret, SecretName, TeamName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -137,6 +137,26 @@ impl Vault for SettingsVault {
         names.iter().map(value).collect()
     }
 
+    fn given_before(
+        &self,
+        team: &TeamName,
+        secrets: &BTreeMap<String, SecretName>,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Secret<String>>, String> {
+        let value = |(variable, name): (&String, &SecretName)| {
+            let granted = self.settings.get(name).filter(|settings| settings.teams.contains(team));
+            let settings = granted.ok_or_else(|| {
+                format!("the secret `{name}` is not granted to {team} any more: name it in `secrets.{name}.teams`")
+            })?;
+            let value = self.value(name, settings)?;
+            if tags.get(variable) != Some(&tag(&self.tag_key, name, value.reveal())) {
+                return Err(format!("the secret `{name}` has another value by now: the next rollout brings it"));
+            }
+            Ok((variable.clone(), value))
+        };
+        secrets.iter().map(value).collect()
+    }
+
     fn redact(&self, text: &str) -> String {
         self.known.redact(text)
     }
@@ -199,6 +219,21 @@ mod tests {
         assert!(why.contains("`key` cannot be read") && why.contains(&path.display().to_string()), "{why}");
         std::fs::write(&path, "a-value").expect("written");
         assert!(vault.facts()[&name("key")].tag.is_ok());
+    }
+
+    #[test]
+    fn only_what_was_given_before_is_given_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        std::fs::write(&path, "first-value").expect("written");
+        let vault = vault(&[("key", SecretSource::File(path.display().to_string()))], &[]);
+        let tags = BTreeMap::from([("KEY".to_owned(), vault.facts()[&name("key")].tag.clone().expect("readable"))]);
+        let secrets = BTreeMap::from([("KEY".to_owned(), name("key"))]);
+        let given = |team: &str| vault.given_before(&TeamName::new(team).expect("a name"), &secrets, &tags);
+        assert_eq!(given("payments").expect("as before")["KEY"].reveal(), "first-value");
+        assert!(given("platform").expect_err("another team").contains("not granted to platform"));
+        std::fs::write(&path, "second-value").expect("written");
+        assert!(given("payments").expect_err("another value").contains("another value by now"));
     }
 
     #[test]

@@ -553,7 +553,7 @@ async fn who_takes_the_port_of_an_instance_gets_no_request() {
     let held = format!("port {first} is held by another process");
     bench.until("it is seen", |state| only(state).why.as_ref().is_some_and(|why| why.contains(&held))).await;
     bench.until("it serves", |state| healthy(state) == 1).await;
-    assert_eq!(only(&bench.state).restarts, 1);
+    assert_eq!((only(&bench.state).restarts, only(&bench.state).losses), (0, 1), "it was not its own doing");
     assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
     // It waits for the port of one that ends.
     let (second, pid) = (only(&bench.state).port.expect("it has one"), only(&bench.state).pid.expect("it runs"));
@@ -561,7 +561,7 @@ async fn who_takes_the_port_of_an_instance_gets_no_request() {
     kill(pid, rustix::process::Signal::KILL);
     bench.until("it ended", |state| only(state).pid.is_none_or(|now| now != pid)).await;
     thief(second);
-    bench.until("it is back", |state| only(state).restarts == 2 && healthy(state) == 1).await;
+    bench.until("it is back", |state| only(state).restarts == 1 && healthy(state) == 1).await;
     assert!(only(&bench.state).port.is_some_and(|third| third != second), "{:?}", bench.state);
     assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
 }
@@ -669,7 +669,8 @@ async fn a_killed_keeper_kills_nobody_and_the_next_one_adopts() {
         sleep(Duration::from_millis(10)).await;
     }
     kill(pid.expect("it runs"), rustix::process::Signal::KILL);
-    bench.until("an adopted one is started again", |state| only(state).restarts == 1 && healthy(state) == 1).await;
+    bench.until("an adopted one is started again", |state| only(state).losses == 1 && healthy(state) == 1).await;
+    assert_eq!(only(&bench.state).restarts, 0, "how it ended is not known");
 }
 
 #[tokio::test]
@@ -679,7 +680,29 @@ async fn what_ended_while_no_keeper_watched_is_started_again() {
     bench.kill_keeper();
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.next_keeper().await;
-    bench.until("it serves", |state| healthy(state) == 1 && only(state).restarts == 1).await;
+    bench.until("it serves", |state| healthy(state) == 1 && only(state).losses == 1).await;
+    assert_eq!(only(&bench.state).restarts, 0);
+}
+
+#[tokio::test]
+async fn what_is_ended_together_with_its_keeper_is_lost_and_has_not_failed() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    let (pid, keeper) = (only(&bench.state).pid.expect("it runs"), bench.keeper.id());
+    // As a machine that goes down: when the keeper gets to look, all of it has happened.
+    kill(keeper, rustix::process::Signal::STOP);
+    kill(pid, rustix::process::Signal::TERM);
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ") {
+        assert!(Instant::now() < deadline, "it does not end");
+        sleep(Duration::from_millis(5)).await;
+    }
+    kill(keeper, rustix::process::Signal::TERM);
+    kill(keeper, rustix::process::Signal::CONT);
+    bench.keeper.wait().expect("it ended");
+    bench.next_keeper().await;
+    bench.until("it serves", |state| healthy(state) == 1 && only(state).starts_again() == 1).await;
+    assert_eq!((only(&bench.state).restarts, only(&bench.state).losses), (0, 1));
 }
 
 #[tokio::test]
@@ -730,7 +753,7 @@ async fn secrets_are_never_on_disk_and_are_asked_for_again() {
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.next_keeper().await;
     // What it tells before it has looked is what the last one knew.
-    bench.until("it has looked", |state| only(state).restarts == 1).await;
+    bench.until("it has looked", |state| only(state).losses == 1).await;
     bench.until("it asks", |state| state.secrets_missing == [resource.template_digest.clone()]).await;
     // What has no process is not shown as well meanwhile.
     bench.until("it waits", |state| only(state).state == InstanceState::Backoff).await;
@@ -739,6 +762,29 @@ async fn secrets_are_never_on_disk_and_are_asked_for_again() {
     bench.ask(Request::Secrets { template: resource.template_digest.clone(), secrets }).await.expect("taken");
     bench.until("it is back", |state| healthy(state) == 1 && state.secrets_missing.is_empty()).await;
     assert_eq!(bench.get("/KEY").1, "hunter3");
+}
+
+#[tokio::test]
+async fn what_waits_for_its_secrets_longer_than_a_start_may_take_is_not_well() {
+    let mut bench = Bench::new().await;
+    let health = json!({"probe": {"http": "/healthz"}, "interval": "200ms", "timeout": "1s", "startTimeout": "300ms", "failures": 2});
+    let resource = resource(bench.port, "blue", &json!({"health": health, "secrets": {"KEY": "shop-key"}}));
+    bench.configure(&resource).await;
+    let request = bench.start_of(&resource, 1, &[], &[("KEY", "hunter2")]);
+    bench.ask(request).await.expect("started");
+    bench.until("it runs", |state| only(state).pid.is_some()).await;
+    bench.kill_keeper();
+    kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.next_keeper().await;
+    let unwell = |state: &State| only(state).health == InstanceHealth::Unhealthy && only(state).pid.is_none();
+    bench.until("it is not well", unwell).await;
+    let why = only(&bench.state).why.clone().unwrap_or_default();
+    assert!(why.contains("waits for its secrets") && only(&bench.state).state == InstanceState::Backoff, "{why}");
+    let lost = bench.state.lost.first().map(|lost| lost.secrets.clone()).unwrap_or_default();
+    assert_eq!(lost, resource.spec.secrets);
+    let secrets = Confidential(BTreeMap::from([("KEY".to_owned(), Secret::new("hunter2".to_owned()))]));
+    bench.ask(Request::Secrets { template: resource.template_digest.clone(), secrets }).await.expect("taken");
+    bench.until("it starts", |state| only(state).pid.is_some() && state.lost.is_empty()).await;
 }
 
 #[tokio::test]
@@ -826,29 +872,47 @@ async fn a_release_runs_once_and_its_failure_is_told() {
 }
 
 #[tokio::test]
-async fn a_release_that_its_keeper_left_is_ended_and_leaves_nothing() {
-    let mut bench = Bench::new().await;
-    let extra = json!({"release": {"command": ["sh", "-c", "echo $$$$; exec sleep 300"], "timeout": "300s"}});
-    let resource = resource(bench.port, "blue", &extra);
-    let (key, setting) = (bench.key(), Setting { dir: "/".into(), ..Setting::default() });
-    let secrets = Confidential::default();
-    bench.ask(Request::Release { key, resource: Box::new(resource), setting, secrets }).await.expect("it runs");
-    let deadline = Instant::now() + PATIENCE;
-    while bench.log(1).await.is_empty() {
-        assert!(Instant::now() < deadline, "it never began");
-        sleep(Duration::from_millis(5)).await;
+async fn a_release_that_its_keeper_left_goes_on_to_its_end_or_its_time_and_leaves_nothing() {
+    for (end, time, lost) in [("test -e go", "300s", true), ("false", "2s", false)] {
+        let mut bench = Bench::new().await;
+        let script = format!("echo $$$$; until {end}; do sleep 0.05; done; echo over $$KEY");
+        let extra =
+            json!({"release": {"command": ["sh", "-c", script], "timeout": time}, "secrets": {"KEY": "shop-key"}});
+        let resource = resource(bench.port, "blue", &extra);
+        let (key, setting) = (bench.key(), Setting { dir: bench.dir().to_owned(), ..Setting::default() });
+        let secrets = Confidential(BTreeMap::from([("KEY".to_owned(), Secret::new("hunter2".to_owned()))]));
+        let template = resource.template_digest.clone();
+        let request = Request::Release { key, resource: Box::new(resource), setting, secrets: secrets.clone() };
+        bench.ask(request).await.expect("it runs");
+        let deadline = Instant::now() + PATIENCE;
+        while bench.log(1).await.is_empty() {
+            assert!(Instant::now() < deadline, "it never began");
+            sleep(Duration::from_millis(5)).await;
+        }
+        let pid = bench.log(1).await[0].clone();
+        bench.kill_keeper();
+        bench.next_keeper().await;
+        assert!(Path::new(&format!("/proc/{pid}")).exists(), "it goes on");
+        // What it writes from now on is masked, too.
+        bench.until("it asks", |state| state.secrets_missing == [template.clone()]).await;
+        assert_eq!(bench.state.lost[0].secrets.keys().collect::<Vec<_>>(), ["KEY"]);
+        bench.ask(Request::Secrets { template: template.clone(), secrets }).await.expect("taken");
+        std::fs::write(bench.dir().join("go"), "").expect("written");
+        let ended = |state: &State| {
+            let outcome = state.release.as_ref().map(|release| &release.outcome);
+            if lost {
+                matches!(outcome, Some(ReleaseOutcome::Lost { .. }))
+            } else {
+                matches!(outcome, Some(ReleaseOutcome::Failed { why }) if why.contains("did not end within 2s"))
+            }
+        };
+        bench.until("it is settled", ended).await;
+        assert_eq!(bench.log(1).await == ["over ***"], lost, "{:?}", bench.log(9).await);
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        let pipes = std::fs::read_dir(bench.dir().join("fifo")).expect("the folder");
+        assert_eq!((pipes.count(), bench.state.released.clone()), (0, None));
     }
-    let pid = bench.log(1).await[0].clone();
-    bench.kill_keeper();
-    bench.next_keeper().await;
-    let failed = |state: &State| {
-        state.release.as_ref().is_some_and(|release| matches!(release.outcome, ReleaseOutcome::Failed { .. }))
-    };
-    bench.until("it is settled", failed).await;
-    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "{state}");
-    let pipes = std::fs::read_dir(bench.dir().join("fifo")).expect("the folder");
-    assert_eq!(pipes.count(), 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeops::journal::Outcome;
-use codeops::port::{ApplyError, LogQuery, Secrets};
+use codeops::port::{ApplyError, Hint, LogQuery, Secrets};
 use codeops_core::model::{
     AppSpec, InstanceId, Live, Observed, Op, Period, Release, Resource, ResourceId, RunSpec, Scope, Secret,
 };
@@ -136,7 +136,9 @@ async fn secrets_come_again_when_a_keeper_is_replaced() {
     let shop = id("app/shop");
     let mut spec = spec(&bench, "printenv API_KEY; exec sleep 600");
     spec.secrets.insert("API_KEY".to_owned(), "shop-key".parse().expect("a name"));
-    let desired = resource(&shop, spec);
+    let mut desired = Resource::clone(&resource(&shop, spec));
+    desired.secret_tags.insert("API_KEY".to_owned(), bench.harness.secret_tag());
+    let desired = Arc::new(desired);
     let secrets = Secrets::from([("shop-key".parse().expect("a name"), Secret::new("hunter2".to_owned()))]);
     let missing = bench.try_act(&shop, Op::Create { desired: Arc::clone(&desired) }).await;
     assert!(matches!(&missing, Err(ApplyError::Retry(why)) if why.contains("shop-key")), "{missing:?}");
@@ -149,7 +151,13 @@ async fn secrets_come_again_when_a_keeper_is_replaced() {
     // The same daemon gives them again by itself.
     kill_keepers(&bench, &shop);
     bench.until_live(&shop, "healthy", |live| healthy(live, &instance) && live.drift.is_empty()).await;
-    // The next daemon has them only from its next step.
+    // So does the next one, as after a reboot: what was given before is no change that any gate would have to let through.
+    bench.harness.end_daemon();
+    kill_keepers(&bench, &shop);
+    bench.harness.restart().await;
+    bench.until_live(&shop, "given its secrets", |live| healthy(live, &instance) && live.drift.is_empty()).await;
+    // Another value is one; then only a step brings any.
+    bench.harness.set_secret("hunter3");
     bench.harness.restart().await;
     bench.live(&shop).await;
     kill_keepers(&bench, &shop);
@@ -158,7 +166,8 @@ async fn secrets_come_again_when_a_keeper_is_replaced() {
     act_with(&bench, &shop, Op::Configure { desired: Arc::clone(&desired) }, &secrets).await;
     let live = bench.until_live(&shop, "given its secrets", |live| live.drift.is_empty()).await;
     bench.harness.kill(&shop, &live.instances[0]).await;
-    bench.until_live(&shop, "restarted", |live| healthy(live, &instance) && live.instances[0].restarts > 0).await;
+    let again = |live: &Live| healthy(live, &instance) && live.instances[0].starts_again() > 0;
+    bench.until_live(&shop, "restarted", again).await;
     let folder = bench.harness.folder(&shop);
     let entries = [folder.clone(), folder.join("logs")].map(|folder| fs::read_dir(folder).expect("listed"));
     for entry in entries.into_iter().flatten() {
@@ -185,6 +194,66 @@ async fn a_delete_goes_on_after_daemon_and_keeper_are_killed() {
     bench.until(&shop, "absent", |observed| matches!(observed, Observed::Absent(_))).await;
     assert!(!bench.harness.folder(&shop).exists());
     no_keeper_is_left(&bench).await;
+}
+
+/// What the record of an app says of a delete.
+fn recorded_delete(bench: &Bench<ProcessHarness>, id: &ResourceId) -> serde_json::Value {
+    let record = fs::read_to_string(bench.harness.folder(id).join("app.json")).unwrap_or_default();
+    serde_json::from_str::<serde_json::Value>(&record).unwrap_or_default()["deleting"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_that_its_keeper_did_not_take_is_asked_again_by_a_step_alone() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let (_, instance) = bench.running(&shop).await;
+    let before = bench.live(&shop).await;
+    // Its keeper cannot write it down.
+    let in_the_way = bench.harness.folder(&shop).join("keeper.json.new");
+    fs::create_dir(&in_the_way).expect("made");
+    let ours = before.ours(&owner()).expect("our stamp");
+    let refused = bench.try_act(&shop, Op::Delete { ours }).await;
+    fs::remove_dir(&in_the_way).expect("removed");
+    assert!(matches!(&refused, Err(ApplyError::Retry(why)) if why.contains("keeper.json")), "{refused:?}");
+    assert_eq!(recorded_delete(&bench, &shop), serde_json::Value::Null);
+    // A daemon that ended before its keeper heard of it.
+    bench.harness.end_daemon();
+    let path = bench.harness.folder(&shop).join("app.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
+    record["deleting"] = "store:1:9".into();
+    fs::write(&path, record.to_string()).expect("written");
+    kill_keepers(&bench, &shop);
+    bench.harness.restart().await;
+    let there = |live: &Live| healthy(live, &instance) && recorded_delete(&bench, &shop).is_null();
+    bench.until_live(&shop, "there", there).await;
+    bench.delete(&shop).await;
+    assert!(!bench.harness.folder(&shop).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_does_not_answer_is_waited_for_once() {
+    let bench = bench();
+    let (shop, other) = (id("app/shop"), id("app/other"));
+    bench.running(&shop).await;
+    bench.running(&other).await;
+    bench.harness.cut(&shop, true).await;
+    // However often it was looked at before.
+    for _ in 0..2 {
+        assert!(matches!(bench.observed(&shop).await, Observed::Unknown(_)));
+    }
+    let mut hints = bench.harness.provider().hints();
+    // Less than one look may take.
+    let all = tokio::time::timeout(Duration::from_secs(2), bench.all()).await;
+    bench.harness.cut(&shop, false).await;
+    let all = all.expect("nobody waits for it again");
+    assert!(
+        matches!(all.observed(&shop), Observed::Unknown(_)) && matches!(all.observed(&other), Observed::Present(_))
+    );
+    let hinted = async { while hints.next().await.is_some_and(|hint| hint != Hint::Changed(shop.clone())) {} };
+    tokio::time::timeout(Duration::from_secs(20), hinted).await.expect("its answer hints at it");
+    bench.until_live(&shop, "known again", |live| live.instances.len() == 1).await;
+    bench.delete(&shop).await;
+    bench.delete(&other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,7 +371,7 @@ async fn the_release_under_a_running_app_outlives_any_number_of_bad_versions() {
     bench.harness.kill(&shop, running).await;
     bench
         .until_live(&shop, "started again", |live| {
-            healthy(live, &good) && live.instances.iter().any(|i| i.id == good && i.restarts > 0)
+            healthy(live, &good) && live.instances.iter().any(|i| i.id == good && i.starts_again() > 0)
         })
         .await;
     bench.delete(&shop).await;
@@ -379,6 +448,40 @@ async fn a_release_command_runs_once_a_key_and_its_failure_is_told() {
     let bad = with("exit 3");
     let error = bench.try_act(&shop, Op::Release { desired: bad }).await.expect_err("it fails");
     assert!(matches!(&error, ApplyError::Reject(why) if why.contains("code 3")), "{error:?}");
+    bench.delete(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_command_whose_keeper_is_killed_goes_on_and_its_end_is_not_known() {
+    let bench = bench();
+    let shop = id("app/shop");
+    let script = "cd $STATE_DIRECTORY; echo begun >> runs; while ! test -e go; do sleep 0.05; done; echo ended >> runs";
+    let release = Release { command: shell(&script.replace('$', "$$")), timeout: Period::from_secs(60) };
+    let desired = resource(&shop, AppSpec { release: Some(release), ..bench.harness.spec(1) });
+    bench.act(&shop, Op::Create { desired: Arc::clone(&desired) }).await;
+    let data = bench.harness.home().join("data/shop");
+    let runs = || fs::read_to_string(data.join("runs")).unwrap_or_default();
+    let started = bench.intend(&shop, Op::Release { desired: Arc::clone(&desired) }).await;
+    let (provider, secrets) = (bench.harness.provider(), Secrets::default());
+    let cut = async {
+        while runs().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let old = bench.harness.keepers(Some(&shop));
+        kill_keepers(&bench, &shop);
+        bench.until_live(&shop, "kept by another", |_| bench.harness.keepers(Some(&shop)) != old).await;
+        fs::write(data.join("go"), "").expect("written");
+    };
+    let (released, ()) = tokio::join!(provider.apply(&started, &secrets), cut);
+    assert!(
+        matches!(&released, Err(ApplyError::Reject(why)) if why.contains("how it ended is not known")),
+        "{released:?}"
+    );
+    assert_eq!(runs(), "begun\nended\n", "it was not cut off");
+    // Under its key it is told the same, and does not run again.
+    assert_eq!(provider.apply(&started, &secrets).await, released);
+    assert_eq!(runs(), "begun\nended\n");
+    bench.journal.settle(&started, Outcome::Done { note: None }, Vec::new()).await.expect("a result");
     bench.delete(&shop).await;
 }
 

@@ -1,7 +1,7 @@
 //! The flow of the daemon in one process, without its edges: reconcile and gate over providers in memory, a log that
 //! crashes where it is told to, and a scripted repository. Time is tokio's paused time, so hours pass in a moment.
 //!
-//! An app's version, its second word of command, is also its fate: see [`fate`].
+//! An app's version, its second word of command, is also its fate: see [`fate`]. The release command of one that is `barren` fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use codeops::reconcile::{self, Rules};
 use codeops::respond;
 use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
 use codeops_core::model::{
-    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec,
-    SecretName, Signal, Sync,
+    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec, Secret,
+    SecretName, Signal, Sync, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -85,6 +85,14 @@ impl Vault for NoSecrets {
     }
     fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
         Ok(Secrets::new())
+    }
+    fn given_before(
+        &self,
+        _: &TeamName,
+        _: &BTreeMap<String, SecretName>,
+        _: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Secret<String>>, String> {
+        Err("there are none".to_owned())
     }
     fn redact(&self, text: &str) -> String {
         text.to_owned()
@@ -332,6 +340,9 @@ impl Flow {
             let version = version_of(resource);
             if let Some(script) = fate(&version) {
                 self.providers.values().for_each(|provider| provider.set_health(&resource.template_digest, script));
+            }
+            if version.starts_with("barren") {
+                self.providers.values().for_each(|provider| provider.fail_release(&resource.template_digest));
             }
             self.versions.insert(resource.template_digest.clone(), version);
         }

@@ -2,7 +2,7 @@
 //!
 //! It keeps every promise of the ports, so the conformance suite holds it to them like any other provider.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -67,8 +67,11 @@ struct State {
     lists_nothing: bool,
     restless: bool,
     faults: VecDeque<Fault>,
+    faults_of: BTreeMap<&'static str, Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
+    /// Templates whose release command fails.
+    barren: BTreeSet<Digest>,
     /// What each key did, once.
     results: BTreeMap<Key, Result<Applied, ApplyError>>,
     effects: BTreeMap<Key, usize>,
@@ -98,6 +101,11 @@ impl MemoryProvider {
     /// The next call of `apply` that would do something fails so; calls queue up.
     pub(crate) fn fail_next(&self, fault: Fault) {
         self.state().faults.push_back(fault);
+    }
+
+    /// The next call of `apply` with an op of this word fails so.
+    pub(crate) fn fail_next_of(&self, word: &'static str, fault: Fault) {
+        self.state().faults_of.insert(word, fault);
     }
 
     /// From now on nothing is answered, or, with `None`, everything again.
@@ -134,6 +142,11 @@ impl MemoryProvider {
     pub(crate) fn set_health(&self, template: &Digest, script: Script) {
         self.state().scripts.insert(template.clone(), script);
         let _ = self.hints.send(Hint::Lost);
+    }
+
+    /// The release command of `template` runs and fails.
+    pub(crate) fn fail_release(&self, template: &Digest) {
+        self.state().barren.insert(template.clone());
     }
 
     /// Takes an instance away behind codeops's back.
@@ -374,7 +387,8 @@ impl MemoryProvider {
         if let Some(result) = state.results.get(started.key()) {
             return result.clone();
         }
-        let fault = state.faults.pop_front();
+        let of_word = state.faults_of.remove(started.step().op.word());
+        let fault = of_word.or_else(|| state.faults.pop_front());
         match fault {
             Some(Fault::Retry) => return Err(ApplyError::Retry("told to fail for now".to_owned())),
             Some(Fault::Reject) => return Err(ApplyError::Reject("told to refuse".to_owned())),
@@ -390,7 +404,8 @@ impl MemoryProvider {
         {
             live.drift = vec![drift];
         }
-        if result.is_ok() {
+        // A release command that fails has run all the same.
+        if result.is_ok() || matches!(started.step().op, Op::Release { .. }) {
             let key = started.key().clone();
             *state.effects.entry(key.clone()).or_default() += 1;
             state.results.insert(key.clone(), result.clone());
@@ -436,7 +451,11 @@ impl State {
                 }
             }
             Op::Release { desired } => {
+                let fails = self.barren.contains(&desired.template_digest);
                 let there = self.objects.get_mut(&step.resource).ok_or_else(gone)?;
+                if fails {
+                    return Err(ApplyError::Reject("scripted to fail".to_owned()));
+                }
                 there.released = Some(desired.template_digest.clone());
             }
             Op::Start { instance, desired } => {
@@ -500,6 +519,7 @@ fn new_instance(id: &InstanceId, desired: &Resource, now: jiff::Timestamp) -> In
         health_since: now,
         started_at: Some(now),
         restarts: 0,
+        losses: 0,
         pid: None,
         port: None,
         why: None,

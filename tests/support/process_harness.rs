@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use codeops::journal::Started;
-use codeops::port::{Actuator, Observer, Secrets, SystemClock};
+use codeops::port::{Actuator, Observer, Secrets, SystemClock, Vault};
 use codeops::provider::{Environment, build, build_observers};
+use codeops::secret::SettingsVault;
+use codeops_core::config::{SecretSettings, SecretSource};
 use codeops_core::model::{AppSpec, Instance, Name, ResourceId};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
@@ -22,9 +24,13 @@ pub(crate) struct ProcessHarness {
     provider: Mutex<Option<Arc<dyn Actuator>>>,
 }
 
+/// The one secret, granted to the one team.
+const SECRET: &str = "shop-key";
+
 impl ProcessHarness {
     pub(crate) fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary folder");
+        fs::write(state.path().join(SECRET), "hunter2").expect("written");
         let provider = Mutex::new(Some(open(state.path(), &binary(), 1)));
         Self { state, epoch: AtomicU64::new(1), provider }
     }
@@ -34,6 +40,17 @@ impl ProcessHarness {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let next = open(self.state.path(), binary, epoch);
         *self.provider.lock().expect("no panic while held") = Some(next);
+    }
+
+    /// The secret has another value from now on.
+    pub(crate) fn set_secret(&self, value: &str) {
+        fs::write(self.state.path().join(SECRET), value).expect("written");
+    }
+
+    /// The keyed tag of the secret's value.
+    pub(crate) fn secret_tag(&self) -> String {
+        let facts = vault(self.state.path()).facts();
+        facts[&SECRET.parse().expect("a name")].tag.clone().expect("readable")
     }
 
     /// The daemon ends and no other comes.
@@ -113,8 +130,16 @@ fn environment(state: &Path, binary: &Path, epoch: u64) -> Environment {
         binary: binary.to_owned(),
         teams: Default::default(),
         clock: Arc::new(SystemClock),
+        vault: Some(vault(state)),
         epoch,
     }
+}
+
+fn vault(state: &Path) -> Arc<dyn Vault> {
+    let source = SecretSource::File(state.join(SECRET).display().to_string());
+    let settings = SecretSettings { source, teams: vec!["team".parse().expect("a name")] };
+    let settings = [(SECRET.parse().expect("a name"), settings)].into();
+    Arc::new(SettingsVault::new(settings, [7; 32], Default::default()))
 }
 
 /// A process provider called `local` as a daemon of `epoch` opens it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use codeops::port::{Clock, Commit, Source, SourceError, Tip};
@@ -19,6 +20,7 @@ struct State {
     commits: BTreeMap<Revision, Committed>,
     tip: Option<Revision>,
     unreachable: Option<String>,
+    late: Duration,
 }
 
 struct Committed {
@@ -81,6 +83,11 @@ impl ScriptedSource {
         self.state().unreachable = why.map(str::to_owned);
     }
 
+    /// From now on it answers this late.
+    pub(crate) fn set_late(&self, late: Duration) {
+        self.state().late = late;
+    }
+
     /// The files of a revision.
     pub(crate) fn tree(&self, revision: &Revision) -> Arc<Files> {
         Arc::clone(&self.state().commits[revision].files)
@@ -101,6 +108,8 @@ impl State {
 #[async_trait]
 impl Source for ScriptedSource {
     async fn fetch(&self, current: Option<&Revision>) -> Result<Tip, SourceError> {
+        let late = self.state().late;
+        tokio::time::sleep(late).await;
         let state = self.state();
         if let Some(why) = &state.unreachable {
             return Err(SourceError(why.clone()));

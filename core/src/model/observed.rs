@@ -133,8 +133,11 @@ pub struct Instance {
     pub health_since: Timestamp,
     /// When its present process started, if one runs.
     pub started_at: Option<Timestamp>,
-    /// How often it was started again since `created_at`.
+    /// How often it was started again since `created_at` after an end of its own.
     pub restarts: u32,
+    /// How often after an end that says nothing of it: with its machine or its keeper, or robbed of its port.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub losses: u32,
     /// The process id, where there is one.
     pub pid: Option<u32>,
     /// The port it was given.
@@ -146,7 +149,16 @@ pub struct Instance {
 /// What stands between the cause of an instance's state and when it is started again.
 pub const STARTED_AGAIN: &str = "; started again in ";
 
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Instance {
+    /// How often it was started again, whatever for.
+    pub fn starts_again(&self) -> u32 {
+        self.restarts.saturating_add(self.losses)
+    }
+
     /// Why it does not work, without what passes, such as the time to its next start: for what is remembered.
     pub fn lasting_why(&self) -> Option<&str> {
         let why = self.why.as_deref()?;

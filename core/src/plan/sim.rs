@@ -359,6 +359,7 @@ fn started(id: &InstanceId, template: &Digest, now: Timestamp) -> Instance {
         health_since: now,
         started_at: Some(now),
         restarts: 0,
+        losses: 0,
         pid: None,
         port: None,
         why: None,

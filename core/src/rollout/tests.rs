@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::model::{
-    AppSpec, Cause, FieldDrift, Health, InstanceHealth, OnFailure, Period, Release, Resource, Strategy, Sync, Verb,
+    AppSpec, Cause, FieldDrift, Health, InstanceHealth, InstanceState, OnFailure, Period, Release, Resource, Strategy,
+    Sync, Verb,
 };
 use crate::plan::sim::{World, app, desired, digested, name, resource, revision, status};
 
@@ -114,6 +115,15 @@ fn new_version_bad_goes_back_to_last_good_and_is_pinned_until_a_fix() {
 
 #[test]
 fn an_exit_inside_the_bake_goes_back() {
+    let (mut world, want, next) = baking();
+    world.object("local", "shop").instances[0].restarts = 1;
+    let passed = world.settle(&want, &revision(2));
+    assert_eq!(status(&passed, "shop").0, Sync::Held);
+    assert!(world.memory.resources[&app("shop")].pins.contains_key(&next.template_digest));
+}
+
+/// An app whose next version has begun its bake.
+fn baking() -> (World, crate::desired::Desired, Arc<Resource>) {
     let (good, next) = (version("shop", "info", 1), version("shop", "debug", 1));
     let mut world = deployed(&[good]);
     let want = desired([Arc::clone(&next)]);
@@ -121,10 +131,35 @@ fn an_exit_inside_the_bake_goes_back() {
         world.pass(&want, &revision(2));
         world.tick(1);
     }
-    world.object("local", "shop").instances[0].restarts = 1;
+    (world, want, next)
+}
+
+#[test]
+fn an_end_that_is_not_its_own_begins_the_bake_again_and_pins_nothing() {
+    let (mut world, want, next) = baking();
+    world.tick(20);
+    let instance = &mut world.object("local", "shop").instances[0];
+    (instance.losses, instance.health) = (1, InstanceHealth::Starting);
+    world.tick(1);
+    let passed = world.pass(&want, &revision(2));
+    assert_eq!(status(&passed, "shop").2, "baking, 30 s left");
     let passed = world.settle(&want, &revision(2));
-    assert_eq!(status(&passed, "shop").0, Sync::Held);
-    assert!(world.memory.resources[&app("shop")].pins.contains_key(&next.template_digest));
+    assert_eq!(status(&passed, "shop").0, Sync::Synced);
+    let memory = &world.memory.resources[&app("shop")];
+    assert_eq!((memory.pins.len(), &memory.last_good.as_ref().unwrap().resource), (0, &next));
+}
+
+#[test]
+fn what_waits_for_its_secrets_too_long_is_degraded_and_pins_nothing() {
+    let (mut world, want, _) = baking();
+    let instance = &mut world.object("local", "shop").instances[0];
+    (instance.health, instance.state) = (InstanceHealth::Unhealthy, InstanceState::Backoff);
+    instance.why = Some("waits for its secrets".to_owned());
+    let passed = world.settle(&want, &revision(2));
+    let (sync, health, why) = status(&passed, "shop");
+    assert_eq!((sync, health), (Sync::Synced, Health::Degraded));
+    assert!(why.ends_with("does not run: it waits for its secrets"), "{why}");
+    assert!(world.memory.resources[&app("shop")].pins.is_empty());
 }
 
 #[test]

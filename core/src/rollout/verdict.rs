@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
-use crate::model::{Health, InstanceHealth, Pin, Resource, Sync, left};
+use crate::model::{Health, InstanceHealth, InstanceState, Pin, Resource, Sync, left};
 use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, pin_of};
 
 /// How the declared template has failed, if it has. One that once was good is never judged again.
@@ -23,8 +23,10 @@ pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, stand
         let id = &instance.id;
         match instance.health {
             InstanceHealth::CrashLoop => Some(format!("instance {id} ends again and again{told}")),
+            // What does not run has failed no check: it waits for something that is not its template's to bring.
+            InstanceHealth::Unhealthy if instance.state == InstanceState::Backoff => None,
             InstanceHealth::Unhealthy => Some(format!("instance {id} does not pass its check{told}")),
-            // With nothing to go back to, one exit only begins the bake again.
+            // With nothing to go back to, one exit only begins the bake again; so does an end that was not its own.
             _ if can_go_back && instance.restarts > 0 => {
                 Some(format!("instance {id} ended before its bake was over{told}"))
             }
@@ -60,6 +62,9 @@ pub(super) fn unwell(standing: &Standing<'_>, target: &Resource) -> (String, Opt
     let instances = standing.current.iter().chain(&standing.old);
     if let Some(bad) = instances.clone().find(|i| is_failing(i)) {
         let told = bad.why.as_deref().unwrap_or("it fails its check");
+        if bad.state == InstanceState::Backoff && bad.health == InstanceHealth::Unhealthy {
+            return (format!("instance {} does not run: it {told}", bad.id), None);
+        }
         return (format!("instance {} is failing: {told}; it is started again with a growing delay", bad.id), None);
     }
     let due = target.spec.health.as_ref().and_then(|check| {

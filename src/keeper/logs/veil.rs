@@ -12,7 +12,7 @@ use codeops_core::model::Digest;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::keeper::table::{Record, Table};
+use crate::keeper::table::Table;
 use crate::keeper::wire::Confidential;
 
 /// Shorter values would take half of every text.
@@ -45,11 +45,10 @@ impl Veil {
         Self { needles: Needles::of(secrets), source: None }
     }
 
-    /// Knows those of an instance as soon as its keeper does.
-    pub(in crate::keeper) fn following(table: &Arc<Table>, record: &Record) -> Self {
-        let source =
-            Source { table: Arc::clone(table), template: record.instance.template.clone(), changes: table.watch() };
-        let mut veil = Self { needles: Needles::default(), source: record.needs_secrets.then_some(source) };
+    /// Knows those of a template as soon as its keeper does, if it `has` any.
+    pub(in crate::keeper) fn following(table: &Arc<Table>, template: &Digest, has: bool) -> Self {
+        let source = Source { table: Arc::clone(table), template: template.clone(), changes: table.watch() };
+        let mut veil = Self { needles: Needles::default(), source: has.then_some(source) };
         veil.look();
         veil
     }

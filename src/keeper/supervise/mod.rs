@@ -4,6 +4,7 @@
 mod look;
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::keeper::backoff::Streak;
 use crate::keeper::family::{self, Family};
 use crate::keeper::forward::Backend;
+use crate::keeper::health::check_of;
 use crate::keeper::holder::{Held, Holder};
 use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
 use crate::keeper::logs::{Capture, Veil, capture};
@@ -34,6 +36,14 @@ pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: Cancellation
     let mut supervisor =
         Supervisor { keeper, id, backend, stop, streak: Streak::default(), group: Group::default(), memory_kills: 0 };
     supervisor.run(record).await;
+}
+
+/// Why a process is over.
+enum Over {
+    /// By its own doing.
+    Own(String),
+    /// By something that says nothing of it.
+    Lost(String),
 }
 
 struct Supervisor {
@@ -55,7 +65,7 @@ impl Supervisor {
         let done = CancellationToken::new();
         let receivers = pipes.as_ref().map_err(io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
         if let Ok(receivers) = receivers {
-            let veil = Veil::following(&self.keeper.table, &record);
+            let veil = Veil::following(&self.keeper.table, &record.instance.template, record.needs_secrets);
             captures.spawn(capture(receivers, self.id.clone(), veil, self.keeper.logs.clone(), done.clone()));
         }
         match &pipes {
@@ -85,17 +95,22 @@ impl Supervisor {
                 None => self.start(pipes).await,
             };
             let begun = Instant::now();
-            let why = match process {
+            let over = match process {
                 Ok(process) => match self.watch(&process, begun).await {
-                    Some(why) => why,
+                    Some(over) => over,
                     None => return self.end(&process).await,
                 },
-                Err(why) => why,
+                Err(why) => Over::Own(why),
             };
             self.backend.set_ready(false);
+            // A machine that goes down ends all at once: what ends with its keeper says nothing of itself.
+            tokio::task::yield_now().await;
+            if self.keeper.leaves() {
+                return std::future::pending().await;
+            }
             self.kill_rest();
             let wait = self.streak.ended(begun.elapsed());
-            self.ended(&why, wait).await;
+            self.ended(&over, wait).await;
             if wait.is_zero() {
                 continue;
             }
@@ -122,9 +137,10 @@ impl Supervisor {
             ),
             None => {
                 self.kill_rest();
+                let with = if identity.is_of_this_boot() { "while no keeper watched" } else { "with its machine" };
                 self.change(|instance| {
-                    instance.restarts = instance.restarts.saturating_add(1);
-                    instance.why = Some("its process ended while no keeper watched".to_owned());
+                    instance.losses = instance.losses.saturating_add(1);
+                    instance.why = Some(format!("its process ended {with}"));
                     (instance.pid, instance.started_at) = (None, None);
                     set_health(instance, InstanceHealth::Starting);
                 })
@@ -214,7 +230,7 @@ impl Supervisor {
         Ok(orders)
     }
 
-    /// Waits for secrets that only the daemon can send again.
+    /// Waits for secrets that only the daemon can send again. It counts as a start that takes its time.
     async fn secrets_there(&self, record: &Record) -> Result<(), String> {
         let mut changes = self.keeper.table.watch();
         let there = || self.keeper.table.read(|all| all.volatile.secrets.contains_key(&record.instance.template));
@@ -226,8 +242,15 @@ impl Supervisor {
             instance.why = Some("waits for its secrets, which the daemon sends when it connects".to_owned());
         })
         .await;
+        let late = self.spec().map(|spec| check_of(&spec).start_timeout.as_duration()).unwrap_or_default();
+        let mut late = pin!(sleep(late));
+        let mut is_late = false;
         while !there() {
             tokio::select! {
+                () = &mut late, if !is_late => {
+                    is_late = true;
+                    self.change(|instance| set_health(instance, InstanceHealth::Unhealthy)).await;
+                }
                 changed = changes.changed() => changed.map_err(|_| "the keeper ends".to_owned())?,
                 () = self.stop.cancelled() => return Err("stopped while it waited for its secrets".to_owned()),
             }
@@ -236,7 +259,7 @@ impl Supervisor {
     }
 
     /// How the process ended, or `None` when it is to stop.
-    async fn watch(&self, process: &Process, begun: Instant) -> Option<String> {
+    async fn watch(&self, process: &Process, begun: Instant) -> Option<Over> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
@@ -247,26 +270,29 @@ impl Supervisor {
                 if let Some(spec) = self.spec() {
                     self.quit(process, &spec).await;
                 }
-                Some(why)
+                Some(Over::Lost(why))
             }
         }
     }
 
     /// How it ended, and that it was its memory, where the kernel says so.
-    fn told(&self, exit: &Exit) -> String {
+    fn told(&self, exit: &Exit) -> Over {
         let limit = self.record().ok().and_then(|record| record.resource.spec.resources.memory);
         match (limit, exit) {
             (Some(limit), Exit::Signal(_) | Exit::Unknown) if self.group.memory_kills() > self.memory_kills => {
-                format!("used more than its memory limit of {limit} and was killed")
+                Over::Own(format!("used more than its memory limit of {limit} and was killed"))
             }
             (Some(limit), Exit::Code(_)) if !exit.is_success() && self.group.memory_kills() > self.memory_kills => {
-                format!("{exit} after a part of it was killed for using more than its memory limit of {limit}")
+                let part =
+                    format!("{exit} after a part of it was killed for using more than its memory limit of {limit}");
+                Over::Own(part)
             }
-            _ => exit.to_string(),
+            (_, Exit::Unknown) => Over::Lost(exit.to_string()),
+            _ => Over::Own(exit.to_string()),
         }
     }
 
-    async fn ended(&self, why: &str, wait: Duration) {
+    async fn ended(&self, over: &Over, wait: Duration) {
         let looping = self.streak.is_loop();
         let ended = |durable: &mut Durable| {
             let Some(record) = durable.instances.get_mut(&self.id) else { return };
@@ -274,13 +300,17 @@ impl Supervisor {
             let instance = &mut record.instance;
             instance.pid = None;
             instance.started_at = None;
-            instance.restarts = instance.restarts.saturating_add(1);
+            let (why, count) = match over {
+                Over::Own(why) => (why, &mut instance.restarts),
+                Over::Lost(why) => (why, &mut instance.losses),
+            };
+            *count = count.saturating_add(1);
             if instance.state == InstanceState::Running {
                 instance.state = InstanceState::Backoff;
             }
             set_health(instance, if looping { InstanceHealth::CrashLoop } else { InstanceHealth::Starting });
             instance.why = Some(match wait {
-                Duration::ZERO => why.to_owned(),
+                Duration::ZERO => why.clone(),
                 wait => format!("{why}{STARTED_AGAIN}{} s", wait.as_secs()),
             });
         };

@@ -186,6 +186,7 @@ impl Work<'_> {
         app.hand_over(self.shared).await;
         let secrets = setting::confidential(&desired.spec, self.secrets)?;
         let setting = self.setting(&app, desired).await?;
+        app.remember(&desired.template_digest, secrets.clone());
         let (key, resource) = (self.key().clone(), Box::new(Resource::clone(desired)));
         let request = Request::Release { key: key.clone(), resource, setting, secrets };
         self.call(&app, request, |state| state.release.as_ref().is_some_and(|run| run.key == key)).await?;
@@ -205,6 +206,8 @@ impl Work<'_> {
         match outcome {
             Some(ReleaseOutcome::Succeeded) => Ok(Applied { note: Some("the release command succeeded".to_owned()) }),
             Some(ReleaseOutcome::Failed { why }) => Err(ApplyError::Reject(why)),
+            // Whether it may run again is for whoever sees what it did to say, with `Codeops-Retry`.
+            Some(ReleaseOutcome::Lost { why }) => Err(ApplyError::Reject(why)),
             _ => Err(ApplyError::OutcomeUnknown(format!("the release command of {} has not ended", desired.id))),
         }
     }

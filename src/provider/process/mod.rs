@@ -36,6 +36,7 @@ use crate::journal::Started;
 use crate::keeper::binary_id;
 use crate::port::{
     Abilities, Actuator, Applied, ApplyError, Clock, Hint, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
+    Vault,
 };
 use home::{AppRecord, Found, Home};
 use link::{App, View};
@@ -67,6 +68,8 @@ struct Shared {
     binary: PathBuf,
     binary_id: String,
     clock: Arc<dyn Clock>,
+    /// For keepers that lost their secrets; not for a mere look.
+    vault: Option<Arc<dyn Vault>>,
     epoch: AtomicU64,
     hints: broadcast::Sender<Hint>,
     /// By folder.
@@ -136,6 +139,7 @@ impl Process {
             binary_id: binary_id(&environment.binary)
                 .map_err(|error| format!("cannot start keepers from {}: {error}", environment.binary.display()))?,
             clock: Arc::clone(&environment.clock),
+            vault: environment.vault.clone().filter(|_| starts),
             epoch: AtomicU64::new(environment.epoch),
             hints: broadcast::channel(HINTS).0,
             apps: Mutex::default(),

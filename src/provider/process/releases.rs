@@ -22,8 +22,8 @@ use super::fetches::Fetches;
 /// How many releases that nothing needs are kept, newest first, so that going back is quick.
 const SPARE: usize = 3;
 const UNFINISHED: &str = ".new-";
-/// How long a step waits for a fetch. The fetch goes on: the step's next try joins it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a step waits for a fetch, and keeps its place from others. The fetch goes on: the step's next try joins it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who fetches a release, and so who may use it.
 #[derive(Debug, Clone)]

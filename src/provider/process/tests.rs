@@ -16,6 +16,7 @@ fn open(state: &Path, binary: &str, starts: bool) -> Process {
         binary: binary.into(),
         teams: BTreeMap::new(),
         clock: Arc::new(SystemClock),
+        vault: None,
         epoch: 1,
     };
     Process::new(&"local".parse().unwrap(), &ProcessSettings::default(), &environment, starts).unwrap()

@@ -334,6 +334,7 @@ fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
         health_since: ago(4_000),
         started_at: Some(ago(4_000)),
         restarts: ordinal - 1,
+        losses: 0,
         pid: Some(4_200 + ordinal),
         port: Some(40_000 + u16::try_from(ordinal).expect("the fixture is valid")),
         why: (health == InstanceHealth::CrashLoop).then(|| "exit code 1 four times within 60 s".to_owned()),

@@ -29,6 +29,19 @@ fn free_port() -> u16 {
 }
 
 impl Machine {
+    fn on(repo: TempRepo) -> Self {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        Self { repo, state, page: free_port(), daemon: None }
+    }
+
+    /// Gives the next daemon a secret, in settings of its own.
+    fn have_secret(&self) {
+        let (settings, secret) = (self.state.path().join("daemon.yaml"), self.state.path().join("key"));
+        fs::write(&secret, "hunter2").expect("written");
+        let text = format!("secrets: {{shop-key: {{file: {}, teams: [core]}}}}\n", secret.display());
+        fs::write(settings, text).expect("written");
+    }
+
     fn start(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "the real daemon is under test")]
         let mut command = Command::new(binary());
@@ -39,6 +52,10 @@ impl Machine {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("a log"));
+        let settings = self.state.path().join("daemon.yaml");
+        if settings.exists() {
+            command.arg("--settings").arg(settings);
+        }
         self.daemon = Some(command.spawn().expect("the daemon starts"));
     }
 
@@ -47,6 +64,16 @@ impl Machine {
             daemon.kill().expect("it runs");
             daemon.wait().expect("it ran");
         }
+    }
+
+    /// What `app/a` has written into a file of its own folder.
+    fn wrote(&self, file: &str) -> String {
+        fs::read_to_string(self.state.path().join("local/data/a").join(file)).unwrap_or_default()
+    }
+
+    /// Lets what waits for a file in the folder of `app/a` go on.
+    fn let_go(&self, file: &str) {
+        fs::write(self.state.path().join("local/data/a").join(file), "").expect("written");
     }
 
     /// The templates of the instances of `app/a`.
@@ -158,8 +185,7 @@ fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_o
     repo.write("a.yaml", &web_app("a", a, "1"));
     repo.write("b.yaml", &web_app("b", b, "1"));
     repo.commit("First");
-    let state = tempfile::tempdir().expect("a temporary folder");
-    let mut machine = Machine { repo, state, page: free_port(), daemon: None };
+    let mut machine = Machine::on(repo);
     machine.start();
     machine.wait("deployed", all_well);
     assert_eq!((version(a), version(b)), (Some("1".to_owned()), Some("1".to_owned())));
@@ -181,6 +207,94 @@ fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_o
     }
 }
 
+/// An app whose release command says that it runs, waits to be let go, and ends so.
+fn releasing(end: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1\nkind: App\nmetadata: {{name: a, team: core}}\nspec:\n  \
+         run: {{command: [/bin/sleep, \"600\"]}}\n  rollout: {{bake: 1s}}\n  \
+         release: {{command: [/bin/sh, -c, \"echo run >> runs; while ! test -e go; do sleep 0.05; done; {end}\"], timeout: 60s}}\n"
+    )
+}
+
+fn sync_is(answer: &Value, sync: &str) -> bool {
+    answer["resources"][0]["sync"].as_str().is_some_and(|is| is.eq_ignore_ascii_case(sync))
+}
+
+#[test]
+fn a_release_command_that_the_daemons_end_cuts_off_runs_once() {
+    for (end, sync) in [("exit 1", "held"), ("exit 0", "synced")] {
+        let repo = TempRepo::new();
+        repo.write("codeops.yaml", REPOSITORY);
+        repo.write("team.yaml", TEAM);
+        repo.write("a.yaml", &releasing(end));
+        repo.commit("First");
+        let mut machine = Machine::on(repo);
+        machine.start();
+        machine.wait("released", |_| machine.wrote("runs") == "run\n");
+        machine.kill();
+        machine.start();
+        machine.wait("looked at", |answer| sync_is(answer, "outofsync"));
+        machine.let_go("go");
+        machine.wait("released and no more", |answer| sync_is(answer, sync));
+        assert_eq!(machine.wrote("runs"), "run\n", "{end}");
+    }
+}
+
+#[test]
+fn a_reboot_during_a_bake_begins_it_again_and_takes_nothing_back() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &web_app("a", a, "1"));
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let mut machine = Machine::on(repo);
+    machine.start();
+    let good = |machine: &Machine| get(machine.page, "/api/v1/resources/app/a").is_some_and(|a| !a.contains("baking"));
+    machine.wait("deployed and baked", |answer| all_well(answer) && good(&machine));
+    let slow = web_app("a", a, "2").replace("bake: 1s", "bake: 1h");
+    machine.repo.commit_file("a.yaml", &slow, "A new version");
+    let bakes = |answer: &Value| {
+        let why = answer["resources"][0]["why"].as_str().unwrap_or_default().to_owned();
+        all_well(answer) && why.starts_with("baking")
+    };
+    machine.wait("baking", |answer| bakes(answer) && version(a).as_deref() == Some("2"));
+    machine.power_off();
+    machine.start();
+    machine.wait("baking again", |answer| bakes(answer) && version(a).as_deref() == Some("2"));
+}
+
+#[test]
+fn an_app_with_secrets_comes_back_after_a_reboot_though_nothing_may_be_changed() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    let app = format!("{}  secrets: {{KEY: shop-key}}\n", web_app("a", a, "1"));
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &app);
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let mut machine = Machine::on(repo);
+    machine.have_secret();
+    machine.start();
+    machine.wait("deployed", all_well);
+    let frozen = REPOSITORY.trim_end().replace("}}", "}, freeze: {what: all, reason: bad night}}");
+    let suspended = format!("{app}  suspend: true\n");
+    for (file, text, what) in [("codeops.yaml", frozen.as_str(), "frozen"), ("a.yaml", &suspended, "suspended")] {
+        let tip = machine.repo.commit_file(file, text, "Stop changes");
+        machine.wait(what, |answer| answer["revision"] == tip.as_str() && version(a).is_some());
+        machine.power_off();
+        assert_eq!(version(a), None);
+        machine.start();
+        let healthy = |answer: &Value| {
+            let health = answer["resources"][0]["health"].as_str().unwrap_or_default().to_owned();
+            health.eq_ignore_ascii_case("healthy")
+        };
+        machine.wait("back", |answer| healthy(answer) && version(a).as_deref() == Some("1"));
+    }
+}
+
 #[test]
 fn a_local_repository_that_is_away_after_a_reboot_keeps_no_app_down() {
     let repo = TempRepo::new();
@@ -190,8 +304,7 @@ fn a_local_repository_that_is_away_after_a_reboot_keeps_no_app_down() {
     repo.write("a.yaml", &web_app("a", a, "1"));
     repo.write("b.yaml", &web_app("b", b, "1"));
     repo.commit("First");
-    let state = tempfile::tempdir().expect("a temporary folder");
-    let mut machine = Machine { repo, state, page: free_port(), daemon: None };
+    let mut machine = Machine::on(repo);
     machine.start();
     machine.wait("deployed", all_well);
     machine.power_off();

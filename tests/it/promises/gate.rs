@@ -12,7 +12,8 @@ use codeops::port::{
 };
 use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
 use codeops_core::model::{
-    Cause, Listing, Live, Op, Owner, ProviderName, Resource, ResourceId, Scope, SecretName, Snapshot, Step,
+    Cause, Listing, Live, Op, Owner, ProviderName, Resource, ResourceId, Scope, Secret, SecretName, Snapshot, Step,
+    TeamName,
 };
 use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
@@ -65,6 +66,14 @@ impl Vault for NoSecrets {
     }
     fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
         Ok(Secrets::new())
+    }
+    fn given_before(
+        &self,
+        _: &TeamName,
+        _: &BTreeMap<String, SecretName>,
+        _: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Secret<String>>, String> {
+        Err("there are none".to_owned())
     }
     fn redact(&self, text: &str) -> String {
         text.to_owned()

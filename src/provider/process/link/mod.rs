@@ -1,20 +1,26 @@
 //! The tie between the provider and one keeper: connects, starts the next keeper when one dies, keeps the state it pushes,
 //! carries requests. One task an app; it decides nothing about what should run.
 
+mod removal;
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use codeops_core::model::{Digest, Key, ResourceId};
+use codeops_core::model::ResourceId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::home::{AppRecord, KEEPER_STATE};
+use super::home::AppRecord;
 use super::reach::{LOOK, START, reach};
 use super::{Shared, off_thread};
+use secrets::Kept;
+
 use crate::keeper::client::{Reader, Writer};
-use crate::keeper::wire::{Confidential, Done, Failure, FromKeeper, Request, State, Welcome};
+use crate::keeper::wire::{Done, Failure, FromKeeper, Request, State, Welcome};
 
 /// How long a keeper may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,8 +68,9 @@ pub(super) struct App {
     binary: watch::Sender<String>,
     commands: mpsc::Sender<Command>,
     heard: Mutex<Instant>,
-    /// The secrets last used, by template: a keeper that was replaced is given them again.
-    secrets: Mutex<BTreeMap<Digest, Confidential>>,
+    secrets: Mutex<Kept>,
+    /// Set while its keeper has been asked whether it lives and has not answered in time.
+    silent: AtomicBool,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,6 +90,7 @@ impl App {
             commands,
             heard: Mutex::new(Instant::now()),
             secrets: Mutex::default(),
+            silent: AtomicBool::new(false),
         });
         let tended = Arc::clone(&app);
         (app, async move { tended.tend(shared, inbox).await })
@@ -96,10 +104,16 @@ impl App {
     /// What is known, after waiting a little for a keeper that is being looked for. `again` asks a connected keeper
     /// whether it still answers, whenever it last did.
     pub(super) async fn look(&self, again: bool) -> View {
+        let silence =
+            || View::Unknown(format!("the keeper of {} has not answered for {} s", self.folder, LOOK.as_secs()));
+        // Waited for once: whoever looks at all must not wait for it each time. Its answer hints at it.
+        if self.silent.load(Ordering::Acquire) {
+            return silence();
+        }
         let mut view = self.view.subscribe();
         let settled = timeout(LOOK, view.wait_for(|view| !matches!(view, View::Looking))).await.is_ok();
         if !settled {
-            return View::Unknown(format!("the keeper of {} has not answered for {} s", self.folder, LOOK.as_secs()));
+            return silence();
         }
         let fresh = held(&self.heard).elapsed() < FRESH;
         if matches!(self.view(), View::Known(_)) && (again || !fresh) {
@@ -107,8 +121,8 @@ impl App {
                 Ok(Ok(_) | Err(CallError::Failed(_))) => {}
                 Ok(Err(CallError::Lost(why))) => return View::Unknown(why),
                 Err(_) => {
-                    let seconds = LOOK.as_secs();
-                    return View::Unknown(format!("the keeper of {} has not answered for {seconds} s", self.folder));
+                    self.silent.store(true, Ordering::Release);
+                    return silence();
                 }
             }
         }
@@ -151,14 +165,6 @@ impl App {
         let same = timeout(START, running.wait_for(|running| *running == shared.binary_id)).await;
         if !same.is_ok_and(|same| same.is_ok()) {
             tracing::warn!(app = %self.folder, ?asked, "the keeper did not go on as this daemon's binary; it stays as it is");
-        }
-    }
-
-    /// Keeps the secrets of a template, and hands them to a keeper that misses them.
-    pub(super) fn remember(&self, template: &Digest, secrets: Confidential) {
-        held(&self.secrets).insert(template.clone(), secrets);
-        if let View::Known(state) = self.view() {
-            self.give_secrets(&state);
         }
     }
 
@@ -231,7 +237,7 @@ impl App {
             match reach(&shared, &self.folder).await {
                 Ok((writer, reader, welcome)) => {
                     let connected = Instant::now();
-                    self.welcome(*welcome, &shared);
+                    self.welcome(*welcome, &shared).await;
                     self.note_id(&shared).await;
                     let why = self.converse(writer, reader, &mut inbox, &shared).await;
                     tracing::info!(app = %self.folder, why, "the keeper is no longer connected");
@@ -258,40 +264,10 @@ impl App {
         shared.prune().await;
     }
 
-    /// A keeper that deletes hangs up first and removes its files next.
-    async fn removal(&self, shared: &Shared) {
-        let state = shared.home.app(&self.folder).join(KEEPER_STATE);
-        for _ in 0..200 {
-            if held(&self.record).deleting.is_none() || !state.exists() {
-                return;
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
-    async fn is_removed(&self, shared: &Shared) -> bool {
-        if held(&self.record).deleting.is_none() || !shared.starts {
-            return false;
-        }
-        let folder = shared.home.app(&self.folder);
-        if folder.join(KEEPER_STATE).exists() {
-            return false;
-        }
-        match shared.clear(&self.folder, self.uid()).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(app = %self.folder, %error, "what is left of a deleted app cannot be removed");
-                false
-            }
-        }
-    }
-
-    fn welcome(&self, welcome: Welcome, shared: &Shared) {
+    async fn welcome(&self, welcome: Welcome, shared: &Shared) {
         self.binary.send_replace(welcome.binary);
-        let deleting = held(&self.record).deleting.clone();
-        if let (Some(key), false, true) = (deleting, welcome.state.deleting, shared.starts) {
-            self.post(Request::Delete { key });
+        if held(&self.record).deleting.is_some() && !welcome.state.deleting && shared.starts {
+            self.stays(shared).await;
         }
         self.learn(welcome.state, shared);
     }
@@ -306,9 +282,17 @@ impl App {
         }
     }
 
+    /// Its keeper has said something.
+    fn hear(&self, shared: &Shared) {
+        *held(&self.heard) = Instant::now();
+        if self.silent.swap(false, Ordering::AcqRel) {
+            shared.hint(self.id());
+        }
+    }
+
     /// Takes in a state and says that it changed, if it did.
     fn learn(&self, state: State, shared: &Shared) {
-        *held(&self.heard) = Instant::now();
+        self.hear(shared);
         self.give_secrets(&state);
         let before = self.view.send_replace(View::Known(Arc::new(state.clone())));
         let changed = match &before {
@@ -324,15 +308,6 @@ impl App {
         };
         if changed {
             shared.hint(self.id());
-        }
-    }
-
-    fn give_secrets(&self, state: &State) {
-        let known = held(&self.secrets);
-        for template in &state.secrets_missing {
-            if let Some(secrets) = known.get(template) {
-                self.post(Request::Secrets { template: template.clone(), secrets: secrets.clone() });
-            }
         }
     }
 
@@ -354,7 +329,7 @@ impl App {
             loop {
                 match reader.next().await {
                     Ok(Some(FromKeeper::Reply { id, result })) => {
-                        *held(&self.heard) = Instant::now();
+                        self.hear(shared);
                         let reply = held(&waiting).remove(&id);
                         if let Some(reply) = reply {
                             // Nobody waits any more when the caller's patience has ended.
@@ -385,14 +360,6 @@ impl App {
             }
             "nobody asks any more".to_owned()
         });
-        tokio::select! { why = read => why, why = write => why }
-    }
-
-    /// Writes down that it is being deleted, then asks for it: a delete survives the daemon.
-    pub(super) async fn delete(&self, shared: &Shared, key: &Key) -> Result<Done, CallError> {
-        self.change_record(shared, |record| record.deleting = Some(key.clone()))
-            .await
-            .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))?;
-        self.call(Request::Delete { key: key.clone() }).await
+        tokio::select! { why = read => why, why = write => why, why = self.restore(shared) => why }
     }
 }

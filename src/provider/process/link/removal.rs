@@ -1,0 +1,70 @@
+//! Deletes: asked for through the gate alone, and seen through to their end by whoever tends the app then. A keeper that
+//! took one goes on with it by itself; one that did not is never asked again but by the next step.
+
+use std::time::Duration;
+
+use codeops_core::model::Key;
+use tokio::time::sleep;
+
+use super::{App, CallError, held};
+use crate::keeper::wire::{Done, Failure, Request};
+use crate::provider::process::Shared;
+use crate::provider::process::home::KEEPER_STATE;
+
+impl App {
+    /// Writes down that it is being deleted, then asks for it: so that, whoever ends meanwhile, what its keeper leaves is
+    /// removed. A keeper that refuses has begun nothing.
+    pub(in super::super) async fn delete(&self, shared: &Shared, key: &Key) -> Result<Done, CallError> {
+        self.goes(shared, key).await?;
+        let asked = self.call(Request::Delete { key: key.clone() }).await;
+        match &asked {
+            Err(CallError::Failed(_)) => self.stays(shared).await,
+            // A keeper that greeted meanwhile did not know of it yet.
+            Ok(_) => self.goes(shared, key).await?,
+            Err(CallError::Lost(_)) => {}
+        }
+        asked
+    }
+
+    async fn goes(&self, shared: &Shared, key: &Key) -> Result<(), CallError> {
+        self.change_record(shared, |record| record.deleting = Some(key.clone()))
+            .await
+            .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))
+    }
+
+    /// It is not being deleted, whatever was written down of it: a delete comes again through the gate or not at all.
+    pub(super) async fn stays(&self, shared: &Shared) {
+        if let Err(error) = self.change_record(shared, |record| record.deleting = None).await {
+            tracing::warn!(app = %self.folder, %error, "its record cannot be written; it says that a delete is under way");
+        }
+    }
+
+    /// A keeper that deletes hangs up first and removes its files next.
+    pub(super) async fn removal(&self, shared: &Shared) {
+        let state = shared.home.app(&self.folder).join(KEEPER_STATE);
+        for _ in 0..200 {
+            if held(&self.record).deleting.is_none() || !state.exists() {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
+    pub(super) async fn is_removed(&self, shared: &Shared) -> bool {
+        if held(&self.record).deleting.is_none() || !shared.starts {
+            return false;
+        }
+        let folder = shared.home.app(&self.folder);
+        if folder.join(KEEPER_STATE).exists() {
+            return false;
+        }
+        match shared.clear(&self.folder, self.uid()).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(app = %self.folder, %error, "what is left of a deleted app cannot be removed");
+                false
+            }
+        }
+    }
+}
