@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod confine;
+pub mod stand_in;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
