@@ -55,7 +55,8 @@ impl Assembly {
         let store = Sqlite::open(&options.state, clock.clone())?;
         let vault: Arc<dyn Vault> = Arc::new(
             SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone())
-                .with_known(options.known.clone()),
+                .with_known(options.known.clone())
+                .with_teams_apart(!options.settings.teams.is_empty());
         );
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));

@@ -88,7 +88,10 @@ impl Life {
             watcher: watcher.clone(),
             journal: Reader::new(Arc::clone(&assembly.log)),
             observers: assembly.observers(),
-            redact: Arc::new(move |text| vault.redact(text)),
+            redact: Arc::new(move |team, text| match team {
+                Some(team) => vault.redact_of(team, text),
+                None => vault.redact(text),
+            }),
             clock: Arc::new(SystemClock),
             config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
         };

@@ -27,7 +27,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
     };
     let commit = CommitOrder {
         change,
-        subject: text::line(&parts.vault.redact(&order.subject), 72),
+        subject: text::line(&parts.veil(&order.team).redact(&order.subject), 72),
         trailers: vec![("Codeops-Run".to_owned(), order.run.to_string())],
         key: key.to_owned(),
         bot: &parts.bot,

@@ -52,8 +52,9 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &HttpRequest) -> Re
     let shown = call.shown.clone();
     let answer = send(&parts.egress(&order.team), call, Duration::from_millis(order.timeout_ms)).await?;
     let status = answer.status.as_u16();
-    let body = answer.body.value(&*parts.vault, Value::String);
-    let excerpt = answer.body.text(&*parts.vault, 4 << 10);
+    let veil = parts.veil(&order.team);
+    let body = answer.body.value(&veil, Value::String);
+    let excerpt = answer.body.text(&veil, 4 << 10);
     let evidence = format!("{shown} answered {status}, {} bytes\n{excerpt}", answer.body.total());
     let fine = if order.expect.is_empty() { answer.status.is_success() } else { order.expect.contains(&status) };
     if fine {

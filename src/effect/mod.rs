@@ -20,7 +20,7 @@ use codeops_core::model::{SecretName, TeamName};
 
 use crate::base::Egress;
 use crate::journal::StartedEffect;
-use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault};
+use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Secrets, Source, Vault, Veil};
 
 pub use self::ask::MonitoringApis;
 pub use self::heartbeat::Beats;
@@ -77,6 +77,11 @@ impl Performer {
 }
 
 impl Parts {
+    /// What is taken out of the texts of a team's effects.
+    fn veil<'a>(&'a self, team: &'a TeamName) -> Veil<'a> {
+        Veil::of(&*self.vault, team)
+    }
+
     fn egress(&self, team: &TeamName) -> Egress {
         Egress::of(team, &self.teams)
     }
@@ -100,7 +105,8 @@ impl Parts {
 #[async_trait]
 impl Effects for Performer {
     async fn perform(&self, started: &StartedEffect, effect: &Effect) -> Result<Performed, EffectError> {
-        let redact = |text: &str, most| text::cut(&self.parts.vault.redact(text), most);
+        let veil = self.parts.veil(effect.team());
+        let redact = |text: &str, most| text::cut(&veil.redact(text), most);
         match self.outcome(&started.key().0, effect).await {
             Ok(Performed { output, evidence }) => Ok(Performed { output, evidence: redact(&evidence, text::EVIDENCE) }),
             Err(EffectError::Failed { error, evidence }) => Err(EffectError::Failed {

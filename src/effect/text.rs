@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::port::Vault;
+use crate::port::Veil;
 
 /// The most of an output, in bytes.
 pub(super) const OUTPUT: usize = 64 << 10;
@@ -34,15 +34,15 @@ impl Kept {
     }
 
     /// As a value: the JSON that all of it is, or else `text` of its text.
-    pub(super) fn value(&self, vault: &dyn Vault, text: impl Fn(String) -> Value) -> Value {
+    pub(super) fn value(&self, veil: &Veil<'_>, text: impl Fn(String) -> Value) -> Value {
         let whole = self.total <= OUTPUT as u64;
         let json = whole.then(|| serde_json::from_slice(&self.bytes).ok()).flatten();
-        json.map_or_else(|| text(self.text(vault, OUTPUT)), |json| veiled(json, vault))
+        json.map_or_else(|| text(self.text(veil, OUTPUT)), |json| veiled(json, veil))
     }
 
     /// As redacted text of at most `most` bytes, also when it is written as JSON.
-    pub(super) fn text(&self, vault: &dyn Vault, most: usize) -> String {
-        let mut text = vault.redact(&String::from_utf8_lossy(&self.bytes));
+    pub(super) fn text(&self, veil: &Veil<'_>, most: usize) -> String {
+        let mut text = veil.redact(&String::from_utf8_lossy(&self.bytes));
         if self.total > self.bytes.len() as u64 {
             let kept = text.len().saturating_sub(MARGIN);
             text = cut(&text, kept);
@@ -74,8 +74,8 @@ impl Last {
     }
 
     /// As redacted text of at most `most` bytes.
-    pub(super) fn text(&self, vault: &dyn Vault, most: usize) -> String {
-        let text = vault.redact(&String::from_utf8_lossy(&self.bytes));
+    pub(super) fn text(&self, veil: &Veil<'_>, most: usize) -> String {
+        let text = veil.redact(&String::from_utf8_lossy(&self.bytes));
         let from = if self.cut { text.ceil_char_boundary(MARGIN.min(text.len())) } else { 0 };
         tail(&text[from..], most)
     }
@@ -87,18 +87,18 @@ fn quoted(text: &str) -> usize {
 }
 
 /// A value whose texts, keys and numbers hold no secret.
-fn veiled(value: Value, vault: &dyn Vault) -> Value {
+fn veiled(value: Value, veil: &Veil<'_>) -> Value {
     match value {
-        Value::String(text) => Value::String(vault.redact(&text)),
+        Value::String(text) => Value::String(veil.redact(&text)),
         Value::Number(number) => {
             let text = number.to_string();
-            let veiled = vault.redact(&text);
+            let veiled = veil.redact(&text);
             if veiled == text { Value::Number(number) } else { Value::String(veiled) }
         }
-        Value::Array(items) => items.into_iter().map(|item| veiled(item, vault)).collect(),
+        Value::Array(items) => items.into_iter().map(|item| veiled(item, veil)).collect(),
         Value::Object(entries) => {
-            let veil = |(key, value): (String, Value)| (vault.redact(&key), veiled(value, vault));
-            Value::Object(entries.into_iter().map(veil).collect::<Map<_, _>>())
+            let entry = |(key, value): (String, Value)| (veil.redact(&key), veiled(value, veil));
+            Value::Object(entries.into_iter().map(entry).collect::<Map<_, _>>())
         }
         other => other,
     }
@@ -131,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::port::Secrets;
+    use crate::port::{Secrets, Vault};
 
     struct Hunter;
 
@@ -152,9 +152,17 @@ mod tests {
         ) -> Result<BTreeMap<String, Secret<String>>, String> {
             Err("there are none".to_owned())
         }
+        fn redact_of(&self, _: &TeamName, text: &str) -> String {
+            self.redact(text)
+        }
+
         fn redact(&self, text: &str) -> String {
             text.replace("hunter2", "***").replace("12345", "***")
         }
+    }
+
+    fn team() -> TeamName {
+        TeamName::new("payments").expect("a name")
     }
 
     fn kept(bytes: &[u8]) -> Kept {
@@ -165,13 +173,13 @@ mod tests {
 
     #[test]
     fn json_stays_json_without_its_secrets() {
-        let read = |text: &str| kept(text.as_bytes()).value(&Hunter, Value::String);
+        let read = |text: &str| kept(text.as_bytes()).value(&Veil::of(&Hunter, &team()), Value::String);
         assert_eq!(
             read(r#"{"a": ["hunter2", 12345, 7], "hunter2": null}"#),
             json!({"a": ["***", "***", 7], "***": null})
         );
         assert_eq!(read("it is hunter2\n"), json!("it is ***\n"));
-        assert_eq!(kept(b"").value(&Hunter, Value::String), json!(""));
+        assert_eq!(kept(b"").value(&Veil::of(&Hunter, &team()), Value::String), json!(""));
     }
 
     proptest! {
@@ -180,7 +188,7 @@ mod tests {
             let mut bytes = vec![byte; before];
             bytes.extend_from_slice(b"hunter2");
             bytes.extend(vec![b'y'; 9_000]);
-            let value = kept(&bytes).value(&Hunter, Value::String);
+            let value = kept(&bytes).value(&Veil::of(&Hunter, &team()), Value::String);
             prop_assert!(value.to_string().len() <= OUTPUT);
             prop_assert!(!value.to_string().contains("hu"));
         }

@@ -47,7 +47,8 @@ impl Turns {
         }
         let mut records = mark.records;
         if mark.disturbs {
-            records.push(Record::Removal { verb: Verb::Replace, resource: mark.resource, hold: None });
+            let team = picture.desired.resources.get(&mark.resource).map(|resource| resource.team.clone());
+            records.push(Record::Removal { verb: Verb::Replace, resource: mark.resource, hold: None, team });
         }
         let passage = match self.parts.journal.record(records).await {
             Ok(_) => Passage::Applied,

@@ -208,7 +208,7 @@ impl Turns {
             }),
             Some(Removing { verb, hold }) => {
                 // The budget must be spent before the next turn looks at it, so this intent is awaited here.
-                let counted = Record::Removal { verb, resource: id.clone(), hold };
+                let counted = Record::Removal { verb, resource: id.clone(), hold, team: Some(step.team.clone()) };
                 let started = parts.journal.intend(step, vec![counted]).await;
                 self.running.spawn(async move { finish(&parts, started, place).await })
             }

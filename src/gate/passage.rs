@@ -74,7 +74,8 @@ fn secrets_for(parts: &Parts, step: &Step) -> Result<Secrets, String> {
 
 /// What is written down, what follows from it, and what the asker hears. Pure but for the memory and the clock it reads.
 fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError>) -> (Outcome, Vec<Record>, Passage) {
-    let clean = |text: &str| parts.vault.redact(text);
+    // What a program printed may be in it: its team must not learn of others' secrets what was taken out.
+    let clean = |text: &str| parts.vault.redact_of(&started.step().team, text);
     match result {
         Ok(applied) => {
             let note = applied.note.map(|note| clean(&note));

@@ -166,12 +166,13 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             it.retried_at = Some(entry.at);
             try_now(it);
         }),
-        Record::Removal { verb, resource, hold } => {
+        Record::Removal { verb, resource, hold, team } => {
             let counts_from = entry.at.saturating_sub(REMOVAL_COUNTS).unwrap_or(Timestamp::MIN);
             // What went under a release still says how much of its set is left, however long that takes.
             let (removals, allowed) = (&mut memory.removals, &memory.allowed);
             removals.retain(|it| it.at >= counts_from || it.hold.as_ref().is_some_and(|h| allowed.contains_key(h)));
-            memory.removals.push(Removal { at: entry.at, verb: *verb, id: resource.clone(), hold: hold.clone() });
+            let (id, hold, team) = (resource.clone(), hold.clone(), team.clone());
+            memory.removals.push(Removal { at: entry.at, verb: *verb, id, hold, team });
             vec![Change::Removals]
         }
         Record::Allowed { hold, .. } => {

@@ -172,6 +172,9 @@ pub enum Record {
         resource: ResourceId,
         /// The hold that allowed it.
         hold: Option<HoldId>,
+        /// Whose it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        team: Option<TeamName>,
     },
     /// A release is over: the hold's whole set has gone through, or no such hold was there when its commit came.
     HoldSpent {

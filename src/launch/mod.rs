@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod cgroup;
 pub mod confine;
+pub mod stand_in;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

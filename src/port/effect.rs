@@ -21,6 +21,18 @@ pub enum Effect {
     Git(GitOrder),
 }
 
+impl Effect {
+    /// Whose it is.
+    pub fn team(&self) -> &TeamName {
+        match self {
+            Effect::Script(call) => &call.team,
+            Effect::Http(request) => &request.team,
+            Effect::Send(send) => &send.team,
+            Effect::Git(order) => &order.team,
+        }
+    }
+}
+
 /// A script and what it is given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScriptCall {

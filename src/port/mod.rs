@@ -21,4 +21,4 @@ pub use provider::{
 pub use source::{
     Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Edit, Source, SourceError, Tip,
 };
-pub use vault::Vault;
+pub use vault::{Vault, Veil};

@@ -38,7 +38,8 @@ pub trait Source: Send + Sync {
     /// again. Works without the network.
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError>;
 
-    /// The first-parent commits after `since` up to `until`, oldest first, at most 1,000; without `since`, `until` alone.
+    /// The first-parent commits after `since` up to `until`, oldest first, at most 1,000; without `since`, `until` alone. A
+    /// merge has the trailers of the commits that it brings, too.
     async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError>;
 
     /// Writes all regular files of one revision below the configured path, manifests or not, into the new folder `into`,

@@ -32,4 +32,27 @@ pub trait Vault: Send + Sync {
 
     /// `text` with every known secret value replaced by `***`.
     fn redact(&self, text: &str) -> String;
+
+    /// The same for what a team's programs and manifests wrote, and its people read: only values that the team is granted
+    /// are replaced. A team that could have others' values replaced would find them by guessing.
+    fn redact_of(&self, team: &TeamName, text: &str) -> String;
+}
+
+/// Takes out of one team's texts what that team knows and others must not see.
+#[derive(Clone, Copy)]
+pub struct Veil<'a> {
+    vault: &'a dyn Vault,
+    team: &'a TeamName,
+}
+
+impl<'a> Veil<'a> {
+    /// For what `team` wrote.
+    pub fn of(vault: &'a dyn Vault, team: &'a TeamName) -> Self {
+        Self { vault, team }
+    }
+
+    /// `text` without what the team is granted.
+    pub fn redact(&self, text: &str) -> String {
+        self.vault.redact_of(self.team, text)
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Event, Flow};
 use crate::gate::{Mark, Passage};
 use crate::journal::{LogError, Record};
-use crate::port::{Effect, EffectError, GitOrder, GitOrderChange, HttpRequest, ScriptCall, Send};
+use crate::port::{Effect, EffectError, GitOrder, GitOrderChange, HttpRequest, ScriptCall, Send, Veil};
 
 /// How much longer than its own time an effect is waited for before its outcome counts as unknown.
 const GRACE: Duration = Duration::from_secs(10);
@@ -137,7 +137,8 @@ impl Flow {
         }
         let (title, mut body) = evidence(run, &self.changes(run));
         body.push_str(&self.others(run));
-        let (title, body) = (self.tools.vault.redact(&title), self.tools.vault.redact(&body));
+        let veil = Veil::of(&*self.tools.vault, &run.authority);
+        let (title, body) = (veil.redact(&title), veil.redact(&body));
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let event = PageEvent::Opened { run: Some(run.id), policy, title, body };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use codeops_core::alert::Router;
 use codeops_core::model::{
-    AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef,
+    AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef, TeamName,
 };
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
@@ -87,7 +87,7 @@ enum Event {
     /// An effect of a run's step.
     Performed { run: RunId, step: StepRef, attempt: u32, result: Result<Performed, EffectError> },
     /// A send of a page.
-    Sent { page: PageId, notified: Notified, result: Result<Performed, EffectError> },
+    Sent { page: PageId, notified: Notified, team: TeamName, result: Result<Performed, EffectError> },
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
     /// An attempt to tell of a page's end; those who did not accept it.
@@ -222,7 +222,7 @@ impl Flow {
     async fn take_in(&mut self, event: Event) -> Result<(), LogError> {
         match event {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
-            Event::Sent { page, notified, result } => self.sent(page, notified, result).await,
+            Event::Sent { page, notified, team, result } => self.sent(page, notified, &team, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
             Event::Closed { page, untold } => self.closed(page, untold).await,
             Event::Beaten => {

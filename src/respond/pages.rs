@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{Notified, Page, PageEvent, PageId};
+use codeops_core::model::{Notified, Page, PageEvent, PageId, TeamName};
 use codeops_core::playbook::{PageNext, Told, next_send, told};
 
 use super::runs::page_ends;
@@ -41,6 +41,7 @@ impl Flow {
         }
         let started = self.tools.journal.begin_send(page.id, told.notified.clone()).await?;
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
+        let team = told.team.clone();
         let effect = Effect::Send(Send {
             team: told.team,
             channel: told.channel,
@@ -57,7 +58,7 @@ impl Flow {
                 let error = format!("the channel did not answer within {} s", SEND.as_secs());
                 Err(EffectError::Unknown { error, evidence: String::new() })
             });
-            let _ = sender.send(Event::Sent { page, notified: told.notified, result }).await;
+            let _ = sender.send(Event::Sent { page, notified: told.notified, team, result }).await;
         });
         Ok(())
     }
@@ -67,6 +68,7 @@ impl Flow {
         &mut self,
         page: PageId,
         notified: Notified,
+        team: &TeamName,
         result: Result<Performed, EffectError>,
     ) -> Result<(), LogError> {
         self.sending.remove(&(page, notified.clone()));
@@ -79,7 +81,7 @@ impl Flow {
                 PageEvent::Accepted { notified }
             }
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {
-                let error = self.tools.vault.redact(&error);
+                let error = self.tools.vault.redact_of(team, &error);
                 tracing::warn!(%page, %notified, error, "a page was not accepted");
                 PageEvent::Failed { notified, error }
             }

@@ -12,7 +12,7 @@ use super::alerts::still_fires;
 use super::storm::listed;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
-use crate::port::{EffectError, Performed};
+use crate::port::{EffectError, Performed, Veil};
 
 /// How many steps one run takes in one turn at most: the others shall have theirs.
 const STEPS_A_TURN: usize = 16;
@@ -136,24 +136,13 @@ impl Flow {
             Err(EffectError::Failed { error, evidence }) => (StepOutcome::Failed { error }, evidence),
             Err(EffectError::Unknown { error, evidence }) => (StepOutcome::Unknown { error }, evidence),
         };
-        let outcome = self.clean(outcome);
-        let evidence = cut(self.tools.vault.redact(&evidence), EVIDENCE);
         let run = self.remembered(|response| response.runs.get(&id).cloned());
         // A run that was ended meanwhile keeps its end.
         let Some(run) = run else { return Ok(()) };
+        let veil = Veil::of(&*self.tools.vault, &run.authority);
+        let outcome = clean(outcome, &veil);
+        let evidence = cut(veil.redact(&evidence), EVIDENCE);
         self.record(&run, vec![RunEvent::StepEnded { step, attempt, outcome, evidence }]).await
-    }
-
-    fn clean(&self, outcome: StepOutcome) -> StepOutcome {
-        let clean = |text: &str| cut(self.tools.vault.redact(text), EVIDENCE);
-        match outcome {
-            StepOutcome::Done { output } => {
-                let text = self.tools.vault.redact(&output.to_string());
-                StepOutcome::Done { output: serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)) }
-            }
-            StepOutcome::Failed { error } => StepOutcome::Failed { error: clean(&error) },
-            StepOutcome::Unknown { error } => StepOutcome::Unknown { error: clean(&error) },
-        }
     }
 
     fn ask(&mut self, run: &Run, alerts: &[AlertId]) {
@@ -243,4 +232,17 @@ fn cut(mut text: String, most: usize) -> String {
         text.push('…');
     }
     text
+}
+
+/// What a run's step came to, without the secrets of the run's team.
+fn clean(outcome: StepOutcome, veil: &Veil<'_>) -> StepOutcome {
+    let clean = |text: &str| cut(veil.redact(text), EVIDENCE);
+    match outcome {
+        StepOutcome::Done { output } => {
+            let text = veil.redact(&output.to_string());
+            StepOutcome::Done { output: serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)) }
+        }
+        StepOutcome::Failed { error } => StepOutcome::Failed { error: clean(&error) },
+        StepOutcome::Unknown { error } => StepOutcome::Unknown { error: clean(&error) },
+    }
 }

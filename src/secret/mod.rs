@@ -27,6 +27,8 @@ pub struct SettingsVault {
     tag_key: [u8; 32],
     seen: Mutex<Seen>,
     known: Known,
+    /// Whether teams are kept apart.
+    apart: bool,
 }
 
 /// What was read so far.
@@ -39,16 +41,31 @@ struct Seen {
 /// Every value that was read, to be taken out of texts. The vaults of one process share it: a value stays known when the
 /// settings change, for texts about it may come late.
 #[derive(Clone, Default)]
-pub struct Known(Arc<Mutex<Redactor>>);
+pub struct Known(Arc<Mutex<Values>>);
+
+#[derive(Default)]
+struct Values {
+    all: Redactor,
+    /// What each team was ever granted.
+    granted: BTreeMap<TeamName, Redactor>,
+}
 
 impl Known {
-    fn learn(&self, value: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).learn(value);
+    fn learn(&self, value: &str, teams: &[TeamName]) {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.all.learn(value);
+        for team in teams {
+            values.granted.entry(team.clone()).or_default().learn(value);
+        }
     }
 
-    fn redact(&self, text: &str) -> String {
+    /// Without what a team was granted; without all there is where none is named.
+    fn redact(&self, team: Option<&TeamName>, text: &str) -> String {
         // Long texts are looked through without keeping others from their values.
-        let redactor = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let redactor = {
+            let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            team.map_or(Some(&values.all), |team| values.granted.get(team)).cloned().unwrap_or_default()
+        };
         redactor.redact(text)
     }
 }
@@ -66,7 +83,14 @@ impl SettingsVault {
         tag_key: [u8; 32],
         environment: BTreeMap<String, String>,
     ) -> Self {
-        Self { settings, environment, tag_key, seen: Mutex::default(), known: Known::default() }
+        Self { settings, environment, tag_key, seen: Mutex::default(), known: Known::default(), apart: false }
+    }
+
+    /// The same; `apart` says whether the settings keep teams from each other. Where they do not, every team may claim what
+    /// is another's, and everything is taken out of every text.
+    #[must_use]
+    pub fn with_teams_apart(self, apart: bool) -> Self {
+        Self { apart, ..self }
     }
 
     /// The same, which also takes out of texts what other vaults of this process have read.
@@ -81,7 +105,7 @@ impl SettingsVault {
         let tag = tag(&self.tag_key, name, value.reveal());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.tags.get(name) != Some(&tag) {
-            self.known.learn(value.reveal());
+            self.known.learn(value.reveal(), &settings.teams);
             if value.reveal().chars().count() < SHORTEST {
                 let what = "a secret is short enough to be guessed, and is masked only in what the app that has it writes: \
                             give it a longer value";
@@ -158,7 +182,11 @@ impl Vault for SettingsVault {
     }
 
     fn redact(&self, text: &str) -> String {
-        self.known.redact(text)
+        self.known.redact(None, text)
+    }
+
+    fn redact_of(&self, team: &TeamName, text: &str) -> String {
+        self.known.redact(self.apart.then_some(team), text)
     }
 }
 
@@ -208,6 +236,28 @@ mod tests {
         assert_eq!(vault.redact("a first-value, a second-value"), "a ***, a ***", "old values stay secret");
         let next = SettingsVault::new(BTreeMap::new(), [7; 32], BTreeMap::new()).with_known(vault.known.clone());
         assert_eq!(next.redact("a first-value"), "a ***", "also when the settings do not name them any more");
+    }
+
+    #[test]
+    fn a_team_does_not_learn_by_guessing_what_another_was_granted() {
+        let sources = [("ours", "OURS", "payments"), ("theirs", "THEIRS", "search"), ("both", "BOTH", "search")];
+        let settings = sources.map(|(secret, variable, team)| {
+            let source = SecretSource::Env(variable.to_owned());
+            let mut teams = vec![name(team)];
+            teams.extend((secret == "both").then(|| name("payments")));
+            (name(secret), SecretSettings { source, teams })
+        });
+        let environment = [("OURS", "open-sesame"), ("THEIRS", "hunter2-hunter2"), ("BOTH", "shared-by-two")];
+        let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let vault = SettingsVault::new(settings.into(), [7; 32], environment.into());
+        drop(vault.facts());
+        let guesses = "open-sesame hunter2-hunter2 shared-by-two";
+        let payments = TeamName::new("payments").expect("a name");
+        assert_eq!(vault.redact_of(&payments, guesses), "*** *** ***", "on a laptop nobody is kept apart");
+        let vault = vault.with_teams_apart(true);
+        assert_eq!(vault.redact_of(&payments, guesses), "*** hunter2-hunter2 ***");
+        assert_eq!(vault.redact_of(&TeamName::new("other").expect("a name"), guesses), guesses);
+        assert_eq!(vault.redact(guesses), "*** *** ***");
     }
 
     #[test]

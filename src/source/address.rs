@@ -107,18 +107,16 @@ impl Address {
         format!("[http \"{protocol}://{host}/\"]\n\textraHeader = Authorization: Basic {basic}\n")
     }
 
-    /// The lines of a git configuration that let the folder named in the settings, and no other, be read whoever owns it:
-    /// the folder itself, or where its repository lies.
+    /// The lines of a git configuration that let the folder named in the settings, and no other, be read whoever owns it.
+    /// Root needs none: it reads with the owner's rights.
     pub(super) fn safe_folders(&self) -> String {
         let Self::Folder(folder) = self else { return String::new() };
-        let inner = folder.join(".git");
-        // In a work tree of its own `.git` is a file that says where the repository is.
-        let linked = std::fs::read_to_string(&inner).ok();
-        let linked = linked.as_deref().and_then(|text| text.trim_end().strip_prefix("gitdir: "));
-        let linked = linked.and_then(|path| folder.join(path).canonicalize().ok());
-        let folders = [folder.clone(), inner].into_iter().chain(linked);
+        if rustix::process::geteuid().is_root() {
+            return String::new();
+        }
         let quoted = |path: PathBuf| path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-        let lines: String = folders.map(|path| format!("\tdirectory = \"{}\"\n", quoted(path))).collect();
+        let lines: String =
+            safe_folders(folder).into_iter().map(|path| format!("\tdirectory = \"{}\"\n", quoted(path))).collect();
         format!("[safe]\n{lines}")
     }
 
@@ -147,6 +145,16 @@ impl Address {
         };
         own.split_inclusive(char::is_whitespace).map(redact_word).collect()
     }
+}
+
+/// What git asks the owner of: the folder itself, or where its repository lies.
+pub(super) fn safe_folders(folder: &Path) -> Vec<PathBuf> {
+    let inner = folder.join(".git");
+    // In a work tree of its own `.git` is a file that says where the repository is.
+    let linked = std::fs::read_to_string(&inner).ok();
+    let linked = linked.as_deref().and_then(|text| text.trim_end().strip_prefix("gitdir: "));
+    let linked = linked.and_then(|path| folder.join(path).canonicalize().ok());
+    [folder.to_owned(), inner].into_iter().chain(linked).collect()
 }
 
 fn is_loopback_v4(name: &str) -> bool {

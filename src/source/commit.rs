@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use git2::{ObjectType, Oid, Repository};
 
 use super::history::{self, trailers};
+use super::owner::Service;
 use super::tree::Unread;
 use super::{Inner, Mirror, SourceError, blocking};
 use crate::port::{CommitChange, CommitError, CommitOrder, Committed, Committer};
@@ -29,6 +30,7 @@ impl Committer for Mirror {
                     .to_owned(),
             ));
         }
+        self.0.disk.served(Service::Receive).map_err(refused)?;
         for _ in 0..TRIES {
             let _working = self.0.work.lock().await;
             if let Some(committed) = self.attempt_commit(order).await? {

@@ -13,6 +13,7 @@ use git2::{Oid, Repository};
 use super::address::Address;
 use super::git::{Ended, Git};
 use super::judge::Acceptance;
+use super::owner::{self, Service};
 use super::{SourceError, away, history};
 use crate::base;
 
@@ -29,16 +30,24 @@ pub(super) struct Disk {
     branch: String,
     root: PathBuf,
     folder: PathBuf,
+    /// This binary.
+    launcher: PathBuf,
     /// A tip that was too big to fetch: it is not fetched over and over.
     too_big: Mutex<Option<Oid>>,
 }
 
 impl Disk {
     /// Opens the mirror of `address` below `root`, or makes an empty one.
-    pub(super) async fn open(git: Git, address: Address, branch: &str, root: &Path) -> Result<Self, SourceError> {
+    pub(super) async fn open(
+        git: Git,
+        address: Address,
+        branch: &str,
+        root: &Path,
+        launcher: &Path,
+    ) -> Result<Self, SourceError> {
         let name = away::name_of(&address.argument());
-        let (root, folder) = (root.to_owned(), root.join(name));
-        let disk = Self { git, address, branch: branch.to_owned(), root, folder, too_big: Mutex::default() };
+        let (root, folder, launcher) = (root.to_owned(), root.join(name), launcher.to_owned());
+        let disk = Self { git, address, branch: branch.to_owned(), root, folder, launcher, too_big: Mutex::default() };
         disk.finish_swap().map_err(|error| disk.unwritable(&error))?;
         if disk.repository().is_err() {
             remove(&disk.folder).map_err(|error| disk.unwritable(&error))?;
@@ -100,7 +109,10 @@ impl Disk {
     async fn look(&self) -> Result<Oid, SourceError> {
         let (home, url) = (self.root.join("home"), self.address.argument());
         let wanted = format!("refs/heads/{}", self.branch);
-        let arguments = ["ls-remote", "--exit-code", "--quiet", "--", &url, &wanted];
+        let served = self.served(Service::Upload)?;
+        let mut arguments = vec!["ls-remote", "--exit-code", "--quiet"];
+        arguments.extend(served.as_deref());
+        arguments.extend(["--", &url, &wanted]);
         let limit = self.git.limits().look;
         let ended = tokio::time::timeout(limit, self.git.run(&home, &arguments, None)).await.map_err(|_| {
             SourceError(format!("{} did not answer within {} s; it is asked again", self.address, limit.as_secs()))
@@ -163,7 +175,8 @@ impl Disk {
 
     async fn fetch(&self, folder: &Path, refspec: &str) -> Result<Ended, SourceError> {
         let (url, refspec) = (self.address.argument(), format!("+{refspec}"));
-        let arguments = [
+        let served = self.served(Service::Upload)?;
+        let mut arguments = vec![
             "--git-dir=.",
             "fetch",
             "--quiet",
@@ -172,10 +185,9 @@ impl Disk {
             "--no-write-fetch-head",
             "--no-auto-maintenance",
             "--update-shallow",
-            "--",
-            &url,
-            &refspec,
         ];
+        arguments.extend(served.as_deref());
+        arguments.extend(["--", &url, &refspec]);
         self.git.run(folder, &arguments, Some(folder)).await
     }
 
@@ -207,11 +219,24 @@ impl Disk {
         })
     }
 
+    /// The argument that says what serves a repository on this machine, where git's own program must not with our rights.
+    pub(super) fn served(&self, service: Service) -> Result<Option<String>, SourceError> {
+        let Address::Folder(folder) = &self.address else { return Ok(None) };
+        let option = match service {
+            Service::Upload => "--upload-pack",
+            Service::Receive => "--receive-pack",
+        };
+        let program = owner::served(folder, service, &self.launcher)?;
+        Ok(program.map(|program| format!("{option}={program}")))
+    }
+
     /// Pushes a commit to the branch; what git complains of, if it does.
     pub(super) async fn push(&self, commit: Oid) -> Result<Option<String>, SourceError> {
         let (url, refspec) = (self.address.argument(), format!("{commit}:refs/heads/{}", self.branch));
-        let arguments =
-            ["--git-dir=.", "push", "--quiet", "--no-signed", "--recurse-submodules=no", "--", &url, &refspec];
+        let served = self.served(Service::Receive)?;
+        let mut arguments = vec!["--git-dir=.", "push", "--quiet", "--no-signed", "--recurse-submodules=no"];
+        arguments.extend(served.as_deref());
+        arguments.extend(["--", &url, &refspec]);
         let ended = self.git.run(&self.folder, &arguments, None).await?;
         Ok((!ended.ok()).then_some(ended.complaint))
     }

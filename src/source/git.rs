@@ -128,6 +128,8 @@ impl Git {
             ("GIT_SSH_VARIANT", "ssh"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_OPTIONAL_LOCKS", "0"),
+            // A repository on this machine that lacks objects would name a program that gets them.
+            ("GIT_NO_LAZY_FETCH", "1"),
             ("LC_ALL", "C"),
         ];
         variables.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -282,7 +284,7 @@ fn folder_bytes(folder: &Path) -> u64 {
 }
 
 /// A home of git's own. Its `.gitconfig` takes the place of the user's and says that the folder named in the settings may
-/// be read whoever owns it, that one alone: `upload-pack` reads this from no other place.
+/// be read whoever owns it, that one alone: `upload-pack` reads this from no other place. Nothing is pushed there then.
 /// Credentials of an http address are presented from here.
 fn prepare_home(folder: &Path, address: &Address) -> std::io::Result<PathBuf> {
     let home = folder.join("home");

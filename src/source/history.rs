@@ -10,6 +10,8 @@ use crate::port::Commit;
 
 /// The most commits one answer holds.
 const COMMITS: usize = 1_000;
+/// So many commits that merges bring are looked at for trailers, the newest first.
+const MERGED: usize = 10_000;
 /// A first-parent line is followed so far for its other end.
 const LINE: usize = 100_000;
 /// A message longer than this is cut before its trailers are looked for.
@@ -78,7 +80,54 @@ pub(super) fn commits(
     until: Oid,
     signers: Option<&Signers>,
 ) -> Result<Vec<Commit>, git2::Error> {
-    first_parents(repository, since, until, COMMITS)?.into_iter().map(|oid| commit(repository, oid, signers)).collect()
+    let mut left = MERGED;
+    let mut found = Vec::new();
+    for oid in first_parents(repository, since, until, COMMITS)?.into_iter().rev() {
+        let mut commit = commit(repository, oid, signers)?;
+        let mut brought = brought(repository, since, oid, &mut left)?;
+        brought.retain(|trailer| !commit.trailers.contains(trailer));
+        commit.trailers.extend(brought);
+        found.push(commit);
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// What the commits say that a merge brings beside its first parent: a pull request's trailers stand in its own commits.
+/// Who made or signed the merge answers for them. `left` is how many are still looked at.
+fn brought(
+    repository: &Repository,
+    since: Option<Oid>,
+    merge: Oid,
+    left: &mut usize,
+) -> Result<Vec<(String, String)>, git2::Error> {
+    let parents: Vec<Oid> = repository.find_commit(merge)?.parent_ids().collect();
+    let [first, others @ ..] = parents.as_slice() else { return Ok(Vec::new()) };
+    // The first revision of all stands alone.
+    let Some(since) = since.filter(|_| !others.is_empty()) else { return Ok(Vec::new()) };
+    let mut walk = repository.revwalk()?;
+    walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
+    for parent in others {
+        walk.push(*parent)?;
+    }
+    walk.hide(*first)?;
+    walk.hide(since)?;
+    let mut said = Vec::new();
+    for oid in walk {
+        let oid = oid?;
+        if *left == 0 {
+            let what = "a merge brings more commits than are looked at: trailers of its oldest do not count; repeat them in \
+                        a commit of the branch";
+            tracing::warn!(%merge, most = MERGED, "{what}");
+            break;
+        }
+        *left -= 1;
+        let commit = repository.find_commit(oid)?;
+        // The oldest first, as they were said.
+        said.splice(0..0, trailers(&String::from_utf8_lossy(commit.message_bytes())));
+    }
+    said.dedup();
+    Ok(said)
 }
 
 fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Result<Commit, git2::Error> {

@@ -13,6 +13,7 @@ mod folder;
 mod git;
 mod history;
 mod judge;
+mod owner;
 mod signers;
 mod text;
 mod tree;
@@ -110,10 +111,12 @@ impl Mirror {
         state: &Path,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, SourceError> {
-        Self::open_with(config, state, environment, Limits::default()).await
+        // Named by its process, for git is what starts it.
+        let launcher = format!("/proc/{}/exe", std::process::id());
+        Self::open_with(config, state, environment, Limits::default(), launcher.as_ref()).await
     }
 
-    /// As [`Mirror::open`], with limits of one's own.
+    /// As [`Mirror::open`], with limits of one's own. `launcher` is the binary that `launch` is a command of.
     ///
     /// # Errors
     /// As [`Mirror::open`].
@@ -122,6 +125,7 @@ impl Mirror {
         state: &Path,
         environment: &BTreeMap<String, String>,
         limits: Limits,
+        launcher: &Path,
     ) -> Result<Self, SourceError> {
         let url = config.url.as_deref().ok_or_else(|| {
             SourceError("no config repository is named: set repository.url or give --repo URL|DIR".to_owned())
@@ -140,7 +144,7 @@ impl Mirror {
         }
         let git = Git::new(&address, &root, environment, limits).await?;
         away::remember(url, &address, &config.branch, &root);
-        let disk = Disk::open(git, address, &config.branch, &root).await?;
+        let disk = Disk::open(git, address, &config.branch, &root, launcher).await?;
         Ok(Self(Arc::new(Inner {
             disk,
             path,

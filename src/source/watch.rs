@@ -55,13 +55,13 @@ fn is_telling(event: &Event) -> bool {
 }
 
 /// Where a repository keeps its HEAD and its refs; they differ in a linked work tree.
-struct Places {
-    own: PathBuf,
-    common: PathBuf,
+pub(super) struct Places {
+    pub(super) own: PathBuf,
+    pub(super) common: PathBuf,
 }
 
 impl Places {
-    fn of(folder: &Path) -> Option<Self> {
+    pub(super) fn of(folder: &Path) -> Option<Self> {
         let dot_git = folder.join(".git");
         let own = if dot_git.is_dir() {
             dot_git

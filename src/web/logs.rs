@@ -18,6 +18,7 @@ use super::Web;
 use super::escape::visible;
 use super::live::admit;
 use super::problem::Problem;
+use super::redact::Of;
 use crate::port::{LogLine, LogQuery, ResourceView};
 
 const TAIL: usize = 200;
@@ -53,7 +54,9 @@ pub(super) async fn logs(
         let _held = &place;
         clean(line)
     });
-    Ok(answer(lines.boxed(), &headers))
+    let mut answer = answer(lines.boxed(), &headers);
+    answer.extensions_mut().insert(Of(view.team.clone()));
+    Ok(answer)
 }
 
 /// Opens the lines of a resource at its provider.

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use codeops_core::model::{ProviderName, Secret};
+use codeops_core::model::{ProviderName, Secret, TeamName};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -36,8 +36,8 @@ use crate::edge::{self, Bounds};
 use crate::journal::Reader;
 use crate::port::{Board, Clock, Observer, Watcher};
 
-/// Takes out of a text what must not be shown.
-pub type Redact = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// Takes out of a text what must not be shown: of a team's text what it is granted, of any other whatever is secret.
+pub type Redact = Arc<dyn Fn(Option<&TeamName>, &str) -> String + Send + Sync>;
 
 /// All that the page reads.
 #[derive(Clone)]

@@ -1,14 +1,19 @@
 //! What every answer passes on its way out: values of secrets are taken out of lines, reasons, differences and events alike,
-//! whoever wrote them. In JSON only texts are touched, so that it stays JSON.
+//! whoever wrote them. In JSON only texts are touched, so that it stays JSON. Of what one team wrote only its own are: one
+//! that had others' taken out of its texts would find them by guessing.
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::header;
 use axum::response::Response;
+use codeops_core::model::TeamName;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use serde_json::Value;
 
 use super::Redact;
+
+/// An answer is an item, or holds a list of items: so many levels down.
+const ITEM: usize = 3;
 
 #[derive(Clone, Copy)]
 enum Form {
@@ -17,8 +22,21 @@ enum Form {
     Events,
 }
 
+/// Says of an answer that all of it is one team's: what it wrote, for its people.
+#[derive(Clone)]
+pub(super) struct Of(pub(super) Option<TeamName>);
+
+/// What is taken out of one answer.
+#[derive(Clone)]
+struct Cleaner {
+    redact: Redact,
+    team: Option<TeamName>,
+}
+
 /// The answer without what must not be shown. A stream's frames are whole lines and events, and are cleaned one by one.
-pub(super) async fn answer(response: Response, redact: &Redact) -> Response {
+pub(super) async fn answer(mut response: Response, redact: &Redact) -> Response {
+    let team = response.extensions_mut().remove::<Of>().and_then(|Of(team)| team);
+    let cleaner = Cleaner { redact: Redact::clone(redact), team };
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let form = match kind {
         kind if kind.starts_with("text/event-stream") => Form::Events,
@@ -27,51 +45,63 @@ pub(super) async fn answer(response: Response, redact: &Redact) -> Response {
     };
     let (mut parts, body) = response.into_parts();
     if body.size_hint().exact().is_none() {
-        let redact = Redact::clone(redact);
-        let clean = move |frame: Frame<Bytes>| frame.map_data(|data| cleaned(data, form, &redact));
+        let clean = move |frame: Frame<Bytes>| frame.map_data(|data| cleaner.cleaned(data, form));
         return Response::from_parts(parts, Body::new(body.map_frame(clean)));
     }
     // An answer that has its length is in memory already.
     let Ok(whole) = body.collect().await else { return Response::from_parts(parts, Body::empty()) };
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(cleaned(whole.to_bytes(), form, redact)))
+    Response::from_parts(parts, Body::from(cleaner.cleaned(whole.to_bytes(), form)))
 }
 
-fn cleaned(data: Bytes, form: Form, redact: &Redact) -> Bytes {
-    let Ok(text) = std::str::from_utf8(&data) else { return data };
-    let plain = redact(text);
-    if plain == text {
-        return data;
+impl Cleaner {
+    fn plain(&self, text: &str) -> String {
+        (self.redact)(self.team.as_ref(), text)
     }
-    match form {
-        Form::Text => plain.into(),
-        Form::Json => json(text, redact).into(),
-        Form::Events => {
-            let lines = text.split_inclusive('\n').map(|line| match line.split_once(": ") {
-                Some(("data", value)) => format!("data: {}", json(value, redact)),
-                _ => redact(line),
-            });
-            lines.collect::<String>().into()
+
+    fn cleaned(&self, data: Bytes, form: Form) -> Bytes {
+        let Ok(text) = std::str::from_utf8(&data) else { return data };
+        // Nothing is another team's secret that is nobody's.
+        if (self.redact)(None, text) == text {
+            return data;
+        }
+        match form {
+            Form::Text => self.plain(text).into(),
+            Form::Json => self.json(text).into(),
+            Form::Events => {
+                let lines = text.split_inclusive('\n').map(|line| match line.split_once(": ") {
+                    Some(("data", value)) => format!("data: {}", self.json(value)),
+                    _ => self.plain(line),
+                });
+                lines.collect::<String>().into()
+            }
         }
     }
-}
 
-fn json(text: &str, redact: &Redact) -> String {
-    let end = &text[text.trim_end().len()..];
-    match serde_json::from_str::<Value>(text) {
-        Ok(mut value) => {
-            texts(&mut value, redact);
-            format!("{value}{end}")
+    fn json(&self, text: &str) -> String {
+        let end = &text[text.trim_end().len()..];
+        match serde_json::from_str::<Value>(text) {
+            Ok(mut value) => {
+                self.texts(&mut value, ITEM);
+                format!("{value}{end}")
+            }
+            Err(_) => self.plain(text),
         }
-        Err(_) => redact(text),
     }
-}
 
-fn texts(value: &mut Value, redact: &Redact) {
-    match value {
-        Value::String(text) => *text = redact(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| texts(item, redact)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| texts(field, redact)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    /// An item says whose it is. What is deeper than `levels` below does not: a team or a stranger wrote it.
+    fn texts(&self, value: &mut Value, levels: usize) {
+        let deeper = levels.saturating_sub(1);
+        match value {
+            Value::String(text) => *text = self.plain(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.texts(item, deeper)),
+            Value::Object(fields) => {
+                let team = fields.get("team").filter(|_| levels > 0).and_then(Value::as_str);
+                let team = team.and_then(|team| TeamName::new(team).ok());
+                let inner = Self { redact: Redact::clone(&self.redact), team: self.team.clone().or(team) };
+                fields.values_mut().for_each(|field| inner.texts(field, deeper));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 }

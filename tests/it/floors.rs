@@ -27,7 +27,7 @@ const ROOT: &[(&str, &[&str])] = &[
     ("journal", &[]),
     ("port", &["journal", "base"]),
     ("edge", &[]),
-    ("source", &["port", "journal", "base"]),
+    ("source", &["port", "journal", "base", "launch"]),
     ("store", &["port", "journal", "base"]),
     ("secret", &["port", "journal", "base"]),
     ("effect", &["port", "journal", "base", "launch"]),

@@ -15,7 +15,7 @@ use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
 use codeops_core::model::{Health, Secret, Sync};
 use codeops_core::plan::Difference;
-use fixture::{EVIL, SECRET, Served, ago, app, board, calm, line, revision};
+use fixture::{EVIL, GUESSED, SECRET, Served, ago, app, board, calm, line, revision};
 use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode};
@@ -272,7 +272,7 @@ async fn beyond_loopback_a_token_is_needed() {
         watcher,
         journal: codeops::journal::Reader::new(Arc::clone(&served.log) as Arc<dyn codeops::journal::Log>),
         observers: Default::default(),
-        redact: Arc::new(str::to_owned),
+        redact: Arc::new(|_, text| text.to_owned()),
         clock: Arc::new(SystemClock),
         config: PageConfig::default(),
     };
@@ -508,6 +508,39 @@ async fn a_secret_leaves_in_no_answer_whoever_wrote_it() {
         }
         assert!(seen.contains("the key is ***.") && !seen.contains(SECRET), "{accept}: {seen}");
     }
+}
+
+#[tokio::test]
+async fn no_answer_tells_a_team_what_is_another_teams_secret() {
+    let mut shown = board();
+    let shop = Arc::make_mut(shown.resources.get_mut(&app("shop")).expect("it is there"));
+    shop.why = Some(format!("its log ends with `{GUESSED}`"));
+    let labels = serde_json::json!({"team": "storefront", "note": GUESSED});
+    shop.differences.push(Difference {
+        field: "env.KEY".to_owned(),
+        from: Some(labels),
+        to: Some(Value::from(GUESSED)),
+    });
+    let served = Served::start(shown, PageConfig::default()).await;
+    for path in ["/apps/shop", "/api/v1/resources", "/api/v1/resources/app/shop"] {
+        let text = get(&served, path).await.text().await.expect("whole");
+        assert!(text.contains(GUESSED) && !text.contains("***"), "{path}: {text}");
+    }
+    for accept in ["text/plain", "application/x-ndjson", "text/event-stream"] {
+        let url = served.url("/api/v1/resources/app/shop/logs?tail=1&follow=true");
+        let mut following = client().get(url).header(ACCEPT, accept).send().await.expect("answered").bytes_stream();
+        let mut seen = String::new();
+        while !seen.contains("is it") {
+            let _ = served.reading.lines.send(line(&format!("is it {GUESSED}?")));
+            seen.push_str(std::str::from_utf8(&following.next().await.expect("more").expect("a line")).expect("text"));
+        }
+        assert!(seen.contains(&format!("is it {GUESSED}?")), "{accept}: {seen}");
+    }
+    // What is of no one team has no secret of any.
+    let instance = line("").instance;
+    served.log.add(ago(1), Record::Instance { resource: app("shop"), instance, what: GUESSED.to_owned() });
+    let text = get(&served, "/api/v1/events").await.text().await.expect("whole");
+    assert!(text.contains("***") && !text.contains(GUESSED), "{text}");
 }
 
 /// Where the pictures are left, for those who want to look.

@@ -18,11 +18,12 @@ pub(super) fn check(unit: &Unit, team: &At<TeamName>, context: &Context, notes: 
     let Some(port) = &unit.app.port else { return };
     let number = port.value.number;
     let bind = unit.app.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical();
-    if let Some((what, address)) = context.reserved.iter().find(|(_, address)| meets(address, bind, number)) {
+    let apart = !context.teams.is_empty();
+    if let Some((what, address)) = context.reserved.iter().find(|(_, address)| meets(address, bind, number, apart)) {
         let help = Some("choose another port".to_owned());
         notes.push((port.span, format!("port {number} on {bind} is the daemon's own: {what} on {address}"), help));
     }
-    if context.teams.is_empty() {
+    if !apart {
         return;
     }
     let own = context.teams.get(&team.value);
@@ -39,9 +40,11 @@ pub(super) fn check(unit: &Unit, team: &At<TeamName>, context: &Context, notes: 
 }
 
 /// Whether a listener on `bind` and `number` would take what `address`, `host:port`, listens on. A host that is a name could
-/// be any address.
-fn meets(address: &str, bind: IpAddr, number: u16) -> bool {
+/// be any address; where teams are kept apart all of loopback is one, for a client of the daemon's may look for it by a name.
+fn meets(address: &str, bind: IpAddr, number: u16, apart: bool) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
     let host = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| ip.to_canonical());
-    port.parse() == Ok(number) && host.map_or(true, |ip| ip == bind || ip.is_unspecified() || bind.is_unspecified())
+    let near = |ip: IpAddr| apart && ip.is_loopback() && bind.is_loopback();
+    port.parse() == Ok(number)
+        && host.map_or(true, |ip| ip == bind || ip.is_unspecified() || bind.is_unspecified() || near(ip))
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::model::{ProviderName, ResourceId};
+use crate::model::{ProviderName, ResourceId, TeamName};
 
 use super::diagnostic::Diagnostic;
 use super::order::cycles;
@@ -152,7 +152,8 @@ impl Right {
     }
 }
 
-/// Two apps of one provider cannot have one address; who had it keeps it.
+/// Two apps of one provider cannot have one address; who had it keeps it. Where teams are kept apart, all of loopback is one:
+/// whoever connects to `localhost` would meet another team there.
 fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &Context, found: &mut Vec<Diagnostic>) {
     let asked = |unit: &'_ Unit| {
         let port = unit.app.port.as_ref()?;
@@ -172,7 +173,7 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
             asked.4 = right(asked, units, context);
         }
         group.sort_by_key(|asked| Reverse(asked.4));
-        wrong.extend(clashes(group, units));
+        wrong.extend(clashes(group, units, !context.teams.is_empty()));
     }
     report(units, wrong, found);
 }
@@ -187,21 +188,37 @@ fn right(((provider, number), id, bind, ..): &Asked<'_>, units: &Units, context:
 
 /// Everyone in a group that asks for one number whose address somebody else asks for too, with no lesser right. Those of the
 /// greatest right come first.
-fn clashes(group: &[Asked<'_>], units: &Units) -> Vec<Wrong> {
+fn clashes(group: &[Asked<'_>], units: &Units, apart: bool) -> Vec<Wrong> {
     let mut by_address: BTreeMap<IpAddr, Vec<&Asked<'_>>> = BTreeMap::new();
     for asked in group {
         by_address.entry(asked.2).or_default().push(asked);
     }
+    let team = |asked: &Asked<'_>| units.get(asked.1).and_then(|unit| Some(&unit.app.team.as_ref()?.value));
+    let on_loopback = |asked: &Asked<'_>| asked.2.to_canonical().is_loopback();
+    let mut by_team: BTreeMap<Option<&TeamName>, &Asked<'_>> = BTreeMap::new();
+    for asked in group.iter().filter(|asked| apart && on_loopback(asked)) {
+        by_team.entry(team(asked)).or_insert(asked);
+    }
     let everywhere: Vec<&Asked<'_>> = group.iter().filter(|asked| asked.2.is_unspecified()).collect();
     let mut wrong = Vec::new();
-    for ((_, number), id, bind, span, right) in group {
+    for asked in group {
+        let ((_, number), id, bind, span, right) = asked;
         let same = by_address.get(bind).into_iter().flatten().copied();
         let any = group.iter().filter(|_| bind.is_unspecified());
-        let mut others = same.chain(everywhere.iter().copied()).chain(any);
-        if let Some((_, other, _, there, theirs)) = others.find(|other| *other.1 != **id && other.4 >= *right) {
+        // Two that each have had theirs stay as they are.
+        let near = by_team.iter().filter(|(other, there)| {
+            on_loopback(asked) && **other != team(asked) && (there.4, *right) != (Right::Holder, Right::Holder)
+        });
+        let near = near.map(|(_, there)| *there);
+        let mut others = same.chain(everywhere.iter().copied()).chain(any).chain(near);
+        if let Some((_, other, other_address, there, theirs)) =
+            others.find(|other| *other.1 != **id && other.4 >= *right)
+        {
             let there = units.get(*other).map(|unit| unit.place(*there).to_string()).unwrap_or_default();
             let why = if theirs > right { "belongs to" } else { "is also asked for by" };
-            let message = format!("port {number} on {bind} {why} {other} ({there})");
+            let is_near = other_address != bind && !other_address.is_unspecified() && !bind.is_unspecified();
+            let on = if is_near { format!(", on {other_address}") } else { String::new() };
+            let message = format!("port {number} on {bind} {why} {other}{on} ({there})");
             let help = Some("choose another port or address".to_owned());
             wrong.push(((*id).clone(), *span, message, help));
         }

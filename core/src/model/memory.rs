@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory, Revision,
-    RunId, SystemId, Verb,
+    RunId, SystemId, TeamName, Verb,
 };
 
 /// All that is remembered.
@@ -193,6 +193,9 @@ pub struct Removal {
     /// The released hold it went through under, if one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldId>,
+    /// Whose it was, where that was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<TeamName>,
 }
 
 /// A wide update, let through in waves: 1, then 10 %, then the rest.

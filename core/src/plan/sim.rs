@@ -199,7 +199,8 @@ impl World {
             let leaves = matches!(step.op, Op::Delete { .. }) || change.is_some_and(|c| c.verb == Verb::ScaleToZero);
             if let Some(change) = change.filter(|c| c.verb.is_removal() && leaves) {
                 let hold = passed.judged.released.get(&change.id).cloned();
-                self.memory.removals.push(Removal { at: self.now, verb: change.verb, id: change.id.clone(), hold });
+                let (id, team) = (change.id.clone(), Some(step.team.clone()));
+                self.memory.removals.push(Removal { at: self.now, verb: change.verb, id, hold, team });
             }
             self.apply(step);
             passed.applied.push(step.clone());

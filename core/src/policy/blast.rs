@@ -1,5 +1,8 @@
 //! The blast radius: how much of a kind may be taken away over a rolling hour before a commit has to say so again.
 //!
+//! Where teams are kept apart each has its own, so that what one removes is not put in another's hold, and that of the whole
+//! kind is the outer limit: past it wait those that remove most.
+//!
 //! A removal that was let through counts for an hour against its kind, and what it removed still counts as having lived, so
 //! that a removal in progress does not shrink its own allowance.
 
@@ -9,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, Facts, Hold, Judged, is_suspended, released};
 use crate::desired::Desired;
-use crate::model::{HoldId, Kind, ResourceId, Verb};
+use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, TeamName, Verb};
 use crate::plan::{Change, Plan};
 
 /// What a set of removals is called and counted by.
@@ -47,9 +50,12 @@ pub(super) fn guard(
     }
     // What fits the budget by now still belongs to the set that was released, and spends its release.
     for kind in Kind::ALL {
-        let rest: Removals = pending.iter().filter(|(_, id)| id.kind == *kind).cloned().collect();
-        if let Some(id) = released::covering(&rest, facts).filter(|_| !rest.is_empty()) {
-            judged.released.extend(rest.into_iter().map(|(_, resource)| (resource, id.clone())));
+        let whole: Removals = pending.iter().filter(|(_, id)| id.kind == *kind).cloned().collect();
+        let parts = if apart(desired) { by_team(&whole, desired, facts) } else { BTreeMap::new() };
+        for rest in parts.into_values().chain([whole]) {
+            if let Some(id) = released::covering(&rest, facts).filter(|_| !rest.is_empty()) {
+                judged.released.extend(rest.into_iter().map(|(_, resource)| (resource, id.clone())));
+            }
         }
     }
     let all: Removals = plan.changes.iter().map(|c| (c.verb, c.id.clone())).collect();
@@ -61,7 +67,32 @@ fn counts(change: &Change, desired: &Desired) -> bool {
     change.verb.is_removal() && change.held.is_none() && !is_suspended(&change.id, desired)
 }
 
-/// The sets that exceed, each with why: one for all when the path is empty, else one a kind.
+/// Whether the settings keep teams from each other.
+fn apart(desired: &Desired) -> bool {
+    !desired.reach.is_empty()
+}
+
+/// Whose a resource is: as it lives, else as it is declared.
+fn team_of<'a>(id: &ResourceId, desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a TeamName> {
+    let listings = facts.snapshot.providers.values().flatten();
+    let stamped =
+        listings.filter_map(|listing| listing.objects.get(id)?.stamp.as_ref()).map(|stamp| &stamp.team).next();
+    stamped.or_else(|| desired.resources.get(id).map(|resource| &resource.team))
+}
+
+fn by_team<'a>(
+    removals: &Removals,
+    desired: &'a Desired,
+    facts: &Facts<'a>,
+) -> BTreeMap<Option<&'a TeamName>, Removals> {
+    let mut parts: BTreeMap<Option<&TeamName>, Removals> = BTreeMap::new();
+    for removal in removals {
+        parts.entry(team_of(&removal.1, desired, facts)).or_default().insert(removal.clone());
+    }
+    parts
+}
+
+/// The sets that exceed, each with why: one for all when the path is empty, else one a kind, or one a kind and team.
 fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(Removals, String)> {
     let under_way = let_through(facts);
     let new: Removals = pending.iter().filter(|removal| !under_way.contains(*removal)).cloned().collect();
@@ -74,9 +105,42 @@ fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(R
     }
     let of_kind = |kind: Kind| {
         let new: Removals = new.iter().filter(|(_, id)| id.kind == kind).cloned().collect();
-        (!new.is_empty()).then(|| Budget::of(kind, desired, facts).exceeded_by(&new).map(|why| (new, why))).flatten()
+        if new.is_empty() {
+            Vec::new()
+        } else if apart(desired) {
+            of_teams(kind, &new, desired, facts)
+        } else {
+            Budget::of(kind, None, desired, facts).exceeded_by(&new).map(|why| (new, why)).into_iter().collect()
+        }
     };
-    Kind::ALL.iter().copied().filter_map(of_kind).collect()
+    Kind::ALL.iter().copied().flat_map(of_kind).collect()
+}
+
+/// The teams whose removals exceed what is theirs; and of the others those that remove most, while all together exceed.
+fn of_teams(kind: Kind, new: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(Removals, String)> {
+    let (mut held, mut fits) = (Vec::new(), Vec::new());
+    for (team, removals) in by_team(new, desired, facts) {
+        let own = team.and_then(|team| Budget::of(kind, Some(team), desired, facts).exceeded_by(&removals));
+        match own {
+            Some(why) => held.push((removals, why)),
+            None => fits.push(removals),
+        }
+    }
+    fits.sort_by_key(BTreeSet::len);
+    let all = Budget::of(kind, None, desired, facts);
+    while let Some(why) = all.exceeded_by(&fits.iter().flatten().cloned().collect()) {
+        let Some(most) = fits.pop() else { break };
+        held.push((most, format!("together with what other teams remove this {why}")));
+    }
+    held
+}
+
+/// Why this one removal is too many by itself, if it is.
+pub(super) fn alone_exceeds(verb: Verb, id: &ResourceId, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
+    let alone = Removals::from([(verb, id.clone())]);
+    let team = team_of(id, desired, facts).filter(|_| apart(desired));
+    let own = team.and_then(|team| Budget::of(id.kind, Some(team), desired, facts).exceeded_by(&alone));
+    own.or_else(|| Budget::of(id.kind, None, desired, facts).exceeded_by(&alone))
 }
 
 /// Removals within their hour that were let through without a hold, or under one whose release is not spent: they go on.
@@ -87,14 +151,15 @@ fn let_through(facts: &Facts<'_>) -> Removals {
     recent(facts).filter(|removal| goes_on(&removal.hold)).map(|r| (r.verb, r.id.clone())).collect()
 }
 
-fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a crate::model::Removal> {
+fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Removal> {
     let since = facts.now.checked_sub(ROLLING).unwrap_or(Timestamp::MIN);
     facts.memory.removals.iter().filter(move |removal| removal.at > since)
 }
 
-/// What may be taken away of one kind, now.
-pub(super) struct Budget {
-    kind: Kind,
+/// What may be taken away of one kind, or of what one team has of it, now.
+struct Budget {
+    /// What it is of, in words.
+    what: String,
     /// How many of the kind live, or did within the hour.
     base: usize,
     /// What was taken away within the hour.
@@ -105,21 +170,27 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn of(kind: Kind, desired: &Desired, facts: &Facts<'_>) -> Self {
+    fn of(kind: Kind, team: Option<&TeamName>, desired: &Desired, facts: &Facts<'_>) -> Self {
+        let is_its = |other: &TeamName| team.is_none_or(|team| team == other);
         let owner = facts.memory.revision.owner.as_ref().or(desired.owner.as_ref());
         let ours = facts.snapshot.objects().filter(|(_, id, live)| {
-            id.kind == kind && live.stamp.as_ref().is_some_and(|stamp| owner.is_none_or(|owner| stamp.owner == *owner))
+            let ours = |stamp: &Stamp| owner.is_none_or(|owner| stamp.owner == *owner) && is_its(&stamp.team);
+            id.kind == kind && live.stamp.as_ref().is_some_and(ours)
         });
         let live: BTreeMap<&ResourceId, bool> = ours.map(|(_, id, live)| (id, !live.instances.is_empty())).collect();
-        let of_kind = || recent(facts).filter(|removal| removal.id.kind == kind);
+        // What is not known to be another team's counts against each.
+        let is_its_removal = |removal: &&Removal| removal.team.as_ref().is_none_or(is_its);
+        let of_kind = || recent(facts).filter(|removal| removal.id.kind == kind).filter(is_its_removal);
         let taken: BTreeSet<ResourceId> = of_kind().map(|removal| removal.id.clone()).collect();
         let scaled_away = |id: &ResourceId| of_kind().any(|r| r.id == *id && r.verb == Verb::ScaleToZero);
         let lives = live.iter().filter(|(id, runs)| **runs || !scaled_away(id)).map(|(id, _)| *id);
-        let anew = desired.resources.keys().filter(|id| id.kind == kind && !live.contains_key(id));
+        let declared = desired.resources.iter().filter(|(id, resource)| id.kind == kind && is_its(&resource.team));
+        let anew = declared.map(|(id, _)| id).filter(|id| !live.contains_key(id));
         let standing = lives.chain(anew).cloned().collect();
         let declared = desired.repository.blast_radius.percent;
+        let kinds = kind.plural();
         Self {
-            kind,
+            what: team.map_or_else(|| kinds.to_owned(), |team| format!("{kinds} of the team `{team}`")),
             base: live.len() + taken.iter().filter(|id| !live.contains_key(id)).count(),
             taken,
             standing,
@@ -128,21 +199,21 @@ impl Budget {
     }
 
     /// Why these new removals, together with what was taken away within the hour, are too many, if they are.
-    pub(super) fn exceeded_by(&self, new: &Removals) -> Option<String> {
+    fn exceeded_by(&self, new: &Removals) -> Option<String> {
         let total = self.taken.iter().chain(new.iter().map(|(_, id)| id)).collect::<BTreeSet<_>>().len();
         let allowed = ALWAYS_ALLOWED.max(self.base * usize::from(self.percent) / 100);
-        let kinds = self.kind.plural();
+        let what = &self.what;
         if total > allowed {
             let earlier = total - new.iter().map(|(_, id)| id).collect::<BTreeSet<_>>().len();
             let earlier =
                 if earlier > 0 { format!(", {earlier} of them earlier within the hour") } else { String::new() };
             return Some(format!(
-                "removes {total} of {} {kinds}{earlier}; at most {allowed} may go within an hour ({} %, and always {ALWAYS_ALLOWED})",
+                "removes {total} of {} {what}{earlier}; at most {allowed} may go within an hour ({} %, and always {ALWAYS_ALLOWED})",
                 self.base, self.percent
             ));
         }
         let leaves = |id: &ResourceId| new.iter().any(|(verb, gone)| gone == id && *verb != Verb::Move);
         let none_left = !self.standing.iter().any(|id| !leaves(id)) && new.iter().any(|(verb, _)| *verb != Verb::Move);
-        (self.base >= 2 && none_left).then(|| format!("removes the last of {} {kinds}", self.base))
+        (self.base >= 2 && none_left).then(|| format!("removes the last of {} {what}", self.base))
     }
 }

@@ -1,8 +1,6 @@
 //! The gate's last look at one step: what was true when the plan was judged may have changed since.
 
-use std::collections::BTreeSet;
-
-use super::blast::Budget;
+use super::blast::alone_exceeds;
 use super::{Decision, Facts, is_suspended, judge, system, wait};
 use crate::desired::Desired;
 use crate::model::{Health, Op, Ours, Owner, ResourceId, Step, Verb};
@@ -52,8 +50,7 @@ pub fn permit_mark(id: &ResourceId, disturbs: bool, desired: &Desired, facts: &F
     if let Some(freeze) = wait::frozen_playbooks(desired, facts) {
         return Err(freeze.to_string());
     }
-    let alone = BTreeSet::from([(Verb::Replace, id.clone())]);
-    match Budget::of(id.kind, desired, facts).exceeded_by(&alone).filter(|_| disturbs) {
+    match alone_exceeds(Verb::Replace, id, desired, facts).filter(|_| disturbs) {
         Some(why) => Err(format!("the blast radius is spent: {why}")),
         None => Ok(()),
     }
@@ -109,9 +106,8 @@ fn within_budget(
     desired: &Desired,
     facts: &Facts<'_>,
 ) -> Result<(), String> {
-    let alone = BTreeSet::from([(verb, id.clone())]);
     let empty = desired.resources.is_empty() && desired.held.is_empty();
-    if !empty && Budget::of(id.kind, desired, facts).exceeded_by(&alone).is_none() {
+    if !empty && alone_exceeds(verb, id, desired, facts).is_none() {
         return Ok(());
     }
     let now = plan(desired, facts.revision, owner, facts.snapshot, facts.memory);

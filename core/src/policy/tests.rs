@@ -63,6 +63,55 @@ fn blast_radius_lets_two_go_and_holds_three_of_eight() {
     }
 }
 
+fn of_team(team: &str, count: usize) -> Vec<Arc<Resource>> {
+    let one = |n| {
+        let mut app = Resource::clone(&versioned(&format!("{team}-{n:02}"), "info"));
+        app.team = name(team);
+        Arc::new(app)
+    };
+    (0..count).map(one).collect()
+}
+
+/// Where the settings name these teams.
+fn want_of(teams: &[&str], resources: impl IntoIterator<Item = Arc<Resource>>) -> Desired {
+    Desired { reach: teams.iter().map(|team| (name(team), BTreeSet::new())).collect(), ..want(resources) }
+}
+
+#[test]
+fn what_one_team_removes_is_not_put_in_anothers_hold() {
+    let (a, b) = (of_team("a", 8), of_team("b", 8));
+    let all: Vec<_> = a.iter().chain(&b).cloned().collect();
+    let left = || a[..3].iter().chain(&b[1..]).cloned();
+    let mut world = deployed(&all);
+    let passed = world.settle(&want(left()), &revision(2));
+    assert_eq!((held(&passed), world.essence().len()), (6, 16), "without teams all count together");
+
+    let mut world = deployed(&all);
+    let without = want_of(&["a", "b"], left());
+    let passed = world.settle(&without, &revision(2));
+    let hold = passed.judged.holds[0].clone();
+    assert_eq!((passed.judged.holds.len(), world.essence().len()), (1, 15), "b's one goes");
+    assert_eq!(hold.changes, a[3..].iter().map(|r| (Verb::Delete, r.id.clone())).collect());
+    assert!(hold.why.contains("removes 5 of 8 apps of the team `a`; at most 2"), "{}", hold.why);
+    allow(&mut world, &hold.id);
+    let passed = world.settle(&without, &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (0, 10));
+    assert_eq!(passed.judged.spent, [hold.id]);
+}
+
+#[test]
+fn all_teams_together_remove_no_more_than_may_go_of_a_kind_and_those_that_remove_least_come_first() {
+    let teams = ["a", "b", "c", "d", "e"];
+    let all: Vec<_> = teams.iter().flat_map(|team| of_team(team, 4)).collect();
+    let gone = [app("a-00"), app("a-01"), app("b-00"), app("c-00"), app("d-00"), app("d-01"), app("e-00")];
+    let mut world = deployed(&all);
+    let passed = world.settle(&want_of(&teams, all.iter().filter(|it| !gone.contains(&it.id)).cloned()), &revision(2));
+    let held: Vec<_> = passed.judged.holds.iter().flat_map(|hold| &hold.changes).map(|(_, id)| id.clone()).collect();
+    assert_eq!(held, [app("d-00"), app("d-01")], "{:?}", passed.judged.holds);
+    assert!(passed.judged.holds[0].why.starts_with("together with what other teams remove this removes 7 of 20 apps"));
+    assert_eq!(world.essence().len(), 15);
+}
+
 #[test]
 fn blast_radius_counts_what_went_within_the_hour_and_forgets_it_after() {
     let all = apps(8, "info");
@@ -428,6 +477,7 @@ fn the_gates_last_look_sees_what_changed_since() {
         verb: Verb::Delete,
         id: app(id),
         hold: None,
+        team: None,
     };
     world.memory.removals = vec![spent("gone-1"), spent("gone-2")];
     assert!(try_with(&world, &three).unwrap_err().contains("at most 2 may go"));

@@ -155,7 +155,7 @@ fn cannot_start(file: &str, why: &str) -> EffectError {
 fn told(parts: &Parts, call: &ScriptCall, ended: io::Result<Ended>) -> Result<Performed, EffectError> {
     let file = &call.file;
     let ended = ended.map_err(|error| cannot_start(file, &error.to_string()))?;
-    let vault = &*parts.vault;
+    let veil = &parts.veil(&call.team);
     if let Some(why) = &ended.not_started {
         return Err(cannot_start(file, why));
     }
@@ -167,15 +167,15 @@ fn told(parts: &Parts, call: &ScriptCall, ended: io::Result<Ended>) -> Result<Pe
         },
         (false, None) => "ended, and nobody knows how".to_owned(),
     };
-    let complaint = ended.stderr.text(vault, 8 << 10);
-    let printed = ended.stdout.text(vault, 4 << 10);
+    let complaint = ended.stderr.text(veil, 8 << 10);
+    let printed = ended.stdout.text(veil, 4 << 10);
     let evidence = format!(
         "{file} {how}; it printed {} bytes\n{complaint}{}{printed}",
         ended.stdout.total(),
         if complaint.is_empty() { "" } else { "\n" },
     );
     if !ended.timed_out && ended.status.is_some_and(|status| status.success()) {
-        let output = ended.stdout.value(vault, |text| json!({ "text": text }));
+        let output = ended.stdout.value(veil, |text| json!({ "text": text }));
         let output = if output == Value::Null { json!({}) } else { output };
         return Ok(Performed { output, evidence });
     }

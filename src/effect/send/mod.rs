@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::http::{Answer, Call};
 use super::{Parts, failed, http, text};
-use crate::port::{EffectError, Performed, Secrets, Send};
+use crate::port::{EffectError, Performed, Secrets, Send, Veil};
 
 /// A channel that does not answer in this time has not accepted.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -32,9 +32,10 @@ struct Message {
 pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Performed, EffectError> {
     let secrets = parts.secrets(&send.team, &send.channel.secrets())?;
     let link = |page: &String| send.path.as_ref().map(|path| format!("{}{path}", page.trim_end_matches('/')));
+    let veil = parts.veil(&send.team);
     let message = Message {
-        title: text::line(&parts.vault.redact(&send.title), 1_000),
-        body: parts.vault.redact(&send.body),
+        title: text::line(&veil.redact(&send.title), 1_000),
+        body: veil.redact(&send.body),
         link: parts.page.as_ref().and_then(link),
     };
     let said = match &send.channel {
@@ -43,13 +44,13 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
             let url = url.as_deref().unwrap_or(pagerduty::PUBLIC);
             let body = pagerduty::event(key_of, key, &message, send.over, parts.clock.now());
             let answer = post(parts, send, url, &body, HeaderMap::new()).await?;
-            accepted(&answer, parts, "PagerDuty", answer.status == StatusCode::ACCEPTED, "202")?
+            accepted(&answer, &veil, "PagerDuty", answer.status == StatusCode::ACCEPTED, "202")?
         }
         Channel::Slack { url } => {
             let body = slack::text(&message);
             let answer = post(parts, send, address(&secrets, url)?, &body, HeaderMap::new()).await?;
-            let took = answer.status.is_success() && !slack::complains(&answer.body.text(&*parts.vault, 1 << 10));
-            accepted(&answer, parts, "the webhook", took, "200 ok")?
+            let took = answer.status.is_success() && !slack::complains(&answer.body.text(&veil, 1 << 10));
+            accepted(&answer, &veil, "the webhook", took, "200 ok")?
         }
         Channel::Webhook { url, secret } => {
             let now = parts.clock.now();
@@ -57,7 +58,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
             let secret = secret.as_ref().map(|name| value(&secrets, name)).transpose()?;
             let headers = webhook::headers(secret, &key_of(send, key), now, &body);
             let answer = post(parts, send, address(&secrets, url)?, &body, headers).await?;
-            accepted(&answer, parts, "the webhook", answer.status.is_success(), "200 to 299")?
+            accepted(&answer, &veil, "the webhook", answer.status.is_success(), "200 to 299")?
         }
         Channel::Email { to, from, server, login } => {
             let login = login.as_ref().map(|(user, name)| Ok((user.as_str(), value(&secrets, name)?))).transpose()?;
@@ -109,8 +110,8 @@ async fn post(
 }
 
 /// What the channel said when it took the message; an error when it did not.
-fn accepted(answer: &Answer, parts: &Parts, who: &str, took: bool, wanted: &str) -> Result<String, EffectError> {
-    let said = text::line(&answer.body.text(&*parts.vault, 1 << 10), 300);
+fn accepted(answer: &Answer, veil: &Veil<'_>, who: &str, took: bool, wanted: &str) -> Result<String, EffectError> {
+    let said = text::line(&answer.body.text(veil, 1 << 10), 300);
     let said = format!("{} {said}", answer.status.as_u16());
     if took {
         return Ok(said);

@@ -22,6 +22,7 @@ pub(super) use response::{
 use super::Web;
 use super::history::{self, RevisionItem};
 use super::problem::Problem;
+use super::redact::Of;
 use crate::port::{Board, ResourceView};
 
 /// A page of a list.
@@ -51,7 +52,9 @@ pub(super) async fn resource(
 ) -> Result<Response, Problem> {
     let view = find(&web.board(), &kind, &name)?;
     let (alerts, runs) = answers_of(&web, &view.id).await?;
-    Ok(Json(resource::Detail::of(&view, alerts, runs)).into_response())
+    let mut answer = Json(resource::Detail::of(&view, alerts, runs)).into_response();
+    answer.extensions_mut().insert(Of(view.team.clone()));
+    Ok(answer)
 }
 
 pub(super) async fn stats(

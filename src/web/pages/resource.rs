@@ -20,6 +20,7 @@ use crate::web::event::Event;
 use crate::web::logs;
 use crate::web::picture::{Series, graph, plot};
 use crate::web::problem::Problem;
+use crate::web::redact::Of;
 use crate::web::response::{AlertItem, RunItem};
 use crate::web::shape::SpecShape;
 use crate::web::words::Mark;
@@ -92,7 +93,8 @@ pub(in crate::web) async fn resource(
     let events = Event::story(&web.page.journal.read(query).await?.items);
     let (diff, changed) = diff(&view);
     let (alerts, runs) = api::answers_of(&web, &view.id).await?;
-    page(&ResourcePage {
+    let team = view.team.clone();
+    let mut answer = page(&ResourcePage {
         alerts,
         runs,
         mark: Mark::of(&view),
@@ -104,7 +106,9 @@ pub(in crate::web) async fn resource(
         events,
         view,
         shell,
-    })
+    })?;
+    answer.extensions_mut().insert(Of(team));
+    Ok(answer)
 }
 
 /// The whole specification with what differs marked; `-` is live, `+` is declared.

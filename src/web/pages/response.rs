@@ -18,6 +18,7 @@ use crate::web::api::{self, Paging};
 use crate::web::event::Event;
 use crate::web::picture::bar;
 use crate::web::problem::Problem;
+use crate::web::redact::Of;
 use crate::web::response::{self, AlertItem, Extent, PageItem, RunItem, StepItem};
 
 /// Alerts or runs on one page.
@@ -148,12 +149,14 @@ pub(in crate::web) async fn run(
         let (bar, took) = (bar(&run, &step, shell.now), step.took(&run, shell.now));
         (step, bar, took)
     });
-    page(&RunPage {
+    let mut answer = page(&RunPage {
         steps: steps.collect(),
         children: response::children(&web, &known).await?,
         events: entries.iter().map(|entry| Event::of_run(entry, &known)).collect(),
         pages,
         run,
         shell,
-    })
+    })?;
+    answer.extensions_mut().insert(Of(Some(known.authority.clone())));
+    Ok(answer)
 }

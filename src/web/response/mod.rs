@@ -7,6 +7,8 @@ mod run;
 mod standing;
 mod tally;
 
+use codeops_core::model::TeamName;
+
 use crate::journal::{Listed, LogError};
 use crate::web::Redact;
 
@@ -33,10 +35,10 @@ pub(super) enum Extent {
 
 impl Extent {
     /// The text, and whether something of it was left out. Redacted first, so that no cut goes through a secret.
-    fn text(self, text: &str, redact: &Redact) -> (String, bool) {
+    fn text(self, text: &str, team: Option<&TeamName>, redact: &Redact) -> (String, bool) {
         match self {
             Extent::Short if text.len() > SHORT => {
-                let clean = redact(text);
+                let clean = redact(team, text);
                 (format!("{}…", &clean[..clean.floor_char_boundary(SHORT)]), true)
             }
             Extent::Whole | Extent::Short => (text.to_owned(), false),

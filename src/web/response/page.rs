@@ -49,7 +49,7 @@ impl Try {
 
 impl PageItem {
     pub(in crate::web) fn of(page: &Page, extent: Extent, redact: &Redact) -> Self {
-        let (body, cut) = extent.text(&page.body, redact);
+        let (body, cut) = extent.text(&page.body, None, redact);
         let state = match (&page.accepted, &page.withdrawn) {
             (Some(_), _) => "accepted",
             (None, Some(_)) => "withdrawn",

@@ -176,7 +176,7 @@ impl Seen {
 
 impl StepItem {
     fn of(run: &Run, record: &StepRecord, extent: Extent, redact: &Redact) -> Option<Self> {
-        let step = run.step(record.step)?;
+        let (step, team) = (run.step(record.step)?, Some(&run.authority));
         let (output, error) = match &record.outcome {
             Some(StepOutcome::Done { output }) => (output.clone(), None),
             Some(StepOutcome::Failed { error } | StepOutcome::Unknown { error }) => (Value::Null, Some(error)),
@@ -184,16 +184,16 @@ impl StepItem {
         };
         let (output, cut_output) = match output {
             Value::Null => (Value::Null, false),
-            output => match extent.text(&output.to_string(), redact) {
+            output => match extent.text(&output.to_string(), team, redact) {
                 (text, true) => (Value::String(text), true),
                 _ => (output, false),
             },
         };
-        let (error, cut_error) = match error.map(|error| extent.text(error, redact)) {
+        let (error, cut_error) = match error.map(|error| extent.text(error, team, redact)) {
             Some((error, cut)) => (Some(error), cut),
             None => (None, false),
         };
-        let (evidence, cut_evidence) = extent.text(&record.evidence, redact);
+        let (evidence, cut_evidence) = extent.text(&record.evidence, team, redact);
         Some(Self {
             state: state(record, step),
             begun_at: Some(record.begun_at),

@@ -39,6 +39,8 @@ pub(crate) const EVIL: &str = "<script>document.title='owned'</script><img src=x
 
 /// What must never be shown.
 pub(crate) const SECRET: &str = "hunter2-is-secret";
+/// A secret that no team of the board is granted.
+pub(crate) const GUESSED: &str = "guess-of-another-team";
 
 /// A journal in memory.
 pub(crate) struct MemoryLog {
@@ -247,7 +249,10 @@ impl Served {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
             observers: [(name("local"), observer)].into(),
-            redact: Arc::new(|text| text.replace(SECRET, "***")),
+            redact: Arc::new(|team, text| {
+                let text = text.replace(SECRET, "***");
+                if team.is_none() { text.replace(GUESSED, "***") } else { text }
+            }),
             clock: Arc::new(SystemClock),
             config,
         };

@@ -109,6 +109,14 @@ fn a_port_stays_with_who_has_it() {
     );
     let moved = app_of("b", "base", "", "  port: 8080\n");
     refused(&[("apps/b/base.yaml", &moved)], "belongs to app/shop", &["base"]);
+    for address in ["127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+        let near = app_of("b", "thief", "", &format!("  port: 8080\n  bind: \"{address}\"\n"));
+        refused(&[("apps/b/thief.yaml", &near)], "belongs to app/shop", &["thief"]);
+    }
+    for address in ["127.0.0.2", "::1"] {
+        let own = app_of("b", "other", "", &format!("  port: 9090\n  bind: \"{address}\"\n"));
+        refused(&[("apps/b/other.yaml", &own)], "", &[]);
+    }
     let posing = app_of("a", "thief", "", "  port: 8080\n");
     refused(&[("apps/b/thief.yaml", &posing)], "may not claim `apps/b/thief.yaml`", &["thief"]);
 }
@@ -193,6 +201,7 @@ fn document() -> impl Strategy<Value = String> {
         "{run: {command: [./x]}, port: 8080}",
         "{run: {command: [./x]}, port: 8081, after: [app/back]}",
         "{run: {command: [./x]}, port: {number: 8080}, bind: 0.0.0.0}",
+        "{run: {command: [./x]}, port: {number: 8080}, bind: 127.0.0.2}",
         "{replicas: 0}",
         "{members: [m@acme.example]}",
         "{freeze: {what: all, reason: no}}",

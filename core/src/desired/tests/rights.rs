@@ -100,6 +100,8 @@ fn an_app_listens_only_where_the_daemon_does_not_and_its_team_may() {
         (&laptop, 8080, "::ffff:127.0.0.1", Some("the daemon's own")),
         (&laptop, 18081, "127.0.0.7", Some("the daemon's own: hooks on")),
         (&laptop, 8080, "127.0.0.2", None),
+        (&none, 8080, "127.0.0.2", Some("the daemon's own: the page on 127.0.0.1:8080")),
+        (&none, 8080, "::1", Some("the daemon's own: the page on 127.0.0.1:8080")),
         (&none, 25, "127.0.0.1", Some("`teams.payments.ports`")),
         (&none, 9000, "0.0.0.0", Some("`teams.payments.bind`")),
         (&none, 9000, "::", Some("`teams.payments.bind`")),
