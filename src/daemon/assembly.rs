@@ -205,6 +205,7 @@ fn answer_rules(settings: &Settings) -> respond::Rules {
         fallback: settings.fallback.clone(),
         watchdogs: receivers.iter().filter_map(watchdog).collect(),
         may_freeze: may_freeze(settings),
+        receivers: settings.receivers.iter().filter_map(|(name, it)| Some((name.clone(), it.teams.clone()?))).collect(),
         askable: receivers.iter().filter(|(_, it)| it.api.is_some()).map(source).collect(),
         heartbeat: settings.heartbeat.as_ref().map(|beat| beat.every),
         self_test: settings.self_test.clone().map(|cron| Schedule { cron, timezone: None, catch_up: CatchUp::Last }),
