@@ -108,7 +108,8 @@ fn is_label(name: &str) -> bool {
 
 fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Timestamp) -> Report {
     let response = Arc::new(desired.response.clone());
-    let routed = Router::new(&response, fallback).route(&labels);
+    let router = Router::new(&response, fallback, desired.whose());
+    let routed = router.route(&labels);
     let alert = Alert {
         id: AlertId { source: nobody(), fingerprint: Fingerprint::of(&labels), starts_at: now },
         receiver: nobody(),
@@ -117,7 +118,7 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         url: None,
         expires_at: None,
     };
-    let quiet = quiet(&alert, &routed, &Quiet::new(&response, &Default::default()), now);
+    let quiet = quiet(&alert, &routed, &Quiet::new(&router, &Default::default()), now);
     let mut warnings = Vec::new();
     let named = routed.playbooks.iter();
     let playbooks: Vec<Answer> = named
@@ -146,6 +147,7 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         after_seconds: told.after.as_secs(),
     });
     let Routed { group_by, mute, taken, .. } = routed;
+    let mute = mute.into_iter().map(|(_, name)| name).collect();
     let shown = Shown { taken, playbooks, policy, group_by, mute };
     Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), warnings }
 }

@@ -56,7 +56,7 @@ impl Assembly {
         let vault: Arc<dyn Vault> = Arc::new(
             SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone())
                 .with_known(options.known.clone())
-                .with_teams_apart(!options.settings.teams.is_empty());
+                .with_teams_apart(!options.settings.teams.is_empty()),
         );
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
@@ -208,6 +208,7 @@ fn answer_rules(settings: &Settings) -> respond::Rules {
         fallback: settings.fallback.clone(),
         watchdogs: receivers.iter().filter_map(watchdog).collect(),
         may_freeze: may_freeze(settings),
+        receivers: settings.receivers.iter().filter_map(|(name, it)| Some((name.clone(), it.teams.clone()?))).collect(),
         askable: receivers.iter().filter(|(_, it)| it.api.is_some()).map(source).collect(),
         heartbeat: settings.heartbeat.as_ref().map(|beat| beat.every),
         self_test: settings.self_test.clone().map(|cron| Schedule { cron, timezone: None, catch_up: CatchUp::Last }),

@@ -76,6 +76,7 @@ impl Receivers {
             mapping: None,
             watchdog: None,
             may_freeze: false,
+            teams: None,
         };
         Self::new(&BTreeMap::from([(name, settings)]), limits, |_| Ok(token.clone()))
     }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Memory, Pin, RunCause, RunEvent, RunId, Subject, TeamName,
+    AlertId, AlertMemory, AlertState, Disposition, Memory, Name, Pin, RunCause, RunEvent, RunId, Subject, TeamName,
 };
 use codeops_core::playbook::{Answer, Asked, Opening, in_storm, open, seen};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Flow;
+use super::storm::Storm;
 use crate::gate::Mark;
 use crate::journal::{LogError, Record};
 
@@ -24,8 +25,13 @@ enum Fate {
     Left(String),
     Quiet(String),
     Joins(RunId),
-    Opens { event: Box<RunEvent>, latches: Option<Subject>, team: TeamName },
-    Storm,
+    Opens {
+        event: Box<RunEvent>,
+        latches: Option<Subject>,
+        team: TeamName,
+    },
+    /// Too many at once: whoever would have been paged is told of it with the others.
+    Storm(Option<Name>),
 }
 
 impl Flow {
@@ -73,14 +79,14 @@ impl Flow {
     async fn dispose(&mut self, open: Vec<Arc<AlertMemory>>, now: Timestamp) -> Result<(), LogError> {
         let mut left: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut quiet: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
-        let mut storm: Vec<Arc<AlertMemory>> = Vec::new();
+        let mut storm: Storm = Storm::new();
         let mut records = Vec::new();
         let frozen = self.remembered(|response| self.frozen(response, now));
-        let response = Arc::clone(self.router.response());
+        let router = Arc::clone(&self.router);
         let over: Vec<(Arc<AlertMemory>, Routed, Option<String>)> = self.remembered(|memory| {
-            let rules = Quiet::new(&response, &memory.alerts);
+            let rules = Quiet::new(&router, &memory.alerts);
             let look = |alert: &Arc<AlertMemory>| {
-                let routed = self.router.route(&alert.alert.labels);
+                let routed = router.route(&alert.alert.labels);
                 let quiet = alert::quiet(&alert.alert, &routed, &rules, now);
                 (Arc::clone(alert), routed, quiet)
             };
@@ -97,7 +103,7 @@ impl Flow {
                 Fate::Left(why) => left.entry(why).or_default().push(alert.alert.id.clone()),
                 Fate::Quiet(why) if alert.disposition == (Disposition::Quiet { why: why.clone() }) => {}
                 Fate::Quiet(why) => quiet.entry(why).or_default().push(alert.alert.id.clone()),
-                Fate::Storm => storm.push(Arc::clone(&alert)),
+                Fate::Storm(policy) => storm.entry(policy).or_default().push(Arc::clone(&alert)),
                 // Written with the others: thousands may join one run at once.
                 Fate::Joins(run) => {
                     let id = alert.alert.id.clone();
@@ -123,7 +129,12 @@ impl Flow {
             return Fate::Quiet("no revision is in force yet".to_owned());
         };
         let mut alert_seen = seen(&alert.alert);
-        let (playbook, target, policy, only_pages) = match world.answer(routed, &alert_seen) {
+        let answer = world.answer(routed, &alert_seen);
+        let answer = match self.tools.rules.receivers.get(&alert.alert.receiver) {
+            Some(teams) => world.within(answer, teams, routed),
+            None => answer,
+        };
+        let (playbook, target, policy, only_pages) = match answer {
             Answer::Runs { playbook, target, policy } => (playbook, target, policy, false),
             Answer::Pages { playbook, policy, why } => {
                 // The page tells of it beside what the source wrote.
@@ -137,7 +148,7 @@ impl Flow {
             authority: &playbook.team,
             cause: RunCause::Alert { alert: alert.alert.id.clone() },
             target,
-            policy,
+            policy: policy.clone(),
             alert: alert_seen,
             revision: &revision.id,
             resolve_delay: world.resolve_delay,
@@ -148,7 +159,7 @@ impl Flow {
         match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Join(run) => Fate::Joins(run),
-            Opening::Open { .. } if storm => Fate::Storm,
+            Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches, team: playbook.team.clone() },
         }
     }

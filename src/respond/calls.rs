@@ -3,18 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use codeops_core::model::{AlertState, Call, Disposition, Notified, PageEvent, PageId, RunId};
-use codeops_core::playbook::told;
+use codeops_core::playbook::told_in_turn;
 use jiff::{SignedDuration, Timestamp};
 
+use super::pages::SEND;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{Effect, Send};
 
-/// How long one send may take.
-const SEND: Duration = Duration::from_secs(30);
 /// How often it is tried, and how long after each other.
 const TRIES: u32 = 5;
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
@@ -71,8 +69,8 @@ impl Flow {
 
     async fn tell(&mut self, page: PageId, call: &Call) -> Result<(), LogError> {
         let now = self.tools.clock.now();
-        let policy = call.policy.clone().or_else(|| self.tools.rules.fallback.clone());
-        let told = policy.map(|policy| told(&policy, self.router.response(), now)).unwrap_or_default();
+        let fallback = self.tools.rules.fallback.as_ref();
+        let told = told_in_turn(call.policy.as_ref(), fallback, self.router.response(), now);
         let mut sends = Vec::new();
         for told in told.into_iter().filter(|told| call.told.contains(&told.notified)) {
             let started = self.tools.journal.begin_send(page, told.notified.clone()).await?;

@@ -10,7 +10,7 @@ use codeops_core::model::{
     ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
-use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told};
+use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -205,7 +205,8 @@ impl Flow {
     /// How a run's page is, while it is not over: its acceptance ends the step in the same transaction.
     fn page_of(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<PageFacts> {
         let page = memory.response.pages.values().rfind(|page| page.run == Some(run.id))?;
-        let nobody = page.policy.as_ref().is_none_or(|policy| told(policy, self.router.response(), now).is_empty());
+        let fallback = self.tools.rules.fallback.as_ref();
+        let nobody = told_in_turn(page.policy.as_ref(), fallback, self.router.response(), now).is_empty();
         Some(PageFacts { page: page.id, accepted: page.accepted.is_some(), nobody })
     }
 

@@ -22,8 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::alert::Router;
+use codeops_core::desired::Desired;
 use codeops_core::model::{
     AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef, TeamName,
+    Whose,
 };
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
@@ -70,6 +72,8 @@ pub struct Rules {
     pub watchdogs: BTreeMap<Name, Period>,
     /// Receivers whose alert may freeze everything.
     pub may_freeze: BTreeSet<Name>,
+    /// Receivers that may only reach what these teams own.
+    pub receivers: BTreeMap<Name, BTreeSet<TeamName>>,
     /// Sources that have an API to be asked.
     pub askable: BTreeSet<Name>,
     /// How often a sign of life is sent.
@@ -105,7 +109,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
     let tail = parts.journal.tail();
     let now = parts.clock.now();
     let mut flow = Flow {
-        router: Arc::new(Router::new(&Arc::new(Response::default()), parts.rules.fallback.as_ref())),
+        router: Arc::new(Router::new(&Arc::new(Response::default()), parts.rules.fallback.as_ref(), Whose::default())),
         board: parts.watcher.board(),
         began_at: now,
         beaten_at: None,
@@ -122,6 +126,9 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         tasks: JoinSet::new(),
         tools: parts,
     };
+    if let Some(desired) = flow.board.desired.clone() {
+        flow.take_desired(&desired);
+    }
     let ended = flow.follow(tail, events, &cancel).await;
     if ended.is_err() {
         tokio::select! {
@@ -234,12 +241,23 @@ impl Flow {
 
     fn take_board(&mut self, board: Arc<Board>) {
         if let Some(desired) = &board.desired
-            && **self.router.response() != desired.response
+            && !self.board.desired.as_ref().is_some_and(|before| Arc::ptr_eq(before, desired))
         {
-            self.router =
-                Arc::new(Router::new(&Arc::new(desired.response.clone()), self.tools.rules.fallback.as_ref()));
+            self.take_desired(desired);
         }
         self.board = board;
+    }
+
+    fn take_desired(&mut self, desired: &Desired) {
+        let whose = desired.whose();
+        if **self.router.response() == desired.response && *self.router.whose() == whose {
+            return;
+        }
+        let fallback = self.tools.rules.fallback.as_ref();
+        if let Some(fallback) = fallback.filter(|name| !desired.response.policies.contains_key(*name)) {
+            tracing::warn!(%fallback, "the revision has no such EscalationPolicy: what only the settings' `fallback` would tell reaches nobody");
+        }
+        self.router = Arc::new(Router::new(&Arc::new(desired.response.clone()), fallback, whose));
     }
 
     fn wake_at(&mut self, at: Timestamp) {

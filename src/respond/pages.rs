@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::model::{Notified, Page, PageEvent, PageId, TeamName};
-use codeops_core::playbook::{PageNext, Told, next_send, told};
+use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
 
 use super::runs::page_ends;
 use super::{Event, Flow};
@@ -20,8 +20,8 @@ impl Flow {
         let now = self.tools.clock.now();
         let open: Vec<Arc<Page>> = self.remembered(|response| response.pages.values().cloned().collect());
         for page in open {
-            let policy = page.policy.clone().or_else(|| self.tools.rules.fallback.clone());
-            let told = policy.map(|policy| told(&policy, self.router.response(), now)).unwrap_or_default();
+            let fallback = self.tools.rules.fallback.as_ref();
+            let told = told_in_turn(page.policy.as_ref(), fallback, self.router.response(), now);
             match next_send(&page, &told, now) {
                 PageNext::Send(told) => {
                     for told in told {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertState, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
+    AlertId, AlertState, Does, Memory, Name, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome,
+    StepRef,
 };
 use codeops_core::playbook::{Next, evidence, next};
 use jiff::Timestamp;
@@ -91,7 +92,8 @@ impl Flow {
         }
         let policy = run.policy.clone().or_else(|| self.escalation(&run.authority));
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
-        policy.as_ref().filter(|policy| self.router.response().policies.contains_key(policy))?;
+        let known = |policy: &&Name| self.router.response().policies.contains_key(*policy);
+        policy.as_ref().filter(known).or(self.tools.rules.fallback.as_ref().filter(known))?;
         let (title, mut body) = evidence(run, &self.changes(run));
         body.push_str(&self.others(run));
         Some(PageEvent::Opened { run: None, policy, title, body: format!("Run {} {state}: {why}.\n{body}", run.id) })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, Disposition, PageEvent};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -16,9 +16,12 @@ const STORM_PAGE: SignedDuration = SignedDuration::from_secs(60);
 const STORM_TEXT: usize = 30 << 10;
 const STORM: &str = "No playbook is run for these; each alert has this page as its receipt.\n";
 
+/// The alerts of a storm, by whom each would have been told to.
+pub(super) type Storm = BTreeMap<Option<Name>, Vec<Arc<AlertMemory>>>;
+
 impl Flow {
-    /// More alerts than can be answered one by one: one page tells of all, at most one a minute.
-    pub(super) async fn storm(&mut self, alerts: &[Arc<AlertMemory>], now: Timestamp) -> Result<(), LogError> {
+    /// More alerts than can be answered one by one: one page tells each policy of all that are its own, at most one a minute.
+    pub(super) async fn storm(&mut self, alerts: &Storm, now: Timestamp) -> Result<(), LogError> {
         if alerts.is_empty() {
             return Ok(());
         }
@@ -29,17 +32,27 @@ impl Flow {
             return Ok(());
         }
         self.storm = Some(now);
-        let policy = self.tools.rules.fallback.clone();
-        let policy = policy.or_else(|| alerts.iter().find_map(|it| self.router.route(&it.alert.labels).policy));
-        let title = format!("alert storm: {} alerts at once", alerts.len());
-        let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
-        let event =
-            PageEvent::Opened { run: None, policy, title, body: format!("{STORM}{}", listed(alerts, STORM_TEXT)) };
-        let left = |page| {
-            let why = format!("a storm: page {page} tells of it and of {} others", ids.len().saturating_sub(1));
-            vec![disposed(ids, Disposition::Left { why })]
-        };
-        self.tools.journal.open_page(event, left).await.map(|_| ())
+        let known = |policy: &&Name| self.router.response().policies.contains_key(*policy);
+        let mut told: Storm = Storm::new();
+        for (policy, alerts) in alerts {
+            let policy = policy.as_ref().filter(known).or(self.tools.rules.fallback.as_ref()).cloned();
+            told.entry(policy).or_default().extend(alerts.iter().cloned());
+        }
+        let all: usize = told.values().map(Vec::len).sum();
+        for (policy, alerts) in told {
+            let title = format!("alert storm: {} alerts at once", alerts.len());
+            let others = all - alerts.len();
+            let beside = if others == 0 { String::new() } else { format!("{others} more are told of to others.\n") };
+            let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
+            let body = format!("{STORM}{beside}{}", listed(&alerts, STORM_TEXT));
+            let event = PageEvent::Opened { run: None, policy, title, body };
+            let left = |page| {
+                let why = format!("a storm: page {page} tells of it and of {} others", ids.len().saturating_sub(1));
+                vec![disposed(ids, Disposition::Left { why })]
+            };
+            self.tools.journal.open_page(event, left).await?;
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use self::index::Index;
 use crate::config::{Freeze, FreezeWhat};
 use crate::model::{
     Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Labels, Matcher, Name, Owned, Period, Response, Route,
-    Trigger,
+    TeamName, Trigger, Whose,
 };
 
 pub use quiet::Quiet;
@@ -30,10 +30,14 @@ pub struct Routed {
     pub policy: Option<Name>,
     /// Labels whose values it shares with others of its group.
     pub group_by: Vec<String>,
-    /// Names of mute times of its routes.
-    pub mute: Vec<Name>,
+    /// Mute times of its routes: the manifest's name and the time's.
+    pub mute: Vec<(Name, Name)>,
     /// The routes taken, each from the manifest's name to the node: `routing`, `routing > 2 > 1`.
     pub taken: Vec<String>,
+    /// The playbooks among them that its routes name.
+    pub by_route: Vec<Name>,
+    /// Whose it is, as far as its labels tell; asked only where the settings name teams.
+    pub owner: Option<TeamName>,
 }
 
 impl Routed {
@@ -52,8 +56,19 @@ pub struct Router {
     playbooks: Vec<Name>,
     by_trigger: Index,
     /// The manifests, the one whose top asks for nothing last.
-    trees: Vec<(Name, Node)>,
+    trees: Vec<Tree>,
     fallback: Option<Name>,
+    whose: Whose,
+    /// The team of the manifest whose top asks for nothing: its manifests are for everybody.
+    everybodys: Option<TeamName>,
+}
+
+/// One manifest.
+#[derive(Debug)]
+struct Tree {
+    name: Name,
+    team: TeamName,
+    top: Node,
 }
 
 /// One node of a tree with its children indexed.
@@ -70,16 +85,24 @@ struct Node {
 }
 
 /// What a node hands down to its children.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Inherited<'a> {
+    manifest: &'a Name,
     policy: Option<&'a Name>,
     playbook: Option<&'a Name>,
     group_by: Option<&'a Vec<String>>,
 }
 
+impl<'a> Inherited<'a> {
+    fn of(manifest: &'a Name) -> Self {
+        Self { manifest, policy: None, playbook: None, group_by: None }
+    }
+}
+
 impl Router {
-    /// Indexes a revision's routes. `fallback` is paged where no route says who.
-    pub fn new(response: &Arc<Response>, fallback: Option<&Name>) -> Self {
+    /// Indexes a revision's routes. `fallback` is paged where no route says who. `whose` says which manifests count for an
+    /// alert.
+    pub fn new(response: &Arc<Response>, fallback: Option<&Name>, whose: Whose) -> Self {
         let mut triggers = Vec::new();
         let mut playbooks = Vec::new();
         for (name, playbook) in &response.playbooks {
@@ -88,11 +111,25 @@ impl Router {
                 triggers.push(matchers.as_slice());
             }
         }
-        let mut trees: Vec<(Name, Node)> =
-            response.routes.iter().map(|(name, route)| (name.clone(), Node::new(&route.spec.route))).collect();
-        trees.sort_by_key(|(_, node)| node.matchers.is_empty());
+        let tree = |(name, route): (&Name, &Arc<Owned<AlertRouteSpec>>)| Tree {
+            name: name.clone(),
+            team: route.team.clone(),
+            top: Node::new(&route.spec.route),
+        };
+        let mut trees: Vec<Tree> = response.routes.iter().map(tree).collect();
+        trees.sort_by_key(|tree| tree.top.matchers.is_empty());
+        let everybodys = trees.last().filter(|tree| tree.top.matchers.is_empty()).map(|tree| tree.team.clone());
         let by_trigger = Index::new(&triggers);
-        Self { response: Arc::clone(response), playbooks, by_trigger, trees, fallback: fallback.cloned() }
+        let (response, fallback) = (Arc::clone(response), fallback.cloned());
+        Self { response, playbooks, by_trigger, trees, fallback, whose, everybodys }
+    }
+
+    /// Whether what a team's AlertRoutes say counts for an alert: it is the team's own or of one that lets it, or the team
+    /// writes for everybody.
+    fn counts(&self, team: &TeamName, owner: Option<&TeamName>) -> bool {
+        !self.whose.asks()
+            || self.everybodys.as_ref() == Some(team)
+            || owner.is_some_and(|owner| self.whose.speaks(team, owner))
     }
 
     /// Where an alert with these labels goes.
@@ -107,12 +144,13 @@ impl Router {
                 routed.playbooks.push(name.clone());
             }
         }
-        for (name, tree) in &self.trees {
-            if !tree.holds(labels) {
+        routed.owner = self.whose.owner(labels).cloned();
+        for tree in &self.trees {
+            if !tree.top.holds(labels) || !self.counts(&tree.team, routed.owner.as_ref()) {
                 continue;
             }
-            tree.descend(labels, Inherited::default(), name.as_str(), &mut routed);
-            if !tree.go_on {
+            tree.top.descend(labels, Inherited::of(&tree.name), tree.name.as_str(), &mut routed);
+            if !tree.top.go_on {
                 break;
             }
         }
@@ -120,6 +158,11 @@ impl Router {
             routed.policy.clone_from(&self.fallback);
         }
         routed
+    }
+
+    /// Whose alerts are.
+    pub fn whose(&self) -> &Whose {
+        &self.whose
     }
 
     /// The revision's routes and playbooks.
@@ -152,6 +195,7 @@ impl Node {
     /// Takes the first child that matches, and further ones as long as each says `continue`; without one, this node.
     fn descend(&self, labels: &Labels, from: Inherited<'_>, path: &str, routed: &mut Routed) {
         let own = Inherited {
+            manifest: from.manifest,
             policy: self.policy.as_ref().or(from.policy),
             playbook: self.playbook.as_ref().or(from.playbook),
             group_by: self.group_by.as_ref().or(from.group_by),
@@ -171,8 +215,11 @@ impl Node {
         if taken {
             return;
         }
-        if let Some(playbook) = own.playbook.filter(|playbook| !routed.playbooks.contains(playbook)) {
-            routed.playbooks.push(playbook.clone());
+        if let Some(playbook) = own.playbook {
+            routed.by_route.push(playbook.clone());
+            if !routed.playbooks.contains(playbook) {
+                routed.playbooks.push(playbook.clone());
+            }
         }
         if routed.policy.is_none() {
             routed.policy = own.policy.cloned();
@@ -180,7 +227,7 @@ impl Node {
         if routed.taken.is_empty() {
             routed.group_by = own.group_by.cloned().unwrap_or_default();
         }
-        routed.mute.extend(self.mute.iter().cloned());
+        routed.mute.extend(self.mute.iter().map(|time| (own.manifest.clone(), time.clone())));
         routed.taken.push(path.to_owned());
     }
 }
@@ -244,12 +291,9 @@ fn by_alert(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSet<
     Some(Freeze { what: FreezeWhat::All, reason, until: None })
 }
 
-/// What keeps alerts of a revision quiet, all manifests taken together.
-fn all_routes(response: &Response) -> impl Iterator<Item = &Arc<Owned<AlertRouteSpec>>> {
-    response.routes.values()
-}
-
 /// Why this alert starts nothing now, if so: it is muted, in maintenance, or inhibited by another.
 pub fn quiet(alert: &Alert, routed: &Routed, quiet: &Quiet<'_>, now: Timestamp) -> Option<String> {
-    quiet.muted(routed, now).or_else(|| quiet.maintained(&alert.labels, now)).or_else(|| quiet.inhibited(alert))
+    let owner = routed.owner.as_ref();
+    let maintained = || quiet.maintained(&alert.labels, owner, now);
+    quiet.muted(routed, now).or_else(maintained).or_else(|| quiet.inhibited(alert, owner))
 }

@@ -7,63 +7,78 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-use super::{Routed, all_routes};
-use crate::model::{Alert, AlertId, AlertMemory, AlertState, Inhibition, Labels, Matcher, Response, TimeSpan};
+use super::{Routed, Router};
+use crate::model::{Alert, AlertId, AlertMemory, AlertState, Inhibition, Labels, Matcher, TeamName, TimeSpan};
 
 /// Firing alerts by the values of the labels on which source and target must agree.
 type Sources = HashMap<Vec<String>, HashSet<AlertId>>;
 
-/// What keeps alerts quiet at one moment: the rules of a revision, and the alerts that fire.
+/// What keeps alerts quiet at one moment: the rules of a revision, and the alerts that fire. What a team's manifest says counts
+/// only for its own alerts, and those of teams that let it.
 #[derive(Debug)]
 pub struct Quiet<'a> {
-    response: &'a Response,
-    /// Each rule with the values that its firing sources have of the labels on which both must agree, and whose they are.
-    inhibitions: Vec<(&'a Inhibition, Sources)>,
+    router: &'a Router,
+    inhibitions: Vec<Rule<'a>>,
+}
+
+/// One inhibition.
+#[derive(Debug)]
+struct Rule<'a> {
+    team: &'a TeamName,
+    says: &'a Inhibition,
+    /// The values that its firing sources have of the labels on which both must agree, and whose they are.
+    sources: Sources,
 }
 
 impl<'a> Quiet<'a> {
     /// Looks at what fires once, so that many alerts can be asked about.
-    pub fn new(response: &'a Response, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Self {
-        let rules: Vec<&Inhibition> = all_routes(response).flat_map(|route| &route.spec.inhibit).collect();
-        let mut inhibitions: Vec<(&Inhibition, Sources)> =
-            rules.into_iter().map(|rule| (rule, Sources::new())).collect();
+    pub fn new(router: &'a Router, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Self {
+        let routes = router.response().routes.values();
+        let rules = routes.flat_map(|route| route.spec.inhibit.iter().map(|says| (&route.team, says)));
+        let mut inhibitions: Vec<Rule<'a>> =
+            rules.map(|(team, says)| Rule { team, says, sources: Sources::new() }).collect();
         for memory in alerts.values().filter(|memory| memory.state == AlertState::Firing) {
-            for (rule, sources) in &mut inhibitions {
-                if all_hold(&rule.source, &memory.alert.labels) {
-                    let values = agreed(rule, &memory.alert.labels);
-                    sources.entry(values).or_default().insert(memory.alert.id.clone());
+            for rule in &mut inhibitions {
+                if all_hold(&rule.says.source, &memory.alert.labels) {
+                    let values = agreed(rule.says, &memory.alert.labels);
+                    rule.sources.entry(values).or_default().insert(memory.alert.id.clone());
                 }
             }
         }
-        Self { response, inhibitions }
+        Self { router, inhibitions }
     }
 
-    /// Why a mute time of its routes keeps it quiet, if one does.
+    /// Why a mute time of its routes keeps it quiet, if one does. A name is one of the route's own manifest.
     pub(super) fn muted(&self, routed: &Routed, now: Timestamp) -> Option<String> {
-        let name = routed.mute.iter().find(|name| {
-            let spans = all_routes(self.response).filter_map(|route| route.spec.mute_times.get(*name));
-            spans.flatten().any(|span| contains(span, now))
+        let routes = &self.router.response().routes;
+        let (_, name) = routed.mute.iter().find(|(manifest, name)| {
+            let spans = routes.get(manifest).and_then(|route| route.spec.mute_times.get(name));
+            spans.into_iter().flatten().any(|span| contains(span, now))
         })?;
         Some(format!("muted by the mute time {name}"))
     }
 
     /// Why maintenance keeps it quiet, if it does.
-    pub(super) fn maintained(&self, labels: &Labels, now: Timestamp) -> Option<String> {
-        let found = all_routes(self.response).flat_map(|route| &route.spec.maintenance).find(|maintenance| {
-            maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
+    pub(super) fn maintained(&self, labels: &Labels, owner: Option<&TeamName>, now: Timestamp) -> Option<String> {
+        let mut routes = self.router.response().routes.values();
+        let (until, reason) = routes.find_map(|route| {
+            let found = route.spec.maintenance.iter().find(|maintenance| {
+                maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
+            })?;
+            self.router.counts(&route.team, owner).then_some((found.until, &found.reason))
         })?;
-        Some(format!("in maintenance until {}: {}", found.until, found.reason))
+        Some(format!("in maintenance until {until}: {reason}"))
     }
 
     /// Why another alert keeps it quiet, if one does. An alert that is source and target of one rule does not inhibit
     /// itself, as in Alertmanager.
-    pub(super) fn inhibited(&self, alert: &Alert) -> Option<String> {
+    pub(super) fn inhibited(&self, alert: &Alert, owner: Option<&TeamName>) -> Option<String> {
         let labels = &alert.labels;
-        for (rule, sources) in &self.inhibitions {
-            if !all_hold(&rule.target, labels) || all_hold(&rule.source, labels) {
+        for Rule { team, says, sources } in &self.inhibitions {
+            if !all_hold(&says.target, labels) || all_hold(&says.source, labels) || !self.router.counts(team, owner) {
                 continue;
             }
-            let source = sources.get(&agreed(rule, labels)).and_then(|ids| ids.iter().find(|id| **id != alert.id));
+            let source = sources.get(&agreed(says, labels)).and_then(|ids| ids.iter().find(|id| **id != alert.id));
             if let Some(source) = source {
                 return Some(format!("inhibited by alert {}, which fires", source.fingerprint));
             }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{Quiet, Routed, Router, expired, freeze, next_expiry, quiet, silent};
 use crate::model::{
     Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Concurrency, Disposition, Fingerprint, Inhibition, Labels,
-    Limits, Maintenance, Matcher, Name, Owned, Period, Place, Playbook, Response, Route, TimeSpan, Trigger,
+    Limits, Maintenance, Matcher, Name, Owned, Period, Place, Playbook, Response, Route, TimeSpan, Trigger, Whose,
 };
 
 fn name(text: &str) -> Name {
@@ -77,7 +77,7 @@ fn the_first_child_that_matches_takes_it_and_continue_goes_on() {
     let third = route(&["severity=\"page\""], Some("never"), vec![]);
     let mut top = route(&[], Some("all"), vec![first, second, third]);
     top.group_by = Some(vec!["alertname".to_owned()]);
-    let router = Router::new(&response(top), None);
+    let router = Router::new(&response(top), None, Whose::default());
     let of = |pairs: &[(&str, &str)]| router.route(&labels(pairs));
     assert_eq!(of(&[("team", "pay"), ("severity", "page")]).taken, ["main > 1", "main > 2"]);
     assert_eq!(of(&[("team", "pay"), ("severity", "page")]).policy, Some(name("pay")));
@@ -102,7 +102,7 @@ fn own_triggers_come_first_and_the_fallback_last() {
     let mut answering = Response::clone(&response(Route { playbook: Some(name("routed")), ..Route::default() }));
     answering.playbooks.insert(name("routed"), playbook("routed", &["alertname=\"none\""]));
     answering.playbooks.insert(name("own"), playbook("own", &["alertname=\"Down\"", "app!=\"\""]));
-    let router = Router::new(&Arc::new(answering), Some(&name("fallback")));
+    let router = Router::new(&Arc::new(answering), Some(&name("fallback")), Whose::default());
     let routed = router.route(&labels(&[("alertname", "Down"), ("app", "shop")]));
     assert_eq!(routed.playbooks, [name("own"), name("routed")]);
     assert_eq!(routed.policy, Some(name("fallback")));
@@ -117,8 +117,9 @@ fn hushed(
     now: Timestamp,
 ) -> Option<String> {
     let response = Response { routes: BTreeMap::from([(name("main"), owned(spec))]), ..Response::default() };
-    let routed = Routed { mute: mute.iter().map(|text| name(text)).collect(), ..Routed::default() };
-    quiet(&alert.alert, &routed, &Quiet::new(&response, &all(beside)), now)
+    let routed = Routed { mute: mute.iter().map(|text| (name("main"), name(text))).collect(), ..Routed::default() };
+    let router = Router::new(&Arc::new(response), None, Whose::default());
+    quiet(&alert.alert, &routed, &Quiet::new(&router, &all(beside)), now)
 }
 
 #[test]
@@ -206,6 +207,63 @@ fn only_a_receiver_that_may_freezes() {
     assert!(freeze(&over, &[name("main")].into(), None).is_none());
 }
 
+/// An AlertRoute of a team.
+fn of_team(team: &str, spec: AlertRouteSpec) -> Arc<Owned<AlertRouteSpec>> {
+    Arc::new(Owned { team: name(team), ..Owned::clone(&owned(spec)) })
+}
+
+#[test]
+fn what_a_teams_routes_say_counts_only_for_its_own_alerts() {
+    let everything = || matchers(&["alertname=~\".+\""]);
+    let always = TimeSpan { weekdays: (1..=7).collect(), ..TimeSpan::default() };
+    let mut taking = route(&["alertname=~\".+\""], Some("evil"), vec![]);
+    taking.mute = vec![name("nights")];
+    let hush = AlertRouteSpec {
+        route: taking,
+        mute_times: BTreeMap::from([(name("nights"), vec![always])]),
+        maintenance: vec![Maintenance {
+            matchers: everything(),
+            from: at(0),
+            until: at(60),
+            reason: "ours".to_owned(),
+        }],
+        inhibit: vec![Inhibition { source: matchers(&["alertname=\"Heart\""]), target: everything(), equal: vec![] }],
+    };
+    let mut below = route(&["app=\"shop\""], Some("shop"), vec![]);
+    below.mute = vec![name("nights")];
+    let own = AlertRouteSpec {
+        // The same name of a mute time, another time.
+        mute_times: BTreeMap::from([(name("nights"), vec![TimeSpan { months: [6].into(), ..TimeSpan::default() }])]),
+        ..AlertRouteSpec { route: route(&[], Some("all"), vec![below]), ..AlertRouteSpec::default() }
+    };
+    let routes = [("aaa", of_team("evil", hush)), ("main", of_team("platform", own))];
+    let routes = routes.into_iter().map(|(text, route)| (name(text), route)).collect();
+    let response = Arc::new(Response { routes, ..Response::default() });
+    let whose = |shop_lets: &[&str]| {
+        let resources = [("app/shop", "shop"), ("app/evil", "evil")];
+        let resources = resources.into_iter().map(|(id, team)| (id.parse().expect("an id"), name(team)));
+        let reach = [("shop", shop_lets), ("evil", &[]), ("platform", &[])];
+        let reach = reach.into_iter().map(|(team, lets)| (name(team), lets.iter().map(|it| name(it)).collect()));
+        Whose::new(resources, ["shop", "evil", "platform"].into_iter().map(name), &reach.collect())
+    };
+    let beside = all(&[memory(&[("alertname", "Heart")], AlertState::Firing)]);
+    let of = |pairs: &[(&str, &str)], whose: Whose| {
+        let router = Router::new(&response, None, whose);
+        let alert = memory(pairs, AlertState::Firing);
+        let routed = router.route(&alert.alert.labels);
+        let rules = Quiet::new(&router, &beside);
+        let hushed = [0, 60].map(|second| quiet(&alert.alert, &routed, &rules, at(second)));
+        (routed.policy.expect("a policy").to_string(), hushed.iter().filter(|why| why.is_some()).count())
+    };
+    let shop = [("alertname", "Down"), ("app", "shop")];
+    assert_eq!(of(&shop, whose(&[])), ("shop".to_owned(), 0), "neither taken nor hushed");
+    assert_eq!(of(&[("alertname", "Down"), ("host", "db1")], whose(&[])), ("all".to_owned(), 0), "nobody's");
+    assert_eq!(of(&[("alertname", "Down"), ("app", "evil")], whose(&[])), ("evil".to_owned(), 2));
+    assert_eq!(of(&[("alertname", "Down"), ("team", "evil")], whose(&[])), ("evil".to_owned(), 2));
+    assert_eq!(of(&shop, whose(&["evil"])), ("evil".to_owned(), 2), "shop lets it");
+    assert_eq!(of(&shop, Whose::default()), ("evil".to_owned(), 2), "no teams, no question");
+}
+
 /// What a tree says without any index: the definition, written down plainly.
 fn plainly(node: &Route, labels: &Labels, from: Option<&Name>, path: &str, taken: &mut Vec<(String, Option<Name>)>) {
     let own = node.policy.as_ref().or(from);
@@ -260,7 +318,7 @@ proptest! {
             it.on = Trigger::Alert(on.clone());
             answering.playbooks.insert(name(&text), Arc::new(it));
         }
-        let router = Router::new(&Arc::new(answering), None);
+        let router = Router::new(&Arc::new(answering), None, Whose::default());
         for labels in alerts {
             let routed = router.route(&labels);
             let mut taken = Vec::new();

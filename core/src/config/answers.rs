@@ -1,11 +1,11 @@
 //! The part of the settings that is about alerts and what answers them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::SecretSource;
-use crate::model::{Name, Period};
+use crate::model::{Name, Period, TeamName};
 
 /// One sender of alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,10 @@ pub struct ReceiverSettings {
     /// Whether an alert named `CodeopsFreeze` freezes everything while it fires.
     #[serde(default)]
     pub may_freeze: bool,
+    /// The teams whose resources its alerts may reach; all when left out. What reaches for others is only told to the
+    /// fallback.
+    #[serde(default)]
+    pub teams: Option<BTreeSet<TeamName>>,
 }
 
 /// What a receiver sends.

@@ -6,14 +6,15 @@ use crate::model::{EscalationPolicySpec, Route, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
-use super::in_force::Candidate;
+use super::in_force::{Candidate, InForce};
 use super::named::Named;
 use super::resolve::Resolved;
 use super::response::Declares;
 
 /// Checks routes and policies.
-pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, found: &mut Vec<Diagnostic>) {
-    roots(candidates, named, found);
+pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
+    roots(candidates, named, before, found);
+    fallback(candidates, named, found);
     for candidate in &*candidates {
         let name = &candidate.key.1;
         let (message, help) = match &candidate.manifest.declares {
@@ -31,17 +32,39 @@ pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, found: &mut
     }
 }
 
+fn is_tree_of_all(declares: &Declares) -> bool {
+    matches!(declares, Declares::Route(route) if route.spec.route.matchers.is_empty())
+}
+
 fn is_nobodys(route: &Route) -> bool {
     route.policy.is_none() && route.playbook.is_none()
 }
 
+/// The policy of the settings' `fallback` is there.
+fn fallback(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec<Diagnostic>) {
+    let kind = ManifestKind::EscalationPolicy;
+    let Some(name) = named.fallback().filter(|name| !named.has(kind, name) && !named.is_uncertain()) else { return };
+    let routes = candidates.iter().find(|one| one.key.0 == ManifestKind::AlertRoute);
+    if let Some(first) = routes.or(candidates.first()) {
+        let help = match named.near(kind, name) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "declare it with a manifest of kind EscalationPolicy".to_owned(),
+        };
+        let message = format!("there is no EscalationPolicy `{name}`, the `fallback` of the daemon's settings");
+        first.warning(found, (first.name, message, Some(help)));
+    }
+}
+
 /// Exactly one tree takes what no other does.
-fn roots(candidates: &mut [Candidate], named: &Named<'_>, found: &mut Vec<Diagnostic>) {
-    let is_root = |candidate: &Candidate| match &candidate.manifest.declares {
-        Some(Declares::Route(route)) => route.spec.route.matchers.is_empty(),
-        _ => false,
-    };
-    let roots: Vec<usize> = (0..candidates.len()).filter(|at| is_root(&candidates[*at])).collect();
+fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
+    let is_root = |candidate: &Candidate| candidate.manifest.declares.as_ref().is_some_and(is_tree_of_all);
+    let mut roots: Vec<usize> = (0..candidates.len()).filter(|at| is_root(&candidates[*at])).collect();
+    // Whose it was keeps it, then who writes for everybody: another's manifest does not put it out of force.
+    roots.sort_by_key(|at| {
+        let one = &candidates[*at];
+        let was = before.get(&one.key).is_some_and(|(declares, _)| is_tree_of_all(declares));
+        (!was, one.broken.is_some(), !named.writes_for_everybody(one))
+    });
     if let [first, others @ ..] = &roots[..] {
         let place = candidates[*first].base.source.place(candidates[*first].name).to_string();
         for at in others {

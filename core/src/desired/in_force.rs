@@ -74,7 +74,7 @@ pub(super) fn settle(
         named::check(candidate, &named, &mut found);
     }
     calls::check(&mut candidates, &mut found);
-    coverage::check(&mut candidates, &named, &mut found);
+    coverage::check(&mut candidates, &named, before, &mut found);
     coverage::teams(resolved, &named, &mut found);
     resolved.found = found;
     let mut response = Response::default();

@@ -54,7 +54,7 @@ use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSettings, TeamSpec};
 use crate::model::{
-    Claims, Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName,
+    Claims, Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName, Whose,
 };
 
 pub use compiler::Compiler;
@@ -146,6 +146,15 @@ pub struct Desired {
     pub response: Response,
     /// Why this revision must delete nothing, if so: a file is unreadable and what it declared is not known.
     pub deletes_nothing: Option<String>,
+}
+
+impl Desired {
+    /// Whose alerts are by this revision.
+    pub fn whose(&self) -> Whose {
+        let declared = self.resources.iter().map(|(id, resource)| (id.clone(), resource.team.clone()));
+        let held = self.held_teams.iter().map(|(id, team)| (id.clone(), team.clone()));
+        Whose::new(declared.chain(held), self.teams.keys().cloned(), &self.reach)
+    }
 }
 
 /// The result of [`Compiler::compile`].

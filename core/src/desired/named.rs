@@ -68,6 +68,17 @@ impl<'a> Named<'a> {
         self.context.fallback.is_some()
     }
 
+    /// Who is paged where no route says.
+    pub(super) fn fallback(&self) -> Option<&Name> {
+        self.context.fallback.as_ref()
+    }
+
+    /// Whether a manifest's team is granted the Repository's file.
+    pub(super) fn writes_for_everybody(&self, candidate: &Candidate) -> bool {
+        let team = candidate.manifest.team.as_ref();
+        team.is_some_and(|team| rights::may_claim(&team.value, rights::TOP, self.context))
+    }
+
     /// Whether a file cannot be read, so that what is not there may stand in it.
     pub(super) fn is_uncertain(&self) -> bool {
         self.uncertain

@@ -20,6 +20,8 @@ use super::tree::{At, Node, Value, cut};
 const TIMEOUT: Period = Period::from_secs(15 * 60);
 /// The longest time within which its runs are counted: ends are remembered so long.
 const LONGEST_COUNT: Period = Period::from_secs(3_600);
+/// The longest time that steps may take until the next list is done, or a person is called; schedules may take longer.
+const LONGEST: Period = Period::from_secs(24 * 3_600);
 /// The most labels that one trigger asks for.
 const MOST_MATCHERS: usize = 100;
 
@@ -29,7 +31,8 @@ pub(super) fn read(node: &Node, body: &mut Body<'_, '_>) -> Option<Playbook> {
     let on = fields.get("on").map(|node| trigger(node, body));
     let target = fields.get("target").map(|node| target(node, on.as_ref(), body));
     let concurrency = fields.get("concurrency").map(|node| concurrency(node, body)).unwrap_or_default();
-    let limits = fields.get("limits").map(|node| limits(node, body));
+    let limits_node = fields.get("limits");
+    let limits = limits_node.map(|node| limits(node, body));
     let limits = limits.unwrap_or(Limits { timeout: TIMEOUT, runs: None });
     let steps = fields.require(body.reader, "steps");
     let otherwise = fields.get("otherwise");
@@ -44,7 +47,20 @@ pub(super) fn read(node: &Node, body: &mut Body<'_, '_>) -> Option<Playbook> {
         scheduled: matches!(on, Trigger::Schedule(_)),
         timeout: limits.timeout,
     };
-    let (steps, otherwise) = playbook_steps::read(steps?, otherwise, &around, body);
+    if let Some(node) = limits_node.filter(|_| !around.scheduled && limits.timeout > LONGEST) {
+        let help = Some("nobody is called before it is up".to_owned());
+        body.reader.error(node.span, format!("steps that answer an alert have at most {LONGEST}"), help);
+    }
+    let (steps_node, otherwise_node) = (steps?, otherwise);
+    let (steps, otherwise) = playbook_steps::read(steps_node, otherwise_node, &around, body);
+    let lists = [(Some(steps_node), Some(&steps)), (otherwise_node, otherwise.as_ref())];
+    for (node, steps) in lists.into_iter().filter_map(|(node, steps)| node.zip(steps)) {
+        let longest = playbook_steps::longest(steps);
+        if !around.scheduled && longest > LONGEST {
+            let message = format!("these steps may take {longest} together; where an alert waits, at most {LONGEST}");
+            body.reader.error(node.span, message, Some("give their `timeout`s less, or fewer attempts".to_owned()));
+        }
+    }
     let placeholder = Name::new("unnamed").expect("a literal name");
     Some(Playbook {
         name: placeholder.clone(),

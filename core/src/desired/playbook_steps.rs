@@ -42,6 +42,21 @@ pub(super) fn read(
     (first, second)
 }
 
+/// The longest that these can take together by what they say: each with all its attempts. Paging and other playbooks have
+/// their own time.
+pub(super) fn longest(steps: &[PlaybookStep]) -> Period {
+    let of = |step: &PlaybookStep| {
+        let time = match &step.does {
+            Does::Wait { what: WaitFor::For(time), .. } => Some(*time),
+            Does::Page { .. } | Does::Playbook(_) => None,
+            _ => step.timeout,
+        };
+        let attempts = step.retry.map_or(1, |retry| u64::from(retry.attempts));
+        time.map_or(0, Period::as_millis).saturating_mul(attempts)
+    };
+    Period::from_millis(steps.iter().map(of).fold(0, u64::saturating_add))
+}
+
 /// The names that a list's steps have, as far as they are names.
 fn names(node: &Node) -> Vec<Name> {
     let Value::List(items) = &node.value else { return Vec::new() };

@@ -1,21 +1,27 @@
 //! CEL expressions (floor F0): checked when a manifest is read, evaluated over plain JSON. No loops but over lists that are
 //! there, no state, no I/O.
 //!
-//! The library's parser and evaluator recurse, so both run on a thread with a large stack, over a source that is bounded.
+//! The library's parser and evaluator recurse, so both run on a thread with a large stack, over a source that is bounded. What an
+//! expression may cost is told before it is evaluated ([`Budget`]): one that asks for more has no value.
 //! Source of the language: the Common Expression Language specification.
+
+mod ast;
+mod cost;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 
-use cel::common::ast::operators::INDEX;
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, Program};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+pub use self::cost::Budget;
 
 /// The longest expression, in bytes.
 pub const MAX_SOURCE: usize = 1_024;
-/// The longest list that is evaluated over, and the deepest nesting of macros that walk one: together they bound the work.
+/// The longest list that is evaluated over, and the deepest nesting of macros that walk one.
 const MAX_LIST: usize = 1_000;
 const MAX_WALKS: usize = 2;
 const STACK: usize = 16 << 20;
@@ -110,10 +116,11 @@ pub fn check(source: &str) -> Result<(), String> {
     }
     on_large_stack(|| {
         let program = compile(source)?;
-        if walks(program.expression()) > MAX_WALKS {
+        if ast::walks(program.expression()) > MAX_WALKS {
             return Err(format!("macros that walk a list are nested at most {MAX_WALKS} deep"));
         }
-        Ok(())
+        // Over nothing at all: what is too much then is too much over any facts.
+        cost::cost(program.expression(), &Value::Null, Budget::of_a_look().left()).map(|_| ())
     })
 }
 
@@ -122,40 +129,55 @@ pub fn paths(expression: &Expression) -> Vec<Vec<String>> {
     on_large_stack(|| {
         let mut found = Vec::new();
         let program = compile(expression.source())?;
-        read(program.expression(), &mut Vec::new(), &mut found);
+        ast::read(program.expression(), &mut Vec::new(), &mut found);
         Ok(found)
     })
     .unwrap_or_default()
 }
 
-/// The value of an expression over the fields of `facts`, an object.
+/// The value of an expression over the fields of `facts`, an object. What it costs is taken from the budget first.
 ///
 /// # Errors
 /// In one sentence, why it has none.
-pub fn evaluate(expression: &Expression, facts: &Value) -> Result<Value, String> {
-    let what = |error: String| format!("`{}`: {error}", expression.source());
-    if !bounded(facts) {
-        return Err(what(format!("a list with more than {MAX_LIST} items is not evaluated over")));
-    }
-    on_large_stack(|| {
+pub fn evaluate(expression: &Expression, facts: &Value, budget: &Budget) -> Result<Value, String> {
+    let left = budget.left();
+    let evaluated = on_large_stack(|| {
         let program = compile(expression.source())?;
+        let mut read = Vec::new();
+        ast::read(program.expression(), &mut Vec::new(), &mut read);
+        let facts = only(facts, &read);
+        if !bounded(&facts) {
+            return Err(format!("a list with more than {MAX_LIST} items is not evaluated over"));
+        }
+        let cost = cost::cost(program.expression(), &facts, left)?;
         let mut context = Context::default();
         for (name, value) in facts.as_object().into_iter().flatten() {
             let value = cel::to_value(value).map_err(|error| error.to_string())?;
             context.add_variable_from_value(name.clone(), value);
         }
-        let value = program.execute(&context).map_err(|error| error.to_string())?;
-        value.json().map_err(|_| "it has no value that can be shown".to_owned())
-    })
-    .map_err(what)
+        Ok((cost, executed(&program, &context)))
+    });
+    let value = evaluated.and_then(|(cost, value)| {
+        budget.spend(cost);
+        value
+    });
+    value.map_err(|error| format!("`{}`: {error}", expression.source()))
+}
+
+/// Whether an expression is true; it is a look of its own.
+///
+/// # Errors
+/// As [`evaluate`]; and when it is neither true nor false.
+pub fn holds(expression: &Expression, facts: &Value) -> Result<bool, String> {
+    is_true(expression, facts, &Budget::of_a_look())
 }
 
 /// Whether an expression is true.
 ///
 /// # Errors
 /// As [`evaluate`]; and when it is neither true nor false.
-pub fn holds(expression: &Expression, facts: &Value) -> Result<bool, String> {
-    match evaluate(expression, facts)? {
+pub fn is_true(expression: &Expression, facts: &Value, budget: &Budget) -> Result<bool, String> {
+    match evaluate(expression, facts, budget)? {
         Value::Bool(truth) => Ok(truth),
         other => Err(format!("`{}` is {other}, neither true nor false", expression.source())),
     }
@@ -166,12 +188,17 @@ pub fn holds(expression: &Expression, facts: &Value) -> Result<bool, String> {
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn fill(template: &Template, facts: &Value, escape: impl Fn(&str) -> String) -> Result<String, String> {
+pub fn fill(
+    template: &Template,
+    facts: &Value,
+    budget: &Budget,
+    escape: impl Fn(&str) -> String,
+) -> Result<String, String> {
     let mut text = String::new();
     for part in &template.parts {
         match part {
             TemplatePart::Text(written) => text.push_str(written),
-            TemplatePart::Value(expression) => match evaluate(expression, facts)? {
+            TemplatePart::Value(expression) => match evaluate(expression, facts, budget)? {
                 Value::String(value) => text.push_str(&escape(&value)),
                 value => text.push_str(&escape(&value.to_string())),
             },
@@ -180,77 +207,38 @@ pub fn fill(template: &Template, facts: &Value, escape: impl Fn(&str) -> String)
     Ok(text)
 }
 
+fn executed(program: &Program, context: &Context<'_, '_>) -> Result<Value, String> {
+    let value = program.execute(context).map_err(|error| error.to_string())?;
+    value.json().map_err(|_| "it has no value that can be shown".to_owned())
+}
+
+/// The part of the facts that these paths lead to: no more than that is handed over and counted.
+fn only(facts: &Value, paths: &[Vec<String>]) -> Value {
+    let Some(fields) = facts.as_object() else { return Value::Null };
+    let mut part = Map::new();
+    for (name, field) in fields {
+        let mut below = Vec::new();
+        for path in paths {
+            if let Some((first, rest)) = path.split_first()
+                && first.trim_start_matches('.') == name
+            {
+                below.push(rest.to_vec());
+            }
+        }
+        if below.is_empty() {
+            continue;
+        }
+        let whole = !field.is_object() || below.iter().any(Vec::is_empty);
+        part.insert(name.clone(), if whole { field.clone() } else { only(field, &below) });
+    }
+    Value::Object(part)
+}
+
 fn compile(source: &str) -> Result<Program, String> {
     Program::compile(source).map_err(|errors| {
         let text = errors.to_string();
         text.lines().next().unwrap_or("it is not CEL").to_owned()
     })
-}
-
-/// How deep macros that walk a list are nested.
-fn walks(node: &IdedExpr) -> usize {
-    let here = usize::from(matches!(node.expr, Expr::Comprehension(_)));
-    here + children(&node.expr).into_iter().map(walks).max().unwrap_or(0)
-}
-
-fn read(node: &IdedExpr, tail: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-    match &node.expr {
-        Expr::Select(select) => {
-            tail.push(select.field.clone());
-            read(&select.operand, tail, found);
-            tail.pop();
-        }
-        Expr::Ident(name) => {
-            let path = std::iter::once(name.clone()).chain(tail.iter().rev().cloned());
-            found.push(path.collect());
-        }
-        // `steps['name']` is `steps.name`.
-        Expr::Call(CallExpr { func_name, target: None, args }) if func_name == INDEX => {
-            if let [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] = &args[..] {
-                tail.push(name.inner().to_owned());
-                read(of, tail, found);
-                tail.pop();
-            } else {
-                args.iter().for_each(|child| read(child, &mut Vec::new(), found));
-            }
-        }
-        Expr::Comprehension(walk) => {
-            let before = found.len();
-            for child in children(&node.expr) {
-                read(child, &mut Vec::new(), found);
-            }
-            // What the macro itself names is not read from outside.
-            let own = [Some(&walk.iter_var), walk.iter_var2.as_ref(), Some(&walk.accu_var)];
-            let inner = found.split_off(before);
-            found.extend(inner.into_iter().filter(|path| !own.contains(&path.first())));
-        }
-        other => {
-            for child in children(other) {
-                read(child, &mut Vec::new(), found);
-            }
-        }
-    }
-}
-
-fn children(expr: &Expr) -> Vec<&IdedExpr> {
-    match expr {
-        Expr::Call(call) => call.target.iter().map(AsRef::as_ref).chain(&call.args).collect(),
-        Expr::Comprehension(walk) => {
-            vec![&walk.iter_range, &walk.accu_init, &walk.loop_cond, &walk.loop_step, &walk.result]
-        }
-        Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
-        Expr::Struct(made) => made.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
-        Expr::Select(select) => vec![&select.operand],
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
-    }
-}
-
-fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
-    match entry {
-        EntryExpr::StructField(field) => vec![&field.value],
-        EntryExpr::MapEntry(pair) => vec![&pair.key, &pair.value],
-    }
 }
 
 fn bounded(value: &Value) -> bool {
@@ -267,50 +255,4 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> R
         let thread = thread.map_err(|error| format!("no thread can be started to evaluate it: {error}"))?;
         thread.join().unwrap_or_else(|_| Err("it cannot be evaluated".to_owned()))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn expression(source: &str) -> Expression {
-        Expression::try_from(source.to_owned()).expect(source)
-    }
-
-    #[test]
-    fn it_reads_facts() {
-        let facts = json!({"alert": {"labels": {"app": "shop"}}, "steps": {"look": {"output": {"free": 3}}}});
-        assert_eq!(evaluate(&expression("alert.labels.app"), &facts), Ok(json!("shop")));
-        assert_eq!(holds(&expression("steps.look.output.free < 5 && alert.labels.app == 'shop'"), &facts), Ok(true));
-        assert!(evaluate(&expression("alert.labels.none"), &facts).is_err());
-        assert!(holds(&expression("alert.labels.app"), &facts).unwrap_err().contains("neither"));
-    }
-
-    #[test]
-    fn paths_are_spelt_out() {
-        let paths = paths(&expression("has(steps.look.output) && steps.look.output.free < size(alert.labels.app)"));
-        assert!(paths.contains(&vec!["steps".into(), "look".into(), "output".into(), "free".into()]), "{paths:?}");
-        assert!(paths.contains(&vec!["alert".into(), "labels".into(), "app".into()]), "{paths:?}");
-    }
-
-    #[test]
-    fn deep_and_wide_sources_are_refused_or_survived() {
-        for source in ["(".repeat(1_000), "1+".repeat(500) + "1", "[".repeat(512) + &"]".repeat(512), "x".repeat(2_000)]
-        {
-            let _ = check(&source);
-        }
-        assert!(check("[1].map(a, [1].map(b, [1].map(c, c)))").unwrap_err().contains("nested"));
-        assert!(check("1 +").is_err());
-    }
-
-    #[test]
-    fn a_value_is_never_evaluated_twice() {
-        let facts = json!({"alert": {"labels": {"app": "{{ secret }}"}}});
-        let template = Template::try_from("app/{{ alert.labels.app }}".to_owned()).unwrap();
-        assert_eq!(fill(&template, &facts, str::to_owned), Ok("app/{{ secret }}".to_owned()));
-        assert!(Template::try_from("a }} b".to_owned()).is_err());
-        assert!(Template::try_from("a {{ b".to_owned()).is_err());
-    }
 }

@@ -23,6 +23,7 @@ mod spec;
 mod status;
 mod step;
 mod unit;
+mod whose;
 
 pub use crate::expression::{Expression, Template, TemplatePart};
 pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
@@ -58,3 +59,4 @@ pub use spec::{
 pub use status::{Health, HoldId, RevisionState, Sync, Verb};
 pub use step::{Cause, CauseKind, InstanceId, Key, Op, Step};
 pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, left};
+pub use whose::Whose;

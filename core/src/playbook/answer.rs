@@ -60,11 +60,16 @@ pub enum Answer {
 }
 
 impl World<'_> {
-    /// Who answers an alert that was routed so: the first playbook that may. `seen` is what steps see of it.
+    /// Who answers an alert that was routed so: the first playbook that may, of those that may speak for whose it is. `seen` is
+    /// what steps see of it.
     pub fn answer(&self, routed: &Routed, seen: &Value) -> Answer {
-        let known = routed.playbooks.iter().filter_map(|name| self.response.playbooks.get(name));
+        let known = routed.playbooks.iter().filter_map(|name| self.response.playbooks.get(name)).collect();
         let policy = routed.policy.as_ref();
-        let mut answers = known.map(|playbook| self.answered_by(playbook, policy, seen));
+        let known = match self.may_answer(routed, known, seen) {
+            Ok(known) => known,
+            Err(why) => return self.pages(policy, why),
+        };
+        let mut answers = known.into_iter().map(|playbook| self.answered_by(playbook, policy, seen));
         let first = answers.next();
         match first {
             None => self.pages(policy, "no playbook answers it".to_owned()),
@@ -72,6 +77,81 @@ impl World<'_> {
                 answers.find(|answer| !matches!(answer, Answer::Pages { .. })).unwrap_or(pages)
             }
             Some(answer) => answer,
+        }
+    }
+
+    /// An answer to what a receiver brought that may only reach what these teams own: anything else is told to the fallback.
+    pub fn within(&self, answer: Answer, teams: &BTreeSet<TeamName>, routed: &Routed) -> Answer {
+        let why = match &answer {
+            Answer::Quiet(_) => return answer,
+            Answer::Pages { why, .. } if !routed.owner.as_ref().is_some_and(|owner| teams.contains(owner)) => {
+                why.clone()
+            }
+            Answer::Pages { .. } => return answer,
+            Answer::Runs { playbook, target, .. } => {
+                let reached = target.as_ref().and_then(|id| Some(&self.resources.get(id)?.team));
+                if teams.contains(reached.unwrap_or(&playbook.team)) {
+                    return answer;
+                }
+                let on = target.as_ref().map_or_else(|| format!("playbook {}", playbook.name), ToString::to_string);
+                format!("its receiver may not reach {on}: add the team to the receiver's `teams`")
+            }
+        };
+        self.pages(self.fallback.or(routed.policy.as_ref()), why)
+    }
+
+    /// Those of the playbooks on an alert that may answer it, the owner's own first. Where the settings name no teams, all.
+    ///
+    /// # Errors
+    /// In one sentence, why none may: a person decides.
+    fn may_answer<'p>(
+        &self,
+        routed: &Routed,
+        known: Vec<&'p Arc<Playbook>>,
+        seen: &Value,
+    ) -> Result<Vec<&'p Arc<Playbook>>, String> {
+        if self.reach.is_empty() || known.is_empty() {
+            return Ok(known);
+        }
+        if let Some(owner) = routed.owner.clone().or_else(|| self.acted_on(&known, seen)) {
+            let lets = |team: &TeamName| self.reach.get(&owner).is_some_and(|allowed| allowed.contains(team));
+            let (own, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|playbook| playbook.team == owner);
+            let others = others.into_iter().filter(|playbook| lets(&playbook.team));
+            let may: Vec<_> = own.into_iter().chain(others).collect();
+            let why = || format!("it is team {owner}'s, and no playbook that may answer for that team is on it");
+            return if may.is_empty() { Err(why()) } else { Ok(may) };
+        }
+        // Nothing says whose it is, and playbooks of several teams are on it.
+        let policy = routed.policy.as_ref().and_then(|policy| self.response.policies.get(policy));
+        let named = |playbook: &&Arc<Playbook>| routed.by_route.contains(&playbook.name);
+        let of_policy = |playbook: &&Arc<Playbook>| policy.is_some_and(|policy| policy.team == playbook.team);
+        let by_route: Vec<_> = known.iter().copied().filter(named).collect();
+        let by_policy: Vec<_> = known.iter().copied().filter(of_policy).collect();
+        match (by_route.is_empty(), by_policy.is_empty()) {
+            (false, _) => Ok(by_route),
+            (true, false) => Ok(by_policy),
+            (true, true) => {
+                let names: Vec<&str> = known.iter().map(|playbook| playbook.name.as_str()).collect();
+                let names = names.join(" and ");
+                Err(format!("{names} of different teams are on it; a label `team` would say whose it is"))
+            }
+        }
+    }
+
+    /// Whose the resources are that all these playbooks would act on, where they agree. One without a target is about its own
+    /// team's.
+    fn acted_on(&self, playbooks: &[&Arc<Playbook>], seen: &Value) -> Option<TeamName> {
+        let teams = playbooks.iter().filter_map(|playbook| match &playbook.target {
+            None => Some(&playbook.team),
+            Some(template) => {
+                let target = target_for(template, seen).ok().filter(|target| self.may_act(&playbook.team, target))?;
+                Some(&self.resources.get(&target)?.team)
+            }
+        });
+        let teams: BTreeSet<&TeamName> = teams.collect();
+        match teams.len() {
+            1 => teams.first().map(|team| (*team).clone()),
+            _ => None,
         }
     }
 

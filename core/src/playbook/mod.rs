@@ -34,7 +34,7 @@ pub use facts::facts;
 pub use next::next;
 pub use open::{Asked, Opening, STORM_RUNS, STORM_WITHIN, in_storm, open};
 pub use order::{target_for, target_of};
-pub use page::{PageNext, Told, evidence, next_send, told};
+pub use page::{PageNext, Told, evidence, next_send, told, told_in_turn};
 pub use pin::pin;
 pub use simulate::{Begun, Preview, Scene, Simulated, preview, simulate};
 

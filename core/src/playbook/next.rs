@@ -16,11 +16,14 @@ pub fn next(run: &Run, facts: &Facts<'_>) -> Next {
     if run.ended.is_some() {
         return Next::Over;
     }
-    if let Some(record) = run.steps.iter().find(|record| record.on.is_some()) {
-        return on(run, record, facts);
-    }
-    if let Some(why) = &facts.cancelled {
+    let is_on = run.steps.iter().find(|record| record.on.is_some());
+    if let Some(why) = &facts.cancelled
+        && is_on.is_none_or(|record| only_waits(run, record))
+    {
         return end(RunState::Cancelled, why.clone());
+    }
+    if let Some(record) = is_on {
+        return on(run, record, facts);
     }
     let part = if run.turned.is_some() { Part::Otherwise } else { Part::Steps };
     match run.steps.iter().rfind(|record| record.step.part == part) {
@@ -32,6 +35,11 @@ pub fn next(run: &Run, facts: &Facts<'_>) -> Next {
 /// Whether an alert still counts as firing: whatever is not known to be over does.
 pub(super) fn fires(id: &AlertId, facts: &Facts<'_>) -> bool {
     facts.alerts.get(id).is_none_or(|alert| alert.state != AlertState::Resolved)
+}
+
+/// Whether nothing is done while a step is on: it can be broken off at any time.
+fn only_waits(run: &Run, record: &StepRecord) -> bool {
+    run.step(record.step).is_some_and(|step| matches!(step.does, Does::Wait { .. }))
 }
 
 /// A step is on.
@@ -95,7 +103,8 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
     let failed = |error: String| ended(record, StepOutcome::Failed { error });
     let late = facts.now >= deadline;
     match what {
-        WaitFor::For(_) if late => done(),
+        WaitFor::For(time) if late && deadline >= time.after(record.begun_at) => done(),
+        WaitFor::For(_) if late => failed(format!("all steps together have only {}", run.playbook.limits.timeout)),
         WaitFor::For(_) => still(deadline, "its time is not up".to_owned()),
         WaitFor::Healthy => {
             let Some(target) = &facts.target else { return failed("the target is not known".to_owned()) };
@@ -273,6 +282,10 @@ fn begin(run: &Run, at: StepRef, attempt: u32, facts: &Facts<'_>) -> Next {
             let deadline = match order {
                 // Paging ends when somebody has it, and a called run has its own limits.
                 Order::Page { .. } | Order::Call { .. } => Timestamp::MAX,
+                // Nobody waits longer than all of `steps` may take.
+                Order::Wait if at.part == Part::Steps => {
+                    timeout_of(step).after(facts.now).min(run.playbook.limits.timeout.after(run.opened_at))
+                }
                 _ => timeout_of(step).after(facts.now),
             };
             Next::Begin { step: at, attempt, deadline, order: Box::new(order) }

@@ -72,7 +72,11 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     }
     if let Some(run) = busy(asked, response) {
         match (playbook.concurrency.when_busy, &asked.cause) {
-            (WhenBusy::Join, RunCause::Alert { .. }) if !has_called(run) => return Opening::Join(run.id),
+            (WhenBusy::Join, RunCause::Alert { .. })
+                if !has_called(run) || (run.target.is_some() && was_answered(asked, response)) =>
+            {
+                return Opening::Join(run.id);
+            }
             (WhenBusy::Join, RunCause::Alert { .. }) | (WhenBusy::Queue, _) => {}
             _ => return Opening::Left(format!("run {} of playbook {} is on", run.id, run.playbook.name)),
         }
@@ -82,7 +86,7 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     };
     let ledger = response.ledger.get(&subject);
     if let Some(at) = ledger.and_then(|ledger| ledger.latched_at) {
-        if asked.target.is_none() && !was_answered(asked, response) {
+        if !was_answered(asked, response) {
             // The latch is for what came back; this is another thing, and nobody knows of it.
             return opened(asked, Rung::Page, None);
         }
@@ -125,10 +129,10 @@ pub fn in_storm(response: &ResponseMemory, now: Timestamp) -> bool {
     response.runs.values().filter(lately).count() + over >= STORM_RUNS
 }
 
-/// Whether a run without a target has called a person: its page tells of the alerts that it had then, and of no later one.
+/// Whether a run that only pages has called a person: its page tells of the alerts that it had then, and of no later one.
 fn has_called(run: &Run) -> bool {
     let pages = |record: &StepRecord| run.step(record.step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
-    run.target.is_none() && run.steps.iter().any(pages)
+    (run.target.is_none() || run.rung == Rung::Page) && run.steps.iter().any(pages)
 }
 
 /// Whether a run has answered the same alert before: that it comes back is known.

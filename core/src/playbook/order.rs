@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Facts, Order, facts};
-use crate::expression::fill;
+use crate::expression::{Budget, evaluate, fill};
 use crate::model::{Does, GitChange, HttpCall, PlaybookStep, ResourceId, Run, StepRef, Template};
 
 /// What the step does, filled in.
@@ -13,24 +13,24 @@ use crate::model::{Does, GitChange, HttpCall, PlaybookStep, ResourceId, Run, Ste
 /// # Errors
 /// In one sentence, which part has no value, or one that must not stand there.
 pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result<Order, String> {
-    let seen = facts(run, known);
-    let plain = |template: &Template| fill(template, &seen, str::to_owned);
+    let filling = Filling::of(facts(run, known));
+    let plain = |template: &Template| filling.fill(template, str::to_owned);
     Ok(match &step.does {
         Does::Wait { .. } => Order::Wait,
         Does::Page { policy } => Order::Page { policy: policy.clone() },
         Does::Playbook(name) => Order::Call { playbook: name.clone() },
         Does::Action { action, target, with } => {
-            let target = own_or_named(run, target.as_ref(), &seen)?;
-            Order::Act { action: *action, target, with: filled(with, &seen)? }
+            let target = filling.own_or_named(run, target.as_ref())?;
+            Order::Act { action: *action, target, with: filling.filled(with)? }
         }
-        Does::Script { file } => Order::Script { file: file.clone(), input: seen },
-        Does::Http(call) => http(call, &seen)?,
+        Does::Script { file } => Order::Script { file: file.clone(), input: filling.seen },
+        Does::Http(call) => filling.http(call)?,
         Does::Notify { channel, title, body } => {
             Order::Notify { channel: channel.clone(), title: one_line(&plain(title)?), body: plain(body)? }
         }
-        Does::Git(GitChange::RevertLast) => Order::Revert { target: own_or_named(run, None, &seen)? },
+        Does::Git(GitChange::RevertLast) => Order::Revert { target: filling.own_or_named(run, None)? },
         Does::Git(GitChange::Set { file, path, value }) => {
-            Order::Set { file: file.clone(), path: path.clone(), value: in_texts(value, &seen)? }
+            Order::Set { file: file.clone(), path: path.clone(), value: filling.in_texts(value)? }
         }
     })
 }
@@ -41,7 +41,7 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
 /// When it names none.
 pub fn target_of(run: &Run, at: StepRef, known: &Facts<'_>) -> Result<ResourceId, String> {
     match run.step(at).map(|step| &step.does) {
-        Some(Does::Action { target: Some(template), .. }) => named(template, &facts(run, known)),
+        Some(Does::Action { target: Some(template), .. }) => Filling::of(facts(run, known)).named(template),
         _ => run.target.clone().ok_or_else(|| "the run has no target".to_owned()),
     }
 }
@@ -51,45 +51,87 @@ pub fn target_of(run: &Run, at: StepRef, known: &Facts<'_>) -> Result<ResourceId
 /// # Errors
 /// When the template has no value, or not one that can be an id.
 pub fn target_for(template: &Template, alert: &Value) -> Result<ResourceId, String> {
-    named(template, &serde_json::json!({ "alert": alert }))
+    Filling::of(serde_json::json!({ "alert": alert })).named(template)
 }
 
-/// The resource a template names, or the run's own target.
-fn own_or_named(run: &Run, template: Option<&Template>, seen: &Value) -> Result<ResourceId, String> {
-    let Some(template) = template else {
-        return run.target.clone().ok_or_else(|| "the run has no target".to_owned());
-    };
-    named(template, seen)
+/// What one step is filled in with: all its templates share one budget.
+struct Filling {
+    seen: Value,
+    budget: Budget,
 }
 
-/// The resource a template names.
-///
-/// # Errors
-/// When it has no value, or not one that can be an id.
-fn named(template: &Template, seen: &Value) -> Result<ResourceId, String> {
-    let text = fill(template, seen, str::to_owned)?;
-    text.parse().map_err(|error| format!("`{template}` names no resource: {error}"))
-}
-
-fn http(call: &HttpCall, seen: &Value) -> Result<Order, String> {
-    let url = fill(&call.url, seen, percent)?;
-    let mut headers = BTreeMap::new();
-    for (name, value) in &call.headers {
-        let value = fill(value, seen, str::to_owned)?;
-        if value.chars().any(char::is_control) {
-            return Err(format!("the header {name} would hold a control character"));
-        }
-        headers.insert(name.clone(), value);
+impl Filling {
+    fn of(seen: Value) -> Self {
+        Self { seen, budget: Budget::of_a_look() }
     }
-    let kind = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, kind)| kind);
-    let is_json = kind.is_none_or(|kind| kind.to_ascii_lowercase().contains("json"));
-    // In JSON a value stands inside a text and must not end it.
-    let escape = |value: &str| match is_json {
-        true => Value::from(value).to_string().trim_matches('"').to_owned(),
-        false => value.to_owned(),
-    };
-    let body = call.body.as_ref().map(|body| fill(body, seen, escape)).transpose()?;
-    Ok(Order::Http { call: call.clone(), url, headers, body })
+
+    fn fill(&self, template: &Template, escape: impl Fn(&str) -> String) -> Result<String, String> {
+        fill(template, &self.seen, &self.budget, escape)
+    }
+
+    /// The resource a template names, or the run's own target.
+    fn own_or_named(&self, run: &Run, template: Option<&Template>) -> Result<ResourceId, String> {
+        let Some(template) = template else {
+            return run.target.clone().ok_or_else(|| "the run has no target".to_owned());
+        };
+        self.named(template)
+    }
+
+    /// The resource a template names.
+    ///
+    /// # Errors
+    /// When it has no value, or not one that can be an id.
+    fn named(&self, template: &Template) -> Result<ResourceId, String> {
+        let text = self.fill(template, str::to_owned)?;
+        text.parse().map_err(|error| format!("`{template}` names no resource: {error}"))
+    }
+
+    fn http(&self, call: &HttpCall) -> Result<Order, String> {
+        let url = self.fill(&call.url, percent)?;
+        let mut headers = BTreeMap::new();
+        for (name, value) in &call.headers {
+            let value = self.fill(value, str::to_owned)?;
+            if value.chars().any(char::is_control) {
+                return Err(format!("the header {name} would hold a control character"));
+            }
+            headers.insert(name.clone(), value);
+        }
+        let kind = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, kind)| kind);
+        let is_json = kind.is_none_or(|kind| kind.to_ascii_lowercase().contains("json"));
+        // In JSON a value stands inside a text and must not end it.
+        let escape = |value: &str| match is_json {
+            true => Value::from(value).to_string().trim_matches('"').to_owned(),
+            false => value.to_owned(),
+        };
+        let body = call.body.as_ref().map(|body| self.fill(body, escape)).transpose()?;
+        Ok(Order::Http { call: call.clone(), url, headers, body })
+    }
+
+    fn filled(&self, with: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, String> {
+        with.iter().map(|(name, value)| Ok((name.clone(), self.in_texts(value)?))).collect()
+    }
+
+    /// A value with the templates in its texts filled in. A text that is one expression and nothing else keeps its value's
+    /// type.
+    fn in_texts(&self, value: &Value) -> Result<Value, String> {
+        Ok(match value {
+            Value::String(text) => {
+                let template = Template::try_from(text.clone())?;
+                match &template.parts[..] {
+                    [crate::model::TemplatePart::Value(only)] => evaluate(only, &self.seen, &self.budget)?,
+                    _ => Value::from(self.fill(&template, str::to_owned)?),
+                }
+            }
+            Value::Array(items) => {
+                Value::Array(items.iter().map(|item| self.in_texts(item)).collect::<Result<_, _>>()?)
+            }
+            Value::Object(fields) => {
+                let pairs = fields.iter().map(|(name, value)| Ok((name.clone(), self.in_texts(value)?)));
+                Value::Object(pairs.collect::<Result<_, String>>()?)
+            }
+            other => other.clone(),
+        })
+    }
 }
 
 /// Everything but RFC 3986's unreserved characters, encoded: a value can be no separator.
@@ -105,27 +147,4 @@ fn percent(value: &str) -> String {
 
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
-}
-
-fn filled(with: &BTreeMap<String, Value>, seen: &Value) -> Result<BTreeMap<String, Value>, String> {
-    with.iter().map(|(name, value)| Ok((name.clone(), in_texts(value, seen)?))).collect()
-}
-
-/// A value with the templates in its texts filled in. A text that is one expression and nothing else keeps its value's type.
-fn in_texts(value: &Value, seen: &Value) -> Result<Value, String> {
-    Ok(match value {
-        Value::String(text) => {
-            let template = Template::try_from(text.clone())?;
-            match &template.parts[..] {
-                [crate::model::TemplatePart::Value(only)] => crate::expression::evaluate(only, seen)?,
-                _ => Value::from(fill(&template, seen, str::to_owned)?),
-            }
-        }
-        Value::Array(items) => Value::Array(items.iter().map(|item| in_texts(item, seen)).collect::<Result<_, _>>()?),
-        Value::Object(fields) => {
-            let pairs = fields.iter().map(|(name, value)| Ok((name.clone(), in_texts(value, seen)?)));
-            Value::Object(pairs.collect::<Result<_, String>>()?)
-        }
-        other => other.clone(),
-    })
 }

@@ -9,6 +9,8 @@ use crate::model::{
     TeamName,
 };
 
+/// A page that nobody has accepted for so long goes to the fallback, too.
+const UNACCEPTED: SignedDuration = SignedDuration::from_mins(5);
 /// The longest wait between two sends to the same channel.
 const LONGEST_MS: u64 = 300_000;
 /// The most of one step's evidence that a page carries, in bytes, and of all.
@@ -57,6 +59,19 @@ pub fn told(policy: &Name, response: &Response, now: Timestamp) -> Vec<Told> {
             Some(Told { notified: notified.clone(), receiver, team, channel, after })
         })
         .collect()
+}
+
+/// All that a page tells now: whom its policy names, and whom the fallback names once nobody of those has accepted it for five
+/// minutes, or at once where there is nobody else.
+pub fn told_in_turn(policy: Option<&Name>, fallback: Option<&Name>, response: &Response, now: Timestamp) -> Vec<Told> {
+    let mut all = policy.map(|policy| told(policy, response, now)).unwrap_or_default();
+    let late = if all.is_empty() { SignedDuration::ZERO } else { UNACCEPTED };
+    for told in fallback.map(|fallback| told(fallback, response, now)).unwrap_or_default() {
+        if !all.iter().any(|other| other.notified == told.notified) {
+            all.push(Told { after: told.after + late, ..told });
+        }
+    }
+    all
 }
 
 fn levels(policy: &EscalationPolicySpec) -> impl Iterator<Item = (&Notified, SignedDuration)> {

@@ -1,5 +1,6 @@
 //! Runs, driven one look at a time over facts that each test gives.
 
+mod answers;
 mod open;
 mod people;
 mod random;
@@ -480,6 +481,21 @@ fn a_cancelled_run_ends_before_its_next_step_and_not_in_the_middle_of_one() {
     live.waits();
     live.ends(done());
     assert_eq!(live.over(), (RunState::Cancelled, "playbook p is gone".to_owned()));
+    // A wait holds nothing: it is broken off at once.
+    let mut live = Live::answering(&format!("{ON}  steps: [{{name: idle, wait: {{for: 5m}}}}]"), Rung::Steps);
+    live.begins();
+    live.cancelled = Some("playbook p is gone".to_owned());
+    assert_eq!(live.over(), (RunState::Cancelled, "playbook p is gone".to_owned()));
+}
+
+#[test]
+fn no_wait_is_longer_than_all_steps_together() {
+    let spec = format!("{ON}  limits: {{timeout: 1m}}\n  steps: [{{name: idle, wait: {{for: 20h}}}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    live.waits();
+    live.pass(61);
+    assert_eq!(live.begins().0, "replace", "a person is not kept waiting for a day");
 }
 
 #[test]

@@ -81,10 +81,10 @@ pub(super) fn split(words: &[String]) -> anyhow::Result<(Labels, PathBuf)> {
 pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now();
     let world = tree.world();
-    let router = Router::new(&tree.response, tree.fallback.as_ref());
+    let router = Router::new(&tree.response, tree.fallback.as_ref(), tree.desired.whose());
     let routed = router.route(&labels);
     let alert = alert(&labels, now);
-    let rules = Quiet::new(&tree.response, &std::collections::BTreeMap::new());
+    let rules = Quiet::new(&router, &std::collections::BTreeMap::new());
     let hushed = quiet(&alert, &routed, &rules, now);
     let answer = world.answer(&routed, &seen(&alert));
     let mut explained = Explained {

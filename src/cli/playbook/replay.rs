@@ -72,7 +72,7 @@ pub(super) fn replay(
     let from = now.checked_sub(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MIN);
     let alerts = alerts(&archive, from, now)?;
     let runs = runs(&archive, from)?;
-    let router = Router::new(&tree.response, tree.fallback.as_ref());
+    let router = Router::new(&tree.response, tree.fallback.as_ref(), tree.desired.whose());
     let (mut without_run, mut same) = (0, 0);
     let mut found: BTreeMap<(String, Decision, Decision), (usize, AlertId)> = BTreeMap::new();
     for (id, alert) in &alerts {

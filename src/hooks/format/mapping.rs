@@ -2,7 +2,7 @@
 //! here they are evaluated, within bounds on the work that one body may cause.
 
 use codeops_core::config::MappingSettings;
-use codeops_core::expression::{evaluate, holds, paths};
+use codeops_core::expression::{Budget, evaluate, is_true, paths};
 use codeops_core::model::{Expression, bounded_annotations, bounded_labels};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -13,6 +13,8 @@ use super::{Malformed, Parsed};
 
 /// How many bytes expressions may be given to read of one body, all together.
 const WORK: usize = 64 << 20;
+/// How much work all expressions may do over one body, in looks.
+const LOOKS: u64 = 100;
 
 /// A mapping, ready.
 #[derive(Debug)]
@@ -33,9 +35,10 @@ struct Part {
 }
 
 /// What expressions see.
-struct Facts {
+struct Facts<'b> {
     body: Value,
     item: Value,
+    budget: &'b Budget,
 }
 
 impl Mapping {
@@ -63,7 +66,8 @@ impl Mapping {
     /// Reads a body.
     pub(super) fn read(&self, body: &Value) -> Result<Parsed, Malformed> {
         let whole = object([("body", body.clone())]);
-        let items = match self.items.as_ref().map(|items| evaluate(items, &whole)) {
+        let budget = Budget::of_looks(LOOKS);
+        let items = match self.items.as_ref().map(|items| evaluate(items, &whole, &budget)) {
             None => vec![Value::Null],
             Some(Ok(Value::Array(items))) => items,
             Some(_) => return Err(Malformed("the mapping's `items` gives no list of at most 1,000 items here")),
@@ -76,10 +80,11 @@ impl Mapping {
             let facts = Facts {
                 body: object([("body", body.clone()), ("item", item.clone())]),
                 item: object([("item", item)]),
+                budget: &budget,
             };
             parsed.take(self.tell(&facts));
         }
-        let id = self.id.as_ref().and_then(|id| evaluate(id, &whole).ok());
+        let id = self.id.as_ref().and_then(|id| evaluate(id, &whole, &budget).ok());
         parsed.ids.extend(id.as_ref().and_then(text).filter(|id| !id.is_empty()));
         Ok(parsed)
     }
@@ -95,7 +100,7 @@ impl Mapping {
         of_items.saturating_mul(parts().count()).saturating_add(items.len() * (whole + 1) * size(body))
     }
 
-    fn tell(&self, facts: &Facts) -> Result<Told, &'static str> {
+    fn tell(&self, facts: &Facts<'_>) -> Result<Told, &'static str> {
         let mut labels = Vec::new();
         for (name, part) in &self.labels {
             let value = part.evaluate(facts).map_err(|_| "a label of the mapping has no value in it")?;
@@ -133,16 +138,16 @@ impl Part {
         Ok(Self { expression, whole })
     }
 
-    fn facts<'f>(&self, facts: &'f Facts) -> &'f Value {
+    fn facts<'f>(&self, facts: &'f Facts<'_>) -> &'f Value {
         if self.whole { &facts.body } else { &facts.item }
     }
 
-    fn evaluate(&self, facts: &Facts) -> Result<Value, String> {
-        evaluate(&self.expression, self.facts(facts))
+    fn evaluate(&self, facts: &Facts<'_>) -> Result<Value, String> {
+        evaluate(&self.expression, self.facts(facts), facts.budget)
     }
 
-    fn holds(&self, facts: &Facts) -> Result<bool, String> {
-        holds(&self.expression, self.facts(facts))
+    fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
+        is_true(&self.expression, self.facts(facts), facts.budget)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::flow::{Flow, REPOSITORY, TEAM, app, app_with, path};
 use crate::support::scripted_effects::Fare;
 
 /// Whom a page calls, and where alerts go.
-const PEOPLE: &str = "apiVersion: codeops/v1
+pub(super) const PEOPLE: &str = "apiVersion: codeops/v1
 kind: Receiver
 metadata: {name: sink, team: core}
 spec: {webhook: {url: https://sink.example/page}}
@@ -31,7 +31,7 @@ spec: {route: {policy: people}}
 ";
 
 /// Answers AppDown by a restart and waits for the proof.
-const APP_DOWN: &str = "apiVersion: codeops/v1
+pub(super) const APP_DOWN: &str = "apiVersion: codeops/v1
 kind: Playbook
 metadata: {name: app-down, team: core}
 spec:
@@ -45,7 +45,7 @@ spec:
 
 const LOOK: &str = "#!/bin/sh\necho {}\n";
 
-fn labels(name: &str, app: &str) -> Labels {
+pub(super) fn labels(name: &str, app: &str) -> Labels {
     [("alertname", name), ("app", app)].into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
@@ -54,7 +54,7 @@ fn main() -> Name {
     "main".parse().expect("a name")
 }
 
-fn firing(flow: &Flow, name: &str, app: &str) -> Signal {
+pub(super) fn firing(flow: &Flow, name: &str, app: &str) -> Signal {
     let labels = labels(name, app);
     let starts_at = Timestamp::from_millisecond(flow.clock.now().as_millisecond()).expect("within range");
     let id = AlertId { source: main(), fingerprint: Fingerprint::of(&labels), starts_at };
@@ -63,13 +63,13 @@ fn firing(flow: &Flow, name: &str, app: &str) -> Signal {
     Signal::Firing(Arc::new(alert))
 }
 
-fn resolved(flow: &Flow, name: &str, app: &str) -> Signal {
+pub(super) fn resolved(flow: &Flow, name: &str, app: &str) -> Signal {
     let fingerprint = Fingerprint::of(&labels(name, app));
     Signal::Resolved { source: main(), fingerprint, starts_at: None, ended_at: flow.clock.now() }
 }
 
 /// A repository that answers AppDown, with these apps healthy and baked.
-async fn begin(flow: &mut Flow, apps: &[&str]) {
+pub(super) async fn begin(flow: &mut Flow, apps: &[&str]) {
     begin_with(flow, apps, APP_DOWN).await;
 }
 
@@ -91,13 +91,13 @@ async fn begin_with(flow: &mut Flow, apps: &[&str], playbook: &str) {
     assert!(mistakes.is_empty(), "{mistakes:?}");
 }
 
-async fn only_run(flow: &Flow) -> Arc<Run> {
+pub(super) async fn only_run(flow: &Flow) -> Arc<Run> {
     let runs = flow.runs().await;
     assert_eq!(runs.len(), 1, "{runs:#?}");
     Arc::clone(&runs[0])
 }
 
-fn begun(run: &Run) -> Vec<String> {
+pub(super) fn begun(run: &Run) -> Vec<String> {
     run.steps
         .iter()
         .filter(|record| record.skipped.is_none())

@@ -81,9 +81,22 @@ fn receiver(reader: &mut Reader<'_>, node: &Node) -> Option<(ReceiverSettings, S
         Some(WatchdogSettings { alertname, within: within? })
     });
     let may_freeze = fields.get("mayFreeze").and_then(|node| reader.boolean(node)).unwrap_or_default();
+    let teams = fields.get("teams").map(|node| {
+        let teams = reader.list::<Name>(node, "teams");
+        teams.into_iter().map(|at| at.value).collect()
+    });
     fields.finish(reader, &[]);
-    let settings =
-        ReceiverSettings { format: format?, source: own, auth: auth?, api, api_auth, mapping, watchdog, may_freeze };
+    let settings = ReceiverSettings {
+        format: format?,
+        source: own,
+        auth: auth?,
+        api,
+        api_auth,
+        mapping,
+        watchdog,
+        may_freeze,
+        teams,
+    };
     Some((settings, said?.span))
 }
 

@@ -273,9 +273,64 @@ fn every_alert_reaches_somebody() {
     assert!(!errors && text.contains("reaches nobody unless a playbook is on it"), "{text}");
     let fallback = Context { fallback: Some(name("payments-oncall")), ..Context::default() };
     assert_eq!(said(&[("alerts/routing.yaml", &nobody)], &fallback), (false, String::new()));
+    let missing = Context { fallback: Some(name("payments-onkall")), ..Context::default() };
+    let (errors, text) = said(&[], &missing);
+    assert!(!errors && text.contains("the `fallback` of the daemon's settings"), "{text}");
+    assert!(text.contains("did you mean `payments-oncall`?"), "{text}");
     let one = CHANNELS.replace("[oncall/first, receiver/chat]", "[receiver/mail]");
     let (errors, text) = said(&[("alerts/people.yaml", &one)], &none);
     assert!(!errors && text.contains("has one channel"), "{text}");
+}
+
+/// A tree for all of another team's, wherever it stands, does not put the one in force out of force.
+#[test]
+fn the_tree_of_all_is_whose_it_was_or_who_writes_for_everybody() {
+    let team = |paths: &[&str]| TeamSettings {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        ..TeamSettings::default()
+    };
+    let evil = |top: &[&str]| Context {
+        teams: BTreeMap::from([(name("evil"), team(&["aaa/"])), (name("payments"), team(top))]),
+        ..Context::default()
+    };
+    let another = ROUTE
+        .replace("name: main, team: payments", "name: aaa, team: evil")
+        .replace("[app=shop], playbook: shop-down", "[app=shop]");
+    let (other, pairs) = (TEAM.replace("payments", "evil"), answered(&[]));
+    let mut pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    pairs.push(("teams/evil.yaml", &other));
+    let in_force =
+        |compiled: &Compiled| compiled.desired.response.routes.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let all = ["apps/", "alerts/", "playbooks/**", "teams/"];
+    let mut compiler = Compiler::default();
+    assert_eq!(in_force(&compiler.compile(&files(&pairs), &evil(&all))), ["main"]);
+    pairs.push(("aaa/route.yaml", &another));
+    let compiled = compiler.compile(&files(&pairs), &evil(&all));
+    assert_eq!(in_force(&compiled), ["main"], "{}", rendered(&compiled));
+    let anew = Compiler::default().compile(&files(&pairs), &evil(&[&all[..], &["codeops.yaml"]].concat()));
+    assert_eq!(in_force(&anew), ["main"], "{}", rendered(&anew));
+}
+
+#[test]
+fn steps_that_an_alert_waits_for_take_a_day_at_most() {
+    let said = |from: &str, to: &str| {
+        let compiled = compile_answered(&[("playbooks/shop-down.yaml", &playbook(from, to))], &Context::default());
+        (compiled.has_errors(), rendered(&compiled))
+    };
+    let (errors, text) = said("timeout: 10m", "timeout: 29d");
+    assert!(errors && text.contains("steps that answer an alert have at most 1d"), "{text}");
+    for (from, to) in [
+        ("script: scripts/diagnose.sh, timeout: 30s", "wait: {for: 25h}"),
+        (
+            "{name: replace, action: app.replace}",
+            "{name: replace, action: app.replace, timeout: 9h, retry: {attempts: 3, backoff: 1s}}",
+        ),
+    ] {
+        let (errors, text) = said(from, to);
+        assert!(errors && text.contains("together; where an alert waits, at most 1d"), "{text}");
+    }
+    let (_, text) = said(ON, "{schedule: '0 3 * * *'}");
+    assert!(!text.contains("at most 1d"), "{text}");
 }
 
 #[test]

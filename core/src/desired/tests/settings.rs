@@ -31,6 +31,7 @@ receivers:
     format: generic
     auth: {bearer: {env: CHECKS}}
     mayFreeze: true
+    teams: [payments]
     mapping: {items: body.checks, labels: {alertname: item.name}, resolved: item.ok, startsAt: item.since, id: body.id}
 pageUrl: https://ops.acme.example/
 heartbeat: {url: {file: /run/secrets/heartbeat}, every: 1m}
@@ -59,6 +60,8 @@ fn the_designs_example_is_read() {
     assert_eq!(alertmanager.api.as_deref(), Some("http://127.0.0.1:9093"));
     assert!(matches!(settings.receivers[&name("grafana")].auth, AuthSettings::Hmac { .. }));
     let checks = &settings.receivers[&name("checks")];
+    assert_eq!(checks.teams, Some([name("payments")].into()));
+    assert_eq!(alertmanager.teams, None);
     assert!(checks.may_freeze && checks.mapping.as_ref().is_some_and(|mapping| mapping.items.is_some()));
     assert_eq!((settings.bot.name.as_str(), settings.scripts), ("ops", ScriptsMode::Unconfined));
     assert_eq!((settings.fallback, settings.self_test.as_deref()), (Some(name("everybody")), Some("0 9 * * 1")));

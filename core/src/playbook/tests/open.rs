@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::super::{Asked, Opening, STORM_RUNS, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
-    Labels, Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState,
-    Rung, Subject,
+    AlertMemory, Disposition, Labels, Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd,
+    RunEvent, RunId, RunState, Rung, Subject,
 };
 
 fn declared(more: &str) -> Arc<Playbook> {
@@ -96,12 +96,28 @@ fn a_refire_begins_a_rung_higher_and_the_third_in_an_hour_latches() {
     );
 }
 
+/// Notes that a run answers or answered this alert.
+fn remember(memory: &mut ResponseMemory, app: &str, when: Timestamp) {
+    let mut known = AlertMemory::clone(&firing(app, when));
+    known.disposition = Disposition::Run { run: RunId(1) };
+    memory.alerts.insert(known.alert.id.clone(), Arc::new(known));
+}
+
 #[test]
-fn what_is_latched_is_left() {
+fn what_is_latched_is_left_when_it_comes_back_and_what_is_new_calls_a_person_once() {
     let p = declared("");
     let mut memory = ended(&p, &[], at(0));
     memory.ledger.get_mut(&Subject::Resource(shop())).expect("a ledger").latched_at = Some(at(0));
-    assert!(matches!(opening(&p, cause(), false, &memory, at(9_999)), Opening::Left(why) if why.contains("latched")));
+    remember(&mut memory, "shop", at(-60));
+    let comes = |app: &str, memory: &ResponseMemory| {
+        let cause = RunCause::Alert { alert: firing(app, at(9_999)).alert.id.clone() };
+        opening(&p, cause, false, memory, at(9_999))
+    };
+    assert!(matches!(comes("shop", &memory), Opening::Left(why) if why.contains("latched")));
+    // Another source's alert, or another name: what latched it has told nobody of this.
+    assert_eq!(opened(comes("other", &memory)), (Rung::Page, None));
+    remember(&mut memory, "other", at(9_990));
+    assert!(matches!(comes("other", &memory), Opening::Left(_)), "and now somebody was told");
     // Times of a schedule are no recurrence.
     assert_eq!(opened(opening(&p, RunCause::Schedule { due: at(0) }, false, &memory, at(1))).0, Rung::Steps);
 }

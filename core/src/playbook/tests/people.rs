@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{PageNext, due, evidence, next_send, next_time, told};
+use super::super::{PageNext, due, evidence, next_send, next_time, told, told_in_turn};
 use super::{Live, ON, compiled, done, name};
-use crate::model::{CatchUp, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome};
+use crate::model::{CatchUp, Name, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome};
 
 fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -119,6 +119,21 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     assert_eq!(next_send(&page, &[], at(60)), PageNext::Nobody);
     page.take(at(61), &PageEvent::Accepted { notified: ada });
     assert_eq!(next_send(&page, &told, at(62)), PageNext::Over);
+}
+
+#[test]
+fn a_page_that_nobody_accepts_goes_to_the_fallback_too() {
+    let more = "apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: all, team: shop}\nspec: {levels: [{notify: [receiver/ben, receiver/ada]}]}\n---\n";
+    let response = compiled(&format!("{PEOPLE}{more}")).response;
+    let now = time("2026-03-26T00:00:00Z");
+    let (shop, all, gone) = (name("shop"), name("all"), name("gone"));
+    let of = |policy: &Name| {
+        let told = told_in_turn(Some(policy), Some(&all), &response, now);
+        told.iter().map(|it| (it.notified.to_string(), it.after.as_secs())).collect::<Vec<_>>()
+    };
+    let said = |pairs: &[(&str, i64)]| pairs.iter().map(|(who, at)| ((*who).to_owned(), *at)).collect::<Vec<_>>();
+    assert_eq!(of(&shop), said(&[("oncall/shop", 0), ("receiver/ben", 60), ("receiver/ada", 300)]));
+    assert_eq!(of(&gone), said(&[("receiver/ben", 0), ("receiver/ada", 0)]), "at once where there is nobody else");
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Whose an alert is, and who may speak for that team: with teams in the settings, no manifest of one team answers, routes or
+//! hushes what is another's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Labels, Name, ResourceId, TeamName};
+
+/// The labels that name a resource, and of which kind.
+const NAMES: [(&str, &str); 2] = [("app", "app"), ("service", "service")];
+/// The label that names a team.
+const TEAM: &str = "team";
+
+/// The teams of a revision and what is theirs. Empty where the settings name no teams: then nothing is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whose {
+    resources: BTreeMap<ResourceId, TeamName>,
+    teams: BTreeSet<TeamName>,
+    /// Which teams each lets act on what is its own.
+    reach: BTreeMap<TeamName, BTreeSet<TeamName>>,
+}
+
+impl Whose {
+    /// Of a revision; `reach` is empty where the settings name no teams.
+    pub fn new(
+        resources: impl Iterator<Item = (ResourceId, TeamName)>,
+        teams: impl Iterator<Item = TeamName>,
+        reach: &BTreeMap<TeamName, BTreeSet<TeamName>>,
+    ) -> Self {
+        if reach.is_empty() {
+            return Self::default();
+        }
+        Self { resources: resources.collect(), teams: teams.collect(), reach: reach.clone() }
+    }
+
+    /// Whether it is asked at all.
+    pub fn asks(&self) -> bool {
+        !self.reach.is_empty()
+    }
+
+    /// Whose an alert is, as far as its labels tell: the team of the app or service they name, else the team they name.
+    pub fn owner(&self, labels: &Labels) -> Option<&TeamName> {
+        if !self.asks() {
+            return None;
+        }
+        let resource = |(label, kind): &(&str, &str)| {
+            let id: ResourceId = format!("{kind}/{}", labels.get(*label)?).parse().ok()?;
+            self.resources.get(&id)
+        };
+        let team = || self.teams.get(&labels.get(TEAM)?.parse::<Name>().ok()?);
+        NAMES.iter().find_map(resource).or_else(team)
+    }
+
+    /// Whether a team may speak for another: it is the same, or is let.
+    pub fn speaks(&self, team: &TeamName, owner: &TeamName) -> bool {
+        team == owner || self.reach.get(owner).is_some_and(|allowed| allowed.contains(team))
+    }
+}

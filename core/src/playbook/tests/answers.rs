@@ -1,0 +1,144 @@
+//! Whose an alert is, and that nobody else's playbook answers it instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::super::{Answer, World, seen};
+use super::{at, compiled, firing, name};
+use crate::alert::{Routed, Router};
+use crate::desired::Desired;
+use crate::model::{Alert, Fingerprint, Labels, TeamName};
+
+/// Two teams, each with an app, and one that writes for everybody.
+const TEAMS: &str = "\
+apiVersion: codeops/v1
+kind: Team
+metadata: {name: evil}
+spec: {}
+---
+apiVersion: codeops/v1
+kind: Team
+metadata: {name: platform}
+spec: {}
+---
+apiVersion: codeops/v1
+kind: App
+metadata: {name: evil, team: evil}
+spec: {provider: local, run: {command: [/bin/evil]}}
+---
+apiVersion: codeops/v1
+kind: AlertRoute
+metadata: {name: all, team: platform}
+spec: {route: {policy: everybody}}
+---
+apiVersion: codeops/v1
+kind: EscalationPolicy
+metadata: {name: everybody, team: platform}
+spec: {levels: [{notify: [receiver/one]}, {notify: [receiver/two]}]}
+---
+apiVersion: codeops/v1
+kind: Receiver
+metadata: {name: one, team: platform}
+spec: {webhook: \"https://one.example/\"}
+---
+apiVersion: codeops/v1
+kind: Receiver
+metadata: {name: two, team: platform}
+spec: {webhook: \"https://two.example/\"}
+---
+";
+
+fn playbook(called: &str, team: &str, on: &str, target: Option<&str>) -> String {
+    let target = target.map(|target| format!("  target: {target}\n")).unwrap_or_default();
+    format!(
+        "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {{name: {called}, team: {team}}}\nspec:\n  on: {{alert: {{matchers: ['{on}']}}}}\n{target}  steps: [{{name: idle, wait: {{for: 1m}}}}]\n---\n"
+    )
+}
+
+/// The settings of both teams; `shop` lets these.
+fn guarded(manifests: &str, lets: &[&str]) -> Desired {
+    let mut desired = compiled(&format!("{TEAMS}{manifests}"));
+    let none = || BTreeSet::new();
+    desired.reach = BTreeMap::from([(name("evil"), none()), (name("platform"), none())]);
+    desired.reach.insert(name("shop"), lets.iter().map(|team| name(team)).collect());
+    desired
+}
+
+fn labelled(pairs: &[(&str, &str)]) -> Arc<Alert> {
+    let labels: Labels = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut alert = Alert::clone(&firing("shop", at(0)).alert);
+    alert.id.fingerprint = Fingerprint::of(&labels);
+    Arc::new(Alert { labels, ..alert })
+}
+
+fn with_world<T>(desired: &Desired, alert: &Alert, what: impl FnOnce(&World<'_>, &Routed, Answer) -> T) -> T {
+    let response = Arc::new(desired.response.clone());
+    let routed = Router::new(&response, Some(&name("everybody")), desired.whose()).route(&alert.labels);
+    let fallback = name("everybody");
+    let world = World {
+        response: &response,
+        resources: &desired.resources,
+        reach: &desired.reach,
+        teams: &desired.teams,
+        fallback: Some(&fallback),
+        resolve_delay: desired.repository.resolve_delay(),
+    };
+    let answer = world.answer(&routed, &seen(alert));
+    what(&world, &routed, answer)
+}
+
+/// The playbook that answers, or why only a person does.
+fn answered(desired: &Desired, alert: &Alert) -> Result<String, String> {
+    with_world(desired, alert, |_, _, answer| match answer {
+        Answer::Runs { playbook, .. } => Ok(playbook.name.to_string()),
+        Answer::Pages { why, .. } => Err(why),
+        Answer::Quiet(why) => panic!("quiet: {why}"),
+    })
+}
+
+#[test]
+fn a_playbook_of_another_team_never_answers_instead() {
+    let theirs =
+        playbook("aaa", "evil", "app=\"shop\"", None) + &playbook("aab", "evil", "app=\"shop\"", Some("app/evil"));
+    let own = playbook("shop-down", "shop", "alertname=\"AppDown\"", Some("app/{{ alert.labels.app }}"));
+    let alert = labelled(&[("alertname", "AppDown"), ("app", "shop")]);
+    let both = format!("{theirs}{own}");
+    assert_eq!(answered(&guarded(&both, &[]), &alert), Ok("shop-down".to_owned()));
+    assert_eq!(answered(&guarded(&both, &["evil"]), &alert), Ok("shop-down".to_owned()), "the owner's own comes first");
+    let why = answered(&guarded(&theirs, &[]), &alert).unwrap_err();
+    assert!(why.contains("it is team shop's"), "{why}");
+    assert_eq!(answered(&guarded(&theirs, &["evil"]), &alert), Ok("aaa".to_owned()), "shop lets it");
+    assert_eq!(answered(&compiled(&format!("{TEAMS}{both}")), &alert), Ok("aaa".to_owned()), "no teams, no question");
+}
+
+#[test]
+fn an_alert_that_names_no_resource_is_its_targets_or_its_label_teams_or_a_persons() {
+    let own = playbook("shop-disk", "shop", "alertname=\"DiskFull\"", Some("app/shop"));
+    let theirs = playbook("aaa", "evil", "alertname=~\".+\"", None);
+    let alert = labelled(&[("alertname", "DiskFull"), ("host", "db1")]);
+    assert_eq!(answered(&guarded(&own, &[]), &alert), Ok("shop-disk".to_owned()));
+    let both = format!("{theirs}{own}");
+    let why = answered(&guarded(&both, &[]), &alert).unwrap_err();
+    assert!(why.contains("aaa and shop-disk of different teams are on it"), "{why}");
+    let told = labelled(&[("alertname", "DiskFull"), ("host", "db1"), ("team", "shop")]);
+    assert_eq!(answered(&guarded(&both, &[]), &told), Ok("shop-disk".to_owned()));
+    // The team whose policy the route names decides.
+    let everybodys = playbook("disk", "platform", "alertname=\"DiskFull\"", None);
+    assert_eq!(answered(&guarded(&format!("{both}{everybodys}"), &[]), &alert), Ok("disk".to_owned()));
+}
+
+#[test]
+fn a_receiver_of_some_teams_reaches_no_others() {
+    let both = playbook("evil-down", "evil", "app=\"evil\"", Some("app/evil"))
+        + &playbook("shop-down", "shop", "app=\"shop\"", Some("app/shop"));
+    let desired = guarded(&both, &[]);
+    let teams: BTreeSet<TeamName> = [name("evil")].into();
+    let within = |app: &str| {
+        let alert = labelled(&[("alertname", "AppDown"), ("app", app)]);
+        with_world(&desired, &alert, |world, routed, answer| world.within(answer, &teams, routed))
+    };
+    assert!(matches!(within("evil"), Answer::Runs { .. }));
+    let Answer::Pages { policy, why, .. } = within("shop") else { panic!("it reaches the shop") };
+    assert_eq!(policy, Some(name("everybody")));
+    assert!(why.contains("may not reach app/shop"), "{why}");
+}

@@ -1,0 +1,80 @@
+//! Alerts of others: what one sender or team does keeps nobody else's alert from a person.
+
+use std::sync::Arc;
+
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, RunState, Signal};
+
+use super::alerts::{APP_DOWN, PEOPLE, begin, begun, firing, labels, only_run, resolved};
+use crate::support::flow::Flow;
+
+/// The same alert with one more label, told of by another system.
+fn from_elsewhere(flow: &Flow, name: &str, app: &str) -> Signal {
+    let Signal::Firing(alert) = firing(flow, name, app) else { unreachable!() };
+    let labels = Labels::from_iter(labels(name, app).into_iter().chain([("zone".to_owned(), "b".to_owned())]));
+    let source = "elsewhere".parse().expect("a name");
+    let id = AlertId { source, fingerprint: Fingerprint::of(&labels), ..alert.id.clone() };
+    Signal::Firing(Arc::new(Alert { id, labels, ..(*alert).clone() }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_new_on_a_latched_target_calls_a_person_once() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    for _ in 0..3 {
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(60).await;
+        flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+        flow.elapse(240).await;
+    }
+    assert_eq!(flow.outside.count("webhook"), 1, "the third time latched it");
+    flow.tell(vec![from_elsewhere(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.outside.count("webhook"), 2, "nobody knew of this one");
+    let runs = flow.runs().await;
+    let last = runs.last().expect("a run");
+    assert_eq!((last.state(), begun(last)), (RunState::Paged, vec!["call".to_owned()]), "nothing is tried");
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.outside.count("webhook"), 2, "the one that latched it is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_told_to_everybody_whose_alerts_are_in_it() {
+    let mut flow = Flow::new().await;
+    let names: Vec<String> = (0..60).map(|n| format!("app-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    begin(&mut flow, &names).await;
+    let others = "route: {policy: people, routes: [{match: ['app=~\"app-.*[02468]\"'], policy: others}]}";
+    let policy = "---\napiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: others, team: core}\nspec: {levels: [{notify: [receiver/sink]}]}\n";
+    flow.commit(&[("people.yaml", &(PEOPLE.replace("route: {policy: people}", others) + policy))]).await;
+    flow.elapse(5).await;
+    let signals = names.iter().map(|name| firing(&flow, "AppDown", name)).collect();
+    flow.tell(signals).await;
+    flow.elapse(120).await;
+    let response = flow.response();
+    let pages: std::collections::BTreeSet<_> = response
+        .alerts
+        .values()
+        .filter_map(|it| match &it.disposition {
+            codeops_core::model::Disposition::Left { why } if why.contains("storm") => Some(why.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pages.len(), 2, "{pages:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_with_its_playbook_and_calls_a_person() {
+    let mut flow = Flow::new().await;
+    let (head, _) = APP_DOWN.split_once("    - {name: look").expect("its first step");
+    begin(&mut flow, &["shop"]).await;
+    flow.commit(&[("playbook.yaml", &format!("{head}    - {{name: idle, wait: {{for: 10m}}}}\n"))]).await;
+    flow.elapse(5).await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(5).await;
+    flow.commit(&[("playbook.yaml", "")]).await;
+    flow.elapse(30).await;
+    let run = only_run(&flow).await;
+    assert_eq!((run.state(), begun(&run)), (RunState::Cancelled, vec!["idle".to_owned()]));
+    assert_eq!(flow.outside.count("webhook"), 1, "the alert still fires");
+}
