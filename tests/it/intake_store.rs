@@ -125,7 +125,11 @@ async fn a_delivery_is_taken_once_also_after_a_restart_and_anew_after_a_day() {
         Connection::open(folder.path().join("journal.db")).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     };
     assert_eq!(rows("SELECT count(*) FROM deliveries"), 1, "those of the day before are gone");
-    assert_eq!(rows("SELECT count(*) FROM deliveries WHERE receiver = 'alertmanager'"), 1, "and whose they are is kept");
+    assert_eq!(
+        rows("SELECT count(*) FROM deliveries WHERE receiver = 'alertmanager'"),
+        1,
+        "and whose they are is kept"
+    );
 }
 
 #[tokio::test]
