@@ -245,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn half_open_connections_of_a_peer_do_not_keep_its_next_one_out() {
         let (address, cancel, server) = server(8, 2).await;
-        let mut open = vec![half_open("127.0.0.1", address).await, half_open("127.0.0.1", address).await];
+        let mut open = [half_open("127.0.0.1", address).await, half_open("127.0.0.1", address).await];
         let answer = answer(address).await;
         assert!(answer.ends_with("well"), "{answer}");
         // The older of the two made room.

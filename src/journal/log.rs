@@ -54,7 +54,7 @@ pub struct Page {
     pub next: Option<Seq>,
 }
 
-/// The log cannot take or give entries. A failed commit is for good: the log is poisoned until the daemon starts again.
+/// The log cannot take or give entries. A failed commit is for good: the log is poisoned until it is opened again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// Nothing more is taken, because a commit failed; says how.

@@ -134,7 +134,8 @@ fn claims_in(folder: &Path) -> io::Result<PathBuf> {
         match private(Path::new(CLAIMS)) {
             Ok(()) => return Ok(CLAIMS.into()),
             Err(error) => {
-                tracing::warn!(path = CLAIMS, %error, "another daemon on this machine may give teams the same uids")
+                let path = CLAIMS;
+                tracing::warn!(path, %error, "another daemon on this machine may give teams the same uids");
             }
         }
     }

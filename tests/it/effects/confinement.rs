@@ -171,3 +171,21 @@ fn groups_of(uid: u32) -> Vec<PathBuf> {
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{uid}-")));
     scripts.flatten().map(|entry| entry.path()).filter(of_uid).collect()
 }
+
+#[tokio::test]
+async fn a_script_that_never_holds_still_is_ended_too() {
+    if !confined() {
+        return;
+    }
+    let stage = Stage::new();
+    let hopper = "#!/usr/bin/perl\nuse POSIX;\nPOSIX::setsid();\n$0 = 'codeops-hopper';\n\
+                  print STDERR \"begun\\n\";\nwhile (1) { my $pid = fork(); POSIX::_exit(0) if $pid; POSIX::setsid(); }\n";
+    let revision = stage.source.commit(&[("hop.pl", hopper)], &[]);
+    let hopping = ScriptCall { timeout_ms: 1_000, ..call(&revision, "hop.pl") };
+    let _ = stage.perform(Effect::Script(hopping)).await;
+    for _ in 0..20 {
+        let left = running("codeops-hopper");
+        assert_eq!(left, 0, "it hops on");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
