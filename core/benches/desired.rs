@@ -101,6 +101,7 @@ fn object(owner: &Owner, resource: &Resource) -> Live {
         health_since: "2025-01-01T00:00:00Z".parse().unwrap(),
         started_at: None,
         restarts: 0,
+        losses: 0,
         pid: None,
         port: None,
         why: None,

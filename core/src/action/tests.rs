@@ -52,6 +52,7 @@ fn instance(resource: &Resource, ordinal: u32, health: InstanceHealth) -> Instan
         health_since: ago(3_600),
         started_at: Some(ago(3_600)),
         restarts: 0,
+        losses: 0,
         pid: None,
         port: None,
         why: None,
