@@ -1,14 +1,15 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use codeops_core::config::Freeze;
+use codeops_core::config::{Freeze, TeamSettings};
 use codeops_core::desired::{Compiled, Compiler, Context};
-use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, Why};
+use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, TeamName, Why};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{self, Facts, Judged};
 use jiff::Timestamp;
@@ -77,7 +78,8 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     }
     let compiled = Compiler::default().compile(&files, &context);
     let diagnostics = compiled.diagnostics.clone();
-    let world = World { snapshot: &snapshot, freeze: options.settings.freeze.as_ref(), now: SystemClock.now() };
+    let (freeze, teams) = (options.settings.freeze.as_ref(), &options.settings.teams);
+    let world = World { snapshot: &snapshot, freeze, teams, now: SystemClock.now() };
     let no_store = past.is_missing.then(|| options.state.clone());
     let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);
     Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes, no_store })
@@ -97,6 +99,7 @@ async fn lock(folder: PathBuf) -> std::io::Result<File> {
 struct World<'a> {
     snapshot: &'a Snapshot,
     freeze: Option<&'a Freeze>,
+    teams: &'a BTreeMap<TeamName, TeamSettings>,
     now: Timestamp,
 }
 
@@ -108,7 +111,7 @@ fn foresee(
     mut memory: Memory,
     world: &World<'_>,
 ) -> (Option<Owner>, Plan, Judged) {
-    for record in acceptance::records(revision, &compiled, commits, &memory) {
+    for record in acceptance::records(revision, &compiled, commits, world.teams, &memory) {
         fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
     let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
@@ -220,7 +223,7 @@ mod tests {
         files.extend((0..20).map(app));
         let mut memory = Memory::default();
         let before = compiled(&files, &memory);
-        for record in acceptance::records(&revision(1), &before, &[], &memory) {
+        for record in acceptance::records(&revision(1), &before, &[], &BTreeMap::new(), &memory) {
             fold(&mut memory, &Entry { seq: Seq(1), at: Timestamp::UNIX_EPOCH, record });
         }
         let owner = before.desired.owner.clone().expect("a repository");
@@ -250,7 +253,7 @@ mod tests {
             scope: Scope::All,
             epoch: 0,
             objects: live.collect(),
-            unknown: std::collections::BTreeMap::new(),
+            unknown: BTreeMap::new(),
         };
         let providers = [("local".parse().expect("a name"), Ok(listing))].into();
         (memory, Snapshot { providers })
@@ -259,7 +262,7 @@ mod tests {
     fn planned(files: &[(String, String)]) -> (Plan, Judged) {
         let (memory, snapshot) = past();
         let next = compiled(files, &memory);
-        let world = World { snapshot: &snapshot, freeze: None, now: Timestamp::UNIX_EPOCH };
+        let world = World { snapshot: &snapshot, freeze: None, teams: &BTreeMap::new(), now: Timestamp::UNIX_EPOCH };
         let (owner, plan, judged) = foresee(next, &revision(2), &[], memory, &world);
         assert!(owner.is_some());
         (plan, judged)
@@ -292,7 +295,7 @@ mod tests {
         for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {
             fold(&mut memory, &Entry { seq: Seq(2), at, record });
         }
-        let world = World { snapshot: &snapshot, freeze: None, now: at };
+        let world = World { snapshot: &snapshot, freeze: None, teams: &BTreeMap::new(), now: at };
         let (_, plan, _) = foresee(next, &revision(2), &[], memory, &world);
         assert!(plan.kept.get(&id).is_some_and(|why| why.contains("it ended")), "{:?}", plan.kept);
         let change = plan.changes.iter().find(|change| change.id == id).expect("instances are missing here");

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, Claims, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
-    ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject,
+    AlertId, AlertMemory, Claims, HoldId, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
+    ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -98,7 +98,10 @@ impl Change {
             Change::Resource(id) => one(id, &from.resources, &mut to.resources),
             Change::Systems => to.systems.clone_from(&from.systems),
             Change::Removals => to.removals.clone_from(&from.removals),
-            Change::Allowed => to.allowed.clone_from(&from.allowed),
+            Change::Allowed => {
+                to.allowed.clone_from(&from.allowed);
+                to.allowed_by.clone_from(&from.allowed_by);
+            }
             Change::Waves => to.waves.clone_from(&from.waves),
             Change::Alert(id) => one(id, &there.alerts, &mut here.alerts),
             Change::Run(id) => one(id, &there.runs, &mut here.runs),
@@ -175,11 +178,12 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.removals.push(Removal { at: entry.at, verb: *verb, id, hold, team });
             vec![Change::Removals]
         }
-        Record::Allowed { hold, .. } => {
-            changed(memory.allowed.insert(hold.clone(), entry.at) != Some(entry.at), Change::Allowed)
-        }
+        Record::Allowed { hold, teams, .. } => changed(allow(memory, hold, teams.as_ref(), entry.at), Change::Allowed),
         Record::Held { .. } => changed(!std::mem::replace(&mut memory.revision.has_held, true), Change::Revision),
-        Record::HoldSpent { hold } => changed(memory.allowed.remove(hold).is_some(), Change::Allowed),
+        Record::HoldSpent { hold } => {
+            let limited = memory.allowed_by.remove(hold).is_some();
+            changed(memory.allowed.remove(hold).is_some() || limited, Change::Allowed)
+        }
         Record::Forgotten { resource } => {
             changed(memory.resources.remove(resource).is_some(), Change::Resource(resource.clone()))
         }
@@ -234,6 +238,21 @@ pub fn fold_epoch(epoch: u64, entry: &Entry) -> u64 {
     match entry.record {
         Record::DaemonStarted { epoch: said, .. } => epoch.max(said),
         _ => epoch,
+    }
+}
+
+/// Remembers a release; whether that is new. One that counts for everybody's outlasts one that does not, and several add up.
+fn allow(memory: &mut Memory, hold: &HoldId, teams: Option<&BTreeSet<TeamName>>, at: Timestamp) -> bool {
+    let before = memory.allowed.insert(hold.clone(), at);
+    match teams {
+        None => memory.allowed_by.remove(hold).is_some() || before != Some(at),
+        Some(_) if before.is_some() && !memory.allowed_by.contains_key(hold) => before != Some(at),
+        Some(teams) => {
+            let known = memory.allowed_by.entry(hold.clone()).or_default();
+            let had = known.len();
+            known.extend(teams.iter().cloned());
+            before != Some(at) || known.len() != had
+        }
     }
 }
 
@@ -576,7 +595,15 @@ mod tests {
         at(memory, 300, json!({"type": "removal", "verb": "delete", "resource": "app/auth", "hold": null}));
         assert_eq!(memory.removals.len(), 2);
         let spent = json!({"type": "holdSpent", "hold": hold});
+        let limited = |teams: &[&str]| json!({"type": "allowed", "hold": hold, "revision": REVISION, "teams": teams});
+        now(memory, limited(&["a"]));
+        assert!(memory.allowed_by.is_empty(), "it counts for everybody's already");
         assert_eq!(now(memory, spent.clone()), [Change::Allowed]);
+        now(memory, limited(&["a"]));
+        now(memory, limited(&["b"]));
+        assert_eq!(memory.allowed_by[&hold].len(), 2);
+        assert_eq!(now(memory, spent.clone()), [Change::Allowed]);
+        assert!(memory.allowed_by.is_empty());
         assert_eq!(now(memory, spent), []);
         assert!(memory.allowed.is_empty());
         at(memory, 301, json!({"type": "removal", "verb": "delete", "resource": "app/web", "hold": null}));

@@ -163,6 +163,9 @@ pub enum Record {
         hold: HoldId,
         /// The commit.
         revision: Revision,
+        /// Whose resources it counts for; all without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teams: Option<BTreeSet<TeamName>>,
     },
     /// A removal was let through and counts for an hour; `hold` is spent when it came from one.
     Removal {

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use codeops_core::config::TeamSettings;
 use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts};
-use codeops_core::model::{Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision};
+use codeops_core::model::{Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName};
 
 use super::trailers;
 use crate::journal::Record;
@@ -45,8 +46,14 @@ pub fn owner(desired: Option<&Desired>, memory: &Memory) -> Option<Owner> {
 }
 
 /// What is written when a revision is accepted: the revision, and what the trailers of its commits release. Nothing for the
-/// revision in force, and nothing where nobody is known to declare anything.
-pub fn records(revision: &Revision, compiled: &Compiled, commits: &[Commit], memory: &Memory) -> Vec<Record> {
+/// revision in force, and nothing where nobody is known to declare anything. `teams` are those of the settings.
+pub fn records(
+    revision: &Revision,
+    compiled: &Compiled,
+    commits: &[Commit],
+    teams: &BTreeMap<TeamName, TeamSettings>,
+    memory: &Memory,
+) -> Vec<Record> {
     if memory.revision.accepted.as_ref() == Some(revision) {
         return Vec::new();
     }
@@ -62,7 +69,7 @@ pub fn records(revision: &Revision, compiled: &Compiled, commits: &[Commit], mem
         gone,
         claims,
     }];
-    records.extend(trailers::released(commits));
+    records.extend(trailers::released(commits, &compiled.desired, teams));
     records
 }
 

@@ -156,7 +156,7 @@ impl Flow {
             let records = {
                 let memory = self.tools.journal.memory();
                 let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-                acceptance::records(&revision, &compiled, &commits, &memory)
+                acceptance::records(&revision, &compiled, &commits, &self.rules.teams, &memory)
             };
             self.tools.journal.record(records).await?;
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");

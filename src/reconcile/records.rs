@@ -61,6 +61,8 @@ impl Flow {
         let used = |hold: &HoldId| {
             judged.spent.contains(hold)
                 || judged.released.values().any(|released| released == hold)
+                // One that does not count for what is held tells so as long as that is held.
+                || judged.holds.iter().any(|held| held.id == *hold)
                 || memory.removals.iter().any(|removal| removal.hold.as_ref() == Some(hold))
         };
         let unused: Vec<HoldId> = memory.allowed.keys().filter(|hold| can_tell && !used(hold)).cloned().collect();

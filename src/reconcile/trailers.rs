@@ -1,27 +1,98 @@
-//! What the trailers of commits release: `Codeops-Retry: app/shop` and `Codeops-Allow: ID`.
+//! What the trailers of commits release: `Codeops-Retry: app/shop` and `Codeops-Allow: ID`. Where the settings name teams,
+//! what a commit changes shows whose it is, and its trailers count for what those teams have.
 
-use codeops_core::model::{HoldId, ResourceId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use codeops_core::config::TeamSettings;
+use codeops_core::desired::{Desired, claims, may_release};
+use codeops_core::model::{HoldId, ResourceId, TeamName};
 
 use crate::journal::Record;
 use crate::port::Commit;
 
 /// The records that these commits' trailers make, in order. A value that names nothing is passed over: the page shows the
 /// hold or pin as it was.
-pub(super) fn released(commits: &[Commit]) -> Vec<Record> {
-    let one = |commit: &Commit, key: &str, value: &str| {
-        let revision = commit.revision.clone();
-        if key.eq_ignore_ascii_case("Codeops-Retry") {
-            let resource = value.trim().parse::<ResourceId>().ok()?;
-            return Some(Record::Unpinned { resource, revision });
-        }
-        if key.eq_ignore_ascii_case("Codeops-Allow") {
-            let hold = value.trim().parse::<HoldId>().ok()?;
-            return Some(Record::Allowed { hold, revision });
-        }
-        None
-    };
+pub(super) fn released(commits: &[Commit], desired: &Desired, teams: &BTreeMap<TeamName, TeamSettings>) -> Vec<Record> {
     let all = |commit: &Commit| -> Vec<Record> {
-        commit.trailers.iter().filter_map(|(key, value)| one(commit, key, value)).collect()
+        let by = authority(commit, teams);
+        commit.trailers.iter().filter_map(|(key, value)| one(commit, by.as_ref(), key, value, desired)).collect()
     };
     commits.iter().flat_map(all).collect()
+}
+
+fn one(commit: &Commit, by: Option<&BTreeSet<TeamName>>, key: &str, value: &str, desired: &Desired) -> Option<Record> {
+    let revision = commit.revision.clone();
+    if key.eq_ignore_ascii_case("Codeops-Retry") {
+        let resource = value.trim().parse::<ResourceId>().ok()?;
+        let declared = desired.resources.get(&resource).map(|resource| &resource.team);
+        let team = declared.or_else(|| desired.held_teams.get(&resource));
+        if by.is_some_and(|by| !team.is_some_and(|team| may_release(by, team, desired))) {
+            let text = format!(
+                "`Codeops-Retry: {resource}` of commit {} does not count: it changes no file of that app's team",
+                revision.short()
+            );
+            tracing::warn!(text);
+            return Some(Record::Note { resource: Some(resource), text });
+        }
+        return Some(Record::Unpinned { resource, revision });
+    }
+    if key.eq_ignore_ascii_case("Codeops-Allow") {
+        let hold = value.trim().parse::<HoldId>().ok()?;
+        return Some(Record::Allowed { hold, revision, teams: by.cloned() });
+    }
+    None
+}
+
+/// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it
+/// changes only what no team may claim, as only those who run all of it may. A commit that changes nothing proves nothing.
+fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
+    if teams.is_empty() {
+        return None;
+    }
+    let claims_one = |own: &TeamSettings| commit.changed.iter().any(|path| claims(own, path));
+    let by: BTreeSet<TeamName> =
+        teams.iter().filter(|(_, own)| claims_one(own)).map(|(name, _)| name.clone()).collect();
+    (!by.is_empty() || commit.changed.is_empty()).then_some(by)
+}
+
+#[cfg(test)]
+mod tests {
+    use codeops_core::model::Name;
+
+    use super::*;
+
+    fn name(text: &str) -> TeamName {
+        Name::new(text).expect("a name")
+    }
+
+    fn teams() -> BTreeMap<TeamName, TeamSettings> {
+        let team = |text: &str| {
+            (name(text), TeamSettings { paths: vec![format!("apps/{text}/**")], ..TeamSettings::default() })
+        };
+        [team("a"), team("b")].into()
+    }
+
+    fn by(changed: &[&str], teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
+        let commit = Commit {
+            revision: "1".repeat(40).parse().expect("a revision"),
+            author: String::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            subject: String::new(),
+            trailers: Vec::new(),
+            signer: None,
+            changed: changed.iter().map(|path| (*path).to_owned()).collect(),
+        };
+        authority(&commit, teams)
+    }
+
+    #[test]
+    fn a_commit_has_the_authority_of_those_whose_files_it_changes() {
+        let teams = teams();
+        assert_eq!(by(&["apps/a/x.yaml"], &teams), Some([name("a")].into()));
+        assert_eq!(by(&["apps/a/x.yaml", "apps/b/x.yaml"], &teams), Some([name("a"), name("b")].into()));
+        assert_eq!(by(&["apps/a/x.yaml", "codeops.yaml"], &teams), Some([name("a")].into()));
+        assert_eq!(by(&["codeops.yaml"], &teams), None, "everybody's");
+        assert_eq!(by(&[], &teams), Some(BTreeSet::new()), "nobody's");
+        assert_eq!(by(&[], &BTreeMap::new()), None, "on a laptop everybody's");
+    }
 }

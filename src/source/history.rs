@@ -1,5 +1,7 @@
 //! What the commits say: who made them, their trailers, whether they descend and who signed them. Reads the mirror only.
 
+use std::collections::BTreeSet;
+
 use codeops_core::model::Revision;
 use git2::{Oid, Repository};
 use jiff::Timestamp;
@@ -79,6 +81,7 @@ pub(super) fn commits(
     since: Option<Oid>,
     until: Oid,
     signers: Option<&Signers>,
+    path: &[String],
 ) -> Result<Vec<Commit>, git2::Error> {
     let mut left = MERGED;
     let mut found = Vec::new();
@@ -87,10 +90,26 @@ pub(super) fn commits(
         let mut brought = brought(repository, since, oid, &mut left)?;
         brought.retain(|trailer| !commit.trailers.contains(trailer));
         commit.trailers.extend(brought);
+        if !commit.trailers.is_empty() {
+            commit.changed = changed(repository, oid, path)?;
+        }
         found.push(commit);
     }
     found.reverse();
     Ok(found)
+}
+
+/// The files below the followed folder that a commit changes, against its first parent.
+fn changed(repository: &Repository, oid: Oid, path: &[String]) -> Result<BTreeSet<String>, git2::Error> {
+    let commit = repository.find_commit(oid)?;
+    let before = commit.parent(0).ok().map(|parent| parent.tree()).transpose()?;
+    let diff = repository.diff_tree_to_tree(before.as_ref(), Some(&commit.tree()?), None)?;
+    let folder: String = path.iter().flat_map(|segment| [segment, "/"]).collect();
+    let files = diff.deltas().flat_map(|delta| {
+        [delta.old_file().path(), delta.new_file().path()]
+            .map(|path| path.map(|path| path.to_string_lossy().into_owned()))
+    });
+    Ok(files.flatten().filter_map(|file| Some(file.strip_prefix(&folder)?.to_owned())).collect())
 }
 
 /// What the commits say that a merge brings beside its first parent: a pull request's trailers stand in its own commits.
@@ -142,6 +161,7 @@ fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Resul
         at: committed_at(&commit),
         subject: clean(message.trim_start().lines().next().unwrap_or_default(), 200),
         trailers: trailers(&message),
+        changed: BTreeSet::new(),
         signer: signers.and_then(|signers| signer(repository, oid, signers).ok().and_then(Result::ok)),
     })
 }

@@ -296,7 +296,7 @@ impl Source for Mirror {
             // What a rewritten history left behind may be gone; then `until` stands alone.
             let since = since.filter(|oid| repository.find_commit(*oid).is_ok());
             let signers = inner.signers.as_ref().map(Signers::read).transpose().map_err(Unread::Refused)?;
-            Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref())?)
+            Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref(), &inner.path)?)
         })
         .await
     }

@@ -34,7 +34,10 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Resource(id) => put_part(db, &format!("{RESOURCE}{id}"), memory.resources.get(id)),
         Change::Systems => put_part(db, "systems", Some(&memory.systems)),
         Change::Removals => put_part(db, "removals", Some(&memory.removals)),
-        Change::Allowed => put_part(db, "allowed", Some(&memory.allowed)),
+        Change::Allowed => {
+            put_part(db, "allowedBy", Some(&memory.allowed_by))?;
+            put_part(db, "allowed", Some(&memory.allowed))
+        }
         Change::Waves => put_part(db, "waves", Some(&memory.waves)),
         Change::Ledger(subject) => {
             put_part(db, &format!("{LEDGER}{}", String::from(subject.clone())), response.ledger.get(subject))
@@ -80,6 +83,7 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
             "systems" => memory.systems = json(1, row)?,
             "removals" => memory.removals = json(1, row)?,
             "allowed" => memory.allowed = json(1, row)?,
+            "allowedBy" => memory.allowed_by = json(1, row)?,
             "waves" => memory.waves = json(1, row)?,
             "counted" => response.counted = json(1, row)?,
             "swept" => response.swept = json(1, row)?,

@@ -188,7 +188,7 @@ fn sentence(record: &Record) -> String {
         Record::Held { hold, changes, why } => {
             format!("{} held as {hold}: {why}", plural(changes.len(), "change"))
         }
-        Record::Allowed { hold, revision } => format!("commit {} released hold {hold}", revision.short()),
+        Record::Allowed { hold, revision, .. } => format!("commit {} released hold {hold}", revision.short()),
         Record::Removal { verb, hold, .. } => match hold {
             Some(hold) => format!("{verb} let through, released from hold {hold}"),
             None => format!("{verb} let through"),

@@ -526,6 +526,7 @@ async fn a_merge_has_the_trailers_of_the_commits_that_it_brings_and_of_no_others
     let trailers: Vec<_> = commits.iter().map(|commit| commit.trailers.clone()).collect();
     let text = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(trailers, [vec![text("Codeops-Retry", "app/shop"), text("Codeops-Allow", "000000000002")]]);
+    assert_eq!(commits[0].changed, ["b.yaml".to_owned()].into(), "what it changes shows whose it is");
     let first = mirror.commits(None, &base).await.expect("readable");
     assert_eq!(first[0].trailers, [], "the first revision of all stands alone");
 }

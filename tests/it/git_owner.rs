@@ -28,9 +28,9 @@ fn give_away(path: &Path, user: u32) {
     for entry in fs::read_dir(path).expect("a folder").flatten() {
         let is_folder = entry.file_type().expect("a type").is_dir();
         if is_folder {
-            give_away(&entry.path(), user)
+            give_away(&entry.path(), user);
         } else {
-            chown(entry.path(), Some(user), Some(user)).expect("its owner")
+            chown(entry.path(), Some(user), Some(user)).expect("its owner");
         }
     }
 }

@@ -71,6 +71,7 @@ impl ScriptedSource {
             subject: format!("Commit {number}"),
             trailers: trailers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             signer: None,
+            changed: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
         };
         let committed = Committed { parent: parent.cloned(), files: Arc::new(files), commit };
         state.commits.insert(revision.clone(), committed);

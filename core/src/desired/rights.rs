@@ -1,16 +1,17 @@
 //! Which documents count at all: a file that its writer's team may not claim has no say in what is everybody's or another's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::TeamSettings;
 use crate::model::{Name, TeamName};
 
-use super::Context;
 use super::file::{Body, Document};
 use super::glob::matches;
 use super::grants::Note;
 use super::header::ManifestKind;
 use super::tree::Span;
+use super::{Context, Desired};
 
 /// The one file of a Repository.
 pub(super) const TOP: &str = "codeops.yaml";
@@ -66,6 +67,11 @@ pub(super) fn unclaimed(team: &TeamName, path: &str, span: Span, context: &Conte
         let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
         (span, format!("the team `{team}` may not claim `{path}`"), Some(help))
     })
+}
+
+/// Whether who speaks for these teams may release what is one team's: its own people, and whom its settings allow.
+pub fn may_release(by: &BTreeSet<TeamName>, theirs: &TeamName, desired: &Desired) -> bool {
+    by.contains(theirs) || desired.reach.get(theirs).is_some_and(|allowed| !allowed.is_disjoint(by))
 }
 
 /// Whether a team's settings grant it a path.

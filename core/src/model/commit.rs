@@ -1,5 +1,7 @@
 //! One commit of the config repository, as far as people, policy and the journal look at it.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,4 +22,7 @@ pub struct Commit {
     pub trailers: Vec<(String, String)>,
     /// Who signed it, when signers are set and the signature verified.
     pub signer: Option<String>,
+    /// The files that it changes below the folder that is followed, where it has a trailer that a right to them must back.
+    #[serde(skip)]
+    pub changed: BTreeSet<String>,
 }

@@ -27,6 +27,8 @@ pub struct Memory {
     pub removals: Vec<Removal>,
     /// Holds that a commit's `Codeops-Allow` released and that are not spent yet, each with when it did.
     pub allowed: BTreeMap<HoldId, Timestamp>,
+    /// Those of them that count for these teams' resources alone: their commit proved no right to others'.
+    pub allowed_by: BTreeMap<HoldId, BTreeSet<TeamName>>,
     /// The wide update under way, if any.
     pub waves: Option<Waves>,
     /// Alerts, runs and pages.

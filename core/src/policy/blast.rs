@@ -32,16 +32,20 @@ pub(super) fn guard(
     let pending: Removals =
         plan.changes.iter().filter(|c| counts(c, desired)).map(|c| (c.verb, c.id.clone())).collect();
     for (held, why) in exceeding(&pending, desired, facts) {
-        if let Some(id) = released::covering(&held, facts) {
+        if let Some(id) = released::covering(&held, desired, facts) {
             judged.released.extend(held.into_iter().map(|(_, resource)| (resource, id.clone())));
             continue;
         }
+        let discounted = released::discounted(&held, desired, facts);
         let hold = Hold::new(held, why);
         let these = match hold.changes.len() {
             1 => "this one".to_owned(),
             many => format!("these {many}"),
         };
-        let release = format!("a commit with `{}` releases exactly {these}", hold.trailer);
+        let mut release = format!("a commit with `{}` releases exactly {these}", hold.trailer);
+        if let Some(why) = discounted {
+            release = format!("{release}; {why}");
+        }
         for (_, id) in &hold.changes {
             let (why, release, hold) = (hold.why.clone(), release.clone(), Some(hold.id.clone()));
             decisions.insert(id.clone(), Decision::Held { why, release, hold });
@@ -53,7 +57,7 @@ pub(super) fn guard(
         let whole: Removals = pending.iter().filter(|(_, id)| id.kind == *kind).cloned().collect();
         let parts = if apart(desired) { by_team(&whole, desired, facts) } else { BTreeMap::new() };
         for rest in parts.into_values().chain([whole]) {
-            if let Some(id) = released::covering(&rest, facts).filter(|_| !rest.is_empty()) {
+            if let Some(id) = released::covering(&rest, desired, facts).filter(|_| !rest.is_empty()) {
                 judged.released.extend(rest.into_iter().map(|(_, resource)| (resource, id.clone())));
             }
         }
@@ -73,7 +77,7 @@ fn apart(desired: &Desired) -> bool {
 }
 
 /// Whose a resource is: as it lives, else as it is declared.
-fn team_of<'a>(id: &ResourceId, desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a TeamName> {
+pub(super) fn team_of<'a>(id: &ResourceId, desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a TeamName> {
     let listings = facts.snapshot.providers.values().flatten();
     let stamped =
         listings.filter_map(|listing| listing.objects.get(id)?.stamp.as_ref()).map(|stamp| &stamp.team).next();

@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Facts;
-use super::blast::Removals;
+use super::blast::{Removals, team_of};
+use crate::desired::{Desired, may_release};
 use crate::model::HoldId;
 
 /// How long a release waits for its first or next removal: long enough for a provider to come back, short enough that it
@@ -17,8 +18,30 @@ pub(super) fn in_force<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a HoldId
     facts.memory.allowed.iter().filter(move |(id, since)| !has_lapsed(id, **since, &facts)).map(|(id, _)| id)
 }
 
-/// The released hold that covers exactly this set, together with what has gone through under it already.
-pub(super) fn covering(held: &Removals, facts: &Facts<'_>) -> Option<HoldId> {
+/// The released hold that covers exactly this set, together with what has gone through under it already, if its commit had
+/// a say in all of it.
+pub(super) fn covering(held: &Removals, desired: &Desired, facts: &Facts<'_>) -> Option<HoldId> {
+    named(held, facts).filter(|id| has_say(id, held, desired, facts))
+}
+
+/// Why the release of exactly this set does not count, if there is one that does not.
+pub(super) fn discounted(held: &Removals, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
+    let id = named(held, facts).filter(|id| !has_say(id, held, desired, facts))?;
+    let by = facts.memory.allowed_by.get(&id)?;
+    let names = by.iter().map(|team| format!("`{team}`")).collect::<Vec<_>>().join(", ");
+    let what = if by.is_empty() { "no file".to_owned() } else { format!("only files of {names}") };
+    Some(format!(
+        "the commit that says so changes {what}, and does not count for this: it must change a file of that team's"
+    ))
+}
+
+fn has_say(id: &HoldId, held: &Removals, desired: &Desired, facts: &Facts<'_>) -> bool {
+    let Some(by) = facts.memory.allowed_by.get(id) else { return true };
+    held.iter().all(|(_, id)| team_of(id, desired, facts).is_some_and(|team| may_release(by, team, desired)))
+}
+
+/// The release that names exactly this set.
+fn named(held: &Removals, facts: &Facts<'_>) -> Option<HoldId> {
     let covers = |id: &&HoldId| {
         let mut whole = gone_under(id, facts);
         whole.extend(held.iter().cloned());

@@ -100,6 +100,30 @@ fn what_one_team_removes_is_not_put_in_anothers_hold() {
 }
 
 #[test]
+fn only_a_commit_with_a_right_to_its_files_releases_a_teams_hold() {
+    let (a, b) = (of_team("a", 8), of_team("b", 8));
+    let all: Vec<_> = a.iter().chain(&b).cloned().collect();
+    let without = || want_of(&["a", "b"], a[..3].iter().chain(&b).cloned());
+    let mut world = deployed(&all);
+    let hold = world.settle(&without(), &revision(2)).judged.holds[0].clone();
+    allow(&mut world, &hold.id);
+    for (by, says) in [(vec![], "changes no file, and"), (vec!["b"], "changes only files of `b`, and")] {
+        world.memory.allowed_by.insert(hold.id.clone(), by.into_iter().map(name).collect());
+        let passed = world.settle(&without(), &revision(3));
+        assert_eq!((held(&passed), world.essence().len()), (5, 16));
+        let Decision::Held { release, .. } = &passed.judged.decisions[&a[7].id] else { panic!("not held") };
+        assert!(release.contains(says), "{release}");
+    }
+    let mut allowing = without();
+    allowing.reach.insert(name("a"), [name("b")].into());
+    let mut other = world.clone();
+    assert_eq!(held(&other.settle(&allowing, &revision(4))), 0, "whom a's settings allow");
+    world.memory.allowed_by.insert(hold.id, [name("a")].into());
+    assert_eq!(held(&world.settle(&without(), &revision(4))), 0);
+    assert_eq!(world.essence().len(), 11);
+}
+
+#[test]
 fn all_teams_together_remove_no_more_than_may_go_of_a_kind_and_those_that_remove_least_come_first() {
     let teams = ["a", "b", "c", "d", "e"];
     let all: Vec<_> = teams.iter().flat_map(|team| of_team(team, 4)).collect();

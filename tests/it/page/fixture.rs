@@ -506,6 +506,7 @@ pub(crate) fn history(log: &MemoryLog) {
             subject: subject.to_owned(),
             trailers: vec![("Codeops-Retry".to_owned(), "app/shop".to_owned())],
             signer: None,
+            changed: BTreeSet::new(),
         };
         let owner = "acme-ops/prod".parse().expect("the fixture is valid");
         let accepted = Record::RevisionAccepted {
