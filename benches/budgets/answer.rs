@@ -18,7 +18,7 @@ use codeops::secret::SettingsVault;
 use codeops::store::Sqlite;
 use codeops_core::alert::Router;
 use codeops_core::desired::{Compiler, Context, Desired, File, Files};
-use codeops_core::model::{Alert, AlertState, Labels, RevisionState};
+use codeops_core::model::{Alert, AlertState, Labels, RevisionState, Whose};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -149,7 +149,7 @@ fn routing() -> Vec<Duration> {
     for route in 0..ROUTES {
         let _ = writeln!(text, "      - {{match: ['app=\"a{route}\"', 'severity=~\"page|warning\"'], policy: people}}");
     }
-    let router = Router::new(&Arc::new(compiled(&text).response), None);
+    let router = Router::new(&Arc::new(compiled(&text).response), None, Whose::default());
     let alerts: Vec<Labels> = (0..ROUTED).map(labels).collect();
     let mut taken = BTreeSet::new();
     let times = (0..TURNS).map(|_| {

@@ -94,7 +94,7 @@ impl Vault for NoSecrets {
     ) -> Result<BTreeMap<String, Secret<String>>, String> {
         Err("there are none".to_owned())
     }
-    fn redact_of(&self, _: &codeops_core::model::TeamName, text: &str) -> String {
+    fn redact_of(&self, _: &TeamName, text: &str) -> String {
         self.redact(text)
     }
 

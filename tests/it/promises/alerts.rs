@@ -197,7 +197,7 @@ async fn a_journal_that_cannot_be_written_calls_a_person_from_memory_and_the_dae
         let sent = flow.outside.done();
         flow.elapse(60).await;
         assert_eq!(flow.outside.done(), sent, "and then no more");
-        let keys: std::collections::BTreeSet<&String> = sent.iter().map(|(_, key)| key).collect();
+        let keys: BTreeSet<&String> = sent.iter().map(|(_, key)| key).collect();
         assert_eq!(keys.len(), 1, "it is one call, however often it is sent");
     };
     let (why, waited) = tokio::join!(async { (gives_up.await, began.elapsed()) }, called).0;
