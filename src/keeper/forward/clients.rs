@@ -3,10 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Who has just come, or was just answered, makes no room yet: what he asks next may be on its way.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// All clients of one port.
 #[derive(Debug)]
@@ -71,21 +75,34 @@ impl Clients {
 
     /// Waits until one more may come.
     pub(super) async fn room(&self) {
-        while !self.make_room() {
-            self.changed.notified().await;
+        while let Err(next) = self.make_room() {
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = due => {}
+            }
         }
     }
 
-    fn make_room(&self) -> bool {
+    /// Otherwise tells when the first of the idle ones may have to go, if any is idle.
+    fn make_room(&self) -> Result<(), Option<Instant>> {
         let mut open = self.open();
         if open.all.len() < self.most {
-            return true;
+            return Ok(());
         }
-        let Some((_, oldest)) = open.idle.pop_first() else { return false };
-        if let Some(one) = open.all.remove(&oldest) {
-            one.end.cancel();
+        let (since, oldest) = open.idle.first().copied().ok_or(None)?;
+        if since + SETTLED > Instant::now() {
+            return Err(Some(since + SETTLED));
         }
-        true
+        let gone = open.all.get(&oldest).map(|one| one.end.clone());
+        open.forget(oldest);
+        gone.iter().for_each(CancellationToken::cancel);
+        Ok(())
     }
 
     /// Takes one in, idle.
@@ -167,22 +184,27 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_one_that_is_idle_longest_makes_room_and_a_busy_one_never() {
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_is_idle_longest_makes_room_and_a_busy_one_never() {
         let clients = Clients::new(2);
         let (first, second) = (clients.take_in(), clients.take_in());
         let asking = first.busy();
+        assert!(clients.room().now_or_never().is_none(), "the other has only just come");
+        tokio::time::advance(SETTLED).await;
         assert!(clients.room().now_or_never().is_some());
         assert!(second.end.is_cancelled() && !first.end.is_cancelled());
         let third = clients.take_in();
         let waiting = third.busy();
         assert!(clients.room().now_or_never().is_none(), "all are busy");
         drop(waiting);
+        tokio::time::advance(Duration::from_millis(1)).await;
         drop(asking);
+        tokio::time::advance(SETTLED).await;
         assert!(clients.room().now_or_never().is_some());
         assert!(third.end.is_cancelled() && !first.end.is_cancelled());
         drop((second, third));
         let fourth = clients.take_in();
+        tokio::time::advance(SETTLED).await;
         assert!(clients.room().now_or_never().is_some());
         assert!(first.end.is_cancelled() && !fourth.end.is_cancelled());
         let open = clients.open();
@@ -190,8 +212,8 @@ mod tests {
         drop(open);
     }
 
-    #[test]
-    fn a_busy_one_that_stalls_makes_room_until_it_goes_on() {
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_one_that_stalls_makes_room_until_it_goes_on() {
         let clients = Clients::new(1);
         let client = clients.take_in();
         let (asking, stall) = (client.busy(), client.stall());
@@ -200,6 +222,7 @@ mod tests {
         stall.set(false);
         assert!(clients.room().now_or_never().is_none(), "it went on");
         stall.set(true);
+        tokio::time::advance(SETTLED).await;
         assert!(clients.room().now_or_never().is_some());
         assert!(client.end.is_cancelled());
         // What is left of it, in any order, changes nothing.
