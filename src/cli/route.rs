@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codeops_core::alert::{Quiet, Routed, Router, quiet};
 use codeops_core::desired::{Compiled, Compiler, Desired};
 use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook};
-use codeops_core::playbook::{target_for, told};
+use codeops_core::playbook::{World, seen, target_for, told};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -120,19 +120,25 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     };
     let quiet = quiet(&alert, &routed, &Quiet::new(&router, &Default::default()), now);
     let mut warnings = Vec::new();
-    let named = routed.playbooks.iter();
-    let playbooks: Vec<Answer> = named
-        .filter_map(|name| match response.playbooks.get(name) {
-            Some(playbook) => Some(answer(desired, playbook, &alert.labels, &mut warnings)),
-            None => {
-                warnings.push(format!("playbook {name} does not exist, or has a mistake"));
-                None
-            }
-        })
-        .collect();
+    let missing = routed.playbooks.iter().filter(|name| !response.playbooks.contains_key(*name));
+    warnings.extend(missing.map(|name| format!("playbook {name} does not exist, or has a mistake")));
+    let world = World {
+        response: &response,
+        resources: &desired.resources,
+        reach: &desired.reach,
+        teams: &desired.teams,
+        fallback,
+        resolve_delay: desired.repository.resolve_delay(),
+    };
+    let may = world.may_answer(&routed, &seen(&alert)).unwrap_or_else(|why| {
+        warnings.push(format!("no playbook answers it: {why}"));
+        Vec::new()
+    });
+    let playbooks: Vec<Answer> =
+        may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
     // As the daemon does: where no route says who, the team of the playbook that answers.
-    let escalation = |name: &Name| desired.teams.get(&response.playbooks.get(name)?.team)?.escalation.clone();
-    let policy = routed.policy.clone().or_else(|| routed.playbooks.iter().find_map(escalation));
+    let escalation = |playbook: &&Arc<Playbook>| desired.teams.get(&playbook.team)?.escalation.clone();
+    let policy = routed.policy.clone().or_else(|| may.iter().find_map(escalation));
     let people = policy.as_ref().map(|policy| told(policy, &response, now)).unwrap_or_default();
     if playbooks.is_empty() && people.is_empty() {
         warnings.push(nowhere(&routed));

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::desired::{Compiled, Compiler, Context};
 use codeops_core::model::{Owner, Revision, RevisionState};
 
+use super::before::as_before;
 use super::events::{Event, Load};
 use super::world::Current;
 use super::{Flow, Rules, Tools, acceptance};
@@ -90,6 +91,8 @@ impl Flow {
         let context = context(&self.tools, &self.rules);
         let (source, vault, sender) =
             (Arc::clone(&self.tools.source), Arc::clone(&self.tools.vault), self.sender.clone());
+        // The first one of this daemon: its compiler has seen nothing.
+        let journal = self.world.current.is_none().then(|| self.tools.journal.clone());
         self.tasks.spawn(async move {
             let read = async {
                 let files = source.files(&revision).await?;
@@ -100,14 +103,23 @@ impl Flow {
             let (compiler, result) = match read.await {
                 Err(error) => (compiler, Err(error)),
                 Ok((files, commits)) => {
+                    let context = Context { secrets: Some(vault.facts()), ..context };
+                    let same = context.clone();
                     let compile = move || {
                         let mut compiler = compiler;
-                        let context = Context { secrets: Some(vault.facts()), ..context };
-                        let compiled = compiler.compile(&files, &context);
+                        let compiled = compiler.compile(&files, &same);
                         (compiler, compiled)
                     };
                     match tokio::task::spawn_blocking(compile).await {
-                        Ok((compiler, compiled)) => (compiler, Ok((compiled, commits))),
+                        Ok((compiler, compiled)) => {
+                            let journal = journal.filter(|_| !compiled.desired.response.broken.is_empty());
+                            let before = match journal {
+                                Some(journal) => as_before(&source, &journal, &context, &revision, &compiled).await,
+                                None => None,
+                            };
+                            let (compiler, compiled) = before.unwrap_or((compiler, compiled));
+                            (compiler, Ok((compiled, commits)))
+                        }
                         Err(error) => {
                             let error = SourceError(format!("revision {revision} could not be compiled: {error}"));
                             (Compiler::default(), Err(error))

@@ -14,7 +14,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use cel::{Context, Program};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::cost::Budget;
@@ -27,8 +28,8 @@ const MAX_WALKS: usize = 2;
 const STACK: usize = 16 << 20;
 
 /// A text with `{{ EXPRESSION }}` in it. Each is one CEL value, never evaluated twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Template {
     /// As written.
     pub source: Arc<str>,
@@ -46,8 +47,8 @@ pub enum TemplatePart {
 }
 
 /// A CEL expression that has been parsed once and found well; at most 1 KiB.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Expression(Arc<str>);
 
 impl Expression {
@@ -63,6 +64,24 @@ impl TryFrom<String> for Expression {
         check(&text)?;
         Ok(Self(text.into()))
     }
+}
+
+/// What was written down once is read back, also where an expression like it is refused by now: it then has no value.
+impl<'de> Deserialize<'de> for Expression {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        stored(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parts(String::deserialize(deserializer)?, stored).map_err(D::Error::custom)
+    }
+}
+
+fn stored(text: String) -> Result<Expression, String> {
+    syntax(&text)?;
+    Ok(Expression(text.into()))
 }
 
 impl From<Expression> for String {
@@ -86,24 +105,28 @@ impl fmt::Display for Template {
 impl TryFrom<String> for Template {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (inside, tail) = after.split_once("}}").ok_or("`{{` has no `}}`")?;
-            if !before.is_empty() {
-                parts.push(TemplatePart::Text(before.to_owned()));
-            }
-            parts.push(TemplatePart::Value(Expression::try_from(inside.trim().to_owned())?));
-            rest = tail;
-        }
-        if rest.contains("}}") {
-            return Err("`}}` has no `{{`".to_owned());
-        }
-        if !rest.is_empty() {
-            parts.push(TemplatePart::Text(rest.to_owned()));
-        }
-        Ok(Self { source: text.into(), parts })
+        parts(text, Expression::try_from)
     }
+}
+
+fn parts(text: String, expression: impl Fn(String) -> Result<Expression, String>) -> Result<Template, String> {
+    let mut parts = Vec::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (inside, tail) = after.split_once("}}").ok_or("`{{` has no `}}`")?;
+        if !before.is_empty() {
+            parts.push(TemplatePart::Text(before.to_owned()));
+        }
+        parts.push(TemplatePart::Value(expression(inside.trim().to_owned())?));
+        rest = tail;
+    }
+    if rest.contains("}}") {
+        return Err("`}}` has no `{{`".to_owned());
+    }
+    if !rest.is_empty() {
+        parts.push(TemplatePart::Text(rest.to_owned()));
+    }
+    Ok(Template { source: text.into(), parts })
 }
 
 /// Checks that a text is an expression that can be evaluated within bounds.
@@ -111,6 +134,18 @@ impl TryFrom<String> for Template {
 /// # Errors
 /// In one sentence, what is wrong with it.
 pub fn check(source: &str) -> Result<(), String> {
+    parsed(source, |program| {
+        // Over nothing at all: what is too much then is too much over any facts.
+        cost::cost(program.expression(), &Value::Null, Budget::of_a_look().left()).map(|_| ())
+    })
+}
+
+/// Checks that a text is an expression at all.
+fn syntax(source: &str) -> Result<(), String> {
+    parsed(source, |_| Ok(()))
+}
+
+fn parsed(source: &str, more: impl FnOnce(&Program) -> Result<(), String> + Send) -> Result<(), String> {
     if source.len() > MAX_SOURCE {
         return Err(format!("an expression has at most {MAX_SOURCE} bytes"));
     }
@@ -119,8 +154,7 @@ pub fn check(source: &str) -> Result<(), String> {
         if ast::walks(program.expression()) > MAX_WALKS {
             return Err(format!("macros that walk a list are nested at most {MAX_WALKS} deep"));
         }
-        // Over nothing at all: what is too much then is too much over any facts.
-        cost::cost(program.expression(), &Value::Null, Budget::of_a_look().left()).map(|_| ())
+        more(&program)
     })
 }
 

@@ -81,6 +81,19 @@ fn a_regular_expression_is_written_out_and_small() {
     assert!(check("alert.labels.app.matches('(')").unwrap_err().contains("no such regular expression"));
 }
 
+/// A run that was written down by an older daemon is read, whatever its expressions ask for.
+#[test]
+fn what_is_refused_by_now_is_still_read_back_and_has_no_value() {
+    let old = json!("alert.a.matches(alert.b)");
+    assert!(Expression::try_from("alert.a.matches(alert.b)".to_owned()).is_err());
+    let stored: Expression = serde_json::from_value(old).expect("reads");
+    let facts = json!({"alert": {"a": "x", "b": "x"}});
+    assert!(evaluate(&stored, &facts, &Budget::of_a_look()).unwrap_err().contains("written out"));
+    let stored: Template = serde_json::from_value(json!("is {{ alert.a.matches(alert.b) }}")).expect("reads");
+    assert_eq!(serde_json::to_value(&stored).expect("prints"), json!("is {{ alert.a.matches(alert.b) }}"));
+    assert!(serde_json::from_value::<Expression>(json!("1 +")).is_err());
+}
+
 /// What is filled in together is paid for together.
 #[test]
 fn one_budget_is_for_all_of_a_look() {

@@ -63,9 +63,8 @@ impl World<'_> {
     /// Who answers an alert that was routed so: the first playbook that may, of those that may speak for whose it is. `seen` is
     /// what steps see of it.
     pub fn answer(&self, routed: &Routed, seen: &Value) -> Answer {
-        let known = routed.playbooks.iter().filter_map(|name| self.response.playbooks.get(name)).collect();
         let policy = routed.policy.as_ref();
-        let known = match self.may_answer(routed, known, seen) {
+        let known = match self.may_answer(routed, seen) {
             Ok(known) => known,
             Err(why) => return self.pages(policy, why),
         };
@@ -104,12 +103,9 @@ impl World<'_> {
     ///
     /// # Errors
     /// In one sentence, why none may: a person decides.
-    fn may_answer<'p>(
-        &self,
-        routed: &Routed,
-        known: Vec<&'p Arc<Playbook>>,
-        seen: &Value,
-    ) -> Result<Vec<&'p Arc<Playbook>>, String> {
+    pub fn may_answer(&self, routed: &Routed, seen: &Value) -> Result<Vec<&Arc<Playbook>>, String> {
+        let named = routed.playbooks.iter();
+        let known: Vec<&Arc<Playbook>> = named.filter_map(|name| self.response.playbooks.get(name)).collect();
         if self.reach.is_empty() || known.is_empty() {
             return Ok(known);
         }

@@ -78,3 +78,19 @@ async fn a_wait_ends_with_its_playbook_and_calls_a_person() {
     assert_eq!((run.state(), begun(&run)), (RunState::Cancelled, vec!["idle".to_owned()]));
     assert_eq!(flow.outside.count("webhook"), 1, "the alert still fires");
 }
+
+/// A manifest with a mistake keeps what it said last in force, also with the next daemon.
+#[tokio::test(start_paused = true)]
+async fn a_broken_playbook_answers_as_it_last_did_after_a_restart() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.commit(&[("playbook.yaml", &APP_DOWN.replace("app.restart", "app.restrat"))]).await;
+    flow.settle().await;
+    assert!(flow.board().diagnostics.iter().any(|it| it.message.contains("restrat")), "it is broken");
+    flow.restart().await;
+    flow.settle().await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    let run = only_run(&flow).await;
+    assert_eq!(begun(&run)[..2], ["look".to_owned(), "restart".to_owned()], "{run:#?}");
+}
