@@ -17,7 +17,8 @@ use crate::gate::{self, Gate};
 use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
 use crate::port::{
-    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Source, SystemClock, Vault, Watcher,
+    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Source, SystemClock, Vault, Vitals,
+    Watcher,
 };
 use crate::provider::{self, Environment};
 use crate::reconcile::{self, Rules};
@@ -32,6 +33,7 @@ pub(super) struct Assembly {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) actuators: BTreeMap<ProviderName, Arc<dyn Actuator>>,
     pub(super) mirror: Arc<Mirror>,
+    pub(super) vitals: Vitals,
 }
 
 /// Who may tell of alerts.
@@ -56,6 +58,7 @@ impl Assembly {
         let vault =
             SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone())
                 .with_known(options.known.clone());
+        let vitals = Vitals::writing(store.pulse());
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
         let epoch = reconcile::count_daemon(&journal, &*clock).await?;
@@ -68,7 +71,7 @@ impl Assembly {
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let mirror = Mirror::open(&options.settings.repository, &options.state, &options.variables).await?;
-        Ok(Self { log, journal, vault: Arc::new(vault), actuators, mirror: Arc::new(mirror) })
+        Ok(Self { log, journal, vault: Arc::new(vault), actuators, mirror: Arc::new(mirror), vitals })
     }
 
     /// The read halves.
@@ -127,6 +130,7 @@ impl Assembly {
             actuators: self.actuators.clone(),
             vault: Arc::clone(&self.vault),
             clock: clock.clone(),
+            vitals: self.vitals.clone(),
         };
         reconcile::Parts {
             rules: rules(options, &self.mirror, until_settled),
@@ -137,6 +141,7 @@ impl Assembly {
             vault: self.vault,
             clock,
             publisher,
+            vitals: self.vitals,
             fetch,
         }
     }
@@ -189,6 +194,7 @@ impl Answers {
             effects: self.effects,
             sources: self.sources,
             heartbeat: self.heartbeat,
+            vitals: flow.vitals.clone(),
             vault: Arc::clone(&flow.vault),
             clock: Arc::clone(&flow.clock),
             rules: self.rules,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain};
 use crate::journal::Reader;
-use crate::port::{AlertSources, Publisher, SystemClock};
+use crate::port::{AlertSources, Publisher, Pulse, SystemClock, Vitals};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, respond, web};
 
@@ -18,6 +19,8 @@ use crate::{hooks, reconcile, respond, web};
 pub(super) struct Life {
     flow: Part,
     edges: Part,
+    /// Who shows that it goes on.
+    pub(super) vitals: Vitals,
     /// Where the push hook's generated secret lies.
     pub(super) hook_secret: Option<PathBuf>,
     /// Where the generated token of the receiver `alerts` lies.
@@ -58,6 +61,8 @@ impl Life {
         let answers = assembly.answers(options, Arc::clone(&monitoring) as Arc<dyn AlertSources>)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
+        let vitals = assembly.vitals.clone();
+        flow.tasks.spawn(tick(vitals.runtime.clone(), flow.end.clone()));
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
         let trigger = triggers.trigger();
         let url = options.settings.repository.url.clone().unwrap_or_default();
@@ -75,6 +80,7 @@ impl Life {
             observers: assembly.observers(),
             redact: Arc::new(move |text| vault.redact(text)),
             clock: Arc::new(SystemClock),
+            vitals: vitals.clone(),
             config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
         };
         edges.tasks.spawn(serve_page(page_listener, page, edges.end.clone()));
@@ -105,7 +111,7 @@ impl Life {
                 tracing::error!(%error, "nothing more is changed");
             }
         });
-        Ok(Self { flow, edges, hook_secret: hook.generated, alerts_token: receivers.generated })
+        Ok(Self { flow, edges, vitals, hook_secret: hook.generated, alerts_token: receivers.generated })
     }
 
     /// Waits until a part ends by itself, which none should: a daemon that only looks alive is worse than none.
@@ -126,6 +132,21 @@ impl Life {
         self.flow.end().await;
         self.edges.end().await;
     }
+}
+
+/// Shows that tasks get their turn.
+async fn tick(pulse: Pulse, end: CancellationToken) {
+    let work = async {
+        loop {
+            pulse.works();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = end.cancelled() => {}
+        () = work => {}
+    }
+    pulse.rests();
 }
 
 async fn serve_page(listener: tokio::net::TcpListener, page: web::Page, end: CancellationToken) {

@@ -9,6 +9,7 @@ pub mod outcome;
 mod preview;
 pub mod progress;
 mod reload;
+mod watchdog;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use listen::Listeners;
 pub use once::apply;
 pub use options::{Options, Reload};
 pub use preview::plan;
+use watchdog::Kennel;
 
 /// Between two tries to go on under the old settings.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -37,7 +39,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let listeners = Listeners::bind(&options).await?;
     let mut watch = reload::Watch::begin(options.reload.clone()).await;
     let mut options = options.with_own_branch();
+    let kennel = Kennel::open();
     let mut life = Life::begin(&options, &listeners).await?;
+    kennel.watch(life.vitals.clone());
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
     loop {
         let settings = tokio::select! {
@@ -65,6 +69,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
                 life
             }
         };
+        kennel.watch(life.vitals.clone());
     }
 }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
 use crate::journal::{Entry, Journal, LogError, Record};
-use crate::port::{Clock, Observer, Publisher, Source, Vault};
+use crate::port::{Clock, Observer, Publisher, Pulse, Source, Vault, Vitals};
 
 pub use doubt::count_daemon;
 use events::Event;
@@ -55,6 +55,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where the picture of everything goes.
     pub publisher: Publisher,
+    /// Where the flow shows that it goes on.
+    pub vitals: Vitals,
     /// "Fetch now", from polls, hooks and watches; coalesced.
     pub fetch: mpsc::Receiver<()>,
     /// What does not change while the daemon runs.
@@ -94,7 +96,7 @@ pub struct Rules {
 /// Only when the journal takes nothing more: nothing can be done safely then.
 pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError> {
     let (sender, events) = mpsc::channel(1024);
-    let Parts { source, observers, gate, journal, vault, clock, publisher, fetch, rules } = parts;
+    let Parts { source, observers, gate, journal, vault, clock, publisher, vitals, fetch, rules } = parts;
     let world = World::new(&rules, &observers, &journal);
     let mut flow = Flow {
         tools: Tools { source, observers, gate, journal, vault, clock },
@@ -105,7 +107,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         tasks: JoinSet::new(),
         cancel: cancel.clone(),
     };
-    let ended = flow.follow(fetch, events).await;
+    let ended = flow.follow(fetch, events, &vitals.reconcile).await;
+    vitals.reconcile.rests();
     if let Err(error) = &ended {
         flow.break_down(&error.to_string());
     }
@@ -143,7 +146,9 @@ impl Flow {
         &mut self,
         mut fetch: mpsc::Receiver<()>,
         mut events: mpsc::Receiver<Event>,
+        pulse: &Pulse,
     ) -> Result<(), LogError> {
+        pulse.works();
         self.begin().await?;
         let mut resync = tokio::time::interval(self.rules.resync);
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -152,15 +157,20 @@ impl Flow {
         let mut tail = self.tools.journal.tail();
         loop {
             let wake = self.world.wake_after(&*self.tools.clock);
-            tokio::select! {
+            pulse.rests();
+            let event = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
-                Some(event) = events.recv() => self.take_in(event).await?,
-                entry = tail.recv() => self.world.dirty |= self.concerns(entry),
-                Some(()) = fetch.recv() => self.fetch(),
-                _ = resync.tick() => self.observe_everything(),
-                () = tokio::time::sleep(wake) => self.world.dirty = true,
-                Some(_) = self.tasks.join_next() => {}
+                Some(event) = events.recv() => Some(event),
+                entry = tail.recv() => { self.world.dirty |= self.concerns(entry); None }
+                Some(()) = fetch.recv() => { self.fetch(); None }
+                _ = resync.tick() => { self.observe_everything(); None }
+                () = tokio::time::sleep(wake) => { self.world.dirty = true; None }
+                Some(_) = self.tasks.join_next() => None,
+            };
+            pulse.works();
+            if let Some(event) = event {
+                self.take_in(event).await?;
             }
             // What has already arrived belongs to the same pass: a thousand hints make one plan.
             while let Ok(event) = events.try_recv() {

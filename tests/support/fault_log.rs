@@ -2,6 +2,7 @@
 //! boundary and go on with what was durable.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -45,6 +46,7 @@ pub(crate) struct FaultLog {
     store: String,
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
+    hangs: AtomicBool,
     state: Mutex<State>,
     memory: Arc<RwLock<Memory>>,
     tail: broadcast::Sender<Arc<Entry>>,
@@ -110,7 +112,26 @@ impl FaultLog {
         }
         let state = Mutex::new(State { entries, doubts, history, epoch, ..State::default() });
         let store = store.to_owned();
-        Self { store, clock, crash, state, memory: Arc::new(RwLock::new(memory)), tail: broadcast::Sender::new(1024) }
+        let hangs = AtomicBool::new(false);
+        Self {
+            store,
+            clock,
+            crash,
+            state,
+            hangs,
+            memory: Arc::new(RwLock::new(memory)),
+            tail: broadcast::Sender::new(1024),
+        }
+    }
+
+    /// From now on every append fails.
+    pub(crate) fn break_down(&self) {
+        self.state().poison = Some("told to break down".to_owned());
+    }
+
+    /// From now on nothing that is appended is answered.
+    pub(crate) fn hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,6 +142,9 @@ impl FaultLog {
 #[async_trait]
 impl Log for FaultLog {
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let mut state = self.state();
         let nth = state.appends;
         state.appends += 1;
