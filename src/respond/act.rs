@@ -213,10 +213,10 @@ impl Flow {
             Order::Notify { channel, title, body } => {
                 Effect::Send(Send { team, channel, title, body, page: None, path: Some(format!("/runs/{}", run.id)) })
             }
-            Order::Revert { target } => {
+            Order::Revert { target, within } => {
                 let file = self.file_of(&target)?;
                 let subject = format!("Revert the newest change of {target}");
-                commit(GitOrderChange::RevertLast { target, file }, subject)
+                commit(GitOrderChange::RevertLast { target, file, within }, subject)
             }
             Order::Set { file, path, value } => {
                 let subject = format!("Set {path} in {file}");

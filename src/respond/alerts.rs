@@ -123,7 +123,11 @@ impl Flow {
             return Fate::Quiet("no revision is in force yet".to_owned());
         };
         let mut alert_seen = seen(&alert.alert);
-        let (playbook, target, policy, only_pages) = match world.answer(routed, &alert_seen) {
+        let answer = match &self.board.observe_only {
+            Some(why) => world.pages(routed.policy.as_ref(), why.clone()),
+            None => world.answer(routed, &alert_seen),
+        };
+        let (playbook, target, policy, only_pages) = match answer {
             Answer::Runs { playbook, target, policy } => (playbook, target, policy, false),
             Answer::Pages { playbook, policy, why } => {
                 // The page tells of it beside what the source wrote.

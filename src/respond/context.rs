@@ -6,8 +6,8 @@ use codeops_core::action;
 use codeops_core::alert;
 use codeops_core::config::{Freeze, RepositorySpec};
 use codeops_core::model::{
-    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory, Run, RunCause,
-    RunState, StepRef, TeamName,
+    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory, Run,
+    RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
 use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told};

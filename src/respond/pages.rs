@@ -21,7 +21,9 @@ impl Flow {
         let open: Vec<Arc<Page>> = self.remembered(|response| response.pages.values().cloned().collect());
         for page in open {
             let policy = page.policy.clone().or_else(|| self.tools.rules.fallback.clone());
-            let told = policy.map(|policy| told(&policy, self.router.response(), now)).unwrap_or_default();
+            let mut told = policy.map(|policy| told(&policy, self.router.response(), now)).unwrap_or_default();
+            // One whose answer is still awaited must not hide when the next is due.
+            told.retain(|told| !self.sending.contains(&(page.id, told.notified.clone())));
             match next_send(&page, &told, now) {
                 PageNext::Send(told) => {
                     for told in told {

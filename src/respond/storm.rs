@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
 use super::alerts::disposed;
+use super::targets::told;
 use crate::journal::LogError;
 
 /// At most one storm page in this time.
@@ -29,17 +30,35 @@ impl Flow {
             return Ok(());
         }
         self.storm = Some(now);
+        let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
         let policy = self.tools.rules.fallback.clone();
         let policy = policy.or_else(|| alerts.iter().find_map(|it| self.router.route(&it.alert.labels).policy));
-        let title = format!("alert storm: {} alerts at once", alerts.len());
-        let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
-        let event =
-            PageEvent::Opened { run: None, policy, title, body: format!("{STORM}{}", listed(alerts, STORM_TEXT)) };
-        let left = |page| {
-            let why = format!("a storm: page {page} tells of it and of {} others", ids.len().saturating_sub(1));
-            vec![disposed(ids, Disposition::Left { why })]
+        let Some(policy) = policy.filter(|policy| self.router.response().policies.contains_key(policy)) else {
+            tracing::error!(alerts = alerts.len(), "a storm, and there is nobody to page");
+            // No receipt may say that somebody was told.
+            let why = "a storm, and there is nobody to page: name a policy in a route, or `fallback` in the settings"
+                .to_owned();
+            return self.tools.journal.record(vec![disposed(ids, Disposition::Left { why })]).await.map(|_| ());
         };
-        self.tools.journal.open_page(event, left).await.map(|_| ())
+        // Where one page cannot hold them all, the receipts name the last: only then has every target been told of.
+        let texts = told(alerts, STORM_TEXT);
+        let mut ids = Some(ids);
+        for (nth, text) in (1..).zip(&texts) {
+            let part = if texts.len() > 1 { format!(" ({nth} of {})", texts.len()) } else { String::new() };
+            let title = format!("alert storm: {} alerts at once{part}", alerts.len());
+            let (policy, body) = (Some(policy.clone()), format!("{STORM}\n{text}"));
+            let receipts = if nth == texts.len() { ids.take() } else { None };
+            let left = |page| {
+                let receipt = |ids: Vec<AlertId>| {
+                    let others = ids.len().saturating_sub(1);
+                    let why = format!("a storm: page {page} tells of it and of {others} others");
+                    disposed(ids, Disposition::Left { why })
+                };
+                receipts.map(receipt).into_iter().collect()
+            };
+            self.tools.journal.open_page(PageEvent::Opened { run: None, policy, title, body }, left).await?;
+        }
+        Ok(())
     }
 }
 

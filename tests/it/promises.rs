@@ -10,4 +10,5 @@ mod providers;
 mod random;
 mod repository;
 mod restart;
+mod silence;
 mod versions;
