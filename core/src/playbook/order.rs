@@ -28,7 +28,10 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
         Does::Notify { channel, title, body } => {
             Order::Notify { channel: channel.clone(), title: one_line(&plain(title)?), body: plain(body)? }
         }
-        Does::Git(GitChange::RevertLast) => Order::Revert { target: own_or_named(run, None, &seen)? },
+        Does::Git(GitChange::RevertLast) => Order::Revert { target: own_or_named(run, None, &seen)?, within: None },
+        Does::Git(GitChange::RevertRecent { within }) => {
+            Order::Revert { target: own_or_named(run, None, &seen)?, within: Some(*within) }
+        }
         Does::Git(GitChange::Set { file, path, value }) => {
             Order::Set { file: file.clone(), path: path.clone(), value: in_texts(value, &seen)? }
         }
