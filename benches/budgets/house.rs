@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use codeops::gate::{self, Gate};
 use codeops::journal::{Journal, Log};
-use codeops::port::{Actuator, Observer, Publisher, SystemClock, Vault, Watcher};
+use codeops::port::{Actuator, Observer, Publisher, SystemClock, Vault, Vitals, Watcher};
 use codeops::reconcile::{self, Rules};
 use codeops::secret::SettingsVault;
 use codeops::source::Mirror;
@@ -76,12 +76,29 @@ impl House {
         let cancel = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (vault_of_gate, journal_of_gate) = (Arc::clone(&vault), journal.clone());
-        let parts = gate::Parts { journal: journal_of_gate, actuators, vault: vault_of_gate, clock: clock.clone() };
+        let parts = gate::Parts {
+            journal: journal_of_gate,
+            actuators,
+            vault: vault_of_gate,
+            clock: clock.clone(),
+            vitals: Vitals::default(),
+        };
         let gate = Gate::start(parts, &mut tasks, cancel.clone());
         let (publisher, watcher) = Publisher::new();
         let (fetch, wants) = mpsc::channel(1);
         let source = Arc::new(mirror);
-        let parts = reconcile::Parts { source, observers, gate, journal, vault, clock, publisher, fetch: wants, rules };
+        let parts = reconcile::Parts {
+            source,
+            observers,
+            gate,
+            journal,
+            vault,
+            clock,
+            publisher,
+            vitals: Vitals::default(),
+            fetch: wants,
+            rules,
+        };
         tasks.spawn(async move { reconcile::run(parts, cancel).await.unwrap() });
         Self { fetch, watcher, _tasks: tasks }
     }

@@ -29,7 +29,10 @@ pub(crate) fn holds(format: ReceiverFormat, body: &[u8]) {
         }
     }
     if format == ReceiverFormat::Alertmanager {
-        parse_listing(body).into_iter().for_each(|parsed| told_well(parsed, now));
+        for route in ["", "codeops"] {
+            let listed = parse_listing(body, route).into_iter();
+            listed.for_each(|it| told_well(Parsed { told: it.firing, spoiled: it.spoiled, ..Parsed::default() }, now));
+        }
     }
 }
 

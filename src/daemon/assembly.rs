@@ -17,7 +17,8 @@ use crate::gate::{self, Gate};
 use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
 use crate::port::{
-    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Source, SystemClock, Vault, Watcher,
+    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Source, SystemClock, Vault, Vitals,
+    Watcher,
 };
 use crate::provider::{self, Environment};
 use crate::reconcile::{self, Rules};
@@ -32,6 +33,7 @@ pub(super) struct Assembly {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) actuators: BTreeMap<ProviderName, Arc<dyn Actuator>>,
     pub(super) mirror: Arc<Mirror>,
+    pub(super) vitals: Vitals,
 }
 
 /// Who may tell of alerts.
@@ -58,6 +60,7 @@ impl Assembly {
                 .with_known(options.known.clone())
                 .with_teams_apart(!options.settings.teams.is_empty()),
         );
+        let vitals = Vitals::writing(store.pulse());
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
         let epoch = reconcile::count_daemon(&journal, &*clock).await?;
@@ -71,7 +74,7 @@ impl Assembly {
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let mirror = Mirror::open(&options.settings.repository, &options.state, &options.variables).await?;
-        Ok(Self { log, journal, vault, actuators, mirror: Arc::new(mirror) })
+        Ok(Self { log, journal, vault, actuators, mirror: Arc::new(mirror), vitals })
     }
 
     /// The read halves.
@@ -130,6 +133,7 @@ impl Assembly {
             actuators: self.actuators.clone(),
             vault: Arc::clone(&self.vault),
             clock: clock.clone(),
+            vitals: self.vitals.clone(),
         };
         reconcile::Parts {
             rules: rules(options, &self.mirror, until_settled),
@@ -140,6 +144,7 @@ impl Assembly {
             vault: self.vault,
             clock,
             publisher,
+            vitals: self.vitals,
             fetch,
         }
     }
@@ -192,6 +197,7 @@ impl Answers {
             effects: self.effects,
             sources: self.sources,
             heartbeat: self.heartbeat,
+            vitals: flow.vitals.clone(),
             vault: Arc::clone(&flow.vault),
             clock: Arc::clone(&flow.clock),
             rules: self.rules,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain, unwritable};
 use crate::journal::{Journal, Reader};
-use crate::port::{AlertSources, Publisher, SystemClock};
+use crate::port::{AlertSources, Publisher, Pulse, SystemClock, Vitals};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, respond, web};
 
@@ -19,6 +20,8 @@ pub(super) struct Life {
     flow: Part,
     edges: Part,
     journal: Journal,
+    /// Who shows that it goes on.
+    pub(super) vitals: Vitals,
     /// Where the push hook's generated secret lies.
     pub(super) hook_secret: Option<PathBuf>,
     /// Where the generated token of the receiver `alerts` lies.
@@ -73,6 +76,8 @@ impl Life {
         let answers = assembly.answers(options, Arc::clone(&monitoring) as Arc<dyn AlertSources>)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
+        let vitals = assembly.vitals.clone();
+        flow.tasks.spawn(tick(vitals.runtime.clone(), flow.end.clone()));
         let triggers = Triggers::new(options.settings.repository.poll.as_duration(), Triggers::random_seed());
         let trigger = triggers.trigger();
         let url = options.settings.repository.url.clone().unwrap_or_default();
@@ -93,6 +98,7 @@ impl Life {
                 None => vault.redact(text),
             }),
             clock: Arc::new(SystemClock),
+            vitals: vitals.clone(),
             config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
         };
         edges.tasks.spawn(serve_page(page_listener, page, edges.end.clone()));
@@ -124,7 +130,7 @@ impl Life {
                 tracing::error!(%error, "nothing more is changed");
             }
         });
-        Ok(Self { flow, edges, journal, hook_secret: hook.generated, alerts_token: receivers.generated })
+        Ok(Self { flow, edges, journal, vitals, hook_secret: hook.generated, alerts_token: receivers.generated })
     }
 
     /// Waits until a part ends by itself, which none should, or nothing can be written down for long: a daemon that only
@@ -146,6 +152,21 @@ impl Life {
         self.flow.end().await;
         self.edges.end().await;
     }
+}
+
+/// Shows that tasks get their turn.
+async fn tick(pulse: Pulse, end: CancellationToken) {
+    let work = async {
+        loop {
+            pulse.works();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = end.cancelled() => {}
+        () = work => {}
+    }
+    pulse.rests();
 }
 
 async fn serve_page(listener: tokio::net::TcpListener, page: web::Page, end: CancellationToken) {

@@ -10,6 +10,7 @@ mod preview;
 pub mod progress;
 mod reload;
 mod unwritable;
+mod watchdog;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use once::apply;
 pub use options::{Options, Reload};
 pub use preview::plan;
 pub use unwritable::{GRACE, unwritable};
+use watchdog::Kennel;
 
 /// Between two tries to go on under the old settings.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -40,7 +42,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let listeners = Listeners::bind(&options).await?;
     let mut watch = reload::Watch::begin(options.reload.clone()).await;
     let mut options = options.with_own_branch();
+    let kennel = Kennel::open();
     let mut life = Life::begin(&options, &listeners).await?;
+    kennel.watch(life.vitals.clone());
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
     loop {
         let settings = tokio::select! {
@@ -72,6 +76,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
                 life
             }
         };
+        kennel.watch(life.vitals.clone());
     }
 }
 

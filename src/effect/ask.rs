@@ -13,12 +13,14 @@ use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::port::{AlertListing, AlertSources, Clock};
+use crate::port::{AlertListing, AlertSources, Clock, GroupListing};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest answer, in bytes.
-const ANSWER: usize = 16 << 20;
+/// How long all of a large group may take to be listed.
+const LISTING: Duration = Duration::from_secs(8);
+/// The longest answer, in bytes: some 80,000 alerts. The caller sees to it that few are read at once.
+const ANSWER: usize = 64 << 20;
 /// One that started later than this ago may not have been told of all that fires: it cannot say that something is over.
 const SETTLED: SignedDuration = SignedDuration::from_mins(3);
 
@@ -84,12 +86,14 @@ impl MonitoringApis {
         match listed.iter().find(same) {
             Some(listed) if listed.status.state == "suppressed" => Ok(AlertState::Silenced),
             Some(_) => Ok(AlertState::Firing),
-            None => {
-                let status: Status = api.ask("/api/v2/status", &[]).await?;
-                let up = self.clock.now().duration_since(status.uptime);
-                Ok(if up < SETTLED { AlertState::Unknown } else { AlertState::Resolved })
-            }
+            None => Ok(if self.settled(api).await? { AlertState::Resolved } else { AlertState::Unknown }),
         }
+    }
+
+    /// Whether what it does not know is over.
+    async fn settled(&self, api: &Api) -> Result<bool, String> {
+        let status: Status = api.ask("/api/v2/status", &[]).await?;
+        Ok(self.clock.now().duration_since(status.uptime) >= SETTLED)
     }
 }
 
@@ -105,28 +109,26 @@ impl AlertSources for MonitoringApis {
 
 #[async_trait]
 impl AlertListing for MonitoringApis {
-    async fn firing(&self, receiver: &Name, route: &str) -> Result<Vec<u8>, String> {
+    async fn group(&self, receiver: &Name, labels: &Labels) -> Result<GroupListing, String> {
         let api = self.by_receiver.get(receiver).ok_or_else(|| format!("the receiver `{receiver}` has no `api`"))?;
-        let off = ["silenced", "inhibited", "unprocessed"].map(|what| (what, "false".to_owned()));
-        let mut query: Vec<_> = off.into_iter().chain([("active", "true".to_owned())]).collect();
-        if !route.is_empty() {
-            query.push(("receiver", format!("^(?:{})$", quoted(route))));
-        }
-        api.bytes("/api/v2/alerts", &query).await
+        let query: Vec<_> = filters(labels).into_iter().map(|filter| ("filter", filter)).collect();
+        // Asked first: what is listed after it was settled is listed whole.
+        let settled = self.settled(api).await?;
+        Ok(GroupListing { body: api.bytes("/api/v2/alerts", &query, LISTING).await?, settled })
     }
 }
 
 impl Api {
     async fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, String> {
-        let bytes = self.bytes(path, query).await?;
+        let bytes = self.bytes(path, query, PATIENCE).await?;
         serde_json::from_slice(&bytes)
             .map_err(|_| format!("{}{path} did not answer as an Alertmanager does", self.base))
     }
 
-    async fn bytes(&self, path: &str, query: &[(&str, String)]) -> Result<Vec<u8>, String> {
+    async fn bytes(&self, path: &str, query: &[(&str, String)], limit: Duration) -> Result<Vec<u8>, String> {
         let place = format!("{}{path}", self.base);
         let failed = |error: reqwest::Error| format!("{place}: {}", error.without_url());
-        let request = self.client.get(&place).query(query);
+        let request = self.client.get(&place).query(query).timeout(limit);
         let mut response = self.with_auth(request).send().await.map_err(failed)?;
         if !response.status().is_success() {
             return Err(format!("{place} answered {}", response.status()));
@@ -134,7 +136,7 @@ impl Api {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > ANSWER {
-                return Err(format!("{place} answered more than 16 MiB"));
+                return Err(format!("{place} answered more than {} MiB", ANSWER >> 20));
             }
             body.extend_from_slice(&chunk);
         }
@@ -184,12 +186,6 @@ fn filters(labels: &Labels) -> Vec<String> {
     good.map(|(n, v)| format!("{n}=\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\""))).collect()
 }
 
-/// A text as a regular expression that matches it alone.
-fn quoted(text: &str) -> String {
-    let special = |c: char| "\\.+*?()|[]{}^$#&-~".contains(c);
-    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +195,5 @@ mod tests {
         let labels = [("alertname", "a\"b\\c"), ("weird-name", "x"), ("changed", "␛"), ("app", "shop")];
         let labels = labels.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         assert_eq!(filters(&labels), ["alertname=\"a\\\"b\\\\c\"", "app=\"shop\""]);
-        assert_eq!(quoted("team/a.b"), "team/a\\.b");
     }
 }

@@ -2,7 +2,8 @@
 //! the source's work.
 
 use codeops_core::desired;
-use codeops_core::model::TeamName;
+use codeops_core::model::{Period, TeamName};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Parts, failed, text, unknown};
@@ -21,8 +22,14 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
         }
         GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),
     };
+    let now = parts.clock.now();
     let change = match &order.change {
-        GitOrderChange::RevertLast { file, .. } => CommitChange::RevertLast { file: file.clone() },
+        GitOrderChange::RevertLast { file, within, .. } => {
+            let ago =
+                |within: &Period| SignedDuration::from_millis(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
+            let since = within.as_ref().map(|within| now.checked_sub(ago(within)).unwrap_or(Timestamp::MIN));
+            CommitChange::RevertLast { file: file.clone(), since }
+        }
         GitOrderChange::Set { file, .. } => CommitChange::Edit { file: file.clone(), edit: &edit },
     };
     let commit = CommitOrder {

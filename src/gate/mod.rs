@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, LogError, Record, Started};
-use crate::port::{Actuator, Clock, Vault};
+use crate::port::{Actuator, Clock, Vault, Vitals};
 
 pub(crate) use backoff::spread;
 pub use mark::Mark;
@@ -81,6 +81,8 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where the gate's task shows that it goes on.
+    pub vitals: Vitals,
 }
 
 /// A handle to the gate. Cheap to clone.
@@ -145,18 +147,26 @@ type Ended = Result<(tokio::task::Id, Passage), tokio::task::JoinError>;
 
 impl Turns {
     async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, cancel: CancellationToken) {
+        let pulse = self.parts.vitals.gate.clone();
         loop {
-            tokio::select! {
+            pulse.rests();
+            let ask = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                Some(ended) = self.running.join_next_with_id() => self.release(ended),
-                ask = inbox.recv() => match ask {
-                    Some(Ask::Step(ask)) => self.turn(*ask).await,
-                    Some(Ask::Mark(ask)) => self.mark(*ask).await,
-                    None => break,
-                },
+                Some(ended) = self.running.join_next_with_id() => {
+                    self.release(ended);
+                    continue;
+                }
+                ask = inbox.recv() => ask,
+            };
+            pulse.works();
+            match ask {
+                Some(Ask::Step(ask)) => self.turn(*ask).await,
+                Some(Ask::Mark(ask)) => self.mark(*ask).await,
+                None => break,
             }
         }
+        pulse.rests();
         inbox.close();
         let drained = async {
             while let Some(ended) = self.running.join_next_with_id().await {

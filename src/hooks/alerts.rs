@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -11,21 +11,21 @@ use axum::routing::post;
 use axum::{Json, Router};
 use codeops_core::model::Fingerprint;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
+use super::body::{Held, Room};
 use super::door::is_signed;
 use super::format::Told;
 use super::format::{self, Malformed, Parsed, State as Is, Truncated};
 use super::intake::Intake;
 use super::overtaken::Ends;
 use super::problem::Problem;
-use super::pull::Pull;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
-use super::{AlertLimits, read_body};
+use super::{AlertLimits, Alerts, pull};
 use crate::edge::Seldom;
 use crate::journal::LogError;
-use crate::port::Clock;
+use crate::port::{AlertListing, Clock};
 
 /// Bodies from here on are read beside the others, not between them.
 const BIG: usize = 32 << 10;
@@ -36,25 +36,35 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: AlertLimits,
     places: Semaphore,
+    /// For bodies of senders who have shown who they are, and for those that are read to tell.
+    proven: Room,
+    unproven: Room,
     /// Signatures, and ids in headers that are not signed: what shows a replay under another name.
     seen: Mutex<Seen>,
     ends: Mutex<Ends>,
     /// What strangers were refused for.
     refusals: Seldom,
-    pulls: mpsc::Sender<Pull>,
+    listing: Option<Arc<dyn AlertListing>>,
+    pub(super) pulls: Semaphore,
 }
 
 impl Shared {
-    pub(super) fn new(
-        receivers: Receivers,
-        intake: Arc<dyn Intake>,
-        clock: Arc<dyn Clock>,
-        limits: AlertLimits,
-        pulls: mpsc::Sender<Pull>,
-    ) -> Self {
-        let (places, seen) = (Semaphore::new(limits.concurrency), Mutex::new(Seen::new(limits.remembered)));
-        let ends = Mutex::new(Ends::new(limits.remembered));
-        Self { receivers, intake, clock, limits, places, seen, ends, refusals: Seldom::default(), pulls }
+    pub(super) fn new(alerts: Alerts, clock: Arc<dyn Clock>) -> Self {
+        let Alerts { receivers, intake, listing, limits } = alerts;
+        Self {
+            receivers,
+            intake,
+            clock,
+            limits,
+            places: Semaphore::new(limits.concurrency),
+            proven: Room::new(limits.proven_bytes),
+            unproven: Room::new(limits.unproven_bytes),
+            seen: Mutex::new(Seen::new(limits.remembered)),
+            ends: Mutex::new(Ends::new(limits.remembered)),
+            refusals: Seldom::default(),
+            listing,
+            pulls: pull::places(),
+        }
     }
 }
 
@@ -121,7 +131,7 @@ async fn enter<'s>(
     headers: &HeaderMap,
     body: Body,
     now: Timestamp,
-) -> Result<(&'s Receiver, Option<String>, Bytes), Problem> {
+) -> Result<(&'s Receiver, Option<String>, Held), Problem> {
     let (receiver, door) = shared.receivers.named(name);
     let refused = |why: &'static str| {
         if let Some(more) = shared.refusals.admits(why) {
@@ -132,13 +142,14 @@ async fn enter<'s>(
     let limits = shared.limits;
     if door.opens_to(headers) {
         let receiver = receiver.ok_or_else(|| refused("there is no such receiver"))?;
-        return Ok((receiver, None, read_body(headers, body, receiver.body_bytes, limits.body_time).await?));
+        let body = shared.proven.read(headers, body, receiver.body_bytes, limits.body_time).await?;
+        return Ok((receiver, None, body));
     }
     if !is_signed(headers) {
         return Err(refused("neither the right Authorization nor a signature, or no such receiver"));
     }
-    let body = read_body(headers, body, limits.body_bytes, limits.body_time).await?;
-    match (door.check(headers, &body, now), receiver) {
+    let body = shared.unproven.read(headers, body, limits.body_bytes, limits.body_time).await?;
+    match (door.check(headers, &body.bytes, now), receiver) {
         (Ok(proof), Some(receiver)) => Ok((receiver, Some(proof), body)),
         (Ok(_), None) => Err(refused("there is no such receiver")),
         (Err(error), _) => Err(refused(error.0)),
@@ -146,12 +157,12 @@ async fn enter<'s>(
 }
 
 /// Reads a body. What takes long is done beside the tasks that answer others.
-async fn read(receiver: &Receiver, headers: HeaderMap, body: Bytes, now: Timestamp) -> Result<Parsed, Problem> {
+async fn read(receiver: &Receiver, headers: HeaderMap, body: Held, now: Timestamp) -> Result<Parsed, Problem> {
     let reading = Arc::clone(&receiver.reading);
-    let parsed = if body.len() < BIG && reading.mapping.is_none() {
-        format::parse(&headers, &body, &reading, now)
+    let parsed = if body.bytes.len() < BIG && reading.mapping.is_none() {
+        format::parse(&headers, &body.bytes, &reading, now)
     } else {
-        let work = tokio::task::spawn_blocking(move || format::parse(&headers, &body, &reading, now));
+        let work = tokio::task::spawn_blocking(move || format::parse(&headers, &body.bytes, &reading, now));
         work.await.unwrap_or(Err(Malformed("the body cannot be read")))
     };
     parsed.map_err(|Malformed(why)| {
@@ -177,8 +188,15 @@ async fn deliver(
     let (told, ends) = in_order(shared, receiver, told);
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
+    // What came is kept in any case; without its rest the delivery has not been, and comes again.
+    let rest = match truncated {
+        Some(truncated) => rest(shared, receiver, truncated, now).await,
+        None => Ok(0),
+    };
+    let durable = if rest.is_ok() { durable } else { Vec::new() };
     let receipt =
         shared.intake.receive(&receiver.name, &durable, signals, spoiled).await.map_err(|error| not_taken(&error))?;
+    let rest = rest?;
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner).remember(&beside);
     for (fingerprint, at) in ends {
         shared.ends.lock().unwrap_or_else(PoisonError::into_inner).remember(&receiver.source, fingerprint, at);
@@ -190,14 +208,12 @@ async fn deliver(
     if fires && receiver.notes_watchdog(now) {
         shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(&error))?;
     }
-    if let Some(truncated) = truncated {
-        pull(shared, receiver, truncated);
-    }
-    tracing::debug!(receiver = %receiver.name, new = receipt.new, spoiled, "alerts taken");
+    let new = receipt.new + rest;
+    tracing::debug!(receiver = %receiver.name, new, spoiled, "alerts taken");
     if nothing && spoiled > 0 {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
     }
-    Ok(Taken { duplicate: false, new: receipt.new, spoiled })
+    Ok(Taken { duplicate: false, new, spoiled })
 }
 
 /// Leaves out what an end that came before it has overtaken; and the ends among the rest, to be remembered once they are
@@ -228,7 +244,7 @@ fn ids_of(receiver: &Receiver, proof: Option<String>, ids: Vec<String>) -> (Vec<
     (vec![signature], beside)
 }
 
-fn not_taken(error: &LogError) -> Problem {
+pub(super) fn not_taken(error: &LogError) -> Problem {
     match error {
         LogError::Overloaded => Problem::overload(),
         LogError::Poisoned(_) | LogError::Closed | LogError::Read(_) => {
@@ -238,15 +254,15 @@ fn not_taken(error: &LogError) -> Problem {
     }
 }
 
-fn pull(shared: &Shared, receiver: &Receiver, truncated: Truncated) {
-    let (name, missing) = (&receiver.name, truncated.count);
-    if !receiver.has_api {
-        tracing::error!(receiver = %name, missing, "a delivery was cut short: set the receiver's `api`, or max_alerts to 0");
-        return;
-    }
-    let pull = Pull { receiver: name.clone(), source: receiver.source.clone(), route: truncated.route };
-    if shared.pulls.try_send(pull).is_err() {
-        tracing::warn!(receiver = %name, missing, "a delivery was cut short, and too many others were");
+/// Takes in what a delivery left out. Where nobody can be asked for it, a sender that came again would bring no more.
+async fn rest(shared: &Shared, receiver: &Receiver, cut: Truncated, now: Timestamp) -> Result<usize, Problem> {
+    match shared.listing.as_deref().filter(|_| receiver.has_api) {
+        Some(listing) => pull::rest(shared, listing, receiver, cut, now).await,
+        None => {
+            let (name, missing) = (&receiver.name, cut.count);
+            tracing::error!(receiver = %name, missing, "a delivery was cut short: set the receiver's `api`, or max_alerts to 0");
+            Ok(0)
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! What alerts are given to once they are understood: the journal, seen as far as this room needs it.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use codeops_core::model::{AlertId, AlertState, Fingerprint, Name, Signal};
+use codeops_core::model::{AlertId, AlertMemory, AlertState, Fingerprint, Labels, Name, Signal};
 use jiff::Timestamp;
 
 use crate::journal::{Journal, LogError, Receipt, Record};
@@ -25,6 +25,9 @@ pub trait Intake: Send + Sync {
 
     /// Since when an alert fires that its source tells of without a time; `None` where it does not fire.
     fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp>;
+
+    /// The alerts with these labels that a receiver told of and that are not over.
+    fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId>;
 }
 
 #[async_trait]
@@ -49,5 +52,15 @@ impl Intake for Journal {
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         let mut known = memory.response.alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX)).rev();
         known.find(|(_, alert)| alert.state != AlertState::Resolved).map(|(id, _)| id.starts_at)
+    }
+    fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId> {
+        let memory = self.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let is = |it: &&Arc<AlertMemory>| {
+            it.state != AlertState::Resolved
+                && it.alert.receiver == *receiver
+                && group.iter().all(|(name, value)| it.alert.labels.get(name) == Some(value))
+        };
+        memory.response.alerts.values().filter(is).map(|it| it.alert.id.clone()).collect()
     }
 }

@@ -4,6 +4,7 @@
 //! is read at all. What to do is injected; this room knows no source and changes nothing itself.
 
 mod alerts;
+mod body;
 mod door;
 pub mod format;
 mod intake;
@@ -21,18 +22,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use codeops_core::model::Secret;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::body::Room;
 use self::problem::Problem;
 use self::rate::Rate;
 use self::seen::Seen;
@@ -49,6 +49,8 @@ pub use self::token::{kept_secret, kept_token};
 pub struct HookLimits {
     /// One body, in bytes.
     pub body_bytes: usize,
+    /// All bodies in memory.
+    pub all_bytes: usize,
     /// The time for one body.
     pub body_time: Duration,
     /// Authentic requests that are new, a second over time.
@@ -61,7 +63,14 @@ pub struct HookLimits {
 
 impl Default for HookLimits {
     fn default() -> Self {
-        Self { body_bytes: 1 << 20, body_time: Duration::from_secs(2), per_second: 100, burst: 200, remembered: 4_096 }
+        Self {
+            body_bytes: 1 << 20,
+            all_bytes: 16 << 20,
+            body_time: Duration::from_secs(2),
+            per_second: 100,
+            burst: 200,
+            remembered: 4_096,
+        }
     }
 }
 
@@ -72,6 +81,10 @@ pub struct AlertLimits {
     pub body_bytes: usize,
     /// One body of an Alertmanager or a Prometheus, which send many alerts at once.
     pub many_bytes: usize,
+    /// All bodies in memory of senders who have proven who they are.
+    pub proven_bytes: usize,
+    /// All bodies in memory that are read to find out.
+    pub unproven_bytes: usize,
     /// The time for one body.
     pub body_time: Duration,
     /// Deliveries taken in the same moment.
@@ -88,7 +101,9 @@ impl Default for AlertLimits {
     fn default() -> Self {
         Self {
             body_bytes: 1 << 20,
-            many_bytes: 4 << 20,
+            many_bytes: 16 << 20,
+            proven_bytes: 64 << 20,
+            unproven_bytes: 16 << 20,
             body_time: Duration::from_secs(5),
             concurrency: 64,
             per_second: 2_000,
@@ -130,9 +145,6 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// Deliveries that were cut short and wait for their rest.
-const PULLS: usize = 16;
-
 /// A sender gets one connection for one request.
 const BOUNDS: Bounds = Bounds {
     what: "the hooks address",
@@ -147,35 +159,26 @@ const BOUNDS: Bounds = Bounds {
 
 /// Serves the hooks address until cancelled, then drains for some seconds.
 pub async fn serve(listener: TcpListener, hooks: Hooks, cancel: CancellationToken) {
-    let (router, pulls) = routes(hooks, &cancel);
-    tokio::join!(edge::serve(listener, router, BOUNDS, &cancel), pulls);
+    edge::serve(listener, routes(hooks), BOUNDS, &cancel).await;
 }
 
 struct Shared {
     hooks: Hooks,
+    room: Room,
     rate: Rate,
     seen: Mutex<Seen>,
     refusals: Seldom,
 }
 
-/// The routes of the hooks address, and what is done behind them until cancelled.
-fn routes(mut hooks: Hooks, cancel: &CancellationToken) -> (Router, impl Future<Output = ()> + Send + use<>) {
-    let (clock, cancel) = (Arc::clone(&hooks.clock), cancel.clone());
-    let alerts = hooks.alerts.take().map(|alerts| {
-        let (pulls, asked) = mpsc::channel(PULLS);
-        let Alerts { receivers, intake, listing, limits } = alerts;
-        (Arc::new(alerts::Shared::new(receivers, intake, clock, limits, pulls)), listing, asked)
-    });
+/// The routes of the hooks address.
+fn routes(mut hooks: Hooks) -> Router {
+    let clock = Arc::clone(&hooks.clock);
+    let alerts = hooks.alerts.take().map(|alerts| Arc::new(alerts::Shared::new(alerts, clock)));
     let mut all = router(hooks);
-    if let Some((shared, ..)) = &alerts {
-        all = all.merge(alerts::router(Arc::clone(shared)));
+    if let Some(shared) = alerts {
+        all = all.merge(alerts::router(shared));
     }
-    let behind = async move {
-        if let Some((shared, listing, asked)) = alerts {
-            pull::run(shared, listing, asked, cancel).await;
-        }
-    };
-    (all.fallback(nothing_here).method_not_allowed_fallback(wrong_method), behind)
+    all.fallback(nothing_here).method_not_allowed_fallback(wrong_method)
 }
 
 async fn nothing_here() -> Problem {
@@ -194,6 +197,7 @@ fn router(hooks: Hooks) -> Router {
     let limits = hooks.limits;
     let shared = Shared {
         hooks,
+        room: Room::new(limits.all_bytes),
         rate: Rate::new(limits.per_second, limits.burst),
         seen: Mutex::new(Seen::new(limits.remembered)),
         refusals: Seldom::default(),
@@ -214,10 +218,10 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
         return Err(unauthorized(&shared.refusals, Refused("no header of a known forge, and no X-Codeops-Signature")));
     }
     let limits = shared.hooks.limits;
-    let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
+    let body = shared.room.read(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
     let now = shared.hooks.clock.now();
     // To be refused costs one hash of a bounded body and nobody's turn: a stranger's flood keeps no real hook out.
-    let delivery = authenticate(&parts.headers, &body, shared.hooks.git_secret.reveal(), now)
+    let delivery = authenticate(&parts.headers, &body.bytes, shared.hooks.git_secret.reveal(), now)
         .map_err(|refused| unauthorized(&shared.refusals, refused))?;
     act(shared, &delivery)
 }
@@ -252,18 +256,4 @@ fn unauthorized(refusals: &Seldom, Refused(why): Refused) -> Problem {
         tracing::warn!(why, more, "a push hook is refused");
     }
     Problem::new(StatusCode::UNAUTHORIZED, why)
-}
-
-async fn read_body(headers: &HeaderMap, body: Body, most: usize, time: Duration) -> Result<Bytes, Problem> {
-    let too_big = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is bigger than is read here");
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|length| length > most) {
-        return Err(too_big());
-    }
-    match tokio::time::timeout(time, Limited::new(body, most).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_big()),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body ended early")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
-    }
 }

@@ -1,72 +1,117 @@
-//! What a delivery left out is asked of its source, behind the sender's back: it has its answer, and the alerts that it did send
-//! are durable.
+//! What a delivery left out is asked of its source before the sender has its answer: what cannot be had is not acknowledged, and
+//! the sender comes again. So nothing is left out for want of memory, and nothing by a crash.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::Name;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use codeops_core::model::{AlertId, Labels, Signal, bounded_labels};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::alerts::Shared;
-use super::format;
-use crate::port::AlertListing;
+use super::format::{self, Listed, Told, Truncated};
+use super::problem::Problem;
+use super::receiver::Receiver;
+use crate::port::{AlertListing, GroupListing};
 
-/// How long to wait before it is tried again.
-const PAUSES: [u64; 3] = [1, 5, 15];
+/// How long a sender waits for it at most: an Alertmanager waits 10 s or longer.
+const LIMIT: Duration = Duration::from_secs(8);
+/// Answers in memory at once: one may be large.
+const AT_ONCE: usize = 2;
+/// How many signals go into one entry.
+const CHUNK: usize = 1_000;
 
-/// One delivery that was cut short.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pull {
-    pub(super) receiver: Name,
-    pub(super) source: Name,
-    /// The name that codeops has in the sender's own routing.
-    pub(super) route: String,
+/// Places for questions.
+pub(super) fn places() -> Semaphore {
+    Semaphore::new(AT_ONCE)
 }
 
-/// Does what is asked for, one after the other, until cancelled.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    listing: Option<Arc<dyn AlertListing>>,
-    mut asked: mpsc::Receiver<Pull>,
-    cancel: CancellationToken,
-) {
-    let work = async {
-        while let Some(pull) = asked.recv().await {
-            match &listing {
-                Some(listing) => again_and_again(&shared, &**listing, &pull).await,
-                None => tracing::error!(receiver = %pull.receiver, "a delivery was cut short, and nobody can be asked"),
+/// Takes in what a delivery left out; answers how much of it is new.
+///
+/// # Errors
+/// It cannot be had, or not be written down, now.
+pub(super) async fn rest(
+    shared: &Shared,
+    listing: &dyn AlertListing,
+    receiver: &Receiver,
+    truncated: Truncated,
+    now: Timestamp,
+) -> Result<usize, Problem> {
+    let (name, missing) = (&receiver.name, truncated.count);
+    let asked = tokio::time::timeout(LIMIT, ask(shared, listing, receiver, truncated, now)).await;
+    let failed = match asked {
+        Ok(Ok(Rest { signals, spoiled, unsettled })) => {
+            let new = write(shared, receiver, signals, spoiled).await?;
+            if !unsettled {
+                tracing::info!(receiver = %name, missing, new, "the rest of a delivery that was cut short is taken");
+                return Ok(new);
             }
+            "its source was started lately and cannot say yet what is over".to_owned()
         }
+        Ok(Err(error)) => error,
+        Err(_) => format!("no answer within {} s", LIMIT.as_secs()),
     };
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        () = work => cancel.cancelled().await,
-    }
+    tracing::warn!(receiver = %name, missing, error = failed, "the rest of a delivery cannot be had; its sender is to try again");
+    Err(Problem::unavailable("what was left out of it cannot be had from its source now: send it again later"))
 }
 
-async fn again_and_again(shared: &Shared, listing: &dyn AlertListing, pull: &Pull) {
-    let receiver = &pull.receiver;
-    for seconds in PAUSES {
-        match once(shared, listing, pull).await {
-            Ok(new) => {
-                tracing::info!(%receiver, new, "the rest of a delivery that was cut short is taken");
-                return;
-            }
-            Err(error) => tracing::warn!(%receiver, error, "the rest of a delivery cannot be had yet"),
-        }
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-    }
-    tracing::error!(%receiver, "the rest of a delivery is missing until its sender tells of it again");
+/// What a source says of a group.
+struct Rest {
+    signals: Vec<Signal>,
+    spoiled: u32,
+    /// Something may be over, and it cannot say so yet.
+    unsettled: bool,
 }
 
-async fn once(shared: &Shared, listing: &dyn AlertListing, pull: &Pull) -> Result<usize, String> {
-    let body = listing.firing(&pull.receiver, &pull.route).await?;
-    let parsed = format::parse_listing(&body).map_err(|error| error.0.to_owned())?;
-    let now = shared.clock.now();
-    let began = |fingerprint: &_| shared.intake.began(&pull.source, fingerprint);
-    let signal = |told: format::Told| told.signal(&pull.receiver, &pull.source, now, began);
-    let signals = parsed.told.into_iter().map(signal).collect();
-    let receipt = shared.intake.receive(&pull.receiver, &[], signals, parsed.spoiled).await;
-    receipt.map(|receipt| receipt.new).map_err(|error| error.to_string())
+async fn ask(
+    shared: &Shared,
+    listing: &dyn AlertListing,
+    receiver: &Receiver,
+    truncated: Truncated,
+    now: Timestamp,
+) -> Result<Rest, String> {
+    let _place = shared.pulls.acquire().await.map_err(|error| error.to_string())?;
+    // Before it is asked: what comes in by another delivery meanwhile may not be on its list.
+    let known = known(shared, receiver, &truncated.group);
+    let GroupListing { body, settled } = listing.group(&receiver.name, &truncated.group).await?;
+    let route = truncated.route;
+    let parsed = tokio::task::spawn_blocking(move || format::parse_listing(&body, &route)).await;
+    let listed = parsed.map_err(|error| error.to_string())?.map_err(|error| error.0.to_owned())?;
+    // Where an entry could not be read, nothing is concluded from what is not there.
+    let over = if listed.spoiled == 0 { over(known, &listed, now) } else { Vec::new() };
+    let unsettled = !settled && !over.is_empty();
+    let mut signals = if settled { over } else { Vec::new() };
+    let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
+    let fires = listed.firing.into_iter().filter(|told| !receiver.is_watchdog(told));
+    signals.extend(fires.map(|told: Told| told.signal(&receiver.name, &receiver.source, now, began)));
+    Ok(Rest { signals, spoiled: listed.spoiled, unsettled })
+}
+
+/// What of a group is known to be open. Its labels are compared as they came in.
+fn known(shared: &Shared, receiver: &Receiver, group: &Labels) -> Vec<AlertId> {
+    let bounded = if group.is_empty() { Ok(Labels::new()) } else { bounded_labels(group.clone()) };
+    let known = bounded.map(|group| shared.intake.open(&receiver.name, &group)).unwrap_or_default();
+    known.into_iter().filter(|id| id.source == receiver.source).collect()
+}
+
+/// What a cut delivery may have left out is also that something is over, and that is told once.
+fn over(known: Vec<AlertId>, listed: &Listed, now: Timestamp) -> Vec<Signal> {
+    let gone = known.into_iter().filter(|id| !listed.open.contains(&id.fingerprint));
+    gone.map(|id| Signal::Resolved {
+        source: id.source,
+        fingerprint: id.fingerprint,
+        starts_at: Some(id.starts_at),
+        ended_at: now,
+    })
+    .collect()
+}
+
+async fn write(shared: &Shared, receiver: &Receiver, mut signals: Vec<Signal>, spoiled: u32) -> Result<usize, Problem> {
+    let (mut new, mut spoiled) = (0, spoiled);
+    while !signals.is_empty() || spoiled > 0 {
+        let rest = signals.split_off(signals.len().min(CHUNK));
+        let chunk = std::mem::replace(&mut signals, rest);
+        let receipt = shared.intake.receive(&receiver.name, &[], chunk, std::mem::take(&mut spoiled)).await;
+        new += receipt.map_err(|error| super::alerts::not_taken(&error))?.new;
+    }
+    Ok(new)
 }

@@ -263,6 +263,9 @@ pub enum Record {
         /// Why nothing was started.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         left: Option<String>,
+        /// Of which schedule, as its words; `None` in an older record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
     /// A receiver's Watchdog was heard.
     Watchdog {

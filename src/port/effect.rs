@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use codeops_core::model::{Alert, AlertState, Channel, PageId, ResourceId, Revision, RunId, SecretName, TeamName};
+use codeops_core::model::{
+    Alert, AlertState, Channel, Labels, Name, PageId, Period, ResourceId, Revision, RunId, SecretName, TeamName,
+};
 use serde_json::Value;
 
 use crate::journal::StartedEffect;
@@ -110,6 +112,8 @@ pub enum GitOrderChange {
         target: ResourceId,
         /// The file that declares it.
         file: String,
+        /// How old that commit may be.
+        within: Option<Period>,
     },
     /// Sets one value in one manifest, and leaves the rest of the file as it is written.
     Set {
@@ -183,13 +187,21 @@ pub trait Heartbeat: std::marker::Send + Sync {
     async fn beat(&self) -> Result<(), String>;
 }
 
+/// What a monitoring system answers when it is asked for the alerts of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupListing {
+    /// As an Alertmanager answers `GET /api/v2/alerts`: all that it has with these labels, silenced ones too.
+    pub body: Vec<u8>,
+    /// Whether an alert that is not in it is over: one that was started lately may not have been told of all that fires.
+    pub settled: bool,
+}
+
 /// Where a monitoring system lists its alerts.
 #[async_trait]
 pub trait AlertListing: std::marker::Send + Sync {
-    /// What the Alertmanager behind a receiver answers when it is asked, with `GET /api/v2/alerts`, for the alerts that
-    /// fire and that its own receiver of this name is told of. At most 16 MiB.
+    /// What the Alertmanager behind a receiver has with these labels. At most 64 MiB.
     ///
     /// # Errors
     /// In one sentence: what was asked, and what went wrong.
-    async fn firing(&self, receiver: &codeops_core::model::Name, route: &str) -> Result<Vec<u8>, String>;
+    async fn group(&self, receiver: &Name, labels: &Labels) -> Result<GroupListing, String>;
 }

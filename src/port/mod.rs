@@ -8,12 +8,13 @@ mod effect;
 mod provider;
 mod source;
 mod vault;
+mod vitals;
 
 pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionView, SourceView, Watcher};
 pub use clock::{Clock, SystemClock};
 pub use effect::{
-    AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, Heartbeat, HttpRequest,
-    Performed, ScriptCall, Send,
+    AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, GroupListing, Heartbeat,
+    HttpRequest, Performed, ScriptCall, Send,
 };
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
@@ -22,3 +23,4 @@ pub use source::{
     Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Edit, Source, SourceError, Tip,
 };
 pub use vault::{Vault, Veil};
+pub use vitals::{LOOK, Pulse, Stuck, Vitals, Watchdog};

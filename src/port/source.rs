@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use codeops_core::config::BotSettings;
 use codeops_core::desired::Files;
 use codeops_core::model::Revision;
+use jiff::Timestamp;
 
 use crate::base::Sealed;
 
@@ -85,6 +86,8 @@ pub enum CommitChange<'a> {
     RevertLast {
         /// The file.
         file: String,
+        /// It is refused where that commit was made before this time.
+        since: Option<Timestamp>,
     },
 }
 

@@ -153,7 +153,6 @@ impl Flow {
         watched.view.error = None;
         watched.view.answered_at = Some(now);
         watched.view.system = Some(listing.system.clone());
-        self.world.fresh_at = Some(now);
         let snapshot = Arc::make_mut(&mut self.world.snapshot);
         let merged = match snapshot.providers.remove(provider) {
             Some(Ok(before)) => before.merged(listing),

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
 use crate::journal::{Entry, Journal, LogError, Record};
-use crate::port::{Clock, Observer, Publisher, Source, Vault};
+use crate::port::{Clock, Observer, Publisher, Pulse, Source, Vault, Vitals};
 
 pub use doubt::count_daemon;
 use events::Event;
@@ -56,6 +56,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where the picture of everything goes.
     pub publisher: Publisher,
+    /// Where the flow shows that it goes on.
+    pub vitals: Vitals,
     /// "Fetch now", from polls, hooks and watches; coalesced.
     pub fetch: mpsc::Receiver<()>,
     /// What does not change while the daemon runs.
@@ -95,7 +97,7 @@ pub struct Rules {
 /// Only when the journal takes nothing more: nothing can be done safely then.
 pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError> {
     let (sender, events) = mpsc::channel(1024);
-    let Parts { source, observers, gate, journal, vault, clock, publisher, fetch, rules } = parts;
+    let Parts { source, observers, gate, journal, vault, clock, publisher, vitals, fetch, rules } = parts;
     let world = World::new(&rules, &observers, &journal);
     let mut flow = Flow {
         tools: Tools { source, observers, gate, journal, vault, clock },
@@ -106,7 +108,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         tasks: JoinSet::new(),
         cancel: cancel.clone(),
     };
-    let ended = flow.follow(fetch, events).await;
+    let ended = flow.follow(fetch, events, &vitals.reconcile).await;
+    vitals.reconcile.rests();
     if let Err(error) = &ended {
         flow.break_down(&error.to_string());
     }
@@ -144,7 +147,9 @@ impl Flow {
         &mut self,
         mut fetch: mpsc::Receiver<()>,
         mut events: mpsc::Receiver<Event>,
+        pulse: &Pulse,
     ) -> Result<(), LogError> {
+        pulse.works();
         self.begin().await?;
         let mut resync = tokio::time::interval(self.rules.resync);
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -155,15 +160,20 @@ impl Flow {
             let wake = self.world.wake_after(&*self.tools.clock);
             // What comes without end stands last: a busy app must not keep a commit, a look at everything or a time that
             // is due from its turn.
-            tokio::select! {
+            pulse.rests();
+            let event = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
-                Some(()) = fetch.recv() => self.fetch(),
-                _ = resync.tick() => self.observe_everything(),
-                Some(event) = events.recv() => self.take_in(event).await?,
-                entry = tail.recv() => self.world.dirty |= self.concerns(entry),
-                () = tokio::time::sleep(wake) => {}
-                Some(_) = self.tasks.join_next() => {}
+                Some(()) = fetch.recv() => { self.fetch(); None }
+                _ = resync.tick() => { self.observe_everything(); None }
+                Some(event) = events.recv() => Some(event),
+                entry = tail.recv() => { self.world.dirty |= self.concerns(entry); None }
+                () = tokio::time::sleep(wake) => None,
+                Some(_) = self.tasks.join_next() => None,
+            };
+            pulse.works();
+            if let Some(event) = event {
+                self.take_in(event).await?;
             }
             self.world.dirty |= self.world.is_due(&*self.tools.clock);
             // What has already arrived belongs to the same pass, a thousand hints make one plan; what comes meanwhile does not.

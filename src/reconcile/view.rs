@@ -24,7 +24,8 @@ impl Flow {
             observe_only: world.observe_only.clone(),
             source: world.source.clone(),
             revision: current.map(Current::view),
-            fresh_at: world.fresh_at,
+            // All of it is as old as the provider that has not answered for longest.
+            fresh_at: world.providers.values().map(|watched| watched.view.answered_at).min().flatten(),
             pass_micros: world.pass_micros,
             providers: providers.collect(),
             resources: world.views.clone(),

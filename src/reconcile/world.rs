@@ -76,7 +76,6 @@ pub(super) struct World {
     pub(super) moved_at: Timestamp,
     pub(super) passed_once: bool,
     pub(super) pass_micros: u64,
-    pub(super) fresh_at: Option<Timestamp>,
     pub(super) observe_only: Option<String>,
     pub(super) broken: Option<String>,
 }
@@ -164,7 +163,6 @@ impl World {
             moved_at: Timestamp::MIN,
             passed_once: false,
             pass_micros: 0,
-            fresh_at: None,
             observe_only: rules.observe.then(|| "`mode: observe` in the settings".to_owned()),
             broken: None,
         }

@@ -220,10 +220,10 @@ impl Flow {
                 over: false,
                 path: Some(format!("/runs/{}", run.id)),
             }),
-            Order::Revert { target } => {
+            Order::Revert { target, within } => {
                 let file = self.file_of(&target)?;
                 let subject = format!("Revert the newest change of {target}");
-                commit(GitOrderChange::RevertLast { target, file }, subject)
+                commit(GitOrderChange::RevertLast { target, file, within }, subject)
             }
             Order::Set { file, path, value } => {
                 let subject = format!("Set {path} in {file}");

@@ -129,7 +129,10 @@ impl Flow {
             return Fate::Quiet("no revision is in force yet".to_owned());
         };
         let mut alert_seen = seen(&alert.alert);
-        let answer = world.answer(routed, &alert_seen);
+        let answer = match &self.board.observe_only {
+            Some(why) => world.pages(routed.policy.as_ref(), why.clone()),
+            None => world.answer(routed, &alert_seen),
+        };
         let answer = match self.tools.rules.receivers.get(&alert.alert.receiver) {
             Some(teams) => world.within(answer, teams, routed),
             None => answer,

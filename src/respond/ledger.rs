@@ -1,6 +1,6 @@
 //! Latches that end, and runs that end because this daemon only observes.
 
-use codeops_core::model::{Health, PageEvent, RunEvent, RunId, RunState, Subject};
+use codeops_core::model::{Health, PageEvent, RunEvent, RunId, RunState, Rung, Subject};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -35,22 +35,34 @@ impl Flow {
         self.tools.journal.record(records).await.map(|_| ())
     }
 
-    /// A store older than what it observes, or settings that only observe: old runs end, and one page says so.
+    /// A store older than what it observes, or settings that only observe. The first ends old runs, says so in one page, and
+    /// has alerts tell people alone; the second does nothing at all.
     pub(super) async fn observe(&mut self, why: &str) -> Result<(), LogError> {
         if self.tools.rules.observe {
             return Ok(());
         }
-        let runs: Vec<RunId> = self.remembered(|response| response.runs.keys().copied().collect());
-        if runs.is_empty() {
-            return Ok(());
+        let runs: Vec<RunId> = self.remembered(|response| {
+            let old = response.runs.values().filter(|run| run.rung != Rung::Page);
+            old.map(|run| run.id).collect()
+        });
+        let said = self.observing.as_deref() == Some(why);
+        if !said || !runs.is_empty() {
+            let state = RunState::Cancelled;
+            let text = match runs.len() {
+                0 => format!("No run was on. {why}"),
+                many => format!("{many} runs were cancelled. {why}"),
+            };
+            let ended =
+                |run| Record::Run { run, resource: None, event: RunEvent::Ended { state, why: why.to_owned() } };
+            let beside: Vec<Record> = runs.into_iter().map(ended).collect();
+            let policy = self.tools.rules.fallback.clone();
+            let title = "codeops only observes until a commit".to_owned();
+            let body = format!("{text}\nAlerts are answered by no playbook until then: each calls a person.");
+            let event = PageEvent::Opened { run: None, policy, title, body };
+            self.tools.journal.open_page(event, |_| beside).await?;
+            self.observing = Some(why.to_owned());
         }
-        let state = RunState::Cancelled;
-        let text = format!("{} runs were cancelled: {why}", runs.len());
-        let ended = |run| Record::Run { run, resource: None, event: RunEvent::Ended { state, why: why.to_owned() } };
-        let beside: Vec<Record> = runs.into_iter().map(ended).collect();
-        let policy = self.tools.rules.fallback.clone();
-        let title = "codeops only observes until a commit".to_owned();
-        let event = PageEvent::Opened { run: None, policy, title, body: text };
-        self.tools.journal.open_page(event, |_| beside).await.map(|_| ())
+        self.alerts().await?;
+        self.runs().await
     }
 }

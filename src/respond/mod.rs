@@ -15,6 +15,7 @@ mod runs;
 mod schedules;
 mod silence;
 mod storm;
+mod targets;
 mod unwritable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
 use crate::journal::{Entry, Journal, LogError};
-use crate::port::{AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Vault, Watcher};
+use crate::port::{AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Vault, Vitals, Watcher};
 
 /// The shortest time between two looks at everything: what comes in a burst is looked at together.
 const BREATH: Duration = Duration::from_millis(5);
@@ -55,6 +56,8 @@ pub struct Parts {
     pub sources: Arc<dyn AlertSources>,
     /// The sign of life, if one is wanted.
     pub heartbeat: Option<Arc<dyn Heartbeat>>,
+    /// Where the flow shows that it goes on, and sees whether the others do.
+    pub vitals: Vitals,
     /// Takes secrets out of what is written down.
     pub vault: Arc<dyn Vault>,
     /// The time.
@@ -121,6 +124,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         storm: None,
         quiet_looked_at: None,
         silent: BTreeSet::new(),
+        observing: None,
         wake: None,
         sender,
         tasks: JoinSet::new(),
@@ -130,6 +134,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         flow.take_desired(&desired);
     }
     let ended = flow.follow(tail, events, &cancel).await;
+    flow.tools.vitals.respond.rests();
     if ended.is_err() {
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -163,6 +168,8 @@ struct Flow {
     quiet_looked_at: Option<Timestamp>,
     /// Receivers whose silence has been told of.
     silent: BTreeSet<Name>,
+    /// Why it only observes, once a page has said so.
+    observing: Option<String>,
     /// When to look again though nothing happened.
     wake: Option<Timestamp>,
     sender: mpsc::Sender<Event>,
@@ -177,22 +184,29 @@ impl Flow {
         cancel: &CancellationToken,
     ) -> Result<(), LogError> {
         let mut watcher = self.tools.watcher.clone();
+        let pulse = self.tools.vitals.respond.clone();
         loop {
+            pulse.works();
             // Who writes nothing would not notice, and somebody has to be called.
             if let Some(why) = self.tools.journal.poisoned() {
                 return Err(LogError::Poisoned(why));
             }
             self.turn().await?;
             let wait = self.wake.map_or(LONGEST, |wake| until(wake, self.tools.clock.now()).min(LONGEST));
-            tokio::select! {
+            pulse.rests();
+            let event = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
-                Some(event) = events.recv() => self.take_in(event).await?,
+                Some(event) = events.recv() => Some(event),
                 // Missed entries are no loss: what is remembered is looked at whole.
-                _ = tail.recv() => {}
-                changed = watcher.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep(wait) => {}
-                Some(_) = self.tasks.join_next() => {}
+                _ = tail.recv() => None,
+                changed = watcher.changed() => if changed.is_err() { return Ok(()) } else { None },
+                () = tokio::time::sleep(wait) => None,
+                Some(_) = self.tasks.join_next() => None,
+            };
+            pulse.works();
+            if let Some(event) = event {
+                self.take_in(event).await?;
             }
             tokio::time::sleep(BREATH).await;
             while let Ok(event) = events.try_recv() {
@@ -214,7 +228,9 @@ impl Flow {
             return self.pages().await;
         }
         if let Some(why) = self.board.observe_only.clone() {
+            // Nothing acts; but what happens is told of, and silence too.
             self.observe(&why).await?;
+            self.silence().await?;
             return self.pages().await;
         }
         self.alerts().await?;

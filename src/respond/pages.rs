@@ -21,7 +21,9 @@ impl Flow {
         let open: Vec<Arc<Page>> = self.remembered(|response| response.pages.values().cloned().collect());
         for page in open {
             let fallback = self.tools.rules.fallback.as_ref();
-            let told = told_in_turn(page.policy.as_ref(), fallback, self.router.response(), now);
+            let mut told = told_in_turn(page.policy.as_ref(), fallback, self.router.response(), now);
+            // One whose answer is still awaited must not hide when the next is due.
+            told.retain(|told| !self.sending.contains(&(page.id, told.notified.clone())));
             match next_send(&page, &told, now) {
                 PageNext::Send(told) => {
                     for told in told {

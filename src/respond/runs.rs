@@ -10,7 +10,7 @@ use codeops_core::playbook::{Next, evidence, next};
 use jiff::Timestamp;
 
 use super::alerts::still_fires;
-use super::storm::listed;
+use super::targets::told;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{EffectError, Performed, Veil};
@@ -106,7 +106,9 @@ impl Flow {
         }
         let known: Vec<_> =
             self.remembered(|response| run.alerts.iter().filter_map(|id| response.alerts.get(id).cloned()).collect());
-        format!("\nIts {} alerts:\n{}", run.alerts.len(), listed(&known, OTHERS))
+        let texts = told(&known, OTHERS);
+        let rest = if texts.len() > 1 { "… the rest is on the page, at /alerts\n" } else { "" };
+        format!("\nIts {} alerts:\n{}{rest}", run.alerts.len(), texts.first().map_or("", String::as_str))
     }
 
     /// What changed lately on what a run is about, a line each, for its page.

@@ -3,16 +3,20 @@
 
 use std::sync::Arc;
 
-use codeops_core::model::{Labels, Name, Playbook, RunCause, Schedule, Trigger};
+use codeops_core::model::{Labels, Name, Playbook, Response, RunCause, Schedule, Trigger};
 use codeops_core::playbook::{Asked, Opening, due, next_time, open, target_for};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Flow;
+use super::silence::SELF_TEST;
 use crate::journal::{LogError, Record};
 
 /// How late a time may be taken up where missed times are not caught up with.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What a playbook without a schedule has for one.
+const NONE: &str = "none";
 
 impl Flow {
     pub(super) async fn schedules(&mut self) -> Result<(), LogError> {
@@ -23,7 +27,43 @@ impl Flow {
                 self.schedule(name, playbook, schedule, now).await?;
             }
         }
-        Ok(())
+        self.forget(&response, now).await
+    }
+
+    /// The time of this schedule that was last taken up or left. One that is seen for the first time, or was changed, counts
+    /// from now: a new playbook does not run for last night, nor a changed one for the times it would have had.
+    pub(super) async fn taken(
+        &self,
+        name: &Name,
+        schedule: &Schedule,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, LogError> {
+        let of = words(schedule);
+        let known = self.remembered(|response| response.schedules.get(name).cloned());
+        if let Some(known) = known
+            && known.of.as_ref().is_none_or(|known| *known == of)
+        {
+            return Ok(Some(known.due));
+        }
+        let left = Some("it counts from now on".to_owned());
+        let record = Record::Scheduled { playbook: name.clone(), due: now, left, of: Some(of) };
+        self.tools.journal.record(vec![record]).await.map(|_| None)
+    }
+
+    /// A playbook that is not declared any more has no schedule: where it comes back, it counts from then on.
+    async fn forget(&mut self, response: &Response, now: Timestamp) -> Result<(), LogError> {
+        let is_there = |name: &Name| {
+            name.as_str() == SELF_TEST
+                || response.broken.contains_key(&format!("Playbook/{name}"))
+                || response.playbooks.get(name).is_some_and(|playbook| matches!(playbook.on, Trigger::Schedule(_)))
+        };
+        let gone: Vec<Name> = self.remembered(|memory| {
+            let known = memory.schedules.iter().filter(|(_, taken)| taken.of.as_deref() != Some(NONE));
+            known.map(|(name, _)| name.clone()).filter(|name| !is_there(name)).collect()
+        });
+        let left = || Some("it is not declared any more".to_owned());
+        let record = |playbook| Record::Scheduled { playbook, due: now, left: left(), of: Some(NONE.to_owned()) };
+        self.tools.journal.record(gone.into_iter().map(record).collect()).await.map(|_| ())
     }
 
     async fn schedule(
@@ -33,14 +73,9 @@ impl Flow {
         schedule: &Schedule,
         now: Timestamp,
     ) -> Result<(), LogError> {
-        let Some(taken) = self.remembered(|response| response.schedules.get(name).copied()) else {
-            // Seen for the first time: it counts from now, so that a new playbook does not run for last night.
-            let left = Some("it counts from now on".to_owned());
-            let record = Record::Scheduled { playbook: name.clone(), due: now, left };
-            return self.tools.journal.record(vec![record]).await.map(|_| ());
-        };
+        let Some(taken) = self.taken(name, schedule, now).await? else { return Ok(()) };
         match due(schedule, taken, now, GRACE) {
-            Ok(Some(time)) => self.take_up(name, playbook, time, now).await?,
+            Ok(Some(time)) => self.take_up(name, playbook, schedule, time, now).await?,
             Ok(None) => {}
             Err(error) => tracing::warn!(playbook = %name, error, "a schedule cannot be read"),
         }
@@ -54,10 +89,11 @@ impl Flow {
         &mut self,
         name: &Name,
         playbook: &Arc<Playbook>,
+        schedule: &Schedule,
         time: Timestamp,
         now: Timestamp,
     ) -> Result<(), LogError> {
-        let scheduled = |left| Record::Scheduled { playbook: name.clone(), due: time, left };
+        let scheduled = |left| Record::Scheduled { playbook: name.clone(), due: time, left, of: Some(words(schedule)) };
         let Some(revision) = &self.board.revision else { return Ok(()) };
         let target = match playbook.target.as_ref().map(|template| target_for(template, &Value::Null)).transpose() {
             Ok(target) => target,
@@ -87,4 +123,9 @@ impl Flow {
             Opening::Left(why) => self.tools.journal.record(vec![scheduled(Some(why))]).await.map(|_| ()),
         }
     }
+}
+
+/// A schedule as it is remembered.
+fn words(schedule: &Schedule) -> String {
+    format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
 }

@@ -14,7 +14,7 @@ const FRESH: SignedDuration = SignedDuration::from_mins(3);
 /// How old an open page may be for paging to count as making progress.
 const UNHEARD: SignedDuration = SignedDuration::from_mins(10);
 /// The name under which the time of the paging test is remembered.
-const SELF_TEST: &str = "codeops-self-test";
+pub(super) const SELF_TEST: &str = "codeops-self-test";
 
 impl Flow {
     pub(super) async fn silence(&mut self) -> Result<(), LogError> {
@@ -60,21 +60,13 @@ impl Flow {
     async fn self_test(&mut self, now: Timestamp) -> Result<(), LogError> {
         let Some(schedule) = self.tools.rules.self_test.clone() else { return Ok(()) };
         let name = Name::new(SELF_TEST).expect("a literal name");
-        let Some(taken) = self.remembered(|response| response.schedules.get(&name).copied()) else {
-            let left = Some("it counts from now on".to_owned());
-            return self
-                .tools
-                .journal
-                .record(vec![Record::Scheduled { playbook: name, due: now, left }])
-                .await
-                .map(|_| ());
-        };
+        let Some(taken) = self.taken(&name, &schedule, now).await? else { return Ok(()) };
         if let Ok(Some(time)) = due(&schedule, taken, now, SignedDuration::from_hours(1)) {
             let title = "codeops paging self-test: nothing is wrong".to_owned();
             let body =
                 "This page shows that paging works. It comes as often as `selfTest` in the settings says.".to_owned();
             let event = PageEvent::Opened { run: None, policy: self.tools.rules.fallback.clone(), title, body };
-            let record = Record::Scheduled { playbook: name, due: time, left: None };
+            let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
             self.tools.journal.open_page(event, |_| vec![record]).await?;
         }
         if let Ok(Some(next)) = next_time(&schedule, now) {
@@ -112,12 +104,15 @@ impl Flow {
 
     /// What makes no progress, if anything.
     fn stands_still(&self, now: Timestamp) -> Option<String> {
-        if let Some(why) = &self.board.broken {
+        if let Some(why) = self.board.broken.clone().or_else(|| self.tools.journal.poisoned()) {
             return Some(format!("the journal takes nothing: {why}"));
+        }
+        if let Some(stuck) = self.tools.vitals.stuck() {
+            return Some(format!("{} has made no progress for {:?}", stuck.worker, stuck.time()));
         }
         let fresh = self.board.fresh_at.is_some_and(|at| now.duration_since(at) <= FRESH);
         if !fresh {
-            return Some("reconcile has not observed anything lately".to_owned());
+            return Some("a provider has not been observed lately".to_owned());
         }
         let unheard = self.remembered(|response| {
             response.pages.values().find(|page| now.duration_since(page.opened_at) > UNHEARD).map(|page| page.id)

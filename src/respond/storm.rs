@@ -1,6 +1,6 @@
 //! Storms: more alerts than can be answered one by one are told of in one page.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent};
@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
 use super::alerts::disposed;
+use super::targets::told;
 use crate::journal::LogError;
 
 /// At most one storm page in this time.
@@ -33,51 +34,56 @@ impl Flow {
         }
         self.storm = Some(now);
         let known = |policy: &&Name| self.router.response().policies.contains_key(*policy);
-        let mut told: Storm = Storm::new();
+        let mut by_policy: Storm = Storm::new();
         for (policy, alerts) in alerts {
-            let policy = policy.as_ref().filter(known).or(self.tools.rules.fallback.as_ref()).cloned();
-            told.entry(policy).or_default().extend(alerts.iter().cloned());
+            let fallback = self.tools.rules.fallback.as_ref();
+            let policy = policy.as_ref().filter(known).or(fallback).filter(known).cloned();
+            by_policy.entry(policy).or_default().extend(alerts.iter().cloned());
         }
-        let all: usize = told.values().map(Vec::len).sum();
-        for (policy, alerts) in told {
-            let title = format!("alert storm: {} alerts at once", alerts.len());
-            let others = all - alerts.len();
-            let beside = if others == 0 { String::new() } else { format!("{others} more are told of to others.\n") };
-            let ids: Vec<AlertId> = alerts.iter().map(|it| it.alert.id.clone()).collect();
-            let body = format!("{STORM}{beside}{}", listed(&alerts, STORM_TEXT));
-            let event = PageEvent::Opened { run: None, policy, title, body };
-            let left = |page| {
-                let why = format!("a storm: page {page} tells of it and of {} others", ids.len().saturating_sub(1));
-                vec![disposed(ids, Disposition::Left { why })]
-            };
-            self.tools.journal.open_page(event, left).await?;
+        let all: usize = by_policy.values().map(Vec::len).sum();
+        for (policy, alerts) in by_policy {
+            match policy {
+                Some(policy) => self.storm_pages(policy, &alerts, all - alerts.len()).await?,
+                None => self.nobody_to_tell(&alerts).await?,
+            }
         }
         Ok(())
     }
-}
 
-/// Every target, with how many alerts are on it, in about so many bytes.
-pub(super) fn listed(alerts: &[Arc<AlertMemory>], most: usize) -> String {
-    let mut lines: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
-    for alert in alerts {
-        let labels: Vec<String> = ["app", "service", "instance", "job", "node", "host"]
-            .iter()
-            .filter_map(|name| Some(format!("{name}={}", alert.alert.labels.get(*name)?)))
-            .collect();
-        let entry = lines.entry(alert.alert.name().to_owned()).or_default();
-        entry.0 += 1;
-        entry.1.insert(if labels.is_empty() { alert.alert.id.fingerprint.to_string() } else { labels.join(" ") });
-    }
-    let mut text = String::new();
-    for (name, (count, targets)) in lines {
-        text.push_str(&format!("\n{name}: {count}\n"));
-        for target in targets {
-            if text.len() > most {
-                text.push_str("… the rest is on the page, at /alerts\n");
-                return text;
-            }
-            text.push_str(&format!("- {target}\n"));
+    /// Where one page cannot hold them all, the receipts name the last: only then has every target been told of.
+    async fn storm_pages(
+        &mut self,
+        policy: Name,
+        alerts: &[Arc<AlertMemory>],
+        others: usize,
+    ) -> Result<(), LogError> {
+        let beside = if others == 0 { String::new() } else { format!("{others} more are told of to others.\n") };
+        let texts = told(alerts, STORM_TEXT);
+        let mut ids: Option<Vec<AlertId>> = Some(alerts.iter().map(|it| it.alert.id.clone()).collect());
+        for (nth, text) in (1..).zip(&texts) {
+            let part = if texts.len() > 1 { format!(" ({nth} of {})", texts.len()) } else { String::new() };
+            let title = format!("alert storm: {} alerts at once{part}", alerts.len());
+            let (policy, body) = (Some(policy.clone()), format!("{STORM}{beside}\n{text}"));
+            let receipts = if nth == texts.len() { ids.take() } else { None };
+            let left = |page| {
+                let receipt = |ids: Vec<AlertId>| {
+                    let others = ids.len().saturating_sub(1);
+                    let why = format!("a storm: page {page} tells of it and of {others} others");
+                    disposed(ids, Disposition::Left { why })
+                };
+                receipts.map(receipt).into_iter().collect()
+            };
+            self.tools.journal.open_page(PageEvent::Opened { run: None, policy, title, body }, left).await?;
         }
+        Ok(())
     }
-    text
+
+    /// No receipt may say that somebody was told.
+    async fn nobody_to_tell(&self, alerts: &[Arc<AlertMemory>]) -> Result<(), LogError> {
+        tracing::error!(alerts = alerts.len(), "a storm, and there is nobody to page");
+        let ids = alerts.iter().map(|it| it.alert.id.clone()).collect();
+        let why = "a storm, and there is nobody to page: name a policy in a route, or `fallback` in the settings";
+        let left = disposed(ids, Disposition::Left { why: why.to_owned() });
+        self.tools.journal.record(vec![left]).await.map(|_| ())
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use git2::{ObjectType, Oid, Repository};
+use jiff::Timestamp;
 
 use super::history::{self, trailers};
 use super::owner::Service;
@@ -114,10 +115,10 @@ impl Mirror {
                 let tree = self.on_mirror(move |_, repository| with_file(repository, tip, &path, &edited)).await?;
                 Ok(Some(Made { tree, message: format!("{}\n\n{trailers}\n", order.subject) }))
             }
-            CommitChange::RevertLast { file } => {
-                let (path, email) = (self.whole_path(file), order.bot.email.clone());
+            CommitChange::RevertLast { file, since } => {
+                let (path, email, since) = (self.whole_path(file), order.bot.email.clone(), *since);
                 let (tree, back) =
-                    self.on_mirror(move |_, repository| reverted(repository, tip, &path, &email)).await?;
+                    self.on_mirror(move |_, repository| reverted(repository, tip, &path, &email, since)).await?;
                 let message = format!("{}\n\nThis reverts commit {back}.\n\n{trailers}\n", order.subject);
                 Ok(Some(Made { tree, message }))
             }
@@ -206,7 +207,13 @@ fn with_file(repository: &Repository, tip: Oid, path: &str, bytes: &[u8]) -> Res
 }
 
 /// The tip's tree without the newest commit that is not the bot's and touches `path` alone; and which that is.
-fn reverted(repository: &Repository, tip: Oid, path: &str, email: &str) -> Result<(Oid, Oid), Unread> {
+fn reverted(
+    repository: &Repository,
+    tip: Oid,
+    path: &str,
+    email: &str,
+    since: Option<Timestamp>,
+) -> Result<(Oid, Oid), Unread> {
     let mut taken_back = Vec::new();
     for oid in line(repository, tip, BACK)? {
         let commit = repository.find_commit(oid)?;
@@ -218,6 +225,12 @@ fn reverted(repository: &Repository, tip: Oid, path: &str, email: &str) -> Resul
             let short = oid.to_string()[..12].to_owned();
             if taken_back.contains(&oid) {
                 return Err(not_so(format!("the last change of `{path}`, commit {short}, was taken back already")));
+            }
+            let made = Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::MIN);
+            if since.is_some_and(|since| made < since) {
+                return Err(not_so(format!(
+                    "the last change of `{path}`, commit {short}, is of {made}: too old to be what broke it now"
+                )));
             }
             return Ok((without(repository, tip, &commit, path)?, oid));
         }

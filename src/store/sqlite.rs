@@ -26,7 +26,7 @@ use crate::journal::{
     AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Page, PageList, PageQuery, Query, Record, RunPage, RunQuery,
     Seq, SharedMemory, SignalQuery,
 };
-use crate::port::Clock;
+use crate::port::{Clock, Pulse};
 
 /// How many requests may wait for the writer; those beyond wait for room.
 const QUEUE: usize = 1024;
@@ -43,6 +43,7 @@ pub struct Sqlite {
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
+    pulse: Pulse,
     store: String,
     tag_key: Secret<[u8; 32]>,
     readers: Arc<Readers>,
@@ -82,6 +83,7 @@ impl Sqlite {
             tail: broadcast::Sender::new(TAIL),
         });
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let pulse = Pulse::default();
         let head = facts.head;
         let writer = Writer {
             db,
@@ -94,6 +96,7 @@ impl Sqlite {
             keep,
             looked: None,
             clock: Arc::clone(&clock),
+            pulse: pulse.clone(),
             shared: Arc::clone(&shared),
             lock,
         };
@@ -107,6 +110,7 @@ impl Sqlite {
             thread: Some(thread),
             shared,
             clock,
+            pulse,
             store: facts.store,
             tag_key: Secret::new(tag_key),
             readers: Arc::new(readers),
@@ -121,6 +125,11 @@ impl Sqlite {
     /// The key under which secrets' values are tagged for digests; made once, kept beside the journal.
     pub fn tag_key(&self) -> &Secret<[u8; 32]> {
         &self.tag_key
+    }
+
+    /// The writer's sign of progress.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// How many daemons have opened this store, this one included, or what a `DaemonStarted` raised it to.

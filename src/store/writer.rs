@@ -22,7 +22,7 @@ use super::table::{self, Mark, Prepared, Sql};
 use crate::journal::{
     Came, Change, Deliveries, Entry, InDoubt, LogError, Record, Seq, SharedMemory, fold, fold_doubts, fold_epoch,
 };
-use crate::port::Clock;
+use crate::port::{Clock, Pulse};
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
 const GROUP: usize = 512;
@@ -64,6 +64,7 @@ pub(super) struct Writer {
     /// When the histories were last looked through for what need not be kept.
     pub(super) looked: Option<Timestamp>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) pulse: Pulse,
     pub(super) shared: Arc<Shared>,
     /// Let go of last, when the connection is closed.
     pub(super) lock: Lock,
@@ -72,19 +73,25 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until every sender is gone and all that was sent is committed.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        self.pulse.works();
         let mut more = self.prune();
         loop {
+            self.pulse.works();
             let first = match jobs.try_recv() {
                 Ok(job) => job,
                 Err(mpsc::error::TryRecvError::Empty) if more => {
                     more = self.prune();
                     continue;
                 }
-                Err(_) => match jobs.blocking_recv() {
-                    Some(job) => job,
-                    None => break,
-                },
+                Err(_) => {
+                    self.pulse.rests();
+                    match jobs.blocking_recv() {
+                        Some(job) => job,
+                        None => break,
+                    }
+                }
             };
+            self.pulse.works();
             let mut group = vec![first];
             while group.len() < GROUP
                 && let Ok(job) = jobs.try_recv()

@@ -210,8 +210,8 @@ fn sentence(record: &Record) -> String {
         }
         Record::Run { run, event, .. } => format!("run {run} {}", run_text(event, &numbered)),
         Record::Page { page, event } => format!("page {page} {}", page_text(event)),
-        Record::Scheduled { playbook, due, left: None } => format!("playbook {playbook} was due at {due}"),
-        Record::Scheduled { playbook, due, left: Some(why) } => {
+        Record::Scheduled { playbook, due, left: None, .. } => format!("playbook {playbook} was due at {due}"),
+        Record::Scheduled { playbook, due, left: Some(why), .. } => {
             format!("playbook {playbook}, due at {due}, is left: {why}")
         }
         Record::Watchdog { receiver } => format!("receiver {receiver} heard its Watchdog"),

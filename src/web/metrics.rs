@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use super::Web;
 use super::problem::Problem;
 use super::words::Mark;
-use crate::port::Board;
+use crate::port::{Board, Vitals};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
@@ -196,8 +196,14 @@ fn describe_trust(registry: &mut Registry, board: &Board) {
 
 fn describe_daemon(registry: &mut Registry, web: &Web, board: &Board) {
     let ready = Gauge::<i64>::default();
-    ready.set(i64::from(board.ready && board.broken.is_none()));
+    let stuck = web.page.vitals.stuck().map(|stuck| stuck.worker);
+    ready.set(i64::from(board.ready && board.broken.is_none() && stuck.is_none()));
     registry.register("codeops_ready", "Whether a first pass has finished and the journal takes records", ready);
+    let workers = Gauges::default();
+    for worker in Vitals::WORKERS {
+        workers.get_or_create(&vec![("worker", worker.to_owned())]).set(i64::from(stuck == Some(worker)));
+    }
+    registry.register("codeops_worker_stuck", "Whether a part of the daemon makes no progress", workers);
     registry.register("codeops_reconcile_duration_seconds", "How long full passes took", web.counted.passes.clone());
     registry.register("codeops_restarts", "Restarts of instances by resource", web.counted.restarts.clone());
     let streams = Gauge::<i64>::default();

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::edge::{self, Bounds};
 use crate::journal::Reader;
-use crate::port::{Board, Clock, Observer, Watcher};
+use crate::port::{Board, Clock, Observer, Vitals, Watcher};
 
 /// Takes out of a text what must not be shown: of a team's text what it is granted, of any other whatever is secret.
 pub type Redact = Arc<dyn Fn(Option<&TeamName>, &str) -> String + Send + Sync>;
@@ -52,6 +52,8 @@ pub struct Page {
     pub redact: Redact,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Which worker makes no progress.
+    pub vitals: Vitals,
     /// Who may look, and how much.
     pub config: PageConfig,
 }

@@ -11,6 +11,7 @@ use axum::routing::get;
 
 use super::problem::Problem;
 use super::{Web, api, guard, live, logs, metrics, pages};
+use crate::port::Stuck;
 
 /// Everything there is; all of it only reads.
 pub(super) fn router(web: &Arc<Web>) -> Router {
@@ -18,7 +19,7 @@ pub(super) fn router(web: &Arc<Web>) -> Router {
         .merge(human())
         .nest("/api/v1", machine())
         .route("/metrics", get(metrics::metrics))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .fallback(async || Problem::not_found("there is nothing at this address"))
         .layer(middleware::from_fn_with_state(Arc::clone(web), guard::guard))
@@ -73,8 +74,24 @@ async fn ready(State(web): State<Arc<Web>>) -> Result<&'static str, Problem> {
     if let Some(why) = board.broken.clone().or_else(|| web.page.journal.poisoned()) {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
+    if let Some(stuck) = web.page.vitals.stuck() {
+        return Err(standing_still(stuck));
+    }
     if !board.ready {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the first pass has not finished yet"));
     }
     Ok("ready\n")
+}
+
+/// Alive unless a worker stands still for so long that only a restart helps.
+async fn alive(State(web): State<Arc<Web>>) -> Result<&'static str, Problem> {
+    match web.page.vitals.stuck().filter(|stuck| stuck.is_dead()) {
+        Some(stuck) => Err(standing_still(stuck)),
+        None => Ok("ok\n"),
+    }
+}
+
+fn standing_still(stuck: Stuck) -> Problem {
+    let why = format!("{} has made no progress for {} s: restart the daemon", stuck.worker, stuck.time().as_secs());
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
 }

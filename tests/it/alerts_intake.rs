@@ -172,7 +172,7 @@ async fn what_is_truncated_malformed_or_too_big_is_refused_and_nothing_is_kept()
             assert_eq!(status, 400, "{receiver}: {:?}: {answer}", String::from_utf8_lossy(&body[..body.len().min(20)]));
             assert!(answer.contains("application/problem+json"), "{answer}");
         }
-        let most = if ["am", "prometheus"].contains(&receiver) { 4 << 20 } else { 1 << 20 };
+        let most = if ["am", "prometheus"].contains(&receiver) { 16 << 20 } else { 1 << 20 };
         let (status, answer) = edge.post(&path, &[proof], &vec![b' '; most + 1]).await;
         assert_eq!(status, 413, "{receiver}: {answer}");
     }
@@ -196,7 +196,7 @@ async fn a_body_that_stops_coming_is_given_up() {
     let head =
         format!("POST /hooks/alerts/am HTTP/1.1\r\nHost: x\r\n{name}: {value}\r\nContent-Length: 100\r\n\r\nshort");
     let (status, answer) = edge.slow(head.as_bytes()).await;
-    assert_eq!(status, 408, "{answer}");
+    assert_eq!(status, 503, "Alertmanager does not come again after a 408: {answer}");
     let (status, _) = edge.raw(head.as_bytes()).await;
     assert!([0, 400].contains(&status), "{status}: the connection ended early");
     assert_eq!(edge.records(), 0);
@@ -353,16 +353,52 @@ async fn a_watchdog_is_heard_and_no_alert() {
     edge.stop().await;
 }
 
+/// The fixture, and its sender says that it left some out.
+fn cut_short() -> Vec<u8> {
+    let body = String::from_utf8(fixture("alertmanager.json")).expect("text");
+    body.replace("\"truncatedAlerts\":0", "\"truncatedAlerts\":1").into_bytes()
+}
+
 #[tokio::test]
-async fn the_rest_of_a_delivery_that_was_cut_short_is_asked_for() {
+async fn the_rest_of_a_delivery_that_was_cut_short_is_durable_before_it_is_acknowledged() {
     let edge = Edge::start().await;
-    let body = String::from_utf8(fixture("alertmanager.json"))
-        .unwrap()
-        .replace("\"truncatedAlerts\":0", "\"truncatedAlerts\":1");
-    assert_eq!(edge.post("/hooks/alerts/am", &[edge::bearer("am")], body.as_bytes()).await.0, 200);
-    edge.until(|edge| edge.firing().iter().any(|alert| alert.name() == "LeftOut")).await;
-    assert_eq!(edge.asked(), [("am".to_owned(), "codeops".to_owned())]);
-    assert!(edge.firing().iter().all(|alert| alert.name() != "Quiet"), "silenced there");
+    let post = async |body: &[u8]| edge.post("/hooks/alerts/am", &[edge::bearer("am")], body).await;
+    let names = || edge.firing().iter().map(|alert| alert.name().to_owned()).collect::<Vec<_>>();
+    edge.listing_fails(true);
+    let (status, answer) = post(&cut_short()).await;
+    assert_eq!((status, edge.firing().len()), (503, 1), "what came is kept, and comes again: {answer}");
+    edge.listing_fails(false);
+    let (status, answer) = post(&cut_short()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(names().contains(&"LeftOut".to_owned()), "{:?}", names());
+    assert!(!names().iter().any(|name| name == "Quiet" || name == "Theirs"), "silenced, and not for us: {:?}", names());
+    let group: serde_json::Value = serde_json::from_slice(&fixture("alertmanager.json")).expect("JSON");
+    let asked = edge.asked();
+    assert_eq!((asked.len(), asked[1].0.as_str()), (2, "am"));
+    assert_eq!(serde_json::json!(asked[1].1), group["groupLabels"], "its group is asked for, and no other");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_delivery_left_out_may_be_that_an_alert_is_over() {
+    let edge = Edge::start().await;
+    let post = async |body: &[u8]| edge.post("/hooks/alerts/am", &[edge::bearer("am")], body).await.0;
+    assert_eq!(post(&fixture("alertmanager.json")).await, 200);
+    let mut other: serde_json::Value = serde_json::from_slice(&cut_short()).expect("JSON");
+    let known = other["alerts"][0]["labels"].clone();
+    other["alerts"] = serde_json::json!([]);
+    // A group of which the one that is open here is no member says nothing of it.
+    other["groupLabels"] = serde_json::json!({"alertname": "Another"});
+    assert_eq!(post(other.to_string().as_bytes()).await, 200);
+    let open = || edge.firing().iter().any(|alert| serde_json::json!(alert.labels) == known);
+    assert!(open());
+    other["groupLabels"] = serde_json::json!({"alertname": known["alertname"]});
+    edge.listing_is_young(true);
+    assert_eq!(post(other.to_string().as_bytes()).await, 503, "an Alertmanager that was just started cannot say");
+    assert!(open());
+    edge.listing_is_young(false);
+    assert_eq!(post(other.to_string().as_bytes()).await, 200);
+    assert!(!open(), "it is not on the whole list of its group");
     edge.stop().await;
 }
 

@@ -2,6 +2,8 @@
 //! the daemon's own journal. And a storm over real connections, of which nothing may be lost.
 
 mod docs;
+mod large;
+mod replay;
 mod storm;
 mod world;
 

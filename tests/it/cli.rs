@@ -473,9 +473,13 @@ fn the_library_of_playbooks_is_in_the_example_and_passes_its_own_tests() {
 #[test]
 fn the_librarys_scripts_read_facts_and_write_json() {
     let facts = r#"{"alert":{"labels":{"alertname":"X","days":"12"}},"target":{"id":"app/front","name":"front"}}"#;
-    for (script, field) in
-        [("look", "memoryFreeMiB"), ("disk", "usedPercent"), ("days-left", "days"), ("pack", "files")]
-    {
+    for (script, field) in [
+        ("look", "memoryFreeMiB"),
+        ("disk", "usedPercent"),
+        ("days-left", "days"),
+        ("pack", "files"),
+        ("updates", "libraries"),
+    ] {
         let mut command = Command::new(library().join(format!("scripts/{script}.sh")));
         let (code, out, err) = run(command.env("PATH", PATH).write_stdin(facts));
         assert_eq!(code, 0, "{script}: {out}{err}");

@@ -274,6 +274,7 @@ async fn beyond_loopback_a_token_is_needed() {
         observers: Default::default(),
         redact: Arc::new(|_, text| text.to_owned()),
         clock: Arc::new(SystemClock),
+        vitals: codeops::port::Vitals::default(),
         config: PageConfig::default(),
     };
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
@@ -328,6 +329,26 @@ async fn ready_only_after_a_first_pass_and_while_nothing_is_broken() {
     let answer = get(&served, "/readyz").await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.json::<Value>().await.unwrap()["detail"], "the disk is full");
+}
+
+#[tokio::test]
+async fn a_worker_that_stands_still_is_named_and_later_only_a_restart_helps() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let mut dog = codeops::port::Watchdog::new(served.vitals.clone());
+    served.vitals.respond.works();
+    let statuses = async || (get(&served, "/readyz").await.status(), get(&served, "/healthz").await.status());
+    (0..13).for_each(|_| drop(dog.look()));
+    assert_eq!(statuses().await, (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
+    let detail = json(&served, "/readyz").await["detail"].to_string();
+    assert!(detail.contains("respond has made no progress for 60 s"), "{detail}");
+    let metrics = get(&served, "/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("codeops_worker_stuck{worker=\"respond\"} 1"), "{metrics}");
+    assert!(metrics.contains("codeops_ready 0"), "{metrics}");
+    (0..12).for_each(|_| drop(dog.look()));
+    assert_eq!(statuses().await, (StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE));
+    served.vitals.respond.rests();
+    dog.look();
+    assert_eq!(statuses().await, (StatusCode::OK, StatusCode::OK));
 }
 
 #[tokio::test]

@@ -10,5 +10,6 @@ mod providers;
 mod random;
 mod repository;
 mod restart;
+mod silence;
 mod strangers;
 mod versions;

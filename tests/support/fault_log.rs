@@ -46,6 +46,7 @@ pub(crate) struct FaultLog {
     store: String,
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
+    hangs: AtomicBool,
     state: Mutex<State>,
     memory: Arc<SharedMemory>,
     tail: broadcast::Sender<Arc<Entry>>,
@@ -119,7 +120,18 @@ impl FaultLog {
         let state = Mutex::new(State { entries, doubts, history, epoch, ..State::default() });
         let store = store.to_owned();
         let (memory, tail) = (Arc::new(SharedMemory::new(memory)), broadcast::Sender::new(1024));
-        Self { store, clock, crash, state, memory, tail, slow: AtomicBool::new(false) }
+        let (slow, hangs) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { store, clock, crash, state, memory, tail, slow, hangs }
+    }
+
+    /// From now on every append fails.
+    pub(crate) fn break_down(&self) {
+        self.state().poison = Some("told to break down".to_owned());
+    }
+
+    /// From now on nothing that is appended is answered.
+    pub(crate) fn hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -132,6 +144,9 @@ impl Log for FaultLog {
     async fn append(&self, records: Vec<Record>) -> Result<Vec<Entry>, LogError> {
         if self.slow.load(Ordering::Relaxed) {
             tokio::task::yield_now().await;
+        }
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         let mut state = self.state();
         let nth = state.appends;

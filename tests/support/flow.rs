@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use codeops::gate::{self, Gate};
 use codeops::journal::{Entry, Journal, Log as _, LogError, Record};
-use codeops::port::{Actuator, Board, Clock, Observer, Publisher, ResourceView, Secrets, Vault, Watcher};
+use codeops::port::{Actuator, Board, Clock, Observer, Publisher, ResourceView, Secrets, Vault, Vitals, Watcher};
 use codeops::reconcile::{self, Rules};
 use codeops::respond;
 use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
@@ -113,6 +113,8 @@ pub(crate) struct Flow {
     pub(crate) rules: Rules,
     /// The same for the answer to alerts.
     pub(crate) responds: respond::Rules,
+    /// Who of the daemon shows that it goes on.
+    pub(crate) vitals: Vitals,
     /// Effects of playbooks.
     pub(crate) outside: Arc<ScriptedEffects>,
     /// Template digests of every version ever committed.
@@ -166,6 +168,7 @@ impl Flow {
             clock,
             rules,
             responds: respond::Rules { fallback: "people".parse().ok(), ..respond::Rules::default() },
+            vitals: Vitals::default(),
             outside: ScriptedEffects::new(),
             versions: BTreeMap::new(),
             daemon: None,
@@ -174,6 +177,7 @@ impl Flow {
 
     /// Starts a daemon on what there is. A journal that crashes at once makes one that does nothing.
     pub(crate) async fn start(&mut self) {
+        self.vitals = Vitals::default();
         let journal = Journal::new(Arc::clone(&self.log) as Arc<dyn codeops::journal::Log>);
         let _ = reconcile::count_daemon(&journal, &*self.clock).await;
         let cancel = CancellationToken::new();
@@ -186,6 +190,7 @@ impl Flow {
             actuators,
             vault: Arc::clone(&vault),
             clock: Arc::clone(&self.clock),
+            vitals: self.vitals.clone(),
         };
         let gate = Gate::start(parts, &mut tasks, cancel.child_token());
         let (publisher, watcher) = Publisher::new();
@@ -197,7 +202,8 @@ impl Flow {
                 gate: gate.clone(),
                 effects: Arc::clone(&self.outside) as Arc<dyn codeops::port::Effects>,
                 sources: Arc::clone(&self.outside) as Arc<dyn codeops::port::AlertSources>,
-                heartbeat: None,
+                heartbeat: Some(Arc::clone(&self.outside) as Arc<dyn codeops::port::Heartbeat>),
+                vitals: self.vitals.clone(),
                 vault: Arc::clone(&vault),
                 clock: Arc::clone(&self.clock),
                 rules: self.responds.clone(),
@@ -212,6 +218,7 @@ impl Flow {
             vault,
             clock: Arc::clone(&self.clock),
             publisher,
+            vitals: self.vitals.clone(),
             fetch: wants_fetch,
             rules: self.rules.clone(),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use codeops::journal::StartedEffect;
-use codeops::port::{AlertSources, Effect, EffectError, Effects, Performed};
+use codeops::port::{AlertSources, Effect, EffectError, Effects, Heartbeat, Performed};
 use codeops_core::model::{Alert, AlertState, Fingerprint};
 
 /// How an effect fares.
@@ -53,6 +53,14 @@ impl ScriptedEffects {
     /// What the monitoring system says of this alert when asked.
     pub(crate) fn answers(&self, fingerprint: &Fingerprint, state: AlertState) {
         self.answers.lock().expect("no panic").insert(fingerprint.clone(), state);
+    }
+}
+
+#[async_trait]
+impl Heartbeat for ScriptedEffects {
+    async fn beat(&self) -> Result<(), String> {
+        self.done.lock().expect("no panic").push(("beat".to_owned(), String::new()));
+        Ok(())
     }
 }
 

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Action, Digest, Health, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource, ResourceMemory,
-    RunId, Strategy,
+    Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
+    ResourceId, ResourceMemory, RunId, Strategy,
 };
 use crate::plan::{Effective, effective, health_of, is_good, is_healthy, pin_of};
 
@@ -72,18 +72,30 @@ pub fn lower(action: Action, with: &BTreeMap<String, Value>, situation: &Situati
         Action::AppRestart => renew(situation, live, |_| true),
         Action::AppReplace => match with.get("instances").and_then(Value::as_str).unwrap_or("unhealthy") {
             "all" => renew(situation, live, |_| true),
-            "unhealthy" => renew(situation, live, |healthy| !healthy),
-            other => Err(format!("`instances` is `unhealthy` or `all`, not `{other}`")),
+            "unhealthy" => renew(situation, live, |instance| !is_healthy(instance)),
+            "one" => {
+                let oldest = oldest_of_several(live, &situation.declared.id)?;
+                renew(situation, live, |instance| instance.id == oldest)
+            }
+            other => Err(format!("`instances` is `unhealthy`, `one` or `all`, not `{other}`")),
         },
         Action::AppRollback => roll_back(situation),
         Action::AppScale | Action::AppSuspend | Action::AppResume => Err(format!("{action} is a commit by the bot")),
     }
 }
 
-fn renew(situation: &Situation<'_>, live: &Live, which: impl Fn(bool) -> bool) -> Result<Lowered, String> {
+/// A healthy instance that may be taken away, for another goes on.
+fn oldest_of_several(live: &Live, id: &ResourceId) -> Result<InstanceId, String> {
+    let healthy: Vec<_> = live.instances.iter().filter(|instance| is_healthy(instance)).collect();
+    let oldest = healthy.iter().min_by_key(|instance| instance.created_at).filter(|_| healthy.len() > 1);
+    let why = || format!("{id} has {} healthy instances, and the last one is never taken away", healthy.len());
+    oldest.map(|instance| instance.id.clone()).ok_or_else(why)
+}
+
+fn renew(situation: &Situation<'_>, live: &Live, which: impl Fn(&Instance) -> bool) -> Result<Lowered, String> {
     let declared = situation.declared;
     let up: Vec<_> = live.instances.iter().filter(|instance| instance.state != InstanceState::Stopping).collect();
-    let chosen: Vec<_> = up.iter().filter(|instance| which(is_healthy(instance))).collect();
+    let chosen: Vec<_> = up.iter().filter(|instance| which(instance)).collect();
     if chosen.is_empty() {
         return Ok(Lowered::Nothing(format!("{} has no instance that it concerns", declared.id)));
     }

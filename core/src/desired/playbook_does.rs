@@ -121,7 +121,7 @@ fn arguments(
 
 fn argument(name: &str, node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Option<Json> {
     if name == "instances" {
-        return body.reader.word(node, &[("unhealthy", "unhealthy"), ("all", "all")]).map(Json::from);
+        return body.reader.word(node, &[("unhealthy", "unhealthy"), ("one", "one"), ("all", "all")]).map(Json::from);
     }
     // One expression and nothing else keeps its type: a number from a step's output.
     if node.text().is_some_and(|text| text.starts_with("{{")) {
@@ -204,15 +204,23 @@ fn git(node: &Node, scope: &Scope, around: &Around, body: &mut Body<'_, '_>) -> 
     let mut fields = body.reader.fields(node, "git")?;
     let revert = fields.get("revert");
     let set = fields.get("set");
+    let within = fields.get("within");
     let span = fields.span;
     fields.finish(body.reader, &[]);
+    if let (Some(within), Some(_)) = (within, set) {
+        body.reader.error(within.span, "`within` says how old a commit may be that `revert` takes back", None);
+    }
     match (revert, set) {
         (Some(revert), None) => {
             body.reader.word(revert, &[("last", ())])?;
+            let within = within.map(|node| body.reader.parse::<Period>(node));
             if !around.target {
                 body.reader.error(revert.span, "there is no target whose last commit could be reverted", None);
             }
-            Some(Does::Git(GitChange::RevertLast))
+            match within {
+                None => Some(Does::Git(GitChange::RevertLast)),
+                Some(within) => Some(Does::Git(GitChange::RevertRecent { within: within?.value })),
+            }
         }
         (None, Some(set)) => self::set(set, scope, body).map(Does::Git),
         _ => {

@@ -45,7 +45,7 @@ pub use playbook::{
 };
 pub use playbook_test::{Expected, Given, GivenAlert, GivenTarget, PlaybookTest, TestCase};
 pub use resource::{Place, Resource};
-pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject};
+pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject, Taken};
 pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,

@@ -315,6 +315,11 @@ pub struct HttpCall {
 pub enum GitChange {
     /// Reverts the newest non-bot commit that touches only the target.
     RevertLast,
+    /// The same, unless that commit is older: then it is not what broke it now.
+    RevertRecent {
+        /// How old it may be.
+        within: Period,
+    },
     /// Sets one value in one manifest within the team's paths.
     Set {
         /// The file, as written.

@@ -56,14 +56,42 @@ pub struct ResponseMemory {
     pub calls: BTreeMap<PageId, Call>,
     /// The recurrence ledger: runs that ended, per target or, without one, per playbook.
     pub ledger: BTreeMap<Subject, Ledger>,
-    /// The last time of each scheduled playbook that was taken up or left.
-    pub schedules: BTreeMap<Name, Timestamp>,
+    /// What was last taken up or left of each scheduled playbook.
+    pub schedules: BTreeMap<Name, Taken>,
     /// When each receiver last heard its Watchdog.
     pub watchdogs: BTreeMap<Name, Timestamp>,
     /// The numbers of the last run and page opened.
     pub counted: Counted,
     /// How far the sweep for alerts that no longer matter has come; `None`: it begins anew.
     pub swept: Option<AlertId>,
+}
+
+/// The last time of a schedule that was taken up or left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Told")]
+pub struct Taken {
+    /// That time.
+    pub due: Timestamp,
+    /// Of which schedule, as its words: another one counts anew. `None` where an older record does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+/// As it is written; in an older store the time alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Whole { due: Timestamp, of: Option<String> },
+    Time(Timestamp),
+}
+
+impl From<Told> for Taken {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Whole { due, of } => Self { due, of },
+            Told::Time(due) => Self { due, of: None },
+        }
+    }
 }
 
 /// The numbers given so far.

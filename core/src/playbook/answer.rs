@@ -184,7 +184,8 @@ impl World<'_> {
         own.or(self.fallback).cloned()
     }
 
-    fn pages(&self, policy: Option<&Name>, why: String) -> Answer {
+    /// A person alone, for this reason.
+    pub fn pages(&self, policy: Option<&Name>, why: String) -> Answer {
         let found = policy.and_then(|policy| self.response.policies.get(policy));
         let team = found.map_or_else(|| Name::new("codeops").expect("a literal name"), |policy| policy.team.clone());
         Answer::Pages { playbook: Arc::new(pages(team)), policy: policy.cloned(), why }

@@ -24,8 +24,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::{
-    Action, AlertId, AlertMemory, Channel, Health, HttpCall, Name, PageId, Progress, ResourceId, RunEvent, RunState,
-    StepRef, Sync,
+    Action, AlertId, AlertMemory, Channel, Health, HttpCall, Name, PageId, Period, Progress, ResourceId, RunEvent,
+    RunState, StepRef, Sync,
 };
 
 pub use crate::schedule::{due, next_time};
@@ -180,6 +180,8 @@ pub enum Order {
     Revert {
         /// The target.
         target: ResourceId,
+        /// How old that one may be.
+        within: Option<Period>,
     },
     /// A commit that sets one value.
     Set {

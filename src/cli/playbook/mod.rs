@@ -3,6 +3,7 @@
 
 mod cases;
 mod explain;
+mod past;
 mod replay;
 mod text;
 

@@ -1,35 +1,32 @@
 //! `playbook replay`: the alerts of a period in a journal, decided again by a working tree; every effect is taken as it
-//! ended then. What differs is shown: another playbook, another target, other steps, other people.
+//! ended then. What differs is shown: another playbook, another target, other steps, other people, or nothing where an alert
+//! was answered, and the other way round.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
-use codeops_core::alert::Router;
-use codeops_core::model::{Alert, AlertId, Given, GivenAlert, Name, Period, Run, RunState, Rung, Signal, StepOutcome};
+use codeops_core::alert::{Quiet, Router, quiet};
+use codeops_core::model::{Alert, AlertId, Given, GivenAlert, Name, Period, Run, RunState, Rung, StepOutcome};
 use codeops_core::playbook::{Answer, PAGES, Scene, seen, simulate};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::Tree;
+use super::past::{Moment, Past, Was};
 use crate::cli::compile::number;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Style};
 use crate::cli::table::{plain, table};
-use crate::journal::{Record, RunQuery, SignalQuery};
 use crate::port::{Clock, SystemClock};
-use crate::store::{Archive, Sqlite};
-
-/// How much is read at a time.
-const PAGE: usize = 500;
+use crate::store::Sqlite;
 
 /// The answer as JSON and YAML.
 #[derive(Serialize)]
 struct Report {
     from: Timestamp,
     alerts: usize,
-    /// Alerts whose run is not known: they were kept quiet, left, or told of in a storm's page.
-    without_run: usize,
+    /// Alerts without a decision that a tree makes: told of in a storm's page, over before their turn, or latched.
+    not_compared: usize,
     same: usize,
     different: usize,
     differences: Vec<Difference>,
@@ -50,12 +47,18 @@ struct Difference {
 /// What was, or would be, decided.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Decision {
+    /// Muted, in maintenance, inhibited, or its target takes no playbook now: nothing is done.
+    quiet: bool,
     /// The playbook; none when a person is called at once.
     playbook: Option<Name>,
     target: Option<String>,
     policy: Option<Name>,
-    /// The steps that are begun.
-    steps: Vec<Name>,
+    /// The steps that are begun; none where the alert had no run then, for nobody knows how they would have ended.
+    steps: Option<Vec<Name>>,
+}
+
+impl Decision {
+    const QUIET: Self = Self { quiet: true, playbook: None, target: None, policy: None, steps: None };
 }
 
 /// Replays; ends with 2 where something differs and `detailed` asks for it.
@@ -70,82 +73,46 @@ pub(super) fn replay(
     let now = SystemClock.now();
     let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let from = now.checked_sub(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MIN);
-    let alerts = alerts(&archive, from, now)?;
-    let runs = runs(&archive, from)?;
+    let past = Past::read(&archive, from, now)?;
     let router = Router::new(&tree.response, tree.fallback.as_ref(), tree.desired.whose());
-    let (mut without_run, mut same) = (0, 0);
+    let (mut not_compared, mut same) = (0, 0);
     let mut found: BTreeMap<(String, Decision, Decision), (usize, AlertId)> = BTreeMap::new();
-    for (id, alert) in &alerts {
-        let Some(run) = runs.get(id) else {
-            without_run += 1;
-            continue;
+    let decide = |moment: &Moment, firing: &Quiet<'_>| {
+        let alert = &moment.alert;
+        let (was, is) = match &moment.was {
+            Was::Run(run) => (was(run), decided(tree, &router, alert, Some(run.as_ref()), firing, moment.at)),
+            Was::Quiet => (Decision::QUIET, decided(tree, &router, alert, None, firing, moment.at)),
+            Was::Neither => {
+                not_compared += 1;
+                return;
+            }
         };
-        let (was, is) = (was(run), decided(tree, &router, alert, run));
         if was == is {
             same += 1;
-            continue;
+            return;
         }
-        found.entry((alert.name().to_owned(), was, is)).or_insert_with(|| (0, id.clone())).0 += 1;
-    }
+        let key = (alert.name().to_owned(), was, is);
+        found.entry(key).or_insert_with(|| (0, alert.id.clone())).0 += 1;
+    };
+    let alerts = past.each(&tree.response, decide);
     let differences: Vec<Difference> = found
         .into_iter()
         .map(|((alertname, was, now), (count, example))| Difference { alertname, count, example, was, now })
         .collect();
     let different = differences.iter().map(|difference| difference.count).sum();
-    let report = Report { from, alerts: alerts.len(), without_run, same, different, differences };
+    let report = Report { from, alerts, not_compared, same, different, differences };
     output.value(&report, || text(&report, output))?;
     Ok(if detailed && different > 0 { Exit::Changes } else { Exit::Fine })
-}
-
-/// The alerts that were told of, each as it was first.
-fn alerts(archive: &Archive, from: Timestamp, to: Timestamp) -> anyhow::Result<BTreeMap<AlertId, Arc<Alert>>> {
-    let mut found = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = archive.signals_between(&SignalQuery { from, to, after, limit: PAGE })?;
-        for entry in page.items {
-            let Record::Alerts { signals, .. } = entry.record else { continue };
-            for signal in signals {
-                if let Signal::Firing(alert) = signal {
-                    found.entry(alert.id.clone()).or_insert(alert);
-                }
-            }
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(found),
-        }
-    }
-}
-
-/// The run that answered each alert: its own, or the one it joined.
-fn runs(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, Arc<Run>>> {
-    let mut found = BTreeMap::new();
-    let mut before = None;
-    loop {
-        let page = archive.runs(&RunQuery { before, limit: PAGE, ..RunQuery::default() })?;
-        // The last opened come first: what ended before the period answers none of its alerts.
-        let mut older = false;
-        for run in page.items {
-            older = run.ended.as_ref().is_some_and(|(_, _, at)| *at < from);
-            for alert in &run.alerts {
-                found.insert(alert.clone(), Arc::clone(&run));
-            }
-        }
-        match page.next {
-            Some(next) if !older => before = Some(next),
-            _ => return Ok(found),
-        }
-    }
 }
 
 fn was(run: &Run) -> Decision {
     let name = &run.playbook.name;
     Decision {
+        quiet: false,
         playbook: (name.as_str() != PAGES).then(|| name.clone()),
         target: run.target.as_ref().map(ToString::to_string),
         policy: run.policy.clone(),
-        steps: begun(run),
+        steps: Some(begun(run)),
     }
 }
 
@@ -155,24 +122,38 @@ fn begun(run: &Run) -> Vec<Name> {
     begun.filter_map(|record| Some(run.step(record.step)?.name.clone())).collect()
 }
 
-/// What the working tree decides, when steps end as they did then.
-fn decided(tree: &Tree, router: &Router, alert: &Alert, run: &Run) -> Decision {
+/// What the working tree decides at a moment, when steps end as they did then.
+fn decided(
+    tree: &Tree,
+    router: &Router,
+    alert: &Alert,
+    run: Option<&Run>,
+    firing: &Quiet<'_>,
+    at: Timestamp,
+) -> Decision {
     let routed = router.route(&alert.labels);
-    let world = tree.world();
-    let (playbook, target, policy, rung) = match world.answer(&routed, &seen(alert)) {
-        Answer::Runs { playbook, target, policy } => (playbook, target, policy, run.rung),
-        Answer::Pages { playbook, policy, .. } => (playbook, None, policy, Rung::Page),
-        Answer::Quiet(_) => return Decision { playbook: None, target: None, policy: None, steps: Vec::new() },
-    };
-    let given = as_it_was(alert, run);
-    let scene =
-        Scene { world: &world, playbook: &playbook, policy: policy.as_ref(), given: &given, now: run.opened_at, rung };
-    let mut steps = simulate(&scene).steps();
-    if run.ended.as_ref().is_none_or(|(state, _, _)| matches!(state, RunState::Cancelled | RunState::Skipped)) {
-        // It never came to its end: what it had begun is all there is to compare.
-        steps.truncate(begun(run).len());
+    if quiet(alert, &routed, firing, at).is_some() {
+        return Decision::QUIET;
     }
+    let world = tree.world();
+    let (playbook, target, policy, pages) = match world.answer(&routed, &seen(alert)) {
+        Answer::Runs { playbook, target, policy } => (playbook, target, policy, false),
+        Answer::Pages { playbook, policy, .. } => (playbook, None, policy, true),
+        Answer::Quiet(_) => return Decision::QUIET,
+    };
+    let steps = run.map(|run| {
+        let given = as_it_was(alert, run);
+        let (policy, rung) = (policy.as_ref(), if pages { Rung::Page } else { run.rung });
+        let scene = Scene { world: &world, playbook: &playbook, policy, given: &given, now: run.opened_at, rung };
+        let mut steps = simulate(&scene).steps();
+        if run.ended.as_ref().is_none_or(|(state, _, _)| matches!(state, RunState::Cancelled | RunState::Skipped)) {
+            // It never came to its end: what it had begun is all there is to compare.
+            steps.truncate(begun(run).len());
+        }
+        steps
+    });
     Decision {
+        quiet: false,
         playbook: (playbook.name.as_str() != PAGES).then(|| playbook.name.clone()),
         target: target.map(|target| target.to_string()),
         policy,
@@ -202,12 +183,12 @@ fn as_it_was(alert: &Alert, run: &Run) -> Given {
 
 fn text(report: &Report, output: &Output) -> String {
     let head = format!(
-        "{} since {}: {} answered as before, {} differently, {} had no run\n",
+        "{} since {}: {} answered as before, {} differently, {} not compared\n",
         number(report.alerts, "alert"),
         report.from.strftime("%Y-%m-%d %H:%M UTC"),
         report.same,
         report.different,
-        report.without_run,
+        report.not_compared,
     );
     if report.differences.is_empty() {
         return head;
@@ -224,10 +205,14 @@ fn text(report: &Report, output: &Output) -> String {
 }
 
 fn told(decision: &Decision) -> String {
-    let Decision { playbook, target, policy, steps } = decision;
+    let Decision { quiet, playbook, target, policy, steps } = decision;
+    if *quiet {
+        return "kept quiet".to_owned();
+    }
     let playbook = playbook.as_ref().map_or("a person at once", Name::as_str);
     let target = target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
     let policy = policy.as_ref().map_or("nobody", Name::as_str);
-    let steps: Vec<&str> = steps.iter().map(Name::as_str).collect();
-    format!("{playbook}{target}: {} (pages {policy})", steps.join(", "))
+    let steps: Vec<&str> = steps.iter().flatten().map(Name::as_str).collect();
+    let steps = if steps.is_empty() { String::new() } else { format!(": {}", steps.join(", ")) };
+    format!("{playbook}{target}{steps} (pages {policy})")
 }

@@ -17,7 +17,10 @@ pub(super) fn order(order: &Order, step: &PlaybookStep, policy: Option<&Name>) -
         Order::Page { policy: own } => {
             format!("page {}", own.as_ref().or(policy).map_or("nobody: no escalation policy applies", Name::as_str))
         }
-        Order::Revert { target } => format!("git revert of the newest commit on {target}"),
+        Order::Revert { target, within } => {
+            let within = within.map(|within| format!(", if it is younger than {within}")).unwrap_or_default();
+            format!("git revert of the newest commit on {target}{within}")
+        }
         Order::Set { file, path, value } => format!("git commit: {path} = {value} in {file}"),
         Order::Call { playbook } => format!("playbook {playbook}"),
     }

@@ -1,5 +1,6 @@
 //! Alertmanager's webhook, version 4. The status above the list says that any of it fires: each alert's own counts.
 
+use codeops_core::model::Labels;
 use serde::Deserialize;
 
 use super::wire::WireAlert;
@@ -14,6 +15,8 @@ struct Webhook {
     truncated_alerts: u64,
     #[serde(default)]
     receiver: String,
+    #[serde(default)]
+    group_labels: Labels,
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<Parsed, Malformed> {
@@ -32,7 +35,7 @@ pub(super) fn parse_version(body: &[u8], version: &str, otherwise: &'static str)
         }
         alert.tell_by_status()
     });
-    let (count, route) = (webhook.truncated_alerts, webhook.receiver);
-    parsed.truncated = (count > 0).then_some(Truncated { count, route });
+    let (count, route, group) = (webhook.truncated_alerts, webhook.receiver, webhook.group_labels);
+    parsed.truncated = (count > 0).then_some(Truncated { count, route, group });
     Ok(parsed)
 }

@@ -12,8 +12,11 @@ mod prometheus;
 mod told;
 mod wire;
 
+use std::collections::BTreeSet;
+
 use axum::http::HeaderMap;
 use codeops_core::config::ReceiverFormat;
+use codeops_core::model::{Fingerprint, Labels};
 use jiff::Timestamp;
 
 pub use mapping::Mapping;
@@ -39,6 +42,8 @@ pub struct Truncated {
     pub count: u64,
     /// The name that codeops has in the sender's own routing.
     pub route: String,
+    /// The labels that all of them have.
+    pub group: Labels,
 }
 
 /// A body that is not of its format at all; one sentence for its sender, which shows nothing of it.
@@ -70,12 +75,24 @@ pub fn parse(headers: &HeaderMap, body: &[u8], receiver: &Reading, now: Timestam
     }
 }
 
-/// Reads an Alertmanager's answer to a question for its alerts: those that fire.
+/// What an Alertmanager answers when it is asked for its alerts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listed {
+    /// Those that fire and that it tells codeops of.
+    pub firing: Vec<Told>,
+    /// All that are not over: silenced ones too, and those that it tells others of.
+    pub open: BTreeSet<Fingerprint>,
+    /// How many could not be read.
+    pub spoiled: u32,
+}
+
+/// Reads an Alertmanager's answer to a question for its alerts. `route` is the name that codeops has in its routing; empty:
+/// it tells codeops of all.
 ///
 /// # Errors
 /// [`Malformed`] when it is none.
-pub fn parse_listing(body: &[u8]) -> Result<Parsed, Malformed> {
-    prometheus::parse_listing(body)
+pub fn parse_listing(body: &[u8], route: &str) -> Result<Listed, Malformed> {
+    prometheus::parse_listing(body, route)
 }
 
 /// One element of a list: what cannot be read spoils only itself.

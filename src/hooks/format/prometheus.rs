@@ -1,12 +1,13 @@
 //! The Alertmanager API that Prometheus posts to, and what an Alertmanager answers on it. An alert whose end lies before now is
 //! over; any other fires until its end, and an end that comes without a word is no proof that it is over.
 
+use codeops_core::model::Fingerprint;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::told::State;
 use super::wire::WireAlert;
-use super::{Element, Malformed, Parsed, shape};
+use super::{Element, Listed, Malformed, Parsed, shape};
 
 /// How long an alert without an end fires.
 const ENDS_AFTER: SignedDuration = SignedDuration::from_mins(5);
@@ -31,15 +32,40 @@ struct Status {
     state: String,
 }
 
-/// The alerts of an Alertmanager's answer that are active. Its own times of expiry are its own affair: it will tell.
-pub(super) fn parse_listing(body: &[u8]) -> Result<Parsed, Malformed> {
-    let all: Vec<Element<WireAlert<Status>>> = list(body)?;
-    let active = |element: &Element<WireAlert<Status>>| match element {
-        Element::Good(alert) => alert.status.as_ref().is_some_and(|status| status.state == "active"),
-        Element::Bad(_) => true,
-    };
-    let active = all.into_iter().filter(active).collect();
-    Ok(Parsed::of(active, |alert| alert.tell(State::Firing { expires_at: None })))
+#[derive(Deserialize)]
+struct Route {
+    name: String,
+}
+
+/// One alert of an Alertmanager's answer.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    receivers: Vec<Route>,
+    #[serde(flatten)]
+    alert: WireAlert<Status>,
+}
+
+/// The alerts of an Alertmanager's answer. Its own times of expiry are its own affair: it will tell.
+pub(super) fn parse_listing(body: &[u8], route: &str) -> Result<Listed, Malformed> {
+    let all: Vec<Element<Entry>> = list(body)?;
+    let mut listed = Listed::default();
+    for element in all {
+        let Element::Good(Entry { receivers, mut alert }) = element else {
+            listed.spoiled = listed.spoiled.saturating_add(1);
+            continue;
+        };
+        let active = alert.status.take().is_some_and(|status| status.state == "active");
+        let ours = route.is_empty() || receivers.iter().any(|receiver| receiver.name == route);
+        match alert.tell(State::Firing { expires_at: None }) {
+            Ok(told) => {
+                listed.open.insert(Fingerprint::of(&told.labels));
+                listed.firing.extend((active && ours).then_some(told));
+            }
+            Err(_) => listed.spoiled = listed.spoiled.saturating_add(1),
+        }
+    }
+    Ok(listed)
 }
 
 fn list<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Malformed> {

@@ -6,7 +6,7 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
-use codeops_core::model::{Ledger, ResponseMemory, Subject};
+use codeops_core::model::{Ledger, ResponseMemory, Subject, Taken};
 use jiff::{SignedDuration, Timestamp};
 
 pub(super) use self::alerts::of_fingerprint;
@@ -38,9 +38,12 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
             fold.sweep(SWEPT);
         }
         Record::Page { page, event } => fold.page(*page, event),
-        Record::Scheduled { playbook, due, .. } => {
-            let last = fold.memory.schedules.entry(playbook.clone()).or_insert(Timestamp::MIN);
-            *last = (*last).max(*due);
+        Record::Scheduled { playbook, due, of, .. } => {
+            let last = fold.memory.schedules.entry(playbook.clone());
+            let last = last.or_insert_with(|| Taken { due: Timestamp::MIN, of: of.clone() });
+            let same = of.is_none() || last.of.is_none() || last.of == *of;
+            last.due = if same { last.due.max(*due) } else { *due };
+            last.of = of.clone().or_else(|| last.of.take());
             fold.changed(Change::Schedule(playbook.clone()));
         }
         Record::Watchdog { receiver } => {

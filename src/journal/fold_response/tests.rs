@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Memory, ResourceId, RunId, RunState, Rung, Subject,
+    AlertId, AlertMemory, AlertState, Disposition, Memory, ResourceId, RunId, RunState, Rung, Subject, Taken,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -277,7 +277,17 @@ fn schedules_and_watchdogs_are_the_last_told() {
     told.at(0, golden("scheduled-left"));
     told.at(1, golden("scheduled"));
     let due = golden("scheduled-left")["due"].as_str().unwrap().parse::<Timestamp>().unwrap();
-    assert_eq!(told.memory.response.schedules.values().copied().collect::<Vec<_>>(), [due]);
+    let taken = |told: &Told| told.memory.response.schedules.values().cloned().collect::<Vec<_>>();
+    assert_eq!(taken(&told), [Taken { due, of: None }]);
+    let other = golden("scheduled-of");
+    let (of, due) = (other["of"].as_str().unwrap().to_owned(), other["due"].as_str().unwrap().parse().unwrap());
+    told.at(1, other);
+    let known = Taken { due, of: Some(of) };
+    assert_eq!(taken(&told), [known.clone()], "another schedule counts anew");
+    // As an older store has it.
+    let text = serde_json::to_string(&due).unwrap();
+    assert_eq!(serde_json::from_str::<Taken>(&text).unwrap(), Taken { due, of: None });
+    assert_eq!(serde_json::from_str::<Taken>(&serde_json::to_string(&known).unwrap()).unwrap(), known);
     told.at(2, golden("watchdog"));
     told.at(3, golden("watchdog"));
     assert_eq!(told.memory.response.watchdogs.values().copied().collect::<Vec<_>>(), [minute(3)]);

@@ -299,6 +299,7 @@ fn what(does: &Does) -> String {
         Does::Notify { channel, .. } => channel.word().to_owned(),
         Does::Page { policy } => policy.as_ref().map_or_else(|| "the team's policy".to_owned(), ToString::to_string),
         Does::Git(codeops_core::model::GitChange::RevertLast) => "revert last".to_owned(),
+        Does::Git(codeops_core::model::GitChange::RevertRecent { within }) => format!("revert last, within {within}"),
         Does::Git(codeops_core::model::GitChange::Set { file, path, .. }) => format!("set {path} in {file}"),
         Does::Playbook(name) => name.to_string(),
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use codeops::hooks::{self, AlertLimits, Alerts, HookLimits, Hooks, Intake, Receivers};
 use codeops::journal::{Journal, LogError, Receipt, Record};
-use codeops::port::{AlertListing, Clock};
+use codeops::port::{AlertListing, Clock, GroupListing};
 use codeops_core::config::{ReceiverSettings, SecretSource};
-use codeops_core::model::{Alert, AlertState, Fingerprint, Name, Period, Secret, Signal};
+use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Labels, Name, Period, Secret, Signal};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -137,8 +137,18 @@ impl Edge {
         memory.response.alerts.values().map(|alert| alert.state).collect()
     }
 
-    /// Whom the rest of a delivery was asked of.
-    pub(super) fn asked(&self) -> Vec<(String, String)> {
+    /// Lets the Alertmanager have been started lately from now on, or long ago.
+    pub(super) fn listing_is_young(&self, young: bool) {
+        *self.listing.young.lock().unwrap_or_else(PoisonError::into_inner) = young;
+    }
+
+    /// Lets the Alertmanager not answer from now on, or answer again.
+    pub(super) fn listing_fails(&self, fails: bool) {
+        *self.listing.fails.lock().unwrap_or_else(PoisonError::into_inner) = fails;
+    }
+
+    /// Whom the rest of a delivery was asked of, and for which group.
+    pub(super) fn asked(&self) -> Vec<(String, Labels)> {
         self.listing.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -229,26 +239,43 @@ impl Intake for Failing {
     fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp> {
         Intake::began(&self.journal, source, fingerprint)
     }
+
+    fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId> {
+        Intake::open(&self.journal, receiver, group)
+    }
 }
 
-/// An Alertmanager that has two more alerts, one of them silenced.
+/// An Alertmanager that has three more alerts: one fires, one is silenced, and of one it tells somebody else.
 #[derive(Default)]
 struct Listing {
-    asked: Mutex<Vec<(String, String)>>,
+    asked: Mutex<Vec<(String, Labels)>>,
+    fails: Mutex<bool>,
+    young: Mutex<bool>,
 }
 
 #[async_trait]
 impl AlertListing for Listing {
-    async fn firing(&self, receiver: &Name, route: &str) -> Result<Vec<u8>, String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((receiver.to_string(), route.to_owned()));
-        let alert = |name: &str, state: &str| {
+    async fn group(&self, receiver: &Name, labels: &Labels) -> Result<GroupListing, String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((receiver.to_string(), labels.clone()));
+        if *self.fails.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err("it does not answer".to_owned());
+        }
+        let alert = |name: &str, state: &str, route: &str| {
             serde_json::json!({
                 "annotations": {}, "endsAt": "2026-11-20T20:03:41.503Z", "fingerprint": "b0dc1ba3d1a5c8a7",
-                "receivers": [{"name": "codeops"}], "startsAt": "2026-11-20T19:59:41.503Z",
+                "receivers": [{"name": route}], "startsAt": "2026-11-20T19:59:41.503Z",
                 "status": {"inhibitedBy": [], "silencedBy": [], "state": state}, "updatedAt": "2026-11-20T19:59:41.511Z",
                 "generatorURL": "http://prometheus:9090/graph", "labels": {"alertname": name},
             })
         };
-        Ok(serde_json::json!([alert("LeftOut", "active"), alert("Quiet", "suppressed")]).to_string().into_bytes())
+        let all = [
+            alert("LeftOut", "active", "codeops"),
+            alert("Quiet", "suppressed", "codeops"),
+            alert("Theirs", "active", "others"),
+        ];
+        Ok(GroupListing {
+            body: serde_json::json!(all).to_string().into_bytes(),
+            settled: !*self.young.lock().unwrap_or_else(PoisonError::into_inner),
+        })
     }
 }

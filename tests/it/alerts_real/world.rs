@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +161,7 @@ impl World {
     }
 }
 
-const REPOSITORY: &str = "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme-ops}\n\
+pub(super) const REPOSITORY: &str = "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme-ops}\n\
     spec: {defaults: {provider: local}, resolveDelay: 5s}\n";
 
 fn web(port: u16, fault: &Path) -> String {
@@ -193,7 +193,7 @@ pub(super) fn people(page: &str) -> String {
     )
 }
 
-fn settings(alertmanager: &str) -> String {
+pub(super) fn settings(alertmanager: &str) -> String {
     format!(
         "fallback: oncall\nreceivers:\n  \
          alertmanager: {{format: alertmanager, source: prom, auth: {{bearer: {{file: TOKEN}}}}, api: \"{alertmanager}\"}}\n  \
@@ -201,11 +201,11 @@ fn settings(alertmanager: &str) -> String {
     )
 }
 
-fn run_alertmanager(folder: &Path, port: u16, hooks: u16) -> Program {
+pub(super) fn run_alertmanager(folder: &Path, port: u16, hooks: u16) -> Program {
     let config = format!(
         "route: {{receiver: codeops, group_by: [alertname, app], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
          receivers:\n- name: codeops\n  webhook_configs:\n  - url: http://127.0.0.1:{hooks}/hooks/alerts/alertmanager\n    \
-         send_resolved: true\n    max_alerts: 0\n    http_config: {{authorization: {{credentials: {TOKEN}}}}}\n"
+         send_resolved: true\n    max_alerts: 50\n    http_config: {{authorization: {{credentials: {TOKEN}}}}}\n"
     );
     fs::write(folder.join("alertmanager.yml"), config).expect("our own folder");
     let words = [
@@ -290,6 +290,16 @@ impl Daemon {
         until(what, look, || self.log());
     }
 
+    /// Its state folder.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        self.state.path().join("state")
+    }
+
+    /// Its settings.
+    pub(super) fn settings_file(&self) -> PathBuf {
+        self.state.path().join("settings.yaml")
+    }
+
     /// Its process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
@@ -328,7 +338,7 @@ impl Drop for Daemon {
 }
 
 /// A program that ends with this.
-struct Program(Child);
+pub(super) struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -353,7 +363,7 @@ pub(super) fn installed(name: &str) -> bool {
     ["/usr/bin", "/usr/local/bin"].iter().any(|folder| Path::new(folder).join(name).exists())
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 

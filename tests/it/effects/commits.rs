@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codeops::port::{Effect, GitOrder, GitOrderChange, ScriptCall, Source as _};
 use codeops::source::Mirror;
 use codeops_core::config::{BotSettings, RepositorySettings, SignerSettings};
-use codeops_core::model::{Name, ResourceId, RunId};
+use codeops_core::model::{Name, Period, ResourceId, RunId};
 use serde_json::{Value, json};
 
 use super::{Setting, Stage, failed, payments};
@@ -73,8 +73,24 @@ fn set(file: &str, path: &str, value: Value) -> Effect {
 }
 
 fn revert() -> Effect {
+    revert_within(None)
+}
+
+fn revert_within(within: Option<Period>) -> Effect {
     let target = ResourceId::app(Name::new("shop").expect("a name"));
-    order(GitOrderChange::RevertLast { target, file: "apps/shop.yaml".to_owned() })
+    order(GitOrderChange::RevertLast { target, file: "apps/shop.yaml".to_owned(), within })
+}
+
+#[tokio::test]
+async fn a_change_that_is_older_than_the_window_is_not_taken_back() {
+    let remote = Remote::plain().await;
+    remote.commit("apps/shop.yaml", &SHOP.replace("v1", "v2"), "Release v2");
+    // It was pushed since, which takes longer than that.
+    let error = failed(remote.stage.perform_as(1, revert_within(Some(Period::from_millis(1)))).await);
+    assert!(error.contains("too old to be what broke it now"), "{error}");
+    assert_eq!(remote.shop(), SHOP.replace("v1", "v2"));
+    remote.stage.perform_as(2, revert_within(Some(Period::from_secs(3_600)))).await.expect("reverted");
+    assert_eq!(remote.shop(), SHOP);
 }
 
 #[tokio::test]

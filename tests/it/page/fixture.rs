@@ -13,7 +13,7 @@ use codeops::journal::{
 };
 use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
-    ResourceView, RevisionView, SourceView, Stat, SystemClock, Unreachable,
+    ResourceView, RevisionView, SourceView, Stat, SystemClock, Unreachable, Vitals,
 };
 use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
@@ -223,6 +223,7 @@ pub(crate) struct Served {
     pub(crate) publisher: Publisher,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) reading: Arc<Reading>,
+    pub(crate) vitals: Vitals,
     pub(crate) cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -245,6 +246,7 @@ impl Served {
             asked: AtomicU64::default(),
         });
         let observer: Arc<dyn Observer> = Arc::clone(&reading) as Arc<dyn Observer>;
+        let vitals = Vitals::default();
         let page = Page {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
@@ -254,6 +256,7 @@ impl Served {
                 if team.is_none() { text.replace(GUESSED, "***") } else { text }
             }),
             clock: Arc::new(SystemClock),
+            vitals: vitals.clone(),
             config,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the fixture is valid");
@@ -261,7 +264,7 @@ impl Served {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ending = cancel.clone();
         tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
-        Self { address, publisher, log, reading, cancel, tasks }
+        Self { address, publisher, log, reading, vitals, cancel, tasks }
     }
 
     /// The rich board with its history.

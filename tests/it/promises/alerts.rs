@@ -6,7 +6,9 @@ use std::sync::Arc;
 use codeops::daemon::{GRACE, unwritable};
 use codeops::journal::Journal;
 use codeops_core::desired::Severity;
-use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Name, Run, RunState, Signal};
+use codeops_core::model::{
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Name, Run, RunState, Signal,
+};
 use jiff::Timestamp;
 
 use crate::support::fault_log::Crash;
@@ -73,7 +75,7 @@ pub(super) async fn begin(flow: &mut Flow, apps: &[&str]) {
     begin_with(flow, apps, APP_DOWN).await;
 }
 
-async fn begin_with(flow: &mut Flow, apps: &[&str], playbook: &str) {
+pub(super) async fn begin_with(flow: &mut Flow, apps: &[&str], playbook: &str) {
     let repository = REPOSITORY.replace("spec: {", "spec: {resolveDelay: 30s, ");
     let mut files = vec![
         ("codeops.yaml".to_owned(), repository),
@@ -205,6 +207,23 @@ async fn a_journal_that_cannot_be_written_calls_a_person_from_memory_and_the_dae
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_next_level_is_told_in_time_though_the_first_has_not_answered_yet() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let levels = "[{notify: [receiver/sink]}, {notify: [receiver/other], after: 8s}]";
+    let other = "---\napiVersion: codeops/v1\nkind: Receiver\nmetadata: {name: other, team: core}\nspec: {webhook: {url: https://sink.example/other}}\n";
+    let people = PEOPLE.replace("[{notify: [receiver/sink]}]", levels) + other;
+    flow.commit(&[("people.yaml", &people)]).await;
+    flow.settle().await;
+    flow.outside.fares("webhook", Fare::Slow(25));
+    flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(7).await;
+    assert_eq!(flow.outside.count("webhook"), 1);
+    flow.elapse(2).await;
+    assert_eq!(flow.outside.count("webhook"), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_resolved_before_its_turn_or_between_steps_is_not_acted_on() {
     let mut flow = Flow::new().await;
     begin(&mut flow, &["shop"]).await;
@@ -264,6 +283,58 @@ async fn alerts_on_one_thing_join_one_run_and_a_storm_is_one_page() {
         .filter(|it| matches!(&it.disposition, Disposition::Left { why } if why.contains("storm")));
     assert_eq!(left.count(), 60 - runs.len(), "each has its receipt");
     assert_eq!(storm.outside.count("webhook"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_that_nobody_can_be_told_of_says_so_and_claims_no_page() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.fallback = None;
+    flow.start().await;
+    let names: Vec<String> = (0..60).map(|n| format!("app-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    begin(&mut flow, &names).await;
+    flow.commit(&[("people.yaml", "")]).await;
+    flow.settle().await;
+    flow.tell(names.iter().map(|name| firing(&flow, "AppDown", name)).collect()).await;
+    flow.elapse(120).await;
+    let response = flow.response();
+    let left = |said: &str| {
+        let is = |it: &&Arc<AlertMemory>| matches!(&it.disposition, Disposition::Left { why } if why.contains(said));
+        response.alerts.values().filter(is).count()
+    };
+    assert_eq!((left("nobody to page"), left("tells of it")), (60 - codeops_core::playbook::STORM_RUNS, 0));
+    assert!(response.pages.is_empty(), "{:#?}", response.pages);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drill_takes_one_instance_away_and_the_app_comes_through() {
+    let drill = "apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: drill, team: core}
+spec:
+  on: {schedule: \"0 3 * * *\"}
+  target: app/shop
+  steps:
+    - {name: take-one, action: app.replace, with: {instances: one}}
+    - {name: proof, wait: healthy, quiet: 1m, timeout: 10m}
+";
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], drill).await;
+    let before = flow.instances("shop");
+    flow.elapse(86_400).await;
+    let after = flow.instances("shop");
+    assert_eq!(only_run(&flow).await.state(), RunState::Resolved);
+    assert_eq!(after.iter().filter(|id| before.contains(id)).count(), 1, "{before:?} {after:?}");
+    assert_eq!(after.len(), 2);
+    // The last healthy one is never taken away.
+    flow.commit(&[(&path("shop"), &app_with("shop", "v1", "", "replicas: 1, "))]).await;
+    flow.settle().await;
+    let only = flow.instances("shop");
+    flow.elapse(86_400).await;
+    let runs = flow.runs().await;
+    let last = runs.last().expect("a run");
+    assert!(format!("{:?}", last.steps).contains("never taken away"), "{last:#?}");
+    assert_eq!(flow.instances("shop"), only);
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,6 +461,45 @@ spec:
     flow.elapse(3_600).await;
     assert_eq!(flow.outside.count("scripts/look.sh"), 4, "the last one missed, and no other");
     assert!(flow.runs().await.iter().all(|run| run.state() == RunState::Resolved));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_changes_or_comes_back_counts_from_then_on() {
+    let at = |cron: &str| {
+        format!(
+            "apiVersion: codeops/v1
+kind: Playbook
+metadata: {{name: nightly, team: core}}
+spec:
+  on: {{schedule: \"{cron}\"}}
+  steps: [{{name: look, script: scripts/look.sh}}]
+"
+        )
+    };
+    let mut flow = Flow::new().await;
+    // It is 22:13 when this begins.
+    begin_with(&mut flow, &[], &at("0 3 * * *")).await;
+    flow.elapse(86_400).await;
+    assert_eq!(flow.outside.count("scripts/look.sh"), 1);
+    // A time that has just passed, and one that this schedule would have had often before.
+    let now = flow.clock.now().to_zoned(jiff::tz::TimeZone::UTC);
+    let just_now = format!("{} {} * * *", now.minute(), now.hour());
+    for changed in [just_now.as_str(), "*/5 * * * *"] {
+        flow.commit(&[("playbook.yaml", &at(changed))]).await;
+        flow.elapse(2).await;
+        assert_eq!(flow.outside.count("scripts/look.sh"), 1, "{changed}: a time before the commit");
+    }
+    flow.elapse(300).await;
+    assert_eq!(flow.outside.count("scripts/look.sh"), 2, "its own times count");
+    flow.commit(&[("playbook.yaml", &at("0 3 * * *"))]).await;
+    flow.elapse(30).await;
+    flow.commit(&[("playbook.yaml", "")]).await;
+    flow.elapse(2 * 86_400).await;
+    flow.commit(&[("playbook.yaml", &at("0 3 * * *"))]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.outside.count("scripts/look.sh"), 2, "not for the nights on which it was not there");
+    flow.elapse(86_400).await;
+    assert_eq!(flow.outside.count("scripts/look.sh"), 3);
 }
 
 /// One alert that is answered and proven, one that is not.

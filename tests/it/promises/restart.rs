@@ -1,9 +1,9 @@
 //! The daemon is killed, its store restored from a backup or lost.
 
-use codeops_core::model::{Health, Sync};
-
 use codeops::journal::Record;
+use codeops_core::model::{Health, PageEvent, RunState, Sync};
 
+use super::alerts::{begin, firing};
 use crate::support::flow::{Flow, app_with, path};
 
 async fn running() -> Flow {
@@ -77,6 +77,45 @@ async fn an_older_store_that_sees_the_newest_commit_first_observes_only_too() {
     flow.change(&[("a", "v3")]).await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v3"]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_store_says_so_in_one_page_and_its_alerts_call_people_alone() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop", "auth"]).await;
+    let backup = flow.log.entries().len();
+    flow.restart().await;
+    flow.change(&[("extra", "v1")]).await;
+    flow.settle().await;
+    let effects = flow.effects();
+    flow.restore_backup(backup).await;
+    flow.elapse(600).await;
+    assert!(flow.board().observe_only.is_some());
+    let told = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Page { event: PageEvent::Opened { title, run: None, .. }, .. } => Some(title.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(told(&flow), ["codeops only observes until a commit"], "though no run was on");
+    assert_eq!(flow.outside.count("webhook"), 1);
+
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(600).await;
+    let runs = flow.runs().await;
+    assert_eq!(runs.iter().map(|run| run.state()).collect::<Vec<_>>(), [RunState::Paged], "{runs:#?}");
+    assert_eq!((flow.outside.count("webhook"), flow.outside.count("scripts/look.sh")), (2, 0));
+    assert_eq!(flow.effects(), effects, "nothing is changed");
+
+    // A commit ends it, and playbooks answer again.
+    flow.change(&[("extra", "v2")]).await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None);
+    flow.tell(vec![firing(&flow, "AppDown", "auth")]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.outside.count("scripts/look.sh"), 1);
+    assert_eq!(told(&flow).len(), 1);
     flow.check();
 }
 

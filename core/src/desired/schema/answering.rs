@@ -254,6 +254,8 @@ struct Page {
 struct Git {
     /// Reverts the newest commit that touches only the target and is not the bot's.
     revert: Option<Revert>,
+    /// How old a commit may be that is reverted; any age when left out.
+    within: Option<Period>,
     /// Sets one value in one manifest.
     set: Option<Set>,
 }

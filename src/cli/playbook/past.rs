@@ -1,0 +1,139 @@
+//! The alerts of a period as a journal has them: what became of each, and what else fired at that moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use codeops_core::alert::Quiet;
+use codeops_core::model::{Alert, AlertId, Disposition, Memory, Response, Run, Signal};
+use jiff::Timestamp;
+
+use crate::journal::{Category, Entry, Query, Record, RunQuery, SignalQuery, fold};
+use crate::store::Archive;
+
+/// How much is read at a time.
+const PAGE: usize = 500;
+
+/// What a journal has of a period.
+pub(super) struct Past {
+    /// What was delivered, in order.
+    told: Vec<Entry>,
+    /// In the order in which it was decided.
+    moments: Vec<Moment>,
+}
+
+/// One alert, when it was decided what becomes of it.
+pub(super) struct Moment {
+    pub(super) at: Timestamp,
+    /// As it was first told of.
+    pub(super) alert: Arc<Alert>,
+    pub(super) was: Was,
+}
+
+/// What became of it.
+pub(super) enum Was {
+    /// A run, its own or one that it joined.
+    Run(Arc<Run>),
+    /// It was kept quiet, until it was over or until now.
+    Quiet,
+    /// What no tree decides: a storm's page, a latch, its end before its turn; or it is too young.
+    Neither,
+}
+
+impl Past {
+    /// Reads it.
+    pub(super) fn read(archive: &Archive, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
+        let told = told(archive, from, to)?;
+        let (runs, hushed) = (runs(archive, from)?, hushed(archive, from)?);
+        let mut first: BTreeMap<AlertId, (Timestamp, Arc<Alert>)> = BTreeMap::new();
+        for entry in &told {
+            let Record::Alerts { signals, .. } = &entry.record else { continue };
+            for signal in signals {
+                if let Signal::Firing(alert) = signal {
+                    first.entry(alert.id.clone()).or_insert_with(|| (entry.at, Arc::clone(alert)));
+                }
+            }
+        }
+        let moment = |(id, (at, alert)): (AlertId, (Timestamp, Arc<Alert>))| {
+            let (at, was) = match runs.get(&id) {
+                // What was kept quiet first was decided when that ended.
+                Some(run) => (at.max(run.opened_at), Was::Run(Arc::clone(run))),
+                None if hushed.contains(&id) => (at, Was::Quiet),
+                None => (at, Was::Neither),
+            };
+            Moment { at, alert, was }
+        };
+        let mut moments: Vec<Moment> = first.into_iter().map(moment).collect();
+        moments.sort_by_key(|moment| moment.at);
+        Ok(Self { told, moments })
+    }
+
+    /// Each alert, with what fires when it is decided, under these rules. Answers how many there are.
+    pub(super) fn each(&self, response: &Response, mut look: impl FnMut(&Moment, &Quiet<'_>)) -> usize {
+        let (mut memory, mut told) = (Memory::default(), self.told.iter().peekable());
+        let mut firing = Quiet::new(response, &memory.response.alerts);
+        for moment in &self.moments {
+            let mut more = false;
+            while let Some(entry) = told.next_if(|entry| entry.at <= moment.at) {
+                fold(&mut memory, entry);
+                more = true;
+            }
+            if more {
+                firing = Quiet::new(response, &memory.response.alerts);
+            }
+            look(moment, &firing);
+        }
+        self.moments.len()
+    }
+}
+
+fn told(archive: &Archive, from: Timestamp, to: Timestamp) -> anyhow::Result<Vec<Entry>> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = archive.signals_between(&SignalQuery { from, to, after, limit: PAGE })?;
+        found.extend(page.items);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// The run that answered each alert: its own, or the one it joined.
+fn runs(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, Arc<Run>>> {
+    let (mut found, mut before) = (BTreeMap::new(), None);
+    loop {
+        let page = archive.runs(&RunQuery { before, limit: PAGE, ..RunQuery::default() })?;
+        // The last opened come first: what ended before the period answers none of its alerts.
+        let mut older = false;
+        for run in page.items {
+            older = run.ended.as_ref().is_some_and(|(_, _, at)| *at < from);
+            for alert in &run.alerts {
+                found.insert(alert.clone(), Arc::clone(&run));
+            }
+        }
+        match page.next {
+            Some(next) if !older => before = Some(next),
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// The alerts that were kept quiet at some time.
+fn hushed(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeSet<AlertId>> {
+    let (mut found, mut before) = (BTreeSet::new(), None);
+    loop {
+        let categories = vec![Category::Alert];
+        let page = archive.read(&Query { categories, before, limit: PAGE, ..Query::default() })?;
+        // The newest come first.
+        let older = page.items.last().is_some_and(|entry| entry.at < from);
+        for entry in page.items {
+            if let Record::Disposed { alerts, disposition: Disposition::Quiet { .. } } = entry.record {
+                found.extend(alerts);
+            }
+        }
+        match page.next {
+            Some(next) if !older => before = Some(next),
+            _ => return Ok(found),
+        }
+    }
+}

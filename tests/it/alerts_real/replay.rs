@@ -1,0 +1,91 @@
+//! What a real daemon decided is decided again by `playbook replay`, from its own journal, by the tree it had and by others.
+
+use std::process::Command;
+
+use codeops_core::model::Disposition;
+use serde_json::Value;
+
+use super::world::{Daemon, REPOSITORY, TOKEN, people, request, until};
+use crate::support::flow::TEAM;
+use crate::support::git::TempRepo;
+use crate::support::process_harness::binary;
+use crate::support::sink::{HttpSink, Reply};
+
+const SETTINGS: &str = "fallback: oncall\nreceivers: {main: {format: generic, auth: {bearer: {file: TOKEN}}}}\n";
+
+/// A playbook for `Slow`; what says `zone: NAME` is in maintenance, and `Power` inhibits `Dark`.
+fn answers(page: &str, zone: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {{name: slow, team: core}}\nspec:\n  \
+         on: {{alert: {{alertname: Slow}}}}\n  concurrency: {{per: playbook, whenBusy: queue}}\n  \
+         steps: [{{name: breathe, wait: {{for: 1s}}}}, {{name: proof, wait: resolved, timeout: 8s}}]\n---\n\
+         apiVersion: codeops/v1\nkind: AlertRoute\nmetadata: {{name: main, team: core}}\nspec:\n  \
+         route: {{policy: oncall}}\n  inhibit: [{{source: [alertname=Power], target: [alertname=Dark]}}]\n  \
+         maintenance: [{{match: [zone={zone}], from: 2020-01-01T00:00:00Z, until: 2099-01-01T00:00:00Z, reason: moving}}]\n\
+         ---\n{}",
+        people(page)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_is_decided_again_from_the_journal_of_a_real_daemon() {
+    let sink = HttpSink::serve(|_| Reply::status(200, "{}")).await;
+    let repo = TempRepo::new();
+    let tree = repo.path().to_owned();
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("answers.yaml", &answers(&sink.url("/page"), "b"));
+    repo.commit("First");
+    let daemon = Daemon::start(repo, SETTINGS).await;
+    let alerts =
+        [("Slow", "a", ""), ("Slow", "b", ""), ("Power", "a", ""), ("Dark", "a", ""), ("Slow", "a", "resolved")];
+    for (name, zone, status) in alerts {
+        let status = if status.is_empty() { "firing" } else { status };
+        let labels = format!(r#"{{"alertname":"{name}","zone":"{zone}"}}"#);
+        let body =
+            format!(r#"{{"alerts":[{{"labels":{labels},"status":"{status}","startsAt":"2026-11-20T10:00:00Z"}}]}}"#);
+        let headers = format!("Authorization: Bearer {TOKEN}\r\n");
+        let taken = || request(daemon.hooks, "POST /hooks/alerts/main", &headers, &body).filter(|it| it.0 == 200);
+        until("an alert is taken", taken, || daemon.log());
+        let decided = || {
+            let memory = daemon.memory();
+            let open = memory.response.alerts.values().any(|it| it.disposition == Disposition::Received);
+            (!open && !memory.response.alerts.is_empty()).then_some(())
+        };
+        until("it is decided", decided, || daemon.log());
+    }
+    let ended = || (daemon.runs().len() == 2 && daemon.runs().iter().all(|run| run.state().is_over())).then_some(());
+    until("both runs are over", ended, || daemon.log());
+
+    let replay = || {
+        #[expect(clippy::disallowed_methods, reason = "the program is under test")]
+        let mut command = Command::new(binary());
+        command.args(["playbook", "replay", "--detailed-exitcode", "-o", "json", "--since", "1h"]);
+        command.arg("--state").arg(daemon.state_folder()).arg("--settings").arg(daemon.settings_file()).arg(&tree);
+        let output = command.output().expect("it runs");
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), report)
+    };
+    let (code, report) = replay();
+    assert_eq!((code, &report["alerts"], &report["same"]), (Some(0), &Value::from(4), &Value::from(4)), "{report:#}");
+
+    // Maintenance moves to the other zone: what was answered is quiet, and what was quiet is answered.
+    std::fs::write(tree.join("answers.yaml"), answers(&sink.url("/page"), "a")).expect("our own folder");
+    let (code, report) = replay();
+    assert_eq!((code, &report["different"]), (Some(2), &Value::from(3)), "{report:#}");
+    let quiet = |of: &str| {
+        report["differences"].as_array().expect("a list").iter().filter(|it| it[of]["quiet"] == true).count()
+    };
+    assert_eq!((quiet("was"), quiet("now")), (1, 2), "{report:#}");
+
+    // Another step is another decision too.
+    let other = answers(&sink.url("/page"), "b").replace("{name: breathe, wait: {for: 1s}}, ", "");
+    std::fs::write(tree.join("answers.yaml"), other).expect("our own folder");
+    let (code, report) = replay();
+    assert_eq!(
+        (code, &report["same"], &report["different"]),
+        (Some(2), &Value::from(3), &Value::from(1)),
+        "{report:#}"
+    );
+}

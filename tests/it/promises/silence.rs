@@ -1,0 +1,137 @@
+//! Codeops or monitoring itself goes silent: that is told, and a sign of life leaves only while everything goes on.
+
+use codeops::journal::Record;
+use codeops::port::Watchdog;
+use codeops_core::model::{CatchUp, PageEvent, Period, Schedule};
+
+use super::alerts::{begin, firing};
+use crate::support::flow::{Flow, app_with, path};
+use crate::support::scripted_effects::Fare;
+
+/// A daemon that sends a sign of life every minute, with one app.
+async fn beating() -> Flow {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.heartbeat = Some(Period::from_secs(60));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    flow
+}
+
+/// How many signs of life leave within so many seconds.
+async fn beats(flow: &Flow, seconds: u64) -> usize {
+    let before = flow.outside.count("beat");
+    flow.elapse(seconds).await;
+    flow.outside.count("beat") - before
+}
+
+/// The titles of all pages that were opened.
+fn pages(flow: &Flow) -> Vec<String> {
+    flow.records(|record| match record {
+        Record::Page { event: PageEvent::Opened { title, .. }, .. } => Some(title.clone()),
+        _ => None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_life_leaves_only_while_a_page_is_accepted() {
+    let mut flow = beating().await;
+    assert!((9..=11).contains(&beats(&flow, 600).await));
+    flow.outside.fares("webhook", Fare::Failed);
+    flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(660).await;
+    assert_eq!(beats(&flow, 600).await, 0, "nobody has heard of it for ten minutes");
+    flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    flow.elapse(120).await;
+    assert!((9..=11).contains(&beats(&flow, 600).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_life_leaves_only_while_every_provider_is_observed() {
+    let mut flow = Flow::stopped(&["edge", "local"]);
+    flow.responds.heartbeat = Some(Period::from_secs(60));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    assert!(beats(&flow, 600).await > 0);
+    // The other goes on answering: that is not enough.
+    flow.provider("edge").set_unreachable(Some("down"));
+    flow.elapse(300).await;
+    assert_eq!(beats(&flow, 600).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_takes_nothing_and_a_flow_that_stands_still_are_seen_and_no_sign_of_life_leaves() {
+    let mut flow = beating().await;
+    let mut dog = Watchdog::new(flow.vitals.clone());
+    for _ in 0..100 {
+        flow.elapse(5).await;
+        assert_eq!(dog.look(), None, "all goes on");
+    }
+    flow.log.hang();
+    flow.outside.fares("webhook", Fare::Failed);
+    let shop = app_with("shop", "v2", "", "replicas: 2, ");
+    flow.commit(&[(&path("shop"), &shop)]).await;
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        flow.elapse(5).await;
+        seen.extend(dog.look().map(|stuck| stuck.worker));
+    }
+    assert!(seen.contains(&"reconcile"), "{seen:?}");
+    assert_eq!(beats(&flow, 600).await, 0, "one part stands still");
+
+    let poisoned = beating().await;
+    poisoned.log.break_down();
+    poisoned.tell(vec![firing(&poisoned, "DiskFull", "shop")]).await;
+    poisoned.elapse(120).await;
+    assert_eq!(beats(&poisoned, 600).await, 0, "nothing can be taken in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    let heard = async |flow: &Flow| {
+        let record = Record::Watchdog { receiver: "main".parse().unwrap() };
+        codeops::journal::Log::append(&*flow.log, vec![record]).await.unwrap();
+    };
+    for _ in 0..10 {
+        heard(&flow).await;
+        flow.elapse(100).await;
+    }
+    assert_eq!(pages(&flow), [""; 0]);
+    flow.elapse(3_600).await;
+    assert_eq!(pages(&flow).len(), 1, "{:?}", pages(&flow));
+    assert!(pages(&flow)[0].contains("receiver main has not heard its Watchdog"), "{:?}", pages(&flow));
+    assert_eq!(flow.outside.count("webhook"), 1);
+    heard(&flow).await;
+    flow.elapse(3_600).await;
+    assert_eq!(pages(&flow).len(), 2, "it went silent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn paging_is_tried_as_often_as_the_settings_say() {
+    let mut flow = Flow::stopped(&["local"]);
+    let daily = Schedule { cron: "0 9 * * *".to_owned(), timezone: None, catch_up: CatchUp::Last };
+    flow.responds.self_test = Some(daily);
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.elapse(3 * 86_400).await;
+    assert_eq!(flow.outside.count("webhook"), 3);
+    assert!(pages(&flow).iter().all(|title| title.contains("self-test")), "{:?}", pages(&flow));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_also_where_a_daemon_only_observes() {
+    let mut flow = beating().await;
+    let backup = flow.log.entries().len();
+    flow.restart().await;
+    flow.change(&[("auth", "v1")]).await;
+    flow.settle().await;
+    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
+    flow.restore_backup(backup).await;
+    flow.elapse(60).await;
+    assert!(flow.board().observe_only.is_some());
+    assert!((9..=11).contains(&beats(&flow, 600).await), "it goes on, and says so");
+    assert!(pages(&flow).iter().any(|title| title.contains("has not heard its Watchdog")), "{:?}", pages(&flow));
+}
