@@ -489,6 +489,19 @@ fn a_cancelled_run_ends_before_its_next_step_and_not_in_the_middle_of_one() {
 }
 
 #[test]
+fn a_condition_that_is_too_much_work_fails_its_step_and_freezes_nothing() {
+    let sum = ["steps.look.output.o"; 4].join(" + ");
+    let spec = format!(
+        "{ON}  steps:\n    - {{name: look, script: scripts/look.sh}}\n    - {{name: more, script: scripts/look.sh, if: \"({sum}).all(x, ({sum}).all(y, x == y))\"}}"
+    );
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    live.ends(StepOutcome::Done { output: json!({ "o": vec![0; 1_000] }) });
+    assert_eq!(live.begins().0, "replace");
+    assert!(live.run.turned.as_ref().expect("turned").0.contains("too much work"), "{:?}", live.run.turned);
+}
+
+#[test]
 fn no_wait_is_longer_than_all_steps_together() {
     let spec = format!("{ON}  limits: {{timeout: 1m}}\n  steps: [{{name: idle, wait: {{for: 20h}}}}]");
     let mut live = Live::answering(&spec, Rung::Steps);
