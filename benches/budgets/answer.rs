@@ -12,6 +12,7 @@ use codeops::gate::{self, Gate};
 use codeops::journal::{Journal, StartedEffect};
 use codeops::port::{
     AlertSources, Board, Clock, Effect, EffectError, Effects, Performed, Publisher, RevisionView, SystemClock, Vault,
+    Vitals,
 };
 use codeops::respond;
 use codeops::secret::SettingsVault;
@@ -83,7 +84,13 @@ async fn first_steps() -> Vec<Duration> {
     let vault: Arc<dyn Vault> = Arc::new(SettingsVault::new(BTreeMap::new(), [0; 32], BTreeMap::new()));
     let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let (actuators, vault_of_gate) = (BTreeMap::new(), Arc::clone(&vault));
-    let parts = gate::Parts { journal: journal.clone(), actuators, vault: vault_of_gate, clock: Arc::clone(&clock) };
+    let parts = gate::Parts {
+        journal: journal.clone(),
+        actuators,
+        vault: vault_of_gate,
+        clock: Arc::clone(&clock),
+        vitals: Vitals::default(),
+    };
     let gate = Gate::start(parts, &mut tasks, cancel.clone());
     let (publisher, watcher) = Publisher::new();
     publisher.publish(board(&*clock));
@@ -99,6 +106,7 @@ async fn first_steps() -> Vec<Duration> {
         vault,
         clock: Arc::clone(&clock),
         rules: respond::Rules::default(),
+        vitals: Vitals::default(),
     };
     let ended = cancel.clone();
     tasks.spawn(async move { respond::run(parts, ended).await.unwrap() });

@@ -51,12 +51,7 @@ impl Flow {
     }
 
     /// Where one page cannot hold them all, the receipts name the last: only then has every target been told of.
-    async fn storm_pages(
-        &mut self,
-        policy: Name,
-        alerts: &[Arc<AlertMemory>],
-        others: usize,
-    ) -> Result<(), LogError> {
+    async fn storm_pages(&mut self, policy: Name, alerts: &[Arc<AlertMemory>], others: usize) -> Result<(), LogError> {
         let beside = if others == 0 { String::new() } else { format!("{others} more are told of to others.\n") };
         let texts = told(alerts, STORM_TEXT);
         let mut ids: Option<Vec<AlertId>> = Some(alerts.iter().map(|it| it.alert.id.clone()).collect());

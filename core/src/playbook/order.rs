@@ -28,9 +28,7 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
         Does::Notify { channel, title, body } => {
             Order::Notify { channel: channel.clone(), title: one_line(&plain(title)?), body: plain(body)? }
         }
-        Does::Git(GitChange::RevertLast) => {
-            Order::Revert { target: filling.own_or_named(run, None)?, within: None }
-        }
+        Does::Git(GitChange::RevertLast) => Order::Revert { target: filling.own_or_named(run, None)?, within: None },
         Does::Git(GitChange::RevertRecent { within }) => {
             Order::Revert { target: filling.own_or_named(run, None)?, within: Some(*within) }
         }

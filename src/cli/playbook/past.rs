@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::alert::Quiet;
-use codeops_core::model::{Alert, AlertId, Disposition, Memory, Response, Run, Signal};
+use codeops_core::alert::{Quiet, Router};
+use codeops_core::model::{Alert, AlertId, Disposition, Memory, Run, Signal};
 use jiff::Timestamp;
 
 use crate::journal::{Category, Entry, Query, Record, RunQuery, SignalQuery, fold};
@@ -68,9 +68,9 @@ impl Past {
     }
 
     /// Each alert, with what fires when it is decided, under these rules. Answers how many there are.
-    pub(super) fn each(&self, response: &Response, mut look: impl FnMut(&Moment, &Quiet<'_>)) -> usize {
+    pub(super) fn each(&self, router: &Router, mut look: impl FnMut(&Moment, &Quiet<'_>)) -> usize {
         let (mut memory, mut told) = (Memory::default(), self.told.iter().peekable());
-        let mut firing = Quiet::new(response, &memory.response.alerts);
+        let mut firing = Quiet::new(router, &memory.response.alerts);
         for moment in &self.moments {
             let mut more = false;
             while let Some(entry) = told.next_if(|entry| entry.at <= moment.at) {
@@ -78,7 +78,7 @@ impl Past {
                 more = true;
             }
             if more {
-                firing = Quiet::new(response, &memory.response.alerts);
+                firing = Quiet::new(router, &memory.response.alerts);
             }
             look(moment, &firing);
         }

@@ -94,7 +94,7 @@ pub(super) fn replay(
         let key = (alert.name().to_owned(), was, is);
         found.entry(key).or_insert_with(|| (0, alert.id.clone())).0 += 1;
     };
-    let alerts = past.each(&tree.response, decide);
+    let alerts = past.each(&router, decide);
     let differences: Vec<Difference> = found
         .into_iter()
         .map(|((alertname, was, now), (count, example))| Difference { alertname, count, example, was, now })
