@@ -281,6 +281,10 @@ fn schedules_and_watchdogs_are_the_last_told() {
     assert_eq!(taken(&told), [Taken { due, of: None }]);
     let other = golden("scheduled-of");
     let (of, due) = (other["of"].as_str().unwrap().to_owned(), other["due"].as_str().unwrap().parse().unwrap());
+    let mut before = other.clone();
+    (before["of"], before["due"]) = (json!("0 4 * * * UTC"), json!("2026-12-01T04:00:00Z"));
+    told.at(1, before);
+    assert_eq!(taken(&told)[0].of.as_deref(), Some("0 4 * * * UTC"));
     told.at(1, other);
     let known = Taken { due, of: Some(of) };
     assert_eq!(taken(&told), [known.clone()], "another schedule counts anew");

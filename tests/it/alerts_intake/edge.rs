@@ -152,15 +152,6 @@ impl Edge {
         self.listing.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) async fn until(&self, met: impl Fn(&Self) -> bool) {
-        let waited = async {
-            while !met(self) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), waited).await.expect("in time");
-    }
-
     pub(super) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
         let mut request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {

@@ -111,6 +111,7 @@ impl Bench {
             actuators: [(local(), Arc::clone(&slow) as Arc<dyn Actuator>)].into(),
             vault: Arc::new(NoSecrets),
             clock,
+            vitals: codeops::port::Vitals::default(),
         };
         let gate = Gate::start(parts, &mut tasks, cancel.clone());
         let picture = Arc::new(Picture { desired, snapshot: Arc::default(), revision, freeze: None });

@@ -34,7 +34,7 @@ fn pages(flow: &Flow) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_sign_of_life_leaves_only_while_a_page_is_accepted() {
-    let mut flow = beating().await;
+    let flow = beating().await;
     assert!((9..=11).contains(&beats(&flow, 600).await));
     flow.outside.fares("webhook", Fare::Failed);
     flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
