@@ -173,5 +173,5 @@ impl Minted {
 }
 
 fn result(doubt: InDoubt, outcome: Outcome) -> Record {
-    Record::Result { intent: doubt.seq, what: Some(doubt.what()), resource: doubt.resource, outcome }
+    Record::Result { intent: doubt.seq, what: Some(doubt.what()), resource: doubt.resource, aim: None, outcome }
 }

@@ -553,7 +553,13 @@ fn steps(log: &MemoryLog, digit: char, secs: i64) {
         let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };
         log.add(
             ago(secs - 4),
-            Record::Result { intent: seq, resource: app(id), what: Some("start 9f86d081-1".to_owned()), outcome },
+            Record::Result {
+                intent: seq,
+                resource: app(id),
+                what: Some("start 9f86d081-1".to_owned()),
+                aim: None,
+                outcome,
+            },
         );
     }
 }

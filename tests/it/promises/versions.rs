@@ -122,6 +122,31 @@ async fn two_commits_the_newer_one_wins_and_a_wait_never_blocks_the_fix() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_that_mends_or_removes_what_failed_never_waits_out_its_backoff() {
+    // Barred waits the longest; each is mended seconds after it failed.
+    let mut flow = running("v1").await;
+    flow.local().fail_next(Fault::Barred);
+    flow.change(&[("a", "v2")]).await;
+    flow.elapse(3).await;
+    assert!(flow.why("a").contains("retry in"), "{}", flow.why("a"));
+    flow.change(&[("a", "v3")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.serving("a"), ["v3"], "{}", flow.why("a"));
+
+    flow.local().fail_next(Fault::Barred);
+    flow.change(&[("a", "v4")]).await;
+    flow.elapse(3).await;
+    let effects = flow.effects().len();
+    flow.commit(&[("README.md", "says nothing of it")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.effects().len(), effects, "what failed itself waits still");
+    flow.change(&[("a", "")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.live("a").map(|live| live.instances.len()), None, "a removal waits for no start");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_superseded_rollout_never_becomes_last_good() {
     let mut flow = running("v1").await;
     flow.change(&[("a", "v2")]).await;
