@@ -54,6 +54,13 @@ async fn new_version_bad_without_a_last_good_is_degraded_and_nothing_is_deleted(
     let mut flow = running("bad-1").await;
     assert_eq!(flow.status("a").1, Health::Degraded, "{}", flow.why("a"));
     assert_eq!(flow.serving("a"), ["bad-1"], "it is left as it is");
+    let there = flow.live("a").expect("it lives");
+    flow.local().edit(&id("a"), |live| live.instances.clear());
+    flow.elapse(120).await;
+    let apart: Vec<String> = flow.view("a").differences.iter().map(|it| it.field.clone()).collect();
+    assert_eq!(apart, ["instances"], "with none there it is not as declared, though nothing is to be done");
+    flow.local().put(&id("a"), there);
+    flow.elapse(120).await;
     let before = flow.instances("a");
     flow.elapse(3_600).await;
     assert_eq!(flow.instances("a"), before);
