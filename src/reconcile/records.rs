@@ -38,8 +38,10 @@ impl Flow {
 
     /// Releases that are over, changes of systems that a commit accepted, waves that began or ended.
     pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
-        let spent = judged.spent.iter().cloned().chain(self.unused(judged, memory));
-        let mut records: Vec<Record> = spent.map(|hold| Record::HoldSpent { hold }).collect();
+        let unused: Vec<HoldId> = self.unused(judged, memory).collect();
+        let mut records: Vec<Record> = unused.iter().map(|hold| not_open(hold, judged)).collect();
+        let spent = judged.spent.iter().cloned().chain(unused);
+        records.extend(spent.map(|hold| Record::HoldSpent { hold }));
         let accepted = judged.accepted.iter();
         records.extend(
             accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
@@ -188,4 +190,12 @@ impl Flow {
         tracing::info!(revision = current.revision.short(), %state, "revision");
         Some(Record::RevisionState { revision: current.revision.clone(), state, why })
     }
+}
+
+/// What a person reads whose trailer was mistyped, or came too late.
+fn not_open(hold: &HoldId, judged: &Judged) -> Record {
+    let open: Vec<&str> = judged.holds.iter().map(|hold| hold.trailer.as_str()).collect();
+    let open = if open.is_empty() { "no hold is open".to_owned() } else { format!("open: {}", open.join(", ")) };
+    let text = format!("`Codeops-Allow: {hold}` names no open hold and releases nothing; {open}");
+    Record::Note { resource: None, text }
 }
