@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain};
 use crate::journal::Reader;
-use crate::port::{AlertSources, Publisher, SystemClock};
+use crate::port::{AlertSources, Publisher, SettingsState, SystemClock};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, respond, web};
 
@@ -22,6 +22,17 @@ pub(super) struct Life {
     pub(super) hook_secret: Option<PathBuf>,
     /// Where the generated token of the receiver `alerts` lies.
     pub(super) alerts_token: Option<PathBuf>,
+}
+
+/// What is not begun anew when settings are taken over.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Whether there was a life before, in this process.
+    pub(super) reloaded: bool,
+    /// What the page has counted.
+    pub(super) counters: web::Counters,
+    /// Whether the settings' file can be used.
+    pub(super) settings: SettingsState,
 }
 
 /// Tasks that end together.
@@ -46,11 +57,11 @@ impl Life {
     ///
     /// # Errors
     /// Anything that keeps it from starting; nothing runs then, and the state folder is free again.
-    pub(super) async fn begin(options: &Options, listeners: &Listeners) -> anyhow::Result<Self> {
+    pub(super) async fn begin(options: &Options, listeners: &Listeners, kept: &Kept) -> anyhow::Result<Self> {
         // All that can fail comes before the first task.
         let address = listen::page_address(options)?;
         let (page_listener, hooks_listener) = (listeners.page()?, listeners.hooks()?);
-        let assembly = Assembly::open(options).await?;
+        let assembly = Assembly::open(options, kept.reloaded).await?;
         let hook = assembly.hook_secret(options)?;
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;
@@ -75,6 +86,8 @@ impl Life {
             observers: assembly.observers(),
             redact: Arc::new(move |text| vault.redact(text)),
             clock: Arc::new(SystemClock),
+            counters: kept.counters.clone(),
+            settings: kept.settings.clone(),
             config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
         };
         edges.tasks.spawn(serve_page(page_listener, page, edges.end.clone()));

@@ -23,6 +23,9 @@ pub enum Record {
         version: String,
         /// Counts daemons on this store; keepers refuse older ones.
         epoch: u64,
+        /// Whether it is the same process, which has taken over other settings.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        reloaded: bool,
     },
     /// A revision was accepted: from now on it is what should be.
     RevisionAccepted {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::Flow;
 use super::world::{Current, Status};
-use crate::journal::Record;
+use crate::journal::{Category, LogError, Query, Record};
 
 impl Flow {
     /// New holds, and providers seen for the first time.
@@ -121,6 +121,26 @@ impl Flow {
             }
         }
         records
+    }
+
+    /// Finds how resources stood when the daemon before ended, so that a restart does not look like a change.
+    pub(super) async fn recall_standing(&mut self) -> Result<(), LogError> {
+        let query = Query { categories: vec![Category::Health], limit: 1_000, ..Query::default() };
+        for entry in self.tools.journal.read(query).await?.items {
+            if let Record::Status { resource, sync, health, .. } = entry.record {
+                // Newest first: the first that is met is how it stood.
+                self.world.stood.entry(resource).or_insert((sync, health, entry.at));
+            }
+        }
+        Ok(())
+    }
+
+    /// Since when a resource stands as it now does.
+    pub(super) fn since(&self, id: &ResourceId, (sync, health): (Sync, Health), now: Timestamp) -> Timestamp {
+        let known = self.world.status.get(id).filter(|old| old.sync == sync && old.health == health);
+        let stood =
+            self.world.stood.get(id).filter(|stood| !self.world.passed_once && (stood.0, stood.1) == (sync, health));
+        known.map(|old| old.since).or_else(|| stood.map(|stood| stood.2)).unwrap_or(now)
     }
 
     /// Changes of sync or health. Until everything has been looked at once, what a daemon finds is not news.

@@ -168,12 +168,13 @@ fn status_mark(sync: Sync, health: Health) -> Mark {
 
 fn sentence(record: &Record) -> String {
     match record {
+        Record::DaemonStarted { reloaded: true, .. } => "settings taken over".to_owned(),
         Record::DaemonStarted { version, .. } => format!("daemon {version} started"),
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
         Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),
         Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
-        Record::Source { .. } => "the repository answers again".to_owned(),
+        Record::Source { .. } => "the repository answers, and its newest commit is followed".to_owned(),
         Record::Intent { word, subject, cause, .. } => format!("{word} {} because of {cause}", short(subject)),
         Record::Result { what: Some(what), outcome, .. } => format!("{}: {}", short(what), outcome_text(outcome)),
         Record::Result { intent, outcome, .. } => format!("step {}: {}", intent.0, outcome_text(outcome)),

@@ -34,7 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::edge::{self, Bounds};
 use crate::journal::Reader;
-use crate::port::{Board, Clock, Observer, Watcher};
+use crate::port::{Board, Clock, Observer, SettingsState, Watcher};
+
+pub use metrics::Counters;
 
 /// Takes out of a text what must not be shown.
 pub type Redact = Arc<dyn Fn(&str) -> String + Send + Sync>;
@@ -52,6 +54,10 @@ pub struct Page {
     pub redact: Redact,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What is counted; the same for as long as the process lives.
+    pub counters: Counters,
+    /// Whether the settings' file can be used.
+    pub settings: SettingsState,
     /// Who may look, and how much.
     pub config: PageConfig,
 }
@@ -126,7 +132,6 @@ struct Web {
     page: Page,
     address: SocketAddr,
     samples: Mutex<samples::Samples>,
-    counted: metrics::Counted,
     tally: response::Tally,
     streams: Arc<Semaphore>,
     cancel: CancellationToken,
@@ -175,7 +180,6 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         page,
         address,
         samples: Mutex::default(),
-        counted: metrics::Counted::default(),
         tally: response::Tally::default(),
         streams: Arc::new(Semaphore::new(limits.streams)),
         cancel: cancel.clone(),

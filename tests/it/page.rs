@@ -274,6 +274,8 @@ async fn beyond_loopback_a_token_is_needed() {
         observers: Default::default(),
         redact: Arc::new(str::to_owned),
         clock: Arc::new(SystemClock),
+        counters: Default::default(),
+        settings: Default::default(),
         config: PageConfig::default(),
     };
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();

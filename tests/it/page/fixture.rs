@@ -249,6 +249,8 @@ impl Served {
             observers: [(name("local"), observer)].into(),
             redact: Arc::new(|text| text.replace(SECRET, "***")),
             clock: Arc::new(SystemClock),
+            counters: Default::default(),
+            settings: Default::default(),
             config,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the fixture is valid");
@@ -489,7 +491,7 @@ fn shop() -> ResourceView {
 
 /// Some history: three revisions, steps, drift, a hold, a pin.
 pub(crate) fn history(log: &MemoryLog) {
-    log.add(ago(12_000), Record::DaemonStarted { version: "0.1.0".to_owned(), epoch: 4 });
+    log.add(ago(12_000), Record::DaemonStarted { version: "0.1.0".to_owned(), epoch: 4, reloaded: false });
     for (digit, subject, secs) in
         [('1', "Try a new pricing engine", 11_000), ('2', EVIL, 6_000), ('3', "Raise shop to two replicas", 90)]
     {
