@@ -13,7 +13,7 @@ use codeops::journal::{
 };
 use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
-    ResourceView, RevisionView, SourceView, Stat, SystemClock, Unreachable,
+    ResourceView, RevisionView, SettingsState, SourceView, Stat, SystemClock, Unreachable,
 };
 use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
@@ -221,6 +221,7 @@ pub(crate) struct Served {
     pub(crate) publisher: Publisher,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) reading: Arc<Reading>,
+    pub(crate) settings: SettingsState,
     pub(crate) cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -243,6 +244,7 @@ impl Served {
             asked: AtomicU64::default(),
         });
         let observer: Arc<dyn Observer> = Arc::clone(&reading) as Arc<dyn Observer>;
+        let settings = SettingsState::default();
         let page = Page {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
@@ -250,7 +252,7 @@ impl Served {
             redact: Arc::new(|text| text.replace(SECRET, "***")),
             clock: Arc::new(SystemClock),
             counters: Default::default(),
-            settings: Default::default(),
+            settings: settings.clone(),
             config,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the fixture is valid");
@@ -258,7 +260,7 @@ impl Served {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ending = cancel.clone();
         tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
-        Self { address, publisher, log, reading, cancel, tasks }
+        Self { address, publisher, log, reading, settings, cancel, tasks }
     }
 
     /// The rich board with its history.
