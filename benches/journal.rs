@@ -41,7 +41,7 @@ async fn main() {
 
 fn record() -> Record {
     let outcome = Outcome::Done { note: Some("pid 4711, listening on 127.0.0.1:40123".to_owned()) };
-    Record::Result { intent: Seq(1), resource: "app/shop".parse().unwrap(), what: None, outcome }
+    Record::Result { intent: Seq(1), resource: "app/shop".parse().unwrap(), what: None, aim: None, outcome }
 }
 
 /// Appends made in the time given.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use codeops_core::model::Name;
@@ -31,6 +31,16 @@ pub(crate) fn init(args: &InitArgs, variables: &Variables, output: &Output) -> a
     if !committed {
         output.note(format!("git is not installed: commit {dir} yourself once it is"));
     }
+    if let Some((folder, mode)) = closed_to_apps(&program) {
+        output.note(format!(
+            "{}: {program} lies in {} (mode {mode:04o}), and the apps, each a user of its own, may not go there. First: \
+             install -m 0755 {} /usr/local/bin/codeops, and write `codeops` in {dir}/apps/hello.yaml",
+            output.paint(Style::Bad, "the app cannot start yet"),
+            folder.display(),
+            shell(&program)
+        ));
+    }
+    let dir = shell(&args.dir.to_string_lossy());
     output.note(format!("next: codeops validate {dir} && codeops run --repo {dir}"));
     Ok(Exit::Fine)
 }
@@ -39,6 +49,25 @@ pub(crate) fn init(args: &InitArgs, variables: &Variables, output: &Output) -> a
 fn program_name() -> anyhow::Result<String> {
     let installed = ["/usr/local/bin/codeops", "/usr/bin/codeops"].iter().any(|file| Path::new(file).is_file());
     Ok(if installed { "codeops".to_owned() } else { std::env::current_exe()?.to_string_lossy().into_owned() })
+}
+
+/// The folder that keeps apps from a program, where they are to run as users of their own: under root.
+fn closed_to_apps(program: &str) -> Option<(PathBuf, u32)> {
+    rustix::process::geteuid().is_root().then(|| closed_to_others(Path::new(program))).flatten()
+}
+
+/// The outermost folder on the way to a file that not everybody may enter, with its mode.
+fn closed_to_others(file: &Path) -> Option<(PathBuf, u32)> {
+    let mut folders: Vec<&Path> = file.ancestors().skip(1).filter(|folder| folder.is_absolute()).collect();
+    folders.reverse();
+    let mode = |folder: &Path| fs::metadata(folder).map(|it| it.permissions().mode() & 0o7777).ok();
+    folders.into_iter().find_map(|folder| Some((folder.to_owned(), mode(folder).filter(|mode| mode & 0o001 == 0)?)))
+}
+
+/// `text` as one word of a shell.
+fn shell(text: &str) -> String {
+    let bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    if bare { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn name_of(dir: &Path) -> anyhow::Result<Name> {
@@ -117,5 +146,28 @@ mod tests {
     fn a_path_with_blanks_is_quoted() {
         assert_eq!(quoted("/usr/bin/codeops"), "/usr/bin/codeops");
         assert_eq!(quoted("/my files/codeops"), "\"/my files/codeops\"");
+    }
+
+    #[test]
+    fn a_program_behind_a_closed_folder_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (closed, open) = (folder.path().join("root"), folder.path().join("root/bin"));
+        fs::create_dir_all(&open).expect("made");
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+        set(folder.path(), 0o755);
+        set(&open, 0o755);
+        set(&closed, 0o700);
+        assert_eq!(closed_to_others(&open.join("codeops")), Some((closed.clone(), 0o700)));
+        set(&closed, 0o711);
+        assert_eq!(closed_to_others(&open.join("codeops")), None);
+        assert_eq!(closed_to_others(Path::new("codeops")), None, "a name that is looked for on the path");
+    }
+
+    #[test]
+    fn what_is_to_be_typed_next_can_be() {
+        assert_eq!(
+            (shell("ops/a"), shell("my ops"), shell("it's")),
+            ("ops/a".into(), "'my ops'".into(), r"'it'\''s'".into())
+        );
     }
 }

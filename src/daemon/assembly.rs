@@ -51,8 +51,9 @@ pub(super) struct HookSecret {
 }
 
 impl Assembly {
-    /// Opens everything. The store comes first: it locks the state folder against a second daemon.
-    pub(super) async fn open(options: &Options) -> anyhow::Result<Self> {
+    /// Opens everything. The store comes first: it locks the state folder against a second daemon. `reloaded`: this process had
+    /// it open before.
+    pub(super) async fn open(options: &Options, reloaded: bool) -> anyhow::Result<Self> {
         let clock = Arc::new(SystemClock);
         let store = Sqlite::open(&options.state, clock.clone())?;
         let vault: Arc<dyn Vault> = Arc::new(
@@ -63,7 +64,7 @@ impl Assembly {
         let vitals = Vitals::writing(store.pulse());
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
-        let epoch = reconcile::count_daemon(&journal, &*clock).await?;
+        let epoch = reconcile::count_daemon(&journal, &*clock, reloaded).await?;
         let environment = Environment {
             state: options.state.clone(),
             binary: options.binary.clone(),

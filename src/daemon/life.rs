@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain, unwritable};
 use crate::journal::{Journal, Reader};
-use crate::port::{AlertSources, Publisher, Pulse, SystemClock, Vitals};
+use crate::port::{AlertSources, Publisher, Pulse, SettingsState, SystemClock, Vitals};
 use crate::source::{Reason, Trigger, Triggers, Watch};
 use crate::{hooks, reconcile, respond, web};
 
@@ -42,6 +42,17 @@ pub(super) enum Broken {
     Unwritable(String),
 }
 
+/// What is not begun anew when settings are taken over.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Whether there was a life before, in this process.
+    pub(super) reloaded: bool,
+    /// What the page has counted.
+    pub(super) counters: web::Counters,
+    /// Whether the settings' file can be used.
+    pub(super) settings: SettingsState,
+}
+
 /// Tasks that end together.
 struct Part {
     tasks: JoinSet<()>,
@@ -64,11 +75,11 @@ impl Life {
     ///
     /// # Errors
     /// Anything that keeps it from starting; nothing runs then, and the state folder is free again.
-    pub(super) async fn begin(options: &Options, listeners: &Listeners) -> anyhow::Result<Self> {
+    pub(super) async fn begin(options: &Options, listeners: &Listeners, kept: &Kept) -> anyhow::Result<Self> {
         // All that can fail comes before the first task.
         let address = listen::page_address(options)?;
         let (page_listener, hooks_listener) = (listeners.page()?, listeners.hooks()?);
-        let assembly = Assembly::open(options).await?;
+        let assembly = Assembly::open(options, kept.reloaded).await?;
         let hook = assembly.hook_secret(options)?;
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;
@@ -99,6 +110,8 @@ impl Life {
             }),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
+            counters: kept.counters.clone(),
+            settings: kept.settings.clone(),
             config: web::PageConfig { hosts: address.hosts, token: address.token, ..web::PageConfig::default() },
         };
         edges.tasks.spawn(serve_page(page_listener, page, edges.end.clone()));

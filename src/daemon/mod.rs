@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use assembly::Assembly;
-use life::{Broken, Life};
+use life::{Broken, Kept, Life};
 use listen::Listeners;
 pub use once::apply;
 pub use options::{Options, Reload};
@@ -40,10 +40,12 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 /// a part that ended though none should.
 pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&options).await?;
-    let mut watch = reload::Watch::begin(options.reload.clone()).await;
+    let mut kept = Kept::default();
+    let mut watch = reload::Watch::begin(options.reload.clone(), kept.settings.clone()).await;
     let mut options = options.with_own_branch();
     let kennel = Kennel::open();
-    let mut life = Life::begin(&options, &listeners).await?;
+    let mut life = Life::begin(&options, &listeners, &kept).await?;
+    kept.reloaded = true;
     kennel.watch(life.vitals.clone());
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
     loop {
@@ -65,14 +67,16 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         tracing::info!("taking over the settings and what they name");
         life.end().await;
         let new = Options { settings, ..options.clone() }.with_own_branch();
-        life = match Life::begin(&new, &listeners).await {
+        life = match Life::begin(&new, &listeners, &kept).await {
             Ok(life) => {
+                kept.settings.taken();
                 options = new;
                 life
             }
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the new settings cannot be used; the old ones stay");
-                let Some(life) = begin_again(&options, &listeners, &cancel).await else { return Ok(()) };
+                kept.settings.refused(format!("{error:#}"));
+                let Some(life) = begin_again(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
                 life
             }
         };
@@ -81,9 +85,14 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
 }
 
 /// Goes back to settings that were lived by before: what keeps them from working now passes. `None` at the daemon's end.
-async fn begin_again(options: &Options, listeners: &Listeners, cancel: &CancellationToken) -> Option<Life> {
+async fn begin_again(
+    options: &Options,
+    listeners: &Listeners,
+    kept: &Kept,
+    cancel: &CancellationToken,
+) -> Option<Life> {
     loop {
-        match Life::begin(options, listeners).await {
+        match Life::begin(options, listeners, kept).await {
             Ok(life) => return Some(life),
             Err(error) => tracing::error!(error = format!("{error:#}"), "the daemon cannot go on yet; it tries again"),
         }

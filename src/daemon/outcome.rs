@@ -61,6 +61,8 @@ pub enum Verdict {
     Partial,
     /// It is not.
     Failed,
-    /// Something waits for a commit, and nothing failed.
+    /// Something waits for a commit or the end of a freeze, and nothing failed.
     Held,
+    /// Nothing is done, as its manifest says: one resource, never a pass.
+    Suspended,
 }

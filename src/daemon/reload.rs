@@ -7,6 +7,7 @@ use codeops_core::config::Settings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::options::Reload;
+use crate::port::SettingsState;
 
 /// How often the file is looked at. Its content is compared, so that a link that is flipped counts as well.
 const LOOK: Duration = Duration::from_secs(2);
@@ -18,17 +19,19 @@ pub(super) struct Watch {
     /// What the file said when it was last read, whatever came of it.
     seen: Option<Vec<u8>>,
     hangup: Option<Signal>,
+    /// Where it is told whether the file can be used.
+    state: SettingsState,
 }
 
 impl Watch {
     /// Begins before the settings are lived by. A SIGHUP no longer ends the process: also without a file, so that a terminal
     /// that goes does not end the daemon.
-    pub(super) async fn begin(reload: Option<Reload>) -> Self {
+    pub(super) async fn begin(reload: Option<Reload>, state: SettingsState) -> Self {
         let seen = match &reload {
             Some(reload) => content(&reload.file).await,
             None => None,
         };
-        Self { reload, seen, hangup: signal(SignalKind::hangup()).ok() }
+        Self { reload, seen, hangup: signal(SignalKind::hangup()).ok(), state }
     }
 
     /// Waits until there is something to take over, and answers it: settings that differ, or at a SIGHUP also those in
@@ -49,15 +52,16 @@ impl Watch {
             match (reload.read)() {
                 Ok(settings) => {
                     let settings = keep_what_needs_a_restart(settings, in_force);
+                    self.state.taken();
                     if settings != *in_force {
                         return settings;
                     }
                 }
-                Err(error) => tracing::error!(
-                    file = %reload.file.display(),
-                    error = format!("{error:#}"),
-                    "the settings cannot be used; those in force stay"
-                ),
+                Err(error) => {
+                    let (file, error) = (reload.file.display(), format!("{error:#}"));
+                    tracing::error!(%file, error, "the settings cannot be used; those in force stay");
+                    self.state.refused(error);
+                }
             }
             if asked {
                 return in_force.clone();
@@ -136,7 +140,7 @@ mod tests {
             move || Ok(new.clone())
         };
         let reload = Reload { file, read: std::sync::Arc::new(read) };
-        let mut watch = Watch::begin(Some(reload)).await;
+        let mut watch = Watch::begin(Some(reload), SettingsState::default()).await;
         let hang_up =
             || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("sent");
         hang_up();
@@ -161,12 +165,41 @@ mod tests {
             }
         };
         let settings = |text: &str| Settings { environment: text.parse().ok(), ..Settings::default() };
-        let mut watch = Watch::begin(Some(Reload { file: file.clone(), read: std::sync::Arc::new(read) })).await;
+        let reload = Reload { file: file.clone(), read: std::sync::Arc::new(read) };
+        let mut watch = Watch::begin(Some(reload), SettingsState::default()).await;
         std::fs::write(&file, "two").expect("written");
         assert_eq!(watch.changed(&settings("one")).await, settings("two"));
         // The life under it begins, or fails and leaves the old one, and meanwhile comes the next edit.
         std::fs::write(&file, "three").expect("written");
         let next = tokio::time::timeout(Duration::from_secs(60), watch.changed(&settings("two"))).await;
         assert_eq!(next.ok(), Some(settings("three")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mistakes_in_the_file_are_told_until_they_are_mended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("daemon.yaml");
+        std::fs::write(&file, "good").expect("written");
+        let read = {
+            let file = file.clone();
+            move || match std::fs::read_to_string(&file)?.as_str() {
+                "bad" => anyhow::bail!("an unknown field"),
+                "good" => Ok(Settings::default()),
+                _ => Ok(Settings { mode: Mode::Observe, ..Settings::default() }),
+            }
+        };
+        let state = SettingsState::default();
+        let reload = Reload { file: file.clone(), read: std::sync::Arc::new(read) };
+        let mut watch = Watch::begin(Some(reload), state.clone()).await;
+        std::fs::write(&file, "bad").expect("written");
+        let limit = Duration::from_secs(60);
+        assert!(
+            tokio::time::timeout(limit, watch.changed(&Settings::default())).await.is_err(),
+            "nothing is taken over"
+        );
+        assert_eq!(state.error().as_deref(), Some("an unknown field"));
+        std::fs::write(&file, "good").expect("written");
+        assert!(tokio::time::timeout(limit, watch.changed(&Settings::default())).await.is_err(), "it is as it was");
+        assert_eq!(state.error(), None);
     }
 }

@@ -114,7 +114,7 @@ fn barred(error: String) -> (Outcome, Vec<Record>, Passage) {
 fn failures(parts: &Parts, step: &Step) -> u32 {
     let memory = parts.journal.memory();
     let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-    memory.resources.get(&step.resource).map_or(0, |resource| resource.failures)
+    memory.resources.get(&step.resource).map_or(0, |resource| resource.failures_of(&step.op.aim()))
 }
 
 /// What is remembered because a step took effect.

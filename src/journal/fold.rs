@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, Claims, HoldId, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
+    Aim, AlertId, AlertMemory, Claims, HoldId, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
     ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -145,8 +145,8 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             let leaves = (word == "delete").then_some(entry.seq.0);
             resource_of(memory, resource, |it| place(it, provider, leaves))
         }
-        Record::Result { intent, resource, outcome, .. } => resource_of(memory, resource, |it| {
-            settle(it, entry.at, outcome);
+        Record::Result { intent, resource, outcome, aim, .. } => resource_of(memory, resource, |it| {
+            settle(it, entry.at, outcome, aim.as_ref());
             if matches!(outcome, Outcome::Done { .. }) {
                 it.places.retain(|_, leaves| *leaves != Some(intent.0));
             }
@@ -308,18 +308,20 @@ fn forget(resource: &mut ResourceMemory) {
     resource.claims = Claims::default();
 }
 
-fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome) {
+fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: Option<&Aim>) {
     match outcome {
         Outcome::Done { .. } => try_now(resource),
         Outcome::Retry { error, backoff_ms } => {
             let backoff = SignedDuration::from_millis(i64::try_from(*backoff_ms).unwrap_or(i64::MAX));
-            resource.failures = resource.failures.saturating_add(1);
+            let before = aim.map_or(resource.failures, |aim| resource.failures_of(aim));
+            resource.failures = before.saturating_add(1);
+            resource.missed = aim.cloned();
             resource.retry_at = Some(at.saturating_add(backoff).unwrap_or(Timestamp::MAX));
             resource.error = Some(error.clone());
         }
         Outcome::Rejected { error } => {
             resource.failures = resource.failures.saturating_add(1);
-            resource.retry_at = None;
+            (resource.retry_at, resource.missed) = (None, None);
             resource.error = Some(error.clone());
         }
         // Nothing is known to have failed; the intent itself stays in doubt, or is replaced.
@@ -329,7 +331,7 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome) {
 
 fn try_now(resource: &mut ResourceMemory) {
     resource.failures = 0;
-    resource.retry_at = None;
+    (resource.retry_at, resource.missed) = (None, None);
     resource.error = None;
 }
 

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertId, AlertState, CauseKind, Claims, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key, LastGood,
-    Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState, RunEvent, RunId,
-    Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
+    Aim, AlertId, AlertState, CauseKind, Claims, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key,
+    LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState,
+    RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub enum Record {
         version: String,
         /// Counts daemons on this store; keepers refuse older ones.
         epoch: u64,
+        /// Whether it is the same process, which has taken over other settings.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        reloaded: bool,
     },
     /// A revision was accepted: from now on it is what should be.
     RevisionAccepted {
@@ -88,6 +91,9 @@ pub enum Record {
         /// The intent's word and subject, such as `start 9f86d081-1`, for readers; `None` in the journals of early versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         what: Option<String>,
+        /// What it aimed at, where it is tried again: only that waits. `None` in the journals of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aim: Option<Aim>,
         /// How it ended.
         outcome: Outcome,
     },

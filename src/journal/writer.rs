@@ -130,6 +130,7 @@ impl Journal {
                 intent: doubt.seq,
                 resource: doubt.resource.clone(),
                 what: Some(doubt.what()),
+                aim: None,
                 outcome: Outcome::Superseded,
             });
         }
@@ -154,7 +155,8 @@ impl Journal {
     pub async fn settle(&self, started: &Started, outcome: Outcome, mut beside: Vec<Record>) -> Result<(), LogError> {
         let Step { resource, op, .. } = &started.step;
         let what = Some(what(op.word(), &op.subject()));
-        beside.insert(0, Record::Result { intent: started.seq, resource: resource.clone(), what, outcome });
+        let aim = matches!(outcome, Outcome::Retry { .. }).then(|| op.aim());
+        beside.insert(0, Record::Result { intent: started.seq, resource: resource.clone(), what, aim, outcome });
         self.log.append(beside).await.map(|_| ())
     }
 

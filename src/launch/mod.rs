@@ -14,8 +14,9 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::fs::{MemfdFlags, Mode};
@@ -111,9 +112,35 @@ pub fn main() -> ExitCode {
 
 fn launch(orders: &Orders) -> io::Error {
     match become_it(orders) {
-        Ok(mut command) => command.exec(),
+        Ok(mut command) => told_apart(command.exec(), orders),
         Err(error) => error,
     }
+}
+
+/// A program that lies behind a closed folder is as forbidden as one that is no program: which of the two, the error says.
+fn told_apart(error: io::Error, orders: &Orders) -> io::Error {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let program = orders.command.first().filter(|_| is_denied).map(Path::new);
+    let may_enter = |folder: &Path| match fs::metadata(folder.join(".")) {
+        Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
+        Ok(_) => true,
+    };
+    let Some(folder) = program.and_then(|program| closed(program, may_enter)) else { return error };
+    let mode =
+        fs::metadata(folder).map_or(String::new(), |it| format!(" (mode {:04o})", it.permissions().mode() & 0o7777));
+    let user = rustix::process::geteuid().as_raw();
+    let why = format!(
+        "{error}: user {user} may not enter {}{mode}; put the program where every user may go, such as /usr/local/bin",
+        folder.display()
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+/// The outermost folder on the way to a program that may not be entered.
+fn closed(program: &Path, may_enter: impl Fn(&Path) -> bool) -> Option<&Path> {
+    let mut folders: Vec<&Path> = program.ancestors().skip(1).filter(|folder| folder.is_absolute()).collect();
+    folders.reverse();
+    folders.into_iter().find(|folder| !may_enter(folder))
 }
 
 fn become_it(orders: &Orders) -> io::Result<Command> {
@@ -216,4 +243,17 @@ fn become_user(user: &User, limits: &Limits) -> io::Result<()> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outermost_closed_folder_is_named() {
+        let program = Path::new("/root/.cargo/bin/codeops");
+        assert_eq!(closed(program, |folder| !folder.starts_with("/root")), Some(Path::new("/root")));
+        assert_eq!(closed(program, |_| true), None);
+        assert_eq!(closed(Path::new("./codeops"), |_| false), None, "where that is, only its folder says");
+    }
 }

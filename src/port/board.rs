@@ -12,9 +12,12 @@ use codeops_core::model::{
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::watch;
+
+/// How long a repository may not answer before that counts: a fetch that fails once is no news.
+const SILENT: SignedDuration = SignedDuration::from_mins(5);
 
 /// Everything as of one moment.
 #[derive(Debug, Clone, Default)]
@@ -153,6 +156,20 @@ pub struct Overall {
 }
 
 impl Board {
+    /// What keeps new commits, or all changes, from taking effect, a few words each; whatever runs may be well meanwhile.
+    pub fn blocks(&self) -> Vec<&'static str> {
+        let source = &self.source;
+        let since = self.fresh_at.zip(source.fetched_at).map(|(now, at)| now.duration_since(at));
+        let silent = source.error.is_some() && self.ready && since.is_none_or(|since| since > SILENT);
+        let blocks = [
+            (source.held.is_some(), "new commits are not followed"),
+            (silent, "the repository does not answer"),
+            (self.freeze.is_some(), "frozen"),
+            (self.observe_only.is_some(), "only observing"),
+        ];
+        blocks.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
+    }
+
     /// Counts resources by how they do; the counts but `total` do not overlap.
     pub fn overall(&self) -> Overall {
         let mut overall = Overall { total: self.resources.len(), ..Overall::default() };

@@ -6,6 +6,7 @@ mod board;
 mod clock;
 mod effect;
 mod provider;
+mod settings;
 mod source;
 mod vault;
 mod vitals;
@@ -19,6 +20,7 @@ pub use effect::{
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
 };
+pub use settings::SettingsState;
 pub use source::{
     Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Edit, Source, SourceError, Tip,
 };

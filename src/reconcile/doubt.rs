@@ -76,6 +76,19 @@ impl Flow {
             }
     }
 
+    /// Finds the number of the daemon before this one on the store. It numbers itself by the clock, which says nothing of
+    /// what the store knows.
+    pub(super) async fn recall_daemon_before(&mut self) -> Result<(), LogError> {
+        let query = Query { categories: vec![Category::Daemon], limit: 1_000, ..Query::default() };
+        let started = self.tools.journal.read(query).await?;
+        let mut numbers = started.items.iter().filter_map(|entry| match entry.record {
+            Record::DaemonStarted { epoch, .. } => Some(epoch),
+            _ => None,
+        });
+        self.world.daemon_before = numbers.nth(1);
+        Ok(())
+    }
+
     /// Finds the newest key that this store has minted, before this daemon mints any.
     pub(super) async fn recall_newest_key(&mut self) -> Result<(), LogError> {
         let (store, epoch) = self.tools.journal.identity();
@@ -118,7 +131,7 @@ impl Flow {
         } else if (others >= epoch || obeyed > epoch) && self.world.fresh_store {
             tracing::warn!("the store is new and what lives is not: taken over by its stamps");
             self.become_newest(others.max(obeyed)).await?;
-        } else if others > epoch {
+        } else if others > self.world.daemon_before.unwrap_or(epoch) {
             self.observe_only("a newer daemon with another store has changed what lives");
         } else if obeyed > epoch {
             self.observe_only("what lives has obeyed a newer daemon");
@@ -149,7 +162,9 @@ impl Flow {
     /// From here on this daemon counts as the newest.
     async fn become_newest(&mut self, stamped: u64) -> Result<(), LogError> {
         let epoch = stamped.max(self.tools.journal.epoch()).saturating_add(1);
-        self.tools.journal.record(vec![started(epoch, self.tools.clock.now())]).await.map(|_| ())
+        self.tools.journal.record(vec![started(epoch, self.tools.clock.now(), false)]).await?;
+        self.world.daemon_before = Some(epoch);
+        Ok(())
     }
 
     /// The newest daemon that stamped a live object of ours, among those of the stores that `of` picks.
@@ -166,20 +181,21 @@ impl Flow {
     }
 }
 
-/// Counts one more daemon on the store, before anything else is done with it, and answers its number. The time is the
+/// Counts one more daemon on the store, before anything else is done with it, and answers its number; `reloaded`: it is the
+/// same process under settings that it has taken over. The time is the
 /// least it may be: so a store that was lost and begins anew, or one restored from a backup, still numbers its daemons
 /// above all before, and what lives answers to it.
 ///
 /// # Errors
 /// The journal takes nothing.
-pub async fn count_daemon(journal: &Journal, clock: &dyn Clock) -> Result<u64, LogError> {
-    journal.record(vec![started(journal.epoch(), clock.now())]).await?;
+pub async fn count_daemon(journal: &Journal, clock: &dyn Clock, reloaded: bool) -> Result<u64, LogError> {
+    journal.record(vec![started(journal.epoch(), clock.now(), reloaded)]).await?;
     Ok(journal.epoch())
 }
 
-fn started(epoch: u64, now: Timestamp) -> Record {
+fn started(epoch: u64, now: Timestamp, reloaded: bool) -> Record {
     let time = u64::try_from(now.as_second()).unwrap_or_default();
-    Record::DaemonStarted { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: epoch.max(time) }
+    Record::DaemonStarted { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: epoch.max(time), reloaded }
 }
 
 /// What a key tells of who minted it.
@@ -198,5 +214,5 @@ impl Minted {
 }
 
 fn result(doubt: InDoubt, outcome: Outcome) -> Record {
-    Record::Result { intent: doubt.seq, what: Some(doubt.what()), resource: doubt.resource, outcome }
+    Record::Result { intent: doubt.seq, what: Some(doubt.what()), resource: doubt.resource, aim: None, outcome }
 }

@@ -218,6 +218,8 @@ impl Flow {
             self.tasks.spawn(events::forward_hints(name.clone(), observer.hints(), self.sender.clone()));
         }
         self.recall_newest_key().await?;
+        self.recall_daemon_before().await?;
+        self.recall_standing().await?;
         self.observe_everything();
         self.resume();
         self.fetch();

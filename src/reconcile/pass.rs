@@ -200,8 +200,7 @@ impl Flow {
             sync = Sync::Held;
             why = Some(format!("{kept}; it stays as it is until that is mended"));
         }
-        let since = self.world.status.get(id).filter(|old| old.sync == sync && old.health == health);
-        Status { sync, health, why, since: since.map_or(now, |old| old.since), next_at }
+        Status { sync, health, why, since: self.since(id, (sync, health), now), next_at }
     }
 
     /// The provider of what was declared or last good, if the settings do not have it any more.

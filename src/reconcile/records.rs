@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::Flow;
 use super::world::{Current, Status};
-use crate::journal::Record;
+use crate::journal::{Category, LogError, Query, Record};
 
 impl Flow {
     /// New holds, and providers seen for the first time.
@@ -38,8 +38,10 @@ impl Flow {
 
     /// Releases that are over, changes of systems that a commit accepted, waves that began or ended.
     pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
-        let spent = judged.spent.iter().cloned().chain(self.unused(judged, memory));
-        let mut records: Vec<Record> = spent.map(|hold| Record::HoldSpent { hold }).collect();
+        let unused: Vec<HoldId> = self.unused(judged, memory).collect();
+        let mut records: Vec<Record> = unused.iter().map(|hold| not_open(hold, judged)).collect();
+        let spent = judged.spent.iter().cloned().chain(unused);
+        records.extend(spent.map(|hold| Record::HoldSpent { hold }));
         let accepted = judged.accepted.iter();
         records.extend(
             accepted.map(|(provider, system)| Record::System { provider: provider.clone(), system: system.clone() }),
@@ -125,6 +127,26 @@ impl Flow {
         records
     }
 
+    /// Finds how resources stood when the daemon before ended, so that a restart does not look like a change.
+    pub(super) async fn recall_standing(&mut self) -> Result<(), LogError> {
+        let query = Query { categories: vec![Category::Health], limit: 1_000, ..Query::default() };
+        for entry in self.tools.journal.read(query).await?.items {
+            if let Record::Status { resource, sync, health, .. } = entry.record {
+                // Newest first: the first that is met is how it stood.
+                self.world.stood.entry(resource).or_insert((sync, health, entry.at));
+            }
+        }
+        Ok(())
+    }
+
+    /// Since when a resource stands as it now does.
+    pub(super) fn since(&self, id: &ResourceId, (sync, health): (Sync, Health), now: Timestamp) -> Timestamp {
+        let known = self.world.status.get(id).filter(|old| old.sync == sync && old.health == health);
+        let stood =
+            self.world.stood.get(id).filter(|stood| !self.world.passed_once && (stood.0, stood.1) == (sync, health));
+        known.map(|old| old.since).or_else(|| stood.map(|stood| stood.2)).unwrap_or(now)
+    }
+
     /// Changes of sync or health. Until everything has been looked at once, what a daemon finds is not news.
     pub(super) fn status_records(&self, status: &BTreeMap<ResourceId, Status>) -> Vec<Record> {
         if !self.world.passed_once {
@@ -194,4 +216,12 @@ impl Flow {
         tracing::info!(revision = current.revision.short(), %state, "revision");
         Some(Record::RevisionState { revision: current.revision.clone(), state, why })
     }
+}
+
+/// What a person reads whose trailer was mistyped, or came too late.
+fn not_open(hold: &HoldId, judged: &Judged) -> Record {
+    let open: Vec<&str> = judged.holds.iter().map(|hold| hold.trailer.as_str()).collect();
+    let open = if open.is_empty() { "no hold is open".to_owned() } else { format!("open: {}", open.join(", ")) };
+    let text = format!("`Codeops-Allow: {hold}` names no open hold and releases nothing; {open}");
+    Record::Note { resource: None, text }
 }

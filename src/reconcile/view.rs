@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::config::Freeze;
-use codeops_core::model::{Memory, ProviderName, Resource, ResourceId};
+use codeops_core::model::{Live, Memory, ProviderName, Resource, ResourceId, Sync};
+use codeops_core::plan::{Difference, apart};
 
 use super::Flow;
 use super::world::{Current, Status};
@@ -92,13 +93,22 @@ impl Flow {
             digest: desired.map(|desired| desired.spec_digest.clone()),
             desired: desired.cloned(),
             live: live_shared,
-            differences: self.world.differences.get(id).cloned().unwrap_or_default(),
+            differences: self.differences(id, status.sync, desired.zip(live)),
             depends_on: desired.map(|desired| depends_on(desired)).unwrap_or_default(),
             used_by: used_by.get(id).cloned().unwrap_or_default(),
             last_good: remembered.and_then(|remembered| remembered.last_good.clone()),
             pins: remembered.map(|remembered| remembered.pins.clone()).unwrap_or_default(),
             next_at: status.next_at,
         })
+    }
+
+    /// What is to be changed; of what is kept from it also how far it is from what is declared.
+    fn differences(&self, id: &ResourceId, sync: Sync, both: Option<(&Arc<Resource>, &Live)>) -> Vec<Difference> {
+        let planned = self.world.differences.get(id).cloned().unwrap_or_default();
+        match both.filter(|_| planned.is_empty() && sync == Sync::Held) {
+            Some((desired, live)) => apart(desired, live),
+            None => planned,
+        }
     }
 
     /// The provider on which an undeclared resource lives.

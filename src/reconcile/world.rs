@@ -63,6 +63,10 @@ pub(super) struct World {
     pub(super) act_at: Option<Timestamp>,
     /// Whether the store had accepted no revision when the daemon started.
     pub(super) fresh_store: bool,
+    /// The number of the daemon before this one on the store, where that is still known.
+    pub(super) daemon_before: Option<u64>,
+    /// How resources stood when the daemon before ended, and since when.
+    pub(super) stood: BTreeMap<ResourceId, (Sync, Health, Timestamp)>,
     /// The newest key, as (daemon, count), that the store had minted when the daemon started.
     pub(super) newest_key: (u64, u64),
     /// Whether something live carries a newer key of this store.
@@ -155,6 +159,8 @@ impl World {
             acts: false,
             act_at: None,
             fresh_store: journal.memory().read().unwrap_or_else(PoisonError::into_inner).revision.accepted.is_none(),
+            daemon_before: None,
+            stood: BTreeMap::new(),
             newest_key: (u64::MAX, u64::MAX),
             is_older: false,
             first_tip: None,

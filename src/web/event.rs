@@ -6,10 +6,10 @@ use codeops_core::model::{
     AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent, RunId, Signal,
     StepOutcome, StepRef, Sync,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::words::{Mark, plural};
+use super::words::{Mark, plural, took};
 use crate::journal::{Category, Entry, Outcome, Record, Seq};
 
 /// One event.
@@ -119,7 +119,7 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Status { sync, health, .. } => Some(status_mark(*sync, *health)),
         Record::Instance { .. } | Record::Pinned { .. } => Some(Mark::Degraded),
         Record::Drift { .. } => Some(Mark::Progressing),
-        Record::Baked { .. } | Record::Allowed { .. } => Some(Mark::Fine),
+        Record::Baked { .. } => Some(Mark::Fine),
         Record::Alerts { signals, .. } => signals.iter().map(of_signal).min(),
         Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
         Record::Run { event, .. } => of_run(event),
@@ -169,12 +169,13 @@ fn status_mark(sync: Sync, health: Health) -> Mark {
 
 fn sentence(record: &Record) -> String {
     match record {
+        Record::DaemonStarted { reloaded: true, .. } => "settings taken over".to_owned(),
         Record::DaemonStarted { version, .. } => format!("daemon {version} started"),
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
         Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),
         Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
-        Record::Source { .. } => "the repository answers again".to_owned(),
+        Record::Source { .. } => "the repository answers, and its newest commit is followed".to_owned(),
         Record::Intent { word, subject, cause, .. } => format!("{word} {} because of {cause}", short(subject)),
         Record::Result { what: Some(what), outcome, .. } => format!("{}: {}", short(what), outcome_text(outcome)),
         Record::Result { intent, outcome, .. } => format!("step {}: {}", intent.0, outcome_text(outcome)),
@@ -188,12 +189,12 @@ fn sentence(record: &Record) -> String {
         Record::Held { hold, changes, why } => {
             format!("{} held as {hold}: {why}", plural(changes.len(), "change"))
         }
-        Record::Allowed { hold, revision, .. } => format!("commit {} released hold {hold}", revision.short()),
+        Record::Allowed { hold, revision, .. } => format!("commit {} says `Codeops-Allow: {hold}`", revision.short()),
         Record::Removal { verb, hold, .. } => match hold {
             Some(hold) => format!("{verb} let through, released from hold {hold}"),
             None => format!("{verb} let through"),
         },
-        Record::HoldSpent { hold } => format!("the release of hold {hold} is spent: it releases nothing more"),
+        Record::HoldSpent { hold } => format!("`Codeops-Allow: {hold}` releases nothing more"),
         Record::Forgotten { .. } => "gone; nothing more is remembered of it".to_owned(),
         Record::Renamed { from, .. } => format!("was {from} until now"),
         Record::System { provider, system } => format!("provider {provider} is system {system}"),
@@ -317,7 +318,10 @@ pub(super) fn short(subject: &str) -> String {
 pub(super) fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { note } => and("done".to_owned(), note),
-        Outcome::Retry { error, backoff_ms } => format!("not yet, again after {} ms: {error}", backoff_ms),
+        Outcome::Retry { error, backoff_ms } => {
+            let wait = SignedDuration::from_millis(i64::try_from(*backoff_ms).unwrap_or(i64::MAX));
+            format!("not yet, again after {}: {error}", took(wait))
+        }
         Outcome::Rejected { error } => format!("refused: {error}"),
         Outcome::Unknown { error } => format!("not known, looking again: {error}"),
         Outcome::Superseded => "no longer matters".to_owned(),

@@ -28,11 +28,15 @@ type Seconds = Gauge<f64, AtomicU64>;
 
 /// What cannot be read from one board alone: counted as boards come.
 #[derive(Debug)]
-pub(super) struct Counted {
+struct Counted {
     passes: Histogram,
     restarts: Family<Labels, Counter>,
     seen: Mutex<BTreeMap<ResourceId, Vec<(InstanceId, u32)>>>,
 }
+
+/// What the page counts, which outlives one life of it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<Counted>);
 
 impl Default for Counted {
     fn default() -> Self {
@@ -80,9 +84,9 @@ pub(super) async fn count(web: Arc<Web>) {
     loop {
         if board.fresh_at.is_some() && board.fresh_at != last {
             last = board.fresh_at;
-            web.counted.passes.observe(f64::from(u32::try_from(board.pass_micros).unwrap_or(u32::MAX)) / 1e6);
+            web.page.counters.0.passes.observe(f64::from(u32::try_from(board.pass_micros).unwrap_or(u32::MAX)) / 1e6);
         }
-        web.counted.restarts(&board);
+        web.page.counters.0.restarts(&board);
         tokio::select! {
             () = web.cancel.cancelled() => return,
             next = watcher.changed() => match next {
@@ -174,6 +178,9 @@ fn describe_trust(registry: &mut Registry, board: &Board) {
     registry.register("codeops_revision_info", "The revision in force", revision);
     let up = Gauge::<i64>::default();
     up.set(i64::from(board.source.error.is_none()));
+    let held = Gauge::<i64>::default();
+    held.set(i64::from(board.source.held.is_some()));
+    registry.register("codeops_source_held", "Whether the newest commit is not followed", held);
     registry.register("codeops_source_up", "Whether the repository answered last time", up);
     seconds(
         registry,
@@ -204,8 +211,16 @@ fn describe_daemon(registry: &mut Registry, web: &Web, board: &Board) {
         workers.get_or_create(&vec![("worker", worker.to_owned())]).set(i64::from(stuck == Some(worker)));
     }
     registry.register("codeops_worker_stuck", "Whether a part of the daemon makes no progress", workers);
-    registry.register("codeops_reconcile_duration_seconds", "How long full passes took", web.counted.passes.clone());
-    registry.register("codeops_restarts", "Restarts of instances by resource", web.counted.restarts.clone());
+    registry.register(
+        "codeops_reconcile_duration_seconds",
+        "How long full passes took",
+        web.page.counters.0.passes.clone(),
+    );
+    registry.register("codeops_restarts", "Restarts of instances by resource", web.page.counters.0.restarts.clone());
+    let settings = Gauge::<i64>::default();
+    settings.set(i64::from(web.page.settings.error().is_none()));
+    let name = "codeops_settings_last_reload_successful";
+    registry.register(name, "Whether the settings' file could be used when it was last read", settings);
     let streams = Gauge::<i64>::default();
     streams.set(whole(web.page.config.limits.streams.saturating_sub(web.streams.available_permits())));
     registry.register("codeops_streams", "Open event and log streams", streams);

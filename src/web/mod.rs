@@ -34,7 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::edge::{self, Bounds};
 use crate::journal::Reader;
-use crate::port::{Board, Clock, Observer, Vitals, Watcher};
+use crate::port::{Board, Clock, Observer, SettingsState, Vitals, Watcher};
+
+pub use metrics::Counters;
 
 /// Takes out of a text what must not be shown: of a team's text what it is granted, of any other whatever is secret.
 pub type Redact = Arc<dyn Fn(Option<&TeamName>, &str) -> String + Send + Sync>;
@@ -54,6 +56,10 @@ pub struct Page {
     pub clock: Arc<dyn Clock>,
     /// Which worker makes no progress.
     pub vitals: Vitals,
+    /// What is counted; the same for as long as the process lives.
+    pub counters: Counters,
+    /// Whether the settings' file can be used.
+    pub settings: SettingsState,
     /// Who may look, and how much.
     pub config: PageConfig,
 }
@@ -128,7 +134,6 @@ struct Web {
     page: Page,
     address: SocketAddr,
     samples: Mutex<samples::Samples>,
-    counted: metrics::Counted,
     tally: response::Tally,
     streams: Arc<Semaphore>,
     cancel: CancellationToken,
@@ -176,7 +181,6 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         page,
         address,
         samples: Mutex::default(),
-        counted: metrics::Counted::default(),
         tally: response::Tally::default(),
         streams: Arc::new(Semaphore::new(limits.streams)),
         cancel: cancel.clone(),

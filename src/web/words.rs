@@ -105,7 +105,7 @@ impl Mark {
         let overall = board.overall();
         let counts = [
             (Mark::Degraded, overall.degraded + usize::from(board.broken.is_some()) + standing.alone + standing.pages),
-            (Mark::Held, overall.held + board.holds.len()),
+            (Mark::Held, overall.held + board.holds.len() + board.blocks().len()),
             (Mark::Unknown, overall.unknown + usize::from(!board.ready)),
             (Mark::Progressing, overall.progressing + standing.answered),
         ];
@@ -130,7 +130,8 @@ pub(super) fn headline(board: &Board, standing: &Standing) -> String {
         many => Some(format!("{many} alerts fire")),
     };
     let calls = (standing.pages > 0).then(|| format!("{} not accepted yet", plural(standing.pages, "page")));
-    [Some(text), firing, calls].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let blocks = board.blocks().into_iter().map(str::to_owned);
+    std::iter::once(text).chain(blocks).chain(firing).chain(calls).collect::<Vec<_>>().join("; ")
 }
 
 fn of_resources(board: &Board) -> String {
@@ -245,6 +246,7 @@ impl fmt::Display for Ago {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::SourceView;
     use jiff::SignedDuration;
 
     #[test]
@@ -259,5 +261,30 @@ mod tests {
         let nothing = Standing::default();
         assert_eq!(headline(&Board::default(), &nothing), "Looking for the first time");
         assert_eq!(headline(&Board { ready: true, ..Board::default() }, &nothing), "Nothing is declared yet");
+    }
+
+    #[test]
+    fn what_keeps_commits_from_taking_effect_is_never_shown_as_fine() {
+        let nothing = Standing::default();
+        let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(600).unwrap());
+        let fine = Board { ready: true, fresh_at: Some(late), ..Board::default() };
+        assert_eq!(Mark::overall(&fine, &nothing), Mark::Fine);
+        let mut blocked = vec![
+            Board { freeze: Some("a bad night".to_owned()), ..fine.clone() },
+            Board { observe_only: Some("`mode: observe`".to_owned()), ..fine.clone() },
+        ];
+        for source in [
+            SourceView { held: Some("not signed".to_owned()), ..SourceView::default() },
+            SourceView { error: Some("no route".to_owned()), fetched_at: Some(early), ..SourceView::default() },
+        ] {
+            blocked.push(Board { source, ..fine.clone() });
+        }
+        for board in blocked {
+            assert_eq!(Mark::overall(&board, &nothing), Mark::Held, "{board:?}");
+            let words = board.blocks().join("; ");
+            assert_eq!(headline(&board, &nothing), format!("Nothing is declared yet; {words}"));
+        }
+        let source = SourceView { error: Some("no route".to_owned()), fetched_at: Some(late), ..SourceView::default() };
+        assert_eq!(Mark::overall(&Board { source, ..fine }, &nothing), Mark::Fine, "once is no news");
     }
 }

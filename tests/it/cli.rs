@@ -210,6 +210,25 @@ fn plans_at_once_do_not_disturb_each_other() {
 }
 
 #[test]
+fn apply_ends_as_held_under_a_freeze_and_calls_suspended_what_is() {
+    let frozen = "apiVersion: codeops/v1\nkind: Repository\nmetadata: {name: acme}\nspec: {freeze: {what: all, reason: a bad night}}\n";
+    let team = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: shop}\nspec: {}\n";
+    let off = APP.replace("name: shop, ", "name: off, ") + "  suspend: true\n";
+    let apps = format!("{APP}---\n{off}");
+    let repository = TempRepo::with(&[("codeops.yaml", frozen), ("team.yaml", team), ("apps.yaml", &apps)]);
+    let state = passable();
+    let mut apply = codeops();
+    apply.args(["apply", "-o", "json", "--repo"]).arg(repository.path()).arg("--state").arg(state.path().join("state"));
+    let (code, out, err) = run(&mut apply);
+    assert_eq!(code, 3, "{out}{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let verdicts: Vec<_> =
+        told["resources"].as_array().expect("a list").iter().map(|it| (&it["id"], &it["verdict"])).collect();
+    assert_eq!(verdicts, [(&"app/off".into(), &"suspended".into()), (&"app/shop".into(), &"held".into())]);
+    assert_eq!(told["verdict"], "held");
+}
+
+#[test]
 fn settings_with_a_mistake_are_refused_with_its_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("daemon.yaml");

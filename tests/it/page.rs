@@ -275,6 +275,8 @@ async fn beyond_loopback_a_token_is_needed() {
         redact: Arc::new(|_, text| text.to_owned()),
         clock: Arc::new(SystemClock),
         vitals: codeops::port::Vitals::default(),
+        counters: Default::default(),
+        settings: Default::default(),
         config: PageConfig::default(),
     };
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
@@ -373,6 +375,28 @@ async fn an_event_says_what_was_done_and_how_it_ended() {
     let texts: Vec<&str> = events["items"].as_array().unwrap().iter().filter_map(|it| it["text"].as_str()).collect();
     assert!(texts.contains(&"start 9f86d081-1: done: listening on 127.0.0.1:8080"), "{texts:#?}");
     assert!(!texts.iter().any(|text| text.starts_with("step ")), "{texts:#?}");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_and_a_tip_that_is_not_followed_are_told() {
+    let mut held = board();
+    held.source.held = Some("it is not signed".to_owned());
+    let served = Served::start(held, PageConfig::default()).await;
+    let metrics = async || get(&served, "/metrics").await.text().await.unwrap();
+    let before = metrics().await;
+    assert!(before.contains("codeops_source_held 1") && before.contains("last_reload_successful 1"), "{before}");
+    let status = json(&served, "/api/v1/status").await;
+    assert!(status["headline"].as_str().unwrap().contains("new commits are not followed"), "{status}");
+    assert_eq!(status["settings_error"], Value::Null);
+
+    served.settings.refused(format!("line 3: unknown field, near {SECRET}"));
+    assert!(metrics().await.contains("codeops_settings_last_reload_successful 0"));
+    let told = json(&served, "/api/v1/status").await;
+    assert_eq!(told["settings_error"], "line 3: unknown field, near ***");
+    let page = client().get(served.url("/")).header(ACCEPT, "text/html").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("cannot be used; the settings in force stay"), "{page}");
+    served.settings.taken();
+    assert!(metrics().await.contains("codeops_settings_last_reload_successful 1"));
 }
 
 #[tokio::test]

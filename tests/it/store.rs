@@ -234,7 +234,7 @@ async fn a_lost_store_is_a_fresh_one_whose_epoch_can_be_brought_above_what_keepe
     let (first, store) = (open(first.path()).unwrap(), open(second.path()).unwrap());
     assert_ne!(first.identity().0, store.identity().0);
     assert_ne!(first.tag_key().reveal(), store.tag_key().reveal());
-    let started = |epoch| vec![Record::DaemonStarted { version: "0.1.0".to_owned(), epoch }];
+    let started = |epoch| vec![Record::DaemonStarted { version: "0.1.0".to_owned(), epoch, reloaded: false }];
     for said in [58, 3] {
         store.append(started(said)).await.unwrap();
         assert_eq!(store.epoch(), 58);

@@ -179,7 +179,7 @@ impl Flow {
     pub(crate) async fn start(&mut self) {
         self.vitals = Vitals::default();
         let journal = Journal::new(Arc::clone(&self.log) as Arc<dyn codeops::journal::Log>);
-        let _ = reconcile::count_daemon(&journal, &*self.clock).await;
+        let _ = reconcile::count_daemon(&journal, &*self.clock, false).await;
         let cancel = CancellationToken::new();
         let (mut tasks, mut flow) = (JoinSet::new(), JoinSet::new());
         let vault: Arc<dyn Vault> = Arc::new(NoSecrets);

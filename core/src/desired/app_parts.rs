@@ -208,8 +208,8 @@ fn probe(fields: &mut Fields<'_>, has_port: bool, reader: &mut Reader<'_>) -> Op
     let given = ["http", "tcp", "command"].map(|name| fields.get(name).map(|node| (name, node)));
     let mut given = given.into_iter().flatten();
     let (name, node) = given.next()?;
-    if let Some((other, node)) = given.next() {
-        reader.error(node.span, format!("health has one probe: `{name}` or `{other}`"), None);
+    if let Some((_, node)) = given.next() {
+        reader.error(node.span, "health has one probe: `http`, `tcp` or `command`", None);
         return None;
     }
     if name != "command" && !has_port {

@@ -65,6 +65,11 @@ impl<'s> Reader<'s> {
     /// A text. Numbers are taken as they are written; booleans and nothing need quotes to be meant as texts.
     pub(super) fn text(&mut self, node: &Node) -> Option<At<String>> {
         match &node.value {
+            // No program takes one, in its arguments or its environment.
+            Value::Scalar { text, .. } if text.contains('\0') => {
+                self.error(node.span, "a text holds the character \\0, which no program can be given", None);
+                None
+            }
             Value::Scalar { text, plain } if !(*plain && is_bool(text)) => {
                 Some(At { value: text.to_string(), span: node.span })
             }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory, Revision,
-    RunId, SystemId, TeamName, Verb,
+    Aim, Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory,
+    Revision, RunId, SystemId, TeamName, Verb,
 };
 
 /// All that is remembered.
@@ -83,8 +83,11 @@ pub struct ResourceMemory {
     pub renewal: Option<Renewal>,
     /// Failed applies in a row, and when the next may be tried.
     pub failures: u32,
-    /// No step before this time.
+    /// No step that aims at what failed before this time.
     pub retry_at: Option<Timestamp>,
+    /// What the step aimed at that `retry_at` is the wait of; `None` in the memory of early versions: everything waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Aim>,
     /// The last apply error, redacted.
     pub error: Option<String>,
 }
@@ -111,6 +114,17 @@ impl Renewal {
 }
 
 impl ResourceMemory {
+    /// Until when what aims at `aim` waits, if it does.
+    pub fn waits(&self, aim: &Aim, now: Timestamp) -> Option<Timestamp> {
+        let same = self.missed.as_ref().is_none_or(|missed| missed == aim);
+        self.retry_at.filter(|at| same && *at > now)
+    }
+
+    /// How often in a row what aims at `aim` has failed.
+    pub fn failures_of(&self, aim: &Aim) -> u32 {
+        if self.missed.as_ref().is_none_or(|missed| missed == aim) { self.failures } else { 0 }
+    }
+
     /// Every provider on which it is known to have lived, as far as that is remembered.
     pub fn lived_on(&self) -> impl Iterator<Item = &ProviderName> {
         self.places.keys().chain(self.last_good.as_ref().map(|good| &good.resource.spec.provider))

@@ -57,6 +57,6 @@ pub use spec::{
     Strategy, Use,
 };
 pub use status::{Health, HoldId, RevisionState, Sync, Verb};
-pub use step::{Cause, CauseKind, InstanceId, Key, Op, Step};
+pub use step::{Aim, Cause, CauseKind, InstanceId, Key, Op, Step};
 pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, left};
 pub use whose::Whose;

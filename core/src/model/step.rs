@@ -106,6 +106,20 @@ impl Op {
         }
     }
 
+    /// What it is to bring about.
+    pub fn aim(&self) -> Aim {
+        match self {
+            Op::Delete { .. } => Aim::Gone,
+            Op::Stop { .. } => Aim::Fewer,
+            Op::Create { desired }
+            | Op::Adopt { desired }
+            | Op::Rename { desired, .. }
+            | Op::Configure { desired }
+            | Op::Release { desired }
+            | Op::Start { desired, .. } => Aim::Spec(desired.spec_digest.clone()),
+        }
+    }
+
     /// The resource this op brings in, if it carries one.
     pub fn desired(&self) -> Option<&Arc<Resource>> {
         match self {
@@ -118,6 +132,19 @@ impl Op {
             Op::Stop { .. } | Op::Delete { .. } => None,
         }
     }
+}
+
+/// What steps are to bring about. What failed is waited with only by what aims at the same: a commit that mends it, or takes
+/// it away, goes at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Aim {
+    /// That a resource is as this spec declares it.
+    Spec(Digest),
+    /// That an instance ends.
+    Fewer,
+    /// That nothing is left of it.
+    Gone,
 }
 
 /// Why a step is done.

@@ -154,6 +154,13 @@ impl Look<'_> {
     }
 }
 
+/// How what lives differs from what is declared, whatever may be done about it.
+pub fn apart(declared: &Resource, live: &Live) -> Vec<Difference> {
+    let mut out = live.spec.as_ref().map(|spec| difference::between(spec, &declared.spec)).unwrap_or_default();
+    out.extend(counted(declared, &Standing::of(declared, live, None)));
+    out
+}
+
 /// The digests differ and no field does: a secret's value, or a spec that the provider does not keep.
 fn unexplained(known: bool, target: &Resource) -> Difference {
     let field = if known && !target.secret_tags.is_empty() { "secrets" } else { "spec" };

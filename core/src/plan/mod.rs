@@ -26,7 +26,7 @@ use crate::model::{
 
 use beside::{Beside, Known, Seen};
 
-pub use compare::may_adopt;
+pub use compare::{apart, may_adopt};
 pub use effective::{Effective, effective, pin_of};
 pub use locate::doubt;
 pub use standing::{Standing, health_as_applied, health_of, is_failing, is_good, is_healthy};

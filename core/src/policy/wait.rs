@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Decision, Facts, is_suspended};
 use crate::config::{Freeze, FreezeWhat};
 use crate::desired::Desired;
-use crate::model::{Cause, Health, Observed, ResourceId, Verb, left};
+use crate::model::{Aim, Cause, Health, Observed, ResourceId, ResourceMemory, Verb, left};
 use crate::plan::{Change, Plan, effective, health_of};
 
 /// The waits of one plan.
@@ -26,9 +26,9 @@ impl<'a> Waits<'a> {
         Some(Decision::Waiting { why: freeze.to_string(), until: freeze.until })
     }
 
-    pub(super) fn retry(&self, id: &ResourceId) -> Option<Decision> {
-        let memory = self.facts.memory.resources.get(id)?;
-        let at = memory.retry_at.filter(|at| *at > self.facts.now)?;
+    pub(super) fn retry(&self, change: &Change) -> Option<Decision> {
+        let memory = self.facts.memory.resources.get(&change.id)?;
+        let at = aims(change, memory).iter().find_map(|aim| memory.waits(aim, self.facts.now))?;
         let error = memory.error.as_deref().unwrap_or("the last step failed");
         let why = format!("retry in {} after: {error}", left(self.facts.now, at));
         Some(Decision::Waiting { why, until: Some(at) })
@@ -72,6 +72,17 @@ impl<'a> Waits<'a> {
             health => Some(format!("it is {health}")),
         }
     }
+}
+
+/// All that the steps of a change may aim at.
+fn aims(change: &Change, memory: &ResourceMemory) -> Vec<Aim> {
+    let Some(declared) = &change.desired else { return vec![Aim::Gone] };
+    let effective = effective(declared, Some(memory));
+    let specs = [Some(effective.resource()), effective.fill()].into_iter().flatten();
+    let mut aims: Vec<Aim> = specs.map(|resource| Aim::Spec(resource.spec_digest.clone())).collect();
+    aims.push(Aim::Fewer);
+    aims.extend(change.from_provider.is_some().then_some(Aim::Gone));
+    aims
 }
 
 /// The freeze in force, if any: of the one from outside and the repository's own.

@@ -215,10 +215,10 @@ fn present(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) ->
     }
 }
 
-/// After a failed apply nothing is tried before its time.
+/// After a failed apply the same is not tried before its time.
 fn back_off(situation: &Situation<'_>, next: &mut Next) {
-    let Some(at) = situation.memory.retry_at.filter(|at| *at > situation.now) else { return };
-    if !next.steps.is_empty() {
+    let waits = |step: &Step| situation.memory.waits(&step.op.aim(), situation.now);
+    if let Some(at) = next.steps.iter().find_map(waits) {
         next.steps.clear();
         next.wake = Some(next.wake.map_or(at, |wake| wake.min(at)));
         let error = situation.memory.error.as_deref().unwrap_or("the last step failed");

@@ -67,7 +67,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
         accept: &str,
-    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<String>> + Unpin> {
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<String>> + Unpin + use<>> {
         let response = self.send(self.request(path, query)?.header("accept", accept)).await?;
         let bytes = response.bytes_stream().map_err(std::io::Error::other);
         Ok(Box::pin(lines(bytes).map(|line| line.context("the daemon ended the stream"))))

@@ -1,6 +1,10 @@
 //! `logs`: what an app writes, line by line.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Client, text};
@@ -10,20 +14,81 @@ use crate::cli::environment::Variables;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Style, printable};
 
-/// Prints the newest lines, and with `-f` those that come.
+/// A daemon that takes over settings, or is started anew, is back within that many seconds.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+/// As many lines as one answer may have: what came meanwhile should be among them.
+const MISSED: usize = 10_000;
+
+/// Prints the newest lines, and with `-f` those that come, also from the daemon that follows this one.
 pub(crate) fn logs(args: &LogsArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let client = Client::new(&args.server, variables)?;
     let path = format!("api/v1/resources/{}/{}/logs", args.id.kind, args.id.name);
-    let mut query = vec![("tail", args.tail.to_string()), ("follow", args.follow.to_string())];
-    query.extend(args.instance.clone().map(|instance| ("instance", instance)));
+    let query = |tail: String| {
+        let mut query = vec![("tail", tail), ("follow", args.follow.to_string())];
+        query.extend(args.instance.clone().map(|instance| ("instance", instance)));
+        query
+    };
     block_on(async {
-        let mut lines = client.lines(&path, &query, "application/x-ndjson").await?;
-        while let Some(line) = lines.try_next().await? {
-            let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
-            output.item(&line, || shown(&line, output))?;
+        let mut told = Told::default();
+        let mut lines = client.lines(&path, &query(args.tail.to_string()), "application/x-ndjson").await?;
+        loop {
+            told.begin();
+            // A stream that breaks off has ended, like one that is closed.
+            while let Some(line) = lines.try_next().await.ok().flatten() {
+                let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+                if told.is_new(&line) {
+                    output.item(&line, || shown(&line, output))?;
+                }
+            }
+            if !args.follow {
+                return Ok(Exit::Fine);
+            }
+            let mut tries = 0;
+            lines = loop {
+                tokio::time::sleep(PAUSE).await;
+                tries += 1;
+                match client.lines(&path, &query(MISSED.to_string()), "application/x-ndjson").await {
+                    Ok(lines) => break lines,
+                    Err(error) if tries >= TRIES => return Err(error),
+                    Err(_) => {}
+                }
+            };
         }
-        Ok(Exit::Fine)
     })
+}
+
+/// What has been printed, so that an answer that begins earlier repeats nothing.
+#[derive(Default)]
+struct Told {
+    /// Of each instance the newest time, and how many lines had it.
+    before: BTreeMap<String, (Timestamp, usize)>,
+    now: BTreeMap<String, (Timestamp, usize)>,
+}
+
+impl Told {
+    /// Another answer begins.
+    fn begin(&mut self) {
+        self.before = self.now.clone();
+        self.now.values_mut().for_each(|(_, count)| *count = 0);
+    }
+
+    /// Whether a line was in no answer before this one.
+    fn is_new(&mut self, line: &Value) -> bool {
+        let Ok(at) = text(line, &["at"]).parse::<Timestamp>() else { return true };
+        let instance = text(line, &["instance"]).to_owned();
+        let (newest, count) = self.now.entry(instance.clone()).or_insert((at, 0));
+        if at > *newest {
+            (*newest, *count) = (at, 0);
+        }
+        if at == *newest {
+            *count += 1;
+        }
+        match self.before.get(&instance) {
+            Some((last, lines)) => at > *last || at == *last && *count > *lines,
+            None => true,
+        }
+    }
 }
 
 fn shown(line: &Value, output: &Output) -> String {
@@ -32,4 +97,31 @@ fn shown(line: &Value, output: &Output) -> String {
     let style = if text(line, &["stream"]) == "stderr" { Style::Busy } else { Style::Plain };
     let head = output.paint(Style::Dim, format!("{at} {}", text(line, &["instance"])));
     format!("{head} {}\n", output.paint(style, printable(text(line, &["line"]))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_two_answers_bring_is_told_once() {
+        let line = |secs: i64, instance: &str, text: &str| {
+            let at = Timestamp::from_second(secs).expect("a time").to_string();
+            json!({"at": at, "instance": instance, "line": text})
+        };
+        let mut told = Told::default();
+        let mut answer = |lines: &[Value]| {
+            told.begin();
+            let new = lines.iter().filter(|line| told.is_new(line));
+            new.map(|line| text(line, &["line"]).to_owned()).collect::<Vec<_>>()
+        };
+        let first = [line(1, "x", "a"), line(2, "x", "b"), line(2, "x", "b"), line(9, "y", "c")];
+        assert_eq!(answer(&first), ["a", "b", "b", "c"], "equal lines are lines too");
+        let second = [&first[..], &[line(2, "x", "d"), line(3, "x", "e"), line(3, "z", "f")]].concat();
+        assert_eq!(answer(&second), ["d", "e", "f"]);
+        assert_eq!(answer(&second), [""; 0]);
+        assert_eq!(answer(&[line(3, "x", "e"), line(4, "x", "g")]), ["g"], "also where it begins later");
+    }
 }

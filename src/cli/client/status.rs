@@ -39,8 +39,9 @@ fn needs_nobody(resource: &Value) -> bool {
 }
 
 fn is_fine(status: &Value, resources: &Value) -> bool {
-    let quiet = ["broken", "observe_only", "freeze"].iter().all(|key| text(status, &[key]).is_empty())
-        && ["error", "held"].iter().all(|key| text(status, &["source", key]).is_empty());
+    let quiet =
+        ["broken", "observe_only", "freeze", "settings_error"].iter().all(|key| text(status, &[key]).is_empty())
+            && ["error", "held"].iter().all(|key| text(status, &["source", key]).is_empty());
     quiet && items(resources).iter().all(needs_nobody)
 }
 
@@ -60,11 +61,15 @@ fn page(status: &Value, resources: &Value, fine: bool, output: &Output) -> Strin
         ("not ready", &["broken"] as &[&str]),
         ("only observing", &["observe_only"]),
         ("frozen", &["freeze"]),
+        ("settings", &["settings_error"]),
         ("repository", &["source", "error"]),
         ("repository", &["source", "held"]),
     ] {
         if !text(status, path).is_empty() {
-            page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(text(status, path)));
+            let why = printable(text(status, path));
+            // A freeze's sentence begins with its label.
+            let why = why.strip_prefix(label).map_or(&*why, str::trim_start);
+            page += &format!("{}: {}\n", output.paint(Style::Bad, label), why);
         }
     }
     let odd: Vec<Value> = items(resources)

@@ -44,7 +44,7 @@ pub(crate) fn apply(args: &RepositoryArgs, variables: &Variables, output: &Outpu
     let outcome = block_on(interruptible(|cancel| daemon::apply(options, listener, cancel)))?;
     output.value(&outcome, || text::applied(&outcome, output))?;
     Ok(match outcome.verdict {
-        Verdict::Applied => Exit::Fine,
+        Verdict::Applied | Verdict::Suspended => Exit::Fine,
         Verdict::Partial | Verdict::Failed => Exit::Failed,
         Verdict::Held => Exit::Held,
     })

@@ -61,5 +61,6 @@ fn word(verdict: Verdict, output: &Output) -> String {
         Verdict::Partial => output.paint(Style::Busy, "partly applied"),
         Verdict::Failed => output.paint(Style::Bad, "failed"),
         Verdict::Held => output.paint(Style::Bad, "held"),
+        Verdict::Suspended => output.paint(Style::Dim, "suspended"),
     }
 }

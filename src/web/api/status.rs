@@ -35,6 +35,8 @@ pub(super) struct Status<'a> {
     pass_micros: u64,
     observe_only: Option<&'a str>,
     freeze: Option<&'a str>,
+    /// Why the settings' file cannot be used, if so.
+    settings_error: Option<String>,
     version: &'a str,
     diagnostics: &'a [Diagnostic],
 }
@@ -62,6 +64,7 @@ impl<'a> Status<'a> {
             pass_micros: board.pass_micros,
             observe_only: board.observe_only.as_deref(),
             freeze: board.freeze.as_deref(),
+            settings_error: web.page.settings.error(),
             version: &web.page.config.version,
             diagnostics: &board.diagnostics,
         }

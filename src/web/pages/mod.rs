@@ -35,6 +35,8 @@ struct Shell {
     mark: Mark,
     headline: String,
     stale: Option<String>,
+    /// Why the settings' file cannot be used, if so.
+    settings: Option<String>,
 }
 
 impl Shell {
@@ -44,6 +46,7 @@ impl Shell {
             mark: Mark::overall(&board, &standing),
             headline: headline(&board, &standing),
             stale: stale(&board, now, web.page.config.stale_after),
+            settings: web.page.settings.error(),
             version: web.page.config.version.clone(),
             title: title.into(),
             board,

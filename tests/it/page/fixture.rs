@@ -13,7 +13,7 @@ use codeops::journal::{
 };
 use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
-    ResourceView, RevisionView, SourceView, Stat, SystemClock, Unreachable, Vitals,
+    ResourceView, RevisionView, SettingsState, SourceView, Stat, SystemClock, Unreachable, Vitals,
 };
 use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
@@ -224,6 +224,7 @@ pub(crate) struct Served {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) reading: Arc<Reading>,
     pub(crate) vitals: Vitals,
+    pub(crate) settings: SettingsState,
     pub(crate) cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -247,6 +248,7 @@ impl Served {
         });
         let observer: Arc<dyn Observer> = Arc::clone(&reading) as Arc<dyn Observer>;
         let vitals = Vitals::default();
+        let settings = SettingsState::default();
         let page = Page {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
@@ -257,6 +259,8 @@ impl Served {
             }),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
+            counters: Default::default(),
+            settings: settings.clone(),
             config,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the fixture is valid");
@@ -264,7 +268,7 @@ impl Served {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ending = cancel.clone();
         tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
-        Self { address, publisher, log, reading, vitals, cancel, tasks }
+        Self { address, publisher, log, reading, vitals, settings, cancel, tasks }
     }
 
     /// The rich board with its history.
@@ -498,7 +502,7 @@ fn shop() -> ResourceView {
 
 /// Some history: three revisions, steps, drift, a hold, a pin.
 pub(crate) fn history(log: &MemoryLog) {
-    log.add(ago(12_000), Record::DaemonStarted { version: "0.1.0".to_owned(), epoch: 4 });
+    log.add(ago(12_000), Record::DaemonStarted { version: "0.1.0".to_owned(), epoch: 4, reloaded: false });
     for (digit, subject, secs) in
         [('1', "Try a new pricing engine", 11_000), ('2', EVIL, 6_000), ('3', "Raise shop to two replicas", 90)]
     {
@@ -563,7 +567,13 @@ fn steps(log: &MemoryLog, digit: char, secs: i64) {
         let outcome = Outcome::Done { note: Some("listening on 127.0.0.1:8080".to_owned()) };
         log.add(
             ago(secs - 4),
-            Record::Result { intent: seq, resource: app(id), what: Some("start 9f86d081-1".to_owned()), outcome },
+            Record::Result {
+                intent: seq,
+                resource: app(id),
+                what: Some("start 9f86d081-1".to_owned()),
+                aim: None,
+                outcome,
+            },
         );
     }
 }

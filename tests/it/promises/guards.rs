@@ -387,3 +387,23 @@ async fn a_dependency_that_is_not_healthy_is_waited_for_and_a_held_one_is_named(
     assert_eq!(removals, [id("shop"), id("auth")]);
     flow.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_names_no_open_hold_is_told_with_those_that_are_open() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1"), ("d", "v1")]).await;
+    flow.settle().await;
+    flow.change(&[("a", ""), ("b", ""), ("c", ""), ("d", "")]).await;
+    flow.settle().await;
+    let open = flow.hold();
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", "000000000000")]).await;
+    flow.settle().await;
+    let notes = flow.records(|record| match record {
+        Record::Note { text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    let told =
+        format!("`Codeops-Allow: 000000000000` names no open hold and releases nothing; open: Codeops-Allow: {open}");
+    assert!(notes.contains(&told), "{notes:?}");
+    assert_eq!(flow.hold(), open);
+}

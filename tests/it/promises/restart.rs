@@ -148,6 +148,51 @@ async fn a_lost_store_is_rebuilt_from_stamps_and_restarts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restored_store_observes_only_when_another_store_was_in_between() {
+    let mut flow = running().await;
+    let old = std::sync::Arc::clone(&flow.log);
+    flow.lose_store().await;
+    flow.settle().await;
+    flow.change(&[("a", "v2"), ("c", ""), ("d", "v1")]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("a"), ["v2"]);
+    let effects = flow.effects();
+    flow.kill().await;
+    // It numbers its daemon by the clock, above all before; what it remembers is older all the same.
+    flow.log = old.reopen(None);
+    flow.start().await;
+    flow.elapse(300).await;
+    assert!(
+        flow.board().observe_only.as_ref().is_some_and(|why| why.contains("another store")),
+        "{:?}",
+        flow.board().observe_only
+    );
+    assert_eq!(flow.effects(), effects, "nothing is deleted or changed by what the old store knows");
+
+    flow.change(&[("b", "v2")]).await;
+    flow.settle().await;
+    assert_eq!((flow.board().observe_only.clone(), flow.serving("b")), (None, vec!["v2".to_owned()]));
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None, "it is over for good");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_look_like_a_change() {
+    let mut flow = running().await;
+    let before = flow.view("a").since;
+    flow.elapse(600).await;
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.view("a").since, before, "it stands as it stood");
+    flow.change(&[("a", "v2")]).await;
+    flow.settle().await;
+    assert!(flow.view("a").since > before);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_numbers_of_daemons_never_fall() {
     let mut flow = running().await;
     flow.restart().await;

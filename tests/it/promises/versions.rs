@@ -54,6 +54,13 @@ async fn new_version_bad_without_a_last_good_is_degraded_and_nothing_is_deleted(
     let mut flow = running("bad-1").await;
     assert_eq!(flow.status("a").1, Health::Degraded, "{}", flow.why("a"));
     assert_eq!(flow.serving("a"), ["bad-1"], "it is left as it is");
+    let there = flow.live("a").expect("it lives");
+    flow.local().edit(&id("a"), |live| live.instances.clear());
+    flow.elapse(120).await;
+    let apart: Vec<String> = flow.view("a").differences.iter().map(|it| it.field.clone()).collect();
+    assert_eq!(apart, ["instances"], "with none there it is not as declared, though nothing is to be done");
+    flow.local().put(&id("a"), there);
+    flow.elapse(120).await;
     let before = flow.instances("a");
     flow.elapse(3_600).await;
     assert_eq!(flow.instances("a"), before);
@@ -118,6 +125,31 @@ async fn two_commits_the_newer_one_wins_and_a_wait_never_blocks_the_fix() {
     assert_eq!(flow.serving("a"), ["v3"], "at once, with the old rollout still waiting");
     flow.settle().await;
     assert_eq!(flow.status("a"), (Sync::Synced, Health::Healthy));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_mends_or_removes_what_failed_never_waits_out_its_backoff() {
+    // Barred waits the longest; each is mended seconds after it failed.
+    let mut flow = running("v1").await;
+    flow.local().fail_next(Fault::Barred);
+    flow.change(&[("a", "v2")]).await;
+    flow.elapse(3).await;
+    assert!(flow.why("a").contains("retry in"), "{}", flow.why("a"));
+    flow.change(&[("a", "v3")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.serving("a"), ["v3"], "{}", flow.why("a"));
+
+    flow.local().fail_next(Fault::Barred);
+    flow.change(&[("a", "v4")]).await;
+    flow.elapse(3).await;
+    let effects = flow.effects().len();
+    flow.commit(&[("README.md", "says nothing of it")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.effects().len(), effects, "what failed itself waits still");
+    flow.change(&[("a", "")]).await;
+    flow.elapse(3).await;
+    assert_eq!(flow.live("a").map(|live| live.instances.len()), None, "a removal waits for no start");
     flow.check();
 }
 
