@@ -58,8 +58,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
                 life.end().await;
                 let Broken::Unwritable(why) = broken else { return Err(broken.into()) };
                 tracing::error!(why, "nothing could be written down for a minute; the daemon begins anew");
-                let Some(next) = begin_again(&options, &listeners, &cancel).await else { return Ok(()) };
+                let Some(next) = begin_again(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
                 life = next;
+                kennel.watch(life.vitals.clone());
                 continue;
             }
             settings = watch.changed(&options.settings) => settings,
