@@ -7,7 +7,10 @@
 
 mod act;
 mod alerts;
+mod ask;
+mod bake;
 mod context;
+mod holds;
 mod ledger;
 mod pages;
 mod runs;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{Notified, Page, PageEvent, PageId};
+use codeops_core::model::{Name, Notified, Page, PageEvent, PageId, Run, StepOutcome};
 use codeops_core::playbook::{PageNext, Told, next_send, told};
+use jiff::Timestamp;
 
 use super::runs::page_ends;
 use super::{Event, Flow};
@@ -20,19 +21,54 @@ impl Flow {
         let now = self.tools.clock.now();
         let open: Vec<Arc<Page>> = self.remembered(|response| response.pages.values().cloned().collect());
         for page in open {
-            let policy = page.policy.clone().or_else(|| self.tools.rules.fallback.clone());
-            let told = policy.map(|policy| told(&policy, self.router.response(), now)).unwrap_or_default();
-            match next_send(&page, &told, now) {
+            match next_send(&page, &self.told_by(&page, now), now) {
                 PageNext::Send(told) => {
                     for told in told {
                         self.send(&page, told).await?;
                     }
                 }
                 PageNext::Wait(until) => self.wake_at(until),
+                PageNext::Nobody if self.nobody(&page, now) => self.withdraw(&page).await?,
                 PageNext::Nobody | PageNext::Over => {}
             }
         }
         Ok(())
+    }
+
+    /// Who a run's page goes to: who is named, or the run's own, or its team's; the fallback where that is not there any more.
+    pub(super) fn who_is_told(&self, run: &Run, named: Option<Name>) -> Option<Name> {
+        let wanted = named.or_else(|| run.policy.clone()).or_else(|| self.escalation(&run.authority));
+        let policies = &self.router.response().policies;
+        wanted.into_iter().chain(self.tools.rules.fallback.clone()).find(|policy| policies.contains_key(policy))
+    }
+
+    /// All that a page tells now: by its policy, or by the fallback where that leads to nobody.
+    fn told_by(&self, page: &Page, now: Timestamp) -> Vec<Told> {
+        let policies = page.policy.iter().chain(&self.tools.rules.fallback);
+        let mut told = policies.map(|policy| told(policy, self.router.response(), now));
+        told.find(|told| !told.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether there is nobody whom a page could tell, and no manifest that may say otherwise once it can be read.
+    pub(super) fn nobody(&self, page: &Page, now: Timestamp) -> bool {
+        let whole = self.board.desired.as_ref().is_some_and(|desired| desired.response.broken.is_empty());
+        self.board.ready && whole && self.told_by(page, now).is_empty()
+    }
+
+    /// Takes back a page that nobody can be told of: it would stay open for ever, and stop the sign of life.
+    async fn withdraw(&self, page: &Page) -> Result<(), LogError> {
+        let why = match &page.policy {
+            Some(policy) => {
+                format!("there is nobody to tell: escalation policy {policy} and `fallback` lead to no channel")
+            }
+            None => "there is nobody to tell: no escalation policy applies, and no `fallback`".to_owned(),
+        };
+        tracing::error!(page = %page.id, title = page.title, why, "a page is withdrawn");
+        let outcome = StepOutcome::Failed { error: why.clone() };
+        let mut records: Vec<Record> =
+            self.with_memory(|memory| page_ends(memory, page, outcome)).into_iter().collect();
+        records.push(Record::Page { page: page.id, event: PageEvent::Withdrawn { why } });
+        self.tools.journal.record(records).await.map(|_| ())
     }
 
     async fn send(&mut self, page: &Arc<Page>, told: Told) -> Result<(), LogError> {
@@ -74,7 +110,8 @@ impl Flow {
         let event = match result {
             Ok(_) => {
                 tracing::info!(%page, %notified, "a page was accepted");
-                records.extend(self.with_memory(|memory| page_ends(memory, &known)));
+                let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page }) };
+                records.extend(self.with_memory(|memory| page_ends(memory, &known, outcome)));
                 PageEvent::Accepted { notified }
             }
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {

@@ -19,7 +19,7 @@ use crate::model::{
     Trigger,
 };
 
-pub use quiet::Quiet;
+pub use quiet::{Quiet, maintained};
 
 /// Where one alert goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -223,16 +223,16 @@ pub fn freeze(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSe
     if may_freeze.is_empty() {
         return None;
     }
-    let asks = |memory: &&Arc<AlertMemory>| {
-        memory.state == AlertState::Firing
-            && memory.alert.name() == FREEZE
-            && may_freeze.contains(&memory.alert.receiver)
-    };
-    let found = alerts.values().find(asks)?;
+    let found = alerts.values().find(|memory| freezes(memory, may_freeze))?;
     let said = found.alert.annotations.get("reason").or_else(|| found.alert.annotations.get("summary"));
     let said = said.map_or_else(String::new, |said| format!(": {said}"));
     let reason = format!("alert {FREEZE} fires on receiver {}{said}", found.alert.receiver);
     Some(Freeze { what: FreezeWhat::All, reason, until: None })
+}
+
+/// Whether this is an alert that freezes everything: an order, which calls nobody.
+pub fn freezes(memory: &AlertMemory, may_freeze: &BTreeSet<Name>) -> bool {
+    memory.state == AlertState::Firing && memory.alert.name() == FREEZE && may_freeze.contains(&memory.alert.receiver)
 }
 
 /// What keeps alerts of a revision quiet, all manifests taken together.
@@ -242,5 +242,8 @@ fn all_routes(response: &Response) -> impl Iterator<Item = &Arc<Owned<AlertRoute
 
 /// Why this alert starts nothing now, if so: it is muted, in maintenance, or inhibited by another.
 pub fn quiet(alert: &Alert, routed: &Routed, quiet: &Quiet<'_>, now: Timestamp) -> Option<String> {
-    quiet.muted(routed, now).or_else(|| quiet.maintained(&alert.labels, now)).or_else(|| quiet.inhibited(alert))
+    quiet
+        .muted(routed, now)
+        .or_else(|| maintained(quiet.response, &alert.labels, now))
+        .or_else(|| quiet.inhibited(alert))
 }

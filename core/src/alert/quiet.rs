@@ -16,7 +16,7 @@ type Sources = HashMap<Vec<String>, HashSet<AlertId>>;
 /// What keeps alerts quiet at one moment: the rules of a revision, and the alerts that fire.
 #[derive(Debug)]
 pub struct Quiet<'a> {
-    response: &'a Response,
+    pub(super) response: &'a Response,
     /// Each rule with the values that its firing sources have of the labels on which both must agree, and whose they are.
     inhibitions: Vec<(&'a Inhibition, Sources)>,
 }
@@ -47,14 +47,6 @@ impl<'a> Quiet<'a> {
         Some(format!("muted by the mute time {name}"))
     }
 
-    /// Why maintenance keeps it quiet, if it does.
-    pub(super) fn maintained(&self, labels: &Labels, now: Timestamp) -> Option<String> {
-        let found = all_routes(self.response).flat_map(|route| &route.spec.maintenance).find(|maintenance| {
-            maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
-        })?;
-        Some(format!("in maintenance until {}: {}", found.until, found.reason))
-    }
-
     /// Why another alert keeps it quiet, if one does. An alert that is source and target of one rule does not inhibit
     /// itself, as in Alertmanager.
     pub(super) fn inhibited(&self, alert: &Alert) -> Option<String> {
@@ -70,6 +62,14 @@ impl<'a> Quiet<'a> {
         }
         None
     }
+}
+
+/// Why maintenance keeps what has these labels still, if it does.
+pub fn maintained(response: &Response, labels: &Labels, now: Timestamp) -> Option<String> {
+    let found = all_routes(response).flat_map(|route| &route.spec.maintenance).find(|maintenance| {
+        maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
+    })?;
+    Some(format!("in maintenance until {}: {}", found.until, found.reason))
 }
 
 fn all_hold(matchers: &[Matcher], labels: &Labels) -> bool {
