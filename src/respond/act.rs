@@ -126,21 +126,18 @@ impl Flow {
         begun: RunEvent,
         policy: Option<codeops_core::model::Name>,
     ) -> Result<(), LogError> {
-        let policy = policy.or_else(|| run.policy.clone()).or_else(|| self.escalation(&run.authority));
-        let known = policy.as_ref().is_some_and(|policy| self.router.response().policies.contains_key(policy));
-        if !known {
-            let error = match &policy {
+        let Some(policy) = self.who_is_told(run, policy.clone()) else {
+            let error = match policy.or_else(|| run.policy.clone()) {
                 Some(policy) => format!("there is no escalation policy {policy}: nobody can be called"),
                 None => "no escalation policy applies: name one in the route, the Team, or `fallback`".to_owned(),
             };
             return self.refuse(run, step, attempt, begun, error).await;
-        }
-        let (title, mut body) = evidence(run, &self.changes(run));
-        body.push_str(&self.others(run));
+        };
+        let (title, body) = evidence(run, "", &self.changes(run), &self.others(run));
         let veil = Veil::of(&*self.tools.vault, &run.authority);
         let (title, body) = (veil.redact(&title), veil.redact(&body));
         let begun = Record::Run { run: run.id, resource: None, event: begun };
-        let event = PageEvent::Opened { run: Some(run.id), policy, title, body };
+        let event = PageEvent::Opened { run: Some(run.id), policy: Some(policy), title, body };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }
 
@@ -261,11 +258,14 @@ impl Flow {
                 let now = i64::from(declared.spec.replicas);
                 let wanted = match (number("replicas").transpose()?, number("by").transpose()?) {
                     (Some(replicas), None) => replicas,
-                    (None, Some(by)) => now + by,
+                    (None, Some(by)) => now.saturating_add(by),
                     _ => return Err("app.scale takes `replicas`, or `by` with `max`".to_owned()),
                 };
                 let most = number("max").transpose()?.unwrap_or(i64::MAX);
-                let wanted = wanted.min(most).clamp(1, 1_000);
+                let wanted = wanted.min(most);
+                if !(1..=1_000).contains(&wanted) {
+                    return Err(format!("app.scale gives an app 1 to 1000 replicas, and {target} would have {wanted}"));
+                }
                 if wanted == now {
                     return Err(format!("{target} has {now} replicas already, and may have at most {most}"));
                 }

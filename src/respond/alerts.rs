@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Memory, Name, Pin, RunCause, RunEvent, RunId, Subject, TeamName,
+    AlertId, AlertMemory, AlertState, Disposition, Name, ResourceId, RunCause, RunEvent, RunId, Subject,
 };
 use codeops_core::playbook::{Answer, Asked, Opening, in_storm, open, seen};
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::Flow;
 use super::storm::Storm;
-use crate::gate::Mark;
 use crate::journal::{LogError, Record};
 
 /// How often what is kept quiet is looked at again.
@@ -28,7 +27,6 @@ enum Fate {
     Opens {
         event: Box<RunEvent>,
         latches: Option<Subject>,
-        team: TeamName,
     },
     /// Too many at once: whoever would have been paged is told of it with the others.
     Storm(Option<Name>),
@@ -92,13 +90,17 @@ impl Flow {
             };
             open.iter().map(look).collect()
         });
+        let mut baked = BTreeSet::new();
         for (alert, routed, hushed) in over {
-            let why = frozen.clone().or(hushed);
-            let fate = match (alert.state, why) {
-                (AlertState::Firing, None) => self.fate(&alert, &routed, now),
-                (AlertState::Firing, Some(why)) => Fate::Quiet(why),
-                (state, _) => Fate::Left(format!("it was {state} before its turn")),
+            let (fate, target) = match (alert.state, hushed) {
+                (AlertState::Firing, None) => self.fate(&alert, &routed, frozen.as_deref(), now),
+                (AlertState::Firing, Some(why)) => (Fate::Quiet(why), None),
+                (state, _) => (Fate::Left(format!("it was {state} before its turn")), None),
             };
+            // Whatever becomes of the alert; once is enough for all that come together.
+            if let Some(target) = target.filter(|target| frozen.is_none() && baked.insert(target.clone())) {
+                self.roll_back_unproven(&target, &alert, now).await?;
+            }
             match fate {
                 Fate::Left(why) => left.entry(why).or_default().push(alert.alert.id.clone()),
                 Fate::Quiet(why) if alert.disposition == (Disposition::Quiet { why: why.clone() }) => {}
@@ -112,9 +114,7 @@ impl Flow {
                     records.push(disposed(vec![id], Disposition::Run { run }));
                 }
                 // Written at once: the next alert may join it.
-                Fate::Opens { event, latches, team } => {
-                    self.open(&alert, *event, latches, &team, now).await?;
-                }
+                Fate::Opens { event, latches } => self.open(&alert, *event, latches).await?,
             }
         }
         records.extend(left.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Left { why })));
@@ -123,11 +123,21 @@ impl Flow {
         self.storm(&storm, now).await
     }
 
-    /// What becomes of one alert that fires and is not kept quiet.
-    fn fate(&self, alert: &AlertMemory, routed: &Routed, now: Timestamp) -> Fate {
+    /// What becomes of one alert that fires and is not kept quiet, and the target that it is about. In a freeze no playbook
+    /// runs: a person is called for it at once.
+    fn fate(
+        &self,
+        alert: &AlertMemory,
+        routed: &Routed,
+        frozen: Option<&str>,
+        now: Timestamp,
+    ) -> (Fate, Option<ResourceId>) {
         let (Some(revision), Some(world)) = (&self.board.revision, self.world()) else {
-            return Fate::Quiet("no revision is in force yet".to_owned());
+            return (Fate::Quiet("no revision is in force yet".to_owned()), None);
         };
+        if alert::freezes(alert, &self.tools.rules.may_freeze) {
+            return (Fate::Quiet("it freezes everything, and calls nobody".to_owned()), None);
+        }
         let mut alert_seen = seen(&alert.alert);
         let answer = match &self.board.observe_only {
             Some(why) => world.pages(routed.policy.as_ref(), why.clone()),
@@ -138,33 +148,34 @@ impl Flow {
             None => answer,
         };
         let (playbook, target, policy, only_pages) = match answer {
-            Answer::Runs { playbook, target, policy } => (playbook, target, policy, false),
-            Answer::Pages { playbook, policy, why } => {
-                // The page tells of it beside what the source wrote.
-                alert_seen["annotations"]["codeops"] = Value::from(why);
-                (playbook, None, policy, true)
-            }
-            Answer::Quiet(why) => return Fate::Quiet(why),
+            Answer::Runs { playbook, target, policy } => (playbook, target, policy, frozen.map(str::to_owned)),
+            Answer::Pages { playbook, policy, why } => (playbook, None, policy, Some(why)),
+            Answer::Quiet(why) => return (Fate::Quiet(why), None),
         };
+        if let Some(why) = &only_pages {
+            // The page tells of it beside what the source wrote.
+            alert_seen["annotations"]["codeops"] = Value::from(why.as_str());
+        }
         let asked = Asked {
             playbook: &playbook,
             authority: &playbook.team,
             cause: RunCause::Alert { alert: alert.alert.id.clone() },
-            target,
+            target: target.clone(),
             policy: policy.clone(),
             alert: alert_seen,
             revision: &revision.id,
             resolve_delay: world.resolve_delay,
             group: routed.group(&alert.alert.labels),
-            only_pages,
+            only_pages: only_pages.is_some(),
         };
         let (opening, storm) = self.remembered(|response| (open(&asked, response, now), in_storm(response, now)));
-        match opening {
+        let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Join(run) => Fate::Joins(run),
             Opening::Open { .. } if storm => Fate::Storm(policy),
-            Opening::Open { event, latches } => Fate::Opens { event, latches, team: playbook.team.clone() },
-        }
+            Opening::Open { event, latches } => Fate::Opens { event, latches },
+        };
+        (fate, target)
     }
 
     async fn open(
@@ -172,49 +183,14 @@ impl Flow {
         alert: &Arc<AlertMemory>,
         event: RunEvent,
         latches: Option<Subject>,
-        team: &TeamName,
-        now: Timestamp,
     ) -> Result<(), LogError> {
         let id = alert.alert.id.clone();
-        self.roll_back_unproven(&event, alert, team, now).await?;
         let beside = |run| {
             let mut records = vec![disposed(vec![id], Disposition::Run { run })];
             records.extend(latches.map(|subject| Record::Latched { subject }));
             records
         };
         self.tools.journal.open_run(event, beside).await.map(|_| ())
-    }
-
-    /// An alert inside a rollout's bake rolls it back at once; the run only proves.
-    async fn roll_back_unproven(
-        &mut self,
-        event: &RunEvent,
-        alert: &AlertMemory,
-        team: &TeamName,
-        now: Timestamp,
-    ) -> Result<(), LogError> {
-        let RunEvent::Opened { target: Some(target), .. } = event else { return Ok(()) };
-        let facts = self.with_memory(|memory| self.target(target, memory, None));
-        let (Some(facts), Some(declared), Some(picture)) = (facts, self.declared(target).cloned(), self.picture())
-        else {
-            return Ok(());
-        };
-        if !(facts.unproven && facts.can_roll_back) || self.tools.rules.observe {
-            return Ok(());
-        }
-        let why = format!("alert {} fired in its bake time", alert.alert.name());
-        let tried = Some(Pin::tried_with(&declared));
-        let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried };
-        let template = declared.template_digest.clone();
-        let records = vec![Record::Pinned { resource: target.clone(), template, pin }];
-        tracing::info!(%target, %team, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");
-        let mark = Mark { resource: target.clone(), records, disturbs: false };
-        match self.tools.gate.mark(mark, picture).await {
-            crate::gate::Passage::Closed(why) => tracing::warn!(why, "the rollback was not written down"),
-            crate::gate::Passage::Refused(why) => tracing::info!(why, "the rollback is not let through"),
-            _ => {}
-        }
-        Ok(())
     }
 }
 
@@ -224,9 +200,4 @@ fn is_quiet(alert: &AlertMemory) -> bool {
 
 pub(super) fn disposed(alerts: Vec<AlertId>, disposition: Disposition) -> Record {
     Record::Disposed { alerts, disposition }
-}
-
-/// Whether a memory still has the alert firing.
-pub(super) fn still_fires(memory: &Memory, alerts: &BTreeSet<AlertId>) -> bool {
-    alerts.iter().any(|id| memory.response.alerts.get(id).is_some_and(|it| it.state == AlertState::Firing))
 }

@@ -10,7 +10,7 @@ use codeops_core::model::{
     ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
-use codeops_core::playbook::{Facts, PAGES, PageFacts, TargetFacts, World, target_of, told_in_turn};
+use codeops_core::playbook::{Facts, Hold, PAGES, PageFacts, TargetFacts, World, target_of};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -133,24 +133,14 @@ impl Flow {
     }
 
     /// Why the run must not act now.
-    fn hold(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+    fn hold(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
         if self.tools.rules.observe {
-            return Some("only observing, as the settings say".to_owned());
+            return Some(Hold::Turn("only observing, as the settings say".to_owned()));
         }
         if let Some(frozen) = self.frozen(&memory.response, now) {
-            return Some(frozen);
+            return Some(Hold::Frozen(frozen));
         }
-        if let RunCause::Call { .. } = run.cause {
-            return None;
-        }
-        let target = run.target.as_ref()?;
-        if self.declared(target).is_some_and(|declared| declared.spec.suspend) {
-            return Some(format!("{target} is suspended by its manifest"));
-        }
-        let ahead = memory.response.runs.values().find(|other| {
-            other.id < run.id && other.target == run.target && !matches!(other.cause, RunCause::Call { .. })
-        });
-        ahead.map(|other| format!("run {} on {target} is ahead of it", other.id))
+        self.kept_still(run, memory, now).map(Hold::Still).or_else(|| self.waits_for(run, memory, now).map(Hold::Turn))
     }
 
     /// Why the run must end: what it stands on is gone.
@@ -205,9 +195,7 @@ impl Flow {
     /// How a run's page is, while it is not over: its acceptance ends the step in the same transaction.
     fn page_of(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<PageFacts> {
         let page = memory.response.pages.values().rfind(|page| page.run == Some(run.id))?;
-        let fallback = self.tools.rules.fallback.as_ref();
-        let nobody = told_in_turn(page.policy.as_ref(), fallback, self.router.response(), now).is_empty();
-        Some(PageFacts { page: page.id, accepted: page.accepted.is_some(), nobody })
+        Some(PageFacts { page: page.id, accepted: page.accepted.is_some(), nobody: self.nobody(page, now) })
     }
 
     /// What is remembered, whole. Never held across an await.

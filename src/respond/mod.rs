@@ -7,8 +7,11 @@
 
 mod act;
 mod alerts;
+mod ask;
+mod bake;
 mod calls;
 mod context;
+mod holds;
 mod ledger;
 mod pages;
 mod runs;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{Notified, Page, PageEvent, PageId, TeamName};
+use codeops_core::model::{Name, Notified, Page, PageEvent, PageId, Run, StepOutcome, TeamName};
 use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
+use jiff::Timestamp;
 
 use super::runs::page_ends;
 use super::{Event, Flow};
@@ -20,8 +21,7 @@ impl Flow {
         let now = self.tools.clock.now();
         let open: Vec<Arc<Page>> = self.remembered(|response| response.pages.values().cloned().collect());
         for page in open {
-            let fallback = self.tools.rules.fallback.as_ref();
-            let mut told = told_in_turn(page.policy.as_ref(), fallback, self.router.response(), now);
+            let mut told = self.told_by(&page, now);
             // One whose answer is still awaited must not hide when the next is due.
             told.retain(|told| !self.sending.contains(&(page.id, told.notified.clone())));
             match next_send(&page, &told, now) {
@@ -31,10 +31,45 @@ impl Flow {
                     }
                 }
                 PageNext::Wait(until) => self.wake_at(until),
+                PageNext::Nobody if self.nobody(&page, now) => self.withdraw(&page).await?,
                 PageNext::Nobody | PageNext::Over => {}
             }
         }
         Ok(())
+    }
+
+    /// Who a run's page goes to: who is named, or the run's own, or its team's; the fallback where that is not there any more.
+    pub(super) fn who_is_told(&self, run: &Run, named: Option<Name>) -> Option<Name> {
+        let wanted = named.or_else(|| run.policy.clone()).or_else(|| self.escalation(&run.authority));
+        let policies = &self.router.response().policies;
+        wanted.into_iter().chain(self.tools.rules.fallback.clone()).find(|policy| policies.contains_key(policy))
+    }
+
+    /// All that a page tells now: by its policy, and by the fallback where that leads to nobody or nobody accepts it.
+    fn told_by(&self, page: &Page, now: Timestamp) -> Vec<Told> {
+        told_in_turn(page.policy.as_ref(), self.tools.rules.fallback.as_ref(), self.router.response(), now)
+    }
+
+    /// Whether there is nobody whom a page could tell, and no manifest that may say otherwise once it can be read.
+    pub(super) fn nobody(&self, page: &Page, now: Timestamp) -> bool {
+        let whole = self.board.desired.as_ref().is_some_and(|desired| desired.response.broken.is_empty());
+        self.board.ready && whole && self.told_by(page, now).is_empty()
+    }
+
+    /// Takes back a page that nobody can be told of: it would stay open for ever, and stop the sign of life.
+    async fn withdraw(&self, page: &Page) -> Result<(), LogError> {
+        let why = match &page.policy {
+            Some(policy) => {
+                format!("there is nobody to tell: escalation policy {policy} and `fallback` lead to no channel")
+            }
+            None => "there is nobody to tell: no escalation policy applies, and no `fallback`".to_owned(),
+        };
+        tracing::error!(page = %page.id, title = page.title, why, "a page is withdrawn");
+        let outcome = StepOutcome::Failed { error: why.clone() };
+        let mut records: Vec<Record> =
+            self.with_memory(|memory| page_ends(memory, page, outcome)).into_iter().collect();
+        records.push(Record::Page { page: page.id, event: PageEvent::Withdrawn { why } });
+        self.tools.journal.record(records).await.map(|_| ())
     }
 
     async fn send(&mut self, page: &Arc<Page>, told: Told) -> Result<(), LogError> {
@@ -79,7 +114,8 @@ impl Flow {
         let event = match result {
             Ok(_) => {
                 tracing::info!(%page, %notified, "a page was accepted");
-                records.extend(self.with_memory(|memory| page_ends(memory, &known)));
+                let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page }) };
+                records.extend(self.with_memory(|memory| page_ends(memory, &known, outcome)));
                 PageEvent::Accepted { notified }
             }
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertState, Does, Memory, Name, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome,
-    StepRef,
+    Does, Memory, Name, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
 };
-use codeops_core::playbook::{Next, evidence, next};
+use codeops_core::playbook::{Next, evidence, next, still_fires};
 use jiff::Timestamp;
 
-use super::alerts::still_fires;
+use super::Flow;
 use super::targets::told;
-use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{EffectError, Performed, Veil};
 
@@ -21,7 +19,7 @@ const STEPS_A_TURN: usize = 16;
 const OUTPUT: usize = 64 << 10;
 const EVIDENCE: usize = 16 << 10;
 /// How much of a page tells of the alerts of a run that has many, in bytes.
-const OTHERS: usize = 8 << 10;
+const OTHERS: usize = 7 << 10;
 
 impl Flow {
     /// Brings every run as far as it goes now.
@@ -83,20 +81,18 @@ impl Flow {
         }
     }
 
-    /// The page of a run that ends with its alert firing and nobody called.
+    /// The page of a run that ends with its alert firing and nobody called. One that another called leaves that to its caller.
     fn calls_for_a_person(&self, run: &Run, state: RunState, why: &str) -> Option<PageEvent> {
-        let muted = why.starts_with("muted");
-        let unheard = matches!(state, RunState::Cancelled | RunState::Failed) && !muted;
-        if !unheard || !self.with_memory(|memory| still_fires(memory, &run.alerts)) {
+        let called = matches!(run.cause, RunCause::Call { .. });
+        let unheard = matches!(state, RunState::Cancelled | RunState::Failed) && !called;
+        if !unheard || !self.remembered(|response| still_fires(run, &response.alerts)) {
             return None;
         }
-        let policy = run.policy.clone().or_else(|| self.escalation(&run.authority));
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
-        let known = |policy: &&Name| self.router.response().policies.contains_key(*policy);
-        policy.as_ref().filter(known).or(self.tools.rules.fallback.as_ref().filter(known))?;
-        let (title, mut body) = evidence(run, &self.changes(run));
-        body.push_str(&self.others(run));
-        Some(PageEvent::Opened { run: None, policy, title, body: format!("Run {} {state}: {why}.\n{body}", run.id) })
+        let policy = Some(self.who_is_told(run, None)?);
+        let first = format!("Run {} {state}: {why}.\n", run.id);
+        let (title, body) = evidence(run, &first, &self.changes(run), &self.others(run));
+        Some(PageEvent::Opened { run: None, policy, title, body })
     }
 
     /// All alerts of a run that has more than the one it was opened for, as far as its page can hold them.
@@ -149,32 +145,6 @@ impl Flow {
         self.record(&run, vec![RunEvent::StepEnded { step, attempt, outcome, evidence }]).await
     }
 
-    fn ask(&mut self, run: &Run, alerts: &[AlertId]) {
-        if !self.asking.insert(run.id) {
-            return;
-        }
-        let known: Vec<_> = self.remembered(|response| {
-            alerts.iter().map(|id| (id.clone(), response.alerts.get(id).map(|it| Arc::clone(&it.alert)))).collect()
-        });
-        let (sources, sender, run) = (Arc::clone(&self.tools.sources), self.sender.clone(), run.id);
-        self.tasks.spawn(async move {
-            let mut answers = Vec::with_capacity(known.len());
-            for (id, alert) in known {
-                let state = match alert {
-                    Some(alert) => sources.ask(&alert).await,
-                    None => AlertState::Unknown,
-                };
-                answers.push((id, state));
-            }
-            let _ = sender.send(Event::Answered { run, answers }).await;
-        });
-    }
-
-    pub(super) async fn answered(&mut self, id: RunId, answers: Vec<(AlertId, AlertState)>) -> Result<(), LogError> {
-        self.asking.remove(&id);
-        let Some(run) = self.remembered(|response| response.runs.get(&id).cloned()) else { return Ok(()) };
-        let events = answers.into_iter().map(|(alert, state)| RunEvent::Asked { alert, state }).collect();
-        self.record(&run, events).await
     }
 
     /// Begins an attempt; answers whether another look may find more at once.
@@ -214,12 +184,11 @@ fn callers_end(memory: &Memory, run: &Run, state: RunState, why: &str) -> Option
     Some(Record::Run { run: caller.id, resource: None, event })
 }
 
-/// The end of a run's page step, when somebody has it.
-pub(super) fn page_ends(memory: &Memory, page: &Page) -> Option<Record> {
+/// The end of a run's page step, when somebody has it or nobody ever will.
+pub(super) fn page_ends(memory: &Memory, page: &Page, outcome: StepOutcome) -> Option<Record> {
     let run = memory.response.runs.get(&page.run?)?;
     let is_page = |step: StepRef| run.step(step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
     let on = run.steps.iter().find(|record| record.on.is_some() && is_page(record.step))?;
-    let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page.id }) };
     let event = RunEvent::StepEnded { step: on.step, attempt: on.attempts, outcome, evidence: String::new() };
     Some(Record::Run { run: run.id, resource: None, event })
 }

@@ -1,6 +1,8 @@
 //! The design's promises at the nasty moments, one test a line.
 
 mod alerts;
+mod alerts_called;
+mod alerts_held;
 mod apply;
 mod crash;
 mod daemon;

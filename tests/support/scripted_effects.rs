@@ -18,6 +18,8 @@ pub(crate) enum Fare {
     Failed,
     /// It takes so many seconds, and is done then.
     Slow(u64),
+    /// What does it panics.
+    Panics,
 }
 
 /// See the module.
@@ -35,7 +37,7 @@ impl ScriptedEffects {
         Arc::default()
     }
 
-    /// From now on effects of this word fare so: a script's file, `http`, a channel's word, `git`.
+    /// From now on effects of this word fare so: a script's file, `http`, a channel's word, `git`; and questions, as `ask`.
     pub(crate) fn fares(&self, word: &str, fare: Fare) {
         self.fares.lock().expect("no panic").insert(word.to_owned(), fare);
     }
@@ -83,6 +85,7 @@ impl Effects for ScriptedEffects {
             None => Ok(Performed::default()),
             Some(Fare::Done(output)) => Ok(Performed { output, evidence: format!("{word} says so") }),
             Some(Fare::Failed) => Err(EffectError::Failed { error: format!("{word} failed"), evidence: String::new() }),
+            Some(Fare::Panics) => panic!("{word} panics, as it is told to"),
             Some(Fare::Slow(seconds)) => {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
                 Ok(Performed::default())
@@ -95,6 +98,12 @@ impl Effects for ScriptedEffects {
 impl AlertSources for ScriptedEffects {
     async fn ask(&self, alert: &Alert) -> AlertState {
         self.asked.lock().expect("no panic").insert(alert.id.fingerprint.clone());
+        let fare = self.fares.lock().expect("no panic").get("ask").cloned();
+        match fare {
+            Some(Fare::Slow(seconds)) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            Some(Fare::Panics) => panic!("the monitoring system panics, as it is told to"),
+            _ => {}
+        }
         self.answers.lock().expect("no panic").get(&alert.id.fingerprint).copied().unwrap_or(AlertState::Unknown)
     }
 }

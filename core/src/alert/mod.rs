@@ -19,7 +19,7 @@ use crate::model::{
     TeamName, Trigger, Whose,
 };
 
-pub use quiet::Quiet;
+pub use quiet::{Quiet, maintained};
 
 /// Where one alert goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -279,21 +279,21 @@ fn by_alert(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSet<
     if may_freeze.is_empty() {
         return None;
     }
-    let asks = |memory: &&Arc<AlertMemory>| {
-        memory.state == AlertState::Firing
-            && memory.alert.name() == FREEZE
-            && may_freeze.contains(&memory.alert.receiver)
-    };
-    let found = alerts.values().find(asks)?;
+    let found = alerts.values().find(|memory| freezes(memory, may_freeze))?;
     let said = found.alert.annotations.get("reason").or_else(|| found.alert.annotations.get("summary"));
     let said = said.map_or_else(String::new, |said| format!(": {said}"));
     let reason = format!("alert {FREEZE} fires on receiver {}{said}", found.alert.receiver);
     Some(Freeze { what: FreezeWhat::All, reason, until: None })
 }
 
+/// Whether this is an alert that freezes everything: an order, which calls nobody.
+pub fn freezes(memory: &AlertMemory, may_freeze: &BTreeSet<Name>) -> bool {
+    memory.state == AlertState::Firing && memory.alert.name() == FREEZE && may_freeze.contains(&memory.alert.receiver)
+}
+
 /// Why this alert starts nothing now, if so: it is muted, in maintenance, or inhibited by another.
 pub fn quiet(alert: &Alert, routed: &Routed, quiet: &Quiet<'_>, now: Timestamp) -> Option<String> {
     let owner = routed.owner.as_ref();
-    let maintained = || quiet.maintained(&alert.labels, owner, now);
+    let maintained = || maintained(quiet.router, &alert.labels, owner, now);
     quiet.muted(routed, now).or_else(maintained).or_else(|| quiet.inhibited(alert, owner))
 }

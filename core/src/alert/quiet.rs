@@ -17,7 +17,7 @@ type Sources = HashMap<Vec<String>, HashSet<AlertId>>;
 /// only for its own alerts, and those of teams that let it.
 #[derive(Debug)]
 pub struct Quiet<'a> {
-    router: &'a Router,
+    pub(super) router: &'a Router,
     inhibitions: Vec<Rule<'a>>,
 }
 
@@ -58,18 +58,6 @@ impl<'a> Quiet<'a> {
         Some(format!("muted by the mute time {name}"))
     }
 
-    /// Why maintenance keeps it quiet, if it does.
-    pub(super) fn maintained(&self, labels: &Labels, owner: Option<&TeamName>, now: Timestamp) -> Option<String> {
-        let mut routes = self.router.response().routes.values();
-        let (until, reason) = routes.find_map(|route| {
-            let found = route.spec.maintenance.iter().find(|maintenance| {
-                maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
-            })?;
-            self.router.counts(&route.team, owner).then_some((found.until, &found.reason))
-        })?;
-        Some(format!("in maintenance until {until}: {reason}"))
-    }
-
     /// Why another alert keeps it quiet, if one does. An alert that is source and target of one rule does not inhibit
     /// itself, as in Alertmanager.
     pub(super) fn inhibited(&self, alert: &Alert, owner: Option<&TeamName>) -> Option<String> {
@@ -85,6 +73,18 @@ impl<'a> Quiet<'a> {
         }
         None
     }
+}
+
+/// Why maintenance keeps what has these labels still, if it does: of manifests that count for `owner`.
+pub fn maintained(router: &Router, labels: &Labels, owner: Option<&TeamName>, now: Timestamp) -> Option<String> {
+    let mut routes = router.response().routes.values();
+    let (until, reason) = routes.find_map(|route| {
+        let found = route.spec.maintenance.iter().find(|maintenance| {
+            maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
+        })?;
+        router.counts(&route.team, owner).then_some((found.until, &found.reason))
+    })?;
+    Some(format!("in maintenance until {until}: {reason}"))
 }
 
 fn all_hold(matchers: &[Matcher], labels: &Labels) -> bool {

@@ -1,10 +1,12 @@
-//! Playbooks that call playbooks: never in a circle, never deeper than a person can follow.
+//! Playbooks that call playbooks: never in a circle, never deeper than a person can follow, never for a proof that no alert
+//! can give.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Does, Name};
+use crate::model::{Does, Name, Playbook, PlaybookStep, Trigger, WaitFor};
 
 use super::diagnostic::Diagnostic;
+use super::grants::Note;
 use super::header::ManifestKind;
 use super::in_force::Candidate;
 use super::response::{Declares, Refers};
@@ -33,18 +35,60 @@ pub(super) fn check(candidates: &mut [Candidate], found: &mut Vec<Diagnostic>) {
             wrong.push(((*name).clone(), *span, message));
         }
     }
-    for (name, span, message) in wrong {
+    let wrong = wrong.into_iter().map(|(name, span, message)| (name, (span, message, None)));
+    let unproven: Vec<(Name, Note)> = unproven(candidates, &calls).collect();
+    for (name, note) in wrong.chain(unproven).collect::<Vec<_>>() {
         let key = (ManifestKind::Playbook, name);
         if let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.key == key) {
-            candidate.error(found, (span, message, None));
+            candidate.error(found, note);
         }
     }
 }
 
+/// Scheduled playbooks that call one which waits for an alert to be resolved: they have none, so that it would always fail.
+fn unproven(candidates: &[Candidate], calls: &Calls) -> impl Iterator<Item = (Name, Note)> {
+    let playbooks = || candidates.iter().filter_map(|it| Some((&it.key.1, it.manifest.declares.as_ref()?)));
+    let proof = |step: &PlaybookStep| matches!(step.does, Does::Wait { what: WaitFor::Resolved, .. });
+    let proving: BTreeSet<&Name> = playbooks()
+        .filter(|(_, it)| matches!(it, Declares::Playbook(it) if steps(it).any(proof)))
+        .map(|(name, _)| name)
+        .collect();
+    let scheduled =
+        playbooks().filter(|(_, it)| matches!(it, Declares::Playbook(it) if matches!(it.on, Trigger::Schedule(_))));
+    let mut found = Vec::new();
+    for (name, _) in scheduled {
+        for (called, span) in calls.get(name).into_iter().flatten() {
+            if let Some(last) = below(called, calls).into_iter().find(|name| proving.contains(name)) {
+                let message = format!("a scheduled playbook has no alert, and `{last}` waits for it to be resolved");
+                let help = format!("let `{last}` wait for `healthy`, or `{{until: …}}`");
+                found.push((name.clone(), (*span, message, Some(help))));
+            }
+        }
+    }
+    found.into_iter()
+}
+
+/// A playbook and all that it calls, at whatever depth.
+fn below<'c>(name: &'c Name, calls: &'c Calls) -> BTreeSet<&'c Name> {
+    let mut all = BTreeSet::from([name]);
+    let mut next = vec![name];
+    while let Some(name) = next.pop() {
+        for (called, _) in calls.get(name).into_iter().flatten() {
+            if all.insert(called) {
+                next.push(called);
+            }
+        }
+    }
+    all
+}
+
+fn steps(playbook: &Playbook) -> impl Iterator<Item = &PlaybookStep> {
+    playbook.steps.iter().chain(playbook.otherwise.iter().flatten())
+}
+
 fn calls_of(candidate: &Candidate) -> Option<(Name, Vec<(Name, Span)>)> {
     let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
-    let steps = playbook.steps.iter().chain(playbook.otherwise.iter().flatten());
-    let called = steps.filter_map(|step| match &step.does {
+    let called = steps(playbook).filter_map(|step| match &step.does {
         Does::Playbook(name) => Some(name),
         _ => None,
     });

@@ -127,8 +127,12 @@ fn argument(name: &str, node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> 
     if node.text().is_some_and(|text| text.starts_with("{{")) {
         return texts::value(node, scope, body.reader);
     }
-    let least = if name == "replicas" { 0 } else { 1 };
-    body.reader.number(node, least, super::app::MAX_REPLICAS).map(Json::from)
+    if name == "replicas" && node.text() == Some("0") {
+        let help = "`action: app.suspend` takes an app out of service".to_owned();
+        body.reader.error(node.span, "`app.scale` leaves at least one replica", Some(help));
+        return None;
+    }
+    body.reader.number(node, 1, super::app::MAX_REPLICAS).map(Json::from)
 }
 
 fn wait(node: &Node, scope: &Scope, around: &Around, body: &mut Body<'_, '_>) -> Option<WaitFor> {

@@ -18,6 +18,7 @@ mod resource;
 mod response;
 mod routing;
 mod run;
+mod run_clock;
 mod secret;
 mod spec;
 mod status;
@@ -40,8 +41,8 @@ pub use observed::{
 };
 pub use page::{Call, Page, PageEvent, PageTry};
 pub use playbook::{
-    Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Retry,
-    Schedule, Trigger, WaitFor, WhenBusy,
+    Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Progress,
+    Retry, Schedule, Trigger, WaitFor, WhenBusy,
 };
 pub use playbook_test::{Expected, Given, GivenAlert, GivenTarget, PlaybookTest, TestCase};
 pub use resource::{Place, Resource};
@@ -50,7 +51,8 @@ pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
-pub use run::{Part, Progress, Run, RunCause, RunEvent, RunState, Rung, StepOutcome, StepRecord, StepRef};
+pub use run::{Part, Run, RunCause, RunEvent, RunState, Rung, StepOutcome, StepRecord, StepRef};
+pub use run_clock::RunClock;
 pub use secret::Secret;
 pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,

@@ -330,3 +330,14 @@ pub enum GitChange {
         value: Value,
     },
 }
+
+/// How an action is getting on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// It is under way; says what is still to come.
+    Going(String),
+    /// It is done.
+    Done(Value),
+    /// It cannot be.
+    Failed(String),
+}

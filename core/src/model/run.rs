@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AlertId, AlertState, Key, Name, Playbook, PlaybookStep, ResourceId, Revision, RunId, TeamName};
+use super::{AlertId, AlertState, Key, Name, Playbook, PlaybookStep, ResourceId, Revision, RunClock, RunId, TeamName};
 
 /// How a run is, or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -173,7 +173,7 @@ pub enum RunEvent {
         /// What it said; `Unknown` when it could not be asked.
         state: AlertState,
     },
-    /// A step was not done: its `if` is false.
+    /// A step was not done, or not tried again: its `if` is false, its alert is over, nothing may be done.
     StepSkipped {
         /// The step.
         step: StepRef,
@@ -231,7 +231,7 @@ pub struct StepRecord {
     pub begun_at: Timestamp,
     /// When its last attempt ended.
     pub ended_at: Option<Timestamp>,
-    /// Attempts begun; 0 for a skipped step.
+    /// Attempts begun; 0 for a step that was skipped before its first.
     pub attempts: u32,
     /// The present attempt's key and deadline, while it is on.
     pub on: Option<(Key, Timestamp)>,
@@ -276,6 +276,9 @@ pub struct Run {
     pub turned: Option<(String, Timestamp)>,
     /// What it waits for outside of its steps.
     pub paused: Option<String>,
+    /// How long its steps have taken.
+    #[serde(default)]
+    pub clock: RunClock,
     /// How it ended, in one sentence, and when.
     pub ended: Option<(RunState, String, Timestamp)>,
 }
@@ -304,8 +307,9 @@ impl Run {
             asked: BTreeMap::new(),
             opened_at: at,
             steps: Vec::new(),
-            turned: (*rung > Rung::Steps).then(|| ("it came back within 30 minutes".to_owned(), at)),
+            turned: rung.why_not_by_its_steps().map(|why| (why.to_owned(), at)),
             paused: None,
+            clock: RunClock::default(),
             ended: None,
         })
     }
@@ -323,6 +327,7 @@ impl Run {
             }
             RunEvent::StepBegun { step, attempt, key, deadline } => {
                 self.asked.clear();
+                self.clock.begins(at);
                 let record = self.record(*step, at);
                 record.attempts = *attempt;
                 record.on = Some((key.clone(), *deadline));
@@ -336,7 +341,10 @@ impl Run {
                 record.evidence.clone_from(evidence);
             }
             RunEvent::Turned { why } => self.turned = Some((why.clone(), at)),
-            RunEvent::Paused { why } => self.paused.clone_from(why),
+            RunEvent::Paused { why } => {
+                self.clock.stands_still(at, why.is_some());
+                self.paused.clone_from(why);
+            }
             RunEvent::Ended { state, why } => self.ended = Some((*state, why.clone(), at)),
         }
     }
@@ -382,15 +390,4 @@ impl Run {
             None => RunState::Waiting,
         }
     }
-}
-
-/// How an action is getting on.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Progress {
-    /// It is under way; says what is still to come.
-    Going(String),
-    /// It is done.
-    Done(Value),
-    /// It cannot be.
-    Failed(String),
 }

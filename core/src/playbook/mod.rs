@@ -6,7 +6,9 @@
 //! is remembered of it. Nothing here does anything.
 
 mod answer;
+mod ends;
 mod facts;
+mod may;
 mod next;
 mod open;
 mod order;
@@ -30,9 +32,11 @@ use crate::model::{
 
 pub use crate::schedule::{due, next_time};
 pub use answer::{Answer, PAGES, World, pages, seen};
+pub use ends::still_fires;
 pub use facts::facts;
+pub use may::Hold;
 pub use next::next;
-pub use open::{Asked, Opening, STORM_RUNS, STORM_WITHIN, in_storm, open};
+pub use open::{Asked, Opening, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};
 pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, evidence, next_send, told, told_in_turn};
 pub use pin::pin;
@@ -49,7 +53,7 @@ pub struct Facts<'a> {
     pub target: Option<TargetFacts>,
     /// Why no step may begin now that acts: a freeze, a suspension, maintenance, an earlier run's turn, a commit on its way.
     /// Waits, messages and pages go on.
-    pub hold: Option<String>,
+    pub hold: Option<Hold>,
     /// Why it must end: its playbook, target or permission is gone.
     pub cancelled: Option<String>,
     /// Whether the step that is on is being done by this very process. After a restart it is not.

@@ -1,12 +1,17 @@
 //! The one function that says what a run does now.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::ends::{finish, proven};
+use super::may::{Against, against};
 use super::{Facts, Next, Order, facts, order};
 use crate::expression;
 use crate::model::{
-    AlertId, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunCause, RunEvent, RunState, Rung,
+    AlertId, AlertMemory, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunEvent, RunState,
     StepOutcome, StepRecord, StepRef, WaitFor,
 };
 
@@ -132,7 +137,7 @@ fn resolved(run: &Run, record: &StepRecord, quiet: Period, deadline: Timestamp, 
     if run.alerts.is_empty() {
         return ended(record, StepOutcome::Failed { error: "the run answers no alert".to_owned() });
     }
-    let states = run.alerts.iter().map(|id| state_of(run, id, facts));
+    let states = run.alerts.iter().map(|id| state_of(run, id, facts.alerts));
     let states: Vec<(AlertState, Timestamp)> = states.collect();
     let count = |state| states.iter().filter(|(s, _)| *s == state).count();
     let total = states.len();
@@ -167,8 +172,12 @@ fn resolved(run: &Run, record: &StepRecord, quiet: Period, deadline: Timestamp, 
 }
 
 /// How an alert is: what its source said when asked counts until it says otherwise.
-fn state_of(run: &Run, id: &AlertId, facts: &Facts<'_>) -> (AlertState, Timestamp) {
-    let known = facts.alerts.get(id).map(|alert| (alert.state, alert.since));
+pub(super) fn state_of(
+    run: &Run,
+    id: &AlertId,
+    alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
+) -> (AlertState, Timestamp) {
+    let known = alerts.get(id).map(|alert| (alert.state, alert.since));
     match (known, run.asked.get(id)) {
         (Some((_, since)), Some(asked)) if asked.1 >= since => *asked,
         (Some(known), _) => known,
@@ -205,7 +214,7 @@ fn after(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
         if facts.now < at {
             return still(at, format!("`{}` is tried again: {error}", step.name));
         }
-        return begin(run, record.step, record.attempts + 1, facts);
+        return attempt(run, record.step, record.attempts + 1, facts);
     }
     match (record.step.part, step.on_error) {
         (Part::Otherwise, _) | (Part::Steps, OnError::Continue) => go_to(run, following, facts),
@@ -214,7 +223,7 @@ fn after(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
 }
 
 /// Goes on with `otherwise`, or ends where a run has none: one that another called.
-fn turn(run: &Run, why: String) -> Next {
+pub(super) fn turn(run: &Run, why: String) -> Next {
     match run.playbook.otherwise {
         Some(_) => Next::Record(vec![RunEvent::Turned { why }]),
         None => end(RunState::Failed, why),
@@ -223,60 +232,28 @@ fn turn(run: &Run, why: String) -> Next {
 
 /// Begins this step, if there is one and it may.
 fn go_to(run: &Run, at: StepRef, facts: &Facts<'_>) -> Next {
+    attempt(run, at, 1, facts)
+}
+
+/// Makes this attempt, if there is such a step and nothing stands against it now: a further one is asked the same as the first.
+fn attempt(run: &Run, at: StepRef, nth: u32, facts: &Facts<'_>) -> Next {
     let Some(step) = run.step(at) else { return finish(run, at.part, facts) };
-    let overdue = at.part == Part::Steps && facts.now >= run.playbook.limits.timeout.after(run.opened_at);
-    if overdue {
-        return turn(run, format!("its time of {} is up", run.playbook.limits.timeout));
+    match against(run, at, step, facts) {
+        Some(Against::Part(why)) => return turn(run, why),
+        Some(Against::Step(why)) => return Next::Record(vec![RunEvent::StepSkipped { step: at, why }]),
+        Some(Against::Now(why)) => return pause(run, Some(why)),
+        None if run.paused.is_some() => return Next::Record(vec![RunEvent::Paused { why: None }]),
+        None => {}
     }
-    if let Some(why) = skips(run, at.part, step, facts) {
-        return Next::Record(vec![RunEvent::StepSkipped { step: at, why }]);
-    }
-    if acts(&step.does)
-        && let Some(why) = &facts.hold
-    {
-        return pause(run, Some(why.clone()));
-    }
-    if run.paused.is_some() {
-        return Next::Record(vec![RunEvent::Paused { why: None }]);
-    }
-    match step.when.as_ref().map(|when| expression::holds(when, &facts::facts(run, facts))) {
+    let when = step.when.as_ref().filter(|_| nth == 1);
+    match when.map(|when| expression::holds(when, &facts::facts(run, facts))) {
         Some(Ok(false)) => Next::Record(vec![RunEvent::StepSkipped { step: at, why: "its `if` is false".to_owned() }]),
         Some(Err(error)) => fails_at_once(run, at, format!("its `if` has no value: {error}"), facts),
-        None | Some(Ok(true)) => begin(run, at, 1, facts),
+        None | Some(Ok(true)) => begin(run, at, step, nth, facts),
     }
 }
 
-/// Why a step is passed over, whatever its `if` says.
-fn skips(run: &Run, part: Part, step: &PlaybookStep, facts: &Facts<'_>) -> Option<String> {
-    if run.rung == Rung::Page && !matches!(step.does, Does::Page { .. }) {
-        return Some("it came back too often: a person is called".to_owned());
-    }
-    if !acts(&step.does) {
-        return None;
-    }
-    if !run.alerts.is_empty() && run.alerts.iter().all(|id| !fires(id, facts)) {
-        return Some("its alert is resolved: nothing is done to what works again".to_owned());
-    }
-    let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back);
-    (part == Part::Steps && rolls_back).then(|| "its target is being rolled back: the run only proves".to_owned())
-}
-
-/// Whether a step changes something, or may: what a hold stops.
-fn acts(does: &Does) -> bool {
-    match does {
-        Does::Action { .. } | Does::Script { .. } | Does::Http(_) | Does::Git(_) | Does::Playbook(_) => true,
-        Does::Wait { .. } | Does::Notify { .. } | Does::Page { .. } => false,
-    }
-}
-
-fn begin(run: &Run, at: StepRef, attempt: u32, facts: &Facts<'_>) -> Next {
-    let Some(step) = run.step(at) else { return finish(run, at.part, facts) };
-    if attempt > 1
-        && acts(&step.does)
-        && let Some(why) = &facts.hold
-    {
-        return pause(run, Some(why.clone()));
-    }
+fn begin(run: &Run, at: StepRef, step: &PlaybookStep, attempt: u32, facts: &Facts<'_>) -> Next {
     match order::order(run, step, facts) {
         Ok(order) => {
             let deadline = match order {
@@ -306,48 +283,6 @@ fn fails_at_once(run: &Run, at: StepRef, error: String, facts: &Facts<'_>) -> Ne
     ])
 }
 
-/// All steps of a part are done.
-fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
-    let proven_over = run.alerts.iter().all(|id| state_of(run, id, facts).0 == AlertState::Resolved);
-    match part {
-        Part::Steps if run.alerts.is_empty() || proven_over => end(RunState::Resolved, "its steps are done".to_owned()),
-        Part::Steps => turn(run, "its steps are done and its alert is not proven over".to_owned()),
-        Part::Otherwise => {
-            let paged = did(run, |does| matches!(does, Does::Page { .. }));
-            match (paged, !run.alerts.is_empty() && proven_over) {
-                (_, true) => end(proven(run), "its alert is over".to_owned()),
-                (true, false) => end(RunState::Paged, "a person was called".to_owned()),
-                (false, false) if run.alerts.is_empty() && called(run) => {
-                    end(RunState::Resolved, "its `otherwise` is done".to_owned())
-                }
-                (false, false) => end(RunState::Failed, "nothing helped, and nobody could be called".to_owned()),
-            }
-        }
-    }
-}
-
-fn called(run: &Run) -> bool {
-    matches!(run.cause, RunCause::Call { .. })
-}
-
-/// What a run that is proven in `otherwise` comes to.
-fn proven(run: &Run) -> RunState {
-    let replaced = |does: &Does| matches!(does, Does::Action { .. });
-    let in_otherwise = run.steps.iter().any(|record| {
-        record.step.part == Part::Otherwise
-            && matches!(record.outcome, Some(StepOutcome::Done { .. }))
-            && run.step(record.step).is_some_and(|step| replaced(&step.does))
-    });
-    if in_otherwise { RunState::Replaced } else { RunState::Resolved }
-}
-
-fn did(run: &Run, which: impl Fn(&Does) -> bool) -> bool {
-    run.steps.iter().any(|record| {
-        matches!(record.outcome, Some(StepOutcome::Done { .. }))
-            && run.step(record.step).is_some_and(|step| which(&step.does))
-    })
-}
-
 fn timeout_of(step: &PlaybookStep) -> Period {
     match &step.does {
         Does::Wait { what: WaitFor::For(time), .. } => *time,
@@ -368,7 +303,7 @@ fn ended(record: &StepRecord, outcome: StepOutcome) -> Next {
     Next::Record(vec![RunEvent::StepEnded { step, attempt, outcome, evidence: String::new() }])
 }
 
-fn end(state: RunState, why: String) -> Next {
+pub(super) fn end(state: RunState, why: String) -> Next {
     Next::Record(vec![RunEvent::Ended { state, why }])
 }
 

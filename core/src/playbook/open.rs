@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::pin;
 use crate::model::{
-    AlertId, Disposition, Does, Labels, Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision, Run,
-    RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, TeamName, WhenBusy,
+    AlertId, Concurrency, Disposition, Does, Labels, Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision,
+    Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, TeamName, WhenBusy,
 };
 
 /// So many runs opened within [`STORM_WITHIN`] are a storm: more are not opened, and one page tells of all.
@@ -72,6 +72,8 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     }
     if let Some(run) = busy(asked, response) {
         match (playbook.concurrency.when_busy, &asked.cause) {
+            // What one run does helps its own target only: for another, the playbook's next run waits its turn.
+            (WhenBusy::Join, RunCause::Alert { .. }) if run.target != asked.target => {}
             (WhenBusy::Join, RunCause::Alert { .. })
                 if !has_called(run) || (run.target.is_some() && was_answered(asked, response)) =>
             {
@@ -143,13 +145,29 @@ fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
     before.into_iter().any(|(_, known)| matches!(known.disposition, Disposition::Run { .. }))
 }
 
-/// The run that has what this one wants.
+/// The run that has what this one wants; of several, one on the same target.
 fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
-    let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name && run.target == asked.target;
-    response.runs.values().find(|run| match asked.playbook.concurrency.per {
+    let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name;
+    let has = |run: &&Arc<Run>| match asked.playbook.concurrency.per {
         Per::Target if asked.target.is_some() => run.target == asked.target,
-        Per::Target => of_playbook(run) && agrees(asked, run),
+        Per::Target => of_playbook(run) && run.target.is_none() && agrees(asked, run),
         Per::Playbook => of_playbook(run),
+    };
+    let same = response.runs.values().filter(has).find(|run| run.target == asked.target);
+    same.or_else(|| response.runs.values().find(has))
+}
+
+/// The run whose end this one waits for before it acts: an earlier one on its target, or of its playbook where that says so.
+pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
+    let Concurrency { per, when_busy } = run.playbook.concurrency;
+    response.runs.range(..run.id).map(|(_, other)| other).find(|other| {
+        let one_at_a_time = match per {
+            Per::Playbook => true,
+            Per::Target => when_busy == WhenBusy::Queue && run.target.is_none() && other.target.is_none(),
+        };
+        let same_playbook = one_at_a_time && other.playbook.name == run.playbook.name;
+        let same_target = run.target.is_some() && other.target == run.target;
+        (same_target || same_playbook) && !matches!(other.cause, RunCause::Call { .. })
     })
 }
 
@@ -167,9 +185,9 @@ fn subject(asked: &Asked<'_>) -> Subject {
     }
 }
 
-/// What never began says nothing of whether a fix holds.
+/// What no alert opened, or never began, says nothing of whether a fix holds.
 fn counts(end: &RunEnd) -> bool {
-    !matches!(end.state, RunState::Skipped | RunState::Cancelled)
+    end.opened_at.is_some() && !matches!(end.state, RunState::Skipped | RunState::Cancelled)
 }
 
 fn opened(asked: &Asked<'_>, rung: Rung, latches: Option<Subject>) -> Opening {

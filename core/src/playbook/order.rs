@@ -103,7 +103,7 @@ impl Filling {
         let is_json = kind.is_none_or(|kind| kind.to_ascii_lowercase().contains("json"));
         // In JSON a value stands inside a text and must not end it.
         let escape = |value: &str| match is_json {
-            true => Value::from(value).to_string().trim_matches('"').to_owned(),
+            true => in_json(value),
             false => value.to_owned(),
         };
         let body = call.body.as_ref().map(|body| self.fill(body, escape)).transpose()?;
@@ -135,6 +135,12 @@ impl Filling {
             other => other.clone(),
         })
     }
+}
+
+/// A value as it stands within a JSON text, whose own marks it has none of: what it may end with is escaped.
+fn in_json(value: &str) -> String {
+    let text = Value::from(value).to_string();
+    text.get(1..text.len() - 1).unwrap_or_default().to_owned()
 }
 
 /// Everything but RFC 3986's unreserved characters, encoded: a value can be no separator.

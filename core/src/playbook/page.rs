@@ -16,6 +16,8 @@ const LONGEST_MS: u64 = 300_000;
 /// The most of one step's evidence that a page carries, in bytes, and of all.
 const STEP_EVIDENCE: usize = 4 << 10;
 const BODY: usize = 32 << 10;
+/// The most of a page that tells of a run's other alerts, in bytes.
+const OTHERS: usize = 8 << 10;
 
 /// One channel that a policy tells, every name looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,14 +135,16 @@ pub fn next_send(page: &Page, told: &[Told], now: Timestamp) -> PageNext {
     }
 }
 
-/// What a page says of a run: its title and its evidence. `changes` is what changed since the target was last healthy, a
-/// line each.
-pub fn evidence(run: &Run, changes: &[String]) -> (String, String) {
+/// What a page says of a run: its title and its evidence, after `first` and before `others`, its other alerts. `changes` is
+/// what changed since the target was last healthy, a line each.
+pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (String, String) {
     let name = run.alert.pointer("/labels/alertname").and_then(|name| name.as_str());
     let what = name.map_or_else(|| format!("playbook {}", run.playbook.name), ToOwned::to_owned);
     let on = run.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
     let title: String = format!("{what}{on}: not resolved by code").chars().take(200).collect();
-    let mut body = format!("Run {} of playbook {} (revision {}).\n", run.id, run.playbook.name, run.revision.short());
+    let mut body = first.to_owned();
+    let _ = write!(body, "Run {} of playbook {} (revision {}).", run.id, run.playbook.name, run.revision.short());
+    body.push('\n');
     for kind in ["labels", "annotations"] {
         for (key, value) in run.alert.get(kind).and_then(|it| it.as_object()).into_iter().flatten() {
             let _ = writeln!(body, "{key}: {}", value.as_str().unwrap_or_default());
@@ -159,7 +163,10 @@ pub fn evidence(run: &Run, changes: &[String]) -> (String, String) {
             let _ = writeln!(body, "- {change}");
         }
     }
-    (title, cut(body, BODY))
+    let others = cut(others.to_owned(), OTHERS);
+    let mut body = cut(body, BODY - others.len());
+    body.push_str(&others);
+    (title, body)
 }
 
 fn step_line(run: &Run, record: &StepRecord, body: &mut String) {
@@ -180,6 +187,7 @@ fn step_line(run: &Run, record: &StepRecord, body: &mut String) {
 
 fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
+        let most = most.saturating_sub('…'.len_utf8());
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text.push('…');

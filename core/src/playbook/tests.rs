@@ -1,6 +1,7 @@
 //! Runs, driven one look at a time over facts that each test gives.
 
 mod answers;
+mod held;
 mod open;
 mod people;
 mod random;
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Facts, Next, Opening, Order, PageFacts, TargetFacts, World, next};
+use super::{Answer, Asked, Facts, Hold, Next, Opening, Order, PageFacts, TargetFacts, World, next};
 use crate::desired::{Compiler, Context, Desired, File, Files};
 use crate::model::{
-    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Health, Key, Labels, Name, PageId, Period,
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Health, Key, Labels, Name, PageId, Part, Period,
     Progress, ResponseMemory, Run, RunCause, RunEvent, RunId, RunState, Rung, StepOutcome, StepRef, Sync,
 };
 
@@ -60,6 +61,14 @@ pub(super) fn firing(app: &str, now: Timestamp) -> Arc<AlertMemory> {
     })
 }
 
+/// What begins a run.
+#[derive(Clone, Copy)]
+enum Begins {
+    Alert,
+    Schedule,
+    Call,
+}
+
 /// One run and all that its next step rests on.
 pub(super) struct Live {
     pub(super) run: Run,
@@ -68,7 +77,7 @@ pub(super) struct Live {
     pub(super) alerts: BTreeMap<AlertId, Arc<AlertMemory>>,
     pub(super) now: Timestamp,
     pub(super) target: Option<TargetFacts>,
-    pub(super) hold: Option<String>,
+    pub(super) hold: Option<Hold>,
     pub(super) cancelled: Option<String>,
     pub(super) in_hand: bool,
     pub(super) progress: Option<Progress>,
@@ -80,21 +89,34 @@ pub(super) struct Live {
 impl Live {
     /// A run of the playbook `p` on an alert of app/shop, begun at this rung.
     pub(super) fn answering(spec: &str, rung: Rung) -> Self {
-        Self::of(spec, true, rung)
+        Self::of(spec, Begins::Alert, rung)
     }
 
     /// A run of the playbook `p` that no alert began.
     pub(super) fn scheduled(spec: &str) -> Self {
-        Self::of(spec, false, Rung::Steps)
+        Self::of(spec, Begins::Schedule, Rung::Steps)
     }
 
-    fn of(spec: &str, alert: bool, rung: Rung) -> Self {
+    /// A run that one which answers an alert of app/shop called.
+    pub(super) fn called(spec: &str) -> Self {
+        let mut live = Self::of(spec, Begins::Call, Rung::Steps);
+        let alert = live.alerts.keys().next().expect("an alert").clone();
+        live.take(RunEvent::Joined { alert });
+        live
+    }
+
+    fn of(spec: &str, begins: Begins, rung: Rung) -> Self {
+        let alert = !matches!(begins, Begins::Schedule);
         let desired =
             compiled(&(playbook("p", spec) + &playbook("sub", "  steps: [{name: look, script: scripts/look.sh}]")));
         let playbook = &desired.response.playbooks[&name("p")];
         let memory = firing("shop", at(0));
         let (id, seen) = (memory.alert.id.clone(), super::seen(&memory.alert));
-        let cause = if alert { RunCause::Alert { alert: id.clone() } } else { RunCause::Schedule { due: at(0) } };
+        let cause = match begins {
+            Begins::Alert => RunCause::Alert { alert: id.clone() },
+            Begins::Schedule => RunCause::Schedule { due: at(0) },
+            Begins::Call => RunCause::Call { run: RunId(0), step: StepRef { part: Part::Steps, index: 0 } },
+        };
         let (teams, reach) = (BTreeMap::new(), BTreeMap::new());
         let world = World {
             response: &desired.response,
@@ -450,25 +472,6 @@ fn a_call_ends_as_the_called_run_does() {
         live.called = Some(state);
         assert_eq!(live.begins().0, word, "{state}");
     }
-}
-
-#[test]
-fn a_hold_stops_what_acts_and_lets_waits_and_pages_go_on() {
-    let spec = format!("{ON}  steps: [{{name: pause, wait: {{for: 5s}}}}, {{name: look, script: scripts/look.sh}}]");
-    let mut live = Live::answering(&spec, Rung::Steps);
-    live.hold = Some("frozen: bad night".to_owned());
-    live.begins();
-    live.pass(5);
-    assert_eq!(live.waits(), (None, "frozen: bad night".to_owned()));
-    assert_eq!(live.run.paused.as_deref(), Some("frozen: bad night"));
-    assert_eq!(live.run.state(), RunState::Waiting);
-    live.hold = None;
-    assert_eq!(live.begins().0, "look");
-    assert_eq!(live.run.paused, None);
-    let mut live = Live::answering(&spec, Rung::Page);
-    live.hold = Some("frozen: bad night".to_owned());
-    live.accept_page();
-    assert_eq!(live.over().0, RunState::Paged);
 }
 
 #[test]

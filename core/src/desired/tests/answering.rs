@@ -391,3 +391,28 @@ fn overlays_change_how_alerts_are_answered() {
     let compiled = compile_answered(&[("environments/prod/p.yaml", &patch.replace("20m", "1s"))], &context);
     assert!(compiled.diagnostics[0].place.file == "playbooks/shop-down.yaml" || compiled.has_errors());
 }
+
+#[test]
+fn a_scheduled_playbook_calls_none_that_waits_for_an_alert_to_be_over() {
+    let called = |name: &str, on: &str, step: &str| {
+        format!(
+            "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {{name: {name}, team: payments}}\nspec: {{{on}steps: [{{name: go, {step}}}]}}\n---\n"
+        )
+    };
+    let nightly = called("nightly", "on: {schedule: \"0 3 * * *\"}, ", "playbook: middle");
+    let text = |last: &str| format!("{nightly}{}{}", called("middle", "", "playbook: last"), called("last", "", last));
+    let compiled = compile(&[("p.yaml", &text("wait: resolved, timeout: 8m"))]);
+    let broken: Vec<&str> = compiled.desired.response.broken.keys().map(String::as_str).collect();
+    assert_eq!(broken, ["Playbook/nightly"], "{}", rendered(&compiled));
+    assert!(rendered(&compiled).contains("`last` waits for it to be resolved"), "{}", rendered(&compiled));
+    let compiled = compile(&[("p.yaml", &text("wait: {for: 1m}"))]);
+    assert!(compiled.desired.response.broken.is_empty(), "{}", rendered(&compiled));
+}
+
+#[test]
+fn an_app_is_not_scaled_to_nothing() {
+    let path = "playbooks/shop-down.yaml";
+    let text = step("action: app.scale, with: {replicas: 0}");
+    let compiled = compile_answered(&[(path, &text)], &Context::default());
+    assert!(rendered(&compiled).contains("leaves at least one replica"), "{}", rendered(&compiled));
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::{Asked, Opening, STORM_RUNS, in_storm, open};
+use super::super::{Asked, Opening, STORM_RUNS, ahead, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
     AlertMemory, Disposition, Labels, Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd,
@@ -61,7 +61,7 @@ fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], now: Timestam
         playbook: playbook.name.clone(),
         state: *state,
         rung: *rung,
-        opened_at: None,
+        opened_at: Some(now),
         at: now.checked_sub(jiff::SignedDuration::from_secs(*ago)).expect("a time"),
     };
     let ends = ends.iter().enumerate().map(end).collect();
@@ -89,6 +89,11 @@ fn a_refire_begins_a_rung_higher_and_the_third_in_an_hour_latches() {
     assert_eq!(of(&twice), (Rung::Page, Some(Subject::Resource(shop()))));
     let long_ago = [(61 * 60, RunState::Resolved, Rung::Steps), (60, RunState::Resolved, Rung::Steps)];
     assert_eq!(of(&long_ago), (Rung::Otherwise, None));
+    // Nor do runs that no alert opened count: a schedule, or a playbook that another called.
+    let mut others = ended(&p, &[(60, RunState::Failed, Rung::Page), (50, RunState::Failed, Rung::Page)], now);
+    let ledger = others.ledger.get_mut(&Subject::Resource(shop())).expect("a ledger");
+    ledger.ends.iter_mut().for_each(|end| end.opened_at = None);
+    assert_eq!(opened(opening(&p, cause(), false, &others, now)), (Rung::Steps, None));
     // What never began says nothing of whether a fix holds.
     assert_eq!(
         of(&[(60, RunState::Cancelled, Rung::Steps), (50, RunState::Skipped, Rung::Steps)]),
@@ -148,6 +153,38 @@ fn what_is_busy_is_joined_queued_for_or_left() {
     // A called run never waits for its caller.
     let step = crate::model::StepRef { part: crate::model::Part::Steps, index: 0 };
     assert!(matches!(of("skip", RunCause::Call { run: RunId(7), step }), Opening::Open { .. }));
+}
+
+#[test]
+fn one_run_of_a_playbook_is_one_whatever_its_targets() {
+    let once = declared("  concurrency: {per: playbook}\n");
+    let at_auth = |id: u64| {
+        let mut run = going(&once, id, at(0));
+        Arc::make_mut(&mut run).target = Some("app/auth".parse().expect("an id"));
+        run
+    };
+    let mut memory = ResponseMemory::default();
+    memory.runs.insert(RunId(3), at_auth(3));
+    // What helps another target does not help this one: it has its own run, which waits its turn.
+    assert!(matches!(opening(&once, cause(), false, &memory, at(1)), Opening::Open { .. }));
+    let mine = going(&once, 7, at(1));
+    assert_eq!(ahead(&mine, &memory).map(|run| run.id), Some(RunId(3)));
+    assert_eq!(ahead(&going(&declared(""), 7, at(1)), &memory), None, "another target is none of its business");
+    memory.runs.insert(RunId(7), mine);
+    assert_eq!(opening(&once, cause(), false, &memory, at(1)), Opening::Join(RunId(7)));
+    let skips = declared("  concurrency: {per: playbook, whenBusy: skip}\n");
+    assert!(matches!(opening(&skips, cause(), false, &memory, at(1)), Opening::Left(_)));
+    // Without a target, only what says `queue` waits.
+    let without = |when: &str, id: u64| {
+        let mut run = going(&declared(&format!("  concurrency: {{whenBusy: {when}}}\n")), id, at(0));
+        Arc::make_mut(&mut run).target = None;
+        run
+    };
+    for (when, waits) in [("queue", true), ("join", false)] {
+        let mut memory = ResponseMemory::default();
+        memory.runs.insert(RunId(1), without(when, 1));
+        assert_eq!(ahead(&without(when, 2), &memory).is_some(), waits, "{when}");
+    }
 }
 
 #[test]

@@ -151,17 +151,14 @@ fn a_page_carries_the_evidence_within_its_bounds() {
         labels.insert(format!("label_{n}"), "ü".repeat(2_000).into());
     }
     labels.insert("alertname".to_owned(), "X".repeat(4_000).into());
-    let (title, body) = evidence(&live.run, &[]);
-    assert!(
-        title.chars().count() <= 200 && body.len() <= (32 << 10) + '…'.len_utf8(),
-        "{} {}",
-        title.len(),
-        body.len()
-    );
+    let (title, body) = evidence(&live.run, "", &[], &"ö".repeat(9_000));
+    assert!(title.chars().count() <= 200 && body.len() <= 32 << 10, "{} {}", title.len(), body.len());
+    assert!(body.ends_with("ö…"), "its other alerts have their place");
     let mut small = Live::answering(&spec, Rung::Steps);
     small.does("look", failed_with("no space left"));
-    let (title, body) = evidence(&small.run, &["shop: 1.4 since yesterday".to_owned()]);
+    let (title, body) = evidence(&small.run, "It failed.\n", &["shop: 1.4 since yesterday".to_owned()], "others");
     assert_eq!(title, "AppDown on app/shop: not resolved by code");
+    assert!(body.starts_with("It failed.\nRun r1 ") && body.ends_with("others"), "{body}");
     for part in ["look (script): failed: no space left", "shop: 1.4 since yesterday", "revision aaaaaaa"] {
         assert!(body.contains(part), "{part} is not in\n{body}");
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::{Next, Order, PageFacts};
+use super::super::{Hold, Next, Order, PageFacts};
 use super::{Live, ON};
 use crate::model::{AlertState, Key, PageId, Progress, Run, RunEvent, RunId, RunState, Rung, StepOutcome, StepRef};
 
@@ -117,7 +117,7 @@ fn happens(live: &mut Live, dice: u8) {
         0 => live.alert(AlertState::Resolved),
         1 => live.alert(AlertState::Firing),
         2 => live.alert(AlertState::Expired),
-        3 => live.hold = Some("frozen".to_owned()),
+        3 => live.hold = Some([Hold::Frozen, Hold::Still, Hold::Turn][usize::from(dice / 9) % 3]("held".to_owned())),
         4 => live.in_hand = false,
         _ => live.hold = None,
     }

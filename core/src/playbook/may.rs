@@ -1,0 +1,97 @@
+//! What stands against an attempt at a step, the first or a further one.
+
+use super::Facts;
+use super::next::fires;
+use crate::model::{Does, Part, PlaybookStep, Run, Rung, StepRef, WaitFor};
+
+/// Why no step may begin now that acts, and so what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// Everything is frozen, for how long nobody knows: what fires is a person's.
+    Frozen(String),
+    /// People keep its target still, by its manifest or in maintenance: its steps wait, and `otherwise` only calls people.
+    Still(String),
+    /// It goes on by itself: an earlier run's turn, a commit on its way.
+    Turn(String),
+}
+
+impl Hold {
+    /// In one sentence.
+    pub fn why(&self) -> &str {
+        match self {
+            Hold::Frozen(why) | Hold::Still(why) | Hold::Turn(why) => why,
+        }
+    }
+}
+
+/// What an attempt comes to that cannot be made.
+pub(super) enum Against {
+    /// Nothing more of its part is done.
+    Part(String),
+    /// The step is passed over.
+    Step(String),
+    /// It waits.
+    Now(String),
+}
+
+/// What stands against an attempt at this step now, whatever its `if` says.
+pub(super) fn against(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Option<Against> {
+    if at.part == Part::Steps && run.playbook.limits.timeout.as_millis() <= run.clock.spent(facts.now) {
+        return Some(Against::Part(format!("its time of {} is up", run.playbook.limits.timeout)));
+    }
+    if let Some(why) = skips(run, at, step, facts) {
+        return Some(Against::Step(why));
+    }
+    let hold = facts.hold.as_ref().filter(|_| acts(&step.does))?;
+    let why = hold.why().to_owned();
+    Some(match (hold, at.part) {
+        // Paging goes on whatever is held: the way to it leads past what acts.
+        (Hold::Frozen(_) | Hold::Still(_), Part::Otherwise) => Against::Step(why),
+        (Hold::Frozen(_), Part::Steps) if !run.alerts.is_empty() => Against::Part(why),
+        _ => Against::Now(why),
+    })
+}
+
+/// Why a step is passed over.
+fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Option<String> {
+    let pages = matches!(step.does, Does::Page { .. });
+    if run.rung == Rung::Page {
+        return (!pages).then(|| "a person is called at once".to_owned());
+    }
+    let over = !run.alerts.is_empty() && run.alerts.iter().all(|id| !fires(id, facts));
+    if over && pages {
+        return Some("its alert is resolved: nobody is called".to_owned());
+    }
+    if !over && proves_nothing(run, at, step, facts) {
+        return Some("nothing was done that it could prove".to_owned());
+    }
+    if !acts(&step.does) {
+        return None;
+    }
+    if over {
+        return Some("its alert is resolved: nothing is done to what works again".to_owned());
+    }
+    let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back);
+    (at.part == Part::Steps && rolls_back).then(|| "its target is being rolled back: the run only proves".to_owned())
+}
+
+/// Whether a proof in `otherwise` would only keep people waiting: all that it could prove was passed over, and one was waited
+/// for already, or nothing may be done.
+fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> bool {
+    let before = run.steps.iter().filter(|record| record.step.part == at.part && record.step.index < at.index);
+    let mut before = before.filter(|record| run.step(record.step).is_some_and(|step| acts(&step.does))).peekable();
+    let is_proof = |step: &PlaybookStep| matches!(step.does, Does::Wait { what: WaitFor::Resolved, .. });
+    let in_steps = run.steps.iter().filter(|record| record.step.part == Part::Steps && record.attempts > 0);
+    let waited = in_steps.filter_map(|record| run.step(record.step)).any(is_proof)
+        || matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
+    let in_otherwise = at.part == Part::Otherwise;
+    in_otherwise && is_proof(step) && waited && before.peek().is_some() && before.all(|record| record.attempts == 0)
+}
+
+/// Whether a step changes something, or may: what a hold stops.
+pub(super) fn acts(does: &Does) -> bool {
+    match does {
+        Does::Action { .. } | Does::Script { .. } | Does::Http(_) | Does::Git(_) | Does::Playbook(_) => true,
+        Does::Wait { .. } | Does::Notify { .. } | Does::Page { .. } => false,
+    }
+}

@@ -1,0 +1,40 @@
+//! Alerts inside a rollout's bake: the version goes back at once, and whatever run there is only proves.
+
+use codeops_core::model::{AlertMemory, Pin, ResourceId};
+use jiff::Timestamp;
+
+use super::Flow;
+use crate::gate::{Mark, Passage};
+use crate::journal::{LogError, Record};
+
+impl Flow {
+    /// Rolls back what an alert fired for before its version was proven good.
+    pub(super) async fn roll_back_unproven(
+        &self,
+        target: &ResourceId,
+        alert: &AlertMemory,
+        now: Timestamp,
+    ) -> Result<(), LogError> {
+        let facts = self.with_memory(|memory| self.target(target, memory, None));
+        let (Some(facts), Some(declared), Some(picture)) = (facts, self.declared(target).cloned(), self.picture())
+        else {
+            return Ok(());
+        };
+        if !(facts.unproven && facts.can_roll_back) || self.tools.rules.observe {
+            return Ok(());
+        }
+        let why = format!("alert {} fired in its bake time", alert.alert.name());
+        let tried = Some(Pin::tried_with(&declared));
+        let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried };
+        let template = declared.template_digest.clone();
+        let records = vec![Record::Pinned { resource: target.clone(), template, pin }];
+        tracing::info!(%target, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");
+        let mark = Mark { resource: target.clone(), records, disturbs: false };
+        match self.tools.gate.mark(mark, picture).await {
+            Passage::Closed(why) => tracing::warn!(why, "the rollback was not written down"),
+            Passage::Refused(why) => tracing::info!(why, "the rollback is not let through"),
+            _ => {}
+        }
+        Ok(())
+    }
+}

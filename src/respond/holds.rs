@@ -1,0 +1,60 @@
+//! What holds a run beside a freeze: what people keep still, and what it waits for because that goes on by itself.
+
+use codeops_core::alert;
+use codeops_core::model::{AlertState, Memory, ResourceMemory, RevisionState, Run, RunCause};
+use codeops_core::plan::{Effective, effective};
+use codeops_core::playbook::ahead;
+use jiff::Timestamp;
+
+use super::Flow;
+
+impl Flow {
+    /// Why people keep still what it is about: its target is suspended, or all that fires is in maintenance.
+    pub(super) fn kept_still(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+        if let Some(target) = &run.target
+            && self.declared(target).is_some_and(|declared| declared.spec.suspend)
+        {
+            return Some(format!("{target} is suspended by its manifest"));
+        }
+        let known = run.alerts.iter().filter_map(|id| memory.response.alerts.get(id));
+        let fires = known.filter(|alert| alert.state != AlertState::Resolved);
+        let mut whys = fires.map(|it| {
+            let labels = &it.alert.labels;
+            alert::maintained(&self.router, labels, self.router.route(labels).owner.as_ref(), now)
+        });
+        let first = whys.next()??;
+        whys.all(|why| why.is_some()).then_some(first)
+    }
+
+    /// What it waits for: a commit on its way, then the runs before it. One that another called is a part of that.
+    pub(super) fn waits_for(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+        if let Some(why) = self.changing(run, memory, now) {
+            return Some(why);
+        }
+        if let RunCause::Call { .. } = run.cause {
+            return None;
+        }
+        let other = ahead(run, &memory.response)?;
+        let on = other.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+        Some(format!("run {}{on} is ahead of it", other.id))
+    }
+
+    /// A commit outranks a run: while its target goes from one version to the next, it waits, though no longer than its
+    /// steps may take, since a version may hang on its way.
+    fn changing(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+        let target = run.target.as_ref()?;
+        let revision = self.board.revision.as_ref().filter(|it| it.state == RevisionState::Applying)?;
+        if run.playbook.limits.timeout.after(run.opened_at.max(revision.accepted_at)) <= now {
+            return None;
+        }
+        let declared = self.declared(target)?;
+        let nothing = ResourceMemory::default();
+        let remembered = memory.resources.get(target).unwrap_or(&nothing);
+        if let Effective::RolledBack { .. } = effective(declared, Some(remembered)) {
+            return None;
+        }
+        let live = self.live(declared, Some(remembered))?;
+        let before = live.instances.iter().any(|instance| instance.template != declared.template_digest);
+        before.then(|| format!("{target} is on its way to revision {}", revision.id.short()))
+    }
+}

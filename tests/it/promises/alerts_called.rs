@@ -1,0 +1,159 @@
+//! Playbooks that call playbooks, several runs of one playbook, and who is called when monitoring or people are not there.
+
+use std::sync::Arc;
+
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, RunCause, RunState, Signal};
+
+use super::alerts::{PEOPLE, begin_with, begun, firing, labels, only_run, resolved};
+use crate::support::flow::Flow;
+use crate::support::scripted_effects::Fare;
+
+/// Answers AppDown by calling another, which has its own target, or its caller's.
+fn calling(target: &str, called: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1
+kind: Playbook
+metadata: {{name: app-down, team: core}}
+spec:
+  on: {{alert: {{alertname: AppDown}}}}
+  {target}
+  steps: [{{name: sub, playbook: sub}}, {{name: proof, wait: resolved, timeout: 3m}}]
+  otherwise: [{{name: call, page: {{}}}}]
+---
+apiVersion: codeops/v1
+kind: Playbook
+metadata: {{name: sub, team: core}}
+spec:
+  {called}
+  steps: [{{name: look, script: scripts/look.sh}}]
+"
+    )
+}
+
+const TARGET: &str = "target: app/{{ alert.labels.app }}";
+const NO_TARGET: &str = "limits: {timeout: 10m}";
+
+#[tokio::test(start_paused = true)]
+async fn a_called_playbook_ends_with_its_steps_while_the_alert_fires_and_its_caller_proves() {
+    for (target, called) in [(TARGET, NO_TARGET), (TARGET, TARGET), (NO_TARGET, NO_TARGET)] {
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop"], &calling(target, called)).await;
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(60).await;
+        let runs = flow.runs().await;
+        let (caller, child) = (&runs[0], &runs[1]);
+        assert!(matches!(child.cause, RunCause::Call { run, .. } if run == caller.id));
+        assert_eq!((child.state(), begun(child)), (RunState::Resolved, vec!["look".to_owned()]), "{child:#?}");
+        assert_eq!((caller.state(), begun(caller)), (RunState::Waiting, vec!["sub".into(), "proof".into()]));
+        flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+        flow.elapse(30).await;
+        assert_eq!(flow.runs().await[0].state(), RunState::Resolved);
+        assert_eq!(flow.outside.count("webhook"), 0, "nobody is called");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_called_playbook_that_fails_leaves_the_call_to_its_caller() {
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], &calling(TARGET, NO_TARGET)).await;
+    flow.outside.fares("scripts/look.sh", Fare::Failed);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    let states: Vec<RunState> = flow.runs().await.iter().map(|run| run.state()).collect();
+    assert_eq!(states, [RunState::Paged, RunState::Failed]);
+    assert_eq!(flow.outside.count("webhook"), 1, "once, by the caller");
+}
+
+fn one_at_a_time(target: &str, concurrency: &str) -> String {
+    format!(
+        "apiVersion: codeops/v1
+kind: Playbook
+metadata: {{name: app-down, team: core}}
+spec:
+  on: {{alert: {{alertname: AppDown}}}}
+  {target}
+  concurrency: {{{concurrency}}}
+  steps: [{{name: look, script: scripts/look.sh, timeout: 2m}}, {{name: proof, wait: resolved, timeout: 3m}}]
+"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_playbook_that_runs_once_at_a_time_does_so_across_targets_and_without_one() {
+    for playbook in [one_at_a_time(TARGET, "per: playbook"), one_at_a_time(NO_TARGET, "whenBusy: queue")] {
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop", "auth"], &playbook).await;
+        flow.outside.fares("scripts/look.sh", Fare::Slow(30));
+        flow.tell(vec![firing(&flow, "AppDown", "shop"), firing(&flow, "AppDown", "auth")]).await;
+        flow.elapse(20).await;
+        assert_eq!((flow.runs().await.len(), flow.outside.count("scripts/look.sh")), (2, 1), "{playbook}");
+        let first = flow.runs().await[0].alert.pointer("/labels/app").and_then(|app| app.as_str()).map(str::to_owned);
+        flow.tell(vec![resolved(&flow, "AppDown", &first.unwrap())]).await;
+        flow.elapse(120).await;
+        assert_eq!(flow.outside.count("scripts/look.sh"), 2, "its turn comes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn monitoring_that_does_not_answer_delays_the_page_of_many_alerts_by_seconds() {
+    for fare in [Fare::Slow(5), Fare::Slow(600), Fare::Panics] {
+        let mut flow = Flow::stopped(&["local"]);
+        flow.responds.askable.insert("main".parse().unwrap());
+        flow.start().await;
+        begin_with(&mut flow, &["shop"], &calling(TARGET, NO_TARGET)).await;
+        flow.outside.fares("ask", fare.clone());
+        let Signal::Firing(alert) = firing(&flow, "AppDown", "shop") else { unreachable!() };
+        let many = (0..200).map(|n| {
+            let mut labels: Labels = labels("AppDown", "shop");
+            labels.insert("zone".to_owned(), n.to_string());
+            let id = AlertId { fingerprint: Fingerprint::of(&labels), ..alert.id.clone() };
+            Signal::Firing(Arc::new(Alert { id, labels, ..(*alert).clone() }))
+        });
+        flow.tell(many.collect()).await;
+        flow.elapse(180 + 30).await;
+        let runs = flow.runs().await;
+        assert_eq!(runs[0].alerts.len(), 200);
+        assert_eq!(runs[0].state(), RunState::Paged, "{fare:?}: {:#?}", runs[0].steps);
+    }
+}
+
+/// Whom nobody calls any more once they are gone.
+const OTHERS: &str = "apiVersion: codeops/v1
+kind: Receiver
+metadata: {name: sunk, team: core}
+spec: {webhook: {url: https://sunk.example/page}}
+---
+apiVersion: codeops/v1
+kind: EscalationPolicy
+metadata: {name: others, team: core}
+spec: {levels: [{notify: [receiver/sunk]}]}
+";
+
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_policy_is_gone_goes_to_the_fallback_and_is_withdrawn_where_there_is_none() {
+    let both = format!("{}---\n{OTHERS}", PEOPLE.replace("policy: people", "policy: others"));
+    for fallback in [true, false] {
+        let mut flow = Flow::stopped(&["local"]);
+        if !fallback {
+            flow.responds.fallback = None;
+        }
+        flow.start().await;
+        begin_with(&mut flow, &["shop"], &calling(TARGET, NO_TARGET)).await;
+        flow.commit(&[("people.yaml", &both)]).await;
+        flow.elapse(5).await;
+        flow.outside.fares("webhook", Fare::Failed);
+        flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+        flow.elapse(30).await;
+        assert_eq!(flow.response().pages.len(), 1, "nobody has it yet");
+        // Only the fallback's policy is left.
+        flow.commit(&[("people.yaml", PEOPLE)]).await;
+        flow.elapse(30).await;
+        let run = only_run(&flow).await;
+        assert_eq!((flow.response().pages.len(), run.state().is_over()), (usize::from(fallback), !fallback));
+        flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+        flow.elapse(600).await;
+        let expected = if fallback { RunState::Paged } else { RunState::Failed };
+        assert_eq!(only_run(&flow).await.state(), expected);
+        assert!(flow.response().pages.is_empty(), "none stays open for ever");
+    }
+}

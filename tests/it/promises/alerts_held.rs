@@ -1,0 +1,160 @@
+//! Freezes, suspensions, maintenance and bakes: what holds playbooks, and never the calls to people.
+
+use codeops_core::model::{Alert, AlertId, Fingerprint, RunState, Signal};
+use std::sync::Arc;
+
+use super::alerts::{APP_DOWN, PEOPLE, begin, begin_with, begun, firing, labels, only_run, resolved};
+use crate::support::flow::{Flow, app, app_with, id, path};
+use crate::support::scripted_effects::Fare;
+
+/// A daemon whose one receiver may freeze everything.
+async fn freezable() -> Flow {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.may_freeze.insert("main".parse().unwrap());
+    flow.rules.may_freeze.insert("main".parse().unwrap());
+    flow.start().await;
+    flow
+}
+
+async fn freeze(flow: &Flow) {
+    flow.tell(vec![firing(flow, "CodeopsFreeze", "all")]).await;
+    flow.elapse(5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_night_holds_playbooks_but_not_intake_and_paging() {
+    let mut flow = freezable().await;
+    begin(&mut flow, &["shop", "auth"]).await;
+    freeze(&flow).await;
+    assert_eq!(flow.outside.count("webhook"), 0, "an order calls nobody");
+    flow.tell(vec![firing(&flow, "AppDown", "shop"), firing(&flow, "DiskFull", "auth")]).await;
+    flow.commit(&[(&path("auth"), &app("auth", "v2"))]).await;
+    flow.elapse(300).await;
+    let runs = flow.runs().await;
+    assert!(runs.iter().all(|run| begun(run) == ["call"]), "nothing acts: {runs:#?}");
+    assert_eq!(runs.iter().map(|run| run.state()).collect::<Vec<_>>(), [RunState::Paged; 2]);
+    assert_eq!(flow.outside.count("webhook"), 2, "what a playbook would answer, and what none does");
+    let why = runs
+        .iter()
+        .find(|run| run.target.is_some())
+        .and_then(|run| run.alert.pointer("/annotations/codeops").map(ToString::to_string));
+    assert!(why.as_ref().is_some_and(|why| why.contains("frozen: ")), "{why:?}");
+    assert_eq!(flow.serving("auth"), ["v1", "v1"], "nor does a commit");
+    flow.tell(vec![resolved(&flow, "CodeopsFreeze", "all"), resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(3_600).await;
+    assert_eq!(flow.serving("auth"), ["v2"], "it goes on by itself");
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert!(flow.runs().await.iter().any(|run| begun(run).contains(&"look".to_owned())), "and so do playbooks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_a_freeze_finds_at_its_steps_or_in_otherwise_calls_a_person() {
+    for at in [10, 100] {
+        let mut flow = freezable().await;
+        begin(&mut flow, &["shop"]).await;
+        // A freeze while it looks, or while it waits for its proof: what is on finishes, nothing begins.
+        flow.outside.fares("scripts/look.sh", Fare::Slow(20));
+        let started = flow.effects().len();
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(at).await;
+        freeze(&flow).await;
+        flow.elapse(600).await;
+        let run = only_run(&flow).await;
+        assert_eq!(run.state(), RunState::Paged, "{run:#?}");
+        assert_eq!(flow.outside.count("webhook"), 1);
+        assert!(at > 20 || flow.effects().len() == started, "nothing was done in the freeze");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn maintenance_and_suspension_keep_runs_that_are_on_still() {
+    let started = |text: &str| {
+        PEOPLE.replace("{route: {policy: people}}", &format!("{{route: {{policy: people}}, maintenance: [{text}]}}"))
+    };
+    let maintained = started(
+        "{match: ['app=\"shop\"'], from: 2023-11-14T00:00:00Z, until: 2023-11-30T00:00:00Z, reason: new disks}",
+    );
+    let suspended = app_with("shop", "v1", "", "replicas: 2, suspend: true, ");
+    for (file, text) in [("people.yaml".to_owned(), maintained), (path("shop"), suspended)] {
+        let mut flow = Flow::new().await;
+        begin(&mut flow, &["shop"]).await;
+        flow.outside.fares("scripts/look.sh", Fare::Slow(20));
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(5).await;
+        flow.commit(&[(&file, &text)]).await;
+        flow.elapse(300).await;
+        let run = only_run(&flow).await;
+        assert_eq!((run.state(), begun(&run)), (RunState::Waiting, vec!["look".to_owned()]), "{run:#?}");
+        assert!(run.paused.is_some());
+        assert_eq!(flow.outside.count("webhook"), 0, "people chose it");
+        let before =
+            if file == "people.yaml" { PEOPLE.to_owned() } else { app_with("shop", "v1", "", "replicas: 2, ") };
+        flow.commit(&[(&file, &before)]).await;
+        flow.elapse(60).await;
+        let run = only_run(&flow).await;
+        assert!(begun(&run).contains(&"restart".to_owned()), "it goes on: that was none of its time");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_called_script_does_not_run_on_a_suspended_target() {
+    let playbook = "apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: app-down, team: core}
+spec:
+  on: {alert: {alertname: AppDown}}
+  steps: [{name: sub, playbook: sub}]
+---
+apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: sub, team: core}
+spec:
+  target: app/shop
+  steps: [{name: look, script: scripts/look.sh}]
+";
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], playbook).await;
+    flow.commit(&[(&path("shop"), &app_with("shop", "v1", "", "replicas: 2, suspend: true, "))]).await;
+    flow.elapse(10).await;
+    flow.tell(vec![firing(&flow, "AppDown", "auth")]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.runs().await.len(), 2);
+    assert_eq!(flow.outside.count("scripts/look.sh"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_in_the_bake_time_that_joins_a_run_or_is_one_of_many_rolls_back_too() {
+    let bakes = || app_with("shop", "v2", "", "replicas: 2, ").replace("10s", "10m");
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.outside.fares("scripts/look.sh", Fare::Slow(25));
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(1).await;
+    flow.commit(&[(&path("shop"), &bakes())]).await;
+    flow.elapse(20).await;
+    assert_eq!(flow.serving("shop"), ["v2", "v2"]);
+    let mut other = labels("AppDown", "shop");
+    other.insert("zone".into(), "b".into());
+    let Signal::Firing(alert) = firing(&flow, "AppDown", "shop") else { unreachable!() };
+    let of_other = AlertId { fingerprint: Fingerprint::of(&other), ..alert.id.clone() };
+    flow.tell(vec![Signal::Firing(Arc::new(Alert { id: of_other, labels: other, ..(*alert).clone() }))]).await;
+    flow.elapse(60).await;
+    assert_eq!(only_run(&flow).await.alerts.len(), 2);
+    assert_eq!(flow.serving("shop"), ["v1", "v1"]);
+
+    let mut storm = Flow::new().await;
+    let names: Vec<String> = (0..40).map(|n| format!("app-{n}")).chain(["shop".to_owned()]).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    begin_with(&mut storm, &names, APP_DOWN).await;
+    storm.commit(&[(&path("shop"), &bakes())]).await;
+    storm.elapse(60).await;
+    assert_eq!(storm.serving("shop"), ["v2", "v2"]);
+    let told = names[..40].iter().map(|name| firing(&storm, "AppDown", name)).collect();
+    storm.tell(told).await;
+    storm.elapse(2).await;
+    storm.tell(vec![firing(&storm, "AppDown", "shop")]).await;
+    storm.elapse(30).await;
+    assert!(storm.runs().await.iter().all(|run| run.target != Some(id("shop"))), "it is one of the storm");
+    assert_eq!(storm.serving("shop"), ["v1", "v1"]);
+}
