@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Does, Memory, Name, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
+    Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{Next, evidence, next, still_fires};
 use jiff::Timestamp;
@@ -143,8 +143,6 @@ impl Flow {
         let outcome = clean(outcome, &veil);
         let evidence = cut(veil.redact(&evidence), EVIDENCE);
         self.record(&run, vec![RunEvent::StepEnded { step, attempt, outcome, evidence }]).await
-    }
-
     }
 
     /// Begins an attempt; answers whether another look may find more at once.

@@ -70,6 +70,7 @@ fn word(effect: &Effect) -> String {
     match effect {
         Effect::Script(call) => call.file.clone(),
         Effect::Http(_) => "http".to_owned(),
+        Effect::Send(send) if send.over => format!("{} over", send.channel.word()),
         Effect::Send(send) => send.channel.word().to_owned(),
         Effect::Git(_) => "git".to_owned(),
     }
