@@ -13,7 +13,8 @@ use super::output::Output;
 pub(crate) fn schema(args: &SchemaArgs, output: &Output) -> anyhow::Result<Exit> {
     let kind = args.kind.as_deref().map(known).transpose()?;
     let schema = desired::schema(kind);
-    output.text(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
+    let text = serde_json::to_string_pretty(&schema)? + "\n";
+    output.value(&schema, || text)?;
     Ok(Exit::Fine)
 }
 
