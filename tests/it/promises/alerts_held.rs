@@ -10,8 +10,8 @@ use crate::support::scripted_effects::Fare;
 /// A daemon whose one receiver may freeze everything.
 async fn freezable() -> Flow {
     let mut flow = Flow::stopped(&["local"]);
-    flow.responds.may_freeze.insert("main".parse().unwrap());
-    flow.rules.may_freeze.insert("main".parse().unwrap());
+    flow.responds.may_freeze.insert("main".parse().expect("a name"));
+    flow.rules.may_freeze.insert("main".parse().expect("a name"));
     flow.start().await;
     flow
 }
