@@ -287,7 +287,7 @@ fn schedules_and_watchdogs_are_the_last_told() {
     assert_eq!(taken(&told)[0].of.as_deref(), Some("0 4 * * * UTC"));
     told.at(1, other);
     let known = Taken { due, of: Some(of) };
-    assert_eq!(taken(&told), [known.clone()], "another schedule counts anew");
+    assert_eq!(taken(&told).first(), Some(&known), "another schedule counts anew");
     // As an older store has it.
     let text = serde_json::to_string(&due).unwrap();
     assert_eq!(serde_json::from_str::<Taken>(&text).unwrap(), Taken { due, of: None });
