@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod artifact;
+mod claims;
 mod fetches;
 mod home;
 mod link;
@@ -17,7 +18,7 @@ mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -38,6 +39,7 @@ use crate::port::{
     Abilities, Actuator, Applied, ApplyError, Clock, Hint, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
     Vault,
 };
+use claims::Claims;
 use home::{AppRecord, Found, Home};
 use link::{App, View};
 use releases::Releases;
@@ -59,6 +61,7 @@ pub struct Process {
 /// What the provider and the tasks that tend its apps share.
 struct Shared {
     home: Home,
+    claims: Claims,
     releases: Arc<Releases>,
     /// Written while releases are removed, read from a release's being found until its use is written down.
     pruning: RwLock<()>,
@@ -151,6 +154,7 @@ impl Process {
             cancel: cancel.clone(),
             tidied: Once::new(),
             starts,
+            claims: Claims::of(&folder, Path::new(claims::CLAIMS)),
             home,
         };
         Ok(Self { shared: Arc::new(shared), cancel })
@@ -242,7 +246,7 @@ impl Shared {
         taken.extend(self.home.uids_beside());
         // What an app left running when it was deleted is still itself.
         taken.extend(users::running());
-        self.home.next_uid(|uid| !taken.contains(&uid))
+        self.home.next_uid(|uid| !taken.contains(&uid) && self.claims.claim(uid))
     }
 
     /// The app in `folder`, tended from now on.
@@ -250,6 +254,13 @@ impl Shared {
         let mut apps = held(&self.apps);
         if let Some(app) = apps.get(&folder) {
             return Arc::clone(app);
+        }
+        if let Some(uid) = record.uid.filter(|uid| self.starts && !self.claims.claim(*uid)) {
+            tracing::warn!(
+                app = folder,
+                uid,
+                "an app of another daemon on this machine has the same uid: create one of them anew"
+            );
         }
         let (app, work) = App::new(folder.clone(), record, Arc::clone(self));
         apps.insert(folder, Arc::clone(&app));
@@ -290,7 +301,9 @@ impl Shared {
             uid.into_iter().for_each(users::end);
             home.remove(&folder)
         };
-        off_thread(clear).await
+        off_thread(clear).await?;
+        uid.into_iter().for_each(|uid| self.claims.release(uid));
+        Ok(())
     }
 
     fn forget(&self, folder: &str) {
