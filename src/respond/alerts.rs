@@ -171,6 +171,7 @@ impl Flow {
         let (opening, storm) = self.remembered(|response| (open(&asked, response, now), in_storm(response, now)));
         let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
+            Opening::Later(why) => Fate::Quiet(why),
             Opening::Join(run) => Fate::Joins(run),
             Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches },

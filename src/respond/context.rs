@@ -125,6 +125,7 @@ impl Flow {
             progress: None,
             called: on.and_then(|step| Self::called(run, step, memory)),
             page: self.page_of(run, memory, now),
+            revision: self.board.revision.as_ref().map(|revision| (revision.id.clone(), revision.accepted_at)),
             asks: run.alerts.iter().any(|id| self.tools.rules.askable.contains(&id.source)),
             target,
         };

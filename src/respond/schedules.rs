@@ -120,7 +120,9 @@ impl Flow {
                 let left = Some(format!("run {run} is on"));
                 self.tools.journal.record(vec![scheduled(left)]).await.map(|_| ())
             }
-            Opening::Left(why) => self.tools.journal.record(vec![scheduled(Some(why))]).await.map(|_| ()),
+            Opening::Left(why) | Opening::Later(why) => {
+                self.tools.journal.record(vec![scheduled(Some(why))]).await.map(|_| ())
+            }
         }
     }
 }

@@ -122,7 +122,7 @@ fn a_replace_concerns_the_unhealthy_unless_it_says_all() {
     assert_eq!(case.renewed(Action::AppReplace, json!({"instances": "unhealthy"})), (vec![2, 3, 4], false));
     assert_eq!(case.renewed(Action::AppReplace, json!({"instances": "all"})), (vec![1, 2, 3, 4], true));
     let error = case.lower(Action::AppReplace, json!({"instances": "some"})).unwrap_err();
-    assert_eq!(error, "`instances` is `unhealthy` or `all`, not `some`");
+    assert_eq!(error, "`instances` is `unhealthy`, `one` or `all`, not `some`");
     let well = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY, HEALTHY]);
     assert!(matches!(well.lower(Action::AppReplace, json!({})), Ok(Lowered::Nothing(_))));
 }

@@ -41,7 +41,7 @@ impl Rung {
     pub(super) fn why_not_by_its_steps(self) -> Option<&'static str> {
         match self {
             Rung::Steps => None,
-            Rung::Otherwise => Some("it came back within 30 minutes"),
+            Rung::Otherwise => Some("what an earlier run on it did within 30 minutes did not hold"),
             Rung::Page => Some("it is for a person to answer"),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Facts;
 use super::next::fires;
-use crate::model::{Does, Part, PlaybookStep, Run, Rung, StepRef, WaitFor};
+use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepRef, WaitFor};
 
 /// Why no step may begin now that acts, and so what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn against(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts
     if let Some(why) = skips(run, at, step, facts) {
         return Some(Against::Step(why));
     }
-    let hold = facts.hold.as_ref().filter(|_| acts(&step.does))?;
+    let hold = facts.hold.as_ref().filter(|hold| holds_up(hold, &step.does))?;
     let why = hold.why().to_owned();
     Some(match (hold, at.part) {
         // Paging goes on whatever is held: the way to it leads past what acts.
@@ -86,6 +86,12 @@ fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>
         || matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
     let in_otherwise = at.part == Part::Otherwise;
     in_otherwise && is_proof(step) && waited && before.peek().is_some() && before.all(|record| record.attempts == 0)
+}
+
+/// Whether a hold stops this. What ends a suspension is not stopped by it.
+fn holds_up(hold: &Hold, does: &Does) -> bool {
+    let resumes = matches!(does, Does::Action { action: Action::AppResume, .. });
+    acts(does) && !(resumes && matches!(hold, Hold::Still(_)))
 }
 
 /// Whether a step changes something, or may: what a hold stops.

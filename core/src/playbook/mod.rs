@@ -26,8 +26,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::{
-    Action, AlertId, AlertMemory, Channel, Health, HttpCall, Name, PageId, Period, Progress, ResourceId, RunEvent,
-    RunState, StepRef, Sync,
+    Action, AlertId, AlertMemory, Channel, Health, HttpCall, Name, PageId, Period, Progress, ResourceId, Revision,
+    RunEvent, RunState, StepRef, Sync,
 };
 
 pub use crate::schedule::{due, next_time};
@@ -66,6 +66,8 @@ pub struct Facts<'a> {
     pub page: Option<PageFacts>,
     /// Whether the sources of its alerts can be asked how they are.
     pub asks: bool,
+    /// The revision in force and since when; none where that plays no part.
+    pub revision: Option<(Revision, Timestamp)>,
 }
 
 /// A run's target at this moment.

@@ -12,7 +12,7 @@ use super::{Facts, Next, Order, facts, order};
 use crate::expression;
 use crate::model::{
     AlertId, AlertMemory, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunEvent, RunState,
-    StepOutcome, StepRecord, StepRef, WaitFor,
+    StepOutcome, StepRecord, StepRef, Sync, WaitFor,
 };
 
 /// What the run does now. The same log and facts give the same answer, so a run that was cut off anywhere goes on as one
@@ -103,22 +103,55 @@ fn begin_again(run: &Run, record: &StepRecord, step: &PlaybookStep, deadline: Ti
     }
 }
 
+/// A deadline is reckoned before its step's beginning is written down, which takes a moment.
+const WRITING: Period = Period::from_secs(1);
+
+/// Since when the target is seen as the commits of this run made it: from the beginning where it made none, and none while the
+/// last is not in force. A revision that came after that commit has it.
+fn seen_since(run: &Run, facts: &Facts<'_>) -> Option<Timestamp> {
+    let commits = |does: &Does| match does {
+        Does::Action { action, .. } => action.is_commit(),
+        Does::Git(_) => true,
+        _ => false,
+    };
+    let made = |record: &StepRecord| match (&record.outcome, record.ended_at) {
+        (Some(StepOutcome::Done { output }), Some(at)) if commits(&run.step(record.step)?.does) => {
+            Some((output.get("revision")?.as_str()?.to_owned(), at))
+        }
+        _ => None,
+    };
+    let (Some((made, at)), Some((revision, since))) = (run.steps.iter().filter_map(made).next_back(), &facts.revision)
+    else {
+        return Some(Timestamp::MIN);
+    };
+    (revision.as_str() == made || *since > at).then_some(*since)
+}
+
 fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline: Timestamp, facts: &Facts<'_>) -> Next {
     let done = || ended(record, StepOutcome::Done { output: Value::Null });
     let failed = |error: String| ended(record, StepOutcome::Failed { error });
     let late = facts.now >= deadline;
     match what {
-        WaitFor::For(time) if late && deadline >= time.after(record.begun_at) => done(),
+        WaitFor::For(time) if late && WRITING.after(deadline) >= time.after(record.begun_at) => done(),
         WaitFor::For(_) if late => failed(format!("all steps together have only {}", run.playbook.limits.timeout)),
         WaitFor::For(_) => still(deadline, "its time is not up".to_owned()),
         WaitFor::Healthy => {
             let Some(target) = &facts.target else { return failed("the target is not known".to_owned()) };
-            let quiet_at = quiet.after(target.since);
-            match target.health == crate::model::Health::Healthy {
+            let Some(since) = seen_since(run, facts) else {
+                let why = "the commit of this run is not in force yet";
+                return if late {
+                    failed(format!("{why}, and the time is up"))
+                } else {
+                    still(deadline, why.to_owned())
+                };
+            };
+            let quiet_at = quiet.after(target.since.max(since));
+            let settled = since == Timestamp::MIN || target.sync == Sync::Synced;
+            match target.health == crate::model::Health::Healthy && settled {
                 true if facts.now >= quiet_at => done(),
                 _ if late => failed(format!("{} was not healthy for {quiet} in time", target.id)),
                 true => still(deadline.min(quiet_at), format!("{} is healthy; for {quiet}", target.id)),
-                false => still(deadline, format!("{} is {}", target.id, target.health)),
+                false => still(deadline, format!("{} is {}, {}", target.id, target.sync, target.health)),
             }
         }
         WaitFor::Until(expression) => match expression::holds(expression, &facts::facts(run, facts)) {

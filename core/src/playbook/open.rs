@@ -61,6 +61,8 @@ pub enum Opening {
     Join(RunId),
     /// Nothing is done.
     Left(String),
+    /// Nothing is done while another run is on; if it still fires then, it is asked again.
+    Later(String),
 }
 
 /// Decides what becomes of it.
@@ -80,7 +82,8 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
                 return Opening::Join(run.id);
             }
             (WhenBusy::Join, RunCause::Alert { .. }) | (WhenBusy::Queue, _) => {}
-            _ => return Opening::Left(format!("run {} of playbook {} is on", run.id, run.playbook.name)),
+            (_, RunCause::Alert { .. }) => return Opening::Later(is_on(run)),
+            _ => return Opening::Left(is_on(run)),
         }
     }
     let RunCause::Alert { .. } = asked.cause else {
@@ -120,6 +123,10 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
         Some(Rung::Otherwise | Rung::Page) => Rung::Page,
     };
     opened(asked, rung, None)
+}
+
+fn is_on(run: &Run) -> String {
+    format!("run {} of playbook {} is on", run.id, run.playbook.name)
 }
 
 /// Whether so many runs were opened lately that another would only add to the storm.

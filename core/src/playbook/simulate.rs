@@ -176,7 +176,7 @@ fn opened(scene: &Scene<'_>, alert: Option<&Alert>) -> Result<Run, String> {
             Run::open(RunId(1), scene.now, &event).ok_or_else(|| "it opens no run".to_owned())
         }
         Opening::Join(_) => Err("it joins another run".to_owned()),
-        Opening::Left(why) => Err(why),
+        Opening::Left(why) | Opening::Later(why) => Err(why),
     }
 }
 
@@ -235,6 +235,7 @@ fn facts_at(now: Timestamp, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, target
         called: None,
         page: None,
         asks: true,
+        revision: None,
     }
 }
 

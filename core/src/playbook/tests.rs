@@ -84,6 +84,7 @@ pub(super) struct Live {
     pub(super) called: Option<RunState>,
     pub(super) page: Option<PageFacts>,
     pub(super) asks: bool,
+    pub(super) revision: Option<(crate::model::Revision, Timestamp)>,
 }
 
 impl Live {
@@ -173,6 +174,7 @@ impl Live {
             called: None,
             page: None,
             asks: false,
+            revision: None,
         }
     }
 
@@ -188,6 +190,7 @@ impl Live {
             called: self.called,
             page: self.page,
             asks: self.asks,
+            revision: self.revision.clone(),
         };
         next(&self.run, &facts)
     }

@@ -38,7 +38,7 @@ async fn a_bad_night_holds_playbooks_but_not_intake_and_paging() {
         .iter()
         .find(|run| run.target.is_some())
         .and_then(|run| run.alert.pointer("/annotations/codeops").map(ToString::to_string));
-    assert!(why.as_ref().is_some_and(|why| why.contains("frozen: ")), "{why:?}");
+    assert!(why.as_ref().is_some_and(|why| why.contains("frozen until lifted: ")), "{why:?}");
     assert_eq!(flow.serving("auth"), ["v1", "v1"], "nor does a commit");
     flow.tell(vec![resolved(&flow, "CodeopsFreeze", "all"), resolved(&flow, "AppDown", "shop")]).await;
     flow.elapse(3_600).await;

@@ -231,3 +231,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_ends_a_suspension_is_not_stopped_by_it() {
+    let mut live = Live::answering(&format!("{ON}  steps: [{{name: go, action: app.resume}}]"), Rung::Steps);
+    live.hold = Some(still());
+    assert_eq!(live.begins().0, "go");
+    let mut live = Live::answering(&format!("{ON}  steps: [{{name: go, action: app.resume}}]"), Rung::Steps);
+    live.hold = Some(turn());
+    assert_eq!(live.waits().1, turn().why(), "an earlier run's turn holds it like any other");
+}
+
+#[test]
+fn health_counts_from_when_the_runs_own_commit_is_in_force_and_applied() {
+    let steps =
+        "  steps: [{name: more, action: app.scale, with: {replicas: 3}}, {name: proof, wait: healthy, timeout: 1m}]";
+    let mut live = Live::answering(&format!("{ON}{steps}"), Rung::Steps);
+    let (before, made) = ("a".repeat(40), "b".repeat(40));
+    live.revision = Some((before.parse().expect("a revision"), live.now));
+    live.begins();
+    live.pass(2);
+    live.ends(crate::model::StepOutcome::Done { output: serde_json::json!({ "revision": made }) });
+    live.begins();
+    assert!(live.waits().1.contains("not in force yet"), "the target is healthy, as it was before");
+    live.pass(2);
+    live.revision = Some((made.parse().expect("a revision"), live.now));
+    let target = live.target.as_mut().expect("a target");
+    (target.sync, target.health) = (crate::model::Sync::OutOfSync, Health::Healthy);
+    assert!(matches!(live.next(), Next::Wait { .. }), "it is not as the commit says yet");
+    live.target.as_mut().expect("a target").sync = crate::model::Sync::Synced;
+    assert!(matches!(live.next(), Next::Record(_)), "now it is");
+}
+
+#[test]
+fn a_wait_whose_beginning_was_written_down_a_moment_late_is_done_all_the_same() {
+    let mut live = Live::answering(&format!("{ON}{PAUSED}"), Rung::Steps);
+    let Next::Begin { step, attempt, deadline, .. } = live.next() else { panic!("it begins") };
+    live.now = live.now.checked_add(jiff::SignedDuration::from_millis(20)).expect("a time");
+    let key = crate::model::Key("memory:r1".to_owned());
+    live.take(crate::model::RunEvent::StepBegun { step, attempt, key, deadline });
+    live.pass(5);
+    assert_eq!(live.begins().0, "look");
+}

@@ -147,7 +147,7 @@ fn what_is_busy_is_joined_queued_for_or_left() {
     let of = |when: &str, cause: RunCause| opening(&with(when), cause, false, &memory, at(1));
     assert_eq!(of("join", cause()), Opening::Join(RunId(7)));
     assert!(matches!(of("queue", cause()), Opening::Open { .. }));
-    assert!(matches!(of("skip", cause()), Opening::Left(why) if why.contains("r7")));
+    assert!(matches!(of("skip", cause()), Opening::Later(why) if why.contains("r7")));
     // A due time has no alert that could join.
     assert!(matches!(of("join", RunCause::Schedule { due: at(1) }), Opening::Left(_)));
     // A called run never waits for its caller.
@@ -173,7 +173,7 @@ fn one_run_of_a_playbook_is_one_whatever_its_targets() {
     memory.runs.insert(RunId(7), mine);
     assert_eq!(opening(&once, cause(), false, &memory, at(1)), Opening::Join(RunId(7)));
     let skips = declared("  concurrency: {per: playbook, whenBusy: skip}\n");
-    assert!(matches!(opening(&skips, cause(), false, &memory, at(1)), Opening::Left(_)));
+    assert!(matches!(opening(&skips, cause(), false, &memory, at(1)), Opening::Later(_)));
     // Without a target, only what says `queue` waits.
     let without = |when: &str, id: u64| {
         let mut run = going(&declared(&format!("  concurrency: {{whenBusy: {when}}}\n")), id, at(0));
@@ -197,4 +197,16 @@ fn many_runs_in_a_minute_are_a_storm() {
     }
     assert!(in_storm(&memory, at(30)));
     assert!(!in_storm(&memory, at(61)), "a minute later it is over");
+}
+
+#[test]
+fn what_does_not_wait_for_another_run_is_asked_again_after_it() {
+    let skips = declared("  concurrency: {whenBusy: skip}\n");
+    let (now, mut memory) = (at(0), ResponseMemory::default());
+    let run = going(&skips, 1, now);
+    memory.runs.insert(run.id, run);
+    let later = opening(&skips, cause(), false, &memory, now);
+    assert!(matches!(&later, Opening::Later(why) if why.contains("r1")), "{later:?}");
+    memory.runs.clear();
+    assert!(matches!(opening(&skips, cause(), false, &memory, now), Opening::Open { .. }));
 }
