@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use codeops_core::config::{ProviderSettings, Settings};
+use codeops_core::config::{ProcessSettings, ProviderSettings, Settings};
 use codeops_core::desired::{self, Context, Diagnostic, ProviderFacts, SecretFacts};
 use codeops_core::model::Environment;
 
 use super::exit::Coded;
+use super::validate;
 
 /// Reads the text of a settings file.
 ///
@@ -43,7 +44,14 @@ fn providers(settings: &Settings) -> BTreeMap<codeops_core::model::ProviderName,
     let facts = |provider: &ProviderSettings| match provider {
         ProviderSettings::Process(_) => ProviderFacts { word: provider.word(), commands: true, images: false },
     };
-    settings.providers.iter().map(|(name, provider)| (name.clone(), facts(provider))).collect()
+    let mut known: BTreeMap<_, _> =
+        settings.providers.iter().map(|(name, provider)| (name.clone(), facts(provider))).collect();
+    if known.is_empty() {
+        // As the daemon does without any.
+        let local = ProviderSettings::Process(ProcessSettings::default());
+        known.extend(validate::LOCAL.parse().ok().map(|name| (name, facts(&local))));
+    }
+    known
 }
 
 /// Errors first counted, then warnings: `2 errors, 1 warning`.

@@ -14,7 +14,7 @@ use super::{compile, options};
 use crate::source;
 
 /// The only provider there is without settings.
-const LOCAL: &str = "local";
+pub(super) const LOCAL: &str = "local";
 
 /// The answer as JSON and YAML.
 #[derive(Serialize)]

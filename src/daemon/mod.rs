@@ -49,7 +49,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     kennel.watch(life.vitals.clone());
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
     loop {
-        let settings = tokio::select! {
+        let (settings, usable) = tokio::select! {
             () = cancel.cancelled() => {
                 life.end().await;
                 return Ok(());
@@ -63,14 +63,16 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
                 kennel.watch(life.vitals.clone());
                 continue;
             }
-            settings = watch.changed(&options.settings) => settings,
+            changed = watch.changed(&options.settings) => changed,
         };
         tracing::info!("taking over the settings and what they name");
         life.end().await;
         let new = Options { settings, ..options.clone() }.with_own_branch();
         life = match Life::begin(&new, &listeners, &kept).await {
             Ok(life) => {
-                kept.settings.taken();
+                if usable {
+                    kept.settings.taken();
+                }
                 options = new;
                 life
             }

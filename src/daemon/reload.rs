@@ -36,14 +36,14 @@ impl Watch {
 
     /// Waits until there is something to take over, and answers it: settings that differ, or at a SIGHUP also those in
     /// force, for what they name, such as a secret's file, may have changed. A file that cannot be read or holds mistakes
-    /// changes nothing and is told once, and again at every SIGHUP.
-    pub(super) async fn changed(&mut self, in_force: &Settings) -> Settings {
+    /// changes nothing and is told once, and again at every SIGHUP; then what is answered says `false`.
+    pub(super) async fn changed(&mut self, in_force: &Settings) -> (Settings, bool) {
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(LOOK), if self.reload.is_some() => false,
                 () = told(self.hangup.as_mut()) => true,
             };
-            let Some(reload) = &self.reload else { return in_force.clone() };
+            let Some(reload) = &self.reload else { return (in_force.clone(), true) };
             let now = content(&reload.file).await;
             if now == self.seen && !asked {
                 continue;
@@ -53,8 +53,8 @@ impl Watch {
                 Ok(settings) => {
                     let settings = keep_what_needs_a_restart(settings, in_force);
                     self.state.taken();
-                    if settings != *in_force {
-                        return settings;
+                    if asked || settings != *in_force {
+                        return (settings, true);
                     }
                 }
                 Err(error) => {
@@ -64,7 +64,7 @@ impl Watch {
                 }
             }
             if asked {
-                return in_force.clone();
+                return (in_force.clone(), false);
             }
         }
     }
@@ -146,10 +146,10 @@ mod tests {
         hang_up();
         let limit = Duration::from_secs(20);
         let taken = tokio::time::timeout(limit, watch.changed(&Settings::default())).await;
-        assert_eq!(taken.ok().as_ref(), Some(&new));
+        assert_eq!(taken.ok(), Some((new.clone(), true)));
         hang_up();
         let again = tokio::time::timeout(limit, watch.changed(&new)).await;
-        assert_eq!(again.ok(), Some(new), "secrets may have changed");
+        assert_eq!(again.ok(), Some((new, true)), "secrets may have changed");
     }
 
     #[tokio::test(start_paused = true)]
@@ -168,11 +168,11 @@ mod tests {
         let reload = Reload { file: file.clone(), read: std::sync::Arc::new(read) };
         let mut watch = Watch::begin(Some(reload), SettingsState::default()).await;
         std::fs::write(&file, "two").expect("written");
-        assert_eq!(watch.changed(&settings("one")).await, settings("two"));
+        assert_eq!(watch.changed(&settings("one")).await, (settings("two"), true));
         // The life under it begins, or fails and leaves the old one, and meanwhile comes the next edit.
         std::fs::write(&file, "three").expect("written");
         let next = tokio::time::timeout(Duration::from_secs(60), watch.changed(&settings("two"))).await;
-        assert_eq!(next.ok(), Some(settings("three")));
+        assert_eq!(next.ok(), Some((settings("three"), true)));
     }
 
     #[tokio::test(start_paused = true)]

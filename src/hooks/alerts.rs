@@ -24,7 +24,7 @@ use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
 use super::{AlertLimits, Alerts, pull};
 use crate::edge::Seldom;
-use crate::journal::LogError;
+use crate::journal::{LogError, Receipt};
 use crate::port::{AlertListing, Clock};
 
 /// Bodies from here on are read beside the others, not between them.
@@ -188,15 +188,19 @@ async fn deliver(
     let (told, ends) = in_order(shared, receiver, told);
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
-    // What came is kept in any case; without its rest the delivery has not been, and comes again.
-    let rest = match truncated {
-        Some(truncated) => rest(shared, receiver, truncated, now).await,
-        None => Ok(0),
+    let take = async |ids: &[String], signals, spoiled| {
+        shared.intake.receive(&receiver.name, ids, signals, spoiled).await.map_err(|error| not_taken(&error))
     };
-    let durable = if rest.is_ok() { durable } else { Vec::new() };
-    let receipt =
-        shared.intake.receive(&receiver.name, &durable, signals, spoiled).await.map_err(|error| not_taken(&error))?;
-    let rest = rest?;
+    let (receipt, rest) = match truncated {
+        None => (take(&durable, signals, spoiled).await?, 0),
+        // What came is kept before its rest is asked for; without that the delivery has not been, and comes again.
+        Some(truncated) => {
+            let first = take(&[], signals, spoiled).await?;
+            let rest = rest(shared, receiver, truncated, now).await?;
+            let whole = take(&durable, Vec::new(), 0).await?;
+            (Receipt { duplicate: whole.duplicate, new: first.new }, rest)
+        }
+    };
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner).remember(&beside);
     for (fingerprint, at) in ends {
         shared.ends.lock().unwrap_or_else(PoisonError::into_inner).remember(&receiver.source, fingerprint, at);

@@ -129,6 +129,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, .. } => {
             inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
+            memory.revision.accepted_at = Some(entry.at);
             memory.revision.owner = Some(owner.clone());
             let mut changes = declare(memory, files, gone);
             let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));

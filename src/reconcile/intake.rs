@@ -187,7 +187,7 @@ impl Flow {
             diagnostics: compiled.diagnostics,
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
-            accepted_at: previous.as_ref().map_or_else(|| self.tools.clock.now(), |current| current.accepted_at),
+            accepted_at: memory.revision.accepted_at.unwrap_or_else(|| self.tools.clock.now()),
             state: previous
                 .as_ref()
                 .map_or(if applied { RevisionState::Applied } else { RevisionState::Applying }, |current| {

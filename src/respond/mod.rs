@@ -100,8 +100,8 @@ enum Event {
     Sent { page: PageId, notified: Notified, team: TeamName, result: Result<Performed, EffectError> },
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
-    /// An attempt to tell of a page's end; those who did not accept it.
-    Closed { page: PageId, untold: Vec<Notified> },
+    /// An attempt to tell of a page's end; who accepted it, and who did not.
+    Closed { page: PageId, accepted: Vec<Notified>, untold: Vec<Notified> },
     /// The sign of life has left, or could not.
     Beaten,
 }
@@ -250,7 +250,7 @@ impl Flow {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
             Event::Sent { page, notified, team, result } => self.sent(page, notified, &team, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
-            Event::Closed { page, untold } => self.closed(page, untold).await,
+            Event::Closed { page, accepted, untold } => self.closed(page, accepted, untold).await,
             Event::Beaten => {
                 self.beating = false;
                 Ok(())

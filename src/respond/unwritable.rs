@@ -22,8 +22,8 @@ impl Flow {
             return tracing::error!("the journal takes nothing more, and there is nobody to call: set `fallback`");
         }
         let body = format!(
-            "Alerts are answered with 503 and nothing is changed until it can be written again; apps run on. \
-             Look at the disk of the state folder.\n\n{why}"
+            "Alerts are answered with 503 for a minute and then not at all, and nothing is changed until it can be \
+             written again; apps run on. Look at the disk of the state folder.\n\n{why}"
         );
         loop {
             for told in &told {

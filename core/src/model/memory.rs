@@ -43,6 +43,9 @@ pub struct RevisionMemory {
     pub owner: Option<Owner>,
     /// The last revision that was accepted for applying.
     pub accepted: Option<Revision>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<Timestamp>,
     /// The last revision that was wholly applied.
     pub applied: Option<Revision>,
     /// Blast radius percent that the revision in force inherits; the stricter of it and its own applies, so that no commit

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Name, Notified, PageId, RunId};
+use super::{AlertId, Name, Notified, PageId, RunId};
 
 /// A call to people, durable until a channel has accepted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,8 @@ pub struct Call {
     pub title: String,
     /// Whom it was sent to.
     pub told: BTreeSet<Notified>,
+    /// What it is about: its alerts that are not known to have been over for long.
+    pub alerts: BTreeSet<AlertId>,
 }
 
 /// One thing that happened to a page.
@@ -153,11 +155,12 @@ impl Page {
         }
     }
 
-    /// What is left to be told once it is accepted: of a page that is no run's, nothing.
-    pub fn call(&self) -> Option<Call> {
+    /// What is left to be told once it is accepted, of these alerts: of a page that is no run's, nothing.
+    pub fn call(&self, alerts: BTreeSet<AlertId>) -> Option<Call> {
         self.accepted.as_ref()?;
         let told = self.tries.keys().cloned().collect();
-        Some(Call { run: self.run?, policy: self.policy.clone(), title: self.title.clone(), told })
+        let (policy, title) = (self.policy.clone(), self.title.clone());
+        (!alerts.is_empty()).then_some(Call { run: self.run?, policy, title, told, alerts })
     }
 
     /// Whether nothing more is sent.

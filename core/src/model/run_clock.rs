@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Rung;
+use super::{Period, Rung};
 
 /// The fold of what a run's log says of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,11 @@ impl RunClock {
             self.from = from.checked_add(at.duration_since(since)).ok();
         }
         self.still = still.then_some(at);
+    }
+
+    /// How much is left of the time that its steps may take.
+    pub fn left(&self, limit: Period, now: Timestamp) -> Period {
+        Period::from_millis(limit.as_millis().saturating_sub(self.spent(now)))
     }
 
     /// How long its steps have taken by now, in milliseconds.

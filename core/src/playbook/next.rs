@@ -294,7 +294,7 @@ fn begin(run: &Run, at: StepRef, step: &PlaybookStep, attempt: u32, facts: &Fact
                 Order::Page { .. } | Order::Call { .. } => Timestamp::MAX,
                 // Nobody waits longer than all of `steps` may take.
                 Order::Wait if at.part == Part::Steps => {
-                    timeout_of(step).after(facts.now).min(run.playbook.limits.timeout.after(run.opened_at))
+                    timeout_of(step).min(run.clock.left(run.playbook.limits.timeout, facts.now)).after(facts.now)
                 }
                 _ => timeout_of(step).after(facts.now),
             };

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, Run, RunId, Signal,
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, PageId, Run, RunId, Signal,
 };
 use jiff::Timestamp;
 
@@ -115,6 +115,9 @@ impl Fold<'_> {
         let swept = looked.peek().and(last);
         for id in gone {
             if let Some(alert) = self.memory.alerts.remove(&id) {
+                if alert.state == AlertState::Resolved {
+                    self.is_over_for_calls(&id);
+                }
                 self.folded.over.push(Over::Alert(alert));
             }
             self.changed(Change::Alert(id));
@@ -123,6 +126,13 @@ impl Fold<'_> {
             self.memory.swept = swept;
             self.changed(Change::Swept);
         }
+    }
+
+    /// What is over for long is nothing that a call still waits for; what only expired is not known to be over.
+    fn is_over_for_calls(&mut self, id: &AlertId) {
+        let calls = self.memory.calls.iter_mut();
+        let about: Vec<PageId> = calls.filter_map(|(page, call)| call.alerts.remove(id).then_some(*page)).collect();
+        about.into_iter().for_each(|page| self.changed(Change::Call(page)));
     }
 
     fn matters(&self, alert: &AlertMemory) -> bool {

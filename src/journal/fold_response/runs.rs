@@ -96,7 +96,8 @@ impl Fold<'_> {
         if self.memory.pages.get(&id).is_some_and(|page| page.is_over())
             && let Some(page) = self.memory.pages.remove(&id)
         {
-            if let Some(call) = page.call() {
+            let run = page.run.and_then(|run| self.memory.runs.get(&run));
+            if let Some(call) = page.call(run.map(|run| run.alerts.clone()).unwrap_or_default()) {
                 self.memory.calls.insert(id, call);
                 self.changed(Change::Call(id));
             }

@@ -38,6 +38,9 @@ impl Claims {
 
     fn try_claim(&self, uid: u32) -> io::Result<bool> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        // One at a time, so that nobody sees a claim half made, nor takes over what another just took over.
+        let folder = fs::File::open(&self.folder)?;
+        folder.lock()?;
         let file = self.file(uid);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
             Ok(mut new) => new.write_all(self.home.as_os_str().as_bytes()).map(|()| true),
@@ -46,14 +49,15 @@ impl Claims {
         }
     }
 
-    /// A claim of ours, or of a provider whose folder is gone, is ours. One that says nothing is just being written.
+    /// A claim of ours, or of a provider whose folder is gone, is ours; so is one that says nothing, left by a daemon that died
+    /// as it made it.
     fn take_over(&self, file: &Path) -> io::Result<bool> {
         let said = fs::read(file)?;
         let other = Path::new(std::ffi::OsStr::from_bytes(&said));
         if other == self.home {
             return Ok(true);
         }
-        if said.is_empty() || other.exists() {
+        if !said.is_empty() && other.exists() {
             return Ok(false);
         }
         fs::remove_file(file)?;

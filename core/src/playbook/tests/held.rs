@@ -273,3 +273,16 @@ fn a_wait_whose_beginning_was_written_down_a_moment_late_is_done_all_the_same() 
     live.pass(5);
     assert_eq!(live.begins().0, "look");
 }
+
+#[test]
+fn a_wait_after_a_hold_has_all_its_time() {
+    let steps = "  limits: {timeout: 15m}\n  steps: [{name: look, script: scripts/look.sh}, {name: proof, wait: resolved, timeout: 5m}]";
+    let mut live = Live::answering(&format!("{ON}{steps}"), Rung::Steps);
+    live.hold = Some(turn());
+    live.waits();
+    live.pass(16 * 60);
+    live.hold = None;
+    live.does("look", done());
+    assert_eq!(live.begins().0, "proof");
+    assert_eq!(live.waits().0, Some(super::at(21 * 60)), "held for longer than its limit, and waited out in full");
+}
