@@ -59,11 +59,11 @@ fn fallback(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec<Diagnos
 fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
     let is_root = |candidate: &Candidate| candidate.manifest.declares.as_ref().is_some_and(is_tree_of_all);
     let mut roots: Vec<usize> = (0..candidates.len()).filter(|at| is_root(&candidates[*at])).collect();
-    // Whose it was keeps it, then who writes for everybody: another's manifest does not put it out of force.
+    // Who writes for everybody has it, then whose it was: another's manifest does not put it out of force.
     roots.sort_by_key(|at| {
         let one = &candidates[*at];
         let was = before.get(&one.key).is_some_and(|(declares, _)| is_tree_of_all(declares));
-        (!was, one.broken.is_some(), !named.writes_for_everybody(one))
+        (!named.writes_for_everybody(one), !was, one.broken.is_some())
     });
     if let [first, others @ ..] = &roots[..] {
         let place = candidates[*first].base.source.place(candidates[*first].name).to_string();

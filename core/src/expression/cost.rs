@@ -342,12 +342,28 @@ fn accumulates(node: &IdedExpr) -> bool {
     matches!(&node.expr, Expr::Ident(name) if name.starts_with('@'))
 }
 
+/// Whether making it would fold the case of more than ASCII: a class over all of Unicode takes a million steps, however small
+/// what comes of it is, and it would take them to be refused.
+fn folds_widely(pattern: &str) -> bool {
+    let mut groups = pattern.split("(?").skip(1);
+    let ignores =
+        groups.any(|group| group.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '-').any(|c| c == 'i'));
+    let escapes = ["\\x", "\\u", "\\U", "\\p", "\\P"];
+    ignores && (!pattern.is_ascii() || escapes.iter().any(|escape| pattern.contains(escape)))
+}
+
 /// What a match costs: the expression is made anew each time. So it must be known how big it becomes.
 fn matching(call: &CallExpr, text: Shape<'_>, pattern: Shape<'_>, most: u64) -> Result<u64, String> {
     let written = call.args.last().map(|pattern| &pattern.expr);
     let Some(Expr::Literal(LiteralValue::String(source))) = written else {
         return Err("the regular expression of `matches` must be written out".to_owned());
     };
+    if folds_widely(source.inner()) {
+        return Err(
+            "a regular expression of `matches` that ignores case is written in ASCII, without escapes for more"
+                .to_owned(),
+        );
+    }
     let fits = |size: usize| regex::RegexBuilder::new(source.inner()).size_limit(size).build();
     let made = REGEX.into_iter().find(|(size, _)| fits(*size).is_ok());
     let Some((_, cost)) = made else {

@@ -79,6 +79,11 @@ fn a_regular_expression_is_written_out_and_small() {
     assert!(check("alert.labels.app.matches(alert.labels.pattern)").unwrap_err().contains("written out"));
     assert!(check("alert.labels.app.matches('\\\\w{1000}')").unwrap_err().contains("no such regular expression"));
     assert!(check("alert.labels.app.matches('(')").unwrap_err().contains("no such regular expression"));
+    // Refused before it is made: folding the case of all of Unicode is the work.
+    let wide = format!("'a'.matches(r'(?i){}a')", "[!-\u{10FFFF}]{0}".repeat(60));
+    assert!(check(&wide).unwrap_err().contains("written in ASCII"));
+    assert!(check(r"'a'.matches(r'(?si:\x{100}-\x{10FFFF})')").unwrap_err().contains("written in ASCII"));
+    assert_eq!(value("alert.labels.app.matches('(?i)^SHOP-[0-9]+$')", &facts), Ok(json!(true)));
 }
 
 /// A run that was written down by an older daemon is read, whatever its expressions ask for.
