@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::config::TeamSettings;
-use codeops_core::desired::{Desired, claims, may_release};
+use codeops_core::desired::{Desired, TOP, claims, may_release};
 use codeops_core::model::{HoldId, ResourceId, TeamName};
 
 use crate::journal::Record;
@@ -44,7 +44,8 @@ fn one(commit: &Commit, by: Option<&BTreeSet<TeamName>>, key: &str, value: &str,
 }
 
 /// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it
-/// changes only what no team may claim, as only those who run all of it may. A commit that changes nothing proves nothing.
+/// changes the Repository's own file and nothing of a team's, as only those who run all of it may. A commit that changes nothing,
+/// or files that are nobody's, proves nothing.
 fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
     if teams.is_empty() {
         return None;
@@ -52,7 +53,8 @@ fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Optio
     let claims_one = |own: &TeamSettings| commit.changed.iter().any(|path| claims(own, path));
     let by: BTreeSet<TeamName> =
         teams.iter().filter(|(_, own)| claims_one(own)).map(|(name, _)| name.clone()).collect();
-    (!by.is_empty() || commit.changed.is_empty()).then_some(by)
+    let everybodys = by.is_empty() && commit.changed.iter().any(|path| path == TOP);
+    (!everybodys).then_some(by)
 }
 
 #[cfg(test)]
@@ -93,6 +95,7 @@ mod tests {
         assert_eq!(by(&["apps/a/x.yaml", "codeops.yaml"], &teams), Some([name("a")].into()));
         assert_eq!(by(&["codeops.yaml"], &teams), None, "everybody's");
         assert_eq!(by(&[], &teams), Some(BTreeSet::new()), "nobody's");
+        assert_eq!(by(&["notes.txt"], &teams), Some(BTreeSet::new()), "nobody's: anybody may write there");
         assert_eq!(by(&[], &BTreeMap::new()), None, "on a laptop everybody's");
     }
 }

@@ -62,7 +62,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use edit::edit;
 pub use file::{is_manifest, is_wanted};
 pub use order::order;
-pub use rights::{claims, may_release};
+pub use rights::{TOP, claims, may_release};
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
 

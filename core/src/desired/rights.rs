@@ -14,7 +14,7 @@ use super::tree::Span;
 use super::{Context, Desired};
 
 /// The one file of a Repository.
-pub(super) const TOP: &str = "codeops.yaml";
+pub const TOP: &str = "codeops.yaml";
 
 /// Why a document has no effect where it stands, with what to do, if so. `path` is the file's, an overlay's as well.
 pub(super) fn misplaced(kind: ManifestKind, name: &Name, path: &str, context: &Context) -> Option<(String, String)> {
