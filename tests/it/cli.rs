@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::flow::{REPOSITORY, TEAM};
 use crate::support::git::TempRepo;
+use crate::support::port::free_port;
 
 /// Where git is, on every machine that the tests run on.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -166,8 +167,7 @@ fn init_leaves_a_folder_with_something_in_it_alone() {
 
 #[test]
 fn no_daemon_is_said_with_how_to_start_one() {
-    // A port that was free a moment ago; nobody listens there.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let port = free_port();
     for command in [vec!["status"], vec!["get"], vec!["logs", "app/shop"], vec!["events"], vec!["runs"], vec!["alerts"]]
     {
         let (code, out, err) = run(codeops().args(&command).args(["--server", &format!("http://127.0.0.1:{port}")]));

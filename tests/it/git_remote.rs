@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +15,7 @@ use codeops_core::config::RepositorySettings;
 use tempfile::TempDir;
 
 use crate::support::git::{SshKey, TempRepo};
+use crate::support::port::free_port;
 use crate::support::skip::skip;
 
 /// The file of a program that may lie where only root looks; says so and gives none if it is missing.
@@ -32,10 +33,6 @@ fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
     command
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 /// A server with its files. Ended when dropped.

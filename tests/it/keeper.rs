@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::app;
+use crate::support::port::free_port;
 use crate::support::skip::skip;
 
 #[test]
@@ -41,10 +42,6 @@ struct Bench {
     port: u16,
     next: u64,
     epoch: u64,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free").port()
 }
 
 fn binary() -> PathBuf {

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use codeops_core::model::Revision;
 use tempfile::TempDir;
 
+use super::port::free_port;
+
 /// A work tree with its repository, on branch `main`, without commits. Removed when dropped.
 #[derive(Debug)]
 pub(crate) struct TempRepo {
@@ -162,10 +164,7 @@ pub(crate) struct GitDaemon {
 impl GitDaemon {
     /// Serves the folder and returns when it answers.
     pub(crate) fn serve(base: &Path) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let mut daemon = Self { child: None, base: base.to_owned(), port };
+        let mut daemon = Self { child: None, base: base.to_owned(), port: free_port() };
         daemon.start();
         daemon
     }

@@ -9,6 +9,7 @@ pub(crate) mod memory_harness;
 pub(crate) mod memory_history;
 pub(crate) mod memory_provider;
 pub(crate) mod paths;
+pub(crate) mod port;
 pub(crate) mod process_harness;
 pub(crate) mod scripted_effects;
 pub(crate) mod scripted_source;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::git::TempRepo;
+use super::port::free_port;
 use super::process_harness::{binary, end_all};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,8 +59,7 @@ impl Site {
 
     /// Starts a daemon by a command that takes the daemon's arguments.
     pub(crate) fn start_under(&mut self, mut command: Command) {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        let (page, hooks) = (format!("127.0.0.1:{}", free()), format!("127.0.0.1:{}", free()));
+        let (page, hooks) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
         let log = fs::File::create(self.folder.path().join("log")).expect("a log");
         command.arg("run").arg("--repo").arg(self.repository.path()).arg("--state").arg(self.state());
         command.args(["--listen", &page, "--hooks-listen", &hooks, "--poll", "1s"]);

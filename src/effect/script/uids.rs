@@ -24,6 +24,10 @@ pub(super) const GROUPS: &str = "codeops-scripts";
 /// Where the daemons of a machine say which uids are theirs: a folder that none but root can reach into.
 const CLAIMS: &str = "/run/codeops/uids";
 
+/// How often, and after what pause each time, is looked whether the ended are gone: a busy machine takes its time with hundreds.
+const GONE_LOOKS: u32 = 1_000;
+const GONE_PAUSE: Duration = Duration::from_millis(10);
+
 /// How the names of control groups begin that processes of this uid are in.
 pub(super) fn group_of(uid: u32) -> String {
     format!("{uid}-")
@@ -90,12 +94,12 @@ impl TeamUids {
 
     /// Waits until the kernel has forgotten what was ended: until then it counts against the next script's limits.
     pub(super) async fn gone(&self, uid: u32) {
-        for _ in 0..200 {
+        for _ in 0..GONE_LOOKS {
             let idle = self.state().running.get(&uid).is_none_or(|count| *count == 0);
             if !idle || processes(&BTreeSet::from([uid]), true).is_empty() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(GONE_PAUSE).await;
         }
     }
 

@@ -2,9 +2,10 @@
 
 use codeops_core::model::AlertState;
 
-use super::world::{Daemon, REPOSITORY, free_port, installed, people, request, run_alertmanager, settings, until};
+use super::world::{Daemon, REPOSITORY, installed, people, request, run_alertmanager, settings, until};
 use crate::support::flow::TEAM;
 use crate::support::git::TempRepo;
+use crate::support::port::free_port;
 use crate::support::sink::{HttpSink, Reply};
 
 /// Ten times what the Alertmanager of these tests sends at once.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::support::app;
 use crate::support::flow::TEAM;
 use crate::support::git::TempRepo;
+use crate::support::port::free_port;
 use crate::support::process_harness::{binary, end_all};
 use crate::support::sink::{HttpSink, Reply};
 use crate::support::skip::skip;
@@ -361,10 +362,6 @@ fn log(folder: &Path, name: &str) -> fs::File {
 /// Whether a program of this name is installed.
 pub(super) fn installed(name: &str) -> bool {
     ["/usr/bin", "/usr/local/bin"].iter().any(|folder| Path::new(folder).join(name).exists())
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 fn all_well(answer: &Value) -> bool {

@@ -6,6 +6,7 @@ use codeops::port::{Effect, HttpRequest};
 use serde_json::json;
 
 use super::{Setting, Stage, TOKEN, failed, name, payments, unknown};
+use crate::support::port::free_port;
 use crate::support::sink::{HttpSink, Reply};
 
 fn request(method: &str, url: String) -> HttpRequest {
@@ -76,8 +77,8 @@ async fn what_may_have_arrived_is_not_called_failed() {
         assert!(error.contains("may have been done"), "{error}");
         let _ = failed(stage.perform(Effect::Http(order("GET"))).await);
     }
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let _ = failed(stage.perform(Effect::Http(request("POST", format!("http://{nobody}/")))).await);
+    let nobody = free_port();
+    let _ = failed(stage.perform(Effect::Http(request("POST", format!("http://127.0.0.1:{nobody}/")))).await);
     let _ = failed(stage.perform(Effect::Http(request("POST", "http://no-such-host.invalid/".to_owned()))).await);
 }
 

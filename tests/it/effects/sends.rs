@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 
 use super::{Setting, Stage, TOKEN, failed, name, payments, unknown};
+use crate::support::port::free_port;
 use crate::support::sink::{HttpSink, MailSink, Reply};
 
 fn message(channel: Channel) -> Effect {
@@ -145,7 +146,7 @@ async fn mail_is_accepted_when_the_server_takes_it() {
 #[tokio::test]
 async fn mail_that_cannot_be_handed_over_is_not_accepted() {
     let stage = Stage::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let port = free_port();
     let _ = failed(stage.perform(mail(port, &["ada@acme.example"], false)).await);
     let closed = Setting { egress: &[], ..Setting::default() }.stage();
     assert!(failed(closed.perform(mail(port, &["ada@acme.example"], false)).await).contains("egress"));

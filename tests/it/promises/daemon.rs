@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::support::flow::{REPOSITORY, TEAM};
 use crate::support::git::TempRepo;
+use crate::support::port::free_port;
 use crate::support::process_harness::{binary, processes};
 
 /// A daemon on a state folder; everything that runs in the folder is ended with it.
@@ -22,10 +23,6 @@ struct Machine {
     state: tempfile::TempDir,
     page: u16,
     daemon: Option<Child>,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 impl Machine {
