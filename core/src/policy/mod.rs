@@ -108,11 +108,12 @@ pub struct Judged {
 /// among waits the one that comes first in time is not sought.
 pub fn judge(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> Judged {
     let mut judged = Judged::default();
+    let waits = wait::Waits::new(plan, desired, facts);
     let guards = Guards {
         systems: system::guard(plan, facts, &mut judged),
         removals: blast::guard(plan, desired, facts, &mut judged),
-        waves: wave::guard(plan, desired, facts, &mut judged),
-        waits: wait::Waits::new(plan, desired, facts),
+        waves: wave::guard(plan, desired, facts, &waits, &mut judged),
+        waits,
     };
     for change in &plan.changes {
         judged.decisions.insert(change.id.clone(), guards.decide(change, desired));

@@ -377,6 +377,29 @@ fn a_wide_update_follows_dependencies_so_that_no_wave_waits_for_a_later_one() {
 }
 
 #[test]
+fn a_member_that_the_next_revision_makes_wait_for_another_does_not_go_before_it() {
+    let one = |id: &str, log: &str, replicas: u32, after: &[&str]| {
+        resource(id, |spec| {
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+            spec.replicas = replicas;
+            spec.after = after.iter().map(|id| app(id)).collect();
+        })
+    };
+    let three = |log: &str| [one("app-1", log, 0, &[]), one("app-2", log, 1, &[]), one("app-3", log, 1, &[])];
+    let mut world = deployed(&three("info"));
+    let wide = three("debug");
+    world.fuse = Some(0);
+    world.pass(&want(wide), &revision(2));
+    assert!(world.memory.waves.is_some(), "a wide update that has not begun");
+    world.fuse = None;
+    // Of its members one is now to be gone, after the one that is no longer the first.
+    let next = [one("app-1", "debug", 1, &[]), one("app-2", "info", 0, &["app-1"]), one("app-3", "info", 1, &[])];
+    world.settle(&want(next), &revision(3));
+    assert!(world.memory.waves.is_none());
+    assert_eq!(["app-1", "app-2", "app-3"].map(|id| world.object("local", id).instances.len()), [1, 0, 1]);
+}
+
+#[test]
 fn a_silent_provider_holds_up_no_wave_of_the_others_and_comes_after_them() {
     let on = |n: usize, provider: &str, log: &str| {
         resource(&format!("app-{n:02}"), |spec| {

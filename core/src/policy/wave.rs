@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::wait::Waits;
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
 use crate::model::{Cause, Health, Kind, Live, Observed, ResourceId, Verb, Waves};
@@ -17,6 +18,7 @@ pub(super) fn guard(
     plan: &Plan,
     desired: &Desired,
     facts: &Facts<'_>,
+    waits: &Waits<'_>,
     judged: &mut Judged,
 ) -> BTreeMap<ResourceId, Decision> {
     let pending: BTreeSet<&ResourceId> = plan.changes.iter().filter(|c| counts(c, desired)).map(|c| &c.id).collect();
@@ -24,7 +26,7 @@ pub(super) fn guard(
         return BTreeMap::new();
     }
     let changing: BTreeSet<&ResourceId> = plan.changes.iter().map(|c| &c.id).collect();
-    let Some(waves) = under_way(plan, &pending, &changing, desired, facts) else { return BTreeMap::new() };
+    let Some(waves) = under_way(plan, &pending, &changing, desired, facts, waits) else { return BTreeMap::new() };
     let all: Vec<(&ResourceId, State)> =
         waves.members.iter().map(|id| (id, state(id, &changing, desired, facts))).collect();
     if all.iter().all(|(_, state)| matches!(state, State::Done | State::Failed(_))) {
@@ -57,6 +59,7 @@ fn under_way(
     changing: &BTreeSet<&ResourceId>,
     desired: &Desired,
     facts: &Facts<'_>,
+    waits: &Waits<'_>,
 ) -> Option<Waves> {
     let before = facts.memory.waves.as_ref();
     let same = before.is_some_and(|waves| waves.revision == *facts.revision);
@@ -64,8 +67,9 @@ fn under_way(
     if !same {
         members.retain(|id| !matches!(state(id, changing, desired, facts), State::Done));
     }
-    let order = plan.changes.iter().enumerate().map(|(place, change)| (&change.id, place));
-    let places: BTreeMap<&ResourceId, usize> = order.filter(|(id, _)| pending.contains(id)).collect();
+    let has_place = |change: &Change| pending.contains(&change.id) || waits.dependency(change).is_some();
+    let order = plan.changes.iter().enumerate().filter(|(_, change)| has_place(change));
+    let places: BTreeMap<&ResourceId, usize> = order.map(|(place, change)| (&change.id, place)).collect();
     let known: BTreeSet<&ResourceId> = members.iter().copied().collect();
     members.extend(wide(pending, desired, facts).filter(|id| !known.contains(id)));
     // What others depend on goes first, or a member could wait for one of a later wave, and that one for it.
