@@ -18,6 +18,7 @@ pub mod options;
 mod output;
 mod plan;
 mod playbook;
+mod reached;
 mod route;
 mod run;
 mod schema;

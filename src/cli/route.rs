@@ -6,14 +6,14 @@ use std::sync::Arc;
 use codeops_core::alert::{Quiet, Routed, Router, quiet};
 use codeops_core::desired::{Compiled, Compiler, Desired};
 use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook};
-use codeops_core::playbook::{World, seen, target_for, told};
+use codeops_core::playbook::{Answer as Answered, World, seen, target_for};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::RouteArgs;
 use super::exit::{Coded, Exit};
 use super::output::{Output, Style, printable};
-use super::{compile, options, validate};
+use super::{compile, options, reached, validate};
 use crate::port::{Clock, SystemClock};
 
 /// The answer as JSON and YAML.
@@ -130,22 +130,20 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         fallback,
         resolve_delay: desired.repository.resolve_delay(),
     };
-    let may = world.may_answer(&routed, &seen(&alert)).unwrap_or_else(|why| {
-        warnings.push(format!("no playbook answers it: {why}"));
+    let seen = seen(&alert);
+    let may = world.may_answer(&routed, &seen).unwrap_or_else(|why| {
+        warnings.push(reached::unanswered(&why));
         Vec::new()
     });
     let playbooks: Vec<Answer> =
         may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
     // As the daemon does: where no route says who, the team of the playbook that answers.
-    let escalation = |playbook: &&Arc<Playbook>| desired.teams.get(&playbook.team)?.escalation.clone();
-    let policy = routed.policy.clone().or_else(|| may.iter().find_map(escalation));
-    let people = policy.as_ref().map(|policy| told(policy, &response, now)).unwrap_or_default();
-    if playbooks.is_empty() && people.is_empty() {
-        warnings.push(nowhere(&routed));
-    } else if people.is_empty() {
-        let way_out = "name a `policy` in its route, or an `escalation` in the playbook's team";
-        warnings.push(format!("nobody is told when its playbooks cannot help: {way_out}"));
-    }
+    let (quiet, policy) = match world.answer(&routed, &seen) {
+        Answered::Runs { policy, .. } | Answered::Pages { policy, .. } => (quiet, policy),
+        Answered::Quiet(why) => (quiet.or(Some(why)), routed.policy.clone()),
+    };
+    let people = reached::people(policy.as_ref(), fallback, &response, now);
+    warnings.extend(reached::lost(!playbooks.is_empty(), policy.as_ref(), &people));
     let told = people.into_iter().map(|told| Person {
         notified: told.notified.to_string(),
         receiver: told.receiver,
@@ -160,14 +158,6 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
 
 fn nobody() -> Name {
     Name::new("route").expect("a literal name")
-}
-
-fn nowhere(routed: &Routed) -> String {
-    let policy = match &routed.policy {
-        Some(policy) => format!("its policy {policy} tells nobody"),
-        None => "no route and no `fallback` says who is told".to_owned(),
-    };
-    format!("it reaches no playbook and no person: {policy}")
 }
 
 fn answer(desired: &Desired, playbook: &Playbook, labels: &Labels, warnings: &mut Vec<String>) -> Answer {

@@ -72,6 +72,7 @@ impl Record {
             Record::DaemonStarted { .. }
             | Record::RevisionAccepted { .. }
             | Record::RevisionState { .. }
+            | Record::Kept { .. }
             | Record::Source { .. }
             | Record::Held { .. }
             | Record::Allowed { .. }
@@ -99,7 +100,10 @@ impl Record {
     /// Its group.
     pub fn category(&self) -> Category {
         match self {
-            Record::RevisionAccepted { .. } | Record::RevisionState { .. } | Record::Source { .. } => Category::Commit,
+            Record::RevisionAccepted { .. }
+            | Record::RevisionState { .. }
+            | Record::Kept { .. }
+            | Record::Source { .. } => Category::Commit,
             Record::Intent { .. } | Record::Result { .. } | Record::Released { .. } => Category::Step,
             Record::Status { .. } | Record::Instance { .. } | Record::Baked { .. } => Category::Health,
             Record::Drift { .. } => Category::Drift,

@@ -142,6 +142,10 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.has_held = false;
             vec![Change::Revision]
         }
+        Record::Kept { manifests } => {
+            let before = std::mem::replace(&mut memory.revision.kept, manifests.clone());
+            changed(before != *manifests, Change::Revision)
+        }
         Record::Intent { resource, provider, word, .. } => {
             let leaves = (word == "delete").then_some(entry.seq.0);
             resource_of(memory, resource, |it| place(it, provider, leaves))

@@ -55,6 +55,12 @@ pub enum Record {
         /// Why, when not applied.
         why: Option<String>,
     },
+    /// What is broken in the revision in force of how alerts are answered is other than before.
+    Kept {
+        /// Each of those manifests, as `Kind/name`, with the revision that had it good last, whose version stays in force;
+        /// `null` where it never was good.
+        manifests: BTreeMap<String, Option<Revision>>,
+    },
     /// The repository answers differently than before: an error, a hold, or neither when it is well again.
     Source {
         /// Why it cannot be reached.

@@ -1,7 +1,7 @@
 //! What a compiler that has seen nothing takes over: what manifests that are broken now said when they last were good. A daemon
 //! that starts again answers alerts as the one before it did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::desired::{Compiled, Compiler, Context};
@@ -15,34 +15,74 @@ const REVISIONS: usize = 50;
 /// How many entries of the journal are looked through for them.
 const ENTRIES: usize = 500;
 
-/// A compiler that has seen the revisions in which what is broken in this one was good, and what it makes of this one; `None`
-/// where none can be found.
+/// Of each broken manifest, as `Kind/name`, the revision that had it good last; `None` where it never was good.
+pub(super) type Kept = BTreeMap<String, Option<Revision>>;
+
+/// What was found out.
+#[derive(Default)]
+pub(super) struct Before {
+    /// A compiler that has seen the revisions in which what is broken in this one was good, and what it makes of this one;
+    /// `None` where there are none.
+    pub(super) compiled: Option<(Compiler, Compiled)>,
+    /// Where what is broken in this one was good.
+    pub(super) found: Kept,
+}
+
+/// What was in force before of what is broken in a revision. Where each was good is `remembered`; only for what nobody has
+/// looked for yet, as in the journal of an earlier version, are all revisions looked through: answering waits for this.
 pub(super) async fn as_before(
     source: &Arc<dyn Source>,
     journal: &Journal,
     context: &Context,
     revision: &Revision,
     compiled: &Compiled,
-) -> Option<(Compiler, Compiled)> {
-    let mut wanted: BTreeSet<String> = compiled.desired.response.broken.keys().cloned().collect();
-    let mut seen: Vec<Revision> = Vec::new();
-    for earlier in accepted(journal, revision).await {
+    remembered: &Kept,
+) -> Before {
+    let known = |id: &String| Some((id.clone(), remembered.get(id)?.clone()));
+    let mut found: Kept = broken(&compiled.desired.response).filter_map(known).collect();
+    let mut wanted: BTreeSet<String> = broken(&compiled.desired.response).cloned().collect();
+    wanted.retain(|id| !found.contains_key(id));
+    if wanted.is_empty() && found.values().all(Option::is_none) {
+        return Before { compiled: None, found };
+    }
+    let earlier = accepted(journal, revision).await;
+    let mut all_read = true;
+    for earlier in &earlier {
         if wanted.is_empty() {
             break;
         }
-        let Some((_, then)) = compile(source, context, std::slice::from_ref(&earlier)).await else { continue };
-        let before = wanted.len();
-        wanted.retain(|id| !is_good(&then.desired.response, id));
-        if wanted.len() < before {
-            seen.push(earlier);
-        }
+        let Some((_, then)) = compile(source, context, std::slice::from_ref(earlier)).await else {
+            all_read = false;
+            continue;
+        };
+        let good: Vec<String> = wanted.iter().filter(|id| is_good(&then.desired.response, id)).cloned().collect();
+        wanted.retain(|id| !good.contains(id));
+        found.extend(good.into_iter().map(|id| (id, Some(earlier.clone()))));
     }
+    if all_read {
+        found.extend(wanted.into_iter().map(|id| (id, None)));
+    }
+    // Oldest first; one that the journal has forgotten is older than all it has.
+    let mut seen: Vec<&Revision> = found.values().flatten().filter(|good| *good != revision).collect();
+    seen.sort_by_key(|good| std::cmp::Reverse(earlier.iter().position(|it| it == *good).unwrap_or(usize::MAX)));
+    seen.dedup();
     if seen.is_empty() {
-        return None;
+        return Before { compiled: None, found };
     }
-    seen.reverse();
-    seen.push(revision.clone());
-    compile(source, context, &seen).await
+    let seen: Vec<Revision> = seen.into_iter().chain([revision]).cloned().collect();
+    Before { compiled: compile(source, context, &seen).await, found }
+}
+
+/// Where what is broken now was good last: as remembered or found out, else in the revision that was in force until now.
+pub(super) fn kept(now: &Response, remembered: &Kept, found: &Kept, until_now: Option<(&Revision, &Response)>) -> Kept {
+    let until_now = |id: &String| until_now.map(|(revision, then)| is_good(then, id).then(|| revision.clone()));
+    let last = |id: &String| remembered.get(id).or_else(|| found.get(id)).cloned().or_else(|| until_now(id));
+    broken(now).filter_map(|id| Some((id.clone(), last(id)?))).collect()
+}
+
+/// The broken manifests that answer alerts: a test that is broken answers none.
+fn broken(response: &Response) -> impl Iterator<Item = &String> {
+    response.broken.keys().filter(|id| !id.starts_with("PlaybookTest/"))
 }
 
 /// The revisions accepted before this one, newest first, as far as the journal has them.

@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use super::Flow;
+use super::before::Kept;
 use super::repeats::Did;
 use super::world::Busy;
 use crate::gate::{self, Passage};
@@ -46,6 +47,8 @@ pub(super) struct Load {
     pub(super) revision: Revision,
     pub(super) compiler: Compiler,
     pub(super) result: Result<(Compiled, Vec<Commit>), SourceError>,
+    /// What was found out about manifests that are broken in it: of the first one of this daemon alone.
+    pub(super) found: Kept,
 }
 
 /// The wait after the `failures`th look in a row (from 1) that found `whom` down: doubling from two seconds, and spread by

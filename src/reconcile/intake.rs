@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::desired::{Compiled, Compiler, Context};
 use codeops_core::model::{Owner, Revision, RevisionState};
 
-use super::before::as_before;
+use super::before::{Before, Kept, as_before, kept};
 use super::events::{Event, Load};
 use super::world::Current;
 use super::{Flow, Rules, Tools, acceptance};
@@ -92,7 +92,7 @@ impl Flow {
         let (source, vault, sender) =
             (Arc::clone(&self.tools.source), Arc::clone(&self.tools.vault), self.sender.clone());
         // The first one of this daemon: its compiler has seen nothing.
-        let journal = self.world.current.is_none().then(|| self.tools.journal.clone());
+        let journal = self.world.current.is_none().then(|| (self.tools.journal.clone(), self.kept()));
         self.tasks.spawn(async move {
             let read = async {
                 let files = source.files(&revision).await?;
@@ -100,6 +100,7 @@ impl Flow {
                 let commits = source.commits(since.as_ref(), &revision).await?;
                 Ok((files, commits))
             };
+            let mut found = Kept::new();
             let (compiler, result) = match read.await {
                 Err(error) => (compiler, Err(error)),
                 Ok((files, commits)) => {
@@ -114,10 +115,13 @@ impl Flow {
                         Ok((compiler, compiled)) => {
                             let journal = journal.filter(|_| !compiled.desired.response.broken.is_empty());
                             let before = match journal {
-                                Some(journal) => as_before(&source, &journal, &context, &revision, &compiled).await,
-                                None => None,
+                                Some((journal, kept)) => {
+                                    as_before(&source, &journal, &context, &revision, &compiled, &kept).await
+                                }
+                                None => Before::default(),
                             };
-                            let (compiler, compiled) = before.unwrap_or((compiler, compiled));
+                            found = before.found;
+                            let (compiler, compiled) = before.compiled.unwrap_or((compiler, compiled));
                             (compiler, Ok((compiled, commits)))
                         }
                         Err(error) => {
@@ -127,7 +131,7 @@ impl Flow {
                     }
                 }
             };
-            let _ = sender.send(Event::Loaded(Box::new(Load { revision, compiler, result }))).await;
+            let _ = sender.send(Event::Loaded(Box::new(Load { revision, compiler, result, found }))).await;
         });
     }
 
@@ -136,7 +140,7 @@ impl Flow {
         match load.result {
             Ok((compiled, commits)) => {
                 self.read_again().await?;
-                self.accept(load.revision, compiled, commits).await?;
+                self.accept(load.revision, compiled, commits, &load.found).await?;
             }
             Err(error) => {
                 tracing::warn!(revision = %load.revision, %error, "a revision cannot be read");
@@ -162,7 +166,16 @@ impl Flow {
         Ok(())
     }
 
-    async fn accept(&mut self, revision: Revision, compiled: Compiled, commits: Vec<Commit>) -> Result<(), LogError> {
+    async fn accept(
+        &mut self,
+        revision: Revision,
+        compiled: Compiled,
+        commits: Vec<Commit>,
+        found: &Kept,
+    ) -> Result<(), LogError> {
+        let until_now = self.world.current.as_ref().map(|current| (&current.revision, &current.desired.response));
+        let remembered = self.kept();
+        let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
         let known = self.accepted().as_ref() == Some(&revision);
         if !known {
             let records = {
@@ -173,6 +186,9 @@ impl Flow {
             self.tools.journal.record(records).await?;
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
             self.end_observe_only(&revision).await?;
+        }
+        if manifests != remembered {
+            self.tools.journal.record(vec![Record::Kept { manifests }]).await?;
         }
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +211,13 @@ impl Flow {
                 }),
         });
         Ok(())
+    }
+
+    /// Where what is broken in the revision in force was good last.
+    fn kept(&self) -> Kept {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        memory.revision.kept.clone()
     }
 
     /// The revision in force, as remembered.

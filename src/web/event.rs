@@ -173,6 +173,7 @@ fn sentence(record: &Record) -> String {
         Record::DaemonStarted { version, .. } => format!("daemon {version} started"),
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
+        Record::Kept { manifests } => kept(manifests),
         Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),
         Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
         Record::Source { .. } => "the repository answers, and its newest commit is followed".to_owned(),
@@ -291,6 +292,18 @@ fn page_text(event: &PageEvent) -> String {
         PageEvent::Accepted { notified } => format!("accepted by {notified}"),
         PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
         PageEvent::Closed { why } => format!("closed: {why}"),
+    }
+}
+
+/// Which manifests are broken, and whose version of each stays in force.
+fn kept(manifests: &BTreeMap<String, Option<Revision>>) -> String {
+    let one = |(id, good): (&String, &Option<Revision>)| match good {
+        Some(revision) => format!("{id} is broken and stays as in revision {}", revision.short()),
+        None => format!("{id} is broken and never was good"),
+    };
+    match manifests.is_empty() {
+        true => "no manifest of how alerts are answered is broken any more".to_owned(),
+        false => manifests.iter().map(one).collect::<Vec<_>>().join("; "),
     }
 }
 

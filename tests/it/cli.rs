@@ -409,6 +409,47 @@ fn a_route_is_shown_without_a_daemon() {
     }
 }
 
+/// Two commands that tell where an alert goes tell the same, in the same words.
+#[test]
+fn a_route_and_its_explanation_say_the_same_of_whom_an_alert_reaches() {
+    let folder = repository(&format!("{APP}---\n{ANSWERS}"));
+    let team = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: search}\nspec: {}\n";
+    fs::write(folder.path().join("search.yaml"), team).expect("written");
+    let settings = folder.path().join("settings");
+    let paths =
+        "shop: {paths: [apps.yaml, team.yaml]}, search: {paths: [search.yaml]}, platform: {paths: [codeops.yaml]}";
+    fs::write(&settings, format!("teams: {{{paths}}}\n")).expect("written");
+    let told = |labels: &[&str], guarded: bool| {
+        let mut both = Vec::new();
+        for words in [["alerts", "route"], ["playbook", "explain"]] {
+            let mut command = codeops();
+            command.args(words).args(["-o", "json"]).args(labels).arg(folder.path());
+            if guarded {
+                command.arg("--settings").arg(&settings);
+            }
+            let (_, out, err) = run(&mut command);
+            let answer: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+            let warnings = answer["warnings"].as_array().expect("warnings").iter().map(|it| it.as_str().expect("text"));
+            let reaches: Vec<String> =
+                warnings.filter(|it| !it.starts_with("the manifests have")).map(str::to_owned).collect();
+            both.push((reaches, answer["policy"].clone()));
+        }
+        assert_eq!(both[0], both[1], "{labels:?}");
+        both.remove(0).0
+    };
+    assert_eq!(told(&["alertname=Other", "severity=critical"], false), Vec::<String>::new());
+    let nobody = "it reaches no playbook and no person: no route that counts for it and no `fallback` says who is told";
+    assert_eq!(told(&["alertname=Other"], false), [nobody]);
+    let helpless = told(&["alertname=AppDown", "app=shop"], false);
+    assert!(
+        helpless.len() == 1 && helpless[0].starts_with("nobody is told when its playbooks cannot help"),
+        "{helpless:?}"
+    );
+    // The only tree without `match` is of a team that does not write for everybody.
+    assert_eq!(told(&["alertname=Other", "team=search", "severity=critical"], true), [nobody]);
+    assert_eq!(told(&["alertname=Other", "team=shop", "severity=critical"], true), Vec::<String>::new());
+}
+
 /// A folder for temporary folders that apps with users of their own can pass through.
 fn passable() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");

@@ -21,6 +21,8 @@ struct State {
     tip: Option<Revision>,
     unreachable: Option<String>,
     late: Duration,
+    /// The revisions whose files were read, in turn.
+    read: Vec<Revision>,
 }
 
 struct Committed {
@@ -84,6 +86,11 @@ impl ScriptedSource {
         self.state().unreachable = why.map(str::to_owned);
     }
 
+    /// The revisions whose files were read since this was last asked.
+    pub(crate) fn take_read(&self) -> Vec<Revision> {
+        std::mem::take(&mut self.state().read)
+    }
+
     /// From now on it answers this late.
     pub(crate) fn set_late(&self, late: Duration) {
         self.state().late = late;
@@ -126,7 +133,8 @@ impl Source for ScriptedSource {
     }
 
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError> {
-        let state = self.state();
+        let mut state = self.state();
+        state.read.push(revision.clone());
         let commit = state.commits.get(revision);
         commit.map(|c| Arc::clone(&c.files)).ok_or_else(|| SourceError(format!("no commit {revision}")))
     }

@@ -19,7 +19,7 @@ use crate::model::{
     TeamName, Trigger, Whose,
 };
 
-pub use quiet::{Quiet, maintained};
+pub use quiet::{Quiet, is_by_rule, maintained};
 
 /// Where one alert goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -55,11 +55,11 @@ pub struct Router {
     response: Arc<Response>,
     playbooks: Vec<Name>,
     by_trigger: Index,
-    /// The manifests, the one whose top asks for nothing last.
+    /// The manifests: last those whose top asks for nothing, and of these the one that is for everybody.
     trees: Vec<Tree>,
     fallback: Option<Name>,
     whose: Whose,
-    /// The team of the manifest whose top asks for nothing: its manifests are for everybody.
+    /// The team of the manifest whose top asks for nothing, where it may write for everybody: then all its manifests are.
     everybodys: Option<TeamName>,
 }
 
@@ -117,8 +117,9 @@ impl Router {
             top: Node::new(&route.spec.route),
         };
         let mut trees: Vec<Tree> = response.routes.iter().map(tree).collect();
-        trees.sort_by_key(|tree| tree.top.matchers.is_empty());
-        let everybodys = trees.last().filter(|tree| tree.top.matchers.is_empty()).map(|tree| tree.team.clone());
+        let is_for_all = |tree: &Tree| tree.top.matchers.is_empty() && whose.writes_for_everybody(&tree.team);
+        trees.sort_by_key(|tree| (tree.top.matchers.is_empty(), is_for_all(tree)));
+        let everybodys = trees.last().filter(|tree| is_for_all(tree)).map(|tree| tree.team.clone());
         let by_trigger = Index::new(&triggers);
         let (response, fallback) = (Arc::clone(response), fallback.cloned());
         Self { response, playbooks, by_trigger, trees, fallback, whose, everybodys }
@@ -288,7 +289,12 @@ fn by_alert(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, may_freeze: &BTreeSet<
 
 /// Whether this is an alert that freezes everything: an order, which calls nobody.
 pub fn freezes(memory: &AlertMemory, may_freeze: &BTreeSet<Name>) -> bool {
-    memory.state == AlertState::Firing && memory.alert.name() == FREEZE && may_freeze.contains(&memory.alert.receiver)
+    memory.state == AlertState::Firing && is_freeze(&memory.alert, may_freeze)
+}
+
+/// Whether this is the order to freeze everything, by a sender who may give it.
+pub fn is_freeze(alert: &Alert, may_freeze: &BTreeSet<Name>) -> bool {
+    alert.name() == FREEZE && may_freeze.contains(&alert.receiver)
 }
 
 /// Why this alert starts nothing now, if so: it is muted, in maintenance, or inhibited by another.

@@ -10,6 +10,11 @@ use jiff::tz::TimeZone;
 use super::{Routed, Router};
 use crate::model::{Alert, AlertId, AlertMemory, AlertState, Inhibition, Labels, Matcher, TeamName, TimeSpan};
 
+/// How the reasons begin for which a rule keeps an alert quiet.
+const MUTED: &str = "muted by the mute time";
+const INHIBITED: &str = "inhibited by alert";
+const MAINTAINED: &str = "in maintenance until";
+
 /// Firing alerts by the values of the labels on which source and target must agree.
 type Sources = HashMap<Vec<String>, HashSet<AlertId>>;
 
@@ -55,7 +60,7 @@ impl<'a> Quiet<'a> {
             let spans = routes.get(manifest).and_then(|route| route.spec.mute_times.get(name));
             spans.into_iter().flatten().any(|span| contains(span, now))
         })?;
-        Some(format!("muted by the mute time {name}"))
+        Some(format!("{MUTED} {name}"))
     }
 
     /// Why another alert keeps it quiet, if one does. An alert that is source and target of one rule does not inhibit
@@ -68,7 +73,7 @@ impl<'a> Quiet<'a> {
             }
             let source = sources.get(&agreed(says, labels)).and_then(|ids| ids.iter().find(|id| **id != alert.id));
             if let Some(source) = source {
-                return Some(format!("inhibited by alert {}, which fires", source.fingerprint));
+                return Some(format!("{INHIBITED} {}, which fires", source.fingerprint));
             }
         }
         None
@@ -84,7 +89,13 @@ pub fn maintained(router: &Router, labels: &Labels, owner: Option<&TeamName>, no
         })?;
         router.counts(&route.team, owner).then_some((found.until, &found.reason))
     })?;
-    Some(format!("in maintenance until {until}: {reason}"))
+    Some(format!("{MAINTAINED} {until}: {reason}"))
+}
+
+/// Whether it was the rules of a revision that kept an alert quiet, by what its receipt says of why: not another run, or that
+/// there was no revision yet.
+pub fn is_by_rule(why: &str) -> bool {
+    [MUTED, INHIBITED, MAINTAINED].iter().any(|begin| why.starts_with(begin))
 }
 
 fn all_hold(matchers: &[Matcher], labels: &Labels) -> bool {

@@ -244,7 +244,8 @@ fn what_a_teams_routes_say_counts_only_for_its_own_alerts() {
         let resources = resources.into_iter().map(|(id, team)| (id.parse().expect("an id"), name(team)));
         let reach = [("shop", shop_lets), ("evil", &[]), ("platform", &[])];
         let reach = reach.into_iter().map(|(team, lets)| (name(team), lets.iter().map(|it| name(it)).collect()));
-        Whose::new(resources, ["shop", "evil", "platform"].into_iter().map(name), &reach.collect())
+        let everybodys = [name("platform")].into();
+        Whose::new(resources, ["shop", "evil", "platform"].into_iter().map(name), &reach.collect(), &everybodys)
     };
     let beside = all(&[memory(&[("alertname", "Heart")], AlertState::Firing)]);
     let of = |pairs: &[(&str, &str)], whose: Whose| {

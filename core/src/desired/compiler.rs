@@ -13,7 +13,7 @@ use super::in_force::{self, InForce};
 use super::read::near;
 use super::resolve::{Merged, Resolved, resolve};
 use super::unit::Unit;
-use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references};
+use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references, rights};
 
 /// From so many changed files on, parsing is shared by two threads.
 const MANY: usize = 256;
@@ -138,6 +138,7 @@ impl Compiler {
                 .iter()
                 .map(|(name, own)| (name.clone(), own.allow.iter().cloned().collect()))
                 .collect(),
+            everybodys: rights::granted(rights::TOP, context).into_iter().cloned().collect(),
             response: resolved.response,
             deletes_nothing: resolved.deletes_nothing,
         };

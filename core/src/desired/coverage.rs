@@ -1,8 +1,8 @@
 //! Whether every alert reaches somebody: one tree that takes all, somebody at its top, and more than one way to a person.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{EscalationPolicySpec, Route, Trigger};
+use crate::model::{EscalationPolicySpec, Route, TeamName, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -10,6 +10,11 @@ use super::in_force::{Candidate, InForce};
 use super::named::Named;
 use super::resolve::Resolved;
 use super::response::Declares;
+use super::rights::TOP;
+
+/// Who declares the tree that takes all alerts, where the settings name teams.
+const FOR_ALL: &str =
+    "the one for all alerts is of a team whose `paths` in the daemon's settings let it claim `codeops.yaml`";
 
 /// Checks routes and policies.
 pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
@@ -55,17 +60,23 @@ fn fallback(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec<Diagnos
     }
 }
 
-/// Exactly one tree takes what no other does.
+/// Exactly one tree takes what no other does; where the settings name teams, one of a team that writes for everybody. Beside it
+/// each other team may have one for its own alerts.
 fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
     let is_root = |candidate: &Candidate| candidate.manifest.declares.as_ref().is_some_and(is_tree_of_all);
-    let mut roots: Vec<usize> = (0..candidates.len()).filter(|at| is_root(&candidates[*at])).collect();
-    // Who writes for everybody has it, then whose it was: another's manifest does not put it out of force.
-    roots.sort_by_key(|at| {
-        let one = &candidates[*at];
-        let was = before.get(&one.key).is_some_and(|(declares, _)| is_tree_of_all(declares));
-        (!named.writes_for_everybody(one), !was, one.broken.is_some())
-    });
-    if let [first, others @ ..] = &roots[..] {
+    let mut roots: BTreeMap<Option<TeamName>, Vec<usize>> = BTreeMap::new();
+    for (at, one) in candidates.iter().enumerate().filter(|(_, one)| is_root(one)) {
+        let only_for = one.manifest.team.as_ref().filter(|_| !named.writes_for_everybody(one));
+        roots.entry(only_for.map(|team| team.value.clone())).or_default().push(at);
+    }
+    for (only_for, mut of_one) in roots.clone() {
+        // Whose it was has it: another's manifest does not put it out of force.
+        of_one.sort_by_key(|at| {
+            let one = &candidates[*at];
+            let was = before.get(&one.key).is_some_and(|(declares, _)| is_tree_of_all(declares));
+            (!was, one.broken.is_some())
+        });
+        let Some((first, others)) = of_one.split_first() else { continue };
         let place = candidates[*first].base.source.place(candidates[*first].name).to_string();
         for at in others {
             let message = format!("a second AlertRoute without `match` at its top, `{}`", candidates[*at].key.1);
@@ -73,7 +84,14 @@ fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, foun
             let span = candidates[*at].name;
             candidates[*at].error(found, (span, message, Some(help)));
         }
-        return;
+        let first = &candidates[*first];
+        if let Some(team) = only_for.filter(|_| first.broken.is_none()) {
+            let counts =
+                format!("`{}` has no `match` at its top and counts only for alerts of the team `{team}`", first.key.1);
+            let message = format!("{counts}, which may not claim `{TOP}`");
+            let help = format!("give it a `match`, such as `alertname!=\"\"`, if that is meant; {FOR_ALL}");
+            first.warning(found, (first.name, message, Some(help)));
+        }
     }
     // One that is broken may be it.
     let routes = candidates.iter().any(|one| one.key.0 == ManifestKind::AlertRoute && one.broken.is_some());
@@ -81,9 +99,13 @@ fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, foun
         Some(Declares::Playbook(playbook)) => matches!(playbook.on, Trigger::Alert(_)),
         _ => false,
     };
-    if let Some(first) = candidates.iter().find(on_alert).filter(|_| !routes && !named.is_uncertain()) {
+    let is_there = roots.contains_key(&None) || routes || named.is_uncertain();
+    if let Some(first) = candidates.iter().find(on_alert).filter(|_| !is_there) {
         let message = "no AlertRoute takes the alerts that no playbook is on".to_owned();
-        let help = "declare one whose `route` has no `match`, with the policy to page".to_owned();
+        let help = match named.keeps_teams_apart() {
+            false => "declare one whose `route` has no `match`, with the policy to page".to_owned(),
+            true => format!("declare one whose `route` has no `match`, with the policy to page: {FOR_ALL}"),
+        };
         first.warning(found, (first.name, message, Some(help)));
     }
 }

@@ -16,7 +16,7 @@ use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
 use super::tree::Span;
 use super::unit::source;
-use super::{calls, coverage, named};
+use super::{calls, coverage, named, rivals};
 
 /// What a manifest is about.
 pub(super) type Key = (ManifestKind, Name);
@@ -74,6 +74,7 @@ pub(super) fn settle(
         named::check(candidate, &named, &mut found);
     }
     calls::check(&mut candidates, &mut found);
+    rivals::check(&candidates, &named, &mut found);
     coverage::check(&mut candidates, &named, before, &mut found);
     coverage::teams(resolved, &named, &mut found);
     resolved.found = found;

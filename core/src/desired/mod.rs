@@ -36,6 +36,7 @@ mod references;
 mod resolve;
 mod response;
 mod rights;
+mod rivals;
 mod routing;
 mod schema;
 mod settings;
@@ -142,6 +143,8 @@ pub struct Desired {
     /// Which teams each team of the settings lets take over what is its own. Empty: the settings name no teams, and nothing
     /// is asked.
     pub reach: BTreeMap<TeamName, BTreeSet<TeamName>>,
+    /// The teams of the settings that may claim the Repository's file: what they write is for everybody.
+    pub everybodys: BTreeSet<TeamName>,
     /// How alerts are answered.
     pub response: Response,
     /// Why this revision must delete nothing, if so: a file is unreadable and what it declared is not known.
@@ -153,7 +156,7 @@ impl Desired {
     pub fn whose(&self) -> Whose {
         let declared = self.resources.iter().map(|(id, resource)| (id.clone(), resource.team.clone()));
         let held = self.held_teams.iter().map(|(id, team)| (id.clone(), team.clone()));
-        Whose::new(declared.chain(held), self.teams.keys().cloned(), &self.reach)
+        Whose::new(declared.chain(held), self.teams.keys().cloned(), &self.reach, &self.everybodys)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Name, Period, ResourceId, TeamName};
+use crate::model::{Does, Name, Period, PlaybookStep, ResourceId, TeamName};
 
 use super::diagnostic::Diagnostic;
 use super::file::{Class, ParsedFile, SCRIPTS};
@@ -30,8 +30,8 @@ pub(super) struct Named<'a> {
     declared: BTreeMap<Key, Option<TeamName>>,
     resolved: &'a Resolved,
     teams: BTreeSet<TeamName>,
-    /// The names of the steps of each playbook.
-    steps: BTreeMap<Name, Vec<Name>>,
+    /// The steps of each playbook.
+    steps: BTreeMap<Name, Vec<Step>>,
     /// How late a resolved signal may come; `None` while the Repository cannot be read.
     resolve_delay: Option<Period>,
     /// Whether a file cannot be read: what is not there may stand in it.
@@ -73,6 +73,11 @@ impl<'a> Named<'a> {
         self.context.fallback.as_ref()
     }
 
+    /// Whether the settings name teams.
+    pub(super) fn keeps_teams_apart(&self) -> bool {
+        !self.context.teams.is_empty()
+    }
+
     /// Whether a manifest's team is granted the Repository's file.
     pub(super) fn writes_for_everybody(&self, candidate: &Candidate) -> bool {
         let team = candidate.manifest.team.as_ref();
@@ -101,10 +106,23 @@ impl<'a> Named<'a> {
     }
 }
 
-fn steps(candidate: &Candidate) -> Option<(Name, Vec<Name>)> {
+/// A step by its name, and the playbook that it calls, if it does.
+struct Step {
+    name: Name,
+    calls: Option<Name>,
+}
+
+fn steps(candidate: &Candidate) -> Option<(Name, Vec<Step>)> {
     let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
     let all = playbook.steps.iter().chain(playbook.otherwise.iter().flatten());
-    Some((candidate.key.1.clone(), all.map(|step| step.name.clone()).collect()))
+    let step = |step: &PlaybookStep| Step {
+        name: step.name.clone(),
+        calls: match &step.does {
+            Does::Playbook(called) => Some(called.clone()),
+            _ => None,
+        },
+    };
+    Some((candidate.key.1.clone(), all.map(step).collect()))
 }
 
 /// What is wrong with something named.
@@ -249,13 +267,26 @@ fn proof(own: Option<Period>, within: Option<Period>, quiet: Period, span: Span,
     })
 }
 
-/// A step that a test names.
+/// A step that a test names. One of a called playbook is none of the caller's: a test says how the call ends.
 fn step(candidate: &Candidate, name: &Name, span: Span, named: &Named<'_>) -> Option<Note> {
     let Some(Declares::Test(test)) = &candidate.manifest.declares else { return None };
     let steps = named.steps.get(&test.spec.playbook)?;
-    let known = || steps.iter().map(Name::as_str).chain(IMPLIED);
-    (!known().any(|known| known == name.as_str())).then(|| {
-        let help = near(name.as_str(), known()).map(|near| format!("did you mean `{near}`?"));
-        (span, format!("the playbook `{}` has no step `{name}`", test.spec.playbook), help)
-    })
+    let known = || steps.iter().map(|step| step.name.as_str());
+    if known().chain(IMPLIED).any(|known| known == name.as_str()) {
+        return None;
+    }
+    let is_its = |called: &Name| named.steps.get(called).is_some_and(|its| its.iter().any(|step| step.name == *name));
+    let inner = steps.iter().find_map(|step| Some((&step.name, step.calls.as_ref().filter(|called| is_its(called))?)));
+    let mut help = match inner {
+        Some((step, called)) => format!(
+            "it is a step of `{called}`, which `{step}` calls: say how `{step}` ends, and test `{called}` by itself; "
+        ),
+        None => match near(name.as_str(), known().chain(IMPLIED)) {
+            Some(near) => format!("did you mean `{near}`? "),
+            None => String::new(),
+        },
+    };
+    let distinct: Vec<&str> = known().collect::<BTreeSet<_>>().into_iter().collect();
+    help += &format!("its steps are {}; a run may add {}", distinct.join(", "), IMPLIED.join(", "));
+    Some((span, format!("the playbook `{}` has no step `{name}`", test.spec.playbook), Some(help)))
 }

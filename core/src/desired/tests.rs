@@ -11,8 +11,10 @@ mod promises;
 mod properties;
 mod response;
 mod rights;
+mod rivals;
 mod schemas;
 mod settings;
+mod tree_of_all;
 
 use std::sync::Arc;
 

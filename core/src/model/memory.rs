@@ -57,6 +57,10 @@ pub struct RevisionMemory {
     /// Whether something was held since the revision in force was last wholly applied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_held: bool,
+    /// Of each manifest of how alerts are answered that is broken in it, as `Kind/name`: the revision that had it good last,
+    /// whose version stays in force; `None` where it never was good.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Option<Revision>>,
 }
 
 /// What is remembered of one resource.

@@ -17,6 +17,8 @@ pub struct Whose {
     teams: BTreeSet<TeamName>,
     /// Which teams each lets act on what is its own.
     reach: BTreeMap<TeamName, BTreeSet<TeamName>>,
+    /// Those that may claim the Repository's file: they write for everybody.
+    everybodys: BTreeSet<TeamName>,
 }
 
 impl Whose {
@@ -25,16 +27,27 @@ impl Whose {
         resources: impl Iterator<Item = (ResourceId, TeamName)>,
         teams: impl Iterator<Item = TeamName>,
         reach: &BTreeMap<TeamName, BTreeSet<TeamName>>,
+        everybodys: &BTreeSet<TeamName>,
     ) -> Self {
         if reach.is_empty() {
             return Self::default();
         }
-        Self { resources: resources.collect(), teams: teams.collect(), reach: reach.clone() }
+        Self {
+            resources: resources.collect(),
+            teams: teams.collect(),
+            reach: reach.clone(),
+            everybodys: everybodys.clone(),
+        }
     }
 
     /// Whether it is asked at all.
     pub fn asks(&self) -> bool {
         !self.reach.is_empty()
+    }
+
+    /// Whether a team writes for everybody: it may claim the Repository's file.
+    pub fn writes_for_everybody(&self, team: &TeamName) -> bool {
+        !self.asks() || self.everybodys.contains(team)
     }
 
     /// Whose an alert is, as far as its labels tell: the team of the app or service they name, else the team they name.

@@ -17,6 +17,12 @@ use super::target_for;
 /// Our own playbook, which answers what no other does: it pages.
 pub const PAGES: &str = "codeops-page";
 
+/// Why only a person is called where no playbook is on an alert.
+pub const UNANSWERED: &str = "no playbook answers it";
+
+/// How the reason ends for which a suspended target takes no playbook.
+pub const SUSPENDED: &str = "is suspended by its manifest";
+
 /// What one revision declares, as far as answers rest on it.
 #[derive(Debug, Clone, Copy)]
 pub struct World<'a> {
@@ -71,7 +77,7 @@ impl World<'_> {
         let mut answers = known.into_iter().map(|playbook| self.answered_by(playbook, policy, seen));
         let first = answers.next();
         match first {
-            None => self.pages(policy, "no playbook answers it".to_owned()),
+            None => self.pages(policy, UNANSWERED.to_owned()),
             Some(pages @ Answer::Pages { .. }) => {
                 answers.find(|answer| !matches!(answer, Answer::Pages { .. })).unwrap_or(pages)
             }
@@ -165,7 +171,7 @@ impl World<'_> {
                 return self.pages(policy, format!("team {} may not act on {target}", playbook.team));
             }
             if declared.spec.suspend {
-                return Answer::Quiet(format!("{target} is suspended by its manifest"));
+                return Answer::Quiet(format!("{target} {SUSPENDED}"));
             }
         }
         let policy = policy.cloned().or_else(|| self.escalation(&playbook.team));

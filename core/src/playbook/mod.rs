@@ -31,7 +31,7 @@ use crate::model::{
 };
 
 pub use crate::schedule::{due, next_time};
-pub use answer::{Answer, PAGES, World, pages, seen};
+pub use answer::{Answer, PAGES, SUSPENDED, UNANSWERED, World, pages, seen};
 pub use ends::still_fires;
 pub use facts::facts;
 pub use may::Hold;

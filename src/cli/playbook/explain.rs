@@ -7,13 +7,14 @@ use codeops_core::alert::{Quiet, Router, quiet};
 use codeops_core::model::{
     Alert, AlertId, Fingerprint, Given, GivenAlert, Labels, Name, Part, Playbook, PlaybookStep, Run, Rung,
 };
-use codeops_core::playbook::{Answer, Preview, Scene, preview, seen, told};
+use codeops_core::playbook::{Answer, Preview, Scene, Told, preview, seen};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Tree, text};
 use crate::cli::exit::{Coded, Exit};
 use crate::cli::output::{Output, Style};
+use crate::cli::reached;
 use crate::port::{Clock, SystemClock};
 
 /// The answer as JSON and YAML.
@@ -26,7 +27,7 @@ struct Explained {
     playbooks: Vec<Name>,
     /// Why it would start nothing now.
     quiet: Option<String>,
-    /// Why no playbook answers, and a person is called at once.
+    /// Why no playbook answers, and only a person is called.
     only_pages: Option<String>,
     playbook: Option<Name>,
     target: Option<String>,
@@ -34,6 +35,7 @@ struct Explained {
     /// Who is paged, in order, as things are now.
     told: Vec<Person>,
     steps: Vec<Step>,
+    warnings: Vec<String>,
 }
 
 /// One who is paged.
@@ -98,6 +100,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
         policy: None,
         told: Vec::new(),
         steps: Vec::new(),
+        warnings: Vec::new(),
     };
     let (playbook, rung) = match answer {
         Answer::Quiet(why) => {
@@ -114,8 +117,10 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
             (Some(playbook), Rung::Steps)
         }
     };
-    if let Some(policy) = &explained.policy {
-        explained.told = people(tree, policy, now);
+    if playbook.is_some() {
+        let people = reached::people(explained.policy.as_ref(), tree.fallback.as_ref(), &tree.response, now);
+        explained.warnings.extend(reached::lost(explained.playbook.is_some(), explained.policy.as_ref(), &people));
+        explained.told = people.into_iter().map(person).collect();
     }
     if let Some(playbook) = playbook {
         let given = Given { alert: Some(GivenAlert { labels, ..GivenAlert::default() }), ..Given::default() };
@@ -135,15 +140,13 @@ fn alert(labels: &Labels, now: Timestamp) -> Alert {
     Alert { id, receiver: source, labels: labels.clone(), annotations: Labels::new(), url: None, expires_at: None }
 }
 
-fn people(tree: &Tree, policy: &Name, now: Timestamp) -> Vec<Person> {
-    let told = told(policy, &tree.response, now);
-    let person = |told: codeops_core::playbook::Told| Person {
+fn person(told: Told) -> Person {
+    Person {
         who: told.notified.to_string(),
         channel: text::channel(&told.channel),
         after: format!("{:#}", told.after),
         receiver: told.receiver,
-    };
-    told.into_iter().map(person).collect()
+    }
 }
 
 fn step(preview: &Preview, run: &Run, playbook: &Arc<Playbook>) -> Option<Step> {
@@ -196,12 +199,12 @@ fn told_in_text(explained: &Explained, output: &Output) -> String {
             text += &line(if index == 0 { head } else { "" }, &step_in_text(step));
         }
     }
-    let policy = explained.policy.as_ref().map_or("nobody: name a policy in a route or in the Team", Name::as_str);
-    text += &line("paged", policy);
+    text += &line("paged", explained.policy.as_ref().map_or("nobody", Name::as_str));
     for person in &explained.told {
         let Person { who, receiver, channel, after } = person;
         text += &line("", &format!("after {after}: {who} by {channel} ({receiver})"));
     }
+    text.extend(explained.warnings.iter().map(|warning| line("warning", warning)));
     text
 }
 

@@ -1,18 +1,20 @@
 //! `playbook`: what playbooks would do, thought through over a working tree. Runs no program and opens no connection, so
 //! that it is safe on a stranger's branch.
 
+mod again;
 mod cases;
 mod explain;
 mod past;
 mod replay;
 mod text;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use codeops_core::config::Settings;
 use codeops_core::desired::{Compiled, Compiler, Desired, Severity};
-use codeops_core::model::{Environment, Name, Response};
+use codeops_core::model::{Environment, Name, Response, TeamName};
 use codeops_core::playbook::World;
 
 use super::args::{PlaybookArgs, PlaybookCommand};
@@ -52,6 +54,10 @@ struct Tree {
     desired: Desired,
     response: Arc<Response>,
     fallback: Option<Name>,
+    /// The receivers whose alerts may freeze everything.
+    may_freeze: BTreeSet<Name>,
+    /// The receivers whose alerts reach only what some teams own.
+    receivers: BTreeMap<Name, BTreeSet<TeamName>>,
 }
 
 impl Tree {
@@ -70,9 +76,13 @@ impl Tree {
             dir.display(),
             rendered.join("\n\n")
         );
+        let receivers = || settings.iter().flat_map(|settings| &settings.receivers);
+        let limited = receivers().filter_map(|(name, it)| Some((name.clone(), it.teams.clone()?)));
         Ok(Self {
             response: Arc::new(desired.response.clone()),
-            fallback: settings.and_then(|settings| settings.fallback),
+            may_freeze: receivers().filter(|(_, it)| it.may_freeze).map(|(name, _)| name.clone()).collect(),
+            receivers: limited.collect(),
+            fallback: settings.as_ref().and_then(|settings| settings.fallback.clone()),
             desired,
         })
     }

@@ -1,6 +1,6 @@
 //! The alerts of a period as a journal has them: what became of each, and what else fired at that moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::alert::{Quiet, Router};
@@ -33,8 +33,8 @@ pub(super) struct Moment {
 pub(super) enum Was {
     /// A run, its own or one that it joined.
     Run(Arc<Run>),
-    /// It was kept quiet, until it was over or until now.
-    Quiet,
+    /// It was kept quiet for this reason, until it was over or until now.
+    Quiet(String),
     /// What no tree decides: a storm's page, a latch, its end before its turn; or it is too young.
     Neither,
 }
@@ -57,8 +57,7 @@ impl Past {
             let (at, was) = match runs.get(&id) {
                 // What was kept quiet first was decided when that ended.
                 Some(run) => (at.max(run.opened_at), Was::Run(Arc::clone(run))),
-                None if hushed.contains(&id) => (at, Was::Quiet),
-                None => (at, Was::Neither),
+                None => (at, hushed.get(&id).map_or(Was::Neither, |why| Was::Quiet(why.clone()))),
             };
             Moment { at, alert, was }
         };
@@ -118,17 +117,19 @@ fn runs(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, 
     }
 }
 
-/// The alerts that were kept quiet at some time.
-fn hushed(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeSet<AlertId>> {
-    let (mut found, mut before) = (BTreeSet::new(), None);
+/// The alerts that were kept quiet at some time, and why last.
+fn hushed(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, String>> {
+    let (mut found, mut before) = (BTreeMap::new(), None);
     loop {
         let categories = vec![Category::Alert];
         let page = archive.read(&Query { categories, before, limit: PAGE, ..Query::default() })?;
         // The newest come first.
         let older = page.items.last().is_some_and(|entry| entry.at < from);
         for entry in page.items {
-            if let Record::Disposed { alerts, disposition: Disposition::Quiet { .. } } = entry.record {
-                found.extend(alerts);
+            if let Record::Disposed { alerts, disposition: Disposition::Quiet { why } } = entry.record {
+                for alert in alerts {
+                    found.entry(alert).or_insert_with(|| why.clone());
+                }
             }
         }
         match page.next {

@@ -1,8 +1,9 @@
 //! Alerts of others: what one sender or team does keeps nobody else's alert from a person.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, RunState, Signal};
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Revision, RunState, Signal};
 
 use super::alerts::{APP_DOWN, PEOPLE, begin, begun, firing, labels, only_run, resolved};
 use crate::support::flow::Flow;
@@ -52,7 +53,7 @@ async fn a_storm_is_told_to_everybody_whose_alerts_are_in_it() {
     flow.tell(signals).await;
     flow.elapse(120).await;
     let response = flow.response();
-    let pages: std::collections::BTreeSet<_> = response
+    let pages: BTreeSet<_> = response
         .alerts
         .values()
         .filter_map(|it| match &it.disposition {
@@ -89,6 +90,41 @@ async fn a_broken_playbook_answers_as_it_last_did_after_a_restart() {
     assert!(flow.board().diagnostics.iter().any(|it| it.message.contains("restrat")), "it is broken");
     flow.restart().await;
     flow.settle().await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    let run = only_run(&flow).await;
+    assert_eq!(begun(&run)[..2], ["look".to_owned(), "restart".to_owned()], "{run:#?}");
+}
+
+/// Where what is broken was good last is known from the journal: a start that had to look for it would answer alerts late.
+#[tokio::test(start_paused = true)]
+async fn a_start_reads_no_more_revisions_than_it_needs_for_what_is_broken() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let bad = APP_DOWN.replace("app.restart", "app.restrat");
+    let never = bad.replace("name: app-down", "name: never-good").replace("alertname: AppDown", "alertname: Other");
+    for number in 0..8 {
+        flow.commit(&[("never.yaml", &format!("{never}# {number}\n"))]).await;
+        flow.settle().await;
+    }
+    let only = |read: Vec<Revision>| read.into_iter().collect::<BTreeSet<_>>();
+    let newest = flow.change(&[("shop", "v2")]).await;
+    flow.settle().await;
+    flow.source.take_read();
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(only(flow.source.take_read()), [newest.clone()].into(), "it never was good");
+
+    let broken = flow.commit(&[("playbook.yaml", &bad)]).await;
+    flow.settle().await;
+    let last = flow.change(&[("shop", "v3")]).await;
+    flow.settle().await;
+    for _ in 0..2 {
+        flow.source.take_read();
+        flow.restart().await;
+        flow.settle().await;
+        assert_eq!(only(flow.source.take_read()), [newest.clone(), last.clone()].into(), "not {broken}");
+    }
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(60).await;
     let run = only_run(&flow).await;

@@ -282,35 +282,6 @@ fn every_alert_reaches_somebody() {
     assert!(!errors && text.contains("has one channel"), "{text}");
 }
 
-/// A tree for all of another team's, wherever it stands, does not put the one in force out of force.
-#[test]
-fn the_tree_of_all_is_whose_it_was_or_who_writes_for_everybody() {
-    let team = |paths: &[&str]| TeamSettings {
-        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-        ..TeamSettings::default()
-    };
-    let evil = |top: &[&str]| Context {
-        teams: BTreeMap::from([(name("evil"), team(&["aaa/"])), (name("payments"), team(top))]),
-        ..Context::default()
-    };
-    let another = ROUTE
-        .replace("name: main, team: payments", "name: aaa, team: evil")
-        .replace("[app=shop], playbook: shop-down", "[app=shop]");
-    let (other, pairs) = (TEAM.replace("payments", "evil"), answered(&[]));
-    let mut pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    pairs.push(("teams/evil.yaml", &other));
-    let in_force =
-        |compiled: &Compiled| compiled.desired.response.routes.keys().map(ToString::to_string).collect::<Vec<_>>();
-    let all = ["apps/", "alerts/", "playbooks/**", "teams/"];
-    let mut compiler = Compiler::default();
-    assert_eq!(in_force(&compiler.compile(&files(&pairs), &evil(&all))), ["main"]);
-    pairs.push(("aaa/route.yaml", &another));
-    let compiled = compiler.compile(&files(&pairs), &evil(&all));
-    assert_eq!(in_force(&compiled), ["main"], "{}", rendered(&compiled));
-    let anew = Compiler::default().compile(&files(&pairs), &evil(&[&all[..], &["codeops.yaml"]].concat()));
-    assert_eq!(in_force(&anew), ["main"], "{}", rendered(&anew));
-}
-
 #[test]
 fn steps_that_an_alert_waits_for_take_a_day_at_most() {
     let said = |from: &str, to: &str| {

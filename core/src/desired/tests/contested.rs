@@ -9,7 +9,7 @@ fn guarded() -> Context {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         ..TeamSettings::default()
     };
-    let payments = ["apps/", "alerts/", "playbooks/", "environments/prod/pay/"];
+    let payments = ["codeops.yaml", "apps/", "alerts/", "playbooks/", "environments/prod/pay/"];
     Context {
         teams: BTreeMap::from([
             (name("payments"), team(&payments)),

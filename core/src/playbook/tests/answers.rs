@@ -61,6 +61,7 @@ fn guarded(manifests: &str, lets: &[&str]) -> Desired {
     let none = || BTreeSet::new();
     desired.reach = BTreeMap::from([(name("evil"), none()), (name("platform"), none())]);
     desired.reach.insert(name("shop"), lets.iter().map(|team| name(team)).collect());
+    desired.everybodys = [name("platform")].into();
     desired
 }
 

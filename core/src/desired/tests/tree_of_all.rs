@@ -1,0 +1,67 @@
+//! The AlertRoutes without `match`: which is for all alerts, and which only for those of its own team.
+
+use crate::alert::{Router, maintained};
+use crate::config::TeamSettings;
+
+use super::response::{ROUTE, answered};
+use super::*;
+
+/// A tree for all that another team writes, wherever it stands, neither puts the one in force out of force nor takes or
+/// hushes what is not that team's.
+#[test]
+fn a_tree_of_all_is_everybodys_only_where_its_team_may_claim_the_top_file() {
+    let team = |paths: &[&str]| TeamSettings {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        ..TeamSettings::default()
+    };
+    let guarded = |top: &[&str]| Context {
+        teams: BTreeMap::from([(name("evil"), team(&["aaa/"])), (name("payments"), team(top))]),
+        ..Context::default()
+    };
+    let another = ROUTE
+        .replace("name: main, team: payments", "name: aaa, team: evil")
+        .replace("[app=shop], playbook: shop-down", "[app=shop]")
+        .replace("[app=shop], from", "['alertname=~\".*\"'], from");
+    let (other, pairs) = (TEAM.replace("payments", "evil"), answered(&[]));
+    let mut pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    pairs.push(("aaa/team.yaml", &other));
+    pairs.push(("aaa/route.yaml", &another));
+    // What becomes of an alert: the routes it takes, and what keeps it quiet.
+    let of = |compiled: &Compiled, labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let router = Router::new(&Arc::new(compiled.desired.response.clone()), None, compiled.desired.whose());
+        let routed = router.route(&labels);
+        let now = "2026-11-21T08:00:00Z".parse().expect("a time");
+        (routed.taken, maintained(&router, &labels, routed.owner.as_ref(), now).is_some())
+    };
+    let taken = |routes: &[&str], hushed| (routes.iter().map(|route| (*route).to_owned()).collect::<Vec<_>>(), hushed);
+    let all = ["apps/", "alerts/", "playbooks/**", "teams/"];
+
+    // Nobody writes for everybody: each tree is for its own team's.
+    let compiled = Compiler::default().compile(&files(&pairs), &guarded(&all));
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+    assert_eq!(of(&compiled, &[("team", "payments")]), taken(&["main"], false));
+    assert_eq!(of(&compiled, &[("team", "evil")]), taken(&["aaa"], true));
+    assert_eq!(of(&compiled, &[("host", "db1")]), taken(&[], false), "nobody's");
+    let text = rendered(&compiled);
+    assert!(text.contains("`aaa` has no `match` at its top and counts only for alerts of the team `evil`"), "{text}");
+    assert!(text.contains("--> aaa/route.yaml:3:18") && text.contains("--> alerts/routing.yaml:3:18"), "{text}");
+    assert!(text.contains("no AlertRoute takes the alerts that no playbook is on"), "{text}");
+
+    // One does: the other's tree is still for its own alerts, before the one for all.
+    let compiled = Compiler::default().compile(&files(&pairs), &guarded(&[&all[..], &["codeops.yaml"]].concat()));
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+    assert_eq!(of(&compiled, &[("host", "db1")]), taken(&["main"], false));
+    assert_eq!(of(&compiled, &[("team", "payments")]), taken(&["main"], false));
+    assert_eq!(of(&compiled, &[("team", "evil")]), taken(&["aaa"], true));
+    let text = rendered(&compiled);
+    assert!(text.contains("aaa/route.yaml:3:18") && !text.contains("alerts/routing.yaml"), "{text}");
+
+    // Without teams in the settings there is one, and it is whose it was.
+    let mut compiler = Compiler::default();
+    let before: Vec<_> = pairs.iter().copied().filter(|(path, _)| *path != "aaa/route.yaml").collect();
+    assert_eq!(rendered(&compiler.compile(&files(&before), &Context::default())), "");
+    let compiled = compiler.compile(&files(&pairs), &Context::default());
+    assert!(rendered(&compiled).contains("a second AlertRoute without `match` at its top, `aaa`"));
+    assert_eq!(of(&compiled, &[("team", "evil")]), taken(&["main"], false));
+}

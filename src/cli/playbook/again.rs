@@ -1,0 +1,188 @@
+//! One alert decided again by a working tree, and set against what was decided then.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use codeops_core::alert::{Quiet, Routed, Router, is_by_rule, is_freeze, quiet};
+use codeops_core::model::{
+    Alert, Given, GivenAlert, Labels, Name, Playbook, ResourceId, Run, RunCause, RunState, Rung, StepOutcome,
+    StepRecord, Trigger,
+};
+use codeops_core::playbook::{Answer, PAGES, SUSPENDED, Scene, pin, seen, simulate};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Tree;
+use super::past::{Moment, Was};
+
+/// How an alert is decided again.
+pub(super) enum Again {
+    Same,
+    Differs(Box<(Decision, Decision)>),
+    /// It would take the same way, but which steps cannot be known offline: they rest on how the target was, and that is
+    /// assumed.
+    Assumed,
+    /// It was not decided by a tree.
+    NotCompared,
+}
+
+/// What was, or would be, decided.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Decision {
+    /// Muted, in maintenance, inhibited, or its target takes no playbook now: nothing is done.
+    pub(super) quiet: bool,
+    /// The playbook; none when a person is called at once.
+    pub(super) playbook: Option<Name>,
+    pub(super) target: Option<String>,
+    pub(super) policy: Option<Name>,
+    /// The steps that are begun; none where the alert had no run of its own then, for nobody knows how they would have ended.
+    pub(super) steps: Option<Vec<Name>>,
+}
+
+impl Decision {
+    const QUIET: Self = Self { quiet: true, playbook: None, target: None, policy: None, steps: None };
+}
+
+/// Who answers by the tree.
+struct Answered {
+    playbook: Arc<Playbook>,
+    target: Option<ResourceId>,
+    policy: Option<Name>,
+    /// A person, at once.
+    pages: bool,
+}
+
+impl Answered {
+    fn decision(&self, steps: Option<Vec<Name>>) -> Decision {
+        decision(&self.playbook.name, self.target.as_ref(), self.policy.as_ref(), steps)
+    }
+}
+
+fn decision(playbook: &Name, target: Option<&ResourceId>, policy: Option<&Name>, steps: Option<Vec<Name>>) -> Decision {
+    Decision {
+        quiet: false,
+        playbook: (playbook.as_str() != PAGES).then(|| playbook.clone()),
+        target: target.map(ToString::to_string),
+        policy: policy.cloned(),
+        steps,
+    }
+}
+
+/// Decides one alert again, with what fired at its moment.
+pub(super) fn again(tree: &Tree, router: &Router, moment: &Moment, firing: &Quiet<'_>) -> Again {
+    let alert = &moment.alert;
+    let routed = router.route(&alert.labels);
+    let answered = || answered(tree, alert, &routed, firing, moment.at);
+    let differs = |was, now| Again::Differs(Box::new((was, now)));
+    match &moment.was {
+        Was::Neither => Again::NotCompared,
+        Was::Quiet(why) => match answered() {
+            None => Again::Same,
+            Some(now) if is_by_rule(why) || why.ends_with(SUSPENDED) => differs(Decision::QUIET, now.decision(None)),
+            // Another run was on, or no revision was in force: nothing that a tree says.
+            Some(_) => Again::NotCompared,
+        },
+        Was::Run(run) => match answered() {
+            None => differs(was(run, Some(begun(run))), Decision::QUIET),
+            Some(now) if !is_own(run, alert) => match joins(run, &now, &routed, &alert.labels) {
+                true => Again::Same,
+                false => differs(was(run, None), now.decision(None)),
+            },
+            Some(now) => by_its_run(tree, alert, run, &now),
+        },
+    }
+}
+
+/// An alert that opened a run. The same program has the same way: only another one is thought through.
+fn by_its_run(tree: &Tree, alert: &Alert, run: &Run, now: &Answered) -> Again {
+    let begun = begun(run);
+    let was = was(run, Some(begun.clone()));
+    let same_way = Decision { steps: Some(begun.clone()), ..now.decision(None) } == was;
+    let world = tree.world();
+    let program = pin(&now.playbook, &run.cause, now.target.as_ref(), world.resolve_delay);
+    if same_way && program == run.playbook {
+        return Again::Same;
+    }
+    let given = as_it_was(alert, run);
+    let steps_of = |playbook: &Playbook, policy: Option<&Name>, rung: Rung| {
+        // It answers the alert, whether by its own `on` or by a route.
+        let playbook = Arc::new(Playbook { on: Trigger::Called, ..playbook.clone() });
+        let scene = Scene { world: &world, playbook: &playbook, policy, given: &given, now: run.opened_at, rung };
+        let mut steps = simulate(&scene).steps();
+        if run.ended.as_ref().is_none_or(|(state, _, _)| matches!(state, RunState::Cancelled | RunState::Skipped)) {
+            // It never came to its end: what it had begun is all there is to compare.
+            steps.truncate(begun.len());
+        }
+        steps
+    };
+    let rung = if now.pages { Rung::Page } else { run.rung };
+    let is = now.decision(Some(steps_of(&now.playbook, now.policy.as_ref(), rung)));
+    if was == is {
+        return Again::Same;
+    }
+    // Where thinking its own program through does not give what it did, the target was not as it is taken to have been.
+    match same_way && steps_of(&run.playbook, run.policy.as_ref(), run.rung) != begun {
+        true => Again::Assumed,
+        false => Again::Differs(Box::new((was, is))),
+    }
+}
+
+fn was(run: &Run, steps: Option<Vec<Name>>) -> Decision {
+    decision(&run.playbook.name, run.target.as_ref(), run.policy.as_ref(), steps)
+}
+
+fn is_own(run: &Run, alert: &Alert) -> bool {
+    matches!(&run.cause, RunCause::Alert { alert: first } if *first == alert.id)
+}
+
+/// Whether an alert that joined a run would join it still: it is about the same target, or, without one, of the same playbook
+/// and group.
+fn joins(run: &Run, now: &Answered, routed: &Routed, labels: &Labels) -> bool {
+    let first = run.alert.get("labels").and_then(|labels| serde_json::from_value::<Labels>(labels.clone()).ok());
+    let agrees = || first.is_some_and(|first| routed.group(&first) == routed.group(labels));
+    run.target == now.target && (run.target.is_some() || (run.playbook.name == now.playbook.name && agrees()))
+}
+
+/// The names of the steps that a run has begun, in order.
+fn begun(run: &Run) -> Vec<Name> {
+    let begun = run.steps.iter().filter(|record| record.attempts > 0);
+    begun.filter_map(|record| Some(run.step(record.step)?.name.clone())).collect()
+}
+
+/// Who answers an alert at a moment; nobody where it is kept quiet.
+fn answered(tree: &Tree, alert: &Alert, routed: &Routed, firing: &Quiet<'_>, at: Timestamp) -> Option<Answered> {
+    if quiet(alert, routed, firing, at).is_some() || is_freeze(alert, &tree.may_freeze) {
+        return None;
+    }
+    let world = tree.world();
+    let answer = world.answer(routed, &seen(alert));
+    let answer = match tree.receivers.get(&alert.receiver) {
+        Some(teams) => world.within(answer, teams, routed),
+        None => answer,
+    };
+    match answer {
+        Answer::Runs { playbook, target, policy } => Some(Answered { playbook, target, policy, pages: false }),
+        Answer::Pages { playbook, policy, .. } => Some(Answered { playbook, target: None, policy, pages: true }),
+        Answer::Quiet(_) => None,
+    }
+}
+
+/// The results of a run's steps, by name; its alert is over after the last one that was done where it ended proven.
+fn as_it_was(alert: &Alert, run: &Run) -> Given {
+    let done = |record: &&StepRecord| matches!(record.outcome, Some(StepOutcome::Done { .. }));
+    let named = |record: &StepRecord| Some(run.step(record.step)?.name.clone());
+    let proven =
+        run.ended.as_ref().is_some_and(|(state, _, _)| matches!(state, RunState::Resolved | RunState::Replaced));
+    let twice: BTreeSet<Name> = {
+        let mut seen = BTreeSet::new();
+        begun(run).into_iter().filter(|name| !seen.insert(name.clone())).collect()
+    };
+    let outcomes = run.steps.iter().filter_map(|record| Some((named(record)?, record.outcome.clone()?)));
+    Given {
+        alert: Some(GivenAlert { labels: alert.labels.clone(), annotations: alert.annotations.clone() }),
+        // A name that both lists have, such as `proof`, ended in two ways: there the clock decides.
+        steps: outcomes.filter(|(name, _)| !twice.contains(name)).collect(),
+        resolved_after: proven.then(|| run.steps.iter().rfind(|record| done(record)).and_then(named)).flatten(),
+        ..Given::default()
+    }
+}
