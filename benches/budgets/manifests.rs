@@ -154,6 +154,7 @@ fn object(owner: &Owner, resource: &Arc<Resource>) -> Live {
         spec: Some(resource.spec.clone()),
         drift: Vec::new(),
         released: None,
+        leaves: false,
         instances: (0..resource.spec.replicas).map(instance).collect(),
         address: None,
         notes: Vec::new(),

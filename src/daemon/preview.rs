@@ -241,6 +241,7 @@ mod tests {
                 spec: Some(resource.spec.clone()),
                 drift: Vec::new(),
                 released: None,
+                leaves: false,
                 instances: Vec::new(),
                 address: None,
                 notes: Vec::new(),

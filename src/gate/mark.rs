@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{ResourceId, Verb};
-use codeops_core::policy::{self, Facts};
+use codeops_core::policy;
 use tokio::sync::oneshot;
 
 use super::{Gate, Passage, Picture, Turns};
@@ -60,13 +60,6 @@ impl Turns {
     fn judge_mark(&self, mark: &Mark, picture: &Picture) -> Result<(), String> {
         let memory = self.parts.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        let facts = Facts {
-            now: self.parts.clock.now(),
-            memory: &memory,
-            snapshot: &picture.snapshot,
-            revision: &picture.revision,
-            freeze: picture.freeze.as_ref(),
-        };
-        policy::permit_mark(&mark.resource, mark.disturbs, &picture.desired, &facts)
+        policy::permit_mark(&mark.resource, mark.disturbs, &picture.desired, &self.facts(picture, &memory))
     }
 }

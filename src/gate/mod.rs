@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use codeops_core::config::Freeze;
 use codeops_core::desired::Desired;
-use codeops_core::model::{HoldId, Op, ProviderName, ResourceId, Revision, Snapshot, Step, Verb};
+use codeops_core::model::{HoldId, Memory, Op, ProviderName, ResourceId, Revision, Snapshot, Step, Verb};
 use codeops_core::policy::{self, Facts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -211,6 +211,8 @@ impl Turns {
         let claims = claims_of(&step);
         self.claims.extend(claims.iter().cloned());
         let parts = Arc::clone(&self.parts);
+        // What was counted and has not come to its end is counted and told once, however often it is tried.
+        let removing = removing.filter(|removing| !self.is_counted(removing, &step, &picture));
         let task = match removing {
             None => self.running.spawn(async move {
                 let started = parts.journal.intend(step, Vec::new()).await;
@@ -235,14 +237,24 @@ impl Turns {
         if memory.revision.accepted.as_ref().is_some_and(|accepted| *accepted != picture.revision) {
             return Err(format!("revision {} is no longer the one in force", picture.revision.short()));
         }
-        let facts = Facts {
+        policy::permit(step, &picture.desired, &self.facts(picture, &memory))
+    }
+
+    fn is_counted(&self, removing: &Removing, step: &Step, picture: &Picture) -> bool {
+        let memory = self.parts.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        policy::is_counted(removing.verb, step, removing.hold.as_ref(), &self.facts(picture, &memory))
+    }
+
+    /// What is known at this very moment.
+    fn facts<'a>(&self, picture: &'a Picture, memory: &'a Memory) -> Facts<'a> {
+        Facts {
             now: self.parts.clock.now(),
-            memory: &memory,
+            memory,
             snapshot: &picture.snapshot,
             revision: &picture.revision,
             freeze: picture.freeze.as_ref(),
-        };
-        policy::permit(step, &picture.desired, &facts)
+        }
     }
 }
 

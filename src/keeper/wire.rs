@@ -358,6 +358,7 @@ impl State {
             spec: self.resource.as_ref().map(|resource| resource.spec.clone()),
             drift: self.drift.clone(),
             released: self.released.clone(),
+            leaves: self.deleting,
             instances: self.instances.clone(),
             address: self.address.clone(),
             notes: self.notes.clone(),

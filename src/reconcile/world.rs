@@ -222,10 +222,11 @@ impl World {
     /// The longest time in which nothing need happen though all goes well.
     fn patience(&self) -> SignedDuration {
         let specs = self.current.iter().flat_map(|current| current.desired.resources.values()).map(|r| &r.spec);
-        let slowest = specs.map(|spec| {
+        let starts = specs.map(|spec| {
             spec.rollout.bake.max(spec.health.as_ref().map(|check| check.start_timeout).unwrap_or_default())
         });
-        let slowest = slowest.max().unwrap_or_default().as_duration();
+        let ends = self.snapshot.objects().filter_map(|(_, _, live)| live.spec.as_ref()).map(|spec| spec.stop.grace);
+        let slowest = starts.chain(ends).max().unwrap_or_default().as_duration();
         STALLED.saturating_add(SignedDuration::try_from(slowest).unwrap_or(SignedDuration::MAX))
     }
 
@@ -240,7 +241,7 @@ impl Status {
         // A time to look again at what is as declared and well is the end of its bake.
         let bakes = self.sync == Sync::Synced && self.next_at.is_some();
         let comes = self.sync == Sync::OutOfSync && self.health != Health::Degraded;
-        comes || bakes || self.health == Health::Progressing
+        comes || bakes || self.health == Health::Progressing && self.sync != Sync::Suspended
     }
 }
 

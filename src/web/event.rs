@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent, RunId, Signal,
-    StepOutcome, StepRef, Sync,
+    AlertId, AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent,
+    RunId, Signal, StepOutcome, StepRef, Sync,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -45,13 +45,29 @@ impl Event {
         }
     }
 
+    /// Entries newest first, one event each.
+    pub(super) fn list(entries: &[Entry]) -> Vec<Self> {
+        let quiet = kept_quiet(entries);
+        let of = |entry| Self { mark: Self::mark_of(entry, &quiet), ..Self::of(entry) };
+        entries.iter().map(of).collect()
+    }
+
+    /// An alert that is kept quiet is no trouble from the beginning.
+    fn mark_of(entry: &Entry, quiet: &BTreeSet<&AlertId>) -> Option<Mark> {
+        match &entry.record {
+            Record::Alerts { signals, .. } => signals.iter().map(|signal| of_signal(signal, quiet)).min(),
+            record => mark(record),
+        }
+    }
+
     /// Entries newest first as a story to be read: what was begun and has ended is told once, where it ended.
     pub(super) fn story(entries: &[Entry]) -> Vec<Self> {
         let ended: BTreeSet<Seq> = entries.iter().filter_map(|entry| ends(&entry.record)).collect();
+        let quiet = kept_quiet(entries);
         let mut begun = BTreeMap::new();
         let mut events = Vec::with_capacity(entries.len());
         for entry in entries.iter().rev() {
-            let mut event = Self::of(entry);
+            let mut event = Self { mark: Self::mark_of(entry, &quiet), ..Self::of(entry) };
             match &entry.record {
                 Record::Intent { word, subject, .. } if ended.contains(&entry.seq) => {
                     begun.insert(entry.seq, format!("{word} {}", short(subject)));
@@ -84,6 +100,17 @@ impl Event {
     pub(super) fn group(&self) -> &'static str {
         self.category.word()
     }
+}
+
+/// The alerts of which the last word in these entries is that they are kept quiet.
+fn kept_quiet(entries: &[Entry]) -> BTreeSet<&AlertId> {
+    let disposed = entries.iter().rev().filter_map(|entry| match &entry.record {
+        Record::Disposed { alerts, disposition } => Some((alerts, matches!(disposition, Disposition::Quiet { .. }))),
+        _ => None,
+    });
+    let last: BTreeMap<&AlertId, bool> =
+        disposed.flat_map(|(alerts, quiet)| alerts.iter().map(move |id| (id, quiet))).collect();
+    last.into_iter().filter(|(_, quiet)| *quiet).map(|(id, _)| id).collect()
 }
 
 fn ends(record: &Record) -> Option<Seq> {
@@ -120,7 +147,7 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Instance { .. } | Record::Pinned { .. } => Some(Mark::Degraded),
         Record::Drift { .. } => Some(Mark::Progressing),
         Record::Baked { .. } => Some(Mark::Fine),
-        Record::Alerts { signals, .. } => signals.iter().map(of_signal).min(),
+        Record::Alerts { signals, .. } => signals.iter().map(|signal| of_signal(signal, &BTreeSet::new())).min(),
         Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
         Record::Run { event, .. } => of_run(event),
         Record::Page { event, .. } => match event {
@@ -134,12 +161,13 @@ fn mark(record: &Record) -> Option<Mark> {
     }
 }
 
-fn of_signal(signal: &Signal) -> Mark {
-    Mark::of_alert(match signal {
-        Signal::Firing(_) => AlertState::Firing,
-        Signal::Resolved { .. } => AlertState::Resolved,
-        Signal::Silenced { .. } => AlertState::Silenced,
-    })
+fn of_signal(signal: &Signal, quiet: &BTreeSet<&AlertId>) -> Mark {
+    match signal {
+        Signal::Firing(alert) if quiet.contains(&alert.id) => Mark::Suspended,
+        Signal::Firing(_) => Mark::of_alert(AlertState::Firing),
+        Signal::Resolved { .. } => Mark::of_alert(AlertState::Resolved),
+        Signal::Silenced { .. } => Mark::of_alert(AlertState::Silenced),
+    }
 }
 
 fn of_run(event: &RunEvent) -> Option<Mark> {

@@ -648,6 +648,11 @@ async fn chromium_shows_every_page_light_dark_and_narrow() {
             let boxes = "return [...document.querySelectorAll('.scroll')].every(box => \
                          box.getBoundingClientRect().right <= window.innerWidth && getComputedStyle(box).overflowX === 'auto')";
             assert_eq!(browser.run(boxes).await, true, "{path}: a box leaves the page at {width}");
+            let timeline = "const line = document.querySelector('.timeline'); if (!line) return true; \
+                            const seen = [...line.querySelectorAll('text, use')].map(it => it.getBoundingClientRect()); \
+                            const letters = [...line.querySelectorAll('text')].map(it => it.getBoundingClientRect().height); \
+                            return seen.every(box => box.left >= 0 && box.right <= window.innerWidth) && Math.min(...letters) >= 11";
+            assert_eq!(browser.run(timeline).await, true, "{path}: not all of the timeline is seen at {width}");
             let visible = browser.run("return window.innerWidth").await;
             assert_eq!(visible.as_u64(), Some(u64::from(width)), "{path} makes the window wider than the screen");
             assert_eq!(
@@ -759,7 +764,12 @@ async fn a_run_tells_each_step_with_its_output_and_evidence() {
         .collect();
     assert_eq!(
         steps,
-        [("steps", "look", "failed"), ("otherwise", "replace", "unknown"), ("otherwise", "call", "done")]
+        [
+            ("steps", "look", "failed"),
+            ("otherwise", "replace", "unknown"),
+            ("otherwise", "proof", "skipped"),
+            ("otherwise", "call", "done")
+        ]
     );
     assert_eq!(run["steps"][0]["evidence"], "cannot read the disk\n");
     let on = json(&served, "/api/v1/runs?state=waiting").await;
@@ -824,6 +834,20 @@ async fn the_overview_says_what_fires_what_is_done_and_how_the_week_went() {
     assert!(run.contains("<a href=\"/runs/r3\">r3</a>"), "the run that called it");
     let events = get(&served, "/events?run=r2").await.text().await.unwrap();
     assert!(events.contains("goes on with otherwise") && !events.contains("run r5"), "{events}");
+}
+
+#[tokio::test]
+async fn what_is_kept_quiet_or_skipped_does_not_look_like_a_failure() {
+    let served = Served::rich().await;
+    let alerts = get(&served, "/alerts").await.text().await.unwrap();
+    let quiet = alerts.split("<li class=\"card revision alert\">").find(|it| it.contains("DiskSlow")).expect("listed");
+    assert!(quiet.contains("firing, kept quiet") && quiet.contains("#m-suspended"), "{quiet}");
+    assert!(!quiet.contains("#m-degraded"), "{quiet}");
+    let events = get(&served, "/events?category=alert").await.text().await.unwrap();
+    let came = events.split("<li").find(|it| it.contains("DiskSlow fires")).expect("told");
+    assert!(came.contains("#m-suspended"), "{came}");
+    let run = get(&served, "/runs/r2").await.text().await.unwrap();
+    assert!(run.contains("<p class=\"quiet\">its condition does not hold</p>"), "{run}");
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ struct State {
     unreachable: Option<String>,
     lists_nothing: bool,
     restless: bool,
+    lingers: bool,
     faults: VecDeque<Fault>,
     faults_of: BTreeMap<&'static str, Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
@@ -122,6 +123,11 @@ impl MemoryProvider {
     pub(crate) fn set_restless(&self, is: bool) {
         self.state().restless = is;
         let _ = self.hints.send(Hint::Lost);
+    }
+
+    /// From now on what is deleted ends its instances by itself, until [`MemoryProvider::remove`] says that it is gone.
+    pub(crate) fn set_lingers(&self) {
+        self.state().lingers = true;
     }
 
     /// From now on this object alone is not answered for, or, with `None`, again.
@@ -234,6 +240,7 @@ fn empty() -> Live {
         spec: None,
         drift: Vec::new(),
         released: None,
+        leaves: false,
         instances: Vec::new(),
         address: None,
         notes: Vec::new(),
@@ -476,6 +483,11 @@ impl State {
             }
             Op::Delete { ours } => {
                 match self.objects.get(&step.resource).map(|l| l.stamp.as_ref() == Some(ours.stamp())) {
+                    Some(true) if self.lingers => {
+                        let there = self.objects.get_mut(&step.resource).expect("just seen");
+                        there.leaves = true;
+                        there.instances.iter_mut().for_each(|it| it.state = InstanceState::Stopping);
+                    }
                     Some(true) => {
                         self.objects.remove(&step.resource);
                         self.logs.remove(&step.resource);

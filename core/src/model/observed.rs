@@ -79,6 +79,9 @@ pub struct Live {
     pub drift: Vec<FieldDrift>,
     /// The template whose release command has succeeded on it.
     pub released: Option<Digest>,
+    /// Whether the provider has taken its removal, and goes on with that by itself: asking again changes nothing.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub leaves: bool,
     /// Its instances, ordered by id.
     pub instances: Vec<Instance>,
     /// `host:port` clients reach it at, when it listens.
@@ -151,6 +154,10 @@ pub const STARTED_AGAIN: &str = "; started again in ";
 
 fn is_none(count: &u32) -> bool {
     *count == 0
+}
+
+fn is_no(is: &bool) -> bool {
+    !*is
 }
 
 impl Instance {

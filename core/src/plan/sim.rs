@@ -344,6 +344,7 @@ pub(crate) fn empty(stamp: Option<Stamp>, spec: AppSpec) -> Live {
         spec: Some(spec),
         drift: Vec::new(),
         released: None,
+        leaves: false,
         instances: Vec::new(),
         address: None,
         notes: Vec::new(),

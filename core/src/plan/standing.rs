@@ -80,12 +80,18 @@ pub fn health_of(target: &Resource, live: &Live) -> Health {
 /// The health of a live object of which nobody says now what it should be: held against what was last applied to it.
 pub fn health_as_applied(live: &Live) -> Health {
     match &live.spec {
-        // Nobody starts what is missing.
-        Some(spec) if spec.replicas > 0 && live.instances.is_empty() => Health::Degraded,
-        Some(spec) => health(spec.replicas, live),
+        Some(spec) => match health(spec.replicas, live) {
+            // Nobody starts what is missing.
+            Health::Progressing if live.instances.iter().all(is_up_and_healthy) => Health::Degraded,
+            health => health,
+        },
         None if live.instances.is_empty() => Health::Unknown,
         None => health(u32::try_from(live.instances.len()).unwrap_or(u32::MAX), live),
     }
+}
+
+fn is_up_and_healthy(instance: &Instance) -> bool {
+    instance.state != InstanceState::Stopping && is_healthy(instance)
 }
 
 fn health(replicas: u32, live: &Live) -> Health {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, Facts, Hold, Judged, is_suspended, released};
 use crate::desired::Desired;
-use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, TeamName, Verb};
+use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, Step, TeamName, Verb};
 use crate::plan::{Change, Plan};
 
 /// What a set of removals is called and counted by.
@@ -153,6 +153,14 @@ fn let_through(facts: &Facts<'_>) -> Removals {
         hold.as_ref().is_none_or(|hold| released::in_force(facts).any(|released| released == hold))
     };
     recent(facts).filter(|removal| goes_on(&removal.hold)).map(|r| (r.verb, r.id.clone())).collect()
+}
+
+/// Whether this removal was counted within the hour and goes on: the step was begun, and has not taken effect.
+pub fn is_counted(verb: Verb, step: &Step, hold: Option<&HoldId>, facts: &Facts<'_>) -> bool {
+    let remembered = facts.memory.resources.get(&step.resource);
+    let goes_on = remembered.and_then(|it| it.places.get(&step.provider)).is_some_and(Option::is_some);
+    let same = |it: &Removal| (it.verb, &it.id, it.hold.as_ref()) == (verb, &step.resource, hold);
+    goes_on && recent(facts).any(same)
 }
 
 fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Removal> {

@@ -20,6 +20,7 @@ use crate::desired::Desired;
 use crate::model::{HoldId, Memory, ProviderName, ResourceId, Revision, Snapshot, SystemId, Verb, Waves};
 use crate::plan::{Change, Plan};
 
+pub use blast::is_counted;
 pub use permit::{permit, permit_mark};
 pub use render::render;
 

@@ -99,7 +99,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
     let Some(declared) = situation.desired else { return leave(situation) };
     let effective = effective(declared, Some(situation.memory));
     let mut next = match situation.observed {
-        _ if declared.spec.suspend => suspended(declared, situation.observed),
+        _ if declared.spec.suspend => suspended(situation.observed),
         _ if effective.resource().spec.provider != *situation.provider => elsewhere(&effective),
         Observed::Unknown(why) => Next::still(Sync::Unknown, Health::Unknown, Some(why.0.clone())),
         Observed::Absent(_) => arrive(situation, &effective),
@@ -131,6 +131,8 @@ impl Situation<'_> {
     }
 }
 
+const LEAVES: &str = "it is no longer declared and is being removed";
+
 /// It should not exist.
 fn leave(situation: &Situation<'_>) -> Next {
     let mut next = match situation.observed {
@@ -138,6 +140,7 @@ fn leave(situation: &Situation<'_>) -> Next {
         Observed::Absent(_) => Next::still(Sync::Synced, Health::Missing, None),
         Observed::Present(live) => match live.ours(situation.owner) {
             None => Next::still(Sync::Held, Health::Unknown, Some("it is not ours and is left alone".to_owned())),
+            Some(_) if live.leaves => Next::going(Vec::new(), health_as_applied(live), LEAVES.to_owned()),
             Some(ours) => {
                 let stamp = ours.stamp();
                 let step = Step {
@@ -148,8 +151,7 @@ fn leave(situation: &Situation<'_>) -> Next {
                     op: Op::Delete { ours: ours.clone() },
                     cause: situation.cause.clone(),
                 };
-                let why = "it is no longer declared and is being removed".to_owned();
-                Next::going(vec![step], health_as_applied(live), why)
+                Next::going(vec![step], health_as_applied(live), LEAVES.to_owned())
             }
         },
     };
@@ -163,9 +165,10 @@ fn elsewhere(effective: &Effective<'_>) -> Next {
     Next::still(Sync::Unknown, Health::Unknown, Some(why))
 }
 
-fn suspended(declared: &Resource, observed: &Observed) -> Next {
+/// Nothing is on its way to what its manifest now says: it is held against what was last applied to it.
+fn suspended(observed: &Observed) -> Next {
     let health = match observed {
-        Observed::Present(live) => health_of(declared, live),
+        Observed::Present(live) => health_as_applied(live),
         Observed::Absent(_) => Health::Missing,
         Observed::Unknown(_) => Health::Unknown,
     };

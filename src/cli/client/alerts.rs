@@ -37,7 +37,7 @@ fn rows(alerts: &[Value], output: &Output) -> String {
             };
             vec![
                 (printable(text(alert, &["name"])), Style::Bold),
-                (state.to_owned(), style_of(state)),
+                (state.to_owned(), style(alert)),
                 plain(text(alert, &["source"])),
                 plain(moment(text(alert, &["starts_at"]))),
                 plain(text(alert, &["disposition"])),
@@ -49,6 +49,14 @@ fn rows(alerts: &[Value], output: &Output) -> String {
         .collect();
     let heads = ["ALERT", "STATE", "SOURCE", "BEGAN (UTC)", "BECAME", "RUN", "LABELS", "WHY"];
     table(output, &heads, &rows)
+}
+
+/// What fires and is kept quiet is no trouble.
+fn style(alert: &Value) -> Style {
+    match (text(alert, &["state"]), text(alert, &["disposition"])) {
+        ("firing", "quiet") => Style::Dim,
+        (state, _) => style_of(state),
+    }
 }
 
 /// All but its name, cut to what a line bears.

@@ -90,6 +90,7 @@ fn foreign(shared: &Shared, scope: &Scope) -> BTreeMap<ResourceId, Live> {
                 spec: None,
                 drift: Vec::new(),
                 released: None,
+                leaves: false,
                 instances: Vec::new(),
                 address: None,
                 notes: vec![note],

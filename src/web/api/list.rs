@@ -102,7 +102,7 @@ pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Li
         ..Query::default()
     };
     let page = web.page.journal.read(query).await?;
-    let items = page.items.iter().map(Event::of).collect();
+    let items = Event::list(&page.items);
     Ok(Listed { items, next: page.next.map(|seq| seq.0.to_string()) })
 }
 

@@ -61,8 +61,20 @@ impl AlertItem {
         }
     }
 
+    /// What is kept quiet is no trouble: people have said that they know of it.
     pub(in crate::web) fn mark(&self) -> Mark {
-        Mark::of_alert(self.state)
+        match (self.state, self.disposition) {
+            (AlertState::Firing, "quiet") => Mark::Suspended,
+            (state, _) => Mark::of_alert(state),
+        }
+    }
+
+    /// Its state as a word for people: also whether it is kept quiet.
+    pub(in crate::web) fn word(&self) -> String {
+        match (self.state, self.disposition) {
+            (AlertState::Firing, "quiet") => "firing, kept quiet".to_owned(),
+            (state, _) => state.to_string(),
+        }
     }
 
     /// What was done about it, in a few words.

@@ -108,8 +108,6 @@ function buttons(root) {
   }
 }
 buttons(document);
-// A timeline that does not fit begins at its end, which is now.
-for (const line of document.querySelectorAll(".timeline")) line.parentElement.scrollLeft = line.parentElement.scrollWidth;
 
 // Logs: follow at the end; whoever scrolls up is left to read.
 const log = $("log"), follow = $("follow");

@@ -211,6 +211,8 @@ fn paged(log: &MemoryLog) {
     run.then(0, RunEvent::Turned { why: "step look failed".to_owned() });
     run.begin(Part::Otherwise, 0, 1);
     run.end(Part::Otherwise, 0, 20, StepOutcome::Unknown { error: "the provider did not say".to_owned() }, "");
+    let (step, why) = (StepRef { part: Part::Otherwise, index: 1 }, "its condition does not hold".to_owned());
+    run.then(0, RunEvent::StepSkipped { step, why });
     run.begin(Part::Otherwise, 2, 1);
     let title = format!("pricing: {EVIL}");
     let policy = Some(name("storefront-oncall"));

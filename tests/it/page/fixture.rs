@@ -356,6 +356,7 @@ fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
         spec: Some(spec(id, 1)),
         drift: Vec::new(),
         released: None,
+        leaves: false,
         instances: vec![instance(1), instance(2)],
         address: Some("127.0.0.1:8080".to_owned()),
         notes: vec!["not isolated".to_owned(), "memory limit not enforced".to_owned()],

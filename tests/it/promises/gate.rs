@@ -185,6 +185,7 @@ async fn a_rename_claims_the_name_it_takes_and_the_one_it_leaves() {
         spec: Some(former.spec.clone()),
         drift: Vec::new(),
         released: None,
+        leaves: false,
         instances: Vec::new(),
         address: None,
         notes: Vec::new(),

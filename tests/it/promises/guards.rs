@@ -6,7 +6,7 @@ use codeops_core::model::{Health, Period, Sync, Verb};
 use codeops::journal::Record;
 
 use crate::support::flow::{Flow, REPOSITORY, app, app_with, id, path};
-use crate::support::memory_provider::Script;
+use crate::support::memory_provider::{Fault, Script};
 
 /// `n` apps called `a00`, `a01`, …
 fn many(n: usize, version: &str) -> Vec<(String, String)> {
@@ -300,10 +300,16 @@ async fn suspend_leaves_a_resource_as_it_is() {
     let mut flow = with_apps(2).await;
     flow.commit(&[(&path("a00"), &app_with("a00", "v2", "", "suspend: true, "))]).await;
     flow.settle().await;
-    assert_eq!((flow.serving("a00"), flow.status("a00").0), (vec!["v1".to_owned()], Sync::Suspended));
+    assert_eq!(flow.serving("a00"), ["v1"]);
+    assert_eq!(flow.status("a00"), (Sync::Suspended, Health::Healthy));
+    flow.commit(&[(&path("a00"), &app_with("a00", "v2", "", "replicas: 3, suspend: true, "))]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("a00"), (Sync::Suspended, Health::Healthy), "nothing is on its way to what is declared");
+    assert_eq!(flow.revision_state(), "applied");
     flow.local().kill(&id("a00"), &flow.live("a00").expect("it lives").instances[0].id);
     flow.settle().await;
     assert!(flow.serving("a00").is_empty(), "no repair of drift either");
+    assert_eq!((flow.status("a00"), flow.revision_state()), ((Sync::Suspended, Health::Degraded), "applied"));
     flow.change(&[("a00", "v2")]).await;
     flow.settle().await;
     assert_eq!(flow.serving("a00"), ["v2"]);
@@ -385,6 +391,26 @@ async fn a_dependency_that_is_not_healthy_is_waited_for_and_a_held_one_is_named(
         _ => None,
     });
     assert_eq!(removals, [id("shop"), id("auth")]);
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_takes_long_is_asked_for_and_told_once() {
+    let mut flow = with_apps(3).await;
+    flow.local().set_lingers();
+    (0..3).for_each(|_| flow.local().fail_next(Fault::Retry));
+    flow.change(&[("a00", "")]).await;
+    flow.elapse(900).await;
+    let removals = || flow.records(|record| matches!(record, Record::Removal { .. }).then_some(()));
+    assert_eq!(removals().len(), 1, "one that fails at first");
+    let deletes = || flow.effects().into_iter().filter(|effect| effect == "delete a00").count();
+    assert_eq!(deletes(), 1);
+    flow.elapse(900).await;
+    assert_eq!((removals().len(), deletes()), (1, 1), "one whose instances take their time");
+    assert_eq!(flow.why("a00"), "it is no longer declared and is being removed");
+    flow.local().remove(&id("a00"));
+    flow.settle().await;
+    assert!(!flow.board().resources.contains_key(&id("a00")));
     flow.check();
 }
 
