@@ -67,7 +67,7 @@ impl Record {
             Record::Note { resource, .. } | Record::Run { resource, .. } => resource.as_ref(),
             Record::Latched { subject } | Record::Unlatched { subject, .. } => match subject {
                 Subject::Resource(resource) => Some(resource),
-                Subject::Playbook(_) => None,
+                Subject::Playbook(_) | Subject::Group { .. } => None,
             },
             Record::DaemonStarted { .. }
             | Record::RevisionAccepted { .. }

@@ -47,6 +47,8 @@ pub enum Change {
     Ledger(Subject),
     /// An accepted page whose alerts are not over.
     Call(PageId),
+    /// `ResponseMemory::stormed_at`.
+    Stormed,
     /// One of `ResponseMemory::schedules`.
     Schedule(Name),
     /// One of `ResponseMemory::watchdogs`.
@@ -111,6 +113,7 @@ impl Change {
             Change::Schedule(playbook) => one(playbook, &there.schedules, &mut here.schedules),
             Change::Watchdog(receiver) => one(receiver, &there.watchdogs, &mut here.watchdogs),
             Change::Counted => here.counted = there.counted,
+            Change::Stormed => here.stormed_at = there.stormed_at,
             Change::Swept => here.swept.clone_from(&there.swept),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Counted, Key, Notified, PageEvent, PageId, ResourceId, ResponseMemory, Run, RunEvent, RunId, Step,
+    Counted, Key, Name, Notified, PageEvent, PageId, ResourceId, ResponseMemory, Run, RunEvent, RunId, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -214,11 +214,17 @@ impl Journal {
         Ok(StartedEffect { key })
     }
 
-    /// Writes down that a page is about to be sent.
-    pub async fn begin_send(&self, page: PageId, notified: Notified) -> Result<StartedEffect, LogError> {
+    /// Writes down that a page is about to be sent to this receiver, which `notified` leads to now.
+    pub async fn begin_send(
+        &self,
+        page: PageId,
+        notified: Notified,
+        receiver: Name,
+    ) -> Result<StartedEffect, LogError> {
         // One key for all sends of a page: whoever deduplicates shows it once.
         let key = self.key_of(&page.to_string());
-        self.log.append(vec![Record::Page { page, event: PageEvent::Begun { notified } }]).await?;
+        let event = PageEvent::Begun { notified, receiver: Some(receiver) };
+        self.log.append(vec![Record::Page { page, event }]).await?;
         Ok(StartedEffect { key })
     }
 

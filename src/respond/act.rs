@@ -137,7 +137,7 @@ impl Flow {
         let veil = Veil::of(&*self.tools.vault, &run.authority);
         let (title, body) = (veil.redact(&title), veil.redact(&body));
         let begun = Record::Run { run: run.id, resource: None, event: begun };
-        let event = PageEvent::Opened { run: Some(run.id), policy: Some(policy), title, body };
+        let event = PageEvent::Opened { run: Some(run.id), policy: Some(policy), title, body, alerts: Vec::new() };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }
 
@@ -171,6 +171,7 @@ impl Flow {
             rung: codeops_core::model::Rung::Steps,
             policy: run.policy.clone(),
             alert: run.alert.clone(),
+            group: None,
         };
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let alerts = run.alerts.clone();

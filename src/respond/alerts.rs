@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Name, ResourceId, RunCause, RunEvent, RunId, Subject,
+    AlertId, AlertMemory, AlertState, Disposition, Name, PageEvent, PageId, ResourceId, RunCause, RunEvent, RunId,
+    Subject,
 };
 use codeops_core::playbook::{Answer, Asked, Opening, in_storm, open, seen};
 use jiff::{SignedDuration, Timestamp};
@@ -24,6 +25,8 @@ enum Fate {
     Left(String),
     Quiet(String),
     Joins(RunId),
+    /// This page, which comes from this run, tells of it, too.
+    Told(PageId, RunId),
     Opens {
         event: Box<RunEvent>,
         latches: Option<Subject>,
@@ -77,6 +80,7 @@ impl Flow {
     async fn dispose(&mut self, open: Vec<Arc<AlertMemory>>, now: Timestamp) -> Result<(), LogError> {
         let mut left: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut quiet: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
+        let mut told: BTreeMap<(PageId, RunId), Vec<AlertId>> = BTreeMap::new();
         let mut storm: Storm = Storm::new();
         let mut records = Vec::new();
         let frozen = self.remembered(|response| self.frozen(response, now));
@@ -106,6 +110,7 @@ impl Flow {
                 Fate::Quiet(why) if alert.disposition == (Disposition::Quiet { why: why.clone() }) => {}
                 Fate::Quiet(why) => quiet.entry(why).or_default().push(alert.alert.id.clone()),
                 Fate::Storm(policy) => storm.entry(policy).or_default().push(Arc::clone(&alert)),
+                Fate::Told(page, run) => told.entry((page, run)).or_default().push(alert.alert.id.clone()),
                 // Written with the others: thousands may join one run at once.
                 Fate::Joins(run) => {
                     let id = alert.alert.id.clone();
@@ -116,6 +121,10 @@ impl Flow {
                 // Written at once: the next alert may join it.
                 Fate::Opens { event, latches } => self.open(&alert, *event, latches).await?,
             }
+        }
+        for ((page, run), alerts) in told {
+            records.push(disposed(alerts.clone(), Disposition::Run { run }));
+            records.push(Record::Page { page, event: PageEvent::Joined { alerts } });
         }
         records.extend(left.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Left { why })));
         records.extend(quiet.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Quiet { why })));
@@ -168,11 +177,14 @@ impl Flow {
             group: routed.group(&alert.alert.labels),
             only_pages: only_pages.is_some(),
         };
-        let (opening, storm) = self.remembered(|response| (open(&asked, response, now), in_storm(response, now)));
+        let source = &alert.alert.id.source;
+        let (opening, storm) =
+            self.remembered(|response| (open(&asked, response, now), in_storm(response, source, now)));
         let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Later(why) => Fate::Quiet(why),
             Opening::Join(run) => Fate::Joins(run),
+            Opening::Told { page, run } => Fate::Told(page, run),
             Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches },
         };

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AlertState, Call, Notified, PageEvent, PageId};
-use codeops_core::playbook::{Told, told_in_turn};
+use codeops_core::model::{
+    AlertId, AlertMemory, AlertState, Call, Channel, Name, Notified, PageEvent, PageId, TeamName,
+};
+use codeops_core::playbook::told_in_turn;
 use jiff::{SignedDuration, Timestamp};
 
 use super::pages::SEND;
@@ -18,6 +20,7 @@ const TRIES: u32 = 5;
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How what a page was about stands.
+#[derive(PartialEq, Eq)]
 enum Stands {
     Open,
     /// Its source says so, of all.
@@ -33,28 +36,49 @@ pub(super) struct Closing {
     under_way: bool,
     again: Option<Timestamp>,
     /// Who has accepted to be told: once is enough.
-    accepted: BTreeSet<Notified>,
+    accepted: BTreeSet<Name>,
+}
+
+impl Closing {
+    fn waits(&self, now: Timestamp) -> bool {
+        self.under_way || self.again.is_some_and(|again| again > now)
+    }
+}
+
+/// How a call stands by the alerts that it is about.
+fn stands(call: &Call, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Stands {
+    let mut lost = call.lost.unwrap_or(false);
+    for id in &call.alerts {
+        match alerts.get(id) {
+            Some(alert) if alert.state != AlertState::Resolved => return Stands::Open,
+            Some(_) => {}
+            None => lost |= call.lost.is_none(),
+        }
+    }
+    if lost { Stands::Unknown } else { Stands::Over }
 }
 
 impl Flow {
     /// Tells of the pages whose alerts are over.
     pub(super) async fn calls(&mut self) -> Result<(), LogError> {
-        let open: BTreeMap<PageId, Call> = self.remembered(|response| response.calls.clone());
-        self.closing.retain(|page, _| open.contains_key(page));
-        if open.is_empty() {
-            return Ok(());
-        }
         let now = self.tools.clock.now();
-        for (page, call) in open {
-            let waits = self.closing.entry(page).or_default();
-            if waits.under_way {
-                continue;
-            }
-            if let Some(again) = waits.again.filter(|again| *again > now) {
-                self.wake_at(again);
-                continue;
-            }
-            match self.stands(&call) {
+        let (known, over) = self.remembered(|response| {
+            let known: BTreeSet<PageId> = response.calls.keys().copied().collect();
+            let waits = |page: &PageId| self.closing.get(page).is_some_and(|closing| closing.waits(now));
+            let calls = response.calls.iter().filter(|(page, _)| !waits(page));
+            // A call may be about thousands of alerts: only one that ends is looked at whole.
+            let over: Vec<(PageId, Call, Stands)> = calls
+                .map(|(page, call)| (page, call, stands(call, &response.alerts)))
+                .filter(|(_, _, stands)| *stands != Stands::Open)
+                .map(|(page, call, stands)| (*page, call.clone(), stands))
+                .collect();
+            (known, over)
+        });
+        self.closing.retain(|page, _| known.contains(page));
+        let again: Vec<Timestamp> = self.closing.values().filter_map(|closing| closing.again).collect();
+        again.into_iter().filter(|again| *again > now).for_each(|again| self.wake_at(again));
+        for (page, call, stands) in over {
+            match stands {
                 Stands::Open => {}
                 Stands::Over => self.tell(page, &call).await?,
                 Stands::Unknown => {
@@ -65,55 +89,41 @@ impl Flow {
         Ok(())
     }
 
-    /// How a call stands by the alerts that it is about.
-    fn stands(&self, call: &Call) -> Stands {
-        self.remembered(|response| {
-            let states = call.alerts.iter().map(|id| response.alerts.get(id).map(|alert| alert.state));
-            let open = |state: &Option<AlertState>| state.is_some_and(|state| state != AlertState::Resolved);
-            let states: Vec<Option<AlertState>> = states.collect();
-            match states.iter().any(open) {
-                true => Stands::Open,
-                false if states.contains(&None) => Stands::Unknown,
-                false => Stands::Over,
-            }
-        })
-    }
-
     async fn close(&mut self, page: PageId, why: String) -> Result<(), LogError> {
         self.closing.remove(&page);
         self.tools.journal.record(vec![Record::Page { page, event: PageEvent::Closed { why } }]).await.map(|_| ())
     }
 
     async fn tell(&mut self, page: PageId, call: &Call) -> Result<(), LogError> {
-        let now = self.tools.clock.now();
-        let fallback = self.tools.rules.fallback.as_ref();
-        let told = told_in_turn(call.policy.as_ref(), fallback, self.router.response(), now);
-        let mut sends = Vec::new();
         let accepted = self.closing.get(&page).map(|closing| closing.accepted.clone()).unwrap_or_default();
-        let wants = |told: &Told| call.told.contains(&told.notified) && !accepted.contains(&told.notified);
-        for told in told.into_iter().filter(wants) {
-            let started = self.tools.journal.begin_send(page, told.notified.clone()).await?;
+        let (told, mut untold) = self.who_was_told(call);
+        untold.retain(|receiver| !accepted.contains(receiver));
+        let mut sends = Vec::new();
+        for (receiver, (notified, team, channel)) in told {
+            if accepted.contains(&receiver) {
+                continue;
+            }
+            let started = self.tools.journal.begin_send(page, notified, receiver.clone()).await?;
+            let path = call.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
             let effect = Effect::Send(Send {
-                team: told.team,
-                channel: told.channel,
+                team,
+                channel,
                 title: format!("Resolved: {}", call.title),
                 body: format!("All alerts of page {page} are resolved, says their source."),
                 page: Some(page),
                 over: true,
-                path: Some(format!("/runs/{}", call.run)),
+                path: Some(path),
             });
-            sends.push((told.notified, started, effect));
+            sends.push((receiver, started, effect));
         }
-        if let Some(closing) = self.closing.get_mut(&page) {
-            closing.under_way = true;
-        }
+        self.closing.entry(page).or_default().under_way = true;
         let (effects, sender) = (Arc::clone(&self.tools.effects), self.sender.clone());
         self.tasks.spawn(async move {
-            let (mut accepted, mut untold) = (Vec::new(), Vec::new());
-            for (notified, started, effect) in sends {
+            let mut accepted = Vec::new();
+            for (receiver, started, effect) in sends {
                 match tokio::time::timeout(SEND, effects.perform(&started, &effect)).await {
-                    Ok(Ok(_)) => accepted.push(notified),
-                    _ => untold.push(notified),
+                    Ok(Ok(_)) => accepted.push(receiver),
+                    _ => untold.push(receiver),
                 }
             }
             let _ = sender.send(Event::Closed { page, accepted, untold }).await;
@@ -121,12 +131,34 @@ impl Flow {
         Ok(())
     }
 
+    /// The receivers that a call went to, whoever is on call by now, each with its channel; and those that are not declared any
+    /// more. Of an older call it is not known whose turn it was: then it is whose turn it is.
+    fn who_was_told(&self, call: &Call) -> (BTreeMap<Name, (Notified, TeamName, Channel)>, Vec<Name>) {
+        let response = self.router.response();
+        let (mut told, mut gone) = (BTreeMap::new(), Vec::new());
+        for name in &call.receivers {
+            match response.receivers.get(name) {
+                Some(known) => {
+                    let notified = Notified::Receiver(name.clone());
+                    told.insert(name.clone(), (notified, known.team.clone(), known.spec.clone()));
+                }
+                None => gone.push(name.clone()),
+            }
+        }
+        let (fallback, now) = (self.tools.rules.fallback.as_ref(), self.tools.clock.now());
+        let by_turn = told_in_turn(call.policy.as_ref(), fallback, response, now);
+        for it in by_turn.into_iter().filter(|it| call.told.contains(&it.notified)) {
+            told.entry(it.receiver).or_insert((it.notified, it.team, it.channel));
+        }
+        (told, gone)
+    }
+
     /// An attempt to tell of a page's end has come back.
     pub(super) async fn closed(
         &mut self,
         page: PageId,
-        accepted: Vec<Notified>,
-        untold: Vec<Notified>,
+        accepted: Vec<Name>,
+        untold: Vec<Name>,
     ) -> Result<(), LogError> {
         if untold.is_empty() {
             return self.close(page, "its alerts are resolved, and those who were told know".to_owned()).await;

@@ -14,7 +14,7 @@ impl Flow {
             Subject::Resource(id) => {
                 self.board.resources.get(id).filter(|view| view.health == Health::Healthy).map(|view| view.since)
             }
-            Subject::Playbook(_) => Some(Timestamp::MIN),
+            Subject::Playbook(_) | Subject::Group { .. } => Some(Timestamp::MIN),
         };
         let hour = SignedDuration::from_hours(1);
         let latched: Vec<(Subject, Timestamp)> = self.remembered(|response| {
@@ -58,7 +58,7 @@ impl Flow {
             let policy = self.tools.rules.fallback.clone();
             let title = "codeops only observes until a commit".to_owned();
             let body = format!("{text}\nAlerts are answered by no playbook until then: each calls a person.");
-            let event = PageEvent::Opened { run: None, policy, title, body };
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new() };
             self.tools.journal.open_page(event, |_| beside).await?;
             self.observing = Some(why.to_owned());
         }

@@ -101,7 +101,7 @@ enum Event {
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
     /// An attempt to tell of a page's end; who accepted it, and who did not.
-    Closed { page: PageId, accepted: Vec<Notified>, untold: Vec<Notified> },
+    Closed { page: PageId, accepted: Vec<Name>, untold: Vec<Name> },
     /// The sign of life has left, or could not.
     Beaten,
 }
@@ -124,7 +124,6 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         sending: BTreeSet::new(),
         closing: BTreeMap::new(),
         asking: BTreeSet::new(),
-        storm: None,
         quiet_looked_at: None,
         silent: BTreeSet::new(),
         observing: None,
@@ -165,8 +164,6 @@ struct Flow {
     /// Tries to tell of the ends of pages.
     closing: BTreeMap<PageId, calls::Closing>,
     asking: BTreeSet<RunId>,
-    /// When the last storm page was opened.
-    storm: Option<Timestamp>,
     /// When what is kept quiet was last looked at.
     quiet_looked_at: Option<Timestamp>,
     /// Receivers whose silence has been told of.

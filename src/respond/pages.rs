@@ -76,7 +76,7 @@ impl Flow {
         if !self.sending.insert((page.id, told.notified.clone())) {
             return Ok(());
         }
-        let started = self.tools.journal.begin_send(page.id, told.notified.clone()).await?;
+        let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver).await?;
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
         let team = told.team.clone();
         let effect = Effect::Send(Send {

@@ -92,7 +92,7 @@ impl Flow {
         let policy = Some(self.who_is_told(run, None)?);
         let first = format!("Run {} {state}: {why}.\n", run.id);
         let (title, body) = evidence(run, &first, &self.changes(run), &self.others(run));
-        Some(PageEvent::Opened { run: None, policy, title, body })
+        Some(PageEvent::Opened { run: Some(run.id), policy, title, body, alerts: Vec::new() })
     }
 
     /// All alerts of a run that has more than the one it was opened for, as far as its page can hold them.
@@ -104,7 +104,7 @@ impl Flow {
             self.remembered(|response| run.alerts.iter().filter_map(|id| response.alerts.get(id).cloned()).collect());
         let texts = told(&known, OTHERS);
         let rest = if texts.len() > 1 { "… the rest is on the page, at /alerts\n" } else { "" };
-        format!("\nIts {} alerts:\n{}{rest}", run.alerts.len(), texts.first().map_or("", String::as_str))
+        format!("\nIts {} alerts:\n{}{rest}", run.alerts.len(), texts.first().map_or("", |(text, _)| text.as_str()))
     }
 
     /// What changed lately on what a run is about, a line each, for its page.

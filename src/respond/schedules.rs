@@ -116,7 +116,7 @@ impl Flow {
                 let taken = scheduled(None);
                 self.tools.journal.open_run(*event, |_| vec![taken]).await.map(|_| ())
             }
-            Opening::Join(run) => {
+            Opening::Join(run) | Opening::Told { run, .. } => {
                 let left = Some(format!("run {run} is on"));
                 self.tools.journal.record(vec![scheduled(left)]).await.map(|_| ())
             }

@@ -43,7 +43,7 @@ impl Flow {
                  look at the monitoring system and at its route to the hooks address."
             );
             let policy = self.tools.rules.fallback.clone();
-            let event = PageEvent::Opened { run: None, policy, title, body };
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new() };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
         }
         let heard = self.remembered(|response| response.watchdogs.clone());
@@ -65,7 +65,13 @@ impl Flow {
             let title = "codeops paging self-test: nothing is wrong".to_owned();
             let body =
                 "This page shows that paging works. It comes as often as `selfTest` in the settings says.".to_owned();
-            let event = PageEvent::Opened { run: None, policy: self.tools.rules.fallback.clone(), title, body };
+            let event = PageEvent::Opened {
+                run: None,
+                policy: self.tools.rules.fallback.clone(),
+                title,
+                body,
+                alerts: Vec::new(),
+            };
             let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
             self.tools.journal.open_page(event, |_| vec![record]).await?;
         }

@@ -26,13 +26,14 @@ impl Flow {
         if alerts.is_empty() {
             return Ok(());
         }
-        let next = self.storm.and_then(|at| at.checked_add(STORM_PAGE).ok()).filter(|next| *next > now);
+        // Durable: settings that are taken over, or a daemon that begins anew, are no reason to call again.
+        let last = self.remembered(|response| response.stormed_at);
+        let next = last.and_then(|at| at.checked_add(STORM_PAGE).ok()).filter(|next| *next > now);
         if let Some(next) = next {
             // They stay as received, and are in the next one.
             self.wake_at(next);
             return Ok(());
         }
-        self.storm = Some(now);
         let known = |policy: &&Name| self.router.response().policies.contains_key(*policy);
         let mut by_policy: Storm = Storm::new();
         for (policy, alerts) in alerts {
@@ -50,16 +51,18 @@ impl Flow {
         Ok(())
     }
 
-    /// Where one page cannot hold them all, the receipts name the last: only then has every target been told of.
+    /// Where one page cannot hold them all, the receipts name the last: only then has every target been told of. Each is about
+    /// those that it tells of, and over with them.
     async fn storm_pages(&mut self, policy: Name, alerts: &[Arc<AlertMemory>], others: usize) -> Result<(), LogError> {
         let beside = if others == 0 { String::new() } else { format!("{others} more are told of to others.\n") };
         let texts = told(alerts, STORM_TEXT);
+        let parts = texts.len();
         let mut ids: Option<Vec<AlertId>> = Some(alerts.iter().map(|it| it.alert.id.clone()).collect());
-        for (nth, text) in (1..).zip(&texts) {
-            let part = if texts.len() > 1 { format!(" ({nth} of {})", texts.len()) } else { String::new() };
+        for (nth, (text, about)) in (1..).zip(texts) {
+            let part = if parts > 1 { format!(" ({nth} of {parts})") } else { String::new() };
             let title = format!("alert storm: {} alerts at once{part}", alerts.len());
             let (policy, body) = (Some(policy.clone()), format!("{STORM}{beside}\n{text}"));
-            let receipts = if nth == texts.len() { ids.take() } else { None };
+            let receipts = if nth == parts { ids.take() } else { None };
             let left = |page| {
                 let receipt = |ids: Vec<AlertId>| {
                     let others = ids.len().saturating_sub(1);
@@ -68,7 +71,8 @@ impl Flow {
                 };
                 receipts.map(receipt).into_iter().collect()
             };
-            self.tools.journal.open_page(PageEvent::Opened { run: None, policy, title, body }, left).await?;
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts: about };
+            self.tools.journal.open_page(event, left).await?;
         }
         Ok(())
     }

@@ -3,50 +3,55 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::AlertMemory;
+use codeops_core::model::{AlertId, AlertMemory};
 
 /// The labels that name what an alert is on.
 const NAMES: [&str; 6] = ["app", "service", "instance", "job", "node", "host"];
 /// About how long a line is, in bytes.
 const LINE: usize = 1 << 10;
 
-/// By the label that names it, nothing where several do; then by target: how many alerts are on it.
-type Targets = BTreeMap<&'static str, BTreeMap<String, usize>>;
+/// By the label that names it, nothing where several do; then by target: the alerts on it.
+type Targets = BTreeMap<&'static str, BTreeMap<String, Vec<AlertId>>>;
 
-/// Every target, in texts of at most so many bytes each; a line is never cut.
-pub(super) fn told(alerts: &[Arc<AlertMemory>], most: usize) -> Vec<String> {
+/// Every target, in texts of at most so many bytes each, with the alerts that each tells of; a line is never cut.
+pub(super) fn told(alerts: &[Arc<AlertMemory>], most: usize) -> Vec<(String, Vec<AlertId>)> {
     let mut all: BTreeMap<&str, Targets> = BTreeMap::new();
     for alert in alerts {
         let (kind, target) = target(alert);
-        *all.entry(alert.alert.name()).or_default().entry(kind).or_default().entry(target).or_default() += 1;
+        let on = all.entry(alert.alert.name()).or_default().entry(kind).or_default().entry(target).or_default();
+        on.push(alert.alert.id.clone());
     }
-    let mut texts = vec![String::new()];
-    for line in all.iter().flat_map(|(name, targets)| lines(name, targets)) {
+    let mut texts = vec![(String::new(), Vec::new())];
+    for (line, on) in all.into_iter().flat_map(|(name, targets)| lines(name, targets)) {
         match texts.last_mut() {
-            Some(text) if text.is_empty() || text.len() + line.len() <= most => text.push_str(&line),
-            _ => texts.push(line),
+            Some((text, about)) if text.is_empty() || text.len() + line.len() <= most => {
+                text.push_str(&line);
+                about.extend(on);
+            }
+            _ => texts.push((line, on)),
         }
     }
     texts
 }
 
-fn lines(name: &str, kinds: &Targets) -> Vec<String> {
-    let count: usize = kinds.values().flat_map(BTreeMap::values).sum();
-    let mut lines = vec![format!("{name}: {count}\n")];
+fn lines(name: &str, kinds: Targets) -> Vec<(String, Vec<AlertId>)> {
+    let count: usize = kinds.values().flat_map(BTreeMap::values).map(Vec::len).sum();
+    let mut lines = vec![(format!("{name}: {count}\n"), Vec::new())];
     for (kind, targets) in kinds {
         let (head, between) =
             if kind.is_empty() { (format!("- {name}"), ";") } else { (format!("- {name} {kind}"), "") };
-        let mut line = String::new();
-        for (target, times) in targets {
+        let (mut line, mut about) = (String::new(), Vec::new());
+        for (target, on) in targets {
             if !line.is_empty() && line.len() + target.len() > LINE {
-                lines.push(format!("{head}:{line}\n"));
+                lines.push((format!("{head}:{line}\n"), std::mem::take(&mut about)));
                 line.clear();
             }
-            let times = if *times > 1 { format!(" (x{times})") } else { String::new() };
+            let times = if on.len() > 1 { format!(" (x{})", on.len()) } else { String::new() };
+            about.extend(on);
             let between = if line.is_empty() { "" } else { between };
             line.push_str(&format!("{between} {target}{times}"));
         }
-        lines.push(format!("{head}:{line}\n"));
+        lines.push((format!("{head}:{line}\n"), about));
     }
     lines
 }
@@ -64,6 +69,8 @@ fn target(alert: &AlertMemory) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Name};
     use jiff::Timestamp;
 
@@ -90,14 +97,23 @@ mod tests {
             alert(&[("alertname", "Slow"), ("app", "shop"), ("host", "a")], 3),
         ];
         let text = "Down: 3\n- Down app: auth shop (x2)\nSlow: 1\n- Slow: app=shop host=a\n";
-        assert_eq!(told(&few, 30 << 10), [text]);
+        let all: BTreeSet<AlertId> = few.iter().map(|it| it.alert.id.clone()).collect();
+        let told_of = told(&few, 30 << 10);
+        assert_eq!(told_of.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), [text]);
+        assert_eq!(told_of[0].1.iter().cloned().collect::<BTreeSet<_>>(), all);
 
         let hosts: Vec<String> = (0..20_000).map(|n| format!("h{n}")).collect();
         let many: Vec<_> =
             (0..).zip(&hosts).map(|(n, host)| alert(&[("alertname", "Down"), ("host", host)], n)).collect();
         let texts = told(&many, 30 << 10);
-        assert!(texts.len() > 1 && texts.iter().all(|text| text.len() <= 30 << 10), "{}", texts.len());
-        let words: std::collections::BTreeSet<&str> = texts.iter().flat_map(|text| text.split_whitespace()).collect();
+        assert!(texts.len() > 1 && texts.iter().all(|(text, _)| text.len() <= 30 << 10), "{}", texts.len());
+        let words: BTreeSet<&str> = texts.iter().flat_map(|(text, _)| text.split_whitespace()).collect();
+        let about: Vec<&AlertId> = texts.iter().flat_map(|(_, about)| about).collect();
+        assert_eq!(
+            (about.len(), about.into_iter().collect::<BTreeSet<_>>().len()),
+            (20_000, 20_000),
+            "each in one text"
+        );
         assert!(hosts.iter().all(|host| words.contains(host.as_str())));
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Schedule(playbook) => put_part(db, &format!("{SCHEDULE}{playbook}"), response.schedules.get(playbook)),
         Change::Watchdog(receiver) => put_part(db, &format!("{WATCHDOG}{receiver}"), response.watchdogs.get(receiver)),
         Change::Counted => put_part(db, "counted", Some(&response.counted)),
+        Change::Stormed => put_part(db, "stormedAt", Some(&response.stormed_at)),
         Change::Swept => put_part(db, "swept", Some(&response.swept)),
         Change::Alert(id) => response.alerts.get(id).map_or(Ok(()), |it| history::put_alert(db, rows.of(id), it, true)),
         Change::Run(id) => response.runs.get(id).map_or(Ok(()), |it| history::put_run(db, it)),
@@ -87,6 +88,7 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
             "waves" => memory.waves = json(1, row)?,
             "counted" => response.counted = json(1, row)?,
             "swept" => response.swept = json(1, row)?,
+            "stormedAt" => response.stormed_at = json(1, row)?,
             part => match part.split_once('/').map_or((RESOURCE, part), |(kind, rest)| (&part[..=kind.len()], rest)) {
                 (DOUBT, _) => {
                     let doubt: InDoubt = json(1, row)?;

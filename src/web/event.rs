@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertId, AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent,
-    RunId, Signal, StepOutcome, StepRef, Sync,
+    AlertId, AlertState, Digest, Disposition, Health, Name, Notified, PageEvent, Part, ResourceId, Revision, Run,
+    RunEvent, RunId, Signal, StepOutcome, StepRef, Sync,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -154,7 +154,7 @@ fn mark(record: &Record) -> Option<Mark> {
             PageEvent::Opened { .. } | PageEvent::Failed { .. } => Some(Mark::Degraded),
             PageEvent::Accepted { .. } => Some(Mark::Held),
             PageEvent::Closed { .. } => Some(Mark::Fine),
-            PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
+            PageEvent::Joined { .. } | PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
         },
         Record::Latched { .. } => Some(Mark::Held),
         _ => None,
@@ -315,7 +315,11 @@ fn run_text(event: &RunEvent, part: &dyn Fn(&StepRef) -> String) -> String {
 fn page_text(event: &PageEvent) -> String {
     match event {
         PageEvent::Opened { title, .. } => format!("opened: {title}"),
-        PageEvent::Begun { notified } => format!("is sent to {notified}"),
+        PageEvent::Joined { alerts } => format!("tells of {} more", plural(alerts.len(), "alert")),
+        PageEvent::Begun { notified: Notified::OnCall(name), receiver: Some(receiver) } => {
+            format!("is sent to oncall/{name}, which is {receiver}")
+        }
+        PageEvent::Begun { notified, .. } => format!("is sent to {notified}"),
         PageEvent::Failed { notified, error } => format!("was not accepted by {notified}: {error}"),
         PageEvent::Accepted { notified } => format!("accepted by {notified}"),
         PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),

@@ -3,6 +3,7 @@
 mod alerts;
 mod alerts_called;
 mod alerts_held;
+mod alerts_paged;
 mod apply;
 mod crash;
 mod daemon;

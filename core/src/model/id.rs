@@ -22,6 +22,11 @@ impl InvalidName {
     fn new(text: &str, what: &'static str, expected: &'static str) -> Self {
         Self { text: text.chars().take(80).collect(), what, expected }
     }
+
+    /// Labels that are none.
+    pub(super) fn group(text: &str) -> Self {
+        Self::new(text, "group of alerts", "labels as JSON")
+    }
 }
 
 /// A DNS label (RFC 1123): 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit. Shared: a clone is cheap.

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertId, Name, Notified, PageId, RunId};
+use super::{AlertId, Group, Name, Notified, PageId, RunId};
 
 /// A call to people, durable until a channel has accepted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// Its id; channels that deduplicate are given it.
     pub id: PageId,
-    /// The run it comes from; none for a storm, a silence, a latch, a self-test.
+    /// The run it comes from; none for a storm, a silence, a self-test.
     pub run: Option<RunId>,
     /// Who is told.
     pub policy: Option<Name>,
@@ -29,6 +29,12 @@ pub struct Page {
     pub accepted: Option<(Notified, Timestamp)>,
     /// Why it needs nobody any more, if it was taken back before anyone accepted it.
     pub withdrawn: Option<String>,
+    /// The alerts it is about, while it is not over.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub alerts: BTreeSet<AlertId>,
+    /// What others have in common with them that it tells of as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 /// A map whose keys are no texts, as a list of pairs: JSON has no other place for them.
@@ -60,21 +66,34 @@ pub struct PageTry {
     pub at: Timestamp,
     /// The last error, redacted.
     pub error: Option<String>,
+    /// The receivers it came to: whose turn it was, of those on call. Older records do not say.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub receivers: BTreeSet<Name>,
 }
 
 /// An accepted page whose alerts are not over yet: whoever was told of it is told of its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// The run it comes from.
-    pub run: RunId,
+    /// The run it comes from; none for a storm.
+    pub run: Option<RunId>,
     /// By which it was told.
     pub policy: Option<Name>,
     /// In one line.
     pub title: String,
-    /// Whom it was sent to.
+    /// Whom it was sent to, where it is not known to which receiver that led.
     pub told: BTreeSet<Notified>,
-    /// What it is about: its alerts that are not known to have been over for long.
+    /// The receivers it was sent to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub receivers: BTreeSet<Name>,
+    /// What it is about.
     pub alerts: BTreeSet<AlertId>,
+    /// What others have in common with them that it tells of as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// Whether one of its alerts was let go of that nobody has said to be over. `None` in an older store, whose calls forget
+    /// those that are over: one that is not remembered is such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<bool>,
 }
 
 /// One thing that happened to a page.
@@ -91,11 +110,22 @@ pub enum PageEvent {
         title: String,
         /// The evidence.
         body: String,
+        /// What it is about, where that is not what its run answers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alerts: Vec<AlertId>,
+    },
+    /// More alerts came that it tells of: nobody is called again for them.
+    Joined {
+        /// The alerts.
+        alerts: Vec<AlertId>,
     },
     /// A send is about to be made.
     Begun {
         /// To whom.
         notified: Notified,
+        /// The receiver that is. Older records do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receiver: Option<Name>,
     },
     /// A send was not accepted; it is tried again.
     Failed {
@@ -124,7 +154,7 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened { run, policy, title, body } = event else { return None };
+        let PageEvent::Opened { run, policy, title, body, alerts } = event else { return None };
         Some(Self {
             id,
             run: *run,
@@ -135,32 +165,43 @@ impl Page {
             tries: BTreeMap::new(),
             accepted: None,
             withdrawn: None,
+            alerts: alerts.iter().cloned().collect(),
+            group: None,
         })
     }
 
     /// Takes in one event of its log.
     pub fn take(&mut self, at: Timestamp, event: &PageEvent) {
-        let (notified, error) = match event {
+        let (notified, receiver, error) = match event {
             PageEvent::Opened { .. } | PageEvent::Closed { .. } => return,
             PageEvent::Withdrawn { why } => return self.withdrawn = Some(why.clone()),
             PageEvent::Accepted { notified } => return self.accepted = Some((notified.clone(), at)),
-            PageEvent::Begun { notified } => (notified, None),
-            PageEvent::Failed { notified, error } => (notified, Some(error)),
+            PageEvent::Joined { alerts } => return self.alerts.extend(alerts.iter().cloned()),
+            PageEvent::Begun { notified, receiver } => (notified, receiver.clone(), None),
+            PageEvent::Failed { notified, error } => (notified, None, Some(error)),
         };
-        let before = self.tries.entry(notified.clone()).or_insert(PageTry { failures: 0, at, error: None });
+        let new = PageTry { failures: 0, at, error: None, receivers: BTreeSet::new() };
+        let before = self.tries.entry(notified.clone()).or_insert(new);
         before.at = at;
+        before.receivers.extend(receiver);
         if let Some(error) = error {
             before.failures += 1;
             before.error = Some(error.clone());
         }
     }
 
-    /// What is left to be told once it is accepted, of these alerts: of a page that is no run's, nothing.
-    pub fn call(&self, alerts: BTreeSet<AlertId>) -> Option<Call> {
-        self.accepted.as_ref()?;
-        let told = self.tries.keys().cloned().collect();
-        let (policy, title) = (self.policy.clone(), self.title.clone());
-        (!alerts.is_empty()).then_some(Call { run: self.run?, policy, title, told, alerts })
+    /// Its end, once it is accepted: its alerts go over to what is left to be told. Of a page about none, that is nothing. `lost`
+    /// says whether nothing is known of one of them any more.
+    pub fn call(&mut self, lost: impl Fn(&AlertId) -> bool) -> Option<Call> {
+        let (alerts, group) = (std::mem::take(&mut self.alerts), self.group.take());
+        if self.accepted.is_none() || alerts.is_empty() {
+            return None;
+        }
+        let unknown = self.tries.iter().filter(|(_, tried)| tried.receivers.is_empty());
+        let told = unknown.map(|(notified, _)| notified.clone()).collect();
+        let receivers = self.tries.values().flat_map(|tried| tried.receivers.iter().cloned()).collect();
+        let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
+        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, lost })
     }
 
     /// Whether nothing more is sent.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Name, OnCallSpec, Page, PageId, Place,
-    Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
+    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Labels, Name, OnCallSpec, Page, PageId,
+    Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
 };
 
 /// How alerts are answered, as one revision says. Shared: runs and readers keep it.
@@ -54,7 +54,9 @@ pub struct ResponseMemory {
     pub pages: BTreeMap<PageId, Arc<Page>>,
     /// Accepted pages whose alerts are not over.
     pub calls: BTreeMap<PageId, Call>,
-    /// The recurrence ledger: runs that ended, per target or, without one, per playbook.
+    /// When the last page of a storm was opened.
+    pub stormed_at: Option<Timestamp>,
+    /// The recurrence ledger: runs that ended, per target or, without one, per playbook and group.
     pub ledger: BTreeMap<Subject, Ledger>,
     /// What was last taken up or left of each scheduled playbook.
     pub schedules: BTreeMap<Name, Taken>,
@@ -110,8 +112,27 @@ pub struct Counted {
 pub enum Subject {
     /// A target.
     Resource(ResourceId),
-    /// A playbook without a target.
+    /// A playbook without a target that no alert asks for, or one of an older store.
     Playbook(Name),
+    /// Alerts of one group that a playbook without a target answers.
+    Group {
+        /// The playbook.
+        playbook: Name,
+        /// The labels on which they agree.
+        labels: Labels,
+    },
+}
+
+impl Subject {
+    /// What a run of this playbook is counted for: its target, or the group of its alerts.
+    pub fn of(playbook: &Name, target: Option<&ResourceId>, group: Option<&Labels>) -> Self {
+        let playbook = playbook.clone();
+        match (target, group) {
+            (Some(target), _) => Subject::Resource(target.clone()),
+            (None, Some(labels)) => Subject::Group { playbook, labels: labels.clone() },
+            (None, None) => Subject::Playbook(playbook),
+        }
+    }
 }
 
 impl From<Subject> for String {
@@ -119,6 +140,10 @@ impl From<Subject> for String {
         match subject {
             Subject::Resource(id) => id.to_string(),
             Subject::Playbook(name) => format!("playbook/{name}"),
+            Subject::Group { playbook, labels } => {
+                let labels = serde_json::to_string(&labels).expect("texts by their names are always JSON");
+                format!("playbook/{playbook} {labels}")
+            }
         }
     }
 }
@@ -127,7 +152,14 @@ impl TryFrom<String> for Subject {
     type Error = super::InvalidName;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.strip_prefix("playbook/") {
-            Some(name) => name.parse().map(Subject::Playbook),
+            Some(group) => match group.split_once(' ') {
+                Some((playbook, labels)) => {
+                    let playbook = playbook.parse()?;
+                    let labels = serde_json::from_str(labels).map_err(|_| super::InvalidName::group(labels))?;
+                    Ok(Subject::Group { playbook, labels })
+                }
+                None => group.parse().map(Subject::Playbook),
+            },
             None => text.parse().map(Subject::Resource),
         }
     }
@@ -159,4 +191,7 @@ pub struct RunEnd {
     /// When it was opened, if for an alert: so many at once are a storm, also when each is soon over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
+    /// Whose alert that was; `None` where an older record does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Name>,
 }

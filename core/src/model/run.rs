@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AlertId, AlertState, Key, Name, Playbook, PlaybookStep, ResourceId, Revision, RunClock, RunId, TeamName};
+use super::{
+    AlertId, AlertState, Group, Key, Labels, Name, Playbook, PlaybookStep, ResourceId, Revision, RunClock, RunId,
+    Subject, TeamName,
+};
 
 /// How a run is, or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,6 +163,9 @@ pub enum RunEvent {
         /// The labels and annotations that steps see as `alert`, of the first alert.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         alert: Value,
+        /// The labels that others agree on which share its page, where an alert opened it; `None` in an older record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<Labels>,
     },
     /// Another alert on the same thing joined it.
     Joined {
@@ -264,6 +270,9 @@ pub struct Run {
     pub policy: Option<Name>,
     /// What steps see as `alert`.
     pub alert: Value,
+    /// The labels on which those agree that share its page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Labels>,
     /// The alerts it answers.
     pub alerts: BTreeSet<AlertId>,
     /// What their sources said when asked, and when, for the present wait.
@@ -286,7 +295,8 @@ pub struct Run {
 impl Run {
     /// A run from the first event of its log; `None` when that is not [`RunEvent::Opened`].
     pub fn open(id: RunId, at: Timestamp, event: &RunEvent) -> Option<Self> {
-        let RunEvent::Opened { playbook, authority, revision, target, cause, rung, policy, alert } = event else {
+        let RunEvent::Opened { playbook, authority, revision, target, cause, rung, policy, alert, group } = event
+        else {
             return None;
         };
         let alerts = match cause {
@@ -303,6 +313,7 @@ impl Run {
             rung: *rung,
             policy: policy.clone(),
             alert: alert.clone(),
+            group: group.clone(),
             alerts,
             asked: BTreeMap::new(),
             opened_at: at,
@@ -312,6 +323,18 @@ impl Run {
             clock: RunClock::default(),
             ended: None,
         })
+    }
+
+    /// The alerts that its page tells of, and others that come while that is not over.
+    pub fn group(&self) -> Option<Group> {
+        let labels = self.group.clone()?;
+        let (playbook, target, policy) = (self.playbook.name.clone(), self.target.clone(), self.policy.clone());
+        Some(Group { playbook, target, policy, labels })
+    }
+
+    /// What its end is counted for.
+    pub fn subject(&self) -> Subject {
+        Subject::of(&self.playbook.name, self.target.as_ref(), self.group.as_ref())
     }
 
     /// Takes in one event of its log. Live and recovered runs share this, so that they cannot differ.

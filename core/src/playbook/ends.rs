@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::may::acts;
 use super::next::{end, state_of, turn};
 use super::{Facts, Next};
 use crate::model::{AlertId, AlertMemory, AlertState, Does, Part, Run, RunCause, RunState, StepOutcome};
@@ -12,7 +13,8 @@ pub(super) fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
     let over = run.alerts.iter().all(|id| state_of(run, id, facts.alerts).0 == AlertState::Resolved);
     match part {
         // A called run is a part of its caller, which waits for the proof.
-        Part::Steps if over || called(run) => end(RunState::Resolved, "its steps are done".to_owned()),
+        Part::Steps if called(run) => end(RunState::Resolved, "its steps are done".to_owned()),
+        Part::Steps if over => end(only_called(run).unwrap_or(RunState::Resolved), "its steps are done".to_owned()),
         Part::Steps => turn(run, "its steps are done and its alert is not proven over".to_owned()),
         Part::Otherwise if over && !run.alerts.is_empty() => end(proven(run), "its alert is over".to_owned()),
         Part::Otherwise if did(run, |does| matches!(does, Does::Page { .. })) => {
@@ -26,6 +28,9 @@ pub(super) fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
 
 /// What a run that is proven in `otherwise` comes to.
 pub(super) fn proven(run: &Run) -> RunState {
+    if let Some(called) = only_called(run) {
+        return called;
+    }
     let in_otherwise = outcomes(run, Part::Otherwise)
         .any(|(does, outcome)| matches!(does, Does::Action { .. }) && matches!(outcome, StepOutcome::Done { .. }));
     if in_otherwise { RunState::Replaced } else { RunState::Resolved }
@@ -48,6 +53,12 @@ fn called(run: &Run) -> bool {
 fn helped(run: &Run) -> bool {
     let mut outcomes = outcomes(run, Part::Otherwise).map(|(_, outcome)| outcome).peekable();
     outcomes.peek().is_some() && outcomes.all(|outcome| matches!(outcome, StepOutcome::Done { .. }))
+}
+
+/// The end of a run that called a person and did nothing else: whoever mended it, this did not.
+fn only_called(run: &Run) -> Option<RunState> {
+    let pages = |does: &Does| matches!(does, Does::Page { .. });
+    (!called(run) && did(run, pages) && !did(run, acts)).then_some(RunState::Paged)
 }
 
 fn did(run: &Run, which: impl Fn(&Does) -> bool) -> bool {

@@ -1,6 +1,7 @@
 //! What becomes of an alert or a due time that a playbook answers: a run of its own, a place in another's, or nothing, said
 //! why.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,12 +9,16 @@ use serde_json::Value;
 
 use super::pin;
 use crate::model::{
-    AlertId, Concurrency, Disposition, Does, Labels, Name, Per, Period, Playbook, ResourceId, ResponseMemory, Revision,
-    Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, TeamName, WhenBusy,
+    AlertId, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period, Playbook,
+    ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject,
+    TeamName, WhenBusy, covers, severity,
 };
 
-/// So many runs opened within [`STORM_WITHIN`] are a storm: more are not opened, and one page tells of all.
+/// So many runs opened within [`STORM_WITHIN`] for the alerts of one source are a storm of that source: more are not opened
+/// for it, and one page tells of all.
 pub const STORM_RUNS: usize = 20;
+/// So many for all sources together are a storm of each: what the machine is kept from.
+pub const STORM_ALL: usize = 60;
 /// See [`STORM_RUNS`].
 pub const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// What comes back within this time begins a rung higher.
@@ -59,6 +64,13 @@ pub enum Opening {
     },
     /// It joins this run.
     Join(RunId),
+    /// A person has been called for its group, and this page tells of it, too.
+    Told {
+        /// The page, which is not over.
+        page: PageId,
+        /// The run that it comes from.
+        run: RunId,
+    },
     /// Nothing is done.
     Left(String),
     /// Nothing is done while another run is on; if it still fires then, it is asked again.
@@ -68,7 +80,6 @@ pub enum Opening {
 /// Decides what becomes of it.
 pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opening {
     let playbook = asked.playbook;
-    let subject = subject(asked);
     if let RunCause::Call { .. } = asked.cause {
         return opened(asked, Rung::Steps, None);
     }
@@ -89,14 +100,34 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     let RunCause::Alert { .. } = asked.cause else {
         return opened(asked, Rung::Steps, None);
     };
+    let rung = rung(asked, response, now);
+    // Where all that is left is to call a person, one who was called for the likes of it is not called again.
+    if matches!(rung, Err(_) | Ok((Rung::Page, _)))
+        && let Some((page, run)) = told_of(asked, response)
+    {
+        return Opening::Told { page, run };
+    }
+    match rung {
+        Ok((rung, latches)) => opened(asked, rung, latches),
+        Err(why) => Opening::Left(why),
+    }
+}
+
+/// Where a run for an alert begins, and what is latched with it.
+///
+/// # Errors
+/// Why nothing more is tried.
+fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Result<(Rung, Option<Subject>), String> {
+    let playbook = asked.playbook;
+    let subject = Subject::of(&playbook.name, asked.target.as_ref(), group(asked).as_ref());
     let ledger = response.ledger.get(&subject);
     if let Some(at) = ledger.and_then(|ledger| ledger.latched_at) {
         if !was_answered(asked, response) {
             // The latch is for what came back; this is another thing, and nobody knows of it.
-            return opened(asked, Rung::Page, None);
+            return Ok((Rung::Page, None));
         }
         let why = "nothing more is tried until it has been healthy for an hour, or a commit says Codeops-Retry";
-        return Opening::Left(format!("latched since {at}: {why}"));
+        return Err(format!("latched since {at}: {why}"));
     }
     let ends: Vec<&RunEnd> =
         ledger.map(|ledger| ledger.ends.iter().filter(|end| counts(end)).collect()).unwrap_or_default();
@@ -105,16 +136,25 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
         ends.iter().filter(move |end| end.at > since).copied()
     };
     if within(LATCH).count() + 1 >= LATCH_RUNS {
-        return opened(asked, Rung::Page, Some(subject));
+        return Ok((Rung::Page, Some(subject)));
     }
     if asked.only_pages {
-        return opened(asked, Rung::Page, None);
+        return Ok((Rung::Page, None));
     }
     if let Some((most, per)) = playbook.limits.runs {
         let per = SignedDuration::from_millis(i64::try_from(per.as_millis()).unwrap_or(i64::MAX));
-        let of_this = within(per).filter(|end| end.playbook == playbook.name).count();
+        let since = now.checked_sub(per).unwrap_or(Timestamp::MIN);
+        // Without a target, the limit is for all that it does, whatever the alerts have in common.
+        let limited = |of: &Subject| match of {
+            Subject::Resource(_) => *of == subject,
+            Subject::Playbook(of) | Subject::Group { playbook: of, .. } => {
+                asked.target.is_none() && *of == playbook.name
+            }
+        };
+        let ends = response.ledger.iter().filter(|(of, _)| limited(of)).flat_map(|(_, ledger)| &ledger.ends);
+        let of_this = ends.filter(|end| counts(end) && end.at > since && end.playbook == playbook.name).count();
         if of_this >= usize::try_from(most).unwrap_or(usize::MAX) {
-            return opened(asked, Rung::Page, None);
+            return Ok((Rung::Page, None));
         }
     }
     let rung = match within(REFIRE).map(|end| end.rung).max() {
@@ -122,20 +162,78 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
         Some(Rung::Steps) => Rung::Otherwise,
         Some(Rung::Otherwise | Rung::Page) => Rung::Page,
     };
-    opened(asked, rung, None)
+    Ok((rung, None))
 }
 
 fn is_on(run: &Run) -> String {
     format!("run {} of playbook {} is on", run.id, run.playbook.name)
 }
 
-/// Whether so many runs were opened lately that another would only add to the storm.
-pub fn in_storm(response: &ResponseMemory, now: Timestamp) -> bool {
+/// Whether so many runs were opened lately for alerts of this source, or for all, that another would only add to the storm.
+pub fn in_storm(response: &ResponseMemory, source: &Name, now: Timestamp) -> bool {
     let since = now.checked_sub(STORM_WITHIN).unwrap_or(Timestamp::MIN);
-    let lately = |run: &&Arc<Run>| run.opened_at > since && matches!(run.cause, RunCause::Alert { .. });
+    let on = response.runs.values().filter(|run| run.opened_at > since).filter_map(|run| match &run.cause {
+        RunCause::Alert { alert } => Some(Some(&alert.source)),
+        RunCause::Schedule { .. } | RunCause::Call { .. } => None,
+    });
     let ends = response.ledger.values().flat_map(|ledger| &ledger.ends);
-    let over = ends.filter(|end| end.opened_at.is_some_and(|at| at > since)).count();
-    response.runs.values().filter(lately).count() + over >= STORM_RUNS
+    let over = ends.filter(|end| end.opened_at.is_some_and(|at| at > since)).map(|end| end.source.as_ref());
+    let (mut all, mut own) = (0, 0);
+    for of in on.chain(over) {
+        all += 1;
+        own += usize::from(of == Some(source));
+    }
+    own >= STORM_RUNS || all >= STORM_ALL
+}
+
+/// The page that tells of an alert of this group, if one is not over: nobody has accepted it yet, or its alerts still fire. One
+/// that is worse than all that was told of is not in it.
+fn told_of(asked: &Asked<'_>, response: &ResponseMemory) -> Option<(PageId, RunId)> {
+    let RunCause::Alert { alert } = &asked.cause else { return None };
+    let group = Group {
+        playbook: asked.playbook.name.clone(),
+        target: asked.target.clone(),
+        policy: asked.policy.clone(),
+        labels: group(asked)?,
+    };
+    let labels = labels(asked);
+    let told = |alerts: &BTreeSet<AlertId>| {
+        let mut known = alerts.iter().filter_map(|id| response.alerts.get(id));
+        known.any(|known| covers(severity(&known.alert.labels), severity(&labels)))
+    };
+    // What comes back while its end is being told is told of anew.
+    let lasts = |alerts: &BTreeSet<AlertId>, run: RunId| {
+        let mut others = alerts.iter().filter(|id| *id != alert).filter_map(|id| response.alerts.get(id));
+        others.any(|it| it.state != AlertState::Resolved && it.disposition == Disposition::Run { run })
+    };
+    let open = response.pages.values().filter(|page| page.group.as_ref() == Some(&group));
+    let open = open.filter_map(|page| Some((page.id, page.run?, told(&page.alerts))));
+    let calls = response.calls.iter().filter(|(_, call)| call.group.as_ref() == Some(&group));
+    let calls = calls.filter_map(|(page, call)| {
+        let run = call.run?;
+        Some((*page, run, lasts(&call.alerts, run) && told(&call.alerts)))
+    });
+    open.chain(calls).filter(|(_, _, told)| *told).max_by_key(|(page, _, _)| *page).map(|(page, run, _)| (page, run))
+}
+
+/// The labels on which others must agree to share its page: its route's `groupBy`; without one its name for what acts on the
+/// same target, and all where nothing says that two are one thing.
+fn group(asked: &Asked<'_>) -> Option<Labels> {
+    let RunCause::Alert { .. } = asked.cause else { return None };
+    if !asked.group.is_empty() {
+        return Some(asked.group.clone());
+    }
+    let mut labels = labels(asked);
+    if asked.target.is_some() {
+        labels.retain(|name, _| name == "alertname");
+    }
+    Some(labels)
+}
+
+/// The labels of the alert that asks.
+fn labels(asked: &Asked<'_>) -> Labels {
+    let labels = asked.alert.get("labels").and_then(Value::as_object).into_iter().flatten();
+    labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// Whether a run that only pages has called a person: its page tells of the alerts that it had then, and of no later one.
@@ -152,7 +250,7 @@ fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
     before.into_iter().any(|(_, known)| matches!(known.disposition, Disposition::Run { .. }))
 }
 
-/// The run that has what this one wants; of several, one on the same target.
+/// The run that has what this one wants; of several, one on the same target, and one that has not called a person yet.
 fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
     let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name;
     let has = |run: &&Arc<Run>| match asked.playbook.concurrency.per {
@@ -160,8 +258,9 @@ fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<R
         Per::Target => of_playbook(run) && run.target.is_none() && agrees(asked, run),
         Per::Playbook => of_playbook(run),
     };
-    let same = response.runs.values().filter(has).find(|run| run.target == asked.target);
-    same.or_else(|| response.runs.values().find(has))
+    let mut all: Vec<&Arc<Run>> = response.runs.values().filter(has).collect();
+    all.sort_by_key(|run| (run.target != asked.target, has_called(run)));
+    all.first().copied()
 }
 
 /// The run whose end this one waits for before it acts: an earlier one on its target, or of its playbook where that says so.
@@ -178,18 +277,11 @@ pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory) -> Option<&'a Arc<Run>
     })
 }
 
-/// Whether a run without a target is of the same group.
+/// Whether a run without a target is of the same group, and would call the same people.
 fn agrees(asked: &Asked<'_>, run: &Run) -> bool {
     let labels = run.alert.get("labels");
     let has = |name: &String| labels.and_then(|labels| labels.get(name)?.as_str()).unwrap_or_default();
-    asked.group.iter().all(|(name, value)| has(name) == value)
-}
-
-fn subject(asked: &Asked<'_>) -> Subject {
-    match &asked.target {
-        Some(target) => Subject::Resource(target.clone()),
-        None => Subject::Playbook(asked.playbook.name.clone()),
-    }
+    run.policy == asked.policy && asked.group.iter().all(|(name, value)| has(name) == value)
 }
 
 /// What no alert opened, or never began, says nothing of whether a fix holds.
@@ -207,6 +299,7 @@ fn opened(asked: &Asked<'_>, rung: Rung, latches: Option<Subject>) -> Opening {
         rung,
         policy: asked.policy.clone(),
         alert: asked.alert.clone(),
+        group: group(asked),
     };
     Opening::Open { event: Box::new(event), latches }
 }

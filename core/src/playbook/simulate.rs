@@ -176,6 +176,7 @@ fn opened(scene: &Scene<'_>, alert: Option<&Alert>) -> Result<Run, String> {
             Run::open(RunId(1), scene.now, &event).ok_or_else(|| "it opens no run".to_owned())
         }
         Opening::Join(_) => Err("it joins another run".to_owned()),
+        Opening::Told { page, .. } => Err(format!("page {page} tells of it")),
         Opening::Left(why) | Opening::Later(why) => Err(why),
     }
 }

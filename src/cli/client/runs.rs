@@ -76,7 +76,7 @@ fn one(run: &Value, output: &Output) -> String {
         caller,
         ("alert", &["alert", "labels", "alertname"]),
         ("otherwise", &["turned"]),
-        ("paged", &["policy"]),
+        ("policy", &["policy"]),
         ("started", &["started_at"]),
         ("ended", &["ended_at"]),
         ("revision", &["revision"]),
@@ -88,6 +88,12 @@ fn one(run: &Value, output: &Output) -> String {
         }
     }
     let steps = items(run, "steps");
+    let is_page = |step: &&Value| text(step, &["does"]) == "page" && text(step, &["state"]) == "done";
+    // Whom a policy names is not who was called: only an accepted page says that somebody was.
+    let paged = steps.iter().filter(is_page).map(|step| text(step, &["output", "page"]));
+    for id in paged.filter(|id| !id.is_empty()) {
+        page += &format!("  {:<10}{}\n", "paged", printable(id));
+    }
     if !steps.is_empty() {
         page += "\n";
         page += &step_table(steps, output);

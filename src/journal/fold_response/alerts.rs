@@ -115,9 +115,7 @@ impl Fold<'_> {
         let swept = looked.peek().and(last);
         for id in gone {
             if let Some(alert) = self.memory.alerts.remove(&id) {
-                if alert.state == AlertState::Resolved {
-                    self.is_over_for_calls(&id);
-                }
+                self.gone_for_calls(&id, alert.state);
                 self.folded.over.push(Over::Alert(alert));
             }
             self.changed(Change::Alert(id));
@@ -128,11 +126,20 @@ impl Fold<'_> {
         }
     }
 
-    /// What is over for long is nothing that a call still waits for; what only expired is not known to be over.
-    fn is_over_for_calls(&mut self, id: &AlertId) {
+    /// What is over for long is nothing that a call still waits for; what only expired is not known to be over. A call is
+    /// written anew for the first such only: it may be about thousands.
+    fn gone_for_calls(&mut self, id: &AlertId, state: AlertState) {
+        let resolved = state == AlertState::Resolved;
         let calls = self.memory.calls.iter_mut();
-        let about: Vec<PageId> = calls.filter_map(|(page, call)| call.alerts.remove(id).then_some(*page)).collect();
-        about.into_iter().for_each(|page| self.changed(Change::Call(page)));
+        let changed = calls.filter_map(|(page, call)| match &mut call.lost {
+            None => (resolved && call.alerts.remove(id)).then_some(*page),
+            Some(lost) => (!resolved && !*lost && call.alerts.contains(id)).then(|| {
+                *lost = true;
+                *page
+            }),
+        });
+        let changed: Vec<PageId> = changed.collect();
+        changed.into_iter().for_each(|page| self.changed(Change::Call(page)));
     }
 
     fn matters(&self, alert: &AlertMemory) -> bool {

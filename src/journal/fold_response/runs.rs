@@ -52,11 +52,13 @@ impl Fold<'_> {
             self.ledger(&subject, |ledger, now| ledger.ends.retain(|end| counts(end, now)));
         }
         let (playbook, rung) = (run.playbook.name.clone(), reached(run));
-        let opened_at = matches!(run.cause, RunCause::Alert { .. }).then_some(run.opened_at);
-        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at };
-        let subject =
-            run.target.clone().map_or_else(|| Subject::Playbook(run.playbook.name.clone()), Subject::Resource);
-        self.ledger(&subject, |ledger, _| {
+        let source = match &run.cause {
+            RunCause::Alert { alert } => Some(alert.source.clone()),
+            RunCause::Schedule { .. } | RunCause::Call { .. } => None,
+        };
+        let opened_at = source.is_some().then_some(run.opened_at);
+        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at, source };
+        self.ledger(&run.subject(), |ledger, _| {
             ledger.ends.push(end);
             let many = ledger.ends.len().saturating_sub(ENDS);
             ledger.ends.drain(..many);
@@ -85,19 +87,36 @@ impl Fold<'_> {
             self.memory.calls.remove(&id);
             return self.changed(Change::Call(id));
         }
+        if let PageEvent::Joined { alerts } = event
+            && let Some(call) = self.memory.calls.get_mut(&id)
+        {
+            call.alerts.extend(alerts.iter().cloned());
+            return self.changed(Change::Call(id));
+        }
         match self.memory.pages.get_mut(&id) {
             Some(page) => Arc::make_mut(page).take(self.at, event),
             None => {
-                let Some(page) = Page::open(id, self.at, event) else { return };
+                let Some(mut page) = Page::open(id, self.at, event) else { return };
+                if page.run.is_none() && !page.alerts.is_empty() {
+                    self.memory.stormed_at = Some(self.at);
+                    self.changed(Change::Stormed);
+                }
+                if let Some(run) = page.run.and_then(|run| self.memory.runs.get(&run)) {
+                    page.alerts.extend(run.alerts.iter().cloned());
+                    page.group = run.group();
+                }
                 self.memory.pages.insert(id, Arc::new(page));
             }
         }
         self.changed(Change::Page(id));
         if self.memory.pages.get(&id).is_some_and(|page| page.is_over())
-            && let Some(page) = self.memory.pages.remove(&id)
+            && let Some(mut page) = self.memory.pages.remove(&id)
         {
-            let run = page.run.and_then(|run| self.memory.runs.get(&run));
-            if let Some(call) = page.call(run.map(|run| run.alerts.clone()).unwrap_or_default()) {
+            let over = Arc::make_mut(&mut page);
+            if let Some(run) = over.run.and_then(|run| self.memory.runs.get(&run)) {
+                over.alerts.extend(run.alerts.iter().cloned());
+            }
+            if let Some(call) = over.call(|id| !self.memory.alerts.contains_key(id)) {
                 self.memory.calls.insert(id, call);
                 self.changed(Change::Call(id));
             }

@@ -103,6 +103,7 @@ impl<'a> Story<'a> {
             rung: Rung::Steps,
             policy: Some(name("storefront-oncall")),
             alert,
+            group: None,
         };
         log.add(ago(secs), Record::Run { run: RunId(run), resource: target.map(app), event });
         Self { log, run: RunId(run), target: target.map(app), secs }
@@ -216,11 +217,17 @@ fn paged(log: &MemoryLog) {
     run.begin(Part::Otherwise, 2, 1);
     let title = format!("pricing: {EVIL}");
     let policy = Some(name("storefront-oncall"));
-    let opened = PageEvent::Opened { run: Some(RunId(2)), policy, title, body: format!("what was tried\n{EVIL}") };
+    let opened = PageEvent::Opened {
+        run: Some(RunId(2)),
+        policy,
+        title,
+        body: format!("what was tried\n{EVIL}"),
+        alerts: vec![],
+    };
     let notified = Notified::Receiver(name("chat"));
     let told = [
         opened,
-        PageEvent::Begun { notified: notified.clone() },
+        PageEvent::Begun { notified: notified.clone(), receiver: None },
         PageEvent::Failed { notified: notified.clone(), error: "503".to_owned() },
         PageEvent::Accepted { notified },
     ];

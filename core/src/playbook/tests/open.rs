@@ -62,6 +62,7 @@ fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], now: Timestam
         state: *state,
         rung: *rung,
         opened_at: Some(now),
+        source: None,
         at: now.checked_sub(jiff::SignedDuration::from_secs(*ago)).expect("a time"),
     };
     let ends = ends.iter().enumerate().map(end).collect();
@@ -189,14 +190,14 @@ fn one_run_of_a_playbook_is_one_whatever_its_targets() {
 
 #[test]
 fn many_runs_in_a_minute_are_a_storm() {
-    let p = declared("");
+    let (p, main) = (declared(""), firing("shop", at(0)).alert.id.source.clone());
     let mut memory = ResponseMemory::default();
     for id in 0..STORM_RUNS as u64 {
-        assert!(!in_storm(&memory, at(30)));
+        assert!(!in_storm(&memory, &main, at(30)));
         memory.runs.insert(RunId(id), going(&p, id, at(1)));
     }
-    assert!(in_storm(&memory, at(30)));
-    assert!(!in_storm(&memory, at(61)), "a minute later it is over");
+    assert!(in_storm(&memory, &main, at(30)));
+    assert!(!in_storm(&memory, &main, at(61)), "a minute later it is over");
 }
 
 #[test]

@@ -102,7 +102,13 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     let response = compiled(PEOPLE).response;
     let opened = time("2026-03-26T00:00:00Z");
     let told = told(&name("shop"), &response, opened);
-    let event = PageEvent::Opened { run: None, policy: Some(name("shop")), title: String::new(), body: String::new() };
+    let event = PageEvent::Opened {
+        run: None,
+        policy: Some(name("shop")),
+        title: String::new(),
+        body: String::new(),
+        alerts: vec![],
+    };
     let mut page = Page::open(PageId(1), opened, &event).expect("a page");
     let at = |seconds| opened.checked_add(SignedDuration::from_secs(seconds)).expect("a time");
     let to = |next: PageNext| match next {
@@ -111,7 +117,7 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     };
     assert_eq!(to(next_send(&page, &told, at(0))), ["ada"]);
     let ada = Notified::OnCall(name("shop"));
-    page.take(at(0), &PageEvent::Begun { notified: ada.clone() });
+    page.take(at(0), &PageEvent::Begun { notified: ada.clone(), receiver: None });
     page.take(at(1), &PageEvent::Failed { notified: ada.clone(), error: "refused".to_owned() });
     assert_eq!(next_send(&page, &told, at(1)), PageNext::Wait(at(3)));
     assert_eq!(to(next_send(&page, &told, at(3))), ["ada"], "for ever");
