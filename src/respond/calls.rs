@@ -29,6 +29,9 @@ enum Stands {
     Unknown,
 }
 
+/// How a receiver is reached: as the journal names it, with its team's secrets, by its channel.
+type Reached = (Notified, TeamName, Channel);
+
 /// Tries to tell of one page's end; lost with the daemon, whose next begins anew.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
@@ -133,7 +136,7 @@ impl Flow {
 
     /// The receivers that a call went to, whoever is on call by now, each with its channel; and those that are not declared any
     /// more. Of an older call it is not known whose turn it was: then it is whose turn it is.
-    fn who_was_told(&self, call: &Call) -> (BTreeMap<Name, (Notified, TeamName, Channel)>, Vec<Name>) {
+    fn who_was_told(&self, call: &Call) -> (BTreeMap<Name, Reached>, Vec<Name>) {
         let response = self.router.response();
         let (mut told, mut gone) = (BTreeMap::new(), Vec::new());
         for name in &call.receivers {

@@ -318,13 +318,14 @@ fn runs_and_alerts_are_printed_and_cannot_steer_the_terminal() {
     assert!(asked.starts_with("GET /api/v1/runs?limit=3&state=paged&playbook=app-down&target=app%2Fshop "), "{asked}");
     assert!(out.contains("r7") && out.contains("paged") && out.contains("Down") && !out.contains('\u{1b}'), "{out}");
 
-    let body = r#"{"id":"r7","playbook":"app-down","state":"resolved","cause":"schedule","steps":[{"name":"look",
+    let body = r#"{"id":"r7","playbook":"app-down","state":"resolved","cause":"schedule","policy":"people","steps":[{"name":"look",
         "part":"steps","does":"script","what":"look.sh","state":"done","attempts":2,"begun_at":"2026-11-20T16:00:01Z",
         "ended_at":null,"error":null,"output":{"free":12},"evidence":"42 %\n\u001b[2J"}]}"#;
     let (address, asked) = page("200 OK", body);
     let (code, out, err) = run(codeops().args(["runs", "r7", "--server", &address]));
     assert_eq!(code, 0, "{err}");
     assert!(asked.join().expect("asked").starts_with("GET /api/v1/runs/r7 "));
+    assert!(!out.contains("paged"), "nobody was:\n{out}");
     for part in ["script look.sh", "output of look", "{\"free\":12}", "evidence of look", "42 %"] {
         assert!(out.contains(part) && !out.contains('\u{1b}'), "{part} is not in\n{out}");
     }
