@@ -20,6 +20,7 @@ mod response;
 mod routing;
 mod run;
 mod run_clock;
+mod run_state;
 mod secret;
 mod spec;
 mod status;
@@ -53,8 +54,9 @@ pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
-pub use run::{Part, Run, RunCause, RunEvent, RunState, Rung, StepOutcome, StepRecord, StepRef};
+pub use run::{Part, Run, RunCause, RunEvent, Rung, StepOutcome, StepRecord, StepRef};
 pub use run_clock::RunClock;
+pub use run_state::RunState;
 pub use secret::Secret;
 pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,
