@@ -52,6 +52,11 @@ impl Look<'_> {
         live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *self.owner)
     }
 
+    /// Whether something of ours is seen to live under this id, wherever.
+    pub(super) fn lives(&self, id: &ResourceId) -> bool {
+        self.everywhere(id).any(|(_, live)| self.is_ours(live))
+    }
+
     fn ours_elsewhere<'a>(&self, seen: &[Seen<'a>], provider: &ProviderName) -> Option<Seen<'a>> {
         seen.iter().find(|(name, live)| *name != provider && self.is_ours(live)).copied()
     }

@@ -119,7 +119,9 @@ impl Look<'_> {
         if undeclared.is_empty() {
             return;
         }
-        let was: BTreeSet<&ResourceId> = self.desired.resources.values().flat_map(|r| &r.was).collect();
+        // A name that something had is kept for its renaming. What bears its new name already is not renamed any more.
+        let unnamed = self.desired.resources.values().filter(|r| !r.was.is_empty() && !self.lives(&r.id));
+        let was: BTreeSet<&ResourceId> = unnamed.flat_map(|r| &r.was).collect();
         let mut doomed = BTreeMap::new();
         for (id, seen) in undeclared {
             if self.is_ours(seen.1) && !self.desired.held.contains_key(id) && !was.contains(id) {

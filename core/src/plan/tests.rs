@@ -127,6 +127,20 @@ fn no_second_one_is_made_under_a_new_name_while_the_old_one_is_silent() {
 }
 
 #[test]
+fn what_appears_under_the_old_name_after_a_renaming_is_removed() {
+    let mut world = deployed(&[plain("shop")]);
+    let late = world.object("local", "shop").clone();
+    let mut renamed = Resource::clone(&plain("store"));
+    renamed.was = vec![app("shop")];
+    let renamed = unguarded(desired([digested(renamed)]));
+    world.settle(&renamed, &revision(2));
+    // A step of the revision before was still on its way.
+    world.live.get_mut(&name("local")).unwrap().insert(app("shop"), late);
+    world.settle(&renamed, &revision(2));
+    assert_eq!(world.live[&name("local")].keys().collect::<Vec<_>>(), [&app("store")]);
+}
+
+#[test]
 fn an_object_that_is_not_ours_is_held_until_adopted() {
     let mut world = World::new();
     let shop = plain("shop");
