@@ -22,7 +22,7 @@ use super::overtaken::Ends;
 use super::problem::Problem;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
-use super::{AlertLimits, Alerts, pull};
+use super::{AlertLimits, Alerts, BOUNDS, pull};
 use crate::edge::Seldom;
 use crate::journal::{LogError, Receipt};
 use crate::port::{AlertListing, Clock};
@@ -58,7 +58,7 @@ impl Shared {
             limits,
             places: Semaphore::new(limits.concurrency),
             proven: Room::new(limits.proven_bytes),
-            unproven: Room::new(limits.unproven_bytes),
+            unproven: Room::of_strangers(limits.unproven_bytes, BOUNDS.connections),
             seen: Mutex::new(Seen::new(limits.remembered)),
             ends: Mutex::new(Ends::new(limits.remembered)),
             refusals: Seldom::default(),

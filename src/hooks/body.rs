@@ -2,21 +2,40 @@
 //! many at once cost no more memory than that. Who finds no room, or is slow, is told to come again: some senders never do
 //! after a 4xx.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 
 /// Room is counted in pieces of so many bytes.
 const PIECE: usize = 1 << 10;
 
+/// What each body of a stranger has for itself: deliveries as senders mostly make them find room whatever others hold.
+const OWN: usize = 32 << 10;
+
 /// The memory for bodies.
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Room {
+    shared: Arc<Semaphore>,
+    /// What each has beside the shared, in bytes.
+    own: usize,
+    /// Those that are being read and may have to make room, by when they first took of the shared; none in a room that is
+    /// for senders who have shown who they are.
+    reading: Option<Mutex<Reading>>,
+}
+
+#[derive(Default)]
+struct Reading {
+    last: u64,
+    /// How many pieces of the shared each has, and its end.
+    all: BTreeMap<u64, (usize, CancellationToken)>,
+}
 
 /// A body, and its place in the room until it is dropped.
 pub(super) struct Held {
@@ -24,10 +43,45 @@ pub(super) struct Held {
     _place: Option<OwnedSemaphorePermit>,
 }
 
+/// A body that is being read: it goes from the list when it is read, or left.
+struct Turn<'r> {
+    room: &'r Room,
+    number: Option<u64>,
+    end: CancellationToken,
+}
+
+impl Turn<'_> {
+    /// From its first piece of the shared on, a body may have to make room.
+    fn has(&mut self, reading: &Mutex<Reading>, pieces: usize) {
+        let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = *self.number.get_or_insert_with(|| {
+            reading.last += 1;
+            reading.last
+        });
+        reading.all.insert(number, (pieces, self.end.clone()));
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let (Some(number), Some(reading)) = (self.number, &self.room.reading) {
+            reading.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&number);
+        }
+    }
+}
+
 impl Room {
-    /// For so many bytes.
+    /// For so many bytes of senders who have shown who they are: who finds none left comes again.
     pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / PIECE)))
+        Self { shared: Arc::new(Semaphore::new(bytes / PIECE)), own: 0, reading: None }
+    }
+
+    /// For so many bytes of strangers, on so many connections at most. Each has a share of its own, and of the rest the one
+    /// that has been at it for longest makes room: who means it is done in no time, who only wants to hold it is not.
+    pub(super) fn of_strangers(bytes: usize, connections: usize) -> Self {
+        let own = OWN.min(bytes / 2 / connections);
+        let shared = Arc::new(Semaphore::new((bytes - own * connections) / PIECE));
+        Self { shared, own, reading: Some(Mutex::default()) }
     }
 
     /// Reads a body of at most `most` bytes.
@@ -43,11 +97,18 @@ impl Room {
             return Err(too_big());
         }
         let slow = Problem::unavailable("the body did not come in time: send it again");
-        tokio::time::timeout(time, self.whole(body, most)).await.unwrap_or(Err(slow))
+        let mut turn = Turn { room: self, number: None, end: CancellationToken::new() };
+        let end = turn.end.clone();
+        tokio::select! {
+            biased;
+            // Who made room is told to come again, as whoever finds none.
+            () = end.cancelled() => Err(Problem::overload()),
+            read = tokio::time::timeout(time, self.whole(body, most, &mut turn)) => read.unwrap_or(Err(slow)),
+        }
     }
 
     /// A place is taken for what has come, not for what is announced: who sends nothing keeps nobody out.
-    async fn whole(&self, mut body: Body, most: usize) -> Result<Held, Problem> {
+    async fn whole(&self, mut body: Body, most: usize, turn: &mut Turn<'_>) -> Result<Held, Problem> {
         let (mut first, mut rest) = (Bytes::new(), Vec::new());
         let (mut place, mut length) = (None, 0);
         while let Some(frame) = body.frame().await {
@@ -57,7 +118,7 @@ impl Room {
             if length > most {
                 return Err(too_big());
             }
-            self.grow(&mut place, length)?;
+            self.grow(&mut place, length, turn).await?;
             if first.is_empty() && rest.is_empty() {
                 first = data;
                 continue;
@@ -72,19 +133,53 @@ impl Room {
         Ok(Held { bytes: if rest.is_empty() { first } else { rest.into() }, _place: place })
     }
 
-    fn grow(&self, place: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Problem> {
+    async fn grow(
+        &self,
+        place: &mut Option<OwnedSemaphorePermit>,
+        length: usize,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Problem> {
         let has = place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(length.div_ceil(PIECE).saturating_sub(has)).unwrap_or(u32::MAX);
+        let needs = length.saturating_sub(self.own).div_ceil(PIECE);
+        let more = u32::try_from(needs.saturating_sub(has)).unwrap_or(u32::MAX);
         if more == 0 {
             return Ok(());
         }
-        let more = Arc::clone(&self.0).try_acquire_many_owned(more).map_err(|_| Problem::overload())?;
+        let shared = Arc::clone(&self.shared);
+        let more = match (shared.try_acquire_many_owned(more), &self.reading) {
+            (Ok(more), _) => more,
+            (Err(_), None) => return Err(Problem::overload()),
+            (Err(_), Some(reading)) => {
+                make_room(reading, turn, more as usize)?;
+                // What others held is free once they have gone: until then as much is in memory as may be.
+                Arc::clone(&self.shared).acquire_many_owned(more).await.map_err(|_| Problem::overload())?
+            }
+        };
+        if let Some(reading) = &self.reading {
+            turn.has(reading, needs);
+        }
         match place {
             Some(place) => place.merge(more),
             None => *place = Some(more),
         }
         Ok(())
     }
+}
+
+/// Ends those that have been read for longest, until so many pieces are theirs. Whoever is the oldest itself has had its time.
+fn make_room(reading: &Mutex<Reading>, turn: &Turn<'_>, pieces: usize) -> Result<(), Problem> {
+    let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut made = 0;
+    while made < pieces
+        && let Some((number, (has, oldest))) = reading.all.pop_first()
+    {
+        if turn.number == Some(number) {
+            return Err(Problem::overload());
+        }
+        oldest.cancel();
+        made += has;
+    }
+    Ok(())
 }
 
 fn too_big() -> Problem {

@@ -49,7 +49,7 @@ pub use self::token::{kept_secret, kept_token};
 pub struct HookLimits {
     /// One body, in bytes.
     pub body_bytes: usize,
-    /// All bodies in memory.
+    /// All bodies in memory, of which each connection has a small share for itself.
     pub all_bytes: usize,
     /// The time for one body.
     pub body_time: Duration,
@@ -197,7 +197,7 @@ fn router(hooks: Hooks) -> Router {
     let limits = hooks.limits;
     let shared = Shared {
         hooks,
-        room: Room::new(limits.all_bytes),
+        room: Room::of_strangers(limits.all_bytes, BOUNDS.connections),
         rate: Rate::new(limits.per_second, limits.burst),
         seen: Mutex::new(Seen::new(limits.remembered)),
         refusals: Seldom::default(),

@@ -203,6 +203,28 @@ async fn a_body_that_stops_coming_is_given_up() {
     edge.stop().await;
 }
 
+/// Half of a body of 1 MiB each, more than there is room for: who signs finds room, with a small body and with a big one.
+#[tokio::test]
+async fn big_bodies_of_strangers_keep_no_signed_delivery_out() {
+    let limits = AlertLimits { body_time: Duration::from_secs(60), ..AlertLimits::default() };
+    let edge = Edge::with(limits, receivers()).await;
+    let head = "POST /hooks/alerts/grafana HTTP/1.1\r\nHost: x\r\nX-Grafana-Alerting-Signature: 00\r\nContent-Length: 1048576\r\n\r\n";
+    let half = [head.as_bytes(), &[b'x'; 700 << 10]].concat();
+    let delivery = fixture("grafana.json");
+    let mut strangers = Vec::new();
+    for number in 0..30 {
+        strangers.push(edge.half(&half).await);
+        // Spaces at the end make it another delivery, or a big one.
+        let spaces = if number == 29 { 700 << 10 } else { number };
+        let body = [delivery.as_slice(), &vec![b' '; spaces]].concat();
+        let proof = bodies::proof("grafana", &body, edge.now());
+        let headers: Vec<(&str, &str)> = proof.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (status, answer) = edge.post("/hooks/alerts/grafana", &headers, &body).await;
+        assert_eq!(status, 200, "beside {} strangers: {answer}", strangers.len());
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn overload_is_503_and_a_poisoned_journal_too_never_429() {
     let edge = Edge::with(AlertLimits { burst: 2, per_second: 1, ..AlertLimits::default() }, receivers()).await;

@@ -76,6 +76,21 @@ impl Edge {
         self.post(&[("X-GitHub-Event", "push"), ("X-Hub-Signature-256", &signature)], &body).await
     }
 
+    /// A real push of so many bytes by a sender that waits for its answer, as forges do.
+    async fn patient(&self, number: u32, size: usize) -> (u16, String) {
+        let body = format!("{{\"push\": {number}, \"commits\": \"{}\"}}", "c".repeat(size)).into_bytes();
+        let signature = sign(&[&body]);
+        let head = format!(
+            "POST /hooks/git HTTP/1.1\r\nHost: x\r\nX-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={signature}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        (answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default(), answer)
+    }
+
     /// Sends bytes, then nothing more, and gives what comes back.
     async fn raw(&self, bytes: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
@@ -345,6 +360,28 @@ async fn slow_bodies_of_strangers_keep_no_real_hook_out() {
     }
     assert_eq!(edge.looks(), 3);
     drop(slow);
+    edge.stop().await;
+}
+
+/// Half of a body of 1 MiB each, more than there is room for: a real hook finds room, a small one and a big one.
+#[tokio::test]
+async fn big_bodies_of_strangers_keep_no_real_hook_out() {
+    let limits = HookLimits { body_time: Duration::from_secs(60), ..HookLimits::default() };
+    let edge = Edge::start(limits).await;
+    let head = "POST /hooks/git HTTP/1.1\r\nHost: x\r\nX-GitHub-Event: push\r\nContent-Length: 1048576\r\n\r\n";
+    let half = [head.as_bytes(), &[b'x'; 700 << 10]].concat();
+    let mut strangers = Vec::new();
+    for number in 0..30 {
+        let mut stream = TcpStream::connect(edge.address).await.expect("it listens");
+        // One that has to make room for the next is told so, and may be closed before it has sent all.
+        let _ = stream.write_all(&half).await;
+        strangers.push(stream);
+        let (status, answer) = edge.patient(number, 1 << 10).await;
+        assert_eq!(status, 202, "small, beside {} strangers: {answer}", strangers.len());
+    }
+    let (status, answer) = edge.patient(30, 900 << 10).await;
+    assert_eq!(status, 202, "big: {answer}");
+    drop(strangers);
     edge.stop().await;
 }
 

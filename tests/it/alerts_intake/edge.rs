@@ -171,6 +171,14 @@ impl Edge {
         read(&answer)
     }
 
+    /// A connection on which bytes were sent, and no more for now.
+    pub(super) async fn half(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        // One that is refused may be closed before all is sent.
+        let _ = stream.write_all(bytes).await;
+        stream
+    }
+
     /// Sends bytes, then nothing more, and gives what comes back.
     pub(super) async fn raw(&self, bytes: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
