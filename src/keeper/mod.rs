@@ -36,12 +36,13 @@ use crate::launch;
 
 pub use client::{ConnectError, binary_id};
 
-/// The hidden commands `keeper DIR`, `launch` and `launch --as USER`, from the process's arguments without the first. `None` when they are
+/// The hidden commands `keeper DIR`, `launch`, `launch --warden` and `launch --as USER`, from the process's arguments without the first. `None` when they are
 /// something else. Called before anything else is set up: both must stay small.
 pub fn main(arguments: &[OsString]) -> Option<ExitCode> {
     match arguments {
         [first, rest @ ..] if first == "keeper" => Some(run::main(rest)),
         [only] if only == "launch" => Some(launch::main()),
+        [first, second] if first == "launch" && second == launch::warden::WORD => Some(launch::warden::main()),
         [first, second, user, command @ ..] if first == "launch" && second == "--as" => {
             Some(launch::stand_in::main(user, command))
         }

@@ -1,18 +1,19 @@
 //! `codeops launch`: the last step before a program of the user's. One thread; it reads its orders as JSON from standard
 //! input, becomes what they say, and is replaced by the program. No shell, no inherited environment or descriptor.
 //!
-//! Keepers start instances through it, and effects their scripts. Whoever does knows the process before it sends the
-//! orders: a launcher whose starter died gets none and exits, so no program ever runs that nobody knows of.
+//! Keepers start instances through it, and effects their scripts, these below a [`warden`]. Whoever does knows the process
+//! before it sends the orders: a launcher whose starter died gets none and exits, so no program ever runs that nobody knows of.
 
 pub mod calls;
 pub mod cgroup;
 pub mod confine;
 pub mod stand_in;
+pub mod warden;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -94,10 +95,9 @@ pub struct Limits {
 
 /// Runs the launcher; returns only when the program could not be started.
 pub fn main() -> ExitCode {
-    let mut text = Vec::new();
-    let read = io::stdin().read_to_end(&mut text);
-    // No orders: whoever started it is gone, and so is the wish.
-    let (Ok(_), Ok(orders)) = (read, serde_json::from_slice::<Orders>(&text)) else {
+    // To their own end, not the socket's: whoever sends them may keep that open. No orders: whoever started it is gone, and
+    // so is the wish.
+    let Ok(orders) = Orders::deserialize(&mut serde_json::Deserializer::from_reader(io::stdin().lock())) else {
         return ExitCode::from(CANNOT_START);
     };
     // The orders came over a socket that also takes the answer, and is closed by the program's start.

@@ -1,4 +1,4 @@
-//! The processes of one script: started by the launcher, read to their end, and ended all of them, also when whoever
+//! The processes of one script: started below a warden, read to their end, and ended all of them by it, also when whoever
 //! waits for them is gone.
 
 use std::fs;
@@ -10,7 +10,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use codeops_core::model::{Bytes, Resources, TeamName};
-use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -19,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::uids::{self, TeamUids};
 use crate::effect::text::{Kept, Last};
-use crate::launch::Orders;
 use crate::launch::cgroup::{self, Group};
+use crate::launch::{Orders, warden};
 
 /// Memory in use, in bytes, where there are control groups.
 pub(super) const MEMORY: u64 = 512 << 20;
@@ -28,6 +27,8 @@ pub(super) const MEMORY: u64 = 512 << 20;
 const REPORT: u64 = 1_024;
 /// What was printed is still read for this long once its process has ended and all others were.
 const LATE: Duration = Duration::from_secs(2);
+/// A warden has this long to end what a script left: only what the kernel does not let end takes longer.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// How a script ended.
 pub(super) struct Ended {
@@ -45,7 +46,6 @@ pub(super) struct Running<'u> {
     uid: Option<u32>,
     tmp: TempDir,
     group: Group,
-    pid: Option<Pid>,
 }
 
 impl<'u> Running<'u> {
@@ -58,7 +58,7 @@ impl<'u> Running<'u> {
         let name = uid.map_or_else(|| name.clone(), |uid| uids::group_of(uid) + &name);
         // What control groups cannot hold here, the other limits do.
         let (group, _) = cgroup::prepare(Some(&format!("{}/{name}", uids::GROUPS)), &limits, uid.is_some());
-        let running = Self { uids, uid, tmp, group, pid: None };
+        let running = Self { uids, uid, tmp, group };
         chown(running.tmp(), uid, uid)?;
         Ok(running)
     }
@@ -80,30 +80,28 @@ impl<'u> Running<'u> {
 
     /// Runs it to its end, at most `limit`.
     pub(super) async fn run(&mut self, launcher: &Path, orders: &Orders, limit: Duration) -> io::Result<Ended> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
             ours.set_nonblocking(true)?;
             Ok((UnixStream::from_std(ours)?, theirs))
         })?;
         let mut command = Command::new(launcher);
-        command.arg("launch").env_clear().current_dir("/").kill_on_drop(true);
+        // Dropped it is not killed: it sees that by itself, and takes all with it.
+        command.args(["launch", warden::WORD]).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         // It holds the launcher's end of the orders: their end would not be seen.
         drop(command);
-        self.pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (mut stdout, mut stderr) = (Kept::default(), Last::default());
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let over = CancellationToken::new();
         let lived = async {
-            let lived = tokio::time::timeout(limit, live(&mut child, ours, orders)).await;
-            let uid = self.uid;
-            self.end();
+            let lived = tokio::time::timeout(limit, live(&mut child, &mut ours, orders)).await;
+            // Which its warden takes as the wish to end all.
+            drop(ours);
             if !matches!(lived, Ok(Ok(_))) {
                 reap(&mut child).await;
             }
-            if let Some(uid) = uid {
-                self.uids.gone(uid).await;
-            }
+            self.end();
             over.cancel();
             lived
         };
@@ -124,12 +122,8 @@ impl<'u> Running<'u> {
         }
     }
 
-    /// Ends every process of it that can be found.
+    /// Ends every process of it that can be found without its warden.
     fn end(&mut self) {
-        if let Some(pid) = self.pid.take() {
-            // A group that is gone is what was wanted.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
         for _ in 0..20 {
             self.group.kill();
             if self.group.members().is_empty() {
@@ -153,9 +147,8 @@ impl Drop for Running<'_> {
 }
 
 /// Gives the orders and waits for the end: what kept the program from beginning, if it did not, and how it ended.
-async fn live(child: &mut Child, mut ours: UnixStream, orders: &Orders) -> io::Result<(Option<String>, ExitStatus)> {
+async fn live(child: &mut Child, ours: &mut UnixStream, orders: &Orders) -> io::Result<(Option<String>, ExitStatus)> {
     ours.write_all(&serde_json::to_vec(orders)?).await?;
-    ours.shutdown().await?;
     let mut report = Vec::new();
     // Ends when the program begins.
     ours.take(REPORT).read_to_end(&mut report).await?;
@@ -164,6 +157,9 @@ async fn live(child: &mut Child, mut ours: UnixStream, orders: &Orders) -> io::R
 }
 
 async fn reap(child: &mut Child) {
+    if tokio::time::timeout(ENDING, child.wait()).await.is_ok() {
+        return;
+    }
     let _ = child.start_kill();
     let _ = child.wait().await;
 }

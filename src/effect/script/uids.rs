@@ -7,7 +7,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use codeops_core::model::TeamName;
 use rustix::process::{Pid, Signal};
@@ -23,10 +22,6 @@ pub(super) const GROUPS: &str = "codeops-scripts";
 
 /// Where the daemons of a machine say which uids are theirs: a folder that none but root can reach into.
 const CLAIMS: &str = "/run/codeops/uids";
-
-/// How often, and after what pause each time, is looked whether the ended are gone: a busy machine takes its time with hundreds.
-const GONE_LOOKS: u32 = 1_000;
-const GONE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How the names of control groups begin that processes of this uid are in.
 pub(super) fn group_of(uid: u32) -> String {
@@ -92,18 +87,7 @@ impl TeamUids {
         Ok(uid)
     }
 
-    /// Waits until the kernel has forgotten what was ended: until then it counts against the next script's limits.
-    pub(super) async fn gone(&self, uid: u32) {
-        for _ in 0..GONE_LOOKS {
-            let idle = self.state().running.get(&uid).is_none_or(|count| *count == 0);
-            if !idle || processes(&BTreeSet::from([uid]), true).is_empty() {
-                return;
-            }
-            tokio::time::sleep(GONE_PAUSE).await;
-        }
-    }
-
-    /// A script of this uid has ended. With the last one all that it left goes, wherever it hid.
+    /// A script of this uid has ended. Its warden ended what it left; should that have been killed, all goes with the last one.
     pub(super) fn ended(&self, uid: u32) {
         let mut state = self.state();
         let left = state.running.get(&uid).map_or(0, |count| count.saturating_sub(1));
@@ -169,7 +153,7 @@ fn in_database() -> Vec<u32> {
 /// Ends every process of these users. What forks while it is looked for is found in the next round.
 fn sweep(uids: &BTreeSet<u32>) {
     for _ in 0..50 {
-        let found: Vec<Pid> = processes(uids, false);
+        let found: Vec<Pid> = processes(uids);
         if found.is_empty() {
             return;
         }
@@ -180,8 +164,8 @@ fn sweep(uids: &BTreeSet<u32>) {
     tracing::warn!(?uids, "processes that scripts left behind do not end");
 }
 
-/// Their processes; the dead as well that nobody has looked at yet, where these are wanted.
-fn processes(uids: &BTreeSet<u32>, dead_too: bool) -> Vec<Pid> {
+/// Their processes that live.
+fn processes(uids: &BTreeSet<u32>) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let of = |entry: fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
@@ -189,7 +173,7 @@ fn processes(uids: &BTreeSet<u32>, dead_too: bool) -> Vec<Pid> {
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         let uid = line("Uid:")?.split_ascii_whitespace().next()?.parse().ok()?;
         let dead = line("State:")?.trim_start().starts_with(['Z', 'X']);
-        (uids.contains(&uid) && (dead_too || !dead)).then_some(pid)
+        (uids.contains(&uid) && !dead).then_some(pid)
     };
     entries.filter_map(of).collect()
 }
