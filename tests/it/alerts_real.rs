@@ -1,9 +1,11 @@
 //! A real Prometheus and a real Alertmanager tell a real daemon of an app that is really down, and what follows is looked at in
-//! the daemon's own journal. And a storm over real connections, of which nothing may be lost.
+//! the daemon's own journal. And a storm over real connections, of which nothing may be lost; and
+//! a daemon that is killed while a script runs.
 
 mod docs;
 mod large;
 mod replay;
+mod scripts;
 mod storm;
 mod world;
 

@@ -306,6 +306,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Kills it, as nothing else does.
+    pub(super) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ran");
+    }
+
     /// Its journal, read beside it.
     pub(super) fn archive(&self) -> Option<Archive> {
         Sqlite::open_read(&self.state.path().join("state")).ok()

@@ -72,8 +72,11 @@ async fn a_script_that_fails_says_why() {
     let stage = Stage::new();
     let error = failed(sh(&stage, "echo the disk is full >&2; exit 3").await);
     assert!(error.contains("`scripts/it.sh` exited with code 3: the disk is full"), "{error}");
-    let error = failed(sh(&stage, "kill -9 $$").await);
-    assert!(error.contains("signal"), "{error}");
+    for (signal, says) in [("KILL", "signal: 9"), ("TERM", "signal: 15"), ("SEGV", "signal: 11"), ("PIPE", "code 141")]
+    {
+        let error = failed(sh(&stage, &format!("kill -{signal} $$")).await);
+        assert!(error.contains(says), "{signal}: {error}");
+    }
     let revision = stage.source.commit(&[("plain.txt", "hello"), ("odd.sh", "#!/no/such/shell\n")], &[]);
     for (file, says) in [
         ("plain.txt", "cannot be run"),
