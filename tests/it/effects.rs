@@ -44,7 +44,8 @@ struct Stage {
     journal: Journal,
     source: Arc<ScriptedSource>,
     folder: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
+    /// Removed with it.
+    temporary: Vec<tempfile::TempDir>,
 }
 
 struct Setting {
@@ -85,7 +86,7 @@ impl Setting {
     fn stage(self) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let stage = self.stage_in(folder.path());
-        Stage { _temporary: Some(folder), ..stage }
+        Stage { temporary: vec![folder], ..stage }
     }
 
     fn stage_in(self, folder: &Path) -> Stage {
@@ -116,7 +117,7 @@ impl Setting {
         };
         let journal = Journal::new(MemoryLog::new(clock));
         let performer = Performer::new(parts).expect("prepared");
-        Stage { performer, journal, source, folder: folder.to_owned(), _temporary: None }
+        Stage { performer, journal, source, folder: folder.to_owned(), temporary: Vec::new() }
     }
 }
 

@@ -59,9 +59,11 @@ async fn mirror(url: &str, signers: Option<SignerSettings>, state: &std::path::P
 }
 
 async fn stage(url: &str, bot: BotSettings, signers: Option<SignerSettings>) -> Stage {
-    let state = tempfile::tempdir().expect("a folder").keep();
-    let mirror = Arc::new(mirror(url, signers, &state).await);
-    Setting { source: Some(mirror.clone()), committer: mirror, bot, ..Setting::default() }.stage()
+    let state = tempfile::tempdir().expect("a folder");
+    let mirror = Arc::new(mirror(url, signers, state.path()).await);
+    let mut stage = Setting { source: Some(mirror.clone()), committer: mirror, bot, ..Setting::default() }.stage();
+    stage.temporary.push(state);
+    stage
 }
 
 fn order(change: GitOrderChange) -> Effect {
