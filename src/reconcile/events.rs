@@ -103,9 +103,18 @@ impl Flow {
 
     /// Asks one provider. One observation of a provider runs at a time; what is wanted meanwhile is asked together after it.
     pub(super) fn observe(&mut self, provider: &ProviderName, scope: Scope) {
+        let scope = self.with_former_names(scope);
         let Some(watched) = self.world.providers.get_mut(provider) else { return };
         watched.want(scope);
         self.observe_wanted(provider);
+    }
+
+    /// What is looked at under its new name is looked at under its old ones too: else a renaming that was just carried out
+    /// would look like two apps, one of which is too much.
+    fn with_former_names(&self, scope: Scope) -> Scope {
+        let (Scope::Ids(ids), Some(current)) = (&scope, &self.world.current) else { return scope };
+        let known = ids.iter().filter_map(|id| current.desired.resources.get(id));
+        Scope::Ids(ids.iter().chain(known.flat_map(|it| &it.was)).cloned().collect())
     }
 
     fn observe_wanted(&mut self, provider: &ProviderName) {
