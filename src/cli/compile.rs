@@ -31,6 +31,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
     Context {
         environment: environment.or_else(|| settings.environment.clone()),
         providers: Some(providers(settings)),
+        unset: None,
         secrets: Some(secrets.collect()),
         teams: settings.teams.clone(),
         reserved: settings.reserved(),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use codeops_core::desired::{Compiled, Compiler, Diagnostic, Files, Severity};
-use codeops_core::model::{Environment, Place, ProviderName};
+use codeops_core::desired::{Compiled, Compiler, Context, Diagnostic, Files, Severity};
+use codeops_core::model::Environment;
 use serde::Serialize;
 
 use super::args::ValidateArgs;
@@ -44,39 +44,22 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
     if chosen.is_none() {
         passes.insert(0, None);
     }
+    let unset = settings.is_none().then(|| LOCAL.parse().ok()).flatten();
     let mut found = BTreeMap::new();
-    let (mut resources, mut elsewhere) = (BTreeSet::new(), BTreeMap::new());
+    let mut resources = BTreeSet::new();
     for environment in passes {
-        let Compiled { desired, diagnostics, .. } =
-            compiler.compile(&files, &compile::context(environment, settings.as_ref()));
-        for resource in desired.resources.values().filter(|_| settings.is_none()) {
-            elsewhere.entry(resource.spec.provider.clone()).or_insert_with(|| resource.place.clone());
-        }
+        let context = Context { unset: unset.clone(), ..compile::context(environment, settings.as_ref()) };
+        let Compiled { desired, diagnostics, .. } = compiler.compile(&files, &context);
         resources.extend(desired.resources.into_keys());
         for diagnostic in diagnostics {
             found.entry((diagnostic.place.clone(), diagnostic.message.clone())).or_insert(diagnostic);
         }
     }
-    let others = elsewhere.into_iter().filter(|(provider, _)| provider.as_str() != LOCAL);
-    let unchecked = others.map(|(provider, place)| unchecked(&provider, place));
-    let diagnostics: Vec<Diagnostic> = found.into_values().chain(unchecked).collect();
+    let diagnostics: Vec<Diagnostic> = found.into_values().collect();
     let valid = diagnostics.iter().all(|d| d.severity != Severity::Error);
     let report = Report { valid, manifests: files.len(), resources: resources.len(), environments, diagnostics };
     output.value(&report, || text(&report, output))?;
     Ok(if valid { Exit::Fine } else { Exit::Failed })
-}
-
-/// Says of a provider that only settings can have that none were given.
-fn unchecked(provider: &ProviderName, place: Place) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Warning,
-        place,
-        message: format!("the provider `{provider}` is not checked: without settings there is only `{}`", LOCAL),
-        help: Some("give the daemon's settings with --settings FILE".to_owned()),
-        line: String::new(),
-        line_start: 1,
-        width: 1,
-    }
 }
 
 /// The files of a folder, as the daemon would read those of a revision.

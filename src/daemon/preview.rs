@@ -64,6 +64,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         providers: Some(acceptance::provider_facts(&observers)),
         secrets: Some(vault.facts()),
         teams: options.settings.teams.clone(),
+        unset: None,
         fallback: options.settings.fallback.clone(),
         declared: acceptance::declared(&past.memory),
         claims: acceptance::claims(&past.memory),

@@ -244,6 +244,7 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         secrets: None,
         teams: rules.teams.clone(),
         reserved: rules.reserved.clone(),
+        unset: None,
         fallback: rules.fallback.clone(),
         declared: acceptance::declared(&memory),
         claims: acceptance::claims(&memory),

@@ -99,6 +99,12 @@ fn a_provider_that_only_settings_can_have_is_said_not_to_be_checked() {
     let folder = repository(&APP.replace("provider: local", "provider: nosuch"));
     let (code, told, _) = run(codeops().arg("validate").arg(folder.path()));
     assert!(code == 0 && told.contains("the provider `nosuch` is not checked") && told.contains("1 warning"), "{told}");
+    for part in ["apps.yaml:5:13", "  provider: nosuch"] {
+        assert!(told.contains(part), "it stands where it is written ({part}): {told}");
+    }
+    let folder = repository(&APP.replace("provider: local", "provider: loacl"));
+    let (_, told, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert!(told.contains("did you mean `local`?"), "{told}");
 }
 
 #[test]

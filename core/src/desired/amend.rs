@@ -31,6 +31,7 @@ impl Good {
             context: Context {
                 environment: context.environment.clone(),
                 providers: context.providers.clone(),
+                unset: context.unset.clone(),
                 secrets: context.secrets.clone(),
                 teams: context.teams.clone(),
                 reserved: context.reserved.clone(),
@@ -65,8 +66,8 @@ impl Good {
 
     fn is_compiled_with(&self, context: &Context) -> bool {
         let ours = &self.context;
-        (&ours.environment, &ours.providers, &ours.secrets)
-            == (&context.environment, &context.providers, &context.secrets)
+        (&ours.environment, &ours.providers, &ours.unset, &ours.secrets)
+            == (&context.environment, &context.providers, &context.unset, &context.secrets)
             && (&ours.teams, &ours.reserved, &ours.fallback) == (&context.teams, &context.reserved, &context.fallback)
     }
 

@@ -22,6 +22,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         .filter_map(|(id, unit)| unit.app.team.as_ref().map(|team| (id.clone(), team.value.clone())))
         .collect();
     let known: Vec<String> = resolved.teams.keys().map(ToString::to_string).collect();
+    let mut unchecked = BTreeMap::new();
     for unit in resolved.units.values_mut() {
         let mut notes = Vec::new();
         let known = if resolved.found.len() < NEAR { &known[..] } else { &[] };
@@ -38,12 +39,26 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             unreadable(unit, context);
             listening::check(unit, team, context, &mut notes);
         }
-        provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes);
+        if let Some(name) = provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes) {
+            unchecked.entry(name.value).or_insert_with(|| (unit.id.clone(), name.span));
+        }
         for (span, message, help) in notes {
             unit.error(&mut resolved.found, span, message, help);
         }
     }
+    for (name, (id, span)) in unchecked {
+        let (Some(unset), Some(unit)) = (&context.unset, resolved.units.get(&id)) else { continue };
+        let help = match near(name.as_str(), std::iter::once(unset.as_str())) {
+            Some(near) => format!("did you mean `{near}`? For others, {SETTINGS}"),
+            None => SETTINGS.to_owned(),
+        };
+        let message = format!("the provider `{name}` is not checked: without settings there is only `{unset}`");
+        unit.warning(&mut resolved.found, span, message, Some(help));
+    }
 }
+
+/// How providers come to be known.
+const SETTINGS: &str = "give the daemon's settings with --settings FILE";
 
 /// A mistake: where, what, and what to do.
 pub(super) type Note = (Span, String, Option<String>);
@@ -131,7 +146,13 @@ fn unreadable(unit: &mut Unit, context: &Context) {
     }
 }
 
-fn provider(unit: &Unit, default: Option<&ProviderName>, context: &Context, notes: &mut Vec<Note>) {
+/// Checks the provider against the settings; it is given back where there are none to know it by.
+fn provider(
+    unit: &Unit,
+    default: Option<&ProviderName>,
+    context: &Context,
+    notes: &mut Vec<Note>,
+) -> Option<At<ProviderName>> {
     let Some(name) = unit
         .app
         .provider
@@ -140,21 +161,24 @@ fn provider(unit: &Unit, default: Option<&ProviderName>, context: &Context, note
     else {
         let help = "name one here, or in `defaults` of the Repository manifest".to_owned();
         notes.push((unit.header.name.span, format!("`{}` has no provider", unit.id), Some(help)));
-        return;
+        return None;
     };
-    let Some(providers) = &context.providers else { return };
+    let Some(providers) = &context.providers else {
+        return context.unset.as_ref().is_some_and(|unset| *unset != name.value).then_some(name);
+    };
     let Some(facts) = providers.get(&name.value) else {
         let names = providers.keys().map(Name::as_str);
         notes.push(unknown(&name, "provider", "add it to `providers` in the daemon's settings", names));
-        return;
+        return None;
     };
     let (what, able, other) = match unit.app.run.as_ref().map(|run| &run.value) {
         Some(RunSpec::Image(_)) => ("images", facts.images, "give a `command` instead, with an `artifact` if needed"),
         Some(RunSpec::Command { .. }) => ("commands", facts.commands, "give an `image` instead"),
-        None => return,
+        None => return None,
     };
     if let (false, Some(run)) = (able, &unit.app.run) {
         let message = format!("the provider `{}` ({}) does not run {what}", name.value, facts.word);
         notes.push((run.span, message, Some(other.to_owned())));
     }
+    None
 }

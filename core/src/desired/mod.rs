@@ -89,6 +89,8 @@ pub struct Context {
     pub environment: Option<Environment>,
     /// Providers in the settings and what they can do; `None`: not checked.
     pub providers: Option<BTreeMap<ProviderName, ProviderFacts>>,
+    /// The one provider there is without settings: where none are given, any other is told to be unchecked.
+    pub unset: Option<ProviderName>,
     /// Secrets in the settings; `None`: grants are not checked and tags are left empty.
     pub secrets: Option<BTreeMap<SecretName, SecretFacts>>,
     /// What each team may claim; empty: everything.

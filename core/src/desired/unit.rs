@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::{Place, ResourceId};
 
 use super::app::AppManifest;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Severity};
 use super::file::ParsedFile;
 use super::header::Header;
 use super::tree::{Source, Span};
@@ -33,6 +33,12 @@ impl Unit {
         let remedy = diagnostic.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
         self.hold(format!("{diagnostic}{remedy}"));
         found.push(diagnostic);
+    }
+
+    /// Notes what is no mistake and worth a word, at a span like [`Unit::error`]'s; it holds nothing.
+    pub(super) fn warning(&self, found: &mut Vec<Diagnostic>, span: Span, message: String, help: Option<String>) {
+        let told = Diagnostic::error(self.source(span), span, message, help);
+        found.push(Diagnostic { severity: Severity::Warning, ..told });
     }
 
     /// Holds the resource; the first reason stays.
