@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::family;
 use super::instance::{environment, orders};
-use super::logs::{self, Capture, Veil, capture};
+use super::logs::{self, Capture, LastLines, Veil, capture};
 use super::process::{Identity, Launching, Process};
 use super::run::{FIFOS, Keeper};
 use super::table::Durable;
@@ -58,7 +58,14 @@ async fn attempt(
     let begun = SystemClock.now();
     let exit = async {
         let veil = Veil::of(secrets);
-        captures.spawn(capture(pipes.receivers()?, name.clone(), veil, keeper.logs.clone(), done.clone()));
+        captures.spawn(capture(
+            pipes.receivers()?,
+            name.clone(),
+            veil,
+            keeper.logs.clone(),
+            LastLines::default(),
+            done.clone(),
+        ));
         let [out, err] = pipes.ends()?;
         let launching = Launching::new(out, err, &keeper.tasks)?;
         // Written before it is let go: whatever happens to this keeper, the next one knows of it.
@@ -145,7 +152,7 @@ impl Left {
             && let Ok(receivers) = pipes.receivers()
         {
             let veil = Veil::following(&keeper.table, &self.template, self.is_confidential);
-            captures.spawn(capture(receivers, name, veil, keeper.logs.clone(), done.clone()));
+            captures.spawn(capture(receivers, name, veil, keeper.logs.clone(), LastLines::default(), done.clone()));
         }
         let exit = process.within(self.rest()).await;
         done.cancel();

@@ -16,7 +16,7 @@ use super::repeats::Did;
 use super::world::Busy;
 use crate::gate::{self, Passage};
 use crate::journal::LogError;
-use crate::port::{Commit, Hint, SourceError, Tip, Unreachable};
+use crate::port::{Commit, Hint, SourceError, Tip, Unreachable, Vault, Veil};
 
 /// How long one observation may take before its provider counts as down.
 const OBSERVE_DEADLINE: Duration = Duration::from_secs(20);
@@ -165,6 +165,7 @@ impl Flow {
         watched.view.error = None;
         watched.view.answered_at = Some(now);
         watched.view.system = Some(listing.system.clone());
+        let listing = veiled(listing, &*self.tools.vault);
         let snapshot = Arc::make_mut(&mut self.world.snapshot);
         let merged = match snapshot.providers.remove(provider) {
             Some(Ok(before)) => before.merged(listing),
@@ -247,6 +248,19 @@ impl Flow {
         self.world.cooling.insert(id.clone(), until);
         self.world.wake_at(until);
     }
+}
+
+/// What was observed, without what each team is granted: why an instance ended may hold what its program wrote, and goes
+/// from here into pins and the journal.
+fn veiled(mut listing: Listing, vault: &dyn Vault) -> Listing {
+    for live in listing.objects.values_mut() {
+        let Some(stamp) = &live.stamp else { continue };
+        let veil = Veil::of(vault, &stamp.team);
+        for why in live.instances.iter_mut().filter_map(|instance| instance.why.as_mut()) {
+            *why = veil.redact(why);
+        }
+    }
+    listing
 }
 
 #[cfg(test)]

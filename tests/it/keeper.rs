@@ -399,8 +399,25 @@ async fn a_killed_instance_comes_back_and_says_how_it_ended() {
     bench.serving(json!({})).await;
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.until("it is back", |state| only(state).restarts == 1 && healthy(state) == 1).await;
-    assert_eq!(only(&bench.state).why.as_deref(), Some("was ended by signal KILL"));
+    let why = only(&bench.state).why.clone().unwrap_or_default();
+    assert!(why.starts_with("was ended by signal KILL"), "{why}");
     assert_eq!(bench.get("/").0, 200);
+}
+
+#[tokio::test]
+async fn what_it_wrote_last_is_told_with_how_it_ended_and_holds_no_secret() {
+    let mut bench = Bench::new().await;
+    let script = "exec 1>&2; for n in 1 2 3 4 5 6 7; do echo line $$n; done; echo \"no database at $$KEY\"; exit 3";
+    let extra = json!({"run": {"command": {"command": ["/bin/sh", "-c", script]}}, "port": null, "health": null});
+    let resource = resource(bench.port, "loud", &extra);
+    bench.configure(&resource).await;
+    let request = bench.start_of(&resource, 1, &[], &[("KEY", "hunter-22")]);
+    bench.ask(request).await.expect("started");
+    bench.until("it loops", |state| only(state).health == InstanceHealth::CrashLoop).await;
+    let why = only(&bench.state).why.clone().unwrap_or_default();
+    assert!(why.contains("3; it last wrote: ") && why.contains("no database at ***"), "{why}");
+    assert!(why.contains("line 7") && !why.contains("line 1") && !why.contains("hunter"), "{why}");
+    assert!(why.contains("; started again in "), "{why}");
 }
 
 #[tokio::test]

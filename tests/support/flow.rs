@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use codeops::gate::{self, Gate};
 use codeops::journal::{Entry, Journal, Log as _, LogError, Record};
-use codeops::port::{Actuator, Board, Clock, Observer, Publisher, ResourceView, Secrets, Vault, Vitals, Watcher};
+use codeops::port::{Actuator, Board, Clock, Observer, Publisher, ResourceView, Vault, Vitals, Watcher};
 use codeops::reconcile::{self, Rules};
 use codeops::respond;
-use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
+use codeops::secret::SettingsVault;
+use codeops_core::config::SecretSettings;
+use codeops_core::desired::{Compiler, Context, ProviderFacts};
 use codeops_core::model::{
-    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec, Secret,
-    SecretName, Signal, Sync, TeamName,
+    Digest, Health, Live, Period, ProviderName, Resource, ResourceId, ResponseMemory, Revision, Run, RunSpec,
+    SecretName, Signal, Sync,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -77,30 +79,17 @@ pub(crate) fn paused_clock() -> Arc<dyn Clock> {
     Arc::new(PausedClock(tokio::time::Instant::now()))
 }
 
-struct NoSecrets;
+/// The vault of settings that name no secret.
+pub(crate) fn no_secrets() -> Arc<SettingsVault> {
+    secrets(BTreeMap::new(), BTreeMap::new())
+}
 
-impl Vault for NoSecrets {
-    fn facts(&self) -> BTreeMap<SecretName, SecretFacts> {
-        BTreeMap::new()
-    }
-    fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
-        Ok(Secrets::new())
-    }
-    fn given_before(
-        &self,
-        _: &TeamName,
-        _: &BTreeMap<String, SecretName>,
-        _: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, Secret<String>>, String> {
-        Err("there are none".to_owned())
-    }
-    fn redact_of(&self, _: &TeamName, text: &str) -> String {
-        self.redact(text)
-    }
-
-    fn redact(&self, text: &str) -> String {
-        text.to_owned()
-    }
+/// One of settings that name these, whose values are in this environment.
+pub(crate) fn secrets(
+    settings: BTreeMap<SecretName, SecretSettings>,
+    environment: BTreeMap<String, String>,
+) -> Arc<SettingsVault> {
+    Arc::new(SettingsVault::new(settings, [7; 32], environment))
 }
 
 /// See the module.
@@ -111,6 +100,8 @@ pub(crate) struct Flow {
     pub(crate) log: Arc<FaultLog>,
     /// What the settings say to the next daemon.
     pub(crate) rules: Rules,
+    /// The secrets that they grant.
+    pub(crate) vault: Arc<SettingsVault>,
     /// The same for the answer to alerts.
     pub(crate) responds: respond::Rules,
     /// Who of the daemon shows that it goes on.
@@ -167,6 +158,7 @@ impl Flow {
             log: FaultLog::new(Arc::clone(&clock), None),
             clock,
             rules,
+            vault: no_secrets(),
             responds: respond::Rules { fallback: "people".parse().ok(), ..respond::Rules::default() },
             vitals: Vitals::default(),
             outside: ScriptedEffects::new(),
@@ -182,7 +174,7 @@ impl Flow {
         let _ = reconcile::count_daemon(&journal, &*self.clock, false).await;
         let cancel = CancellationToken::new();
         let (mut tasks, mut flow) = (JoinSet::new(), JoinSet::new());
-        let vault: Arc<dyn Vault> = Arc::new(NoSecrets);
+        let vault = Arc::clone(&self.vault) as Arc<dyn Vault>;
         let actuators = self.providers.iter().map(|(n, p)| (n.clone(), Arc::clone(p) as Arc<dyn Actuator>)).collect();
         let observers = self.providers.iter().map(|(n, p)| (n.clone(), Arc::clone(p) as Arc<dyn Observer>)).collect();
         let parts = gate::Parts {

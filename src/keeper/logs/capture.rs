@@ -10,11 +10,11 @@ use std::time::Duration;
 use codeops_core::model::InstanceId;
 use rustix::fs::{CWD, Mode};
 use tokio::net::unix::pipe::{OpenOptions as PipeOptions, Receiver};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::veil::{Needles, Veil};
-use super::{LINE, LogFiles};
+use super::{LINE, LastLines, LogFiles};
 
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
 /// Enough for a burst while no keeper reads.
@@ -23,6 +23,9 @@ const PIPE_BYTES: usize = 1 << 20;
 const CHUNK: usize = 16 * 1024;
 /// Between two chunks of what is dropped: 16 MiB a second.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Between two looks at whether all has been taken, and the longest that is waited for it.
+const LOOK: Duration = Duration::from_millis(1);
+const EMPTIED: Duration = Duration::from_millis(200);
 /// With nothing new for so long, what was dropped is told.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,19 @@ impl Capture {
         Ok([open(&self.paths[0])?, open(&self.paths[1])?])
     }
 
+    /// Waits, not for long, until all that was written so far has been taken.
+    pub(in crate::keeper) async fn emptied(&self) {
+        let Ok(receivers) = self.receivers() else { return };
+        let holds = |pipe: &Receiver| rustix::io::ioctl_fionread(pipe).is_ok_and(|bytes| bytes > 0);
+        let emptied = async {
+            while receivers.iter().any(holds) {
+                sleep(LOOK).await;
+            }
+        };
+        // What writes on and on, or waits for its secrets to be known, is not waited for.
+        let _ = timeout(EMPTIED, emptied).await;
+    }
+
     /// Removes the FIFOs.
     pub(in crate::keeper) fn remove(&self) {
         for path in &self.paths {
@@ -74,17 +90,18 @@ impl Capture {
     }
 }
 
-/// Writes all that comes into the files until `done` is cancelled, then what is still in the pipes.
+/// Writes all that comes into the files until `done` is cancelled, then what is still in the pipes; `last` keeps the end.
 pub(in crate::keeper) async fn capture(
     receivers: [Receiver; 2],
     instance: InstanceId,
     veil: Veil,
     files: Arc<LogFiles>,
+    last: LastLines,
     done: CancellationToken,
 ) {
     let taker = |stream| {
         let (lines, veil) = (Lines::default(), veil.clone());
-        Taker { instance: &instance, stream, files: &files, veil, lines, dropped: 0 }
+        Taker { instance: &instance, stream, files: &files, last: &last, veil, lines, dropped: 0 }
     };
     let [out, err] = receivers;
     tokio::join!(taker(STREAMS[0]).run(out, &done), taker(STREAMS[1]).run(err, &done));
@@ -95,6 +112,7 @@ struct Taker<'a> {
     instance: &'a InstanceId,
     stream: &'static str,
     files: &'a LogFiles,
+    last: &'a LastLines,
     veil: Veil,
     lines: Lines,
     /// Lines since the last one that was written.
@@ -157,6 +175,7 @@ impl Taker<'_> {
     }
 
     fn write(&self, lines: &[String]) {
+        self.last.take(lines);
         self.files.append(self.instance.as_str(), self.stream, lines.iter().map(String::as_str));
     }
 

@@ -2,11 +2,13 @@
 //! may see the folder. The files are the only thing that writer and reader share.
 
 mod capture;
+mod last;
 mod read;
 mod veil;
 mod write;
 
 pub(super) use capture::{Capture, capture};
+pub(super) use last::LastLines;
 pub use read::read;
 pub(super) use veil::Veil;
 pub(super) use write::{LogFiles, LogLimits};

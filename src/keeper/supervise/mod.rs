@@ -20,7 +20,7 @@ use crate::keeper::forward::Backend;
 use crate::keeper::health::check_of;
 use crate::keeper::holder::{Held, Holder};
 use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
-use crate::keeper::logs::{Capture, Veil, capture};
+use crate::keeper::logs::{Capture, LastLines, Veil, capture};
 use crate::keeper::process::{Bound, Exit, Identity, Launching, Process, signal_named};
 use crate::keeper::run::{FIFOS, Keeper};
 use crate::keeper::table::{Durable, Record};
@@ -33,8 +33,8 @@ pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: Cancellation
     let Some(record) = keeper.table.read(|all| all.durable.instances.get(&id).cloned()) else { return };
     let backend = Arc::new(Backend::new(id.clone(), record.instance.port));
     keeper.rotation.add(backend.clone());
-    let mut supervisor =
-        Supervisor { keeper, id, backend, stop, streak: Streak::default(), group: Group::default(), memory_kills: 0 };
+    let (streak, group, last) = (Streak::default(), Group::default(), LastLines::default());
+    let mut supervisor = Supervisor { keeper, id, backend, stop, streak, group, memory_kills: 0, last };
     supervisor.run(record).await;
 }
 
@@ -55,6 +55,8 @@ struct Supervisor {
     group: Group,
     /// What its group had counted before its present process.
     memory_kills: u64,
+    /// What its present process wrote last.
+    last: LastLines,
 }
 
 impl Supervisor {
@@ -66,7 +68,8 @@ impl Supervisor {
         let receivers = pipes.as_ref().map_err(io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
         if let Ok(receivers) = receivers {
             let veil = Veil::following(&self.keeper.table, &record.instance.template, record.needs_secrets);
-            captures.spawn(capture(receivers, self.id.clone(), veil, self.keeper.logs.clone(), done.clone()));
+            let (logs, last) = (self.keeper.logs.clone(), self.last.clone());
+            captures.spawn(capture(receivers, self.id.clone(), veil, logs, last, done.clone()));
         }
         match &pipes {
             Ok(pipes) => self.cycle(&record, pipes).await,
@@ -109,6 +112,13 @@ impl Supervisor {
                 return std::future::pending().await;
             }
             self.kill_rest();
+            let over = match over {
+                Over::Own(why) => {
+                    pipes.emptied().await;
+                    Over::Own(self.last.told(why))
+                }
+                lost @ Over::Lost(_) => lost,
+            };
             let wait = self.streak.ended(begun.elapsed());
             self.ended(&over, wait).await;
             if wait.is_zero() {
@@ -166,6 +176,7 @@ impl Supervisor {
     }
 
     async fn start(&mut self, pipes: &Capture) -> Result<Process, String> {
+        self.last.clear();
         let record = self.record()?;
         self.secrets_there(&record).await?;
         let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));

@@ -1,6 +1,5 @@
 //! The gate's claims: a sequence of steps never meets its own, and a rename holds both names.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +7,17 @@ use async_trait::async_trait;
 use codeops::gate::{Gate, Parts, Passage, Picture};
 use codeops::journal::{Journal, Started};
 use codeops::port::{
-    Abilities, Actuator, Applied, ApplyError, Hint, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable, Vault,
+    Abilities, Actuator, Applied, ApplyError, Hint, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,
 };
-use codeops_core::desired::{Compiler, Context, ProviderFacts, SecretFacts};
-use codeops_core::model::{
-    Cause, Listing, Live, Op, Owner, ProviderName, Resource, ResourceId, Scope, Secret, SecretName, Snapshot, Step,
-    TeamName,
-};
+use codeops_core::desired::{Compiler, Context, ProviderFacts};
+use codeops_core::model::{Cause, Listing, Live, Op, Owner, ProviderName, Resource, ResourceId, Scope, Snapshot, Step};
 use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fault_log::FaultLog;
-use crate::support::flow::{REPOSITORY, TEAM, app, app_with, id, paused_clock};
+use crate::support::flow::{REPOSITORY, TEAM, app, app_with, id, no_secrets, paused_clock};
 use crate::support::memory_provider::MemoryProvider;
 use crate::support::scripted_source::ScriptedSource;
 
@@ -58,32 +54,6 @@ impl Actuator for Slow {
     }
 }
 
-struct NoSecrets;
-
-impl Vault for NoSecrets {
-    fn facts(&self) -> BTreeMap<SecretName, SecretFacts> {
-        BTreeMap::new()
-    }
-    fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
-        Ok(Secrets::new())
-    }
-    fn given_before(
-        &self,
-        _: &TeamName,
-        _: &BTreeMap<String, SecretName>,
-        _: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, Secret<String>>, String> {
-        Err("there are none".to_owned())
-    }
-    fn redact_of(&self, _: &TeamName, text: &str) -> String {
-        self.redact(text)
-    }
-
-    fn redact(&self, text: &str) -> String {
-        text.to_owned()
-    }
-}
-
 /// A gate over one provider, and a revision of two apps: `a`, and `z` that was `b`.
 struct Bench {
     gate: Gate,
@@ -109,7 +79,7 @@ impl Bench {
         let parts = Parts {
             journal: Journal::new(FaultLog::new(Arc::clone(&clock), None)),
             actuators: [(local(), Arc::clone(&slow) as Arc<dyn Actuator>)].into(),
-            vault: Arc::new(NoSecrets),
+            vault: no_secrets(),
             clock,
             vitals: codeops::port::Vitals::default(),
         };

@@ -1,10 +1,11 @@
 //! A new version goes bad, or is overtaken; names change; objects are in the way.
 
+use codeops_core::config::{SecretSettings, SecretSource};
 use codeops_core::model::{Health, Sync};
 
 use codeops::journal::Record;
 
-use crate::support::flow::{Flow, app_with, id, path};
+use crate::support::flow::{Flow, app_with, id, path, secrets};
 use crate::support::memory_provider::Fault;
 
 async fn running(version: &str) -> Flow {
@@ -47,6 +48,23 @@ async fn new_version_bad_goes_back_to_the_last_good_and_is_pinned() {
         assert_eq!(flow.revision_state(), "applied");
         flow.check();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_app_said_when_it_ended_tells_no_secret_of_its_team() {
+    let mut flow = Flow::stopped(&["local"]);
+    let granted =
+        SecretSettings { source: SecretSource::Env("OWN".to_owned()), teams: vec!["core".parse().expect("a name")] };
+    let settings = [("own".parse().expect("a name"), granted)].into();
+    flow.vault = secrets(settings, [("OWN".to_owned(), "scripted".to_owned())].into());
+    flow.start().await;
+    flow.begin(&[("a", "bad-1")]).await;
+    flow.settle().await;
+    let why = flow.why("a");
+    assert!(why.contains("*** to fail"), "{why}");
+    let told: Vec<String> = flow.log.entries().iter().map(|entry| format!("{:?}", entry.record)).collect();
+    assert!(told.iter().all(|told| !told.contains("scripted to fail")), "{told:#?}");
+    assert!(told.iter().any(|told| told.contains("*** to fail")), "{told:#?}");
 }
 
 #[tokio::test(start_paused = true)]
