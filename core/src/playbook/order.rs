@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Facts, Order, facts};
 use crate::expression::{Budget, evaluate, fill};
-use crate::model::{Does, GitChange, HttpCall, PlaybookStep, ResourceId, Run, StepRef, Template};
+use crate::model::{Action, Does, GitChange, HttpCall, PlaybookStep, ResourceId, Run, StepRef, Template};
 
 /// What the step does, filled in.
 ///
@@ -21,7 +21,7 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
         Does::Playbook(name) => Order::Call { playbook: name.clone() },
         Does::Action { action, target, with } => {
             let target = filling.own_or_named(run, target.as_ref())?;
-            Order::Act { action: *action, target, with: filling.filled(with)? }
+            Order::Act { action: *action, target, with: filling.arguments(*action, with)? }
         }
         Does::Script { file } => Order::Script { file: file.clone(), input: filling.seen },
         Does::Http(call) => filling.http(call)?,
@@ -110,8 +110,14 @@ impl Filling {
         Ok(Order::Http { call: call.clone(), url, headers, body })
     }
 
-    fn filled(&self, with: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, String> {
-        with.iter().map(|(name, value)| Ok((name.clone(), self.in_texts(value)?))).collect()
+    /// What an action is given: what it counts with is a number, also where a label tells it as text.
+    fn arguments(&self, action: Action, with: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, String> {
+        let filled = |(name, value): (&String, &Value)| {
+            let value = self.in_texts(value)?;
+            let value = if action == Action::AppScale { number(action, name, &value)? } else { value };
+            Ok((name.clone(), value))
+        };
+        with.iter().map(filled).collect()
     }
 
     /// A value with the templates in its texts filled in. A text that is one expression and nothing else keeps its value's
@@ -135,6 +141,15 @@ impl Filling {
             other => other.clone(),
         })
     }
+}
+
+/// A whole number, or one in decimal text: all that a label can be.
+fn number(action: Action, name: &str, value: &Value) -> Result<Value, String> {
+    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    number.map(Value::from).ok_or_else(|| {
+        let read: String = value.to_string().chars().take(60).collect();
+        format!("`{name}` of {action} is to be a whole number, and its template gives {read}: nothing was done")
+    })
 }
 
 /// A value as it stands within a JSON text, whose own marks it has none of: what it may end with is escaped.

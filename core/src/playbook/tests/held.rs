@@ -233,6 +233,24 @@ proptest! {
 }
 
 #[test]
+fn a_number_may_come_as_a_labels_text_and_what_is_none_fails_its_step() {
+    let steps = "  steps: [{name: more, action: app.scale, with: {replicas: '{{ alert.labels.n }}'}}]\n\
+                 \x20 otherwise: [{name: call, page: {}}]";
+    let mut live = Live::answering(&format!("{ON}{steps}"), Rung::Steps);
+    live.run.alert["labels"]["n"] = "5".into();
+    let Next::Begin { order, .. } = live.settle() else { panic!("nothing begins") };
+    let Order::Act { with, .. } = *order else { panic!("no action") };
+    assert_eq!(with["replicas"], 5);
+    for text in ["many", "", "5.5", "0x5"] {
+        let mut live = Live::answering(&format!("{ON}{steps}"), Rung::Steps);
+        live.run.alert["labels"]["n"] = text.into();
+        assert_eq!(live.begins().0, "call", "nothing is done for {text:?}");
+        let Some(crate::model::StepOutcome::Failed { error }) = &live.run.steps[0].outcome else { panic!("{text:?}") };
+        assert!(error.contains("`replicas`") && error.contains(&format!("{text:?}")), "{error}");
+    }
+}
+
+#[test]
 fn what_ends_a_suspension_is_not_stopped_by_it() {
     let mut live = Live::answering(&format!("{ON}  steps: [{{name: go, action: app.resume}}]"), Rung::Steps);
     live.hold = Some(still());
