@@ -32,7 +32,7 @@ impl InvalidName {
 /// A DNS label (RFC 1123): 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit. Shared: a clone is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "minLength" = 1, "maxLength" = 63))]
 pub struct Name(Arc<str>);
 
 impl Name {

@@ -169,6 +169,18 @@ fn whole_examples_match_their_schema_and_compile() {
 }
 
 #[test]
+fn names_are_in_the_schema_what_the_readers_take() {
+    for kind in schema_kinds() {
+        let name = &schema(Some(kind))["properties"]["metadata"]["properties"]["name"];
+        assert_eq!((&name["minLength"], &name["maxLength"]), (&json!(1), &json!(63)), "{kind}");
+        let pattern = regex::Regex::new(name["pattern"].as_str().expect("a pattern")).expect("a regex");
+        for text in ["a", "a-1", "1", "Shop_1", "-a", "a-", "a b", ""] {
+            assert_eq!(pattern.is_match(text), Name::new(text).is_ok(), "{kind}: {text}");
+        }
+    }
+}
+
+#[test]
 fn readers_know_exactly_the_fields_of_the_schema() {
     /// Adds an unknown field to every object of fixed fields, and collects what the schema says its fields are.
     fn spoil(schema: &Value, value: &mut Value, known: &mut Vec<Vec<String>>) {
