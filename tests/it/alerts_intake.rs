@@ -478,6 +478,23 @@ async fn a_generic_body_is_read_as_its_mapping_says() {
     edge.stop().await;
 }
 
+#[tokio::test]
+async fn a_generic_alert_may_have_numbers_and_booleans_where_others_have_text() {
+    let edge = Edge::start().await;
+    let body = serde_json::json!({"alerts": [
+        {"labels": {"alertname": "Slow", "code": 503, "load": 1.5, "canary": true}, "annotations": {"seen": 3}},
+        {"labels": {"alertname": "Odd", "list": [1]}},
+    ]});
+    let headers = [edge::bearer("alerts")];
+    let (status, answer) = edge.post("/hooks/alerts/alerts", &headers, body.to_string().as_bytes()).await;
+    assert!(status == 200 && answer.contains("\"spoiled\":1"), "a list is no text: {answer}");
+    let fires = edge.firing();
+    let labels: Vec<_> = fires[0].labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["alertname=Slow", "canary=true", "code=503", "load=1.5"]);
+    assert_eq!(fires[0].annotations["seen"], "3");
+    edge.stop().await;
+}
+
 #[test]
 fn the_signers_sign_as_documented() {
     // The published example of HMAC-SHA-256 over a body.

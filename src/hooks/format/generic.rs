@@ -28,11 +28,25 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8], mapping: Option<&Mapping>)
 }
 
 /// Reads our own shape.
-pub(super) fn parse_own(body: Value) -> Result<Parsed, Malformed> {
+pub(super) fn parse_own(mut body: Value) -> Result<Parsed, Malformed> {
+    match body.get_mut("alerts").and_then(Value::as_array_mut) {
+        Some(alerts) => alerts.iter_mut().for_each(as_text),
+        None => as_text(&mut body),
+    }
     let otherwise = Malformed("the body is neither {\"alerts\": [{\"labels\": {…}, …}]} nor one such alert");
     let alerts = match serde_json::from_value(body).map_err(|_| otherwise)? {
         Shape::Many { alerts } => alerts,
         Shape::One(alert) => vec![Element::Good(alert)],
     };
     Ok(Parsed::of(alerts, WireAlert::tell_by_status))
+}
+
+/// Takes numbers and booleans in an alert's labels and annotations as the text they are written as, as a mapping does.
+fn as_text(alert: &mut Value) {
+    for part in ["labels", "annotations"] {
+        let values = alert.get_mut(part).and_then(Value::as_object_mut).into_iter().flatten();
+        for (_, value) in values.filter(|(_, value)| value.is_number() || value.is_boolean()) {
+            *value = Value::from(value.to_string());
+        }
+    }
 }
