@@ -52,17 +52,18 @@ fn variable(name: &str, node: &Node, app: &AppManifest, reader: &mut Reader<'_>,
         let (message, help) = match place {
             Where::Argument => (
                 format!("the secret `{name}` would be seen in the process list"),
-                "let the program read it from its environment",
+                "let the program read it from its environment; a dollar sign itself is written $$",
             ),
             Where::Value => (
                 format!("the secret `{name}` cannot be part of another variable"),
-                "let the program put the two together",
+                "let the program put the two together; a dollar sign itself is written $$",
             ),
         };
         reader.error(node.span, message, Some(help.to_owned()));
     } else if matches!(name, "PORT" | "HOST") {
         if !app.listens {
-            reader.error(node.span, format!("`${name}` needs the app to have a `port`"), None);
+            let help = "give it one; a dollar sign itself is written $$".to_owned();
+            reader.error(node.span, format!("`${name}` needs the app to have a `port`"), Some(help));
         }
     } else if let Some(value) = app.env.get(name) {
         let deeper = variables(&value.value).unwrap_or_default().into_iter().any(|name| app.env.contains_key(name));
