@@ -292,11 +292,22 @@ fn numbered(step: &StepRef) -> String {
     }
 }
 
+/// What was asked about an alert, of whom, and what was answered.
+fn asked(alert: &AlertId, state: AlertState) -> String {
+    let answer = match state {
+        AlertState::Firing => "it does",
+        AlertState::Resolved => "it does not: it is over, or not among those that fire",
+        AlertState::Silenced => "it does, and is silenced there",
+        AlertState::Expired | AlertState::Unknown => "there was no answer",
+    };
+    format!("asked {}, which told of alert {}, whether it still fires: {answer}", alert.source, alert.fingerprint)
+}
+
 fn run_text(event: &RunEvent, part: &dyn Fn(&StepRef) -> String) -> String {
     match event {
         RunEvent::Opened { playbook, .. } => format!("of playbook {} opened", playbook.name),
         RunEvent::Joined { alert } => format!("joined by alert {}", alert.fingerprint),
-        RunEvent::Asked { alert, state } => format!("asked the source of {}: {state}", alert.fingerprint),
+        RunEvent::Asked { alert, state } => asked(alert, *state),
         RunEvent::StepSkipped { step, why } => format!("{} skipped: {why}", part(step)),
         RunEvent::StepBegun { step, attempt: 1, .. } => format!("{} begun", part(step)),
         RunEvent::StepBegun { step, attempt, .. } => format!("{} begun again, attempt {attempt}", part(step)),

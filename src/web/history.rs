@@ -43,6 +43,16 @@ impl RevisionItem {
     pub(super) fn mark(&self) -> super::words::Mark {
         super::words::Mark::of_revision(self.state)
     }
+
+    /// What is to be said of one without a step: what it needs is not known before it is settled.
+    pub(super) fn without_steps(&self) -> &'static str {
+        match self.state {
+            "applying" => "No step has been taken yet.",
+            "applied" => "No step was needed.",
+            "superseded" => "No step was taken before a newer revision came.",
+            _ => "No step was taken.",
+        }
+    }
 }
 
 /// One resource that a revision changed.

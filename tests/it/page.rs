@@ -13,7 +13,7 @@ use browser::Browser;
 use codeops::journal::Record;
 use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
-use codeops_core::model::{Health, Secret, Sync};
+use codeops_core::model::{AlertId, AlertState, Fingerprint, Health, RevisionState, RunEvent, RunId, Secret, Sync};
 use codeops_core::plan::Difference;
 use fixture::{EVIL, GUESSED, SECRET, Served, ago, app, board, calm, line, revision};
 use futures_util::StreamExt;
@@ -318,6 +318,46 @@ async fn a_revision_tells_what_it_changed() {
         one["changes"].as_array().unwrap().iter().map(|change| change["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["app/shop", "app/pricing"]);
     assert_eq!(one["changes"][0]["steps"][0]["outcome"], "done: listening on 127.0.0.1:8080");
+}
+
+#[tokio::test]
+async fn a_revision_that_has_not_come_to_a_step_is_not_said_to_need_none() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let accepted = Record::RevisionAccepted {
+        revision: revision('4'),
+        owner: "acme-ops/prod".parse().unwrap(),
+        commits: Vec::new(),
+        blast_percent: 25,
+        files: [].into(),
+        gone: [].into(),
+        claims: [].into(),
+    };
+    served.log.add(ago(10), accepted);
+    let of = async |path: &str| get(&served, path).await.text().await.unwrap();
+    let one = format!("/revisions/{}", revision('4'));
+    let (list, alone) = (of("/revisions").await, of(&one).await);
+    assert!(list.contains("nothing changed yet") && !list.contains("changed nothing"), "{list}");
+    assert!(alone.contains("No step has been taken yet.") && !alone.contains("No step was needed"), "{alone}");
+    let state = RevisionState::Applied;
+    served.log.add(ago(5), Record::RevisionState { revision: revision('4'), state, why: None });
+    assert!(of("/revisions").await.contains("changed nothing"));
+    assert!(of(&one).await.contains("No step was needed."));
+}
+
+#[tokio::test]
+async fn what_monitoring_was_asked_is_told_with_whom_and_its_answer() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let labels = [("alertname".to_owned(), "AppDown".to_owned())].into();
+    let alert = AlertId { source: "main".parse().unwrap(), fingerprint: Fingerprint::of(&labels), starts_at: ago(60) };
+    for state in [AlertState::Resolved, AlertState::Unknown] {
+        let event = RunEvent::Asked { alert: alert.clone(), state };
+        served.log.add(ago(10), Record::Run { run: RunId(1), resource: None, event });
+    }
+    let told = json(&served, "/api/v1/events").await.to_string();
+    let asked = format!("asked main, which told of alert {}, whether it still fires: ", alert.fingerprint);
+    for answer in ["it does not: it is over, or not among those that fire", "there was no answer"] {
+        assert!(told.contains(&format!("{asked}{answer}")), "{told}");
+    }
 }
 
 #[tokio::test]
