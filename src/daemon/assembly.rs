@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use codeops_core::config::{Mode, ReceiverSettings, Settings};
-use codeops_core::model::{CatchUp, Name, ProviderName, Schedule, Secret};
+use codeops_core::model::{CatchUp, Name, ProviderName, Schedule, Secret, TeamName};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -204,6 +204,15 @@ impl Answers {
             rules: self.rules,
         }
     }
+}
+
+/// The receivers whose alerts may reach one team's resources alone, and that team.
+pub(super) fn receivers_of_one(settings: &Settings) -> BTreeMap<Name, TeamName> {
+    let one = |(name, it): (&Name, &ReceiverSettings)| match it.teams.iter().flatten().collect::<Vec<_>>().as_slice() {
+        [team] => Some((name.clone(), (*team).clone())),
+        _ => None,
+    };
+    settings.receivers.iter().filter_map(one).collect()
 }
 
 /// What the settings say to the flow that answers alerts.

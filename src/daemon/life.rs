@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::assembly::receivers_of_one;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain, unwritable};
 use crate::journal::{Journal, Reader};
@@ -108,6 +109,7 @@ impl Life {
                 Some(team) => vault.redact_of(team, text),
                 None => vault.redact(text),
             }),
+            receivers: receivers_of_one(&options.settings),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
             counters: kept.counters.clone(),

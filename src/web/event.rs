@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
     AlertId, AlertState, Digest, Disposition, Health, Name, Notified, PageEvent, Part, ResourceId, Revision, Run,
-    RunEvent, RunId, Signal, StepOutcome, StepRef, Sync,
+    RunEvent, RunId, Signal, StepOutcome, StepRef, Sync, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -25,6 +25,8 @@ pub(super) struct Event {
     pub(super) revision: Option<Revision>,
     /// What it is about, if one run.
     pub(super) run: Option<RunId>,
+    /// Whose it is, if one team's; the journal alone does not say it of all.
+    pub(super) team: Option<TeamName>,
     /// How it bears on things; `None`: neither good nor bad.
     pub(super) mark: Option<Mark>,
     /// In one sentence.
@@ -40,6 +42,7 @@ impl Event {
             resource: entry.record.resource().cloned(),
             revision: revision(&entry.record).cloned(),
             run: entry.record.run(),
+            team: None,
             mark: mark(&entry.record),
             text: sentence(&entry.record),
         }
@@ -88,7 +91,7 @@ impl Event {
 
     /// An entry of a run's own log: its steps by their names, and the run not named again.
     pub(super) fn of_run(entry: &Entry, run: &Run) -> Self {
-        let mut event = Self { run: None, ..Self::of(entry) };
+        let mut event = Self { run: None, team: Some(run.authority.clone()), ..Self::of(entry) };
         if let Record::Run { event: what, .. } = &entry.record {
             let name = |step: &StepRef| run.step(*step).map_or_else(|| numbered(step), |it| it.name.to_string());
             event.text = run_text(what, &name);

@@ -12,13 +12,12 @@ use futures_util::Stream;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
-use tokio_util::sync::CancellationToken;
 
-use super::Web;
 use super::event::Event;
 use super::problem::Problem;
 use super::response::Standing;
 use super::words::{Mark, headline};
+use super::{Web, team};
 use crate::journal::{Entry, Reader};
 use crate::port::{Board, Watcher};
 
@@ -45,8 +44,7 @@ struct Glance {
 struct Following {
     watcher: Watcher,
     tail: broadcast::Receiver<Arc<Entry>>,
-    journal: Reader,
-    cancel: CancellationToken,
+    web: Arc<Web>,
     greeted: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -59,8 +57,7 @@ pub(super) async fn stream(
         _place: admit(&web)?,
         watcher: web.page.watcher.clone(),
         tail: web.page.journal.tail(),
-        journal: web.page.journal.clone(),
-        cancel: web.cancel.clone(),
+        web: Arc::clone(&web),
         greeted: false,
     };
     let events = futures_util::stream::unfold(following, async |mut following| {
@@ -74,14 +71,15 @@ impl Following {
     async fn next(&mut self) -> Option<Sent> {
         if !self.greeted {
             self.greeted = true;
-            return glance(&self.watcher.board(), &self.journal);
+            return glance(&self.watcher.board(), &self.web.page.journal);
         }
         tokio::select! {
-            () = self.cancel.cancelled() => None,
-            board = self.watcher.changed() => glance(&*board.ok()?, &self.journal),
+            () = self.web.cancel.cancelled() => None,
+            board = self.watcher.changed() => glance(&*board.ok()?, &self.web.page.journal),
             // Lagging and closing both end the stream: the reader asks again and sees the whole.
             entry = self.tail.recv() => {
-                let event = Event::of(&*entry.ok()?);
+                let entry = entry.ok()?;
+                let event = Event { team: team::of_entry(&self.web, &entry).await, ..Event::of(&entry) };
                 Sent::default().event("event").id(event.id.to_string()).json_data(event).ok()
             }
         }

@@ -19,6 +19,7 @@ mod response;
 mod routes;
 mod samples;
 mod shape;
+mod team;
 mod words;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use codeops_core::model::{ProviderName, Secret, TeamName};
+use codeops_core::model::{Name, ProviderName, Secret, TeamName};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -52,6 +53,8 @@ pub struct Page {
     pub observers: BTreeMap<ProviderName, Arc<dyn Observer>>,
     /// What every answer passes before it leaves.
     pub redact: Redact,
+    /// The receivers whose alerts may reach one team's resources alone, and that team.
+    pub receivers: BTreeMap<Name, TeamName>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which worker makes no progress.
@@ -135,6 +138,7 @@ struct Web {
     address: SocketAddr,
     samples: Mutex<samples::Samples>,
     tally: response::Tally,
+    teams: team::Teams,
     streams: Arc<Semaphore>,
     cancel: CancellationToken,
 }
@@ -182,6 +186,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         address,
         samples: Mutex::default(),
         tally: response::Tally::default(),
+        teams: team::Teams::default(),
         streams: Arc::new(Semaphore::new(limits.streams)),
         cancel: cancel.clone(),
     });

@@ -1,6 +1,7 @@
 //! What every answer passes on its way out: values of secrets are taken out of lines, reasons, differences and events alike,
 //! whoever wrote them. In JSON only texts are touched, so that it stays JSON. Of what one team wrote only its own are: one
-//! that had others' taken out of its texts would find them by guessing.
+//! that had others' taken out of its texts would find them by guessing. An item says whose it is: in JSON by its field
+//! `team`, on a page by marks that no text can hold, since the escaper leaves no control character in one.
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::header;
@@ -18,8 +19,24 @@ const ITEM: usize = 3;
 #[derive(Clone, Copy)]
 enum Form {
     Text,
+    Page,
     Json,
     Events,
+}
+
+/// Before and after the name of the team whose part of a page follows, and where that part ends.
+const PART: char = '\u{1}';
+const NAMED: char = '\u{2}';
+const END: char = '\u{3}';
+
+/// The mark before a part of a page that is one team's.
+pub(super) fn part_of<'a>(team: impl Into<Option<&'a TeamName>>) -> String {
+    format!("{PART}{}{NAMED}", team.into().map_or("", TeamName::as_str))
+}
+
+/// The mark after it.
+pub(super) fn end() -> char {
+    END
 }
 
 /// Says of an answer that all of it is one team's: what it wrote, for its people.
@@ -41,6 +58,7 @@ pub(super) async fn answer(mut response: Response, redact: &Redact) -> Response 
     let form = match kind {
         kind if kind.starts_with("text/event-stream") => Form::Events,
         kind if kind.contains("json") => Form::Json,
+        kind if kind.starts_with("text/html") => Form::Page,
         _ => Form::Text,
     };
     let (mut parts, body) = response.into_parts();
@@ -62,11 +80,12 @@ impl Cleaner {
     fn cleaned(&self, data: Bytes, form: Form) -> Bytes {
         let Ok(text) = std::str::from_utf8(&data) else { return data };
         // Nothing is another team's secret that is nobody's.
-        if (self.redact)(None, text) == text {
+        if !matches!(form, Form::Page) && (self.redact)(None, text) == text {
             return data;
         }
         match form {
             Form::Text => self.plain(text).into(),
+            Form::Page => self.page(text).into(),
             Form::Json => self.json(text).into(),
             Form::Events => {
                 let lines = text.split_inclusive('\n').map(|line| match line.split_once(": ") {
@@ -76,6 +95,20 @@ impl Cleaner {
                 lines.collect::<String>().into()
             }
         }
+    }
+
+    /// Each part of a page as whose it is, without the marks.
+    fn page(&self, text: &str) -> String {
+        let mut parts = text.split(PART);
+        let mut clean = self.plain(parts.next().unwrap_or_default());
+        for part in parts {
+            let (name, part) = part.split_once(NAMED).unwrap_or(("", part));
+            let (item, rest) = part.split_once(END).unwrap_or((part, ""));
+            let team = TeamName::new(name).ok().or_else(|| self.team.clone());
+            clean.push_str(&(self.redact)(team.as_ref(), item));
+            clean.push_str(&self.plain(rest));
+        }
+        clean
     }
 
     fn json(&self, text: &str) -> String {

@@ -273,6 +273,7 @@ async fn beyond_loopback_a_token_is_needed() {
         journal: codeops::journal::Reader::new(Arc::clone(&served.log) as Arc<dyn codeops::journal::Log>),
         observers: Default::default(),
         redact: Arc::new(|_, text| text.to_owned()),
+        receivers: Default::default(),
         clock: Arc::new(SystemClock),
         vitals: codeops::port::Vitals::default(),
         counters: Default::default(),
@@ -622,11 +623,65 @@ async fn no_answer_tells_a_team_what_is_another_teams_secret() {
         }
         assert!(seen.contains(&format!("is it {GUESSED}?")), "{accept}: {seen}");
     }
-    // What is of no one team has no secret of any.
-    let instance = line("").instance;
-    served.log.add(ago(1), Record::Instance { resource: app("shop"), instance, what: GUESSED.to_owned() });
-    let text = get(&served, "/api/v1/events").await.text().await.expect("whole");
-    assert!(text.contains("***") && !text.contains(GUESSED), "{text}");
+}
+
+/// What is said wherever an item names itself by `word`: each time up to its end.
+fn said<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    let found: Vec<_> = text.match_indices(word).filter_map(|(from, _)| text[from..].split(":end").next()).collect();
+    assert!(!found.is_empty(), "{word} is not in {text}");
+    found
+}
+
+#[tokio::test]
+async fn in_a_list_each_item_is_masked_as_its_teams() {
+    let mut shown = board();
+    let cart = Arc::make_mut(shown.resources.get_mut(&app("cart")).expect("it is there"));
+    (cart.health, cart.why) = (Health::Degraded, Some(format!("standing {GUESSED} {SECRET}:end")));
+    let served = Served::start(shown, PageConfig::default()).await;
+    let url = served.url("/api/v1/stream");
+    let mut stream = client().get(url).send().await.expect("answered").bytes_stream();
+    let mut seen = String::new();
+    while !seen.contains("headline") {
+        seen.push_str(std::str::from_utf8(&stream.next().await.expect("more").expect("an event")).expect("text"));
+    }
+    // The sender of an alert chooses its labels, and whoever writes a text may try to end an item or to begin one.
+    let forged = "\u{3}\u{1}storefront\u{2}";
+    answers::guesses(&served.log, &format!("{GUESSED} {SECRET}:end"), forged);
+    while !seen.contains("event-of-all") {
+        seen.push_str(std::str::from_utf8(&stream.next().await.expect("more").expect("an event")).expect("text"));
+    }
+    let mut answers =
+        vec![("the stream".to_owned(), seen, vec!["event-of-team", "call-of-team"], vec!["event-of-all"])];
+    for (path, own, of_all) in [
+        (
+            "/",
+            vec!["standing", "event-of-team", "run-of-team", "call-of-team", "alert-of-team"],
+            vec!["event-of-all", "alert-of-all", "call-of-all"],
+        ),
+        ("/events", vec!["event-of-team", "call-of-team"], vec!["event-of-all", "call-of-all"]),
+        ("/api/v1/events", vec!["event-of-team", "call-of-team"], vec!["event-of-all", "call-of-all"]),
+        ("/runs", vec!["run-of-team"], vec![]),
+        ("/alerts", vec!["alert-of-team"], vec!["alert-of-all"]),
+        ("/api/v1/alerts", vec!["alert-of-team"], vec!["alert-of-all"]),
+        ("/api/v1/pages", vec!["call-of-team"], vec!["call-of-all"]),
+    ] {
+        let text = get(&served, path).await.text().await.expect("whole");
+        answers.push((path.to_owned(), text, own, of_all));
+    }
+    for (path, text, own, of_all) in answers {
+        assert!(!text.contains(SECRET), "{path}: its own secret stays one: {text}");
+        assert!(!text.contains(|c: char| c.is_control() && !c.is_whitespace()), "{path}: {text}");
+        for word in own {
+            for said in said(&text, word) {
+                assert!(said.contains(GUESSED) && said.contains("***"), "{path} {word}: {said}");
+            }
+        }
+        for word in of_all {
+            for said in said(&text, word) {
+                assert!(said.contains("***") && !said.contains(GUESSED), "{path} {word}: {said}");
+            }
+        }
+    }
 }
 
 /// Where the pictures are left, for those who want to look.

@@ -10,6 +10,7 @@ use crate::journal::{Category, LogError, Query, Record, Seq};
 use crate::web::Web;
 use crate::web::event::Event;
 use crate::web::problem::Problem;
+use crate::web::team;
 
 /// Items of a page where nothing else is asked.
 pub(super) const DEFAULT: usize = 100;
@@ -102,7 +103,8 @@ pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Li
         ..Query::default()
     };
     let page = web.page.journal.read(query).await?;
-    let items = Event::list(&page.items);
+    let mut items = Event::list(&page.items);
+    team::name(web, &page.items, &mut items).await;
     Ok(Listed { items, next: page.next.map(|seq| seq.0.to_string()) })
 }
 

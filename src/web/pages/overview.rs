@@ -18,6 +18,7 @@ use crate::web::event::Event;
 use crate::web::picture::timeline;
 use crate::web::problem::Problem;
 use crate::web::response::{self, AlertItem, PageItem, RunItem, Standing, Week};
+use crate::web::team;
 use crate::web::words::Mark;
 
 /// Exceptions shown in full; the rest are in the grid.
@@ -60,12 +61,13 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
     let holds = api::holds_page(&web, &Paging::default()).await?.items;
     let entries = web.page.journal.read(Query { limit: EVENTS, ..Query::default() }).await?.items;
     let mut events = Event::story(&entries);
+    team::name(&web, &entries, &mut events).await;
     let timeline = timeline(&events, shell.now);
     events.truncate(RECENT);
     page(&Overview {
         firing: response::firing(&web, ANSWERS),
         runs: response::active(&web, ANSWERS),
-        calls: response::open_pages(&web, ANSWERS),
+        calls: response::open_pages(&web, ANSWERS).await,
         standing: Standing::of(&web.page.journal),
         week: web.tally.week(shell.now),
         teams: teams(&shell),

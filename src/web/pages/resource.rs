@@ -23,6 +23,7 @@ use crate::web::problem::Problem;
 use crate::web::redact::Of;
 use crate::web::response::{AlertItem, RunItem};
 use crate::web::shape::SpecShape;
+use crate::web::team;
 use crate::web::words::Mark;
 
 const EVENTS: usize = 30;
@@ -90,7 +91,9 @@ pub(in crate::web) async fn resource(
     let view = api::find(&web.board(), &kind, &name)?;
     let shell = Shell::new(&web, "/apps", view.id.to_string());
     let query = Query { resource: Some(view.id.clone()), limit: EVENTS, ..Query::default() };
-    let events = Event::story(&web.page.journal.read(query).await?.items);
+    let entries = web.page.journal.read(query).await?.items;
+    let mut events = Event::story(&entries);
+    team::name(&web, &entries, &mut events).await;
     let (diff, changed) = diff(&view);
     let (alerts, runs) = api::answers_of(&web, &view.id).await?;
     let team = view.team.clone();

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::journal::Category;
 use crate::web::escape::html;
 use crate::web::event::Event;
+use crate::web::redact::{end, part_of};
 use crate::web::words::{Mark, span};
 
 /// Between the words of the lanes and their rails, which begin at 0.
@@ -58,7 +59,9 @@ fn shape(svg: &mut String, event: &Event, percent: f64) {
     let title = html(&format!("{} {about}{}", event.at.strftime("%H:%M:%S"), event.text));
     let _ = write!(
         svg,
-        "<use class=\"mark {mark}\" href=\"#m-{mark}\" x=\"{percent:.2}%\" width=\"{SHAPE}\" height=\"{SHAPE}\"><title>{title}</title></use>"
+        "<use class=\"mark {mark}\" href=\"#m-{mark}\" x=\"{percent:.2}%\" width=\"{SHAPE}\" height=\"{SHAPE}\"><title>{}{title}{}</title></use>",
+        part_of(&event.team),
+        end()
     );
 }
 

@@ -1,13 +1,13 @@
 //! One alert as JSON and pages show it.
 
-use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Name, RunId};
+use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Name, RunId, TeamName};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::gather;
 use crate::journal::{AlertCursor, AlertQuery, LogError};
-use crate::web::Web;
 use crate::web::words::Mark;
+use crate::web::{Web, team};
 
 /// One alert.
 #[derive(Debug, Clone, Serialize)]
@@ -16,6 +16,8 @@ pub(in crate::web) struct AlertItem {
     pub(in crate::web) fingerprint: Fingerprint,
     pub(in crate::web) source: Name,
     pub(in crate::web) receiver: Name,
+    /// The one that its receiver is for, if one is. Not what its labels say: their sender chose them.
+    pub(in crate::web) team: Option<TeamName>,
     /// Its label `alertname`.
     pub(in crate::web) name: String,
     pub(in crate::web) labels: Labels,
@@ -34,7 +36,7 @@ pub(in crate::web) struct AlertItem {
 }
 
 impl AlertItem {
-    pub(in crate::web) fn of(memory: &AlertMemory) -> Self {
+    pub(in crate::web) fn of(web: &Web, memory: &AlertMemory) -> Self {
         let alert = &memory.alert;
         let (disposition, run, why) = match &memory.disposition {
             Disposition::Received => ("received", None, None),
@@ -47,6 +49,7 @@ impl AlertItem {
             fingerprint: alert.id.fingerprint.clone(),
             source: alert.id.source.clone(),
             receiver: alert.receiver.clone(),
+            team: team::of_alert(web, memory),
             name: alert.name().to_owned(),
             labels: alert.labels.clone(),
             annotations: alert.annotations.clone(),
@@ -108,7 +111,7 @@ pub(in crate::web) async fn alerts(
         async move { journal.alerts(query).await }
     };
     gather(limit, before, read, |memory| {
-        let item = AlertItem::of(memory);
+        let item = AlertItem::of(web, memory);
         let bytes = item.bytes();
         (item, bytes)
     })

@@ -1,19 +1,21 @@
 //! One page, a call to people, as JSON and pages show it.
 
-use codeops_core::model::{Name, Page, PageId, RunId};
+use codeops_core::model::{Name, Page, PageId, RunId, TeamName};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Extent, gather};
-use crate::journal::{LogError, PageQuery};
+use crate::journal::{Listed, LogError, PageQuery};
 use crate::web::words::{Mark, plural};
-use crate::web::{Redact, Web};
+use crate::web::{Web, team};
 
 /// One page.
 #[derive(Debug, Clone, Serialize)]
 pub(in crate::web) struct PageItem {
     pub(in crate::web) id: PageId,
     pub(in crate::web) run: Option<RunId>,
+    /// Whose run it comes from.
+    pub(in crate::web) team: Option<TeamName>,
     pub(in crate::web) policy: Option<Name>,
     pub(in crate::web) title: String,
     /// The evidence; in lists its beginning.
@@ -48,8 +50,8 @@ impl Try {
 }
 
 impl PageItem {
-    pub(in crate::web) fn of(page: &Page, extent: Extent, redact: &Redact) -> Self {
-        let (body, cut) = extent.text(&page.body, None, redact);
+    pub(in crate::web) fn of(web: &Web, page: &Page, team: Option<TeamName>, extent: Extent) -> Self {
+        let (body, cut) = extent.text(&page.body, team.as_ref(), &web.page.redact);
         let state = match (&page.accepted, &page.withdrawn) {
             (Some(_), _) => "accepted",
             (None, Some(_)) => "withdrawn",
@@ -64,6 +66,7 @@ impl PageItem {
         Self {
             id: page.id,
             run: page.run,
+            team,
             policy: page.policy.clone(),
             title: page.title.clone(),
             body,
@@ -95,10 +98,17 @@ pub(in crate::web) async fn pages(
     let (limit, before, journal) = (query.limit, query.before, web.page.journal.clone());
     let read = move |before, limit| {
         let (journal, query) = (journal.clone(), PageQuery { before, limit, ..query.clone() });
-        async move { journal.pages(query).await }
+        async move {
+            let listed = journal.pages(query).await?;
+            let mut items = Vec::with_capacity(listed.items.len());
+            for page in listed.items {
+                items.push((team::of_page(web, &page).await, page));
+            }
+            Ok(Listed { items, next: listed.next })
+        }
     };
-    gather(limit, before, read, |page| {
-        let item = PageItem::of(page, extent, &web.page.redact);
+    gather(limit, before, read, |(team, page)| {
+        let item = PageItem::of(web, page, team.clone(), extent);
         let bytes = item.body.len();
         (item, bytes)
     })
@@ -107,6 +117,6 @@ pub(in crate::web) async fn pages(
 
 /// One page, whole.
 pub(in crate::web) async fn one_page(web: &Web, id: PageId) -> Result<Option<PageItem>, LogError> {
-    let page = web.page.journal.page(id).await?;
-    Ok(page.map(|page| PageItem::of(&page, Extent::Whole, &web.page.redact)))
+    let Some(page) = web.page.journal.page(id).await? else { return Ok(None) };
+    Ok(Some(PageItem::of(web, &page, team::of_page(web, &page).await, Extent::Whole)))
 }

@@ -7,7 +7,7 @@ use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Page, R
 
 use super::{AlertItem, Extent, PageItem, RunItem};
 use crate::journal::Reader;
-use crate::web::Web;
+use crate::web::{Web, team};
 
 /// Counts of this moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,7 +53,7 @@ pub(in crate::web) fn firing(web: &Web, most: usize) -> Vec<AlertItem> {
         response.alerts.values().filter(alone).cloned().collect()
     });
     found.sort_by_key(|alert| std::cmp::Reverse(alert.received_at));
-    found.iter().take(most).map(|alert| AlertItem::of(alert)).collect()
+    found.iter().take(most).map(|alert| AlertItem::of(web, alert)).collect()
 }
 
 fn is_on(response: &ResponseMemory, alert: &AlertMemory) -> bool {
@@ -68,8 +68,12 @@ pub(in crate::web) fn active(web: &Web, most: usize) -> Vec<RunItem> {
 }
 
 /// The pages that nobody has accepted: the last opened first, at most `most`.
-pub(in crate::web) fn open_pages(web: &Web, most: usize) -> Vec<PageItem> {
+pub(in crate::web) async fn open_pages(web: &Web, most: usize) -> Vec<PageItem> {
     let found: Vec<Arc<Page>> =
         web.page.journal.response(|response| response.pages.values().rev().take(most).cloned().collect());
-    found.iter().map(|page| PageItem::of(page, Extent::Short, &web.page.redact)).collect()
+    let mut shown = Vec::with_capacity(found.len());
+    for page in found {
+        shown.push(PageItem::of(web, &page, team::of_page(web, &page).await, Extent::Short));
+    }
+    shown
 }

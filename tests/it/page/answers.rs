@@ -182,6 +182,33 @@ pub(crate) fn answers(log: &MemoryLog) {
     run.begin(Part::Steps, 2, 1);
 }
 
+/// An event, a run, a call and an alert of one team, and some of none, each with a text; `forged` tries to make an item one
+/// team's.
+pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
+    let fires = |receiver: &str, what: &str| {
+        let mut alert = Arc::unwrap_or_clone(alert("AppDown", receiver, 30));
+        alert.receiver = name(receiver);
+        alert.labels.insert("team".to_owned(), "storefront".to_owned());
+        alert.annotations.insert("summary".to_owned(), format!("{what} {forged}{text}"));
+        alert.id.fingerprint = Fingerprint::of(&alert.labels);
+        let signals = vec![Signal::Firing(Arc::new(alert))];
+        log.add(ago(30), Record::Alerts { receiver: name(receiver), delivery: Vec::new(), signals, spoiled: 0 });
+    };
+    fires("storefronts", "alert-of-team");
+    fires("alertmanager", "alert-of-all");
+    let cause = RunCause::Schedule { due: ago(30) };
+    let mut run = Story::open(log, 9, 30, app_down(), None, cause, Value::Null);
+    run.then(0, RunEvent::Paused { why: Some(format!("run-of-team {forged}{text}")) });
+    for (page, run, what) in [(8, Some(RunId(9)), "call-of-team"), (9, None, "call-of-all")] {
+        let (title, body) = (format!("{what} {forged}{text}"), format!("{what} {forged}{text}"));
+        let event = PageEvent::Opened { run, policy: None, title, body, alerts: vec![] };
+        log.add(ago(20), Record::Page { page: PageId(page), event });
+    }
+    let what = format!("event-of-team {forged}{text}");
+    log.add(ago(10), Record::Drift { resource: app("shop"), what });
+    log.add(ago(5), Record::Source { error: Some(format!("event-of-all {forged}{text}")), held: None });
+}
+
 /// The run that is on comes to its end.
 pub(crate) fn proven(log: &MemoryLog) {
     let mut run = Story { log, run: RunId(5), target: Some(app("shop")), secs: 2 };

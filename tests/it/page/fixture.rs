@@ -257,6 +257,7 @@ impl Served {
                 let text = text.replace(SECRET, "***");
                 if team.is_none() { text.replace(GUESSED, "***") } else { text }
             }),
+            receivers: [(name("storefronts"), name("storefront"))].into(),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
             counters: Default::default(),
