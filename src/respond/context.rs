@@ -1,13 +1,14 @@
 //! What a decision rests on beside the journal: targets as the board shows them, holds, and who may act.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::action;
 use codeops_core::alert;
 use codeops_core::config::{Freeze, RepositorySpec};
 use codeops_core::model::{
-    Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId, ResourceMemory,
-    ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
+    AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId,
+    ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, pin_of};
 use codeops_core::playbook::{Facts, Hold, PAGES, PageFacts, TargetFacts, World, target_of};
@@ -111,14 +112,18 @@ impl Flow {
         })
     }
 
-    /// Everything the next step of a run rests on.
-    pub(super) fn facts<'a>(&self, run: &Run, memory: &'a Memory, now: Timestamp) -> Facts<'a> {
-        let target = run.target.as_ref().and_then(|id| self.target(id, memory, Some(run.opened_at)));
+    /// Everything the next step of a run rests on; `alerts` are its own. The memory is not held while an expression is
+    /// evaluated: what comes in meanwhile is written down without waiting for it.
+    pub(super) fn facts<'a>(
+        &self,
+        run: &Run,
+        alerts: &'a BTreeMap<AlertId, Arc<AlertMemory>>,
+        now: Timestamp,
+    ) -> Facts<'a> {
         let on = run.steps.iter().find(|record| record.on.is_some()).map(|record| record.step);
-        let response = &memory.response;
-        let mut facts = Facts {
+        let mut facts = self.with_memory(|memory| Facts {
             now,
-            alerts: &response.alerts,
+            alerts,
             hold: self.hold(run, memory, now),
             cancelled: self.cancelled(run),
             in_hand: on.is_some_and(|step| self.in_hand.contains(&(run.id, step))),
@@ -127,9 +132,9 @@ impl Flow {
             page: self.page_of(run, memory, now),
             revision: self.board.revision.as_ref().map(|revision| (revision.id.clone(), revision.accepted_at)),
             asks: run.alerts.iter().any(|id| self.tools.rules.askable.contains(&id.source)),
-            target,
-        };
-        facts.progress = on.and_then(|step| self.progress(run, step, memory, &facts));
+            target: run.target.as_ref().and_then(|id| self.target(id, memory, Some(run.opened_at))),
+        });
+        facts.progress = on.and_then(|step| self.progress(run, step, &facts));
         facts
     }
 
@@ -167,7 +172,7 @@ impl Flow {
     }
 
     /// How the action that is on is getting on; nothing for a step that is none, or a commit.
-    fn progress(&self, run: &Run, at: StepRef, memory: &Memory, facts: &Facts<'_>) -> Option<Progress> {
+    fn progress(&self, run: &Run, at: StepRef, facts: &Facts<'_>) -> Option<Progress> {
         let Does::Action { action, .. } = &run.step(at)?.does else { return None };
         if action.is_commit() {
             return None;
@@ -179,11 +184,13 @@ impl Flow {
         let Some(declared) = self.declared(&target) else {
             return Some(Progress::Failed(format!("{target} is not declared any more")));
         };
-        let nothing = ResourceMemory::default();
-        let remembered = memory.resources.get(&target).unwrap_or(&nothing);
-        let (live, playbook, now) = (self.live(declared, Some(remembered)), &run.playbook.name, facts.now);
-        let situation = action::Situation { declared, live, memory: remembered, run: run.id, playbook, now };
-        Some(action::progress(*action, &situation))
+        self.with_memory(|memory| {
+            let nothing = ResourceMemory::default();
+            let remembered = memory.resources.get(&target).unwrap_or(&nothing);
+            let (live, playbook, now) = (self.live(declared, Some(remembered)), &run.playbook.name, facts.now);
+            let situation = action::Situation { declared, live, memory: remembered, run: run.id, playbook, now };
+            Some(action::progress(*action, &situation))
+        })
     }
 
     /// How the run that a step called is, while it is not over: its end ends the step in the same transaction.

@@ -1,9 +1,10 @@
 //! Runs: what follows for each is asked, written down, and then done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
+    AlertId, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{Next, evidence, next, still_fires};
 use jiff::Timestamp;
@@ -38,13 +39,14 @@ impl Flow {
     /// One look at one run; answers whether another may find more.
     async fn run_once(&mut self, id: RunId) -> Result<bool, LogError> {
         let now = self.tools.clock.now();
-        let looked = self.with_memory(|memory| {
-            let run = Arc::clone(memory.response.runs.get(&id)?);
-            let next = next(&run, &self.facts(&run, memory, now));
-            Some((run, next))
+        let looked = self.remembered(|response| {
+            let run = Arc::clone(response.runs.get(&id)?);
+            let known = |id: &AlertId| Some((id.clone(), Arc::clone(response.alerts.get(id)?)));
+            let alerts: BTreeMap<_, _> = run.alerts.iter().filter_map(known).collect();
+            Some((run, alerts))
         });
-        let Some((run, next)) = looked else { return Ok(false) };
-        match next {
+        let Some((run, alerts)) = looked else { return Ok(false) };
+        match next(&run, &self.facts(&run, &alerts, now)) {
             Next::Record(events) => self.record(&run, events).await.map(|()| true),
             Next::Begin { step, attempt, deadline, order } => self.begin(&run, step, attempt, deadline, *order).await,
             Next::Ask(alerts) => {
