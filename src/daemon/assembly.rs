@@ -254,3 +254,23 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         until_settled,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_is_one_teams_where_its_alerts_reach_no_other() {
+        let mut settings = Settings::default();
+        for (name, teams) in
+            [("all", None), ("none", Some(vec![])), ("one", Some(vec!["a"])), ("two", Some(vec!["a", "b"]))]
+        {
+            let written =
+                serde_json::json!({"format": "generic", "auth": {"bearer": {"env": "TOKEN"}}, "teams": teams});
+            let receiver = serde_json::from_value(written).expect("a receiver");
+            settings.receivers.insert(Name::new(name).expect("a name"), receiver);
+        }
+        let one = (Name::new("one").expect("a name"), TeamName::new("a").expect("a name"));
+        assert_eq!(receivers_of_one(&settings), BTreeMap::from([one]));
+    }
+}
