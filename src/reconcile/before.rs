@@ -46,7 +46,9 @@ pub(super) async fn as_before(
         return Before { compiled: None, found };
     }
     let earlier = accepted(journal, revision).await;
-    let mut all_read = true;
+    // What could not be looked for is not known to be nowhere.
+    let mut all_read = earlier.is_some();
+    let earlier = earlier.unwrap_or_default();
     for earlier in &earlier {
         if wanted.is_empty() {
             break;
@@ -85,29 +87,35 @@ fn broken(response: &Response) -> impl Iterator<Item = &String> {
     response.broken.keys().filter(|id| !id.starts_with("PlaybookTest/"))
 }
 
-/// The revisions accepted before this one, newest first, as far as the journal has them.
-async fn accepted(journal: &Journal, revision: &Revision) -> Vec<Revision> {
+/// The revisions accepted before this one, newest first, as far as the journal has them; `None` where it cannot be read.
+async fn accepted(journal: &Journal, revision: &Revision) -> Option<Vec<Revision>> {
     let query = Query { categories: vec![Category::Commit], limit: ENTRIES, ..Query::default() };
     let items = match journal.read(query).await {
         Ok(page) => page.items,
         Err(error) => {
             tracing::warn!(%error, "what was in force before cannot be read: what is broken now has no last good");
-            return Vec::new();
+            return None;
         }
     };
     let accepted = items.into_iter().filter_map(|entry| match entry.record {
         Record::RevisionAccepted { revision, .. } => Some(revision),
         _ => None,
     });
-    accepted.filter(|earlier| earlier != revision).take(REVISIONS).collect()
+    Some(accepted.filter(|earlier| earlier != revision).take(REVISIONS).collect())
 }
 
-/// Compiles these one after the other; what the last one gives. One that cannot be read gives nothing.
+/// Compiles these one after the other; what the last one gives, which must be readable. Of the others one that is not, as after
+/// a history was rewritten, takes only its own with it.
 async fn compile(source: &Arc<dyn Source>, context: &Context, revisions: &[Revision]) -> Option<(Compiler, Compiled)> {
     let mut all = Vec::with_capacity(revisions.len());
-    for revision in revisions {
-        all.push(source.files(revision).await.ok()?);
+    let (last, before) = revisions.split_last()?;
+    for revision in before {
+        match source.files(revision).await {
+            Ok(files) => all.push(files),
+            Err(error) => tracing::warn!(%revision, %error, "what was good in it alone is in force no more"),
+        }
     }
+    all.push(source.files(last).await.ok()?);
     let context = context.clone();
     let compile = move || {
         let mut compiler = Compiler::default();

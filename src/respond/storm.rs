@@ -27,7 +27,8 @@ impl Flow {
             return Ok(());
         }
         // Durable: settings that are taken over, or a daemon that begins anew, are no reason to call again.
-        let last = self.remembered(|response| response.stormed_at);
+        // One of the future is of a clock that was wrong.
+        let last = self.remembered(|response| response.stormed_at).filter(|at| *at <= now);
         let next = last.and_then(|at| at.checked_add(STORM_PAGE).ok()).filter(|next| *next > now);
         if let Some(next) = next {
             // They stay as received, and are in the next one.

@@ -52,9 +52,9 @@ impl Look<'_> {
         live.stamp.as_ref().is_some_and(|stamp| stamp.owner == *self.owner)
     }
 
-    /// Whether something of ours is seen to live under this id, wherever.
+    /// Whether something of ours is seen to live under this id, wherever, and is to stay.
     pub(super) fn lives(&self, id: &ResourceId) -> bool {
-        self.everywhere(id).any(|(_, live)| self.is_ours(live))
+        self.everywhere(id).any(|(_, live)| self.is_ours(live) && !live.leaves)
     }
 
     fn ours_elsewhere<'a>(&self, seen: &[Seen<'a>], provider: &ProviderName) -> Option<Seen<'a>> {

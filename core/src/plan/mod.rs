@@ -13,7 +13,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -119,12 +119,13 @@ impl Look<'_> {
         if undeclared.is_empty() {
             return;
         }
-        // A name that something had is kept for its renaming. What bears its new name already is not renamed any more.
-        let unnamed = self.desired.resources.values().filter(|r| !r.was.is_empty() && !self.lives(&r.id));
-        let was: BTreeSet<&ResourceId> = unnamed.flat_map(|r| &r.was).collect();
+        let names = self.desired.resources.values().flat_map(|r| r.was.iter().map(|was| (was, &r.id)));
+        let renamed: BTreeMap<&ResourceId, &ResourceId> = names.collect();
+        // What is to have another name is kept for that, unless something bears it already.
+        let is_kept = |id| renamed.get(id).is_some_and(|to| !self.lives(to));
         let mut doomed = BTreeMap::new();
         for (id, seen) in undeclared {
-            if self.is_ours(seen.1) && !self.desired.held.contains_key(id) && !was.contains(id) {
+            if self.is_ours(seen.1) && !self.desired.held.contains_key(id) && !is_kept(id) {
                 doomed.entry(id).or_insert(seen);
             }
         }
@@ -151,7 +152,10 @@ impl Look<'_> {
                 desired: None,
                 after: users.get(id).cloned().unwrap_or_default(),
                 place: None,
-                held: None,
+                // Which of the two has what is to be kept, only a person can tell.
+                held: renamed.get(id).map(|to| {
+                    format!("{to} was to be what {id} is, and both live: take {id} out of its `was` to have it removed")
+                }),
                 begun: false,
             });
         }

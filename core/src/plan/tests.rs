@@ -15,6 +15,7 @@ use crate::desired::Desired;
 use crate::model::{
     Digest, FieldDrift, Health, InstanceHealth, Name, Resource, ResourceMemory, Scope, Snapshot, Strategy, Sync, Verb,
 };
+use crate::policy::Decision;
 
 fn planned(world: &World, desired: &Desired) -> Plan {
     plan(desired, &revision(9), &owner(), &world.snapshot(), &world.memory)
@@ -127,7 +128,7 @@ fn no_second_one_is_made_under_a_new_name_while_the_old_one_is_silent() {
 }
 
 #[test]
-fn what_appears_under_the_old_name_after_a_renaming_is_removed() {
+fn what_lives_under_the_old_name_beside_the_new_one_is_held_until_a_commit_lets_it_go() {
     let mut world = deployed(&[plain("shop")]);
     let late = world.object("local", "shop").clone();
     let mut renamed = Resource::clone(&plain("store"));
@@ -136,7 +137,15 @@ fn what_appears_under_the_old_name_after_a_renaming_is_removed() {
     world.settle(&renamed, &revision(2));
     // A step of the revision before was still on its way.
     world.live.get_mut(&name("local")).unwrap().insert(app("shop"), late);
-    world.settle(&renamed, &revision(2));
+    let passed = world.settle(&renamed, &revision(2));
+    let Decision::Held { why, .. } = &passed.judged.decisions[&app("shop")] else { panic!() };
+    assert!(why.contains("take app/shop out of its `was`"), "{why}");
+    assert!(world.live[&name("local")].contains_key(&app("shop")), "it may be what was to be kept");
+    // What is leaving is in nobody's way.
+    world.object("local", "store").leaves = true;
+    assert!(!planned(&world, &renamed).changes.iter().any(|change| change.id == app("shop")));
+    world.object("local", "store").leaves = false;
+    world.settle(&unguarded(desired([plain("store")])), &revision(3));
     assert_eq!(world.live[&name("local")].keys().collect::<Vec<_>>(), [&app("store")]);
 }
 

@@ -184,8 +184,8 @@ fn judge(flow: &Flow, events: &[Event]) {
         let name = id.name.as_str();
         let told = || format!("{id} is {} {} ({:?}) after {events:?}", view.sync, view.health, view.why);
         let desired = view.desired.as_ref();
-        if told().contains("stopped: ") {
-            continue; // A wide update stopped at its first failure.
+        if told().contains("stopped: ") || told().contains("both live: ") {
+            continue; // A wide update stopped at its first failure; two of one name, of which a person must choose.
         }
         match (view.sync, view.health) {
             (Sync::Synced, Health::Healthy) => {
