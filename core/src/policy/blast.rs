@@ -147,12 +147,22 @@ pub(super) fn alone_exceeds(verb: Verb, id: &ResourceId, desired: &Desired, fact
     own.or_else(|| Budget::of(id.kind, None, desired, facts).exceeded_by(&alone))
 }
 
-/// Removals within their hour that were let through without a hold, or under one whose release is not spent: they go on.
+/// Removals within their hour that were let through without a hold, or under one whose release is not spent: they go on, but
+/// where what was removed has come back. To remove that is another removal.
 fn let_through(facts: &Facts<'_>) -> Removals {
     let goes_on = |hold: &Option<HoldId>| {
         hold.as_ref().is_none_or(|hold| released::in_force(facts).any(|released| released == hold))
     };
-    recent(facts).filter(|removal| goes_on(&removal.hold)).map(|r| (r.verb, r.id.clone())).collect()
+    let goes_on = |removal: &&Removal| goes_on(&removal.hold) && !came_back(removal, facts);
+    recent(facts).filter(goes_on).map(|r| (r.verb, r.id.clone())).collect()
+}
+
+/// Whether it was started, or found good, after it was removed.
+fn came_back(removal: &Removal, facts: &Facts<'_>) -> bool {
+    let good = facts.memory.resources.get(&removal.id).and_then(|it| it.last_good.as_ref());
+    let lives = facts.snapshot.objects().filter(|(_, id, _)| **id == removal.id);
+    let mut started = lives.flat_map(|(_, _, live)| &live.instances).map(|instance| instance.created_at);
+    good.is_some_and(|good| good.at > removal.at) || started.any(|at| at > removal.at)
 }
 
 /// Whether this removal was counted within the hour and goes on: the step was begun, and has not taken effect.

@@ -53,6 +53,19 @@ fn allow(world: &mut World, hold: &HoldId) {
 }
 
 #[test]
+fn what_was_removed_and_came_back_is_removed_no_more_easily_than_anything_else() {
+    let all = apps(2, "info");
+    for restored in [all[0].clone(), versioned("app-00", "debug")] {
+        let mut world = deployed(&all);
+        world.settle(&want([all[1].clone()]), &revision(2));
+        assert_eq!(world.essence().len(), 1, "one removal may go");
+        world.settle(&want([restored, all[1].clone()]), &revision(3));
+        let passed = world.settle(&want([]), &revision(4));
+        assert_eq!((held(&passed), world.essence().len()), (2, 2), "nothing at all is declared");
+    }
+}
+
+#[test]
 fn blast_radius_lets_two_go_and_holds_three_of_eight() {
     let all = apps(8, "info");
     for (kept, expected) in [(6, 0), (5, 3)] {
