@@ -7,7 +7,7 @@ use codeops_core::model::{Name, Notified, Page, PageEvent, PageId, Run, StepOutc
 use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
 use jiff::Timestamp;
 
-use super::runs::page_ends;
+use super::runs::{first_of, page_ends};
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{Effect, EffectError, Performed, Send};
@@ -72,18 +72,36 @@ impl Flow {
         self.tools.journal.record(records).await.map(|_| ())
     }
 
+    /// The alerts that joined a page after its text was written, as a text of their own. Of a run that is over, its own are not
+    /// told apart. It comes first, since channels cut what is long.
+    fn joined(&self, page: &Page, team: &TeamName) -> String {
+        let Some(run) = page.run else { return String::new() };
+        let (authority, joined) = self.remembered(|response| {
+            let run = response.runs.get(&run);
+            let joined = page.alerts.iter().filter(|id| run.is_none_or(|run| !run.alerts.contains(*id)));
+            let joined: Vec<_> = joined.filter_map(|id| response.alerts.get(id).cloned()).collect();
+            (run.map(|run| run.authority.clone()), joined)
+        });
+        if joined.is_empty() || page.alerts.len() < 2 {
+            return String::new();
+        }
+        let text = format!("It tells of {} more alerts:\n{}\n", joined.len(), first_of(&joined));
+        self.tools.vault.redact_of(authority.as_ref().unwrap_or(team), &text)
+    }
+
     async fn send(&mut self, page: &Arc<Page>, told: Told) -> Result<(), LogError> {
         if !self.sending.insert((page.id, told.notified.clone())) {
             return Ok(());
         }
         let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver).await?;
+        let body = format!("{}{}", self.joined(page, &told.team), page.body);
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
         let team = told.team.clone();
         let effect = Effect::Send(Send {
             team: told.team,
             channel: told.channel,
             title: page.title.clone(),
-            body: page.body.clone(),
+            body,
             page: Some(page.id),
             over: false,
             path: Some(path),

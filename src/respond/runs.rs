@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
+    AlertId, AlertMemory, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{Next, evidence, next, still_fires};
 use jiff::Timestamp;
@@ -104,9 +104,7 @@ impl Flow {
         }
         let known: Vec<_> =
             self.remembered(|response| run.alerts.iter().filter_map(|id| response.alerts.get(id).cloned()).collect());
-        let texts = told(&known, OTHERS);
-        let rest = if texts.len() > 1 { "… the rest is on the page, at /alerts\n" } else { "" };
-        format!("\nIts {} alerts:\n{}{rest}", run.alerts.len(), texts.first().map_or("", |(text, _)| text.as_str()))
+        format!("\nIts {} alerts:\n{}", run.alerts.len(), first_of(&known))
     }
 
     /// What changed lately on what a run is about, a line each, for its page.
@@ -167,6 +165,13 @@ impl Flow {
         let begun = RunEvent::StepBegun { step, attempt, key, deadline };
         self.carry_out(run, step, attempt, begun, order).await
     }
+}
+
+/// These alerts, as far as a page can hold them.
+pub(super) fn first_of(alerts: &[Arc<AlertMemory>]) -> String {
+    let texts = told(alerts, OTHERS);
+    let rest = if texts.len() > 1 { "… the rest is on the page, at /alerts\n" } else { "" };
+    format!("{}{rest}", texts.first().map_or("", |(text, _)| text.as_str()))
 }
 
 /// The end of the step that called a run, when that is over.

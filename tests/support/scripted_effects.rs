@@ -26,6 +26,7 @@ pub(crate) enum Fare {
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedEffects {
     done: Mutex<Vec<(String, String)>>,
+    bodies: Mutex<Vec<String>>,
     fares: Mutex<BTreeMap<String, Fare>>,
     answers: Mutex<BTreeMap<Fingerprint, AlertState>>,
     asked: Mutex<BTreeSet<Fingerprint>>,
@@ -50,6 +51,11 @@ impl ScriptedEffects {
     /// How often something of this word was done.
     pub(crate) fn count(&self, word: &str) -> usize {
         self.done().iter().filter(|(done, _)| done == word).count()
+    }
+
+    /// What was sent so far, in order: the text of each.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.bodies.lock().expect("no panic").clone()
     }
 
     /// What the monitoring system says of this alert when asked.
@@ -81,6 +87,9 @@ impl Effects for ScriptedEffects {
     async fn perform(&self, started: &StartedEffect, effect: &Effect) -> Result<Performed, EffectError> {
         let word = word(effect);
         self.done.lock().expect("no panic").push((word.clone(), started.key().to_string()));
+        if let Effect::Send(send) = effect {
+            self.bodies.lock().expect("no panic").push(send.body.clone());
+        }
         let fare = self.fares.lock().expect("no panic").get(&word).cloned();
         match fare {
             None => Ok(Performed::default()),

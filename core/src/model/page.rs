@@ -90,6 +90,9 @@ pub struct Call {
     /// What others have in common with them that it tells of as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// When it was opened. `None` in an older store: long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
     /// Whether one of its alerts was let go of that nobody has said to be over. `None` in an older store, whose calls forget
     /// those that are over: one that is not remembered is such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,7 +204,8 @@ impl Page {
         let told = unknown.map(|(notified, _)| notified.clone()).collect();
         let receivers = self.tries.values().flat_map(|tried| tried.receivers.iter().cloned()).collect();
         let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
-        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, lost })
+        let opened_at = Some(self.opened_at);
+        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, opened_at, lost })
     }
 
     /// Whether nothing more is sent.

@@ -1,7 +1,6 @@
 //! What becomes of an alert or a due time that a playbook answers: a run of its own, a place in another's, or nothing, said
 //! why.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,9 +8,9 @@ use serde_json::Value;
 
 use super::pin;
 use crate::model::{
-    AlertId, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period, Playbook,
-    ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject,
-    TeamName, WhenBusy, covers, severity,
+    AlertId, AlertMemory, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period,
+    Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord,
+    Subject, TeamName, WhenBusy, covers, severity,
 };
 
 /// So many runs opened within [`STORM_WITHIN`] for the alerts of one source are a storm of that source: more are not opened
@@ -26,6 +25,9 @@ const REFIRE: SignedDuration = SignedDuration::from_mins(30);
 /// The third run on one thing within this time calls a person and latches it.
 const LATCH: SignedDuration = SignedDuration::from_hours(1);
 const LATCH_RUNS: usize = 3;
+/// So long after a page was opened others of its group join it though it is accepted: what sources usually wait before they tell of
+/// more of a group.
+const JOINS_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Something that asks for a run.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub enum Opening {
         page: PageId,
         /// The run that it comes from.
         run: RunId,
+        /// What is latched with it, if this is one time too many.
+        latches: Option<Subject>,
     },
     /// Nothing is done.
     Left(String),
@@ -100,12 +104,19 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     let RunCause::Alert { .. } = asked.cause else {
         return opened(asked, Rung::Steps, None);
     };
-    let rung = rung(asked, response, now);
+    let mut rung = rung(asked, response, now);
+    // A person has it already: nothing more is tried behind their back, however long ago they were called.
+    if let Ok((rung, _)) = &mut rung
+        && is_with_a_person(asked, response)
+    {
+        *rung = Rung::Page;
+    }
     // Where all that is left is to call a person, one who was called for the likes of it is not called again.
     if matches!(rung, Err(_) | Ok((Rung::Page, _)))
-        && let Some((page, run)) = told_of(asked, response)
+        && let Some((page, run)) = told_of(asked, response, now)
     {
-        return Opening::Told { page, run };
+        let latches = rung.ok().and_then(|(_, latches)| latches);
+        return Opening::Told { page, run, latches };
     }
     match rung {
         Ok((rung, latches)) => opened(asked, rung, latches),
@@ -186,10 +197,9 @@ pub fn in_storm(response: &ResponseMemory, source: &Name, now: Timestamp) -> boo
     own >= STORM_RUNS || all >= STORM_ALL
 }
 
-/// The page that tells of an alert of this group, if one is not over: nobody has accepted it yet, or its alerts still fire. One
-/// that is worse than all that was told of is not in it.
-fn told_of(asked: &Asked<'_>, response: &ResponseMemory) -> Option<(PageId, RunId)> {
-    let RunCause::Alert { alert } = &asked.cause else { return None };
+/// The page that tells of an alert of this group, if others that it tells of still fire: one that nobody has accepted yet, or
+/// that was opened just now. One that is worse than all of those is not in it.
+fn told_of(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Option<(PageId, RunId)> {
     let group = Group {
         playbook: asked.playbook.name.clone(),
         target: asked.target.clone(),
@@ -197,34 +207,69 @@ fn told_of(asked: &Asked<'_>, response: &ResponseMemory) -> Option<(PageId, RunI
         labels: group(asked)?,
     };
     let labels = labels(asked);
-    let told = |alerts: &BTreeSet<AlertId>| {
-        let mut known = alerts.iter().filter_map(|id| response.alerts.get(id));
-        known.any(|known| covers(severity(&known.alert.labels), severity(&labels)))
-    };
-    // What comes back while its end is being told is told of anew.
-    let lasts = |alerts: &BTreeSet<AlertId>, run: RunId| {
-        let mut others = alerts.iter().filter(|id| *id != alert).filter_map(|id| response.alerts.get(id));
-        others.any(|it| it.state != AlertState::Resolved && it.disposition == Disposition::Run { run })
-    };
-    let open = response.pages.values().filter(|page| page.group.as_ref() == Some(&group));
-    let open = open.filter_map(|page| Some((page.id, page.run?, told(&page.alerts))));
-    let calls = response.calls.iter().filter(|(_, call)| call.group.as_ref() == Some(&group));
-    let calls = calls.filter_map(|(page, call)| {
-        let run = call.run?;
-        Some((*page, run, lasts(&call.alerts, run) && told(&call.alerts)))
-    });
-    open.chain(calls).filter(|(_, _, told)| *told).max_by_key(|(page, _, _)| *page).map(|(page, run, _)| (page, run))
+    let since = now.checked_sub(JOINS_WITHIN).unwrap_or(Timestamp::MIN);
+    let lasting = lasting(asked, response).filter(|page| *page.group == group);
+    let tells = lasting.filter(|page| page.joins_until_accepted || page.opened_at.is_some_and(|at| at > since));
+    let mut covering = tells.filter(|page| covers(severity(&page.fires.alert.labels), severity(&labels)));
+    let first = covering.next()?;
+    let newest = covering.fold(first, |newest, other| if other.page > newest.page { other } else { newest });
+    Some((newest.page, newest.run))
 }
 
-/// The labels on which others must agree to share its page: its route's `groupBy`; without one its name for what acts on the
-/// same target, and all where nothing says that two are one thing.
+/// Whether a person was called for what this is about, and what they were called for still fires.
+fn is_with_a_person(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
+    let subject = |group: &Group| Subject::of(&group.playbook, group.target.as_ref(), Some(&group.labels));
+    let wanted = Subject::of(&asked.playbook.name, asked.target.as_ref(), group(asked).as_ref());
+    lasting(asked, response).any(|page| subject(page.group) == wanted)
+}
+
+/// An alert that still fires, on a page that tells of it.
+struct Lasting<'a> {
+    page: PageId,
+    run: RunId,
+    group: &'a Group,
+    fires: &'a Arc<AlertMemory>,
+    /// What is sent of it next tells of all that joined it.
+    joins_until_accepted: bool,
+    opened_at: Option<Timestamp>,
+}
+
+/// All pages that are not over, by their alerts that still fire beside the one that asks: an earlier time of the same, whose end
+/// was missed, tells nobody that it is back.
+fn lasting<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> impl Iterator<Item = Lasting<'a>> {
+    let own = match &asked.cause {
+        RunCause::Alert { alert } => Some((alert.source.clone(), alert.fingerprint.clone())),
+        RunCause::Schedule { .. } | RunCause::Call { .. } => None,
+    };
+    let is_own = move |id: &AlertId| {
+        own.as_ref().is_some_and(|(source, print)| id.source == *source && id.fingerprint == *print)
+    };
+    let open =
+        response.pages.values().map(|it| (it.id, it.run, it.group.as_ref(), &it.alerts, true, Some(it.opened_at)));
+    let calls = response.calls.iter();
+    let calls = calls.map(|(page, it)| (*page, it.run, it.group.as_ref(), &it.alerts, false, it.opened_at));
+    open.chain(calls)
+        .filter_map(|(page, run, group, alerts, open, at)| Some((page, run?, group?, alerts, open, at)))
+        .flat_map(|(page, run, group, alerts, joins_until_accepted, opened_at)| {
+            let known = alerts.iter().filter_map(|id| response.alerts.get(id));
+            known.map(move |fires| Lasting { page, run, group, fires, joins_until_accepted, opened_at })
+        })
+        // What comes back while its end is being told is told of anew.
+        .filter(move |it| {
+            let answered = it.fires.disposition == (Disposition::Run { run: it.run });
+            it.fires.state == AlertState::Firing && answered && !is_own(&it.fires.alert.id)
+        })
+}
+
+/// The labels on which others must agree to share its page: its route's `groupBy`; without one its name, if it has one, for what
+/// acts on the same target, and all where nothing says that two are one thing.
 fn group(asked: &Asked<'_>) -> Option<Labels> {
     let RunCause::Alert { .. } = asked.cause else { return None };
     if !asked.group.is_empty() {
         return Some(asked.group.clone());
     }
     let mut labels = labels(asked);
-    if asked.target.is_some() {
+    if asked.target.is_some() && labels.contains_key("alertname") {
         labels.retain(|name, _| name == "alertname");
     }
     Some(labels)
@@ -277,11 +322,12 @@ pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory) -> Option<&'a Arc<Run>
     })
 }
 
-/// Whether a run without a target is of the same group, and would call the same people.
+/// Whether a run without a target is of the same group; what joins it must call the same people, too.
 fn agrees(asked: &Asked<'_>, run: &Run) -> bool {
     let labels = run.alert.get("labels");
     let has = |name: &String| labels.and_then(|labels| labels.get(name)?.as_str()).unwrap_or_default();
-    run.policy == asked.policy && asked.group.iter().all(|(name, value)| has(name) == value)
+    let calls = asked.playbook.concurrency.when_busy != WhenBusy::Join || run.policy == asked.policy;
+    calls && asked.group.iter().all(|(name, value)| has(name) == value)
 }
 
 /// What no alert opened, or never began, says nothing of whether a fix holds.

@@ -238,3 +238,24 @@ async fn a_run_that_only_called_a_person_ends_paged_though_its_alert_was_over_by
     flow.elapse(600).await;
     assert_eq!(only_run(&flow).await.state(), RunState::Paged);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_joins_a_page_that_nobody_has_accepted_is_told_of_in_what_is_sent() {
+    let mut flow = Flow::new().await;
+    grouped(&mut flow).await;
+    flow.outside.fares("webhook", Fare::Failed);
+    flow.tell(vec![firing(&flow, "DiskFull", "host-a")]).await;
+    flow.elapse(5).await;
+    flow.tell(vec![firing(&flow, "DiskFull", "host-b")]).await;
+    flow.elapse(5).await;
+    flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    flow.elapse(600).await;
+    assert_eq!(flow.runs().await.len(), 1);
+    let bodies = flow.outside.bodies();
+    let (first, last) = (bodies.first().expect("sent"), bodies.last().expect("sent"));
+    assert!(!first.contains("host-b") && !first.contains("more alerts"), "{first}");
+    assert!(last.contains("host-a") && last.contains("host-b"), "{last}");
+    flow.tell(vec![firing(&flow, "DiskFull", "host-c")]).await;
+    flow.elapse(5).await;
+    assert_eq!(flow.runs().await.len(), 2, "that page was accepted, and opened long ago");
+}

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::super::{Asked, Opening, STORM_RUNS, ahead, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
-    AlertMemory, Disposition, Labels, Ledger, Period, Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd,
-    RunEvent, RunId, RunState, Rung, Subject,
+    AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Ledger, Notified, Page, PageEvent, PageId, Period,
+    Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
 };
 
 fn declared(more: &str) -> Arc<Playbook> {
@@ -210,4 +210,133 @@ fn what_does_not_wait_for_another_run_is_asked_again_after_it() {
     assert!(matches!(&later, Opening::Later(why) if why.contains("r1")), "{later:?}");
     memory.runs.clear();
     assert!(matches!(opening(&skips, cause(), false, &memory, now), Opening::Open { .. }));
+}
+
+/// What becomes of an alert of this name and severity, for a playbook whose route groups by nothing.
+fn asks(
+    p: &Arc<Playbook>,
+    id: &AlertId,
+    severity: &str,
+    only_pages: bool,
+    memory: &ResponseMemory,
+    now: Timestamp,
+) -> Opening {
+    let asked = Asked {
+        playbook: p,
+        authority: &p.team,
+        cause: RunCause::Alert { alert: id.clone() },
+        target: Some(shop()),
+        policy: None,
+        alert: serde_json::json!({ "labels": { "alertname": "AppDown", "severity": severity } }),
+        revision: &"a".repeat(40).parse().expect("a revision"),
+        resolve_delay: Period::from_secs(60),
+        group: Labels::new(),
+        only_pages,
+    };
+    open(&asked, memory, now)
+}
+
+/// A memory in which page 1 of run 1 was opened at second 0 for these alerts, and accepted if so.
+fn paged(p: &Arc<Playbook>, alerts: &[(&str, &str, AlertState)], accepted: bool) -> ResponseMemory {
+    let mut memory = ResponseMemory::default();
+    for (app, severity, state) in alerts {
+        let mut known = AlertMemory::clone(&firing(app, at(0)));
+        Arc::make_mut(&mut known.alert).labels.insert("severity".to_owned(), (*severity).to_owned());
+        (known.state, known.disposition) = (*state, Disposition::Run { run: RunId(1) });
+        memory.alerts.insert(known.alert.id.clone(), Arc::new(known));
+    }
+    let event = PageEvent::Opened {
+        run: Some(RunId(1)),
+        policy: None,
+        title: String::new(),
+        body: String::new(),
+        alerts: memory.alerts.keys().cloned().collect(),
+    };
+    let mut page = Page::open(PageId(1), at(0), &event).expect("a page");
+    let labels = [("alertname".to_owned(), "AppDown".to_owned())].into();
+    page.group = Some(Group { playbook: p.name.clone(), target: Some(shop()), policy: None, labels });
+    if accepted {
+        page.accepted = Some((Notified::Receiver(name("sink")), at(1)));
+        memory.calls.insert(page.id, page.call(|_| false).expect("a call"));
+    } else {
+        memory.pages.insert(page.id, Arc::new(page));
+    }
+    memory
+}
+
+fn told() -> Opening {
+    Opening::Told { page: PageId(1), run: RunId(1), latches: None }
+}
+
+#[test]
+fn only_what_still_fires_beside_it_keeps_an_alert_on_a_page() {
+    let p = declared("");
+    let asker = |app: &str| firing(app, at(60)).alert.id.clone();
+    for accepted in [true, false] {
+        let of = |alerts: &[(&str, &str, AlertState)], app: &str, severity: &str| {
+            asks(&p, &asker(app), severity, true, &paged(&p, alerts, accepted), at(60))
+        };
+        assert_eq!(of(&[("a", "", AlertState::Firing)], "b", ""), told());
+        for state in [AlertState::Resolved, AlertState::Expired, AlertState::Silenced, AlertState::Unknown] {
+            assert!(matches!(of(&[("a", "", state)], "b", ""), Opening::Open { .. }), "{state:?} {accepted}");
+        }
+        // Its own earlier time, whose end was missed.
+        assert!(matches!(of(&[("a", "", AlertState::Firing)], "a", ""), Opening::Open { .. }), "{accepted}");
+        let was_worse = [("a", "critical", AlertState::Resolved), ("c", "warning", AlertState::Firing)];
+        assert!(matches!(of(&was_worse, "b", "critical"), Opening::Open { .. }), "{accepted}");
+        assert_eq!(of(&was_worse, "b", "info"), told());
+    }
+}
+
+#[test]
+fn an_accepted_page_is_joined_for_five_minutes_and_an_open_one_as_long_as_it_is() {
+    let (p, b) = (declared(""), firing("b", at(60)).alert.id.clone());
+    let of = |accepted: bool, now: i64| {
+        asks(&p, &b, "", true, &paged(&p, &[("a", "", AlertState::Firing)], accepted), at(now))
+    };
+    assert_eq!((of(true, 299), of(false, 3_000)), (told(), told()));
+    assert!(matches!(of(true, 300), Opening::Open { .. }));
+}
+
+#[test]
+fn nothing_is_tried_while_a_person_has_it_and_one_time_too_many_latches_all_the_same() {
+    let (p, b) = (declared(""), firing("b", at(60)).alert.id.clone());
+    let fires = [("a", "", AlertState::Firing)];
+    assert_eq!(asks(&p, &b, "", false, &paged(&p, &fires, false), at(1_860)), told());
+    let late = asks(&p, &b, "", false, &paged(&p, &fires, true), at(1_860));
+    assert_eq!(opened(late), (Rung::Page, None));
+    let over = paged(&p, &[("a", "", AlertState::Resolved)], true);
+    assert_eq!(opened(asks(&p, &b, "", false, &over, at(1_860))), (Rung::Steps, None));
+    let mut often = paged(&p, &fires, true);
+    let twice = [(20, RunState::Paged, Rung::Page), (10, RunState::Paged, Rung::Page)];
+    often.ledger = ended(&p, &twice, at(60)).ledger;
+    let latches = Some(Subject::Resource(shop()));
+    assert_eq!(asks(&p, &b, "", false, &often, at(60)), Opening::Told { page: PageId(1), run: RunId(1), latches });
+}
+
+#[test]
+fn who_is_paged_matters_only_to_what_joins() {
+    for (when, policy_matters) in [("join", true), ("queue", false), ("skip", false)] {
+        let p = declared(&format!("  concurrency: {{whenBusy: {when}}}\n"));
+        let mut run = going(&p, 7, at(0));
+        Arc::make_mut(&mut run).target = None;
+        Arc::make_mut(&mut run).policy = Some(name("others"));
+        let mut memory = ResponseMemory::default();
+        memory.runs.insert(RunId(7), run);
+        let asked = Asked {
+            playbook: &p,
+            authority: &p.team,
+            cause: cause(),
+            target: None,
+            policy: None,
+            alert: Value::Null,
+            revision: &"a".repeat(40).parse().expect("a revision"),
+            resolve_delay: Period::from_secs(60),
+            group: Labels::new(),
+            only_pages: false,
+        };
+        let opening = open(&asked, &memory, at(1));
+        assert_eq!(matches!(opening, Opening::Open { .. }), policy_matters || when == "queue", "{opening:?}");
+        assert_eq!(matches!(opening, Opening::Later(_)), when == "skip", "{opening:?}");
+    }
 }
