@@ -1,8 +1,8 @@
 //! One run as JSON and pages show it: its steps with their times, outputs and evidence, also those still to come.
 
 use codeops_core::model::{
-    AlertId, Does, Name, Part, PlaybookStep, ResourceId, Revision, Run, RunCause, RunId, RunState, StepOutcome,
-    StepRecord, StepRef, TeamName, WaitFor,
+    AlertId, Disposition, Does, Name, Part, PlaybookStep, ResourceId, Revision, Run, RunCause, RunId, RunState,
+    StepOutcome, StepRecord, StepRef, TeamName, WaitFor,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub(in crate::web) struct RunItem {
     pub(in crate::web) called_by: Option<CalledBy>,
     /// What its steps see as `alert`, of the first alert.
     pub(in crate::web) alert: Option<Seen>,
-    /// The alerts it answers; at most 100 of them.
+    /// The alerts it answers, and of one run those that its page tells of beside them; at most 100.
     pub(in crate::web) alerts: Vec<AlertId>,
     /// Why it went on with `otherwise`.
     pub(in crate::web) turned: Option<String>,
@@ -320,9 +320,17 @@ pub(in crate::web) async fn runs(web: &Web, query: RunQuery) -> Result<(Vec<RunI
     .await
 }
 
-/// A run, whole.
+/// A run, whole, with the alerts that joined its page: the page leads here.
 pub(in crate::web) fn of_run(web: &Web, run: &Run) -> RunItem {
-    RunItem::of(run, Extent::Whole, &web.page.redact)
+    let mut item = RunItem::of(run, Extent::Whole, &web.page.redact);
+    let joined: Vec<AlertId> = web.page.journal.response(|response| {
+        let answered =
+            response.alerts.iter().filter(|(_, known)| known.disposition == (Disposition::Run { run: run.id }));
+        answered.map(|(id, _)| id).filter(|id| !run.alerts.contains(*id)).cloned().collect()
+    });
+    let room = ALERTS.saturating_sub(item.alerts.len());
+    item.alerts.extend(joined.into_iter().take(room));
+    item
 }
 
 /// The runs that this one called, in the order of its steps.
