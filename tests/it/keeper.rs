@@ -230,6 +230,19 @@ impl Bench {
         let lines = logs::read(self.dir(), LogQuery { instance: None, tail, follow: false });
         lines.map(|line| line.line).collect().await
     }
+
+    /// What `find` finds in the output, as soon as it is there: an instance writes when it likes, on two streams.
+    async fn until_log<T>(&self, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let lines = self.log(200).await;
+            if let Some(found) = find(&lines) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "it never came that {what}: {lines:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Drop for Bench {
@@ -337,11 +350,8 @@ async fn stalled_uploads_however_many_keep_no_other_client_out() {
         client
     };
     let mut clients: Vec<TcpStream> = (0..96).map(|_| stalled(&bench)).collect();
-    let deadline = Instant::now() + PATIENCE;
-    while bench.log(200).await.iter().filter(|line| *line == "an upload begins").count() < 90 {
-        assert!(Instant::now() < deadline, "the uploads never reached the app");
-        sleep(Duration::from_millis(5)).await;
-    }
+    let uploads = |lines: &[String]| lines.iter().filter(|line| *line == "an upload begins").count();
+    bench.until_log("the uploads reach the app", |lines| (uploads(lines) >= 90).then_some(())).await;
     clients.extend((0..54).map(|_| stalled(&bench)));
     for _ in 0..5 {
         assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
@@ -461,11 +471,8 @@ async fn a_stop_waits_for_requests_in_flight() {
     bench.serving(json!({})).await;
     let mut client = bench.client();
     let slow = std::thread::spawn(move || get(&mut client, "/slow"));
-    let deadline = Instant::now() + PATIENCE;
-    while !bench.log(9).await.iter().any(|line| line == "asked for what is slow") {
-        assert!(Instant::now() < deadline, "the request never reached the app");
-        sleep(Duration::from_millis(5)).await;
-    }
+    let asked = "asked for what is slow".to_owned();
+    bench.until_log("the request reaches the app", |lines| lines.contains(&asked).then_some(())).await;
     bench.stop(instance_of(&bench.state)).await;
     bench.until("it is gone", |state| state.instances.is_empty()).await;
     assert_eq!(slow.join().expect("it ended"), (200, "slow".to_owned()));
@@ -482,7 +489,8 @@ async fn what_ignores_the_stop_signal_is_killed_with_its_children_after_its_grac
     bench.configure(&resource).await;
     bench.start(&resource, 1, &[]).await;
     bench.until("it has settled", |state| healthy(state) == 1).await;
-    let child: u32 = bench.log(1).await[0].trim_start_matches("child ").parse().expect("a process id");
+    let child = |lines: &[String]| lines.first()?.strip_prefix("child ")?.parse::<u32>().ok();
+    let child = bench.until_log("its child is told", child).await;
     assert!(Path::new(&format!("/proc/{child}")).exists());
     bench.stop(instance(&resource, 1)).await;
     bench.until("it is gone", |state| state.instances.is_empty()).await;
@@ -556,13 +564,9 @@ async fn who_takes_the_port_of_an_instance_gets_no_request() {
     let resource = resource(bench.port, "blue", &extra);
     bench.configure(&resource).await;
     bench.start(&resource, 1, &[("COLOR", "blue")]).await;
-    let deadline = Instant::now() + PATIENCE;
-    while bench.log(1).await.is_empty() {
-        assert!(Instant::now() < deadline, "it never began");
-        sleep(Duration::from_millis(5)).await;
-    }
+    let port = |lines: &[String]| lines.first()?.strip_prefix("port ")?.parse::<u16>().ok();
+    let first = bench.until_log("it begins", port).await;
     // It was faster than the instance.
-    let first: u16 = bench.log(1).await[0].trim_start_matches("port ").parse().expect("a port");
     thief(first);
     let held = format!("port {first} is held by another process");
     bench.until("it is seen", |state| only(state).why.as_ref().is_some_and(|why| why.contains(&held))).await;
@@ -677,11 +681,8 @@ async fn a_killed_keeper_kills_nobody_and_the_next_one_adopts() {
     assert_eq!((only(&bench.state).pid, only(&bench.state).restarts), (pid, 0));
     assert_eq!(bench.get("/pid").1, pid.expect("it runs").to_string());
     bench.get("/print/after-adoption");
-    let deadline = Instant::now() + PATIENCE;
-    while !bench.log(5).await.iter().any(|line| line == "after-adoption") {
-        assert!(Instant::now() < deadline, "its output is lost");
-        sleep(Duration::from_millis(10)).await;
-    }
+    let printed = "after-adoption".to_owned();
+    bench.until_log("its output is kept", |lines| lines.contains(&printed).then_some(())).await;
     kill(pid.expect("it runs"), rustix::process::Signal::KILL);
     bench.until("an adopted one is started again", |state| only(state).losses == 1 && healthy(state) == 1).await;
     assert_eq!(only(&bench.state).restarts, 0, "how it ended is not known");
@@ -898,12 +899,7 @@ async fn a_release_that_its_keeper_left_goes_on_to_its_end_or_its_time_and_leave
         let template = resource.template_digest.clone();
         let request = Request::Release { key, resource: Box::new(resource), setting, secrets: secrets.clone() };
         bench.ask(request).await.expect("it runs");
-        let deadline = Instant::now() + PATIENCE;
-        while bench.log(1).await.is_empty() {
-            assert!(Instant::now() < deadline, "it never began");
-            sleep(Duration::from_millis(5)).await;
-        }
-        let pid = bench.log(1).await[0].clone();
+        let pid = bench.until_log("it begins", |lines| lines.first().cloned()).await;
         bench.kill_keeper();
         bench.next_keeper().await;
         assert!(Path::new(&format!("/proc/{pid}")).exists(), "it goes on");
@@ -1113,7 +1109,8 @@ async fn under_root_an_instance_has_its_own_user_and_limits() {
     }
     bench.ask(request).await.expect("started");
     bench.until("it has settled", |state| healthy(state) == 1).await;
-    assert_eq!(bench.log(9).await, ["64321", "64322", "to-dev", "333"]);
+    let said = bench.until_log("it has said all", |lines| (lines.len() == 4).then(|| lines.to_vec())).await;
+    assert_eq!(said, ["64321", "64322", "to-dev", "333"]);
     let pid = only(&bench.state).pid.expect("it runs");
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
     let of_processes = limits.lines().find(|line| line.starts_with("Max processes")).expect("it is told");
@@ -1158,14 +1155,12 @@ async fn a_memory_limit_holds_or_is_noted() {
         setting.cgroup = Some(format!("{group}/shop"));
     }
     bench.ask(request).await.expect("started");
-    let deadline = Instant::now() + PATIENCE;
-    while bench.log(1).await.is_empty() {
-        assert!(Instant::now() < deadline, "it never came to an end");
-        sleep(Duration::from_millis(20)).await;
-    }
-    let killed = bench.log(1).await == ["ended with 137"];
+    // The shell may say `Killed` on its other stream, before or after.
+    let ended = |lines: &[String]| lines.iter().find(|line| line.starts_with("ended with")).cloned();
+    let end = bench.until_log("it comes to an end", ended).await;
+    let killed = end == "ended with 137";
     let noted = bench.state.notes.iter().any(|note| note.starts_with("memory limit not enforced"));
-    assert!(killed != noted, "held or noted, not both: {:?} {:?}", bench.log(9).await, bench.state.notes);
+    assert!(killed != noted, "held or noted, not both: {end} {:?}", bench.state.notes);
     if noted {
         skip(&format!("no memory limit can be set here: {:?}", bench.state.notes));
     }
