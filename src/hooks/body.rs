@@ -150,7 +150,7 @@ impl Room {
             (Ok(more), _) => more,
             (Err(_), None) => return Err(Problem::overload()),
             (Err(_), Some(reading)) => {
-                make_room(reading, turn, more as usize)?;
+                make_room(reading, turn, self.shared.available_permits(), more as usize)?;
                 // What others held is free once they have gone: until then as much is in memory as may be.
                 Arc::clone(&self.shared).acquire_many_owned(more).await.map_err(|_| Problem::overload())?
             }
@@ -166,18 +166,23 @@ impl Room {
     }
 }
 
-/// Ends those that have been read for longest, until so many pieces are theirs. Whoever is the oldest itself has had its time.
-fn make_room(reading: &Mutex<Reading>, turn: &Turn<'_>, pieces: usize) -> Result<(), Problem> {
+/// Ends those that have been read for longest, until so many pieces are free; nobody where that would not do. Whoever is the
+/// oldest itself has had its time.
+fn make_room(reading: &Mutex<Reading>, turn: &Turn<'_>, free: usize, pieces: usize) -> Result<(), Problem> {
     let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut made = 0;
-    while made < pieces
-        && let Some((number, (has, oldest))) = reading.all.pop_first()
-    {
-        if turn.number == Some(number) {
+    let (mut made, mut leave) = (free, Vec::new());
+    for (number, (has, _)) in &reading.all {
+        if made >= pieces {
+            break;
+        }
+        if turn.number == Some(*number) {
             return Err(Problem::overload());
         }
-        oldest.cancel();
+        leave.push(*number);
         made += has;
+    }
+    for (_, end) in leave.iter().filter_map(|number| reading.all.remove(number)) {
+        end.cancel();
     }
     Ok(())
 }
@@ -188,7 +193,48 @@ fn too_big() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use futures_util::{poll, stream};
+    use tokio::sync::mpsc;
+
     use super::*;
+
+    /// A body that comes as it is sent.
+    fn sent() -> (mpsc::UnboundedSender<usize>, Body) {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let frames = stream::unfold(inbox, async |mut inbox: mpsc::UnboundedReceiver<usize>| {
+            Some((io::Result::Ok(Bytes::from(vec![b'x'; inbox.recv().await?])), inbox))
+        });
+        (sender, Body::from_stream(frames))
+    }
+
+    #[tokio::test]
+    async fn nobody_makes_room_for_who_is_refused_all_the_same() {
+        // Each has one piece of its own; eight are shared.
+        let (room, time) = (Room::of_strangers(16 * PIECE, 8), Duration::from_secs(5));
+        let headers = HeaderMap::new();
+        let (mut senders, mut reads) = (Vec::new(), Vec::new());
+        for size in [4, 3, 3] {
+            let (sender, body) = sent();
+            sender.send(size * PIECE).expect("it is read");
+            let mut read = Box::pin(room.read(&headers, body, 1 << 20, time));
+            assert!(poll!(read.as_mut()).is_pending());
+            senders.push(sender);
+            reads.push(read);
+        }
+        // One piece is free, and the oldest has three: the second would have to make room for itself.
+        senders[1].send(5 * PIECE).expect("it is read");
+        assert!(reads[1].as_mut().await.is_err());
+        assert!(poll!(reads[0].as_mut()).is_pending(), "the oldest goes on");
+        // Now three are free; with those of the oldest the last has what it asks for.
+        senders[2].send(6 * PIECE).expect("it is read");
+        assert!(poll!(reads[2].as_mut()).is_pending());
+        assert!(reads[0].as_mut().await.is_err(), "the oldest made room");
+        drop(reads.remove(0));
+        drop(senders.remove(2));
+        assert!(reads.remove(1).await.is_ok());
+    }
 
     #[tokio::test]
     async fn all_bodies_together_have_so_much_room_and_no_more() {
