@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::family;
 use super::instance::{environment, orders};
-use super::logs::{self, Capture, LastLines, Veil, capture};
+use super::logs::{self, Capture, Ends, LastLines, Veil, capture};
 use super::process::{Identity, Launching, Process};
 use super::run::{FIFOS, Keeper};
 use super::table::Durable;
@@ -64,6 +64,7 @@ async fn attempt(
             veil,
             keeper.logs.clone(),
             LastLines::default(),
+            Ends::new().1,
             done.clone(),
         ));
         let [out, err] = pipes.ends()?;
@@ -152,7 +153,8 @@ impl Left {
             && let Ok(receivers) = pipes.receivers()
         {
             let veil = Veil::following(&keeper.table, &self.template, self.is_confidential);
-            captures.spawn(capture(receivers, name, veil, keeper.logs.clone(), LastLines::default(), done.clone()));
+            let logs = keeper.logs.clone();
+            captures.spawn(capture(receivers, name, veil, logs, LastLines::default(), Ends::new().1, done.clone()));
         }
         let exit = process.within(self.rest()).await;
         done.cancel();

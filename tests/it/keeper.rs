@@ -431,6 +431,24 @@ async fn what_it_wrote_last_is_told_with_how_it_ended_and_holds_no_secret() {
 }
 
 #[tokio::test]
+async fn a_last_line_without_its_newline_is_told_and_not_joined_to_the_next_processs_first() {
+    let mut bench = Bench::new().await;
+    let script = "echo begin; printf 'no database'; printf 'and no disk' >&2; exit 3";
+    let extra = json!({"run": {"command": {"command": ["/bin/sh", "-c", script]}}, "port": null, "health": null});
+    let resource = resource(bench.port, "cut", &extra);
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[]).await;
+    let loops = |state: &State| only(state).health == InstanceHealth::CrashLoop;
+    bench.until("it loops", loops).await;
+    let why = only(&bench.state).why.clone().unwrap_or_default();
+    let told =
+        why.split_once("it last wrote: ").expect("what it wrote").1.split("; started").next().unwrap_or_default();
+    let mut lines: Vec<&str> = told.split(" / ").collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["and no disk", "begin", "no database"], "{why}");
+}
+
+#[tokio::test]
 async fn ending_again_and_again_is_a_crash_loop_with_a_growing_wait() {
     let mut bench = Bench::new().await;
     let resource = resource(bench.port, "bad", &json!({}));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use codeops_core::model::InstanceId;
 use rustix::fs::{CWD, Mode};
 use tokio::net::unix::pipe::{OpenOptions as PipeOptions, Receiver};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +24,7 @@ const PIPE_BYTES: usize = 1 << 20;
 const CHUNK: usize = 16 * 1024;
 /// Between two chunks of what is dropped: 16 MiB a second.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Between two looks at whether all has been taken, and the longest that is waited for it.
-const LOOK: Duration = Duration::from_millis(1);
+/// The longest that is waited for what a process wrote before its end.
 const EMPTIED: Duration = Duration::from_millis(200);
 /// With nothing new for so long, what was dropped is told.
 const QUIET: Duration = Duration::from_secs(1);
@@ -69,24 +69,37 @@ impl Capture {
         Ok([open(&self.paths[0])?, open(&self.paths[1])?])
     }
 
-    /// Waits, not for long, until all that was written so far has been taken.
-    pub(in crate::keeper) async fn emptied(&self) {
-        let Ok(receivers) = self.receivers() else { return };
-        let holds = |pipe: &Receiver| rustix::io::ioctl_fionread(pipe).is_ok_and(|bytes| bytes > 0);
-        let emptied = async {
-            while receivers.iter().any(holds) {
-                sleep(LOOK).await;
-            }
-        };
-        // What writes on and on, or waits for its secrets to be known, is not waited for.
-        let _ = timeout(EMPTIED, emptied).await;
-    }
-
     /// Removes the FIFOs.
     pub(in crate::keeper) fn remove(&self) {
         for path in &self.paths {
             drop(fs::remove_file(path));
         }
+    }
+}
+
+/// Says to [`capture`] that a process has ended: what it wrote last is a line, also without a newline.
+#[derive(Debug)]
+pub(in crate::keeper) struct Ends([mpsc::Sender<oneshot::Sender<()>>; 2]);
+
+/// Where [`capture`] is told so.
+pub(in crate::keeper) type Ended = [mpsc::Receiver<oneshot::Sender<()>>; 2];
+
+impl Ends {
+    pub(in crate::keeper) fn new() -> (Self, Ended) {
+        let [(out, out_ended), (err, err_ended)] = STREAMS.map(|_| mpsc::channel(1));
+        (Self([out, err]), [out_ended, err_ended])
+    }
+
+    /// Waits, not for long, until all that the process wrote has been taken.
+    pub(in crate::keeper) async fn told(&self) {
+        let one = async |stream: &mpsc::Sender<_>| {
+            let (taken, all) = oneshot::channel();
+            if stream.send(taken).await.is_ok() {
+                let _ = all.await;
+            }
+        };
+        // What writes on and on, or waits for its secrets to be known, is not waited for.
+        let _ = timeout(EMPTIED, async { tokio::join!(one(&self.0[0]), one(&self.0[1])) }).await;
     }
 }
 
@@ -97,14 +110,15 @@ pub(in crate::keeper) async fn capture(
     veil: Veil,
     files: Arc<LogFiles>,
     last: LastLines,
+    ended: Ended,
     done: CancellationToken,
 ) {
     let taker = |stream| {
         let (lines, veil) = (Lines::default(), veil.clone());
         Taker { instance: &instance, stream, files: &files, last: &last, veil, lines, dropped: 0 }
     };
-    let [out, err] = receivers;
-    tokio::join!(taker(STREAMS[0]).run(out, &done), taker(STREAMS[1]).run(err, &done));
+    let ([out, err], [out_ended, err_ended]) = (receivers, ended);
+    tokio::join!(taker(STREAMS[0]).run(out, out_ended, &done), taker(STREAMS[1]).run(err, err_ended, &done));
 }
 
 /// Takes one stream. Traffic and requests run on the same thread, so it does little at a time.
@@ -120,7 +134,12 @@ struct Taker<'a> {
 }
 
 impl Taker<'_> {
-    async fn run(mut self, mut pipe: Receiver, done: &CancellationToken) {
+    async fn run(
+        mut self,
+        mut pipe: Receiver,
+        mut ended: mpsc::Receiver<oneshot::Sender<()>>,
+        done: &CancellationToken,
+    ) {
         tokio::select! {
             () = self.veil.ready() => {}
             () = done.cancelled() => {}
@@ -129,6 +148,11 @@ impl Taker<'_> {
             tokio::select! {
                 ready = pipe.readable() => if ready.is_err() { break },
                 () = done.cancelled() => break,
+                Some(taken) = ended.recv() => {
+                    self.rest(&mut pipe, false).await;
+                    let _ = taken.send(());
+                    continue;
+                }
                 () = sleep(QUIET), if self.dropped > 0 => {
                     self.tell_dropped();
                     continue;
@@ -142,9 +166,14 @@ impl Taker<'_> {
                 false => sleep(PAUSE).await,
             }
         }
-        // Its last words, but not those of what writes on and on.
+        self.rest(&mut pipe, true).await;
+    }
+
+    /// Its last words, but not those of what writes on and on; `all`: also when it writes more than is kept.
+    async fn rest(&mut self, pipe: &mut Receiver, all: bool) {
         for _ in 0..2 * PIPE_BYTES / CHUNK {
-            if !self.take(&mut pipe, true) {
+            let admitted = all || self.files.admits();
+            if !self.take(pipe, admitted) {
                 break;
             }
             tokio::task::yield_now().await;

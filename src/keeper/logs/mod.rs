@@ -7,7 +7,7 @@ mod read;
 mod veil;
 mod write;
 
-pub(super) use capture::{Capture, capture};
+pub(super) use capture::{Capture, Ends, capture};
 pub(super) use last::LastLines;
 pub use read::read;
 pub(super) use veil::Veil;

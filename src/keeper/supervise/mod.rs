@@ -20,7 +20,7 @@ use crate::keeper::forward::Backend;
 use crate::keeper::health::check_of;
 use crate::keeper::holder::{Held, Holder};
 use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
-use crate::keeper::logs::{Capture, LastLines, Veil, capture};
+use crate::keeper::logs::{Capture, Ends, LastLines, Veil, capture};
 use crate::keeper::process::{Bound, Exit, Identity, Launching, Process, signal_named};
 use crate::keeper::run::{FIFOS, Keeper};
 use crate::keeper::table::{Durable, Record};
@@ -64,15 +64,15 @@ impl Supervisor {
         let user = record.setting.user.as_ref().map(|user| user.uid);
         let pipes = Capture::new(FIFOS.as_ref(), &self.id, user);
         let mut captures = JoinSet::new();
-        let done = CancellationToken::new();
+        let (done, (ends, ended)) = (CancellationToken::new(), Ends::new());
         let receivers = pipes.as_ref().map_err(io::Error::kind).and_then(|p| p.receivers().map_err(|e| e.kind()));
         if let Ok(receivers) = receivers {
             let veil = Veil::following(&self.keeper.table, &record.instance.template, record.needs_secrets);
             let (logs, last) = (self.keeper.logs.clone(), self.last.clone());
-            captures.spawn(capture(receivers, self.id.clone(), veil, logs, last, done.clone()));
+            captures.spawn(capture(receivers, self.id.clone(), veil, logs, last, ended, done.clone()));
         }
         match &pipes {
-            Ok(pipes) => self.cycle(&record, pipes).await,
+            Ok(pipes) => self.cycle(&record, pipes, &ends).await,
             Err(error) => self.failed(format!("its output cannot be taken: {error}")).await,
         }
         if pipes.is_err() {
@@ -89,7 +89,7 @@ impl Supervisor {
     }
 
     /// Processes, one after the other, until the instance is to stop.
-    async fn cycle(&mut self, record: &Record, pipes: &Capture) {
+    async fn cycle(&mut self, record: &Record, pipes: &Capture, ends: &Ends) {
         let mut adopted = self.adopt(record).await;
         loop {
             let process = match adopted.take() {
@@ -112,11 +112,10 @@ impl Supervisor {
                 return std::future::pending().await;
             }
             self.kill_rest();
+            // Also where nothing is told of it: the next process begins a line of its own.
+            ends.told().await;
             let over = match over {
-                Over::Own(why) => {
-                    pipes.emptied().await;
-                    Over::Own(self.last.told(why))
-                }
+                Over::Own(why) => Over::Own(self.last.told(why)),
                 lost @ Over::Lost(_) => lost,
             };
             let wait = self.streak.ended(begun.elapsed());
