@@ -64,15 +64,34 @@ pub(super) async fn as_before(
     if all_read {
         found.extend(wanted.into_iter().map(|id| (id, None)));
     }
-    // Oldest first; one that the journal has forgotten is older than all it has.
-    let mut seen: Vec<&Revision> = found.values().flatten().filter(|good| *good != revision).collect();
-    seen.sort_by_key(|good| std::cmp::Reverse(earlier.iter().position(|it| it == *good).unwrap_or(usize::MAX)));
-    seen.dedup();
-    if seen.is_empty() {
+    let good: BTreeSet<&Revision> = found.values().flatten().filter(|good| *good != revision).collect();
+    if good.is_empty() {
         return Before { compiled: None, found };
     }
-    let seen: Vec<Revision> = seen.into_iter().chain([revision]).cloned().collect();
+    let mut behind = BTreeMap::new();
+    for forgotten in good.iter().filter(|good| !earlier.contains(good)) {
+        // One that it does not descend from, as after a history was rewritten, is older than all that it does.
+        let commits = source.commits(Some(forgotten), revision).await.map_or(usize::MAX, |commits| commits.len());
+        behind.insert(*forgotten, commits);
+    }
+    let seen: Vec<Revision> = oldest_first(good, &earlier, &behind).into_iter().chain([revision]).cloned().collect();
     Before { compiled: compile(source, context, &seen).await, found }
+}
+
+/// Each once, the oldest first, for of two that say something of one manifest the later one counts. `earlier` is what the
+/// journal has, newest first; what it has forgotten is older than that, and `behind` by so many commits.
+fn oldest_first<'r>(
+    good: BTreeSet<&'r Revision>,
+    earlier: &[Revision],
+    behind: &BTreeMap<&Revision, usize>,
+) -> Vec<&'r Revision> {
+    let age = |good: &Revision| match earlier.iter().position(|it| it == good) {
+        Some(position) => (false, position),
+        None => (true, behind.get(good).copied().unwrap_or(usize::MAX)),
+    };
+    let mut seen: Vec<&Revision> = good.into_iter().collect();
+    seen.sort_by_key(|good| std::cmp::Reverse(age(good)));
+    seen
 }
 
 /// Where what is broken now was good last: as remembered or found out, else in the revision that was in force until now.
@@ -139,5 +158,19 @@ fn is_good(response: &Response, id: &str) -> bool {
         "EscalationPolicy" => response.policies.contains_key(&name),
         "OnCall" => response.on_calls.contains_key(&name),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_journal_has_forgotten_comes_before_all_it_has_and_by_its_age() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|digit| digit.repeat(40).parse::<Revision>().expect("a revision"));
+        // `a` is newer than `c`, and both are forgotten; `b` was lost when the history was rewritten.
+        let behind = BTreeMap::from([(&a, 600), (&c, 700), (&b, usize::MAX)]);
+        let seen = oldest_first(BTreeSet::from([&a, &b, &c, &d]), std::slice::from_ref(&d), &behind);
+        assert_eq!(seen, [&b, &c, &a, &d]);
     }
 }
