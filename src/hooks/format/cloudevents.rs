@@ -5,9 +5,11 @@ use axum::http::{HeaderMap, header::CONTENT_TYPE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codeops_core::model::{bounded_annotations, bounded_labels, web_url};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::told::{State, Told};
+use super::wire::time;
 use super::{Malformed, Mapping, Parsed, generic, header, shape};
 use crate::base::percent_decoded;
 
@@ -15,9 +17,17 @@ use crate::base::percent_decoded;
 const OVER: [&str; 2] = [".resolved", ".recovered"];
 const FIRES: [&str; 2] = [".firing", ".triggered"];
 
+/// How old an event may be whose time counts: a clock that is further off says nothing of when an alert began.
+const OLDEST: SignedDuration = SignedDuration::from_hours(24);
+
 type Event = Map<String, Value>;
 
-pub(super) fn parse(headers: &HeaderMap, body: &[u8], mapping: Option<&Mapping>) -> Result<Parsed, Malformed> {
+pub(super) fn parse(
+    headers: &HeaderMap,
+    body: &[u8],
+    mapping: Option<&Mapping>,
+    now: Timestamp,
+) -> Result<Parsed, Malformed> {
     let content = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let json = || serde_json::from_slice(body).map_err(|error| shape(&error, "the body is not JSON"));
@@ -31,7 +41,7 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8], mapping: Option<&Mapping>)
     };
     let mut parsed = Parsed::default();
     for event in events {
-        match one(event, mapping) {
+        match one(event, mapping, now) {
             Ok(one) => {
                 parsed.told.extend(one.told);
                 parsed.spoiled += one.spoiled;
@@ -61,7 +71,7 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Value, Malformed> {
     Ok(Value::Object(event))
 }
 
-fn one(event: Value, mapping: Option<&Mapping>) -> Result<Parsed, Malformed> {
+fn one(event: Value, mapping: Option<&Mapping>, now: Timestamp) -> Result<Parsed, Malformed> {
     let Value::Object(mut event) = event else { return Err(Malformed("a CloudEvent is an object")) };
     let required = |name: &str| event.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let (Some("1.0"), Some(id), Some(source), Some(_)) =
@@ -70,6 +80,8 @@ fn one(event: Value, mapping: Option<&Mapping>) -> Result<Parsed, Malformed> {
         return Err(Malformed("a CloudEvent has `specversion` 1.0, `id`, `source` and `type`"));
     };
     let id = Value::from(vec![source, id]).to_string();
+    let at = event.get("time").and_then(Value::as_str).map_or(Ok(None), time).map_err(Malformed)?;
+    let at = at.map(|at| at.min(now)).filter(|at| now.duration_since(*at) <= OLDEST);
     if let Some(encoded) = event.remove("data_base64") {
         let bytes = encoded.as_str().and_then(|encoded| STANDARD.decode(encoded).ok());
         let bytes = bytes.ok_or(Malformed("`data_base64` is not base64"))?;
@@ -85,6 +97,10 @@ fn one(event: Value, mapping: Option<&Mapping>) -> Result<Parsed, Malformed> {
             parsed
         }
     };
+    // An end has its own time: were it to count, what fires anew in the same second would be taken for late.
+    for told in parsed.told.iter_mut().filter(|told| matches!(told.state, State::Firing { .. })) {
+        told.said_at = told.said_at.or(at);
+    }
     parsed.ids = vec![id];
     Ok(parsed)
 }

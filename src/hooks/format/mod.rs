@@ -69,7 +69,7 @@ pub fn parse(headers: &HeaderMap, body: &[u8], receiver: &Reading, now: Timestam
         ReceiverFormat::Prometheus => prometheus::parse(body, now),
         ReceiverFormat::Grafana => grafana::parse(body),
         ReceiverFormat::PagerDuty => pagerduty::parse(headers, body, now),
-        ReceiverFormat::CloudEvents => cloudevents::parse(headers, body, receiver.mapping.as_ref()),
+        ReceiverFormat::CloudEvents => cloudevents::parse(headers, body, receiver.mapping.as_ref(), now),
         ReceiverFormat::Datadog => datadog::parse(body),
         ReceiverFormat::Generic => generic::parse(headers, body, receiver.mapping.as_ref()),
     }

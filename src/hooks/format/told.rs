@@ -20,7 +20,7 @@ pub struct Told {
     pub starts_at: Option<Timestamp>,
     /// How it is.
     pub state: State,
-    /// When the sender said so, where what it says later may come earlier.
+    /// When the sender said so, where what it says later may come earlier, or where it says nothing else of a beginning.
     pub said_at: Option<Timestamp>,
 }
 
@@ -58,7 +58,7 @@ impl Told {
         let fingerprint = self.fingerprint();
         match self.state {
             State::Firing { expires_at } => {
-                let starts_at = self.starts_at.or_else(|| began(&fingerprint)).unwrap_or(now);
+                let starts_at = self.starts_at.or_else(|| began(&fingerprint)).or(self.said_at).unwrap_or(now);
                 Signal::Firing(Arc::new(Alert {
                     id: AlertId { source: source.clone(), fingerprint, starts_at: whole_milliseconds(starts_at) },
                     receiver: receiver.clone(),

@@ -6,7 +6,8 @@ use std::path::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use codeops::hooks::format::{Malformed, Parsed, Reading, State, Told, parse};
 use codeops_core::config::ReceiverFormat;
-use jiff::Timestamp;
+use codeops_core::model::Signal;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::bodies::fixture;
@@ -89,6 +90,26 @@ fn what_monitoring_systems_send_is_read_exactly() {
         lines(ReceiverFormat::Grafana, &[], &fixture("alertmanager.json")),
     ];
     insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[test]
+fn the_time_of_a_cloud_event_is_when_its_alert_began_within_bounds() {
+    let headers = [("content-type", "application/cloudevents+json")];
+    let began = |time: &str, known: Option<Timestamp>| {
+        let body = format!(r#"{{"specversion":"1.0","type":"x.firing","source":"/s","id":"1","time":"{time}"}}"#);
+        let told = read(ReceiverFormat::CloudEvents, &headers, body.as_bytes()).ok()?.told.remove(0);
+        let name = "main".parse().expect("a name");
+        match told.signal(&name, &name, now(), |_| known) {
+            Signal::Firing(alert) => Some(alert.id.starts_at),
+            other => panic!("{other:?}"),
+        }
+    };
+    let earlier = now() - SignedDuration::from_mins(5);
+    assert_eq!(began(&earlier.to_string(), None), Some(earlier));
+    assert_eq!(began(&now().to_string(), Some(earlier)), Some(earlier), "one that fires already is told of again");
+    assert_eq!(began("2031-01-01T00:00:00Z", None), Some(now()), "nothing has begun that is yet to come");
+    assert_eq!(began("2016-01-01T00:00:00Z", None), Some(now()), "nor by a clock that is years off");
+    assert_eq!(began("yesterday", None), None, "as in other formats");
 }
 
 #[test]
