@@ -58,6 +58,12 @@ impl Diagnostic {
         }
     }
 
+    /// Why something is held, in one line: whoever reads only this is to know what to do as well.
+    pub(super) fn why(&self) -> String {
+        let remedy = self.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+        format!("{self}{remedy}")
+    }
+
     /// The diagnostic as people read it: message, place, the line with the mistake underlined, help. Ends without a
     /// newline; `colour` adds ANSI colours.
     pub fn render(&self, colour: bool) -> String {

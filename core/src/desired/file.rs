@@ -141,11 +141,11 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
             let heads = out.documents.iter().map(|document| &document.header);
             parsed.ids = Arc::new(heads.filter_map(|header| header.kind.resource(&header.name.value)).collect());
             let last = out.documents.last().and_then(|document| document.found.first());
-            parsed.last_mistake = last.map(ToString::to_string);
+            parsed.last_mistake = last.map(Diagnostic::why);
             (parsed.documents, parsed.lost, parsed.found) = (out.documents, out.lost, out.found);
         }
         Err(found) => {
-            parsed.lost.push(found.to_string());
+            parsed.lost.push(found.why());
             parsed.found.push(found);
         }
     }
@@ -180,7 +180,7 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
         Some(root) => head(root, &mut Reader::new(Vec::new())),
         None => Head::Unknown,
     };
-    let why = reader.found.first().map(ToString::to_string);
+    let why = reader.found.first().map(Diagnostic::why);
     out.found.append(&mut reader.found);
     match (known, raw.root) {
         (Head::NotBuilt, _) => {}

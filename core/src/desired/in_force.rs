@@ -39,7 +39,7 @@ impl Candidate {
     /// Notes a mistake; it is not put in force.
     pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
         let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_deref(), span), span, message, help);
-        self.broken.get_or_insert(diagnostic.to_string());
+        self.broken.get_or_insert(diagnostic.why());
         found.push(diagnostic);
     }
 

@@ -203,7 +203,7 @@ impl Resolver<'_> {
             Some(patches) => {
                 let patch = &patches[0].1;
                 why = why.or_else(|| patch.document().broken.clone());
-                why = why.or_else(|| patch.document().found.first().map(ToString::to_string));
+                why = why.or_else(|| patch.document().found.first().map(Diagnostic::why));
                 if let Some((_, second)) = patches.get(1) {
                     why.get_or_insert(format!("{}: a second overlay for the same manifest", second.place()));
                 }
@@ -212,7 +212,7 @@ impl Resolver<'_> {
             }
         };
         let whole = base.document().broken.is_none();
-        why = why.or_else(|| found.first().map(ToString::to_string));
+        why = why.or_else(|| found.first().map(Diagnostic::why));
         if whole {
             self.resolved.found.extend(found);
         }

@@ -29,9 +29,7 @@ impl Unit {
     /// Notes a mistake at a span of the manifest or, by its layer, of the overlay, and holds the resource.
     pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, span: Span, message: String, help: Option<String>) {
         let diagnostic = Diagnostic::error(self.source(span), span, message, help);
-        // Whoever reads only why it is held is to know what to do as well: not every way out is a commit.
-        let remedy = diagnostic.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
-        self.hold(format!("{diagnostic}{remedy}"));
+        self.hold(diagnostic.why());
         found.push(diagnostic);
     }
 

@@ -142,6 +142,17 @@ fn all_mistakes_of_a_file_are_found_in_one_run() {
 }
 
 #[test]
+fn why_something_is_held_says_what_to_do_as_well() {
+    let route = "apiVersion: codeops/v1\nkind: AlertRoute\nmetadata: {name: main, team: payments}\n\
+        spec: {route: {polici: x}}\n";
+    let compiled = compile(&[("apps/shop.yaml", &with("  replicsa: 2\n")), ("a.yaml", route)]);
+    let held = &compiled.desired.held[&"app/shop".parse().expect("an id")];
+    assert!(held.contains("unknown field `replicsa`") && held.contains("did you mean `replicas`?"), "{held}");
+    let broken = &compiled.desired.response.broken["AlertRoute/main"];
+    assert!(broken.contains("did you mean `policy`?"), "{broken}");
+}
+
+#[test]
 fn one_mistake_hides_no_other() {
     let twice = app("shop", "  run: {comand: [./shop]}\n  port: 70000\n  port: 80\n");
     let newer = app("auth", "  run: {comand: [./auth]}\n  port: 70000\n").replace("codeops/v1", "codeops/v9");
