@@ -48,9 +48,11 @@ impl Address {
                 }
                 Ok(Self::Remote { url: text.to_owned(), protocol: "ssh", credentials: None })
             }
-            _ => {
-                Err(SourceError(format!("`{text}` is neither a URL nor a folder that exists: correct repository.url")))
-            }
+            _ => Err(SourceError(format!(
+                "there is no folder `{}`, and `{text}` is no URL either: name a folder that is a Git repository, or a URL, with \
+                 --repo, CODEOPS_REPO or repository.url; `codeops init DIR` makes a repository to begin with",
+                std::path::absolute(text).unwrap_or_else(|_| text.into()).display()
+            ))),
         }
     }
 
@@ -85,7 +87,10 @@ impl Address {
 
     fn folder(path: &Path) -> Result<Self, SourceError> {
         let whole = path.canonicalize().map_err(|error| {
-            SourceError(format!("the folder `{}` cannot be opened: {error}; correct repository.url", path.display()))
+            SourceError(format!(
+                "the folder `{}` cannot be opened: {error}; correct --repo, CODEOPS_REPO or repository.url",
+                path.display()
+            ))
         })?;
         Ok(Self::Folder(whole))
     }
@@ -228,6 +233,8 @@ mod tests {
             assert_eq!(Address::parse(text).expect("good").protocol(), protocol, "{text}");
         }
         assert_eq!(Address::parse("/").expect("a folder").protocol(), "file");
+        let why = Address::parse("/no/such/folder").expect_err("none").0;
+        assert!(why.contains("no folder `/no/such/folder`") && why.contains("--repo"), "{why}");
     }
 
     #[test]
