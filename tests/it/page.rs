@@ -90,6 +90,27 @@ async fn every_json_answer_is_as_documented() {
 }
 
 #[tokio::test]
+async fn plots_show_no_instance_that_is_gone() {
+    let limits = Limits { sample: Duration::from_millis(20), ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let plotted = async |instance: &str| {
+        let text = get(&served, "/apps/shop").await.text().await.expect("a page");
+        text.contains(&format!("<title>{instance}</title>"))
+    };
+    let mut board = board();
+    let shop = board.resources.values_mut().find(|view| view.id.name.as_str() == "shop").expect("it is there");
+    let mut live = shop.live.as_deref().expect("it lives").clone();
+    let (gone, stays) = (live.instances.remove(0), live.instances[0].clone());
+    while !plotted(gone.id.as_str()).await {
+        assert!(tokio::time::Instant::now() < deadline, "no points came");
+    }
+    Arc::make_mut(shop).live = Some(Arc::new(live));
+    served.publisher.publish(board);
+    assert!(!plotted(gone.id.as_str()).await && plotted(stays.id.as_str()).await);
+}
+
+#[tokio::test]
 async fn stats_grow_and_are_as_documented() {
     let limits = Limits { sample: Duration::from_millis(20), ..Limits::default() };
     let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;

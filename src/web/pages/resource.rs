@@ -152,7 +152,10 @@ fn plots(web: &Web, view: &ResourceView) -> Vec<(&'static str, String, String)> 
         ("Memory", |point| Some(bytes(point.memory_bytes)), |value| format!("{value:.1} MiB")),
         ("Restarts", |point| Some(f64::from(point.restarts)), |value| format!("{value:.0}")),
     ];
-    let samples = web.samples().of(&view.id);
+    let mut samples = web.samples().of(&view.id);
+    // What is gone is in no sum, and its line would end at "now".
+    let live = view.live.as_ref().map_or(&[][..], |live| &live.instances);
+    samples.retain(|id, _| live.iter().any(|instance| instance.id == *id));
     let mut plots = Vec::new();
     for (title, read, show) in kinds {
         let series: Vec<Series> = samples
