@@ -184,7 +184,9 @@ impl Turns {
         let (task, passage) = match ended {
             Ok((task, passage)) => (task, Some(passage)),
             Err(error) => {
-                tracing::error!(%error, "a step's task ended abnormally; what it did is looked at");
+                let resource = self.under_way.get(&error.id()).and_then(|step| step.claims.first());
+                let resource = resource.map(tracing::field::display);
+                tracing::error!(resource, %error, "a step's task ended abnormally; what it did is looked at");
                 (error.id(), None)
             }
         };

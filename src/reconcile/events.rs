@@ -160,6 +160,9 @@ impl Flow {
             self.look_for_later_stamps(&listing);
         }
         let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        if watched.view.error.is_some() {
+            tracing::info!(%provider, "the provider answers again");
+        }
         watched.failures = 0;
         watched.saw(scope, now);
         watched.view.error = None;
@@ -178,6 +181,9 @@ impl Flow {
     /// pending at a time, however many looks fail meanwhile.
     fn unheard(&mut self, provider: &ProviderName, error: String) {
         let Some(watched) = self.world.providers.get_mut(provider) else { return };
+        if watched.view.error.is_none() {
+            tracing::warn!(%provider, error, "the provider does not answer: nothing is known of what it has");
+        }
         watched.view.error = Some(error.clone());
         Arc::make_mut(&mut self.world.snapshot).providers.insert(provider.clone(), Err(Why(error)));
         if std::mem::replace(&mut watched.look_due, true) {

@@ -14,6 +14,7 @@ mod pass;
 mod records;
 mod repeats;
 mod steps;
+mod told;
 mod trailers;
 mod view;
 mod world;

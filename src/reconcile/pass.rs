@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
 use super::doubt::Pending;
+use super::told;
 use super::world::{Busy, Current, Status};
 use crate::gate::{Picture, Removing};
 use crate::journal::{LogError, Record};
@@ -241,6 +242,7 @@ impl Flow {
         let working = findings || !look_again.is_empty() || !work.is_empty();
         let state = self.revision_state(&judged.decisions, working, now);
         records.extend(state);
+        told::tell(&records);
         self.tools.journal.record(records).await?;
         if findings {
             self.world.wake_at(now);

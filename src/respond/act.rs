@@ -85,7 +85,7 @@ impl Flow {
                 false
             }
         };
-        tracing::info!(run = %run.id, %action, %target, "a playbook acts");
+        tracing::info!(run = %run.id, %action, resource = %target, "a playbook acts");
         match self.tools.gate.mark(Mark { resource: target, records, disturbs }, picture).await {
             Passage::Applied => Ok(true),
             Passage::Closed(why) => Err(LogError::Poisoned(why)),

@@ -28,11 +28,11 @@ impl Flow {
         let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried };
         let template = declared.template_digest.clone();
         let records = vec![Record::Pinned { resource: target.clone(), template, pin }];
-        tracing::info!(%target, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");
+        tracing::info!(resource = %target, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");
         let mark = Mark { resource: target.clone(), records, disturbs: false };
         match self.tools.gate.mark(mark, picture).await {
-            Passage::Closed(why) => tracing::warn!(why, "the rollback was not written down"),
-            Passage::Refused(why) => tracing::info!(why, "the rollback is not let through"),
+            Passage::Closed(why) => tracing::warn!(resource = %target, why, "the rollback was not written down"),
+            Passage::Refused(why) => tracing::info!(resource = %target, why, "the rollback is not let through"),
             _ => {}
         }
         Ok(())

@@ -70,7 +70,8 @@ impl Flow {
         let mut page = None;
         for event in events {
             if let RunEvent::Ended { state, why } = &event {
-                tracing::info!(run = %run.id, playbook = %run.playbook.name, %state, why, "run");
+                let resource = run.target.as_ref().map(tracing::field::display);
+                tracing::info!(run = %run.id, playbook = %run.playbook.name, resource, %state, why, "run");
                 records.extend(self.with_memory(|memory| callers_end(memory, run, *state, why)));
                 page = self.calls_for_a_person(run, *state, why);
             }

@@ -172,7 +172,7 @@ fn suspended(observed: &Observed) -> Next {
         Observed::Absent(_) => Health::Missing,
         Observed::Unknown(_) => Health::Unknown,
     };
-    let why = "its manifest says `suspend: true`: nothing is done until a commit takes that away";
+    let why = "its manifest says `suspend: true`: nothing of it is changed until a commit takes that away; what ends is still started again";
     Next::still(Sync::Suspended, health, Some(why.to_owned()))
 }
 

@@ -173,7 +173,7 @@ impl Work<'_> {
         let request = Request::Configure { key: self.key().clone(), stamp: stamp.clone(), resource };
         let applied = self.call(app, request, |state| state.stamp.as_ref() == Some(&stamp)).await?;
         if let Err(error) = app.change_record(self.shared, |record| record.ids = vec![desired.id.clone()]).await {
-            tracing::warn!(app = %app.folder, %error, "its record cannot be written; it keeps its old id in reserve");
+            tracing::warn!(resource = %desired.id, %error, "its record cannot be written; it keeps its old id in reserve");
         }
         Ok(applied)
     }

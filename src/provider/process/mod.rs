@@ -257,7 +257,7 @@ impl Shared {
         }
         if let Some(uid) = record.uid.filter(|uid| self.starts && !self.claims.claim(*uid)) {
             tracing::warn!(
-                app = folder,
+                resource = %record.made_as,
                 uid,
                 "an app of another daemon on this machine has the same uid: create one of them anew"
             );

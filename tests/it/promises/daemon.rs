@@ -162,6 +162,54 @@ fn version(port: u16) -> Option<String> {
     body["version"].as_str().map(str::to_owned)
 }
 
+/// A line of the log that says this of an app.
+fn logged(machine: &Machine, resource: &str, what: &str) -> bool {
+    let log = fs::read_to_string(machine.state.path().join("test.log")).unwrap_or_default();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let says = |line: &Value| line.to_string().contains(what);
+    lines.into_iter().any(|line| line["resource"] == resource && says(&line))
+}
+
+fn pids(machine: &Machine, app: &str) -> Vec<i32> {
+    let body = get(machine.page, &format!("/api/v1/resources/app/{app}")).unwrap_or_default();
+    let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+    let pids = body["instances"].as_array().into_iter().flatten().filter_map(|instance| instance["pid"].as_i64());
+    pids.filter_map(|pid| i32::try_from(pid).ok()).collect()
+}
+
+#[test]
+fn a_suspended_app_is_not_changed_and_started_again_when_it_ends_and_the_log_says_whose_lines_are_whose() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &web_app("a", a, "1"));
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let mut machine = Machine::on(repo);
+    machine.start();
+    machine.wait("deployed", all_well);
+    machine.wait("both have baked", |_| ["app/a", "app/b"].iter().all(|id| logged(&machine, id, "it is good")));
+
+    machine.repo.write("a.yaml", &format!("{}  suspend: true\n", web_app("a", a, "2")));
+    machine.repo.write("b.yaml", &web_app("b", b, "2").replace("demo-app", "no-such-command"));
+    machine.repo.commit("One suspended, one bad");
+    let suspended = |answer: &Value| answer["resources"][0]["sync"] == "Suspended";
+    let answer = machine.wait("it is suspended", suspended);
+    let why = answer["resources"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("what ends is still started again"), "{why}");
+    let before = pids(&machine, "a");
+    let pid = rustix::process::Pid::from_raw(before[0]).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it runs");
+    machine.wait("it is started again", |answer| {
+        suspended(answer) && pids(&machine, "a") != before && version(a) == Some("1".to_owned())
+    });
+    machine.wait("its end is logged", |_| logged(&machine, "app/a", "was ended by signal KILL"));
+    machine.wait("the other is taken back", |_| logged(&machine, "app/b", "pinned"));
+    machine.wait("and serves", |_| version(b) == Some("1".to_owned()));
+    assert!(logged(&machine, "app/b", "exited with"), "how the bad one ended");
+}
+
 /// How far a rollout is when the daemon is killed. Each stays true once it is.
 #[derive(Clone, Copy)]
 enum Moment {

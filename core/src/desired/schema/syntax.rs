@@ -111,7 +111,7 @@ struct AppSpec {
     rollout: Option<Rollout>,
     /// How an instance is asked to end.
     stop: Option<Stop>,
-    /// No apply, no drift repair, no playbooks.
+    /// true: no commit is applied, no drift repaired, no playbook run; an instance that ends is still started again.
     suspend: Option<bool>,
 }
 

@@ -159,12 +159,12 @@ impl App {
         }
         let asked = self.call(Request::Handover { binary: shared.binary.clone() }).await;
         if matches!(asked, Err(CallError::Failed(_))) {
-            tracing::warn!(app = %self.folder, ?asked, "the keeper does not go on as this daemon's binary");
+            tracing::warn!(resource = %self.id(), ?asked, "the keeper does not go on as this daemon's binary");
             return;
         }
         let same = timeout(START, running.wait_for(|running| *running == shared.binary_id)).await;
         if !same.is_ok_and(|same| same.is_ok()) {
-            tracing::warn!(app = %self.folder, ?asked, "the keeper did not go on as this daemon's binary; it stays as it is");
+            tracing::warn!(resource = %self.id(), ?asked, "the keeper did not go on as this daemon's binary; it stays as it is");
         }
     }
 
@@ -240,14 +240,14 @@ impl App {
                     self.welcome(*welcome, &shared).await;
                     self.note_id(&shared).await;
                     let why = self.converse(writer, reader, &mut inbox, &shared).await;
-                    tracing::info!(app = %self.folder, why, "the keeper is no longer connected");
+                    tracing::info!(resource = %self.id(), why, "the keeper is no longer connected");
                     failures = if connected.elapsed() > LASTED { 0 } else { failures + 1 };
                     self.view.send_replace(View::Looking);
                     self.removal(&shared).await;
                 }
                 Err(why) => {
                     failures += 1;
-                    tracing::warn!(app = %self.folder, why, "no keeper");
+                    tracing::warn!(resource = %self.id(), why, "no keeper");
                     self.view.send_replace(View::Unknown(why));
                     shared.hint(self.id());
                 }
@@ -278,7 +278,7 @@ impl App {
         if shared.starts
             && let Err(error) = self.change_record(shared, |record| record.may_become(&id)).await
         {
-            tracing::warn!(app = %self.folder, %error, "its record cannot be written");
+            tracing::warn!(resource = %self.id(), %error, "its record cannot be written");
         }
     }
 

@@ -35,7 +35,7 @@ impl App {
     /// It is not being deleted, whatever was written down of it: a delete comes again through the gate or not at all.
     pub(super) async fn stays(&self, shared: &Shared) {
         if let Err(error) = self.change_record(shared, |record| record.deleting = None).await {
-            tracing::warn!(app = %self.folder, %error, "its record cannot be written; it says that a delete is under way");
+            tracing::warn!(resource = %self.id(), %error, "its record cannot be written; it says that a delete is under way");
         }
     }
 
@@ -62,7 +62,7 @@ impl App {
         match shared.clear(&self.folder, self.uid()).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(app = %self.folder, %error, "what is left of a deleted app cannot be removed");
+                tracing::warn!(resource = %self.id(), %error, "what is left of a deleted app cannot be removed");
                 false
             }
         }

@@ -93,7 +93,7 @@ impl App {
             if let Some(why) = &failed
                 && told != failed
             {
-                tracing::warn!(app = %self.folder, why, "what it runs with is not given to its keeper again");
+                tracing::warn!(resource = %self.id(), why, "what it runs with is not given to its keeper again");
             }
             let again = if failed.is_some() { AGAIN } else { Duration::MAX };
             told = failed;
