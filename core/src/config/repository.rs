@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Name, Period, ProviderName};
 
-/// `spec` of `kind: Repository`.
+/// What holds for the whole repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RepositorySpec {
@@ -44,6 +44,7 @@ pub struct RepositoryDefaults {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BlastRadius {
     /// 0 to 100; two are always allowed.
+    #[schemars(range(min = 0, max = 100))]
     pub percent: u8,
 }
 
@@ -63,7 +64,7 @@ pub struct Freeze {
     pub reason: String,
     /// When it ends by itself; without it, only a commit ends it.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", regex(pattern = "^[-+]?[0-9]{4}"))]
     pub until: Option<Timestamp>,
 }
 
@@ -99,7 +100,7 @@ pub enum FreezeWhat {
     Playbooks,
 }
 
-/// `spec` of `kind: Team`.
+/// Who is in it, and who is paged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TeamSpec {

@@ -142,7 +142,6 @@ fn shows_the_same(a: &AppManifest, b: &AppManifest) -> bool {
         && (number(a), a.bind) == (number(b), b.bind)
         && all(&a.after).eq(all(&b.after))
         && all(&a.was).eq(all(&b.was))
-        && all(&a.uses).eq(all(&b.uses))
 }
 
 /// The overlays among files in the order of their paths.

@@ -16,6 +16,9 @@ pub(super) const MAX_REPLICAS: u32 = 1_000;
 /// The most resources one app may come after.
 const MAX_AFTER: usize = 256;
 
+/// Fields that come with the kind Service.
+const NOT_BUILT: [&str; 1] = ["uses"];
+
 /// An app as written. Fields that are wrong are reported and left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AppManifest {
@@ -34,7 +37,6 @@ pub(super) struct AppManifest {
     pub bind: Option<IpAddr>,
     pub env: BTreeMap<String, At<String>>,
     pub secrets: BTreeMap<String, At<SecretName>>,
-    pub uses: Vec<At<Name>>,
     pub after: Vec<At<ResourceId>>,
     pub resources: Resources,
     pub health: Option<HealthText>,
@@ -84,14 +86,14 @@ fn spec(node: &Node, app: &mut AppManifest, reader: &mut Reader<'_>) {
             reader.error(entry.key_span, format!("`{}` is in `env` as well", cut(&entry.key, 60)), Some(help));
         }
     }
-    app.uses = fields.get("uses").map(|node| uses(node, reader)).unwrap_or_default();
     app.after = fields.get("after").map(|node| after(node, reader)).unwrap_or_default();
     app.resources = fields.get("resources").map(|node| resources(node, reader)).unwrap_or_default();
     app.health = fields.get("health").and_then(|node| super::app_parts::health(node, app.listens, reader));
     app.rollout = fields.get("rollout").map(|node| super::app_parts::rollout(node, reader)).unwrap_or_default();
     app.stop = fields.get("stop").map(|node| super::app_parts::stop(node, reader)).unwrap_or_default();
     app.suspend = fields.get("suspend").and_then(|node| reader.boolean(node)).unwrap_or_default();
-    fields.finish(reader, &[]);
+    fields.not_built(reader, &NOT_BUILT);
+    fields.finish(reader, &NOT_BUILT);
     variables::check(node, app, reader);
 }
 
@@ -124,20 +126,6 @@ fn environment<T>(
         } else if let Some(value) = value {
             out.insert(entry.key.to_string(), value);
         }
-    }
-    out
-}
-
-fn uses(node: &Node, reader: &mut Reader<'_>) -> Vec<At<Name>> {
-    let mut out = Vec::new();
-    for item in reader.items(node, "services") {
-        let Some(mut fields) = reader.fields(item, "an item of uses") else { continue };
-        out.extend(fields.require(reader, "service").and_then(|node| reader.parse::<Name>(node)));
-        let alias = fields.require(reader, "as").and_then(|node| reader.text(node));
-        if let Some(alias) = alias.filter(|alias| !is_variable(&alias.value)) {
-            reader.error(alias.span, "expected the prefix of variables, such as DATABASE", None);
-        }
-        fields.finish(reader, &[]);
     }
     out
 }

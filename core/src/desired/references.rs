@@ -26,7 +26,6 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     let Resolved { units, held, found, .. } = resolved;
     let (wrong, acyclic) = dependencies(units, held);
     report(units, wrong, found);
-    services(units, found);
     if !acyclic {
         circles(units, context, found);
     }
@@ -77,18 +76,6 @@ fn acyclic(next: &[Vec<usize>], mut waiting: Vec<usize>) -> bool {
         }
     }
     gone == next.len()
-}
-
-fn services(units: &mut Units, found: &mut Vec<Diagnostic>) {
-    let wrong: Vec<_> = units
-        .values()
-        .flat_map(|unit| unit.app.uses.iter().map(|service| (unit.id.clone(), service)))
-        .map(|(id, service)| {
-            let message = format!("there is no service `{}`: kind Service is not built in this version", service.value);
-            (id, service.span, message, None)
-        })
-        .collect();
-    report(units, wrong, found);
 }
 
 fn circles(units: &mut Units, context: &Context, found: &mut Vec<Diagnostic>) {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::header::{API_VERSION, ManifestKind};
 
 mod answering;
+mod forms;
 mod people;
 mod syntax;
 mod tested;

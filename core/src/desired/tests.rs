@@ -3,6 +3,7 @@
 mod amended;
 mod answering;
 mod answering_properties;
+mod checked;
 mod contested;
 mod digests;
 mod mistakes;

@@ -32,7 +32,11 @@ impl InvalidName {
 /// A DNS label (RFC 1123): 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit. Shared: a clone is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String", extend("pattern" = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "minLength" = 1, "maxLength" = 63))]
+#[schemars(
+    with = "String",
+    description = "1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit.",
+    extend("pattern" = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "minLength" = 1, "maxLength" = 63)
+)]
 pub struct Name(Arc<str>);
 
 impl Name {
@@ -139,7 +143,11 @@ impl FromStr for Kind {
 /// `kind/name`, such as `app/shop`: what every journal record, claim and page path is keyed on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(
+    with = "String",
+    description = "A resource as kind/name, such as app/shop.",
+    extend("pattern" = "^app/[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+)]
 pub struct ResourceId {
     /// The kind, before the slash.
     pub kind: Kind,

@@ -228,11 +228,11 @@ pub enum Strategy {
     Recreate,
 }
 
-/// What follows a template that fails its rollout or bake.
+/// What follows a version that fails its rollout or bake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// Back to the last good template.
+    /// Back to the last good version.
     #[default]
     Rollback,
     /// Stay as it is, degraded, until a commit.

@@ -39,7 +39,11 @@ macro_rules! text_unit {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(
+    with = "String",
+    description = "A duration: whole numbers with units from the largest down, such as 500ms, 30s, 1h30m or 7d.",
+    extend("pattern" = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength" = 2)
+)]
 pub struct Period(u64);
 
 text_unit!(Period);
@@ -140,7 +144,11 @@ impl fmt::Display for Period {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(
+    with = "String",
+    description = "A size: a whole number and a unit, such as 256MiB (powers of 1,024) or 1MB (of 1,000).",
+    extend("pattern" = "^[0-9]+(B|[KMGT]iB|[KMGT]B)$")
+)]
 pub struct Bytes(pub u64);
 
 text_unit!(Bytes);

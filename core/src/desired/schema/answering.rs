@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::forms::{Matching, WebUrl, never_beside, one_of};
 use super::people::{Email, UrlOrSecret, Webhook};
 use super::syntax::{OwnedMetadata, Text};
 use crate::model::{Name, Period};
@@ -33,18 +34,29 @@ struct PlaybookSpec {
     /// How long and how often it may run. Paging is never limited.
     limits: Option<Limits>,
     /// What is done, in order.
+    #[schemars(length(min = 1, max = 64))]
     steps: Vec<Step>,
     /// What is done when the steps do not prove the alert resolved.
+    #[schemars(length(min = 1, max = 64))]
     otherwise: Option<Vec<Step>>,
 }
 
 /// An alert or a time.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    extend("oneOf" = one_of(&["alert", "schedule"]), "dependentRequired" = {
+        "timezone": ["schedule"],
+        "catchUp": ["schedule"]
+    })
+)]
 struct On {
     /// Labels that must be equal; under `matchers` a list of matchers in Alertmanager's syntax.
+    #[schemars(extend("minProperties" = 1))]
     alert: Option<BTreeMap<String, TextOrList>>,
     /// Five fields of cron: minute, hour, day of month, month, day of week.
+    #[schemars(regex(pattern = "^\\s*\\S+(\\s+\\S+){4}\\s*$"))]
     schedule: Option<String>,
     /// An IANA time zone; UTC when left out.
     timezone: Option<String>,
@@ -56,7 +68,7 @@ struct On {
 #[schemars(untagged)]
 enum TextOrList {
     Text(Text),
-    List(Vec<String>),
+    List(Vec<Matching>),
 }
 
 /// What becomes of missed times.
@@ -103,12 +115,23 @@ struct Limits {
     /// For all steps before `otherwise`; 15m when left out.
     timeout: Option<Period>,
     /// Such as `3 per 1h`: runs on one target within a time of at most 1h.
+    #[schemars(regex(
+        pattern = "^\\s*\\+?0*[1-9][0-9]*\\s+per\\s+([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?\\s*$"
+    ))]
     runs: Option<String>,
 }
 
 /// A name and exactly one of action, script, wait, http, notify, page, git and playbook.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    extend(
+        "oneOf" = one_of(&["action", "script", "wait", "http", "notify", "page", "git", "playbook"]),
+        "not" = never_beside("retry", &["wait", "page", "playbook"]),
+        "dependentRequired" = {"target": ["action"], "with": ["action"], "quiet": ["wait"]}
+    )
+)]
 struct Step {
     /// Unique in its list.
     name: Name,
@@ -180,7 +203,7 @@ enum WaitWord {
 
 /// A time, or a condition.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("oneOf" = one_of(&["for", "until"])))]
 struct WaitFull {
     /// So long.
     r#for: Option<Period>,
@@ -195,7 +218,7 @@ struct Http {
     /// GET when left out.
     method: Option<Method>,
     /// Templates stand after the host only, percent-encoded.
-    url: String,
+    url: WebUrl,
     /// Headers by name; values are templates.
     headers: Option<BTreeMap<String, Text>>,
     /// Headers whose values are secrets, by the secret's name.
@@ -221,12 +244,12 @@ enum Method {
 #[schemars(untagged)]
 enum Statuses {
     One(#[schemars(range(min = 100, max = 599))] u16),
-    Many(Vec<u16>),
+    Many(#[schemars(inner(range(min = 100, max = 599)))] Vec<u16>),
 }
 
 /// A message: exactly one channel, a title and a text.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("oneOf" = one_of(&["slack", "webhook", "email"])))]
 struct Notify {
     /// A Slack-compatible incoming webhook.
     slack: Option<UrlOrSecret>,
@@ -248,9 +271,12 @@ struct Page {
     policy: Option<Name>,
 }
 
-/// One of both.
+/// Exactly one of `revert` and `set`.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(
+    deny_unknown_fields,
+    extend("oneOf" = one_of(&["revert", "set"]), "dependentRequired" = {"within": ["revert"]})
+)]
 struct Git {
     /// Reverts the newest commit that touches only the target and is not the bot's.
     revert: Option<Revert>,
@@ -273,6 +299,7 @@ struct Set {
     /// The file, from the top.
     file: String,
     /// Such as `spec.replicas`.
+    #[schemars(regex(pattern = "^spec\\.\\S+$"))]
     path: String,
     /// Anything; texts are templates.
     value: Value,

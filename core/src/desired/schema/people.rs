@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
+use super::forms::{From, Instant, Mailbox, Matching, Month, MonthDay, To, WebUrl, Weekday, one_of};
 use super::syntax::{OwnedMetadata, Text};
 use crate::model::{Name, Period};
 
@@ -37,7 +38,7 @@ struct AlertRouteSpec {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Route {
     /// Matchers in Alertmanager's syntax, all of which must hold. Exactly one tree has none at its top.
-    r#match: Option<Vec<String>>,
+    r#match: Option<Vec<Matching>>,
     /// The escalation policy that is paged.
     policy: Option<Name>,
     /// A playbook beside those whose own `on` matches.
@@ -56,8 +57,13 @@ struct Route {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Inhibition {
-    source: Vec<String>,
-    target: Vec<String>,
+    /// Matchers of the alerts that keep others quiet, all of which must hold.
+    #[schemars(length(min = 1))]
+    source: Vec<Matching>,
+    /// Matchers of those that are kept quiet, all of which must hold.
+    #[schemars(length(min = 1))]
+    target: Vec<Matching>,
+    /// Labels that both must have alike.
     equal: Option<Vec<String>>,
 }
 
@@ -68,11 +74,11 @@ struct TimeSpan {
     /// Times of day.
     times: Option<Vec<Clock>>,
     /// mon to sun, or ranges such as mon:fri.
-    weekdays: Option<Vec<Text>>,
+    weekdays: Option<Vec<Weekday>>,
     /// 1 to 31, -1 for the last, or ranges such as 1:7.
-    days_of_month: Option<Vec<Text>>,
+    days_of_month: Option<Vec<MonthDay>>,
     /// jan to dec or 1 to 12, or ranges such as jun:aug.
-    months: Option<Vec<Text>>,
+    months: Option<Vec<Month>>,
     /// An IANA time zone; UTC when left out.
     timezone: Option<String>,
 }
@@ -81,8 +87,8 @@ struct TimeSpan {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Clock {
-    from: String,
-    to: String,
+    from: From,
+    to: To,
 }
 
 /// A planned time.
@@ -90,11 +96,12 @@ struct Clock {
 #[schemars(deny_unknown_fields)]
 struct Maintenance {
     /// Matchers, all of which must hold.
-    r#match: Vec<String>,
-    /// RFC 3339.
-    from: String,
-    /// RFC 3339.
-    until: String,
+    #[schemars(length(min = 1))]
+    r#match: Vec<Matching>,
+    /// When it begins, RFC 3339.
+    from: Instant,
+    /// When it ends, RFC 3339.
+    until: Instant,
     /// Shown beside what it keeps quiet.
     reason: Text,
 }
@@ -111,9 +118,9 @@ pub(super) struct Receiver {
 
 /// Exactly one channel.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("oneOf" = one_of(&["pagerduty", "slack", "webhook", "email"])))]
 struct Channel {
-    /// `PagerDuty` Events v2.
+    /// PagerDuty, Events v2.
     pagerduty: Option<PagerDuty>,
     /// A Slack-compatible incoming webhook.
     slack: Option<UrlOrSecret>,
@@ -123,30 +130,30 @@ struct Channel {
     email: Option<Email>,
 }
 
-/// An integration of `PagerDuty`.
+/// An integration of PagerDuty.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct PagerDuty {
     /// The secret that holds the routing key.
     routing_key: Name,
     /// Another address than the public one.
-    url: Option<String>,
+    url: Option<WebUrl>,
 }
 
 /// A URL, or the name of the secret that holds it.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum UrlOrSecret {
-    Url(String),
+    Url(WebUrl),
     Full(FullUrl),
 }
 
-/// One of both.
+/// Exactly one of both.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("oneOf" = one_of(&["url", "urlSecret"])))]
 pub(super) struct FullUrl {
     /// As it is.
-    url: Option<String>,
+    url: Option<WebUrl>,
     /// The secret that holds it.
     url_secret: Option<Name>,
 }
@@ -155,16 +162,16 @@ pub(super) struct FullUrl {
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum Webhook {
-    Url(String),
+    Url(WebUrl),
     Full(FullWebhook),
 }
 
-/// One of `url` and `urlSecret`.
+/// Exactly one of `url` and `urlSecret`.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("oneOf" = one_of(&["url", "urlSecret"])))]
 pub(super) struct FullWebhook {
     /// As it is.
-    url: Option<String>,
+    url: Option<WebUrl>,
     /// The secret that holds it.
     url_secret: Option<Name>,
     /// The secret that signs the body.
@@ -176,10 +183,12 @@ pub(super) struct FullWebhook {
 #[schemars(deny_unknown_fields)]
 pub(super) struct Email {
     /// Addresses.
-    to: Vec<String>,
+    #[schemars(length(min = 1))]
+    to: Vec<Mailbox>,
     /// The sender's address.
-    from: String,
+    from: Mailbox,
     /// `smtp://HOST:PORT` or `smtps://HOST:PORT`.
+    #[schemars(regex(pattern = "^smtps?://.+:[0-9]+$"))]
     server: String,
     /// Who signs in.
     login: Option<Login>,
@@ -189,6 +198,7 @@ pub(super) struct Email {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Login {
+    /// The name to sign in with.
     user: String,
     /// The secret that holds the password.
     password: Name,
@@ -208,6 +218,8 @@ pub(super) struct EscalationPolicy {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct EscalationPolicySpec {
+    /// One after the other, while nobody has accepted the page.
+    #[schemars(length(min = 1))]
     levels: Vec<Level>,
 }
 
@@ -216,6 +228,7 @@ struct EscalationPolicySpec {
 #[schemars(deny_unknown_fields)]
 struct Level {
     /// `receiver/NAME` or `oncall/NAME`.
+    #[schemars(length(min = 1), inner(regex(pattern = "^(receiver|oncall)/[a-z0-9]([a-z0-9-]*[a-z0-9])?$")))]
     notify: Vec<String>,
     /// How long after the level before; 60s when left out, and at once for the first.
     after: Option<Period>,
@@ -236,9 +249,10 @@ pub(super) struct OnCall {
 #[schemars(deny_unknown_fields)]
 struct OnCallSpec {
     /// The receivers of the members, in turn.
+    #[schemars(length(min = 1))]
     members: Vec<Name>,
     /// When the first turn begins, RFC 3339.
-    start: String,
+    start: Instant,
     /// How long a turn is; 7d when left out.
     every: Option<Period>,
     /// An IANA time zone; UTC when left out.
@@ -253,8 +267,8 @@ struct OnCallSpec {
 struct Override {
     /// The receiver of who takes it.
     member: Name,
-    /// RFC 3339.
-    from: String,
-    /// RFC 3339.
-    until: String,
+    /// When it begins, RFC 3339.
+    from: Instant,
+    /// When it ends, RFC 3339.
+    until: Instant,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
+use super::forms::{never_two, one_of};
 use crate::config::{RepositorySpec, TeamSpec};
 use crate::model::{Bytes, Name, OnFailure, Period, ResourceId, Strategy};
 
@@ -93,14 +94,13 @@ struct AppSpec {
     replicas: Option<u32>,
     /// The stable port that clients use.
     port: Option<Port>,
-    /// The address the port is bound to; 127.0.0.1 when left out.
+    /// The IP address the port is bound to; 127.0.0.1 when left out.
+    #[schemars(regex(pattern = "^([0-9]{1,3}(\\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"))]
     bind: Option<String>,
     /// Plain environment variables.
     env: Option<BTreeMap<String, Text>>,
     /// Environment variables whose values are secrets, by the secret's name in the daemon's settings.
     secrets: Option<BTreeMap<String, Name>>,
-    /// Services it is bound to.
-    uses: Option<Vec<Use>>,
     /// Resources that must be healthy first.
     after: Option<Vec<ResourceId>>,
     /// Limits on each instance.
@@ -117,9 +117,13 @@ struct AppSpec {
 
 /// A command, with or without an artifact; or an image.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(
+    deny_unknown_fields,
+    extend("oneOf" = one_of(&["command", "image"]), "dependentRequired" = {"artifact": ["command"]})
+)]
 struct Run {
     /// The program and its arguments; no shell. `$NAME` stands for a variable, `$$` for a dollar sign.
+    #[schemars(length(min = 1))]
     command: Option<Vec<Text>>,
     /// Where the program comes from, when not from the host.
     artifact: Option<Artifact>,
@@ -132,6 +136,7 @@ struct Run {
 #[schemars(deny_unknown_fields)]
 struct Artifact {
     /// An http:, https: or file: URL.
+    #[schemars(regex(pattern = "^(https?://[^/?#]|file:///)"))]
     url: String,
     /// 64 hex digits.
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
@@ -143,6 +148,7 @@ struct Artifact {
 #[schemars(deny_unknown_fields)]
 struct Release {
     /// The program and its arguments.
+    #[schemars(length(min = 1))]
     command: Vec<Text>,
     /// The time it may take; 5m when left out.
     timeout: Option<Period>,
@@ -177,36 +183,40 @@ enum Protocol {
     Tcp,
 }
 
-/// A service it is bound to.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct Use {
-    /// The service's name.
-    service: Name,
-    /// The prefix of the variables it is given.
-    r#as: String,
-}
-
 /// Limits on each instance.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Resources {
     /// A share of processors, such as "0.5" or 500m.
-    cpu: Option<Text>,
+    cpu: Option<Cpu>,
     /// Such as 256MiB.
     memory: Option<Bytes>,
 }
 
+/// A share of processors.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Cpu {
+    Text(#[schemars(regex(pattern = "^[0-9]{1,7}(m|\\.[0-9]{0,3})?$"))] String),
+    Number(#[schemars(extend("exclusiveMinimum" = 0))] f64),
+}
+
 /// At most one probe, and its times.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    extend("not" = never_two(&["http", "tcp", "command"]))
+)]
 struct Health {
     /// A path whose GET answers 200 to 399.
     #[schemars(regex(pattern = "^/"))]
     http: Option<String>,
     /// `true`: the port accepts a connection.
+    #[schemars(extend("enum" = [true, null]))]
     tcp: Option<bool>,
     /// A command that exits 0.
+    #[schemars(length(min = 1))]
     command: Option<Vec<Text>>,
     /// The time between two probes; 2s when left out.
     interval: Option<Period>,
@@ -219,9 +229,13 @@ struct Health {
     failures: Option<u32>,
 }
 
-/// How new instances replace old ones.
+/// How new instances replace old ones. Surge and unavailable belong to the strategy rolling.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("not" = {
+    "properties": {"strategy": {"const": "recreate"}},
+    "required": ["strategy"],
+    "anyOf": [{"required": ["surge"]}, {"required": ["unavailable"]}]
+}))]
 struct Rollout {
     /// Beside the old, or after them.
     strategy: Option<Strategy>,

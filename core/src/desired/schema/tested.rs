@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::forms::one_of;
 use super::syntax::{OwnedMetadata, Text};
 use crate::model::Name;
 
@@ -23,7 +24,10 @@ pub(super) struct PlaybookTest {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct PlaybookTestSpec {
+    /// The playbook that is tested.
     playbook: Name,
+    /// What it is tested with.
+    #[schemars(length(min = 1, max = 1000))]
     cases: Vec<Case>,
 }
 
@@ -68,8 +72,10 @@ struct GivenTarget {
     /// Degraded when left out.
     health: Option<Health>,
     /// 2 when left out.
+    #[schemars(range(min = 0, max = 1000))]
     replicas: Option<u32>,
     /// 1 when left out.
+    #[schemars(range(min = 0, max = 1000))]
     healthy: Option<u32>,
     /// true when left out.
     dependencies_healthy: Option<bool>,
@@ -88,9 +94,9 @@ enum Health {
     Unknown,
 }
 
-/// One of these.
+/// Exactly one of these.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("oneOf" = one_of(&["output", "error", "unknown"])))]
 struct Outcome {
     /// It is done, and gives this.
     output: Option<Value>,

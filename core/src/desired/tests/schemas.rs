@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::checked::violation;
 use super::*;
 
 const APP: &str = r#"{"apiVersion": "codeops/v1", "kind": "App",
@@ -89,55 +90,6 @@ const ANSWERING: [(&str, &str); 8] = [
     "overrides": [{"member": "chat", "from": "2026-02-01T00:00:00Z", "until": "2026-02-02T00:00:00Z"}]}}"#,
     ),
 ];
-
-/// The part of JSON Schema that is used: says where a value breaks it.
-fn violation(schema: &Value, value: &Value, at: &str) -> Option<String> {
-    let types: Vec<&str> = match &schema["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let is = |kind: &&str| match *kind {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_u64() || value.is_i64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        _ => value.is_null(),
-    };
-    if !types.is_empty() && !types.iter().any(is) {
-        return Some(format!("{at}: not {types:?}"));
-    }
-    if schema.get("const").is_some_and(|constant| constant != value) {
-        return Some(format!("{at}: another constant"));
-    }
-    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
-        return Some(format!("{at}: none of the words"));
-    }
-    for key in ["anyOf", "oneOf"] {
-        let choices = schema[key].as_array();
-        if choices.is_some_and(|all| !all.iter().any(|one| violation(one, value, at).is_none())) {
-            return Some(format!("{at}: matches no choice"));
-        }
-    }
-    let missing = |name: &&Value| value.is_object() && value.get(name.as_str().unwrap_or_default()).is_none();
-    if let Some(name) = schema["required"].as_array().into_iter().flatten().find(missing) {
-        return Some(format!("{at}: {name} is missing"));
-    }
-    for (name, inner) in value.as_object().into_iter().flatten() {
-        let place = format!("{at}/{name}");
-        let found = match (&schema["properties"][name], &schema["additionalProperties"]) {
-            (Value::Null, Value::Bool(false)) => Some(format!("{place}: unknown")),
-            (Value::Null, additional) => violation(additional, inner, &place),
-            (known, _) => violation(known, inner, &place),
-        };
-        if found.is_some() {
-            return found;
-        }
-    }
-    value.as_array().into_iter().flatten().find_map(|item| violation(&schema["items"], item, &format!("{at}/-")))
-}
 
 #[test]
 fn whole_examples_match_their_schema_and_compile() {
@@ -232,5 +184,136 @@ fn readers_know_exactly_the_fields_of_the_schema() {
         from_reader.sort();
         from_schema.sort();
         assert_eq!(from_reader, from_schema, "{kind}: {}", rendered(&compiled));
+    }
+}
+
+/// Manifests that `validate` refuses for what is written in one place, as a merge patch on a whole example.
+const WRONG: [(&str, &str); 47] = [
+    (APP, r#"{"spec": {"uses": [{"service": "shop-db", "as": "DATABASE"}]}}"#),
+    (APP, r#"{"spec": {"rollout": {"bake": "2 minutes"}}}"#),
+    (APP, r#"{"spec": {"rollout": {"bake": "30"}}}"#),
+    (APP, r#"{"spec": {"rollout": {"bake": "30s1m"}}}"#),
+    (APP, r#"{"spec": {"rollout": {"bake": ""}}}"#),
+    (APP, r#"{"spec": {"rollout": {"strategy": "recreate"}}}"#),
+    (APP, r#"{"spec": {"health": {"tcp": true}}}"#),
+    (APP, r#"{"spec": {"health": {"command": ["x"]}}}"#),
+    (APP, r#"{"spec": {"health": {"http": null, "tcp": false}}}"#),
+    (APP, r#"{"spec": {"resources": {"memory": "256M"}}}"#),
+    (APP, r#"{"spec": {"resources": {"cpu": "fast"}}}"#),
+    (APP, r#"{"spec": {"resources": {"cpu": 0}}}"#),
+    (APP, r#"{"spec": {"port": {"number": 0}}}"#),
+    (APP, r#"{"spec": {"bind": "localhost"}}"#),
+    (APP, r#"{"spec": {"after": ["shop"]}}"#),
+    (APP, r#"{"spec": {"after": ["service/shop-db"]}}"#),
+    (APP, r#"{"spec": {"run": {"image": "x/y:1"}}}"#),
+    (APP, r#"{"spec": {"run": {"command": null}}}"#),
+    (APP, r#"{"spec": {"run": {"command": []}}}"#),
+    (APP, r#"{"spec": {"run": {"artifact": {"url": "ftp://x/y"}}}}"#),
+    (APP, r#"{"spec": {"replicas": 1001}}"#),
+    (WHOLE_REPOSITORY, r#"{"spec": {"blastRadius": {"percent": 101}}}"#),
+    (WHOLE_REPOSITORY, r#"{"spec": {"resolveDelay": "soon"}}"#),
+    (WHOLE_REPOSITORY, r#"{"spec": {"freeze": {"until": "tomorrow"}}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a"}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "script": "scripts/diagnose.sh", "page": {}}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "page": {}, "retry": {"attempts": 2}}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "page": {}, "quiet": "1m"}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "wait": {"for": "1m", "until": "true"}}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "git": {}}]}}"#),
+    (
+        ANSWERING[0].1,
+        r#"{"spec": {"steps": [{"name": "a", "git": {"set": {"file": "a.yaml", "path": "metadata.name", "value": 1}}}]}}"#,
+    ),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "http": {"url": "ftp://x"}}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": [{"name": "a", "notify": {"title": "x"}}]}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"steps": []}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"limits": {"runs": "3 an hour"}}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"on": {"schedule": "0 4 * * 0"}}}"#),
+    (ANSWERING[0].1, r#"{"spec": {"on": {"catchUp": "none"}}}"#),
+    (ANSWERING[1].1, r#"{"spec": {"on": {"schedule": "0 4 * *"}}}"#),
+    (ANSWERING[2].1, r#"{"spec": {"cases": []}}"#),
+    (ANSWERING[3].1, r#"{"spec": {"route": {"match": ["app"]}}}"#),
+    (ANSWERING[3].1, r#"{"spec": {"muteTimes": {"nights": [{"times": [{"from": "24:00", "to": "24:00"}]}]}}}"#),
+    (ANSWERING[3].1, r#"{"spec": {"muteTimes": {"nights": [{"weekdays": ["monday"]}]}}}"#),
+    (ANSWERING[4].1, r#"{"spec": {"slack": "https://chat.acme.example/hook"}}"#),
+    (ANSWERING[5].1, r#"{"spec": {"slack": {"url": "https://chat.acme.example/hook", "urlSecret": "chat-url"}}}"#),
+    (ANSWERING[6].1, r#"{"spec": {"levels": [{"notify": ["chat"]}]}}"#),
+    (ANSWERING[7].1, r#"{"spec": {"start": "monday"}}"#),
+    (ANSWERING[7].1, r#"{"spec": {"members": []}}"#),
+];
+
+fn merge(value: &mut Value, patch: Value) {
+    match patch {
+        Value::Object(patch) => {
+            if !value.is_object() {
+                *value = json!({});
+            }
+            for (key, inner) in patch {
+                match inner {
+                    Value::Null => drop(value.as_object_mut().expect("a mapping").remove(&key)),
+                    inner => merge(&mut value[&key], inner),
+                }
+            }
+        }
+        patch => *value = patch,
+    }
+}
+
+#[test]
+fn what_validate_refuses_by_itself_the_schema_refuses() {
+    for (whole, patch) in WRONG {
+        let mut value: Value = serde_json::from_str(whole).expect("JSON");
+        merge(&mut value, serde_json::from_str(patch).expect(patch));
+        let text = value.to_string();
+        let path = if value["kind"] == "Repository" { "codeops.yaml" } else { "a.yaml" };
+        let compiled = compile(&[(path, &text), ("scripts/diagnose.sh", "#!/bin/sh\n")]);
+        assert!(compiled.has_errors(), "{patch}: validate takes it");
+        let kind = value["kind"].as_str().expect("a kind");
+        assert!(violation(&schema(Some(kind)), &value, "").is_some(), "{patch}: the schema takes it");
+        assert!(violation(&schema(None), &value, "").is_some(), "{patch}: the schema of all takes it");
+    }
+}
+
+#[test]
+fn every_manifest_of_the_repository_matches_the_schema() {
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = ["examples", "playbooks"].map(|name| top.join(name)).to_vec();
+    let (all, mut seen) = (schema(None), 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            // An overlay is a patch of a manifest, and no whole one.
+            if path.is_dir() && !path.ends_with("environments") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "yaml") {
+                let text = std::fs::read_to_string(&path).expect("a text");
+                for document in yaml::documents(&text) {
+                    let value = texts::data(&document.root.expect("a manifest"));
+                    assert_eq!(violation(&all, &value, ""), None, "{}", path.display());
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn descriptions_are_for_who_writes_manifests() {
+    fn each(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(fields) => {
+                found.extend(fields.get("description").and_then(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|inner| each(inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| each(inner, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    each(&schema(None), &mut found);
+    for description in found {
+        for ours in ["clone", "journal", "[`", "::", "digest", "`PagerDuty`", "claim"] {
+            assert!(!description.contains(ours), "{description}");
+        }
     }
 }
