@@ -250,6 +250,8 @@ pub(crate) enum PlaybookCommand {
         tree: TreeArgs,
     },
     /// Say what an alert would start, and why: routes, playbook, target, steps, who is paged.
+    ///
+    /// Ends with 1 where it reaches no playbook and no person, as `alerts route` does.
     Explain {
         /// The alert's labels as NAME=VALUE, and the folder that holds the manifests.
         #[arg(required = true, value_name = "LABEL|DIR")]

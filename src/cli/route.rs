@@ -27,6 +27,9 @@ struct Report {
     /// Who would be told now, in turn.
     told: Vec<Person>,
     warnings: Vec<String>,
+    /// Whether it reaches nobody and nothing.
+    #[serde(skip)]
+    lost: bool,
 }
 
 #[derive(Serialize)]
@@ -71,9 +74,8 @@ pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
         let counted = compile::count(&diagnostics);
         report.warnings.push(format!("the manifests have {counted}: `codeops validate` shows them"));
     }
-    let lost = report.routed.playbooks.is_empty() && report.told.is_empty();
     output.value(&report, || text(&report, output))?;
-    Ok(if lost { Exit::Failed } else { Exit::Fine })
+    Ok(if report.lost { Exit::Failed } else { Exit::Fine })
 }
 
 /// What has a `=` is a label, the last word without one the folder.
@@ -138,12 +140,15 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     let playbooks: Vec<Answer> =
         may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
     // As the daemon does: where no route says who, the team of the playbook that answers.
-    let (quiet, policy) = match world.answer(&routed, &seen) {
+    let answered = world.answer(&routed, &seen);
+    let pages = matches!(answered, Answered::Pages { .. });
+    let (quiet, policy) = match answered {
         Answered::Runs { policy, .. } | Answered::Pages { policy, .. } => (quiet, policy),
         Answered::Quiet(why) => (quiet.or(Some(why)), routed.policy.clone()),
     };
     let people = reached::people(policy.as_ref(), fallback, &response, now);
-    warnings.extend(reached::lost(!playbooks.is_empty(), policy.as_ref(), &people));
+    warnings.extend(reached::lost(!pages, policy.as_ref(), &people));
+    let lost = pages && people.is_empty();
     let told = people.into_iter().map(|told| Person {
         notified: told.notified.to_string(),
         receiver: told.receiver,
@@ -153,7 +158,7 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     let Routed { group_by, mute, taken, .. } = routed;
     let mute = mute.into_iter().map(|(_, name)| name).collect();
     let shown = Shown { taken, playbooks, policy, group_by, mute };
-    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), warnings }
+    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), warnings, lost }
 }
 
 fn nobody() -> Name {

@@ -434,11 +434,13 @@ fn a_route_and_its_explanation_say_the_same_of_whom_an_alert_reaches() {
             if guarded {
                 command.arg("--settings").arg(&settings);
             }
-            let (_, out, err) = run(&mut command);
+            let (code, out, err) = run(&mut command);
             let answer: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
             let warnings = answer["warnings"].as_array().expect("warnings").iter().map(|it| it.as_str().expect("text"));
             let reaches: Vec<String> =
                 warnings.filter(|it| !it.starts_with("the manifests have")).map(str::to_owned).collect();
+            let lost = reaches.iter().any(|it| it.starts_with("it reaches no playbook and no person"));
+            assert_eq!(code, i32::from(lost), "{words:?} {labels:?}: {out}");
             both.push((reaches, answer["policy"].clone()));
         }
         assert_eq!(both[0], both[1], "{labels:?}");

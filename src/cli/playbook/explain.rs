@@ -36,6 +36,9 @@ struct Explained {
     told: Vec<Person>,
     steps: Vec<Step>,
     warnings: Vec<String>,
+    /// Whether it reaches nobody and nothing.
+    #[serde(skip)]
+    lost: bool,
 }
 
 /// One who is paged.
@@ -79,7 +82,7 @@ pub(super) fn split(words: &[String]) -> anyhow::Result<(Labels, PathBuf)> {
     Ok((labels, folder.unwrap_or_else(|| PathBuf::from("."))))
 }
 
-/// Explains what would run, and why.
+/// Explains what would run, and why; ends with 1 where it reaches no playbook and no person.
 pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now();
     let world = tree.world();
@@ -101,6 +104,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
         told: Vec::new(),
         steps: Vec::new(),
         warnings: Vec::new(),
+        lost: false,
     };
     let (playbook, rung) = match answer {
         Answer::Quiet(why) => {
@@ -120,6 +124,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
     if playbook.is_some() {
         let people = reached::people(explained.policy.as_ref(), tree.fallback.as_ref(), &tree.response, now);
         explained.warnings.extend(reached::lost(explained.playbook.is_some(), explained.policy.as_ref(), &people));
+        explained.lost = explained.playbook.is_none() && people.is_empty();
         explained.told = people.into_iter().map(person).collect();
     }
     if let Some(playbook) = playbook {
@@ -131,7 +136,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
         }
     }
     output.value(&explained, || told_in_text(&explained, output))?;
-    Ok(Exit::Fine)
+    Ok(if explained.lost { Exit::Failed } else { Exit::Fine })
 }
 
 fn alert(labels: &Labels, now: Timestamp) -> Alert {
