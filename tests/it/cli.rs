@@ -393,7 +393,10 @@ fn a_route_is_shown_without_a_daemon() {
         assert!(out.contains(part), "{part} is not in\n{out}");
     }
     let (code, out, _) = route(&["alertname=AppDown", "app=gone"]);
-    assert!(code == 0 && out.contains("app/gone is not declared") && out.contains("nobody is told"), "{out}");
+    assert!(
+        code == 1 && out.contains("app/gone is not declared") && out.contains("no playbook and no person"),
+        "{out}"
+    );
     let team = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: shop}\nspec: {escalation: first}\n";
     fs::write(folder.path().join("team.yaml"), team).expect("written");
     let (code, out, _) = route(&["alertname=AppDown", "app=shop"]);
