@@ -64,9 +64,10 @@ impl Flow {
                 self.settle_doubts(&pending).await?;
                 self.world.passed_once = true;
             }
-        } else if let Some(current) = &mut self.world.current {
+        } else if self.world.current.is_some() {
             // Nobody is known to declare anything: the manifests say why, and that is all there is to do.
-            current.state = RevisionState::Failed;
+            let state = self.came_to(RevisionState::Failed, "nobody is known to declare it".to_owned());
+            self.tools.journal.record(state.into_iter().collect()).await?;
             self.world.passed_once = true;
         }
         let took = self.tools.clock.now().duration_since(began);

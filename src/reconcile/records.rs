@@ -2,10 +2,11 @@
 //! changes of status, exits, drift, and how far the revision is.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
-use codeops_core::desired::Severity;
+use codeops_core::desired::{Desired, Severity};
 use codeops_core::model::{
-    Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Sync,
+    Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Sync, Tally,
 };
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
@@ -192,30 +193,39 @@ impl Flow {
                 true => self.world.moves_soon(decisions, now),
                 false => self.world.moves(decisions),
             };
+        let removed = {
+            let memory = self.tools.journal.memory();
+            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+            usize::try_from(memory.revision.removed).unwrap_or(usize::MAX)
+        };
         let status = &self.world.status;
-        let current = self.world.current.as_mut()?;
+        let current = self.world.current.as_ref()?;
         let errors = current.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
         let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();
         let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
-        let state = if busy || moving {
-            RevisionState::Applying
-        } else if errors == 0 && bad == 0 && sick == 0 {
-            RevisionState::Applied
-        } else if current.desired.resources.is_empty() && errors > 0 || bad + sick >= status.len().max(1) {
-            RevisionState::Failed
-        } else {
-            RevisionState::Partial
-        };
-        if state == current.state {
+        let leaving = status.keys().filter(|id| !is_declared(&current.desired, id)).count();
+        let removed = removed.saturating_sub(leaving);
+        let tally = Tally { resources: status.len(), off: bad + sick, removed, mistakes: errors };
+        let state = if busy || moving { RevisionState::Applying } else { RevisionState::settled(tally) };
+        let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
+        self.came_to(state, format!("{errors} {mistakes} in manifests, {bad} not in sync, {sick} not healthy"))
+    }
+
+    /// The revision in force is so far: what the page and the history say of it is this one word. A record when it changed.
+    pub(super) fn came_to(&mut self, state: RevisionState, short_of: String) -> Option<Record> {
+        let current = self.world.current.as_mut()?;
+        if std::mem::replace(&mut current.state, state) == state {
             return None;
         }
-        current.state = state;
-        let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
-        let why = matches!(state, RevisionState::Partial | RevisionState::Failed)
-            .then(|| format!("{errors} {mistakes} in manifests, {bad} not in sync, {sick} not healthy"));
+        let why = matches!(state, RevisionState::Partial | RevisionState::Failed).then_some(short_of);
         tracing::info!(revision = current.revision.short(), %state, "revision");
         Some(Record::RevisionState { revision: current.revision.clone(), state, why })
     }
+}
+
+/// Whether a revision says what is to be of it, even if only that it keeps what it has.
+fn is_declared(desired: &Desired, id: &ResourceId) -> bool {
+    desired.resources.contains_key(id) || desired.held.contains_key(id)
 }
 
 /// What a person reads whose trailer was mistyped, or came too late.

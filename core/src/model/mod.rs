@@ -62,7 +62,7 @@ pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,
     Strategy, Use,
 };
-pub use status::{Health, HoldId, RevisionState, Sync, Verb};
+pub use status::{Health, HoldId, RevisionState, Sync, Tally, Verb};
 pub use step::{Aim, Cause, CauseKind, InstanceId, Key, Op, Step};
 pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, left};
 pub use whose::Whose;

@@ -50,7 +50,29 @@ pub enum RevisionState {
     Failed,
 }
 
+/// What a revision has come to where nothing moves any more, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Resources that it declares, keeps, or is still to remove.
+    pub resources: usize,
+    /// Those of them that are not as it says, or do not work.
+    pub off: usize,
+    /// Resources that it has removed.
+    pub removed: usize,
+    /// Mistakes in its manifests.
+    pub mistakes: usize,
+}
+
 impl RevisionState {
+    /// How far a revision is that nothing moves any more.
+    pub fn settled(tally: Tally) -> Self {
+        match tally {
+            Tally { off: 0, mistakes: 0, .. } => RevisionState::Applied,
+            Tally { resources, off, removed: 0, .. } if off >= resources => RevisionState::Failed,
+            _ => RevisionState::Partial,
+        }
+    }
+
     /// Its word, as in JSON.
     pub fn word(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! A new version goes bad, or is overtaken; names change; objects are in the way.
 
 use codeops_core::config::{SecretSettings, SecretSource};
-use codeops_core::model::{Health, Sync};
+use codeops_core::model::{Health, Revision, Sync};
 
 use codeops::journal::Record;
 
@@ -48,6 +48,41 @@ async fn new_version_bad_goes_back_to_the_last_good_and_is_pinned() {
         assert_eq!(flow.revision_state(), "applied");
         flow.check();
     }
+}
+
+/// The states of a revision as they were written down, and the one on the board.
+fn states(flow: &Flow, revision: &Revision) -> (Vec<&'static str>, &'static str) {
+    let written = flow.records(|record| match record {
+        Record::RevisionState { revision: of, state, .. } if of == revision => Some(state.word()),
+        _ => None,
+    });
+    (written, flow.revision_state())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_removes_one_app_and_fails_with_the_only_other_one_is_partial_everywhere() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    flow.local().set_lingers();
+    let revision = flow.change(&[("a", "bad-2"), ("b", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.status("a").0, Sync::Held);
+    assert_eq!(flow.revision_state(), "applying", "one is still on its way out");
+    flow.local().remove(&id("b"));
+    flow.settle().await;
+    let (written, told) = states(&flow, &revision);
+    assert_eq!((written.last(), told), (Some(&"partial"), "partial"), "what was removed is a part of it that was done");
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.revision_state(), "partial");
+
+    // Of a revision that removes nothing and fails with all there is, nothing is as it says.
+    let revision = flow.change(&[("a", "bad-3")]).await;
+    flow.settle().await;
+    let (written, told) = states(&flow, &revision);
+    assert_eq!((written.last(), told), (Some(&"failed"), "failed"));
+    flow.check();
 }
 
 #[tokio::test(start_paused = true)]
