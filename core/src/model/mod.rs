@@ -64,5 +64,5 @@ pub use spec::{
 };
 pub use status::{Health, HoldId, RevisionState, Sync, Tally, Verb};
 pub use step::{Aim, Cause, CauseKind, InstanceId, Key, Op, Step};
-pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, left};
+pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, due};
 pub use whose::Whose;

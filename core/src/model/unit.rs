@@ -80,10 +80,14 @@ impl Period {
     }
 }
 
-/// The time from `now` to `then` in words, rounded up to whole seconds.
-pub fn left(now: jiff::Timestamp, then: jiff::Timestamp) -> String {
-    let millis = then.duration_since(now).as_millis().max(0);
-    format!("{} s", u64::try_from(millis).unwrap_or(0).div_ceil(1_000))
+/// When something is due, for a sentence that is read later than it is made: what is left would be wrong by then. With the
+/// date where that is not the one of `now`, and rounded up to whole seconds.
+pub fn due(now: jiff::Timestamp, then: jiff::Timestamp) -> String {
+    let begun = i64::from(then.subsec_nanosecond() > 0);
+    let then = then.checked_add(jiff::SignedDuration::from_secs(begun)).unwrap_or(then);
+    let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
+    let form = if day(now) == day(then) { "%H:%M:%S UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
+    then.strftime(form).to_string()
 }
 
 impl FromStr for Period {

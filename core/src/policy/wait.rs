@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Decision, Facts, is_suspended};
 use crate::config::{Freeze, FreezeWhat};
 use crate::desired::Desired;
-use crate::model::{Aim, Cause, Health, Observed, ResourceId, ResourceMemory, Verb, left};
+use crate::model::{Aim, Cause, Health, Observed, ResourceId, ResourceMemory, Verb, due};
 use crate::plan::{Change, Plan, effective, health_of};
 
 /// The waits of one plan.
@@ -30,7 +30,7 @@ impl<'a> Waits<'a> {
         let memory = self.facts.memory.resources.get(&change.id)?;
         let at = aims(change, memory).iter().find_map(|aim| memory.waits(aim, self.facts.now))?;
         let error = memory.error.as_deref().unwrap_or("the last step failed");
-        let why = format!("retry in {} after: {error}", left(self.facts.now, at));
+        let why = format!("retry at {} after: {error}", due(self.facts.now, at));
         Some(Decision::Waiting { why, until: Some(at) })
     }
 

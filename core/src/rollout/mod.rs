@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     Cause, Digest, Health, Live, Observed, Op, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Step, Sync,
-    left,
+    due,
 };
 use crate::plan::{Effective, effective, health_as_applied, health_of, may_adopt};
 
@@ -225,6 +225,6 @@ fn back_off(situation: &Situation<'_>, next: &mut Next) {
         next.steps.clear();
         next.wake = Some(next.wake.map_or(at, |wake| wake.min(at)));
         let error = situation.memory.error.as_deref().unwrap_or("the last step failed");
-        next.why = Some(format!("{error}; tried again in {}", left(situation.now, at)));
+        next.why = Some(format!("{error}; tried again at {}", due(situation.now, at)));
     }
 }

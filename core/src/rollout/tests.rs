@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::model::{
     AppSpec, Cause, FieldDrift, Health, InstanceHealth, InstanceState, OnFailure, Period, Release, Resource, Strategy,
-    Sync, Verb,
+    Sync, Verb, due,
 };
 use crate::plan::sim::{World, app, desired, digested, name, resource, revision, status};
 
@@ -39,7 +39,7 @@ fn a_first_deploy_is_made_whole_at_once_and_becomes_the_last_good_after_its_bake
     assert_eq!(words(&world), ["create", "start", "start"]);
     world.tick(1);
     let passed = world.pass(&want, &revision(1));
-    assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, "baking, 30 s left".to_owned()));
+    assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, "baking until 10:00:31 UTC".to_owned()));
     assert!(passed.plan.changes.is_empty() && world.memory.resources.is_empty());
     let passed = world.settle(&want, &revision(1));
     assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, String::new()));
@@ -142,7 +142,10 @@ fn an_end_that_is_not_its_own_begins_the_bake_again_and_pins_nothing() {
     (instance.losses, instance.health) = (1, InstanceHealth::Starting);
     world.tick(1);
     let passed = world.pass(&want, &revision(2));
-    assert_eq!(status(&passed, "shop").2, "baking, 30 s left");
+    assert_eq!(
+        status(&passed, "shop").2,
+        format!("baking until {}", due(world.now, Period::from_secs(30).after(world.now)))
+    );
     let passed = world.settle(&want, &revision(2));
     assert_eq!(status(&passed, "shop").0, Sync::Synced);
     let memory = &world.memory.resources[&app("shop")];
@@ -229,10 +232,17 @@ fn pause_leaves_it_as_it_is() {
 fn a_crash_long_after_the_bake_pins_nothing() {
     let shop = version("shop", "info", 2);
     let mut world = deployed(&[Arc::clone(&shop)]);
-    let instance = &mut world.object("local", "shop").instances[0];
-    (instance.health, instance.restarts, instance.why) = (InstanceHealth::CrashLoop, 9, Some("signal 9".to_owned()));
-    let passed = world.settle(&desired([shop]), &revision(1));
-    assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Synced, Health::Degraded));
+    let mut told = Vec::new();
+    for health in [InstanceHealth::CrashLoop, InstanceHealth::Unhealthy] {
+        let instance = &mut world.object("local", "shop").instances[0];
+        (instance.health, instance.restarts, instance.why) = (health, 9, Some("signal 9".to_owned()));
+        let passed = world.settle(&desired([Arc::clone(&shop)]), &revision(1));
+        let (sync, health, why) = status(&passed, "shop");
+        assert_eq!((sync, health), (Sync::Synced, Health::Degraded));
+        told.push(why);
+    }
+    assert!(told[0].ends_with("signal 9; it is started again with a growing delay"), "{told:?}");
+    assert!(!told[1].contains("started again") && told[1].contains("only a playbook or a commit"), "{told:?}");
     assert!(world.memory.resources[&app("shop")].pins.is_empty() && world.history.is_empty());
 }
 
@@ -397,7 +407,7 @@ fn nothing_is_tried_before_its_time() {
     let passed = world.pass(&want, &revision(1));
     let look = &passed.looks[&app("shop")];
     assert_eq!((look.steps.len(), look.wake), (0, Some(at)));
-    assert_eq!(look.why.as_deref(), Some("no such file; tried again in 40 s"));
+    assert_eq!(look.why.as_deref(), Some("no such file; tried again at 10:00:40 UTC"));
     world.settle(&want, &revision(1));
     assert_eq!(words(&world), ["create", "start"]);
 }

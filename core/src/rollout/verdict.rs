@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
-use crate::model::{Health, InstanceHealth, InstanceState, Pin, Resource, Sync, left};
+use crate::model::{Health, InstanceHealth, InstanceState, Pin, Resource, Sync, due};
 use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, pin_of};
 
 /// How the declared template has failed, if it has. One that once was good is never judged again.
@@ -53,7 +53,7 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
     if ends <= situation.now {
         return baked();
     }
-    let why = format!("baking, {} left", left(situation.now, ends));
+    let why = format!("baking until {}", due(situation.now, ends));
     Next { wake: Some(ends), ..synced(Some(why)) }
 }
 
@@ -65,7 +65,11 @@ pub(super) fn unwell(standing: &Standing<'_>, target: &Resource) -> (String, Opt
         if bad.state == InstanceState::Backoff && bad.health == InstanceHealth::Unhealthy {
             return (format!("instance {} does not run: it {told}", bad.id), None);
         }
-        return (format!("instance {} is failing: {told}; it is started again with a growing delay", bad.id), None);
+        let what_follows = match bad.health {
+            InstanceHealth::CrashLoop => "it is started again with a growing delay",
+            _ => "it is sent no requests until it passes, and only a playbook or a commit starts it anew",
+        };
+        return (format!("instance {} is failing: {told}; {what_follows}", bad.id), None);
     }
     let due = target.spec.health.as_ref().and_then(|check| {
         let starting = instances.clone().filter(|i| !is_healthy(i));

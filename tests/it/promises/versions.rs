@@ -188,7 +188,7 @@ async fn a_commit_that_mends_or_removes_what_failed_never_waits_out_its_backoff(
     flow.local().fail_next(Fault::Barred);
     flow.change(&[("a", "v2")]).await;
     flow.elapse(3).await;
-    assert!(flow.why("a").contains("retry in"), "{}", flow.why("a"));
+    assert!(flow.why("a").contains("retry at"), "{}", flow.why("a"));
     flow.change(&[("a", "v3")]).await;
     flow.elapse(3).await;
     assert_eq!(flow.serving("a"), ["v3"], "{}", flow.why("a"));
