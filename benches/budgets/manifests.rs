@@ -134,6 +134,7 @@ fn object(owner: &Owner, resource: &Arc<Resource>) -> Live {
         health: InstanceHealth::Healthy,
         created_at: now(),
         health_since: now(),
+        on_trial: false,
         started_at: None,
         restarts: 0,
         losses: 0,

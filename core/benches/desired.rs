@@ -99,6 +99,7 @@ fn object(owner: &Owner, resource: &Resource) -> Live {
         health: InstanceHealth::Healthy,
         created_at: "2025-01-01T00:00:00Z".parse().unwrap(),
         health_since: "2025-01-01T00:00:00Z".parse().unwrap(),
+        on_trial: false,
         started_at: None,
         restarts: 0,
         losses: 0,

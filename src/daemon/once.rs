@@ -1,7 +1,7 @@
 //! `apply`: the same flow as the daemon's, without the edges, until nothing more happens without a commit.
 
 use codeops_core::config::{FreezeWhat, Settings};
-use codeops_core::model::{Health, RevisionState, Sync};
+use codeops_core::model::{Health, Resource, RevisionState, Sync};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,8 @@ fn verdict_of(view: &ResourceView, frozen: bool) -> Verdict {
 
 /// Whether what is declared has failed, rather than some version before it.
 fn is_pinned(view: &ResourceView) -> bool {
-    view.desired.as_ref().is_some_and(|desired| view.pins.contains_key(&desired.template_digest))
+    let pin = |desired: &Resource| view.pins.get(&desired.template_digest).is_some_and(|pin| pin.holds_for(desired));
+    view.desired.as_ref().is_some_and(|desired| pin(desired))
 }
 
 fn note_of(view: &ResourceView) -> Option<String> {

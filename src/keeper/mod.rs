@@ -16,6 +16,7 @@ mod health;
 mod holder;
 pub mod init;
 mod instance;
+mod judged;
 mod listeners;
 pub mod logs;
 mod process;

@@ -53,8 +53,7 @@ async fn configure(keeper: &Keeper, key: &Key, stamp: Stamp, resource: Resource)
         .table
         .once(key, |durable| {
             alive(durable.deleting)?;
-            durable.stamp = Some(stamp);
-            durable.resource = Some(resource);
+            durable.configure(stamp, resource, SystemClock.now());
             Ok(Done::Note(None))
         })
         .await?;
@@ -88,6 +87,7 @@ async fn start(keeper: &Arc<Keeper>, key: &Key, id: &InstanceId, start: &Start) 
             health: InstanceHealth::Starting,
             created_at: now,
             health_since: now,
+            on_trial: false,
             started_at: None,
             restarts: 0,
             losses: 0,

@@ -84,7 +84,7 @@ impl Durable {
 pub(super) struct Record {
     /// As it is shown.
     pub(super) instance: Instance,
-    /// What it was started as.
+    /// What it was started as, judged as it last passed.
     pub(super) resource: Resource,
     /// Where and as whom it runs.
     pub(super) setting: Setting,

@@ -10,7 +10,7 @@ use codeops_core::model::{
     AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId,
     ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
-use codeops_core::plan::{Effective, effective, is_good, pin_of};
+use codeops_core::plan::{Effective, effective, is_proven, pin_of};
 use codeops_core::playbook::{Facts, Hold, PAGES, PageFacts, TargetFacts, World, target_of};
 use jiff::{SignedDuration, Timestamp};
 
@@ -97,7 +97,7 @@ impl Flow {
             _ => None,
         };
         let own = since.and_then(|since| since.checked_sub(SAME_CAUSE).ok());
-        let proven = is_good(declared, remembered);
+        let proven = is_proven(declared, remembered);
         Some(TargetFacts {
             id: id.clone(),
             health: view.health,

@@ -1036,6 +1036,52 @@ async fn a_health_check_that_is_declared_later_is_run() {
     bench.until("it is asked no more", |state| healthy(state) == 1).await;
 }
 
+#[tokio::test]
+async fn a_check_that_an_instance_never_passed_keeps_no_request_from_it() {
+    let mut bench = Bench::new().await;
+    let good = bench.serving(json!({})).await;
+    let pid = only(&bench.state).pid.expect("it runs");
+    let failing = json!({
+        "probe": {"command": ["false"]}, "interval": "50ms", "timeout": "1s", "startTimeout": "1s", "failures": 2,
+    });
+    let wrong = resource(bench.port, "blue", &json!({"health": failing}));
+    bench.configure(&wrong).await;
+    assert!(only(&bench.state).health != InstanceHealth::Healthy, "what an earlier check found does not count");
+    bench.until("it fails", |state| only(state).health == InstanceHealth::Unhealthy).await;
+    assert_eq!((bench.get("/pid"), only(&bench.state).restarts), ((200, pid.to_string()), 0));
+    bench.kill_keeper();
+    bench.next_keeper().await;
+    bench.until("it serves", |state| state.address.is_some()).await;
+    assert_eq!(bench.get("/pid"), (200, pid.to_string()), "nor with the next keeper");
+
+    // A newer template's check is not its own: it is judged as it last passed.
+    bench.configure(&resource(bench.port, "green", &json!({"health": wrong.spec.health}))).await;
+    bench.until("it passes again", |state| healthy(state) == 1 && !only(state).on_trial).await;
+    // What goes back is asked at once, whatever the interval of the wrong one was.
+    let mut slow = wrong.clone();
+    slow.spec.health.as_mut().expect("a check").interval = codeops_core::model::Period::from_secs(3_600);
+    bench.configure(&slow).await;
+    bench.configure(&good).await;
+    bench.until("it is as before", |state| healthy(state) == 1 && !only(state).on_trial).await;
+
+    // What starts anew has to pass what is asked now.
+    bench.configure(&wrong).await;
+    kill(pid, rustix::process::Signal::KILL);
+    bench.until("it is started again", |state| only(state).starts_again() == 1 && only(state).pid.is_some()).await;
+    assert!(!only(&bench.state).on_trial);
+    assert_eq!(bench.get("/pid").0, 503);
+}
+
+#[tokio::test]
+async fn a_changed_protocol_is_a_trial_too() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({"health": null})).await;
+    let since = only(&bench.state).health_since;
+    let tcp = resource(bench.port, "blue", &json!({"health": null, "port": {"number": bench.port, "protocol": "tcp"}}));
+    bench.configure(&tcp).await;
+    bench.until("it is well again", |state| healthy(state) == 1 && only(state).health_since > since).await;
+}
+
 /// The children of a process, zombies too.
 fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");

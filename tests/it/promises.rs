@@ -5,6 +5,7 @@ mod alerts_called;
 mod alerts_held;
 mod alerts_paged;
 mod apply;
+mod checks;
 mod crash;
 mod daemon;
 mod gate;

@@ -12,11 +12,12 @@ use codeops::port::{
     Unreachable,
 };
 use codeops_core::model::{
-    Digest, FieldDrift, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind, Listing, Live, Op, Period,
-    Resource, ResourceId, Scope, Stamp, SystemId, Why,
+    AppSpec, Digest, FieldDrift, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind, Listing, Live, Op,
+    Period, Probe, Resource, ResourceId, Scope, Stamp, SystemId, Why,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, unfold};
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 const ABILITIES: Abilities = Abilities { word: "memory", kinds: &[Kind::App], commands: true, images: true };
@@ -71,6 +72,8 @@ struct State {
     faults_of: BTreeMap<&'static str, Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
+    /// When what judges an object's instances last changed under them.
+    judged: BTreeMap<ResourceId, Timestamp>,
     /// Templates whose release command fails.
     barren: BTreeSet<Digest>,
     /// What each key did, once.
@@ -278,6 +281,10 @@ impl Observer for MemoryProvider {
             .map(|(id, live)| {
                 let mut live = live.clone();
                 live.instances.iter_mut().for_each(|i| fare(i, state.scripts.get(&i.template).copied(), at));
+                if let Some(judged) = state.judged.get(id) {
+                    let wrong = live.spec.as_ref().is_some_and(is_wrong);
+                    live.instances.iter_mut().for_each(|instance| judge(instance, wrong, *judged, at));
+                }
                 (id.clone(), live)
             })
             .collect();
@@ -331,7 +338,7 @@ impl Observer for MemoryProvider {
 }
 
 /// Sets an instance's health to what the script and the clock say.
-fn fare(instance: &mut Instance, script: Option<Script>, now: jiff::Timestamp) {
+fn fare(instance: &mut Instance, script: Option<Script>, now: Timestamp) {
     let since = |period: Period| {
         let at = period.after(instance.created_at);
         (at <= now).then_some(at)
@@ -358,6 +365,25 @@ fn fare(instance: &mut Instance, script: Option<Script>, now: jiff::Timestamp) {
     }
     instance.why =
         matches!(health, InstanceHealth::Unhealthy | InstanceHealth::CrashLoop).then(|| "scripted to fail".to_owned());
+}
+
+/// Whether no instance passes its check.
+fn is_wrong(spec: &AppSpec) -> bool {
+    spec.health.as_ref().is_some_and(|check| matches!(&check.probe, Probe::Http(path) if path.starts_with("/wrong")))
+}
+
+/// What a check that changed at `judged` has found out by now of an instance that was there.
+fn judge(instance: &mut Instance, wrong: bool, judged: Timestamp, now: Timestamp) {
+    if instance.created_at > judged || instance.health != InstanceHealth::Healthy {
+        return;
+    }
+    let told = Period::from_secs(6).after(judged);
+    (instance.health, instance.health_since, instance.on_trial) = match wrong {
+        false => (InstanceHealth::Healthy, instance.health_since.max(judged), false),
+        true if now < told => (InstanceHealth::Starting, judged, true),
+        true => (InstanceHealth::Unhealthy, told, true),
+    };
+    instance.why = (instance.health == InstanceHealth::Unhealthy).then(|| "it answered 404".to_owned());
 }
 
 #[async_trait]
@@ -427,7 +453,7 @@ impl MemoryProvider {
 }
 
 impl State {
-    fn apply(&mut self, started: &Started, now: jiff::Timestamp) -> Result<Applied, ApplyError> {
+    fn apply(&mut self, started: &Started, now: Timestamp) -> Result<Applied, ApplyError> {
         let step = started.step();
         let gone = || ApplyError::Retry(format!("{} is not there any more", step.resource));
         match &step.op {
@@ -444,6 +470,9 @@ impl State {
             }
             Op::Adopt { desired } | Op::Configure { desired } => {
                 let there = self.objects.get_mut(&desired.id).ok_or_else(gone)?;
+                if there.spec.as_ref().is_some_and(|spec| !spec.judges_as(&desired.spec)) {
+                    self.judged.insert(desired.id.clone(), now);
+                }
                 configure(there, started, desired);
             }
             Op::Rename { from, ours, desired } => {
@@ -521,7 +550,7 @@ fn configure(live: &mut Live, started: &Started, desired: &Resource) {
     live.address = desired.spec.port.map(|port| format!("{}:{}", desired.spec.bind, port.number));
 }
 
-fn new_instance(id: &InstanceId, desired: &Resource, now: jiff::Timestamp) -> Instance {
+fn new_instance(id: &InstanceId, desired: &Resource, now: Timestamp) -> Instance {
     Instance {
         id: id.clone(),
         template: desired.template_digest.clone(),
@@ -529,6 +558,7 @@ fn new_instance(id: &InstanceId, desired: &Resource, now: jiff::Timestamp) -> In
         health: InstanceHealth::Starting,
         created_at: now,
         health_since: now,
+        on_trial: false,
         started_at: Some(now),
         restarts: 0,
         losses: 0,

@@ -18,7 +18,7 @@ use crate::model::{
     Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
     ResourceId, ResourceMemory, RunId, Strategy,
 };
-use crate::plan::{Effective, effective, health_of, is_good, is_healthy, pin_of};
+use crate::plan::{Effective, effective, health_of, is_healthy, is_proven, pin_of};
 
 /// What an action rests on.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +118,7 @@ fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
     if let Effective::RolledBack { .. } = effective(declared, Some(memory)) {
         return Ok(Lowered::Nothing(format!("{} is on its last good version already", declared.id)));
     }
-    let good = memory.last_good.as_ref().filter(|_| !is_good(declared, memory));
+    let good = memory.last_good.as_ref().filter(|_| !is_proven(declared, memory));
     let good = good.filter(|good| pin_of(&good.resource, memory).is_none());
     good.ok_or_else(|| format!("{} has no other last good version to go back to", declared.id))?;
     let why = format!("rolled back by playbook {}, run {}", situation.playbook, situation.run);
@@ -138,7 +138,8 @@ pub fn progress(action: Action, situation: &Situation<'_>) -> Progress {
         let Effective::RolledBack { to, .. } = &effective else {
             return Progress::Failed(format!("a commit or a retry overtook the rollback of {}", declared.id));
         };
-        let back = live.instances.iter().all(|instance| instance.template == to.template_digest);
+        let told = live.spec.as_ref().is_none_or(|spec| *spec == to.spec);
+        let back = told && live.instances.iter().all(|instance| instance.template == to.template_digest);
         return match back && health_of(to, live) == Health::Healthy {
             true => Progress::Done(json!({ "template": to.template_digest.short() })),
             false => Progress::Going(format!("{} is going back to {}", declared.id, to.template_digest.short())),

@@ -50,6 +50,7 @@ fn instance(resource: &Resource, ordinal: u32, health: InstanceHealth) -> Instan
         health,
         created_at: ago(3_600),
         health_since: ago(3_600),
+        on_trial: false,
         started_at: Some(ago(3_600)),
         restarts: 0,
         losses: 0,

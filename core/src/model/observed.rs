@@ -132,8 +132,12 @@ pub struct Instance {
     pub health: InstanceHealth,
     /// When it was first asked to start.
     pub created_at: Timestamp,
-    /// When `health` last changed.
+    /// Since when `health` is what it is, by the check that is asked now.
     pub health_since: Timestamp,
+    /// Whether its check was changed and it has not passed the new one yet. Until it has, or its process ends, it is sent
+    /// requests as before: a check that it never passed shows nothing that is wrong with it.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub on_trial: bool,
     /// When its present process started, if one runs.
     pub started_at: Option<Timestamp>,
     /// How often it was started again since `created_at` after an end of its own.
@@ -164,6 +168,15 @@ impl Instance {
     /// How often it was started again, whatever for.
     pub fn starts_again(&self) -> u32 {
         self.restarts.saturating_add(self.losses)
+    }
+
+    /// What judges it has changed: whether it works is not known until it is asked anew, and until then it serves if it did.
+    /// What does not run, or ends again and again, is asked nothing.
+    pub fn put_on_trial(&mut self, now: Timestamp) {
+        if self.state == InstanceState::Running && self.health != InstanceHealth::CrashLoop {
+            self.on_trial |= self.health == InstanceHealth::Healthy;
+            (self.health, self.health_since, self.why) = (InstanceHealth::Starting, now, None);
+        }
     }
 
     /// Why it does not work, without what passes, such as the time to its next start: for what is remembered.

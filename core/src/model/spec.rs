@@ -79,6 +79,15 @@ pub struct AppSpec {
     pub suspend: bool,
 }
 
+impl AppSpec {
+    /// Whether an instance is judged by both in the same way: by the same check, and asked in the same protocol. Neither
+    /// needs a new instance, and either can make one that works look as if it did not.
+    pub fn judges_as(&self, other: &AppSpec) -> bool {
+        let protocol = |spec: &AppSpec| spec.port.map(|port| port.protocol);
+        self.health == other.health && protocol(self) == protocol(other)
+    }
+}
+
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

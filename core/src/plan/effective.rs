@@ -74,6 +74,13 @@ impl<'a> Effective<'a> {
     pub fn why(&self) -> Option<String> {
         match self {
             Effective::Declared(_) => None,
+            // Its instances are as they were: only what judges them has failed.
+            Effective::RolledBack { to, failed, pin } if to.template_digest == **failed => Some(format!(
+                "rolled back to its last good manifest, with the same template {}: {}; commit a fix or `Codeops-Retry: {}`",
+                failed.short(),
+                pin.why,
+                to.id
+            )),
             Effective::RolledBack { to, failed, pin } => Some(format!(
                 "rolled back to {}; template {} failed: {}; commit a fix or `Codeops-Retry: {}`",
                 to.template_digest.short(),

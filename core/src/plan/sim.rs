@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::desired::Desired;
 use crate::model::{
     AppSpec, Digest, Health, Instance, InstanceHealth, InstanceId, InstanceState, Key, LastGood, Listing, Live, Memory,
-    Name, Op, Owner, Pin, Place, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision, Scope,
+    Name, Op, Owner, Pin, Place, Probe, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision, Scope,
     Snapshot, Stamp, Step, Sync, SystemId, Verb, Why,
 };
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, is_serving, plan};
 use crate::policy::{Decision, Facts, Judged, judge, permit};
 use crate::rollout::{Finding, Next, Planned, Sight};
 
@@ -86,7 +86,9 @@ pub(crate) struct World {
     pub(crate) memory: Memory,
     /// What instances of a template come to; healthy when not named.
     pub(crate) bad: BTreeMap<Digest, InstanceHealth>,
-    /// The least number of healthy instances each resource has had since this was cleared.
+    /// Paths that no instance answers well at.
+    pub(crate) bad_paths: BTreeSet<String>,
+    /// The least number of serving instances each resource has had since this was cleared.
     pub(crate) least: BTreeMap<ResourceId, usize>,
     /// Every step ever applied.
     pub(crate) history: Vec<(ResourceId, &'static str)>,
@@ -106,6 +108,7 @@ impl World {
             mute: BTreeSet::new(),
             memory,
             bad: BTreeMap::new(),
+            bad_paths: BTreeSet::new(),
             least: BTreeMap::new(),
             history: Vec::new(),
             fuse: None,
@@ -239,6 +242,9 @@ impl World {
             }
             Op::Adopt { desired } | Op::Configure { desired } => {
                 let live = objects.get_mut(&id).unwrap();
+                let judged = live.spec.as_ref().is_none_or(|spec| spec.judges_as(&desired.spec));
+                let same = |i: &&mut Instance| !judged && i.template == desired.template_digest;
+                live.instances.iter_mut().filter(same).for_each(|instance| instance.put_on_trial(now));
                 live.stamp = Some(stamp(desired));
                 live.spec = Some(desired.spec.clone());
                 live.drift.clear();
@@ -277,7 +283,7 @@ impl World {
     fn count(&mut self, id: &ResourceId) {
         let healthy = |live: &Live| {
             let up = live.instances.iter().filter(|i| i.state != InstanceState::Stopping);
-            up.filter(|i| i.health == InstanceHealth::Healthy).count()
+            up.filter(|i| is_serving(i)).count()
         };
         let healthy = self.live.values().filter_map(|objects| objects.get(id)).map(healthy).sum();
         let least = self.least.entry(id.clone()).or_insert(usize::MAX);
@@ -289,8 +295,12 @@ impl World {
         self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
         for live in self.live.values_mut().flat_map(BTreeMap::values_mut) {
             live.instances.retain(|i| i.state != InstanceState::Stopping);
+            let check = live.spec.as_ref().and_then(|spec| spec.health.as_ref());
+            let bad = check.is_some_and(|it| matches!(&it.probe, Probe::Http(path) if self.bad_paths.contains(path)));
             for instance in live.instances.iter_mut().filter(|i| i.health == InstanceHealth::Starting) {
-                instance.health = self.bad.get(&instance.template).copied().unwrap_or(InstanceHealth::Healthy);
+                let well = if bad { InstanceHealth::Unhealthy } else { InstanceHealth::Healthy };
+                instance.health = self.bad.get(&instance.template).copied().unwrap_or(well);
+                instance.on_trial &= instance.health != InstanceHealth::Healthy;
                 instance.health_since = self.now;
                 let fails = instance.health != InstanceHealth::Healthy;
                 instance.why = fails.then(|| "exited with status 1".to_owned());
@@ -359,6 +369,7 @@ fn started(id: &InstanceId, template: &Digest, now: Timestamp) -> Instance {
         health: InstanceHealth::Starting,
         created_at: now,
         health_since: now,
+        on_trial: false,
         started_at: Some(now),
         restarts: 0,
         losses: 0,

@@ -48,6 +48,11 @@ impl<'a> Standing<'a> {
     pub fn healthy(&self) -> usize {
         self.current.iter().chain(&self.old).filter(|i| is_healthy(i)).count()
     }
+
+    /// How many instances are sent requests, of whatever template.
+    pub fn serving(&self) -> usize {
+        self.current.iter().chain(&self.old).filter(|i| is_serving(i)).count()
+    }
 }
 
 /// Whether an instance passes its check.
@@ -60,12 +65,18 @@ pub fn is_failing(instance: &Instance) -> bool {
     matches!(instance.health, InstanceHealth::Unhealthy | InstanceHealth::CrashLoop)
 }
 
-/// Whether an instance failed before a commit said `Codeops-Retry`, or as its template was tried before: trying again means
-/// another one.
+/// Whether an instance is sent requests: what is on trial under a changed check is as before.
+pub fn is_serving(instance: &Instance) -> bool {
+    is_healthy(instance) || instance.on_trial
+}
+
+/// Whether an instance has failed since before a commit said `Codeops-Retry`, or as its template was tried before: trying
+/// again means another one. On the way back to what is proven it was what judged it that failed, and it stays.
 fn is_stale(instance: &Instance, target: &Resource, memory: Option<&ResourceMemory>) -> bool {
     let Some(memory) = memory.filter(|_| is_failing(instance)) else { return false };
-    let pin = memory.pins.get(&target.template_digest).filter(|pin| !pin.holds_for(target)).map(|pin| pin.at);
-    memory.retried_at.max(pin).is_some_and(|at| instance.created_at < at)
+    let pin = memory.pins.get(&target.template_digest);
+    let tried = pin.filter(|pin| !pin.holds_for(target) && !is_proven(target, memory)).map(|pin| pin.at);
+    memory.retried_at.max(tried).is_some_and(|at| instance.created_at < at && instance.health_since <= at)
 }
 
 fn makes_way(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
@@ -114,6 +125,12 @@ pub fn is_good(target: &Resource, memory: &ResourceMemory) -> bool {
             || (!comparable(&good.template_digest, &target.template_digest)
                 && same_template_fields(&good.spec, &target.spec))
     })
+}
+
+/// Whether `memory` says that this template finished its bake under this very check and protocol.
+pub fn is_proven(target: &Resource, memory: &ResourceMemory) -> bool {
+    let good = memory.last_good.as_ref().filter(|_| is_good(target, memory));
+    good.is_some_and(|good| good.resource.spec.judges_as(&target.spec))
 }
 
 /// What is known of the meaning of a digest of another version.

@@ -13,7 +13,8 @@ use super::sim::{World, app, desired, digested, empty, name, owner, resource, re
 use super::{Plan, plan};
 use crate::desired::Desired;
 use crate::model::{
-    Digest, FieldDrift, Health, InstanceHealth, Name, Resource, ResourceMemory, Scope, Snapshot, Strategy, Sync, Verb,
+    Digest, FieldDrift, Health, HealthCheck, InstanceHealth, Name, Resource, ResourceMemory, Scope, Snapshot, Strategy,
+    Sync, Verb,
 };
 use crate::policy::Decision;
 
@@ -247,13 +248,21 @@ struct Wish {
     unavailable: u32,
     after: bool,
     edge: bool,
+    check: u8,
+}
+
+/// A check at this path.
+fn check(path: &str) -> HealthCheck {
+    let check =
+        json!({"probe": {"http": path}, "interval": "1s", "timeout": "1s", "startTimeout": "9s", "failures": 3});
+    serde_json::from_value(check).unwrap()
 }
 
 fn wish() -> impl Wishes<Value = Wish> {
     let strategy = prop_oneof![3 => Just(Strategy::Rolling), 1 => Just(Strategy::Recreate)];
-    let numbers = (0..3_u8, 0..4_u32, 0..3_u32, 0..2_u32);
+    let numbers = (0..3_u8, 0..4_u32, 0..3_u32, 0..2_u32, 0..3_u8);
     (any::<bool>(), numbers, strategy, any::<bool>(), prop::bool::weighted(0.2)).prop_map(
-        |(declared, (log, replicas, surge, unavailable), strategy, after, edge)| Wish {
+        |(declared, (log, replicas, surge, unavailable, check), strategy, after, edge)| Wish {
             declared,
             log,
             replicas,
@@ -262,6 +271,7 @@ fn wish() -> impl Wishes<Value = Wish> {
             unavailable,
             after,
             edge,
+            check,
         },
     )
 }
@@ -274,6 +284,7 @@ fn wishes() -> impl Wishes<Value = Desired> {
                 spec.env.insert("LOG".to_owned(), wish.log.to_string());
                 spec.replicas = wish.replicas;
                 spec.rollout.strategy = wish.strategy;
+                spec.health = (wish.check > 0).then(|| check(&format!("/{}", wish.check)));
                 (spec.rollout.surge, spec.rollout.unavailable) = (wish.surge, wish.unavailable);
                 if wish.edge {
                     spec.provider = name("edge");
@@ -319,6 +330,29 @@ fn promised(from: &Desired, to: &Desired) -> BTreeMap<crate::model::ResourceId, 
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn checks_that_are_wrong_change_nothing_that_runs_and_are_pinned(first in wishes()) {
+        let mut world = World::new();
+        world.bad_paths.insert("/wrong".to_owned());
+        world.settle(&first, &revision(1));
+        let before = world.essence();
+        world.history.clear();
+        let mut second = first.clone();
+        for shop in second.resources.values_mut() {
+            let mut wrong = shop.as_ref().clone();
+            wrong.spec.health = Some(check("/wrong"));
+            *shop = digested(wrong);
+        }
+        world.settle(&second, &revision(2));
+        prop_assert!(world.history.iter().all(|(_, word)| *word == "configure"), "{:?}", world.history);
+        // What runs nothing has nothing to show for or against its check.
+        let runs = |text: &&String| !text.ends_with("[]");
+        let (after, before) = (world.essence(), before.iter().filter(runs).cloned().collect::<Vec<_>>());
+        prop_assert_eq!(after.iter().filter(runs).cloned().collect::<Vec<_>>(), before);
+        let goods = world.memory.resources.values().filter_map(|memory| memory.last_good.as_ref());
+        prop_assert!(goods.into_iter().all(|good| good.resource.spec.health != Some(check("/wrong"))));
+    }
 
     #[test]
     fn applying_a_plan_gives_what_is_desired_and_a_second_plan_is_empty(first in wishes(), second in wishes()) {

@@ -7,7 +7,7 @@ use super::wait::Waits;
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
 use crate::model::{Cause, Health, Kind, Live, Observed, ResourceId, Verb, Waves};
-use crate::plan::{Change, Plan, effective, health_of, is_good, pin_of};
+use crate::plan::{Change, Plan, effective, health_of, is_proven, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
 const WIDE_PERCENT: usize = 25;
@@ -132,7 +132,7 @@ fn state(id: &ResourceId, changing: &BTreeSet<&ResourceId>, desired: &Desired, f
     }
     let live = facts.snapshot.live(&target.spec.provider, id);
     let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
-    let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_good(target, memory));
+    let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_proven(target, memory));
     if healthy && baked && !changing.contains(id) { State::Done } else { State::Going }
 }
 

@@ -8,7 +8,7 @@ use crate::model::{
     Health, Instance, InstanceHealth, InstanceId, InstanceState, Live, Op, Resource, ResourceMemory, Step, Strategy,
     Sync,
 };
-use crate::plan::{Effective, Standing, health_of, is_good, is_healthy};
+use crate::plan::{Effective, Standing, health_of, is_good, is_healthy, is_serving};
 
 /// Looks at what is there and says what follows.
 pub(super) fn look(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) -> Next {
@@ -36,6 +36,7 @@ fn instances(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) 
     let health = health_of(target, live);
     if let Some(finding) = verdict::failed(situation, effective, &standing) {
         let why = match &finding {
+            Finding::Failed { why, .. } if is_good(target, situation.memory) => format!("it failed: {why}"),
             Finding::Failed { why, .. } => format!("the new template failed: {why}"),
             Finding::Baked(_) => String::new(),
         };
@@ -147,10 +148,10 @@ fn rolling<'a>(target: &Resource, standing: &Standing<'a>) -> (Vec<&'a Instance>
         surge = 1; // Otherwise it could never move.
     }
     let mut stop = surplus(&standing.current, wanted);
-    let (serving, idle): (Vec<&Instance>, Vec<&Instance>) = standing.old.iter().copied().partition(|i| is_healthy(i));
-    let healthy = standing.healthy() - stop.iter().filter(|i| is_healthy(i)).count();
+    let (serving, idle): (Vec<&Instance>, Vec<&Instance>) = standing.old.iter().copied().partition(|i| is_serving(i));
+    let served = standing.serving() - stop.iter().filter(|i| is_serving(i)).count();
     let floor = wanted.saturating_sub(unavailable);
-    let may_stop = healthy.saturating_sub(floor).min(serving.len());
+    let may_stop = served.saturating_sub(floor).min(serving.len());
     stop.extend(idle);
     stop.extend(worst_first(&serving).into_iter().take(may_stop));
     let after = standing.count() - stop.len();

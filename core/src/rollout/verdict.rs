@@ -1,4 +1,5 @@
-//! Is the new template good? It fails by a failing instance, and is the last good one after its whole bake.
+//! Is the new template good, and what judges it? It fails by a failing instance, and is the last good one after its whole
+//! bake. A template that once was good is judged again only where its health check or protocol changes, by that alone.
 
 use std::sync::Arc;
 
@@ -6,31 +7,38 @@ use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
 use crate::model::{Health, InstanceHealth, InstanceState, Pin, Resource, Sync, due};
-use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, pin_of};
+use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, is_proven, pin_of};
 
-/// How the declared template has failed, if it has. One that once was good is never judged again.
+/// How the declared template has failed, if it has. One that once was good is never judged again as it then was.
 pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>) -> Option<Finding> {
     let Effective::Declared(target) = effective else { return None };
     // Where nothing is to run there is nothing to judge, and what has been found out once is not found out again: either
     // would put a finding in the way of the steps for ever.
     let known = pin_of(target, situation.memory).is_some();
-    if target.spec.replicas == 0 || known || is_good(target, situation.memory) {
+    if target.spec.replicas == 0 || known || is_proven(target, situation.memory) {
         return None;
     }
+    // What is yet to be told to the provider has judged nothing.
+    if !standing.spec_same {
+        return None;
+    }
+    // Under a new check a good template can fail that check, and nothing else: how its instances end says nothing of it.
+    let was_good = is_good(target, situation.memory);
+    let new = if was_good { " new" } else { "" };
     let can_go_back = situation.memory.last_good.is_some();
     let why = standing.current.iter().find_map(|instance| {
         let told = instance.lasting_why().map(|why| format!(": {why}")).unwrap_or_default();
         let id = &instance.id;
         match instance.health {
-            InstanceHealth::CrashLoop => Some(format!("instance {id} ends again and again{told}")),
+            InstanceHealth::CrashLoop if !was_good => Some(format!("instance {id} ends again and again{told}")),
             // What does not run has failed no check: it waits for something that is not its template's to bring.
             InstanceHealth::Unhealthy if instance.state == InstanceState::Backoff => None,
-            InstanceHealth::Unhealthy => Some(format!("instance {id} does not pass its check{told}")),
+            InstanceHealth::Unhealthy => Some(format!("instance {id} does not pass its{new} check{told}")),
             // With nothing to go back to, one exit only begins the bake again; so does an end that was not its own.
-            _ if can_go_back && instance.restarts > 0 => {
+            _ if can_go_back && !was_good && instance.restarts > 0 => {
                 Some(format!("instance {id} ended before its bake was over{told}"))
             }
-            InstanceHealth::Starting | InstanceHealth::Healthy => None,
+            InstanceHealth::Starting | InstanceHealth::Healthy | InstanceHealth::CrashLoop => None,
         }
     })?;
     Some(Finding::Failed { template: target.template_digest.clone(), tried: Pin::tried_with(target), why })
@@ -44,8 +52,8 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
     }
     let good = situation.memory.last_good.as_ref().map(|good| &good.resource);
     let baked = || Next { finding: Some(Finding::Baked(Arc::clone(target))), ..synced(None) };
-    if is_good(target, situation.memory) {
-        // The same template under a newer spec: what a rollback returns to must be the newest.
+    if is_proven(target, situation.memory) {
+        // The same under a newer spec: what a rollback returns to must be the newest.
         return if good.is_some_and(|good| good.spec_digest == target.spec_digest) { synced(None) } else { baked() };
     }
     let healthy_since = standing.current.iter().map(|i| i.health_since).max().unwrap_or(situation.now);
@@ -67,6 +75,7 @@ pub(super) fn unwell(standing: &Standing<'_>, target: &Resource) -> (String, Opt
         }
         let what_follows = match bad.health {
             InstanceHealth::CrashLoop => "it is started again with a growing delay",
+            _ if bad.on_trial => "it has not passed that since it was changed, and goes on being sent requests",
             _ => "it is sent no requests until it passes, and only a playbook or a commit starts it anew",
         };
         return (format!("instance {} is failing: {told}; {what_follows}", bad.id), None);

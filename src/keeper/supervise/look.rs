@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use codeops_core::model::{InstanceHealth, Probe};
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, Probe, Resource};
 use tokio::time::{Instant, sleep};
 
 use super::{Supervisor, set_health};
 use crate::keeper::backoff::Streak;
 use crate::keeper::health::{self, Check, Failed, check_of};
 use crate::keeper::holder::Held;
+use crate::keeper::table::{Durable, Record};
 
 /// An instance with nothing to ask is well after it ran this long.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -19,10 +20,15 @@ const SLOWEST_START: Duration = Duration::from_millis(250);
 impl Supervisor {
     /// Looks at its health again and again, until it has to have another port; says why.
     pub(super) async fn look(&self, begun: Instant) -> String {
-        let mut passed = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
+        let passes = |instance: &Instance| instance.health == InstanceHealth::Healthy || instance.on_trial;
+        let mut passed = self.record().is_ok_and(|record| passes(&record.instance));
         let (mut failures, mut wait, mut asked) = (0, FIRST_LOOK, true);
+        let mut before: Option<AppSpec> = None;
         loop {
             let Some(spec) = self.spec() else { std::future::pending().await };
+            if before.replace(spec.clone()).is_some_and(|before| !before.judges_as(&spec)) {
+                failures = 0;
+            }
             let check = check_of(&spec);
             let checked = self.check(&check).await;
             // Well or not is for its own answer only.
@@ -33,7 +39,7 @@ impl Supervisor {
             match checked {
                 Ok(()) => {
                     (failures, passed) = (0, true);
-                    self.passed(begun).await;
+                    self.passed(&spec, begun).await;
                 }
                 // What it was before it stays.
                 Err(Failed::NotAsked(why)) if asked => eprintln!("codeops keeper: health is not known: {why}"),
@@ -42,26 +48,29 @@ impl Supervisor {
                     failures += 1;
                     let late = !passed && begun.elapsed() >= check.start_timeout.as_duration();
                     if late || (passed && failures >= check.failures) {
-                        self.backend.set_ready(false);
-                        self.failed(why).await;
+                        self.unwell(&spec, why).await;
                     }
                 }
             }
             asked = could_ask;
             if passed && spec.health.is_none() && !self.streak.is_loop() {
-                // Only asked to know when it is up; from now on its end is what tells, until a check is declared.
-                self.declared().await;
+                // Only asked to know when it is up; from now on its end is what tells, until another check is declared.
+                self.judged_otherwise(&spec).await;
+                continue;
             }
             let interval = check.interval.as_duration();
-            sleep(if passed { interval } else { wait.min(interval) }).await;
+            tokio::select! {
+                () = sleep(if passed { interval } else { wait.min(interval) }) => {}
+                () = self.judged_otherwise(&spec) => {}
+            }
             wait = (wait * 3 / 2).min(SLOWEST_START);
         }
     }
 
-    /// Waits until its spec declares a health check.
-    async fn declared(&self) {
+    /// Waits until its check is another than that of `spec`.
+    async fn judged_otherwise(&self, spec: &AppSpec) {
         let mut changes = self.keeper.table.watch();
-        while self.spec().is_none_or(|spec| spec.health.is_none()) {
+        while self.spec().is_none_or(|now| now.judges_as(spec)) {
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -85,29 +94,55 @@ impl Supervisor {
         }
     }
 
-    async fn passed(&self, begun: Instant) {
+    /// It passes the check of `spec`.
+    async fn passed(&self, spec: &AppSpec, begun: Instant) {
         self.backend.set_ready(true);
         // One that ended again and again has to show that it stays.
         if self.streak.is_loop() && begun.elapsed() < Streak::steady_after() {
             return;
         }
         let same = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
-        if !same {
-            self.change(|instance| set_health(instance, InstanceHealth::Healthy)).await;
+        if same {
+            return;
         }
+        let well = |record: &mut Record, newest: Option<&Resource>| {
+            set_health(&mut record.instance, InstanceHealth::Healthy);
+            record.instance.on_trial = false;
+            if let Some(newest) = newest.filter(|newest| newest.template_digest == record.instance.template) {
+                record.passed_as(&newest.spec);
+            }
+        };
+        self.judged(spec, well).await;
+    }
+
+    /// It does not pass the check of `spec`. While that is new to it, it is sent requests all the same.
+    async fn unwell(&self, spec: &AppSpec, why: String) {
+        let record = self.record();
+        if !record.as_ref().is_ok_and(|record| record.instance.on_trial) {
+            self.backend.set_ready(false);
+        }
+        if !record.is_ok_and(|record| fails_so(&record.instance, &why)) {
+            self.judged(spec, |record, _| fail(&mut record.instance, why)).await;
+        }
+    }
+
+    /// Writes down what the check of `spec` has shown; if it is another by now, it has shown nothing.
+    async fn judged(&self, spec: &AppSpec, judge: impl FnOnce(&mut Record, Option<&Resource>)) {
+        let judged = |durable: &mut Durable| {
+            let is_asked = |record: &Record| durable.spec_of(record).judges_as(spec);
+            if durable.instances.get(&self.id).is_some_and(is_asked)
+                && let Some(record) = durable.instances.get_mut(&self.id)
+            {
+                judge(record, durable.resource.as_ref());
+            }
+        };
+        self.keeper.table.update(judged).await;
     }
 
     /// It does not work, for this reason.
     pub(super) async fn failed(&self, why: String) {
-        let same = self.record().is_ok_and(|record| {
-            record.instance.health == InstanceHealth::Unhealthy && record.instance.why.as_ref() == Some(&why)
-        });
-        if !same {
-            self.change(|instance| {
-                set_health(instance, InstanceHealth::Unhealthy);
-                instance.why = Some(why);
-            })
-            .await;
+        if !self.record().is_ok_and(|record| fails_so(&record.instance, &why)) {
+            self.change(|instance| fail(instance, why)).await;
         }
     }
 
@@ -122,4 +157,13 @@ impl Supervisor {
         }
         self.backend.held() == Held::Other
     }
+}
+
+fn fails_so(instance: &Instance, why: &str) -> bool {
+    instance.health == InstanceHealth::Unhealthy && instance.why.as_deref() == Some(why)
+}
+
+fn fail(instance: &mut Instance, why: String) {
+    set_health(instance, InstanceHealth::Unhealthy);
+    instance.why = Some(why);
 }

@@ -23,7 +23,7 @@ use crate::keeper::instance::{command, environment, free_port, orders, wants_por
 use crate::keeper::logs::{Capture, Ends, LastLines, Veil, capture};
 use crate::keeper::process::{Bound, Exit, Identity, Launching, Process, signal_named};
 use crate::keeper::run::{FIFOS, Keeper};
-use crate::keeper::table::{Durable, Record};
+use crate::keeper::table::{All, Durable, Record};
 use crate::launch::Orders;
 use crate::launch::cgroup::{self, Group};
 use crate::port::{Clock as _, SystemClock};
@@ -140,7 +140,7 @@ impl Supervisor {
         match &adopted {
             // What passed its check before is taken to pass it still: the port is back at once.
             Some(_) => self.backend.set_ready(
-                record.instance.health == InstanceHealth::Healthy
+                (record.instance.health == InstanceHealth::Healthy || record.instance.on_trial)
                     && record.instance.state == InstanceState::Running
                     && self.backend.held() != Held::Other,
             ),
@@ -150,7 +150,7 @@ impl Supervisor {
                 self.change(|instance| {
                     instance.losses = instance.losses.saturating_add(1);
                     instance.why = Some(format!("its process ended {with}"));
-                    (instance.pid, instance.started_at) = (None, None);
+                    (instance.pid, instance.started_at, instance.on_trial) = (None, None, false);
                     set_health(instance, InstanceHealth::Starting);
                 })
                 .await;
@@ -164,14 +164,9 @@ impl Supervisor {
         record.ok_or_else(|| "its record is gone".to_owned())
     }
 
-    /// The spec it is checked and stopped by: what can change in place comes from the app's newest spec.
     fn spec(&self) -> Option<AppSpec> {
-        self.keeper.table.read(|all| {
-            let record = all.durable.instances.get(&self.id)?;
-            let newest = all.durable.resource.as_ref();
-            let same = newest.filter(|newest| newest.template_digest == record.instance.template);
-            Some(same.unwrap_or(&record.resource).spec.clone())
-        })
+        let spec = |all: &All| Some(all.durable.spec_of(all.durable.instances.get(&self.id)?).clone());
+        self.keeper.table.read(spec)
     }
 
     async fn start(&mut self, pipes: &Capture) -> Result<Process, String> {
@@ -308,8 +303,7 @@ impl Supervisor {
             let Some(record) = durable.instances.get_mut(&self.id) else { return };
             record.process = None;
             let instance = &mut record.instance;
-            instance.pid = None;
-            instance.started_at = None;
+            (instance.pid, instance.started_at, instance.on_trial) = (None, None, false);
             let (why, count) = match over {
                 Over::Own(why) => (why, &mut instance.restarts),
                 Over::Lost(why) => (why, &mut instance.losses),

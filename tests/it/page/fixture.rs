@@ -345,6 +345,7 @@ fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
         health,
         created_at: ago(86_400 * 2 + 5),
         health_since: ago(4_000),
+        on_trial: false,
         started_at: Some(ago(4_000)),
         restarts: ordinal - 1,
         losses: 0,

@@ -6,6 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
@@ -363,4 +366,79 @@ fn a_local_repository_that_is_away_after_a_reboot_keeps_no_app_down() {
     assert!(status.contains("cannot look at"), "{status}");
     machine.repo.commit_file("a.yaml", &web_app("a", a, "2"), "A new version");
     machine.wait("followed again", |answer| all_well(answer) && version(a).as_deref() == Some("2"));
+}
+
+/// Asks an app again and again, until it is asked how often it did not answer.
+struct Prober {
+    ends: Arc<AtomicBool>,
+    asks: JoinHandle<(usize, usize)>,
+}
+
+impl Prober {
+    fn of(port: u16) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&ends);
+        let asks = move || {
+            let (mut asked, mut failed) = (0, 0);
+            while !over.load(Ordering::Relaxed) {
+                asked += 1;
+                failed += usize::from(version(port).is_none());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            (asked, failed)
+        };
+        Self { ends, asks: std::thread::spawn(asks) }
+    }
+
+    /// How often it asked, and how often in vain.
+    fn end(self) -> (usize, usize) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.asks.join().expect("it asked")
+    }
+}
+
+#[test]
+fn a_wrong_health_path_goes_back_and_clients_notice_nothing() {
+    let repo = TempRepo::new();
+    let (a, b) = (free_port(), free_port());
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.write("team.yaml", TEAM);
+    repo.write("a.yaml", &web_app("a", a, "1"));
+    repo.write("b.yaml", &web_app("b", b, "1"));
+    repo.commit("First");
+    let mut machine = Machine::on(repo);
+    machine.start();
+    let app = |machine: &Machine| -> Value {
+        get(machine.page, "/api/v1/resources/app/a")
+            .and_then(|body| serde_json::from_str(&body).ok())
+            .unwrap_or_default()
+    };
+    let baked = |app: &Value| app["last_good"].is_object() && !app["why"].is_string();
+    machine.wait("deployed and baked", |answer| all_well(answer) && baked(&app(&machine)));
+    let pid = app(&machine)["instances"][0]["pid"].clone();
+    let prober = Prober::of(a);
+    for (path, killed) in [("/nowhere", false), ("/nowhere-else", true)] {
+        let tip = machine.repo.commit_file("a.yaml", &web_app("a", a, "1").replace("/healthz", path), "A wrong path");
+        if killed {
+            machine.wait("in force", |answer| answer["revision"] == tip.as_str());
+            machine.kill();
+            machine.start();
+        }
+        machine.wait("taken back", |answer| answer["revision"] == tip.as_str() && sync_is(answer, "held"));
+        let well = |app: &Value| app["health"].as_str().is_some_and(|health| health.eq_ignore_ascii_case("healthy"));
+        machine.wait("well", |_| well(&app(&machine)));
+        let held = app(&machine);
+        let why = held["why"].as_str().unwrap_or_default();
+        assert!(why.contains(path) && why.contains("Codeops-Retry: app/a"), "{held:#}");
+        assert_eq!(held["pins"].as_array().map(Vec::len), Some(1), "{held:#}");
+        let diff = held["diff"].as_array().into_iter().flatten();
+        let paths: Vec<&Value> = diff.filter(|it| it["field"] == "health.http").map(|it| &it["from"]).collect();
+        assert_eq!(paths, ["/healthz"], "the old check is the live one: {held:#}");
+        assert_eq!((&held["instances"][0]["pid"], &held["instances"][0]["restarts"]), (&pid, &Value::from(0)));
+    }
+    machine.repo.commit_file("a.yaml", &web_app("a", a, "1").replace("/healthz", "/api"), "A right path");
+    machine.wait("mended", |answer| all_well(answer) && baked(&app(&machine)));
+    assert_eq!(app(&machine)["instances"][0]["pid"], pid, "and nothing was restarted");
+    let (asked, failed) = prober.end();
+    assert!(asked > 10 && failed == 0, "{failed} of {asked} requests failed");
 }

@@ -124,6 +124,7 @@ mod tests {
             health: InstanceHealth::Healthy,
             created_at: jiff::Timestamp::UNIX_EPOCH,
             health_since: jiff::Timestamp::UNIX_EPOCH,
+            on_trial: false,
             started_at: None,
             restarts: 0,
             losses: 0,

@@ -1,0 +1,39 @@
+//! By which check an instance is judged, and what a new one does to those that serve.
+
+use codeops_core::model::{AppSpec, InstanceId, Resource, Stamp};
+use jiff::Timestamp;
+
+use super::table::{Durable, Record};
+
+impl Durable {
+    /// The spec an instance is checked and stopped by: what can change in place comes from the app's newest spec.
+    pub(super) fn spec_of<'a>(&'a self, record: &'a Record) -> &'a AppSpec {
+        let newest = self.resource.as_ref().filter(|newest| newest.template_digest == record.instance.template);
+        &newest.unwrap_or(&record.resource).spec
+    }
+
+    /// Takes a new spec. What it judges otherwise than before is judged anew, and goes on serving if it served.
+    pub(super) fn configure(&mut self, stamp: Stamp, resource: Resource, now: Timestamp) {
+        let before: Vec<AppSpec> = self.instances.values().map(|record| self.spec_of(record).clone()).collect();
+        (self.stamp, self.resource) = (Some(stamp), Some(resource));
+        let each = self.instances.iter().zip(before);
+        let changed = each.filter(|((_, record), before)| !self.spec_of(record).judges_as(before));
+        let changed: Vec<InstanceId> = changed.map(|((id, _), _)| id.clone()).collect();
+        for id in changed {
+            if let Some(record) = self.instances.get_mut(&id) {
+                record.instance.put_on_trial(now);
+            }
+        }
+    }
+}
+
+impl Record {
+    /// It passes the check of `spec`, and is judged by that once a newer template is there, which may have another.
+    pub(super) fn passed_as(&mut self, spec: &AppSpec) {
+        let own = &mut self.resource.spec;
+        own.health.clone_from(&spec.health);
+        if let (Some(own), Some(port)) = (&mut own.port, spec.port) {
+            own.protocol = port.protocol;
+        }
+    }
+}
