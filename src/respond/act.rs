@@ -133,7 +133,7 @@ impl Flow {
             };
             return self.refuse(run, step, attempt, begun, error).await;
         };
-        let (title, body) = evidence(run, "", &self.changes(run), &self.others(run));
+        let (title, body) = evidence(run, &self.latch_of(run), &self.changes(run), &self.others(run));
         let veil = Veil::of(&*self.tools.vault, &run.authority);
         let (title, body) = (veil.redact(&title), veil.redact(&body));
         let begun = Record::Run { run: run.id, resource: None, event: begun };

@@ -26,7 +26,7 @@ enum Fate {
     Quiet(String),
     Joins(RunId),
     /// This page, which comes from this run, tells of it, too.
-    Told(PageId, RunId, Option<Subject>),
+    Told(PageId, RunId),
     Opens {
         event: Box<RunEvent>,
         latches: Option<Subject>,
@@ -81,7 +81,6 @@ impl Flow {
         let mut left: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut quiet: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut told: BTreeMap<(PageId, RunId), Vec<AlertId>> = BTreeMap::new();
-        let mut latched: BTreeSet<Subject> = BTreeSet::new();
         let mut storm: Storm = Storm::new();
         let mut records = Vec::new();
         let frozen = self.remembered(|response| self.frozen(response, now));
@@ -111,10 +110,7 @@ impl Flow {
                 Fate::Quiet(why) if alert.disposition == (Disposition::Quiet { why: why.clone() }) => {}
                 Fate::Quiet(why) => quiet.entry(why).or_default().push(alert.alert.id.clone()),
                 Fate::Storm(policy) => storm.entry(policy).or_default().push(Arc::clone(&alert)),
-                Fate::Told(page, run, latches) => {
-                    latched.extend(latches);
-                    told.entry((page, run)).or_default().push(alert.alert.id.clone());
-                }
+                Fate::Told(page, run) => told.entry((page, run)).or_default().push(alert.alert.id.clone()),
                 // Written with the others: thousands may join one run at once.
                 Fate::Joins(run) => {
                     let id = alert.alert.id.clone();
@@ -130,7 +126,6 @@ impl Flow {
             records.push(disposed(alerts.clone(), Disposition::Run { run }));
             records.push(Record::Page { page, event: PageEvent::Joined { alerts } });
         }
-        records.extend(latched.into_iter().map(|subject| Record::Latched { subject }));
         records.extend(left.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Left { why })));
         records.extend(quiet.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Quiet { why })));
         self.tools.journal.record(records).await?;
@@ -189,7 +184,7 @@ impl Flow {
             Opening::Left(why) => Fate::Left(why),
             Opening::Later(why) => Fate::Quiet(why),
             Opening::Join(run) => Fate::Joins(run),
-            Opening::Told { page, run, latches } => Fate::Told(page, run, latches),
+            Opening::Told { page, run } => Fate::Told(page, run),
             Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches },
         };

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Call, Channel, Name, Notified, PageEvent, PageId, TeamName,
+    AlertId, AlertMemory, AlertState, Call, Channel, Name, Notified, PageEvent, PageId, ResponseMemory, TeamName,
 };
-use codeops_core::playbook::told_in_turn;
+use codeops_core::playbook::{latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
 
 use super::pages::SEND;
@@ -61,6 +61,11 @@ fn stands(call: &Call, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Stands {
     if lost { Stands::Unknown } else { Stands::Over }
 }
 
+/// Whether what a call is about may come back without calling anew: who has it keeps it.
+fn is_latched(call: &Call, response: &ResponseMemory) -> bool {
+    call.group.as_ref().is_some_and(|group| latched(&group.subject(), response).is_some())
+}
+
 impl Flow {
     /// Tells of the pages whose alerts are over.
     pub(super) async fn calls(&mut self) -> Result<(), LogError> {
@@ -72,7 +77,7 @@ impl Flow {
             // A call may be about thousands of alerts: only one that ends is looked at whole.
             let over: Vec<(PageId, Call, Stands)> = calls
                 .map(|(page, call)| (page, call, stands(call, &response.alerts)))
-                .filter(|(_, _, stands)| *stands != Stands::Open)
+                .filter(|(_, call, stands)| *stands != Stands::Open && !is_latched(call, response))
                 .map(|(page, call, stands)| (*page, call.clone(), stands))
                 .collect();
             (known, over)

@@ -1,13 +1,14 @@
 //! Latches that end, and runs that end because this daemon only observes.
 
 use codeops_core::model::{Health, PageEvent, RunEvent, RunId, RunState, Rung, Subject};
-use jiff::{SignedDuration, Timestamp};
+use codeops_core::playbook::{LATCH, quiet_since};
+use jiff::Timestamp;
 
 use super::Flow;
 use crate::journal::{LogError, Record};
 
 impl Flow {
-    /// Ends latches of what has been healthy for an hour.
+    /// Ends latches of what has been healthy, and of which nothing has fired, for an hour.
     pub(super) async fn ledger(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
         let healthy_since = |subject: &Subject| match subject {
@@ -16,18 +17,20 @@ impl Flow {
             }
             Subject::Playbook(_) | Subject::Group { .. } => Some(Timestamp::MIN),
         };
-        let hour = SignedDuration::from_hours(1);
         let latched: Vec<(Subject, Timestamp)> = self.remembered(|response| {
             let latched = response.ledger.iter().filter_map(|(subject, it)| Some((subject, it.latched_at?)));
             latched
-                .filter_map(|(subject, at)| Some((subject.clone(), healthy_since(subject)?.max(at))))
-                .filter_map(|(subject, since)| Some((subject, since.checked_add(hour).ok()?)))
+                .filter_map(|(subject, at)| {
+                    let healthy = healthy_since(subject)?.max(quiet_since(subject, response)?);
+                    Some((subject.clone(), healthy.max(at).checked_add(LATCH).ok()?))
+                })
                 .collect()
         });
         let mut records = Vec::new();
         for (subject, at) in latched {
             if at <= now {
-                records.push(Record::Unlatched { subject, why: "it has been healthy for an hour".to_owned() });
+                let why = "for an hour it has been healthy, and nothing of it has fired".to_owned();
+                records.push(Record::Unlatched { subject, why });
             } else {
                 self.wake_at(at);
             }

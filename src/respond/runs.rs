@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codeops_core::model::{
     AlertId, AlertMemory, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
 };
-use codeops_core::playbook::{Next, evidence, next, still_fires};
+use codeops_core::playbook::{Next, evidence, latched, latched_words, next, still_fires};
 use jiff::Timestamp;
 
 use super::Flow;
@@ -93,9 +93,15 @@ impl Flow {
         }
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
         let policy = Some(self.who_is_told(run, None)?);
-        let first = format!("Run {} {state}: {why}.\n", run.id);
+        let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
         let (title, body) = evidence(run, &first, &self.changes(run), &self.others(run));
         Some(PageEvent::Opened { run: Some(run.id), policy, title, body, alerts: Vec::new() })
+    }
+
+    /// What its page says of the latch on what a run is about; nothing where there is none.
+    pub(super) fn latch_of(&self, run: &Run) -> String {
+        let since = self.remembered(|response| latched(&run.subject(), response));
+        since.map(|since| latched_words(run, since)).unwrap_or_default()
     }
 
     /// All alerts of a run that has more than the one it was opened for, as far as its page can hold them.

@@ -255,7 +255,8 @@ fn sentence(record: &Record) -> String {
             renewal.run
         ),
         Record::Latched { .. } => {
-            "came back three times in an hour: nothing more is tried until it is healthy".to_owned()
+            "came back three times in an hour: nothing more is tried until it has been quiet and healthy for one"
+                .to_owned()
         }
         Record::Unlatched { why, .. } => format!("playbooks may try again: {why}"),
         Record::Note { text, .. } => text.clone(),

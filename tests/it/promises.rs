@@ -10,6 +10,7 @@ mod crash;
 mod daemon;
 mod gate;
 mod guards;
+mod latched;
 mod providers;
 mod random;
 mod repository;

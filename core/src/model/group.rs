@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, Name, ResourceId};
+use super::{Labels, Name, ResourceId, Subject};
 
 /// Alerts that one page tells of, whenever they come while it is not over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,13 @@ pub struct Group {
     pub policy: Option<Name>,
     /// The labels on which they agree.
     pub labels: Labels,
+}
+
+impl Group {
+    /// What the runs that answer them are counted for.
+    pub fn subject(&self) -> Subject {
+        Subject::of(&self.playbook, self.target.as_ref(), Some(&self.labels))
+    }
 }
 
 /// What an alert says of how severe it is: its label `severity`, empty where it has none.

@@ -171,7 +171,7 @@ impl TryFrom<String> for Subject {
 pub struct Ledger {
     /// Ends within the last hour, oldest first; at most 32.
     pub ends: Vec<RunEnd>,
-    /// Since when nothing more is tried on it: three in an hour. It ends after an hour of health.
+    /// Since when nothing more is tried on it: three in an hour. It ends after an hour of health in which nothing of it fires.
     pub latched_at: Option<Timestamp>,
 }
 

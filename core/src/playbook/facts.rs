@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Facts;
-use crate::model::{Part, Run, StepOutcome};
+use crate::model::{Run, StepOutcome};
 
 /// `alert`, `target`, `steps` and `run` as expressions and scripts see them.
 pub fn facts(run: &Run, facts: &Facts<'_>) -> Value {
@@ -43,7 +43,7 @@ pub fn facts(run: &Run, facts: &Facts<'_>) -> Value {
             "id": run.id.to_string(),
             "playbook": run.playbook.name.as_str(),
             "rung": run.rung,
-            "turned": run.steps.last().is_some_and(|record| record.step.part == Part::Otherwise),
+            "turned": run.turned.is_some(),
         },
     })
 }

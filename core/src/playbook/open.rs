@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::pin;
+use super::{latch, pin};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period,
     Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord,
@@ -22,9 +22,6 @@ pub const STORM_ALL: usize = 60;
 pub const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// What comes back within this time begins a rung higher.
 const REFIRE: SignedDuration = SignedDuration::from_mins(30);
-/// The third run on one thing within this time calls a person and latches it.
-const LATCH: SignedDuration = SignedDuration::from_hours(1);
-const LATCH_RUNS: usize = 3;
 /// So long after a page was opened others of its group join it though it is accepted: what sources usually wait before they tell of
 /// more of a group.
 const JOINS_WITHIN: SignedDuration = SignedDuration::from_mins(5);
@@ -72,8 +69,6 @@ pub enum Opening {
         page: PageId,
         /// The run that it comes from.
         run: RunId,
-        /// What is latched with it, if this is one time too many.
-        latches: Option<Subject>,
     },
     /// Nothing is done.
     Left(String),
@@ -104,41 +99,39 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     let RunCause::Alert { .. } = asked.cause else {
         return opened(asked, Rung::Steps, None);
     };
-    let mut rung = rung(asked, response, now);
+    let (mut rung, latches) = match rung(asked, response, now) {
+        Begins::At(rung, latches) => (rung, latches),
+        Begins::Told(page, run) => return Opening::Told { page, run },
+    };
     // A person has it already: nothing more is tried behind their back, however long ago they were called.
-    if let Ok((rung, _)) = &mut rung
-        && is_with_a_person(asked, response)
-    {
-        *rung = Rung::Page;
+    if is_with_a_person(asked, response) {
+        rung = Rung::Page;
     }
     // Where all that is left is to call a person, one who was called for the likes of it is not called again.
-    if matches!(rung, Err(_) | Ok((Rung::Page, _)))
+    if rung == Rung::Page
         && let Some((page, run)) = told_of(asked, response, now)
     {
-        let latches = rung.ok().and_then(|(_, latches)| latches);
-        return Opening::Told { page, run, latches };
+        return Opening::Told { page, run };
     }
-    match rung {
-        Ok((rung, latches)) => opened(asked, rung, latches),
-        Err(why) => Opening::Left(why),
-    }
+    opened(asked, rung, latches)
 }
 
-/// Where a run for an alert begins, and what is latched with it.
-///
-/// # Errors
-/// Why nothing more is tried.
-fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Result<(Rung, Option<Subject>), String> {
+/// Where a run for an alert begins.
+enum Begins {
+    /// At this rung; and what is latched with it.
+    At(Rung, Option<Subject>),
+    /// Nowhere: it is latched, and this page, which comes from this run, told a person of it and is not over.
+    Told(PageId, RunId),
+}
+
+fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins {
     let playbook = asked.playbook;
     let subject = Subject::of(&playbook.name, asked.target.as_ref(), group(asked).as_ref());
     let ledger = response.ledger.get(&subject);
-    if let Some(at) = ledger.and_then(|ledger| ledger.latched_at) {
-        if !was_answered(asked, response) {
-            // The latch is for what came back; this is another thing, and nobody knows of it.
-            return Ok((Rung::Page, None));
-        }
-        let why = "nothing more is tried until it has been healthy for an hour, or a commit says Codeops-Retry";
-        return Err(format!("latched since {at}: {why}"));
+    let tries = || latch::tries(&pin(playbook, &asked.cause, asked.target.as_ref(), asked.resolve_delay));
+    if latch::latched(&subject, response).is_some() && tries() {
+        let told = latch::page_of(&asked.cause, &subject, response);
+        return told.map_or(Begins::At(Rung::Page, None), |(page, run)| Begins::Told(page, run));
     }
     let ends: Vec<&RunEnd> =
         ledger.map(|ledger| ledger.ends.iter().filter(|end| counts(end)).collect()).unwrap_or_default();
@@ -146,11 +139,11 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Result<
         let since = now.checked_sub(time).unwrap_or(Timestamp::MIN);
         ends.iter().filter(move |end| end.at > since).copied()
     };
-    if within(LATCH).count() + 1 >= LATCH_RUNS {
-        return Ok((Rung::Page, Some(subject)));
-    }
     if asked.only_pages {
-        return Ok((Rung::Page, None));
+        return Begins::At(Rung::Page, None);
+    }
+    if latch::is_too_often(within(latch::LATCH)) && tries() {
+        return Begins::At(Rung::Page, Some(subject));
     }
     if let Some((most, per)) = playbook.limits.runs {
         let per = SignedDuration::from_millis(i64::try_from(per.as_millis()).unwrap_or(i64::MAX));
@@ -165,7 +158,7 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Result<
         let ends = response.ledger.iter().filter(|(of, _)| limited(of)).flat_map(|(_, ledger)| &ledger.ends);
         let of_this = ends.filter(|end| counts(end) && end.at > since && end.playbook == playbook.name).count();
         if of_this >= usize::try_from(most).unwrap_or(usize::MAX) {
-            return Ok((Rung::Page, None));
+            return Begins::At(Rung::Page, None);
         }
     }
     let rung = match within(REFIRE).map(|end| end.rung).max() {
@@ -173,7 +166,7 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Result<
         Some(Rung::Steps) => Rung::Otherwise,
         Some(Rung::Otherwise | Rung::Page) => Rung::Page,
     };
-    Ok((rung, None))
+    Begins::At(rung, None)
 }
 
 fn is_on(run: &Run) -> String {
@@ -218,9 +211,8 @@ fn told_of(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opti
 
 /// Whether a person was called for what this is about, and what they were called for still fires.
 fn is_with_a_person(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
-    let subject = |group: &Group| Subject::of(&group.playbook, group.target.as_ref(), Some(&group.labels));
     let wanted = Subject::of(&asked.playbook.name, asked.target.as_ref(), group(asked).as_ref());
-    lasting(asked, response).any(|page| subject(page.group) == wanted)
+    lasting(asked, response).any(|page| page.group.subject() == wanted)
 }
 
 /// An alert that still fires, on a page that tells of it.

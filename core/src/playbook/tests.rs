@@ -2,6 +2,7 @@
 
 mod answers;
 mod held;
+mod latch;
 mod open;
 mod people;
 mod random;
@@ -437,6 +438,23 @@ fn the_ladder_begins_at_otherwise_and_then_only_pages() {
     let mut live = Live::answering(&spec, Rung::Page);
     live.accept_page();
     assert_eq!(live.over(), (RunState::Paged, "a person was called".to_owned()));
+}
+
+#[test]
+fn expressions_know_where_a_run_began_and_that_it_turned() {
+    let when = |rung: &str, turned: bool| format!("if: \"run.rung == '{rung}' && run.turned == {turned}\"");
+    for (rung, word) in [(Rung::Steps, "steps"), (Rung::Otherwise, "otherwise")] {
+        let spec = format!(
+            "{ON}  steps: [{{name: first, script: scripts/look.sh, {}}}]\n  otherwise: [{{name: then, script: scripts/look.sh, {}}}]",
+            when("steps", false),
+            when(word, true),
+        );
+        let mut live = Live::answering(&spec, rung);
+        if rung == Rung::Steps {
+            live.does("first", StepOutcome::Failed { error: "it broke".to_owned() });
+        }
+        assert_eq!(live.begins().0, "then", "{word}");
+    }
 }
 
 #[test]

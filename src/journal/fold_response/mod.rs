@@ -56,7 +56,7 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
         }),
         // Tried anew, as if nothing had been tried before.
         Record::Unlatched { subject, .. } => fold.ledger(subject, |ledger, _| *ledger = Ledger::default()),
-        Record::Forgotten { resource } => {
+        Record::Forgotten { resource } | Record::Unpinned { resource, .. } => {
             fold.ledger(&Subject::Resource(resource.clone()), |ledger, _| *ledger = Ledger::default());
         }
         Record::Renamed { from, resource } if from != resource => {

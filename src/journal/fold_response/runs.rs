@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Does, Ledger, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
+    AlertId, AlertState, Does, Ledger, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung,
+    Subject,
 };
 use jiff::Timestamp;
 
@@ -90,6 +91,12 @@ impl Fold<'_> {
         if let PageEvent::Joined { alerts } = event
             && let Some(call) = self.memory.calls.get_mut(&id)
         {
+            // An earlier time of the same that is over is told of by the new one: what flaps for days does not add up.
+            let known = &self.memory.alerts;
+            let over = |id: &AlertId| known.get(id).is_none_or(|it| it.state == AlertState::Resolved);
+            let again =
+                |id: &AlertId| alerts.iter().any(|it| it.source == id.source && it.fingerprint == id.fingerprint);
+            call.alerts.retain(|id| !(again(id) && over(id)));
             call.alerts.extend(alerts.iter().cloned());
             return self.changed(Change::Call(id));
         }

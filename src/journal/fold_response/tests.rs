@@ -252,6 +252,10 @@ fn a_latch_holds_until_it_is_lifted_and_follows_a_rename() {
     assert!(!told.memory.response.ledger.contains_key(&store));
     told.at(92, json!({"type": "forgotten", "resource": "app/shop"}));
     assert!(told.memory.response.ledger.is_empty());
+    // A commit that says `Codeops-Retry`.
+    told.at(93, json!({"type": "latched", "subject": "app/shop"}));
+    told.at(94, json!({"type": "unpinned", "resource": "app/shop", "revision": "a".repeat(40)}));
+    assert!(told.memory.response.ledger.is_empty());
 }
 
 #[test]

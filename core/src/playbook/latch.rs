@@ -1,0 +1,73 @@
+//! The latch. What comes back for the third time within an hour, whatever was tried, is left to a person: nothing more is tried
+//! on it until it has been quiet and healthy for an hour. The page that latches says so, and stays open until then: what it tells of
+//! joins it when it comes back, and anything else calls anew. Where nothing was ever tried but to call, there is nothing
+//! to keep from being tried, and no latch: paging is not limited.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::may::acts;
+use crate::model::{
+    AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunEnd, RunId, Subject,
+};
+
+/// How long what is counted counts, and how long it must be quiet afterwards.
+pub const LATCH: SignedDuration = SignedDuration::from_hours(1);
+/// The run of so many within [`LATCH`] that calls a person and latches.
+const RUNS: usize = 3;
+
+/// Whether another run is one time too many, after these.
+pub(super) fn is_too_often<'a>(ends: impl Iterator<Item = &'a RunEnd>) -> bool {
+    ends.count() + 1 >= RUNS
+}
+
+/// Whether a run of this program tries anything.
+pub(super) fn tries(program: &Playbook) -> bool {
+    program.steps.iter().chain(program.otherwise.iter().flatten()).any(|step| acts(&step.does))
+}
+
+/// Since when it is latched, if it is.
+pub fn latched(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
+    response.ledger.get(subject).and_then(|ledger: &Ledger| ledger.latched_at)
+}
+
+/// The page of what is latched that tells of this alert and is not over, the newest; and its run.
+pub(super) fn page_of(cause: &RunCause, subject: &Subject, response: &ResponseMemory) -> Option<(PageId, RunId)> {
+    let RunCause::Alert { alert } = cause else { return None };
+    let is_same = |id: &AlertId| id.source == alert.source && id.fingerprint == alert.fingerprint;
+    let open = response.pages.values().map(|it| (it.id, it.run, it.group.as_ref(), &it.alerts));
+    let calls = response.calls.iter().map(|(page, it)| (*page, it.run, it.group.as_ref(), &it.alerts));
+    let of_it = open.chain(calls).filter_map(|(page, run, group, alerts)| Some((page, run?, group?, alerts)));
+    of_it
+        .filter(|(_, _, group, alerts)| group.subject() == *subject && alerts.iter().any(is_same))
+        .map(|(page, run, _, _)| (page, run))
+        .max()
+}
+
+/// Since when nothing of it fires, as far as runs and pages tell of its alerts; `None` while something does.
+pub fn quiet_since(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
+    let runs = response.runs.values().filter(|run| run.subject() == *subject).map(|run| &run.alerts);
+    let pages = response.pages.values().map(|it| (it.group.as_ref(), &it.alerts));
+    let told = pages.chain(response.calls.values().map(|it| (it.group.as_ref(), &it.alerts)));
+    let told = told.filter(|(group, _)| group.is_some_and(|group| group.subject() == *subject));
+    let known = runs.chain(told.map(|(_, alerts)| alerts)).flatten().filter_map(|id| response.alerts.get(id));
+    known
+        .map(|it| (it.state != AlertState::Firing).then_some(it.since))
+        .try_fold(Timestamp::MIN, |last, since| since.map(|since| last.max(since)))
+}
+
+/// What a page of this run says of it, latched since then.
+pub fn words(run: &Run, since: Timestamp) -> String {
+    let (what, until) = match &run.target {
+        Some(target) => (
+            target.to_string(),
+            format!(
+                "until it has been healthy and nothing of it has fired for an hour, or a commit says `Codeops-Retry: {target}`"
+            ),
+        ),
+        None => ("this".to_owned(), "until nothing of it has fired for an hour".to_owned()),
+    };
+    format!(
+        "Latched since {since}: {what} came back for the third time within an hour. No playbook tries anything on it {until}. \
+         This page stays open until then: what it tells of calls nobody again when it comes back; anything else does.\n"
+    )
+}

@@ -1,0 +1,88 @@
+//! What comes back in spite of what is tried: a person is called once, told so, and keeps the page until it has been quiet for an
+//! hour.
+
+use codeops_core::model::{RunState, Subject};
+
+use super::alerts::{APP_DOWN, begin, begin_with, begun, firing, resolved};
+use crate::support::flow::{Flow, id};
+
+/// Answers Heat by a script, on nothing that is declared.
+const HEAT: &str = "apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: heat, team: core}
+spec:
+  on: {alert: {alertname: Heat}}
+  steps:
+    - {name: look, script: scripts/look.sh, timeout: 30s}
+    - {name: proof, wait: resolved, quiet: 10s, timeout: 3m}
+";
+
+/// One outage of a minute, and four minutes after it.
+async fn outage(flow: &Flow, name: &str) {
+    flow.tell(vec![firing(flow, name, "shop")]).await;
+    flow.elapse(60).await;
+    flow.tell(vec![resolved(flow, name, "shop")]).await;
+    flow.elapse(240).await;
+}
+
+fn latched(flow: &Flow) -> Vec<Subject> {
+    let ledger = flow.response().ledger.into_iter();
+    ledger.filter_map(|(subject, ledger)| ledger.latched_at.map(|_| subject)).collect()
+}
+
+/// How often a person was called, and told that it is over.
+fn calls(flow: &Flow) -> (usize, usize) {
+    (flow.outside.count("webhook"), flow.outside.count("webhook over"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_that_latches_says_so_and_stays_open_until_nothing_has_fired_for_an_hour() {
+    // Without a target there is nothing to replace: the second time calls already, and is told resolved.
+    for (playbook, name, before, words) in [
+        (APP_DOWN, "AppDown", 0, "Codeops-Retry: app/shop"),
+        (HEAT, "Heat", 1, "until nothing of it has fired for an hour"),
+    ] {
+        let (on, over) = ((before + 1, before), (before + 1, before + 1));
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop"], playbook).await;
+        for _ in 0..3 {
+            outage(&flow, name).await;
+        }
+        assert_eq!((latched(&flow).len(), calls(&flow)), (1, on), "{name}: not told resolved while it is latched");
+        let bodies = flow.outside.bodies();
+        let page = bodies.last().expect("a page");
+        assert!(page.contains("Latched since") && page.contains(words), "{page}");
+        // The fourth: the page that is open tells of it, for as long as it fires and an hour on.
+        let runs = flow.runs().await.len();
+        flow.tell(vec![firing(&flow, name, "shop")]).await;
+        flow.elapse(2 * 3_600).await;
+        assert_eq!((flow.runs().await.len(), latched(&flow).len(), calls(&flow)), (runs, 1, on), "{name}");
+        flow.restart().await;
+        flow.tell(vec![resolved(&flow, name, "shop")]).await;
+        flow.elapse(3_000).await;
+        assert_eq!((latched(&flow).len(), calls(&flow)), (1, on), "{name}: an hour from its end");
+        flow.elapse(700).await;
+        assert_eq!((latched(&flow).len(), calls(&flow)), (0, over), "{name}");
+        outage(&flow, name).await;
+        let runs = flow.runs().await;
+        let last = runs.last().expect("a run");
+        assert_eq!((last.state(), begun(last)[0].as_str()), (RunState::Resolved, "look"), "it is tried again");
+        flow.check();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_says_retry_ends_a_latch() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    for _ in 0..3 {
+        outage(&flow, "AppDown").await;
+    }
+    assert_eq!(latched(&flow), [Subject::Resource(id("shop"))]);
+    flow.commit_with(&[], &[("Codeops-Retry", "app/shop")]).await;
+    flow.elapse(30).await;
+    assert_eq!((latched(&flow), calls(&flow)), (Vec::new(), (1, 1)));
+    outage(&flow, "AppDown").await;
+    let runs = flow.runs().await;
+    assert_eq!(begun(runs.last().expect("a run"))[0], "look");
+}
