@@ -7,7 +7,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0  done: valid, planned, applied, everything fine
   1  failed, or not fine: mistakes in manifests, a step that failed, a broken audit trail, an act not proven, a
-     playbook's test that failed, an alert that reaches no playbook and no person
+     playbook's test that failed, an alert that reaches no playbook and no person; `status`: somebody has to look,
+     also at manifests in force that hold mistakes, and at a page that nobody has accepted
   2  the command itself is wrong; with --detailed-exitcode (`plan`, `playbook replay`): there are changes
   3  `apply`: something is held until a commit releases it
   4  no daemon answers at the address asked

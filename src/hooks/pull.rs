@@ -101,6 +101,7 @@ fn over(known: Vec<AlertId>, listed: &Listed, now: Timestamp) -> Vec<Signal> {
         fingerprint: id.fingerprint,
         starts_at: Some(id.starts_at),
         ended_at: now,
+        name: None,
     })
     .collect()
 }

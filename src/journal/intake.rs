@@ -84,13 +84,19 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
             opened.push((alert.id.source.clone(), alert.id.fingerprint.clone()));
             memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
         }
-        Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint } => {
+        Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint, .. } => {
             let open = |(_, known): (&AlertId, &std::sync::Arc<AlertMemory>)| known.state != AlertState::Resolved;
             !alone
                 || opened.iter().any(|(s, f)| s == source && f == fingerprint)
                 || of_fingerprint(&memory.alerts, source, fingerprint).any(open)
         }
     });
+    // The hash of its labels tells people nothing.
+    for signal in &mut signals {
+        signal.name(|source, fingerprint| {
+            of_fingerprint(&memory.alerts, source, fingerprint).last().map(|(_, known)| known.alert.name().to_owned())
+        });
+    }
     signals
 }
 

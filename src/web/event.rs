@@ -9,6 +9,7 @@ use codeops_core::model::{
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::run_words::{hash, numbered, of_run};
 use super::words::{Mark, plural, took};
 use crate::journal::{Category, Entry, Outcome, Record, Seq};
 
@@ -89,14 +90,27 @@ impl Event {
         events
     }
 
-    /// An entry of a run's own log: its steps by their names, and the run not named again.
-    pub(super) fn of_run(entry: &Entry, run: &Run) -> Self {
+    /// An entry of a run's own log: its steps and alerts by their names, and the run not named again.
+    pub(super) fn of_run(entry: &Entry, run: &Run, alert: &dyn Fn(&AlertId) -> Option<String>) -> Self {
         let mut event = Self { run: None, team: Some(run.authority.clone()), ..Self::of(entry) };
         if let Record::Run { event: what, .. } = &entry.record {
-            let name = |step: &StepRef| run.step(*step).map_or_else(|| numbered(step), |it| it.name.to_string());
-            event.text = run_text(what, &name);
+            let step = |step: &StepRef| run.step(*step).map_or_else(|| numbered(step), |it| it.name.to_string());
+            event.text = of_run(what, &step, &|id| alert(id).unwrap_or_else(|| hash(id)));
         }
         event
+    }
+
+    /// Says the same of an entry of a run's log among others with the names of its steps and alerts.
+    pub(super) fn name(&mut self, entry: &Entry, run: &Run, alert: &dyn Fn(&AlertId) -> Option<String>) {
+        if let Record::Run { run: id, event: what, .. } = &entry.record {
+            let step = |at: &StepRef| match (run.step(*at), at.part) {
+                (Some(step), Part::Steps) => format!("step {}", step.name),
+                (Some(step), Part::Otherwise) => format!("otherwise step {}", step.name),
+                (None, _) => numbered(at),
+            };
+            let text = of_run(what, &step, &|id| alert(id).unwrap_or_else(|| hash(id)));
+            self.text = format!("run {id} {text}");
+        }
     }
 
     /// The category's word.
@@ -152,7 +166,7 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Baked { .. } => Some(Mark::Fine),
         Record::Alerts { signals, .. } => signals.iter().map(|signal| of_signal(signal, &BTreeSet::new())).min(),
         Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
-        Record::Run { event, .. } => of_run(event),
+        Record::Run { event, .. } => mark_of_run(event),
         Record::Page { event, .. } => match event {
             PageEvent::Opened { .. } | PageEvent::Failed { .. } => Some(Mark::Degraded),
             PageEvent::Accepted { .. } => Some(Mark::Held),
@@ -173,7 +187,7 @@ fn of_signal(signal: &Signal, quiet: &BTreeSet<&AlertId>) -> Mark {
     }
 }
 
-fn of_run(event: &RunEvent) -> Option<Mark> {
+fn mark_of_run(event: &RunEvent) -> Option<Mark> {
     match event {
         RunEvent::Opened { .. } => Some(Mark::Progressing),
         RunEvent::StepEnded { outcome, .. } => Some(match outcome {
@@ -241,7 +255,9 @@ fn sentence(record: &Record) -> String {
         Record::Disposed { alerts, disposition } => {
             format!("{} {}", plural(alerts.len(), "alert"), disposition_text(disposition))
         }
-        Record::Run { run, event, .. } => format!("run {run} {}", run_text(event, &numbered)),
+        Record::Run { run, event, .. } => {
+            format!("run {run} {}", of_run(event, &numbered, &hash))
+        }
         Record::Page { page, event } => format!("page {page} {}", page_text(event)),
         Record::Scheduled { playbook, due, left: None, .. } => format!("playbook {playbook} was due at {due}"),
         Record::Scheduled { playbook, due, left: Some(why), .. } => {
@@ -266,7 +282,9 @@ fn sentence(record: &Record) -> String {
 fn alerts(receiver: &Name, signals: &[Signal], spoiled: u32) -> String {
     let name = |signal: &Signal| match signal {
         Signal::Firing(alert) => format!("{} fires", alert.name()),
+        Signal::Resolved { name: Some(name), .. } => format!("{name} is over"),
         Signal::Resolved { fingerprint, .. } => format!("{fingerprint} is over"),
+        Signal::Silenced { name: Some(name), .. } => format!("{name} is silenced"),
         Signal::Silenced { fingerprint, .. } => format!("{fingerprint} is silenced"),
     };
     let mut text = match signals {
@@ -286,44 +304,6 @@ fn disposition_text(disposition: &Disposition) -> String {
         Disposition::Run { run } => format!("answered by run {run}"),
         Disposition::Quiet { why } => format!("kept quiet: {why}"),
         Disposition::Left { why } => format!("left: {why}"),
-    }
-}
-
-fn numbered(step: &StepRef) -> String {
-    match step.part {
-        Part::Steps => format!("step {}", step.index + 1),
-        Part::Otherwise => format!("otherwise step {}", step.index + 1),
-    }
-}
-
-/// What was asked about an alert, of whom, and what was answered.
-fn asked(alert: &AlertId, state: AlertState) -> String {
-    let answer = match state {
-        AlertState::Firing => "it does",
-        AlertState::Resolved => "it does not: it is over, or not among those that fire",
-        AlertState::Silenced => "it does, and is silenced there",
-        AlertState::Expired | AlertState::Unknown => "there was no answer",
-    };
-    format!("asked {}, which told of alert {}, whether it still fires: {answer}", alert.source, alert.fingerprint)
-}
-
-fn run_text(event: &RunEvent, part: &dyn Fn(&StepRef) -> String) -> String {
-    match event {
-        RunEvent::Opened { playbook, .. } => format!("of playbook {} opened", playbook.name),
-        RunEvent::Joined { alert } => format!("joined by alert {}", alert.fingerprint),
-        RunEvent::Asked { alert, state } => asked(alert, *state),
-        RunEvent::StepSkipped { step, why } => format!("{} skipped: {why}", part(step)),
-        RunEvent::StepBegun { step, attempt: 1, .. } => format!("{} begun", part(step)),
-        RunEvent::StepBegun { step, attempt, .. } => format!("{} begun again, attempt {attempt}", part(step)),
-        RunEvent::StepEnded { step, outcome, .. } => match outcome {
-            StepOutcome::Done { .. } => format!("{} done", part(step)),
-            StepOutcome::Failed { error } => format!("{} failed: {error}", part(step)),
-            StepOutcome::Unknown { error } => format!("{}: outcome not known: {error}", part(step)),
-        },
-        RunEvent::Turned { why } => format!("goes on with otherwise: {why}"),
-        RunEvent::Paused { why: Some(why) } => format!("waits: {why}"),
-        RunEvent::Paused { why: None } => "goes on".to_owned(),
-        RunEvent::Ended { state, why } => format!("{state}: {why}"),
     }
 }
 

@@ -13,11 +13,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
-use super::event::Event;
 use super::problem::Problem;
 use super::response::Standing;
 use super::words::{Mark, headline};
-use super::{Web, team};
+use super::{Web, named};
 use crate::journal::{Entry, Reader};
 use crate::port::{Board, Watcher};
 
@@ -79,7 +78,7 @@ impl Following {
             // Lagging and closing both end the stream: the reader asks again and sees the whole.
             entry = self.tail.recv() => {
                 let entry = entry.ok()?;
-                let event = Event { team: team::of_entry(&self.web, &entry).await, ..Event::of(&entry) };
+                let event = named::event(&self.web, &entry).await;
                 Sent::default().event("event").id(event.id.to_string()).json_data(event).ok()
             }
         }

@@ -76,7 +76,7 @@ fn firing(alert: Alert) -> Vec<Signal> {
 
 fn resolved(alert: &Alert) -> Vec<Signal> {
     let (source, fingerprint) = (alert.id.source.clone(), alert.id.fingerprint.clone());
-    vec![Signal::Resolved { source, fingerprint, starts_at: None, ended_at: Timestamp::MAX }]
+    vec![Signal::Resolved { source, fingerprint, starts_at: None, ended_at: Timestamp::MAX, name: None }]
 }
 
 fn ids(of: &[&str]) -> Vec<String> {

@@ -437,6 +437,9 @@ async fn an_event_says_what_was_done_and_how_it_ended() {
     let texts: Vec<&str> = events["items"].as_array().unwrap().iter().filter_map(|it| it["text"].as_str()).collect();
     assert!(texts.contains(&"start 9f86d081-1: done: listening on 127.0.0.1:8080"), "{texts:#?}");
     assert!(!texts.iter().any(|text| text.starts_with("step ")), "{texts:#?}");
+    for named in ["run r5 step look done", "run r2 otherwise step call begun"] {
+        assert!(texts.contains(&named), "{named} is not in {texts:#?}");
+    }
 }
 
 #[tokio::test]

@@ -160,6 +160,9 @@ pub enum Signal {
         starts_at: Option<Timestamp>,
         /// When it ended.
         ended_at: Timestamp,
+        /// Its name, for people; filled in where it is known when it is written. Older records do not have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// The source holds it back on purpose (a silence, an inhibition): it is neither firing for us nor over.
     Silenced {
@@ -167,7 +170,22 @@ pub enum Signal {
         source: Name,
         /// Of its labels.
         fingerprint: Fingerprint,
+        /// Its name, as for one that is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
+}
+
+impl Signal {
+    /// Fills in the name of the alert that it is about, where that is not in it.
+    pub fn name(&mut self, of: impl FnOnce(&Name, &Fingerprint) -> Option<String>) {
+        if let Signal::Resolved { source, fingerprint, name, .. } | Signal::Silenced { source, fingerprint, name } =
+            self
+            && name.is_none()
+        {
+            *name = of(source, fingerprint);
+        }
+    }
 }
 
 /// How an alert is.

@@ -2,14 +2,18 @@
 
 use serde_json::Value;
 
-use super::{Client, short, text};
+use super::{Client, runs, short, text};
 use crate::cli::args::StatusArgs;
 use crate::cli::environment::Variables;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Style, printable};
 use crate::cli::{block_on, client};
 
-/// Ends with 1 where something needs a person: held, degraded, unknown, or a revision that cannot be followed.
+/// Mistakes told one by one.
+const SHOWN: usize = 5;
+
+/// Ends with 1 where something needs a person: held, degraded, unknown, a revision that cannot be followed or holds mistakes, a
+/// page that nobody has accepted.
 pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let client = Client::new(&args.server, variables)?;
     if args.live {
@@ -17,13 +21,14 @@ pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) 
         output.text("alive\n")?;
         return Ok(Exit::Fine);
     }
-    let (status, resources) = block_on(async {
+    let (status, resources, pages) = block_on(async {
         let status = client.json("api/v1/status", &[]).await?;
         let resources = client.json("api/v1/resources", &[]).await?;
-        Ok((status, resources))
+        let pages = if calls(&status) > 0 { client.json("api/v1/pages", &[]).await? } else { Value::Null };
+        Ok((status, resources, pages))
     })?;
     let fine = is_fine(&status, &resources);
-    output.value(&status, || page(&status, &resources, fine, output))?;
+    output.value(&status, || page(&status, &resources, &pages, fine, output))?;
     Ok(if fine { Exit::Fine } else { Exit::Failed })
 }
 
@@ -38,14 +43,25 @@ fn needs_nobody(resource: &Value) -> bool {
     sync && (health || text(resource, &["sync"]) == "Suspended")
 }
 
+/// How many calls to people nobody has accepted.
+fn calls(status: &Value) -> u64 {
+    status.get("pages_open").and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The mistakes in the manifests of the revision, warnings left out.
+fn mistakes(status: &Value) -> impl Iterator<Item = &Value> {
+    runs::items(status, "diagnostics").iter().filter(|it| text(it, &["severity"]) == "error")
+}
+
 fn is_fine(status: &Value, resources: &Value) -> bool {
     let quiet =
         ["broken", "observe_only", "freeze", "settings_error"].iter().all(|key| text(status, &[key]).is_empty())
             && ["error", "held"].iter().all(|key| text(status, &["source", key]).is_empty());
-    quiet && items(resources).iter().all(needs_nobody)
+    let well = quiet && calls(status) == 0 && mistakes(status).next().is_none();
+    well && items(resources).iter().all(needs_nobody)
 }
 
-fn page(status: &Value, resources: &Value, fine: bool, output: &Output) -> String {
+fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &Output) -> String {
     let style = if fine { Style::Good } else { Style::Bad };
     let headline = match text(status, &["headline"]) {
         "" => counted(items(resources)),
@@ -72,6 +88,13 @@ fn page(status: &Value, resources: &Value, fine: bool, output: &Output) -> Strin
             page += &format!("{}: {}\n", output.paint(Style::Bad, label), why);
         }
     }
+    for (label, why) in mistakes(status).take(SHOWN).map(mistake).chain(unaccepted(pages)) {
+        page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why));
+    }
+    let more = mistakes(status).count().saturating_sub(SHOWN);
+    if more > 0 {
+        page += &format!("{more} more mistakes: `codeops validate` shows them\n");
+    }
     let odd: Vec<Value> = items(resources)
         .iter()
         .filter(|r| text(r, &["sync"]) != "Synced" || text(r, &["health"]) != "Healthy")
@@ -82,6 +105,26 @@ fn page(status: &Value, resources: &Value, fine: bool, output: &Output) -> Strin
         page += &client::get::rows(&odd, output);
     }
     page
+}
+
+/// Where a manifest is broken, and how.
+fn mistake(found: &Value) -> (&'static str, String) {
+    let at = |field: &str| found.pointer(&format!("/place/{field}")).map(ToString::to_string).unwrap_or_default();
+    let file = text(found, &["place", "file"]);
+    ("manifest", format!("{file}:{}:{}: {}", at("line"), at("column"), text(found, &["message"])))
+}
+
+/// Which pages nobody has accepted, and why.
+fn unaccepted(pages: &Value) -> impl Iterator<Item = (&'static str, String)> {
+    let open = runs::items(pages, "items").iter().filter(|page| text(page, &["state"]) == "open");
+    open.map(|page| {
+        let tries = runs::items(page, "tries").iter().filter(|tried| !text(tried, &["error"]).is_empty());
+        let each: Vec<String> =
+            tries.map(|tried| format!("{}: {}", text(tried, &["to"]), text(tried, &["error"]))).collect();
+        let (id, title, why) = (text(page, &["id"]), text(page, &["title"]), each.join("; "));
+        let why = if why.is_empty() { "no answer yet".to_owned() } else { why };
+        ("not accepted", format!("page {id}, {title}: {why}"))
+    })
 }
 
 fn counted(resources: &[Value]) -> String {
@@ -104,5 +147,9 @@ mod tests {
         assert!(!is_fine(&status, &resources("Held", "Healthy")));
         assert!(!is_fine(&status, &resources("Synced", "Degraded")));
         assert!(!is_fine(&json!({"source": {"error": "no route"}}), &resources("Synced", "Healthy")));
+        assert!(!is_fine(&json!({"pages_open": 1}), &resources("Synced", "Healthy")));
+        let found = |severity: &str| json!({"diagnostics": [{"severity": severity}]});
+        assert!(!is_fine(&found("error"), &resources("Synced", "Healthy")));
+        assert!(is_fine(&found("warning"), &resources("Synced", "Healthy")));
     }
 }

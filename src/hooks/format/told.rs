@@ -73,9 +73,15 @@ impl Told {
                 // Without a beginning, ours counted, so that its clock must not decide.
                 let ended = ended_at.filter(|_| self.starts_at.is_some());
                 let starts_at = if ended.is_some() { None } else { self.starts_at.map(whole_milliseconds) };
-                Signal::Resolved { source: source.clone(), fingerprint, starts_at, ended_at: ended.unwrap_or(now) }
+                Signal::Resolved {
+                    source: source.clone(),
+                    fingerprint,
+                    starts_at,
+                    ended_at: ended.unwrap_or(now),
+                    name: None,
+                }
             }
-            State::Silenced => Signal::Silenced { source: source.clone(), fingerprint },
+            State::Silenced => Signal::Silenced { source: source.clone(), fingerprint, name: None },
         }
     }
 }

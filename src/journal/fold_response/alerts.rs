@@ -28,7 +28,7 @@ impl Fold<'_> {
     pub(super) fn signal(&mut self, signal: &Signal) {
         match signal {
             Signal::Firing(alert) => self.fires(alert),
-            Signal::Resolved { source, fingerprint, starts_at, ended_at } => {
+            Signal::Resolved { source, fingerprint, starts_at, ended_at, .. } => {
                 let began = starts_at.map(Timestamp::as_millisecond);
                 self.each_of(source, fingerprint, AlertState::Resolved, |id, state| {
                     state != AlertState::Resolved
@@ -36,7 +36,7 @@ impl Fold<'_> {
                         && began.is_none_or(|began| began == id.starts_at.as_millisecond())
                 });
             }
-            Signal::Silenced { source, fingerprint } => {
+            Signal::Silenced { source, fingerprint, .. } => {
                 self.each_of(source, fingerprint, AlertState::Silenced, |_, state| state == AlertState::Firing);
             }
         }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Category, LogError, Query, Record, Seq};
 use crate::web::Web;
 use crate::web::event::Event;
+use crate::web::named;
 use crate::web::problem::Problem;
-use crate::web::team;
 
 /// Items of a page where nothing else is asked.
 pub(super) const DEFAULT: usize = 100;
@@ -104,7 +104,7 @@ pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Li
     };
     let page = web.page.journal.read(query).await?;
     let mut items = Event::list(&page.items);
-    team::name(web, &page.items, &mut items).await;
+    named::complete(web, &page.items, &mut items).await;
     Ok(Listed { items, next: page.next.map(|seq| seq.0.to_string()) })
 }
 

@@ -15,10 +15,10 @@ use crate::port::ResourceView;
 use crate::web::Web;
 use crate::web::api::{self, HoldItem, Paging};
 use crate::web::event::Event;
+use crate::web::named;
 use crate::web::picture::timeline;
 use crate::web::problem::Problem;
 use crate::web::response::{self, AlertItem, PageItem, RunItem, Standing, Week};
-use crate::web::team;
 use crate::web::words::Mark;
 
 /// Exceptions shown in full; the rest are in the grid.
@@ -61,7 +61,7 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
     let holds = api::holds_page(&web, &Paging::default()).await?.items;
     let entries = web.page.journal.read(Query { limit: EVENTS, ..Query::default() }).await?.items;
     let mut events = Event::story(&entries);
-    team::name(&web, &entries, &mut events).await;
+    named::complete(&web, &entries, &mut events).await;
     let timeline = timeline(&events, shell.now);
     events.truncate(RECENT);
     page(&Overview {

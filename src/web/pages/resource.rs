@@ -18,12 +18,12 @@ use crate::web::Web;
 use crate::web::api;
 use crate::web::event::Event;
 use crate::web::logs;
+use crate::web::named;
 use crate::web::picture::{Series, graph, plot};
 use crate::web::problem::Problem;
 use crate::web::redact::Of;
 use crate::web::response::{AlertItem, RunItem};
 use crate::web::shape::SpecShape;
-use crate::web::team;
 use crate::web::words::Mark;
 
 const EVENTS: usize = 30;
@@ -93,7 +93,7 @@ pub(in crate::web) async fn resource(
     let query = Query { resource: Some(view.id.clone()), limit: EVENTS, ..Query::default() };
     let entries = web.page.journal.read(query).await?.items;
     let mut events = Event::story(&entries);
-    team::name(&web, &entries, &mut events).await;
+    named::complete(&web, &entries, &mut events).await;
     let (diff, changed) = diff(&view);
     let (alerts, runs) = api::answers_of(&web, &view.id).await?;
     let team = view.team.clone();

@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use codeops_core::model::{AlertState, Part, RunId, RunState};
+use codeops_core::model::{AlertId, AlertState, Part, RunId, RunState};
 use serde_json::Value;
 
 use super::lists::paging;
@@ -16,6 +16,7 @@ use crate::journal::{PageQuery, Query as Entries};
 use crate::web::Web;
 use crate::web::api::{self, Paging};
 use crate::web::event::Event;
+use crate::web::named;
 use crate::web::picture::bar;
 use crate::web::problem::Problem;
 use crate::web::redact::Of;
@@ -149,10 +150,11 @@ pub(in crate::web) async fn run(
         let (bar, took) = (bar(&run, &step, shell.now), step.took(&run, shell.now));
         (step, bar, took)
     });
+    let names = |alert: &AlertId| named::alert_name(&web, &known, alert);
     let mut answer = page(&RunPage {
         steps: steps.collect(),
         children: response::children(&web, &known).await?,
-        events: entries.iter().map(|entry| Event::of_run(entry, &known)).collect(),
+        events: entries.iter().map(|entry| Event::of_run(entry, &known, &names)).collect(),
         pages,
         run,
         shell,

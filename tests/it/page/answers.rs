@@ -153,7 +153,7 @@ fn dispose(log: &MemoryLog, alert: &Arc<Alert>, secs: i64, disposition: Disposit
 
 fn resolve(log: &MemoryLog, alert: &Alert, secs: i64) {
     let (source, fingerprint) = (alert.id.source.clone(), alert.id.fingerprint.clone());
-    let signals = vec![Signal::Resolved { source, fingerprint, starts_at: None, ended_at: ago(secs) }];
+    let signals = vec![Signal::Resolved { source, fingerprint, starts_at: None, ended_at: ago(secs), name: None }];
     log.add(ago(secs), Record::Alerts { receiver: name("alertmanager"), delivery: Vec::new(), signals, spoiled: 0 });
 }
 

@@ -67,7 +67,7 @@ pub(super) fn firing(flow: &Flow, name: &str, app: &str) -> Signal {
 
 pub(super) fn resolved(flow: &Flow, name: &str, app: &str) -> Signal {
     let fingerprint = Fingerprint::of(&labels(name, app));
-    Signal::Resolved { source: main(), fingerprint, starts_at: None, ended_at: flow.clock.now() }
+    Signal::Resolved { source: main(), fingerprint, starts_at: None, ended_at: flow.clock.now(), name: None }
 }
 
 /// A repository that answers AppDown, with these apps healthy and baked.

@@ -24,7 +24,7 @@ fn alert(flow: &Flow, source: &str, name: &str, app: &str, more: &[(&str, &str)]
 fn over(flow: &Flow, signal: &Signal) -> Signal {
     let Signal::Firing(alert) = signal else { unreachable!() };
     let (source, fingerprint) = (alert.id.source.clone(), alert.id.fingerprint.clone());
-    Signal::Resolved { source, fingerprint, starts_at: None, ended_at: flow.clock.now() }
+    Signal::Resolved { source, fingerprint, starts_at: None, ended_at: flow.clock.now(), name: None }
 }
 
 /// A repository whose alerts share a page by their names.
