@@ -8,7 +8,8 @@ mod percent;
 pub mod request;
 mod sealed;
 
-pub use egress::Egress;
+pub use codeops_core::config::Egress;
+pub use egress::{allows_file, file_refusal};
 pub use file::{replace, write_private};
 pub use percent::percent_decoded;
 pub use sealed::{Sealed, remove_sealed};

@@ -1,6 +1,9 @@
 //! Whom an alert reaches at this moment, in the same words wherever a command tells of it.
 
-use codeops_core::model::{Name, Response};
+use std::collections::BTreeMap;
+
+use codeops_core::config::{Egress, TeamSettings, host};
+use codeops_core::model::{Name, Response, TeamName};
 use codeops_core::playbook::{Told, UNANSWERED, told};
 use jiff::Timestamp;
 
@@ -25,6 +28,17 @@ pub(super) fn lost(answered: bool, policy: Option<&Name>, people: &[Told]) -> Op
         let why = policy.unwrap_or_else(|| "no route that counts for it and no `fallback` says who is told".to_owned());
         format!("it reaches no playbook and no person: {why}")
     })
+}
+
+/// Those of them whose address their team's `egress` forbids, each with its place.
+pub(super) fn barred(people: &[Told], response: &Response, teams: &BTreeMap<TeamName, TeamSettings>) -> Vec<String> {
+    let of = |told: &Told| {
+        let address = told.channel.address().filter(|url| Egress::of(&told.team, teams).bars(url))?;
+        let place = &response.receivers.get(&told.receiver)?.place;
+        let fails = format!("{place}: receiver {} cannot be told: the `egress` of team {}", told.receiver, told.team);
+        Some(format!("{fails} does not name {}: add it in the settings", host(address)))
+    };
+    people.iter().filter_map(of).collect()
 }
 
 /// Why only a person answers it.

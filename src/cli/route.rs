@@ -6,7 +6,7 @@ use std::sync::Arc;
 use codeops_core::alert::{Quiet, Routed, Router, quiet};
 use codeops_core::desired::{Compiled, Compiler, Desired};
 use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook};
-use codeops_core::playbook::{Answer as Answered, World, seen, target_for};
+use codeops_core::playbook::{Answer as Answered, Told, World, seen, target_for};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ struct Report {
     quiet: Option<String>,
     /// Who would be told now, in turn.
     told: Vec<Person>,
+    #[serde(skip)]
+    people: Vec<Told>,
     warnings: Vec<String>,
     /// Whether it reaches nobody and nothing.
     #[serde(skip)]
@@ -70,6 +72,7 @@ pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
     let fallback = context.fallback.clone();
     let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
     let mut report = report(&desired, fallback.as_ref(), labels, SystemClock.now());
+    report.warnings.extend(reached::barred(&report.people, &desired.response, &context.teams));
     if !diagnostics.is_empty() {
         let counted = compile::count(&diagnostics);
         report.warnings.push(format!("the manifests have {counted}: `codeops validate` shows them"));
@@ -149,16 +152,16 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     let people = reached::people(policy.as_ref(), fallback, &response, now);
     warnings.extend(reached::lost(!pages, policy.as_ref(), &people));
     let lost = pages && people.is_empty();
-    let told = people.into_iter().map(|told| Person {
+    let told = people.iter().map(|told| Person {
         notified: told.notified.to_string(),
-        receiver: told.receiver,
+        receiver: told.receiver.clone(),
         channel: told.channel.word(),
         after_seconds: told.after.as_secs(),
     });
     let Routed { group_by, mute, taken, .. } = routed;
     let mute = mute.into_iter().map(|(_, name)| name).collect();
     let shown = Shown { taken, playbooks, policy, group_by, mute };
-    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), warnings, lost }
+    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), people, warnings, lost }
 }
 
 fn nobody() -> Name {

@@ -70,10 +70,9 @@ impl Flow {
         let mut page = None;
         for event in events {
             if let RunEvent::Ended { state, why } = &event {
-                let resource = run.target.as_ref().map(tracing::field::display);
-                tracing::info!(run = %run.id, playbook = %run.playbook.name, resource, %state, why, "run");
                 records.extend(self.with_memory(|memory| callers_end(memory, run, *state, why)));
                 page = self.calls_for_a_person(run, *state, why);
+                self.log_end(run, *state, why, page.is_some());
             }
             let resource = matches!(event, RunEvent::Ended { .. }).then(|| run.target.clone()).flatten();
             records.push(Record::Run { run: run.id, resource, event });
@@ -81,6 +80,20 @@ impl Flow {
         match page {
             Some(page) => self.tools.journal.open_page(page, |_| records).await.map(|_| ()),
             None => self.tools.journal.record(records).await.map(|_| ()),
+        }
+    }
+
+    /// Logs a run's end: where its alert fires on and nobody is called, that is for somebody to read.
+    fn log_end(&self, run: &Run, state: RunState, why: &str, calls: bool) {
+        let label = |name: &str| run.alert.pointer(&format!("/labels/{name}")).and_then(serde_json::Value::as_str);
+        let resource = run.target.as_ref().map(tracing::field::display);
+        let (alert, app, playbook) = (label("alertname"), label("app"), run.playbook.name.as_str());
+        if !matches!(state, RunState::Failed | RunState::Cancelled) {
+            tracing::info!(run = %run.id, playbook, alert, app, resource, %state, why, "a run has ended");
+        } else if calls || !self.remembered(|response| still_fires(run, &response.alerts)) {
+            tracing::warn!(run = %run.id, playbook, alert, app, resource, %state, why, "a run has ended");
+        } else {
+            tracing::error!(run = %run.id, playbook, alert, app, resource, %state, why, "an alert fires, and nobody is called");
         }
     }
 

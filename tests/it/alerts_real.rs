@@ -7,6 +7,7 @@ mod large;
 mod replay;
 mod scripts;
 mod storm;
+mod unheard;
 mod world;
 
 use codeops_core::model::{Disposition, RunState};

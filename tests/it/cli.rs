@@ -55,6 +55,22 @@ fn the_example_is_valid_as_it_is_and_in_production() {
 }
 
 #[test]
+fn where_no_alert_reaches_a_person_validate_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ops = folder.path().join("ops");
+    assert_eq!(run(codeops().arg("init").arg(&ops)).0, 0);
+    let (code, out, _) = run(codeops().arg("validate").arg(&ops));
+    assert!(code == 0 && out.contains("no alert reaches a person") && out.contains("valid, 1 warning"), "{out}");
+    assert!(out.contains("codeops.yaml:1:1"), "{out}");
+    let settings = folder.path().join("settings.yaml");
+    fs::write(&settings, "fallback: people\n").expect("written");
+    let (_, out, _) = run(codeops().arg("validate").arg(&ops).arg("--settings").arg(&settings));
+    assert!(!out.contains("no alert reaches a person"), "{out}");
+    let (_, out, _) = run(codeops().arg("validate").arg(example()));
+    assert!(!out.contains("no alert reaches a person"), "{out}");
+}
+
+#[test]
 fn a_mistake_is_shown_with_its_line_and_ends_with_1() {
     let folder = repository(&APP.replace("provider: local", "provider: local\n  replica: 2"));
     let (code, out, _) = run(codeops().arg("validate").arg(folder.path()));
@@ -98,7 +114,10 @@ fn a_team_that_nobody_knows_is_no_gap_in_the_table() {
 fn a_provider_that_only_settings_can_have_is_said_not_to_be_checked() {
     let folder = repository(&APP.replace("provider: local", "provider: nosuch"));
     let (code, told, _) = run(codeops().arg("validate").arg(folder.path()));
-    assert!(code == 0 && told.contains("the provider `nosuch` is not checked") && told.contains("1 warning"), "{told}");
+    assert!(
+        code == 0 && told.contains("the provider `nosuch` is not checked") && told.contains("2 warnings"),
+        "{told}"
+    );
     for part in ["apps.yaml:5:13", "  provider: nosuch"] {
         assert!(told.contains(part), "it stands where it is written ({part}): {told}");
     }
@@ -419,6 +438,27 @@ fn a_route_is_shown_without_a_daemon() {
     }
 }
 
+#[test]
+fn a_receiver_that_its_team_may_not_reach_is_told_with_its_place() {
+    let folder =
+        repository(&format!("{APP}---\n{}", ANSWERS.replace("https://chat.example/in", "http://127.0.0.1:9/in")));
+    let settings = folder.path().join("settings");
+    let words = ["alertname=AppDown", "app=shop", "severity=critical"];
+    for (egress, warned) in [("[]", true), ("[127.0.0.1]", false)] {
+        let own = format!("teams: {{shop: {{paths: ['*.yaml'], egress: {egress}}}}}\n");
+        fs::write(&settings, own).expect("written");
+        for command in [["alerts", "route"], ["playbook", "explain"]] {
+            let (_, out, err) =
+                run(codeops().args(command).args(words).arg(folder.path()).arg("--settings").arg(&settings));
+            let told = "receiver chat cannot be told: the `egress` of team shop does not name 127.0.0.1";
+            assert_eq!(out.contains(told), warned, "{out}{err}");
+            assert_eq!(out.contains("apps.yaml:32:1: receiver chat"), warned, "{out}");
+        }
+        let (code, out, _) = run(codeops().arg("validate").arg(folder.path()).arg("--settings").arg(&settings));
+        assert_eq!((code, out.contains("apps.yaml:35:23")), (0, warned), "{out}");
+    }
+}
+
 /// Two commands that tell where an alert goes tell the same, in the same words.
 #[test]
 fn a_route_and_its_explanation_say_the_same_of_whom_an_alert_reaches() {
@@ -578,4 +618,17 @@ fn a_case_that_fails_says_what_came_instead() {
     let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((answer["playbook"].as_str(), answer["target"].as_str()), (Some("down"), Some("app/shop")));
     assert_eq!(answer["steps"][0]["does"], "app.restart on app/shop");
+}
+
+/// A misspelt label has no value: the case says so, what was asked, and where.
+#[test]
+fn a_case_whose_if_has_no_value_says_so_with_its_place() {
+    let folder = repository(APP);
+    let text = "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {name: down, team: shop}\nspec:\n  on: {alert: {alertname: Down}}\n  target: app/shop\n  steps:\n    - name: restart\n      action: app.restart\n      if: alert.labels.zone == 'a'\n---\napiVersion: codeops/v1\nkind: PlaybookTest\nmetadata: {name: down, team: shop}\nspec:\n  playbook: down\n  cases:\n    - {name: helps, given: {alert: {labels: {alertname: Down}}, resolvedAfter: restart}, expect: {steps: [restart, proof], state: resolved}}\n    - {name: pages, given: {alert: {labels: {alertname: Down}}}, expect: {steps: [restart], state: resolved}}\n";
+    fs::write(folder.path().join("down.yaml"), text).expect("written");
+    let (code, out, _) = run(codeops().args(["playbook", "test"]).arg(folder.path()));
+    assert_eq!((code, out.matches("has no value").count()), (1, 2), "also where it comes out as expected: {out}");
+    for part in ["failed    restart: its `if` has no value: ", "`alert.labels.zone == 'a'`, at down.yaml:10:11"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
 }

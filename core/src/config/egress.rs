@@ -1,12 +1,10 @@
-//! Which addresses a request made for a team may reach: public ones, and what the team's `egress` names; and which files.
+//! Which addresses a request made for a team may reach: public ones, and what the team's `egress` names.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
-use codeops_core::config::TeamSettings;
-use codeops_core::model::TeamName;
+use super::TeamSettings;
+use crate::model::TeamName;
 
 /// Where requests made for one team may go.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,17 +32,16 @@ impl Egress {
         is_public(address) || entries.iter().any(|entry| names(entry, name) || holds(entry, address))
     }
 
-    /// Whether the file or folder at `real`, a path without links, may be read.
-    pub fn allows_file(&self, real: &Path) -> bool {
-        let Egress::Guarded(entries) = self else { return true };
-        let folders = entries.iter().filter(|entry| entry.starts_with('/'));
-        folders.filter_map(|folder| fs::canonicalize(folder).ok()).any(|folder| real.starts_with(folder))
-    }
-
-    /// For refusals of files: what to do.
-    pub fn file_refusal(path: &Path) -> String {
-        let path = path.display();
-        format!("{path} is not below a folder that the team's `egress` names: add its folder in the settings")
+    /// Whether what a URL names is refused whatever it resolves to: an address written out, or this machine by name.
+    pub fn bars(&self, url: &str) -> bool {
+        let host = host(url);
+        let local = host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost");
+        let known = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) if local => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Err(_) => Vec::new(),
+        };
+        !known.is_empty() && known.iter().all(|address| !self.allows(host, *address))
     }
 
     /// For refusals: what to do.
@@ -52,6 +49,18 @@ impl Egress {
         let at = address.map(|a| format!(" ({a})")).unwrap_or_default();
         format!("{name}{at} is not a public address and the team's `egress` does not name it: add it in the settings")
     }
+}
+
+/// The host of a URL, an address without its brackets.
+pub fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        // The colons of an address in brackets are its own.
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    };
+    host.trim_matches(['[', ']'])
 }
 
 fn names(entry: &str, host: &str) -> bool {
@@ -188,5 +197,24 @@ mod tests {
         assert!(team.allows("x", ip("192.168.7.7")) && !team.allows("x", ip("192.168.7.8")));
         assert!(team.allows("x", ip("fd12::1")) && !team.allows("x", ip("10.9.0.1")));
         assert!(Egress::Open.allows("x", ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn what_a_url_names_is_told_without_looking_it_up() {
+        let team = guarded(&["hooks.localhost", "10.0.0.0/8"]);
+        for barred in [
+            "http://127.0.0.1:9/x",
+            "smtp://localhost:25",
+            "https://[::1]/",
+            "http://a.localhost?q",
+            "http://192.168.1.1",
+        ] {
+            assert!(team.bars(barred) && !Egress::Open.bars(barred), "{barred}");
+        }
+        for may in
+            ["https://hooks.example/a:b", "http://hooks.localhost:80/", "http://10.1.2.3#f", "https://93.184.216.34/"]
+        {
+            assert!(!team.bars(may), "{may}");
+        }
     }
 }

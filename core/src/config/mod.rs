@@ -2,6 +2,7 @@
 //! reading them strictly, with places and near names, is [`crate::desired`]'s work.
 
 mod answers;
+mod egress;
 mod repository;
 mod settings;
 
@@ -9,6 +10,7 @@ pub use answers::{
     AuthSettings, BotSettings, HeartbeatSettings, MappingSettings, ReceiverFormat, ReceiverSettings, ScriptsMode,
     WatchdogSettings,
 };
+pub use egress::{Egress, host};
 pub use repository::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, RepositorySpec, TeamSpec};
 pub use settings::{
     HookSettings, HooksSettings, Mode, PAGE, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,

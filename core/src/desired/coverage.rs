@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{EscalationPolicySpec, Route, TeamName, Trigger};
+use crate::model::{EscalationPolicySpec, Place, Route, TeamName, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -11,6 +11,7 @@ use super::named::Named;
 use super::resolve::Resolved;
 use super::response::Declares;
 use super::rights::TOP;
+use super::{Context, Desired};
 
 /// Who declares the tree that takes all alerts, where the settings name teams.
 const FOR_ALL: &str =
@@ -100,14 +101,41 @@ fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, foun
         _ => false,
     };
     let is_there = roots.contains_key(&None) || routes || named.is_uncertain();
-    if let Some(first) = candidates.iter().find(on_alert).filter(|_| !is_there) {
-        let message = "no AlertRoute takes the alerts that no playbook is on".to_owned();
+    let is_route = |one: &&Candidate| one.key.0 == ManifestKind::AlertRoute && !named.has_fallback();
+    let first = candidates.iter().find(on_alert).or_else(|| candidates.iter().find(is_route));
+    if let Some(first) = first.filter(|_| !is_there) {
+        let mut message = "no AlertRoute takes the alerts that no playbook is on".to_owned();
         let help = match named.keeps_teams_apart() {
+            true if !named.has_fallback() && !named.lets_some_team_write_for_everybody() => {
+                message += ": no team may claim `codeops.yaml`, and there is no `fallback`, so that they reach nobody";
+                format!("grant a team `{TOP}` in its `paths`, or name a `fallback`, in the daemon's settings")
+            }
             false => "declare one whose `route` has no `match`, with the policy to page".to_owned(),
             true => format!("declare one whose `route` has no `match`, with the policy to page: {FOR_ALL}"),
         };
         first.warning(found, (first.name, message, Some(help)));
     }
+}
+
+/// Says so where no alert would reach a person: nothing takes them all, and the settings have no `fallback`. Where a playbook or
+/// a route is there, [`check`] has said it beside that.
+pub fn reaches_nobody(desired: &Desired, context: &Context) -> Option<Diagnostic> {
+    let response = &desired.response;
+    let answered = response.playbooks.values().any(|playbook| matches!(playbook.on, Trigger::Alert(_)));
+    let nothing = response.routes.is_empty() && response.broken.is_empty() && !answered;
+    (desired.owner.is_some() && nothing && context.fallback.is_none()).then(|| Diagnostic {
+        severity: Severity::Warning,
+        place: Place { file: TOP.to_owned(), line: 1, column: 1 },
+        message: "no alert reaches a person: there is no AlertRoute, and no `fallback` in the daemon's settings".to_owned(),
+        help: Some(
+            "declare a Receiver, an EscalationPolicy, and an AlertRoute whose `route` has that `policy` and no `match`; settings \
+             that name a `fallback` are given with --settings"
+                .to_owned(),
+        ),
+        line: String::new(),
+        line_start: 1,
+        width: 1,
+    })
 }
 
 /// How many ways there are to tell somebody; whoever is on call is one at a time.

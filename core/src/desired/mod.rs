@@ -7,6 +7,7 @@ mod app;
 mod app_parts;
 mod calls;
 mod compiler;
+mod condition;
 mod contest;
 mod coverage;
 mod diagnostic;
@@ -59,6 +60,8 @@ use crate::model::{
 };
 
 pub use compiler::Compiler;
+pub use condition::condition_at;
+pub use coverage::reaches_nobody;
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::edit;
 pub use file::{is_manifest, is_wanted};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::config::{Egress, host};
 use crate::model::{Does, Name, Period, PlaybookStep, ResourceId, TeamName};
 
 use super::diagnostic::Diagnostic;
@@ -84,6 +85,11 @@ impl<'a> Named<'a> {
         team.is_some_and(|team| rights::may_claim(&team.value, rights::TOP, self.context))
     }
 
+    /// Whether some team is granted it.
+    pub(super) fn lets_some_team_write_for_everybody(&self) -> bool {
+        !rights::granted(rights::TOP, self.context).is_empty()
+    }
+
     /// Whether a file cannot be read, so that what is not there may stand in it.
     pub(super) fn is_uncertain(&self) -> bool {
         self.uncertain
@@ -131,6 +137,8 @@ enum Wrong {
     Missing(Note),
     /// It is there, and may not be used like that.
     Refused(Note),
+    /// It may be written, and will not work as the settings are.
+    Useless(Note),
 }
 
 /// Checks a manifest's team, its place, and all it names.
@@ -154,6 +162,7 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Ve
                 candidate.error(found, (span, message, help.filter(|_| near)));
             }
             Some(Wrong::Refused(note)) => candidate.error(found, note),
+            Some(Wrong::Useless(note)) => candidate.warning(found, note),
         }
     }
 }
@@ -178,7 +187,16 @@ fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, na
             proof(*timeout, *within, *quiet, span, named.resolve_delay?).map(Wrong::Refused)
         }
         Refers::Step(name) => step(candidate, name, span, named).map(Wrong::Refused),
+        Refers::Address(url) => barred(url, team, span, named.context).map(Wrong::Useless),
     }
+}
+
+/// An address that requests made for a team may not reach, as far as that is known without looking it up.
+fn barred(url: &str, team: &TeamName, span: Span, context: &Context) -> Option<Note> {
+    Egress::of(team, &context.teams).bars(url).then(|| {
+        let message = format!("requests made for the team `{team}` may not reach `{}`, so that this fails", host(url));
+        (span, message, Some(format!("add it to `teams.{team}.egress` in the daemon's settings")))
+    })
 }
 
 fn manifest(

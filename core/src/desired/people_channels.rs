@@ -147,8 +147,10 @@ fn server(node: &Node, body: &mut Body<'_, '_>) -> Option<String> {
     if !good {
         let message = format!("`{}` is not a mail server", cut(&text.value, 60));
         body.reader.error(node.span, message, Some("smtp://HOST:PORT or smtps://HOST:PORT".to_owned()));
+        return None;
     }
-    good.then_some(text.value)
+    body.refer(node, Refers::Address(text.value.clone()));
+    Some(text.value)
 }
 
 fn login(node: &Node, body: &mut Body<'_, '_>) -> Option<(String, SecretName)> {

@@ -66,6 +66,7 @@ fn url_template(node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Option<T
         body.reader.error(span, message, Some(help.to_owned()));
         return None;
     }
+    body.refer(node, Refers::Address(first.to_owned()));
     Some(found)
 }
 
@@ -78,6 +79,7 @@ pub(super) fn url(node: &Node, body: &mut Body<'_, '_>) -> Option<String> {
         body.reader.error(node.span, message, Some(help));
         return None;
     }
+    body.refer(node, Refers::Address(text.value.clone()));
     Some(text.value)
 }
 

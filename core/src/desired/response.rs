@@ -59,6 +59,8 @@ pub(super) enum Refers {
     Proof { timeout: Option<Period>, within: Option<Period>, quiet: Period },
     /// A step of the playbook tested.
     Step(Name),
+    /// An address that its team's requests go to, as a URL or the beginning of one.
+    Address(String),
 }
 
 /// What is read so far of a body: its fields, and what it names.

@@ -173,6 +173,18 @@ impl Channel {
         }
     }
 
+    /// The address it is reached at, where that is written out.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Channel::PagerDuty { url, .. } => url.as_deref(),
+            Channel::Slack { url: Address::Plain(url) } | Channel::Webhook { url: Address::Plain(url), .. } => {
+                Some(url)
+            }
+            Channel::Slack { .. } | Channel::Webhook { .. } => None,
+            Channel::Email { server, .. } => Some(server),
+        }
+    }
+
     /// The secrets it needs.
     pub fn secrets(&self) -> BTreeSet<SecretName> {
         let of = |address: &Address| match address {

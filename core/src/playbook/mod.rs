@@ -37,7 +37,7 @@ pub use ends::still_fires;
 pub use facts::facts;
 pub use latch::{LATCH, latched, quiet_since, words as latched_words};
 pub use may::Hold;
-pub use next::next;
+pub use next::{NO_VALUE, next};
 pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};
 pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, evidence, next_send, told, told_in_turn};

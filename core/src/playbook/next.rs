@@ -15,6 +15,9 @@ use crate::model::{
     StepOutcome, StepRecord, StepRef, Sync, WaitFor,
 };
 
+/// How the error of a step begins whose `if` has no value.
+pub const NO_VALUE: &str = "its `if` has no value";
+
 /// What the run does now. The same log and facts give the same answer, so a run that was cut off anywhere goes on as one
 /// that was not.
 pub fn next(run: &Run, facts: &Facts<'_>) -> Next {
@@ -281,7 +284,10 @@ fn attempt(run: &Run, at: StepRef, nth: u32, facts: &Facts<'_>) -> Next {
     let when = step.when.as_ref().filter(|_| nth == 1);
     match when.map(|when| expression::holds(when, &facts::facts(run, facts))) {
         Some(Ok(false)) => Next::Record(vec![RunEvent::StepSkipped { step: at, why: "its `if` is false".to_owned() }]),
-        Some(Err(error)) => fails_at_once(run, at, format!("its `if` has no value: {error}"), facts),
+        Some(Err(error)) => {
+            let source = when.map(|when| when.source()).unwrap_or_default();
+            fails_at_once(run, at, format!("{NO_VALUE}: {error}: `{source}`"), facts)
+        }
         None | Some(Ok(true)) => begin(run, at, step, nth, facts),
     }
 }

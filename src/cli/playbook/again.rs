@@ -22,8 +22,8 @@ pub(super) enum Again {
     /// It would take the same way, but which steps cannot be known offline: they rest on how the target was, and that is
     /// assumed.
     Assumed,
-    /// It was not decided by a tree.
-    NotCompared,
+    /// It was not decided by a tree, but by this.
+    NotCompared(String),
 }
 
 /// What was, or would be, decided.
@@ -75,12 +75,12 @@ pub(super) fn again(tree: &Tree, router: &Router, moment: &Moment, firing: &Quie
     let answered = || answered(tree, alert, &routed, firing, moment.at);
     let differs = |was, now| Again::Differs(Box::new((was, now)));
     match &moment.was {
-        Was::Neither => Again::NotCompared,
+        Was::Neither(why) => Again::NotCompared(why.clone()),
         Was::Quiet(why) => match answered() {
             None => Again::Same,
             Some(now) if is_by_rule(why) || why.ends_with(SUSPENDED) => differs(Decision::QUIET, now.decision(None)),
-            // Another run was on, or no revision was in force: nothing that a tree says.
-            Some(_) => Again::NotCompared,
+            // Nothing that a tree says.
+            Some(_) => Again::NotCompared("another run was on, or no revision in force".to_owned()),
         },
         Was::Run(run) => match answered() {
             None => differs(was(run, Some(begun(run))), Decision::QUIET),

@@ -1,7 +1,8 @@
 //! `playbook test`: every case of every PlaybookTest of a working tree.
 
-use codeops_core::model::{Name, Playbook, RunState, Rung, TestCase};
-use codeops_core::playbook::{Scene, Simulated, simulate};
+use codeops_core::desired::condition_at;
+use codeops_core::model::{Name, Playbook, RunState, Rung, StepOutcome, TestCase};
+use codeops_core::playbook::{Begun, NO_VALUE, Scene, Simulated, simulate};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ struct Tried {
     why: String,
     /// What was passed over, and why.
     skipped: Vec<String>,
+    /// Steps that could not even begin, and why: nothing that the case gives.
+    unable: Vec<String>,
 }
 
 #[derive(PartialEq, Eq, Serialize)]
@@ -70,6 +73,7 @@ fn tried(tree: &Tree, test: &Name, playbook: &std::sync::Arc<Playbook>, case: &T
         passed: expected == got,
         expected,
         skipped: skipped(&simulated),
+        unable: unable(tree, &simulated),
         why: simulated.why,
         got,
     }
@@ -77,6 +81,20 @@ fn tried(tree: &Tree, test: &Name, playbook: &std::sync::Arc<Playbook>, case: &T
 
 fn skipped(simulated: &Simulated) -> Vec<String> {
     simulated.skipped.iter().map(|(name, why)| format!("{name}: {why}")).collect()
+}
+
+/// The steps that had no value for what they are written with, an `if` with its place.
+fn unable(tree: &Tree, simulated: &Simulated) -> Vec<String> {
+    let of = |begun: &Begun| {
+        let run = simulated.run.as_ref()?;
+        let record = run.steps.iter().find(|record| record.step == begun.step)?;
+        let Some(StepOutcome::Failed { error }) = &record.outcome else { return None };
+        let index = usize::try_from(begun.step.index).ok()?;
+        let place = || condition_at(&tree.files, &run.playbook.name, begun.step.part, index);
+        let place = error.starts_with(NO_VALUE).then(place).flatten().map(|place| format!(", at {place}"));
+        Some(format!("{}: {error}{}", begun.name, place.unwrap_or_default()))
+    };
+    simulated.begun.iter().filter(|begun| begun.order.is_none()).filter_map(of).collect()
 }
 
 fn text(report: &Report, output: &Output) -> String {
@@ -89,6 +107,8 @@ fn text(report: &Report, output: &Output) -> String {
             text += &format!("    why       {}\n", case.why);
             text.extend(case.skipped.iter().map(|skipped| format!("    skipped   {skipped}\n")));
         }
+        // Also of one that passed: what is expected may have come about for another reason than is meant.
+        text.extend(case.unable.iter().map(|unable| format!("    failed    {unable}\n")));
     }
     if !report.untested.is_empty() {
         let names: Vec<&str> = report.untested.iter().map(Name::as_str).collect();

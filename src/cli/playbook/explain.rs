@@ -125,6 +125,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
         let people = reached::people(explained.policy.as_ref(), tree.fallback.as_ref(), &tree.response, now);
         explained.warnings.extend(reached::lost(explained.playbook.is_some(), explained.policy.as_ref(), &people));
         explained.lost = explained.playbook.is_none() && people.is_empty();
+        explained.warnings.extend(reached::barred(&people, &tree.response, &tree.teams));
         explained.told = people.into_iter().map(person).collect();
     }
     if let Some(playbook) = playbook {

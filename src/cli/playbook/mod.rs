@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use codeops_core::config::Settings;
-use codeops_core::desired::{Compiled, Compiler, Desired, Severity};
+use codeops_core::config::{Settings, TeamSettings};
+use codeops_core::desired::{Compiled, Compiler, Desired, Files, Severity};
 use codeops_core::model::{Environment, Name, Response, TeamName};
 use codeops_core::playbook::World;
 
@@ -51,11 +51,14 @@ pub(crate) fn playbook(args: &PlaybookArgs, variables: &Variables, output: &Outp
 
 /// A working tree, compiled as `validate` does.
 struct Tree {
+    files: Files,
     desired: Desired,
     response: Arc<Response>,
     fallback: Option<Name>,
     /// The receivers whose alerts may freeze everything.
     may_freeze: BTreeSet<Name>,
+    /// What the settings grant each team.
+    teams: BTreeMap<TeamName, TeamSettings>,
     /// The receivers whose alerts reach only what some teams own.
     receivers: BTreeMap<Name, BTreeSet<TeamName>>,
 }
@@ -82,7 +85,9 @@ impl Tree {
             response: Arc::new(desired.response.clone()),
             may_freeze: receivers().filter(|(_, it)| it.may_freeze).map(|(name, _)| name.clone()).collect(),
             receivers: limited.collect(),
+            teams: context.teams,
             fallback: settings.as_ref().and_then(|settings| settings.fallback.clone()),
+            files,
             desired,
         })
     }

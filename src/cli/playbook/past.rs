@@ -35,15 +35,15 @@ pub(super) enum Was {
     Run(Arc<Run>),
     /// It was kept quiet for this reason, until it was over or until now.
     Quiet(String),
-    /// What no tree decides: a storm's page, a latch, its end before its turn; or it is too young.
-    Neither,
+    /// What no tree decides, and what did: a storm's page, a page that told of it already, its end before its turn.
+    Neither(String),
 }
 
 impl Past {
     /// Reads it.
     pub(super) fn read(archive: &Archive, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
         let told = told(archive, from, to)?;
-        let (runs, hushed) = (runs(archive, from)?, hushed(archive, from)?);
+        let (runs, receipts) = (runs(archive, from)?, receipts(archive, from)?);
         let mut first: BTreeMap<AlertId, (Timestamp, Arc<Alert>)> = BTreeMap::new();
         for entry in &told {
             let Record::Alerts { signals, .. } = &entry.record else { continue };
@@ -57,7 +57,7 @@ impl Past {
             let (at, was) = match runs.get(&id) {
                 // What was kept quiet first was decided when that ended.
                 Some(run) => (at.max(run.opened_at), Was::Run(Arc::clone(run))),
-                None => (at, hushed.get(&id).map_or(Was::Neither, |why| Was::Quiet(why.clone()))),
+                None => (at, was(receipts.get(&id))),
             };
             Moment { at, alert, was }
         };
@@ -117,8 +117,20 @@ fn runs(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, 
     }
 }
 
-/// The alerts that were kept quiet at some time, and why last.
-fn hushed(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, String>> {
+/// What became of an alert that no run answered.
+fn was(receipt: Option<&Disposition>) -> Was {
+    match receipt {
+        Some(Disposition::Quiet { why }) => Was::Quiet(why.clone()),
+        Some(Disposition::Left { why }) if why.starts_with("a storm") => Was::Neither("in a storm".to_owned()),
+        Some(Disposition::Left { why }) if why.starts_with("latched") => Was::Neither("latched".to_owned()),
+        Some(Disposition::Left { why }) => Was::Neither(why.clone()),
+        Some(Disposition::Run { .. }) => Was::Neither("a page told of it already".to_owned()),
+        Some(Disposition::Received) | None => Was::Neither("nothing was decided yet".to_owned()),
+    }
+}
+
+/// What became of each alert last; of those that were kept quiet at some time, why.
+fn receipts(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, Disposition>> {
     let (mut found, mut before) = (BTreeMap::new(), None);
     loop {
         let categories = vec![Category::Alert];
@@ -126,9 +138,12 @@ fn hushed(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId
         // The newest come first.
         let older = page.items.last().is_some_and(|entry| entry.at < from);
         for entry in page.items {
-            if let Record::Disposed { alerts, disposition: Disposition::Quiet { why } } = entry.record {
-                for alert in alerts {
-                    found.entry(alert).or_insert_with(|| why.clone());
+            let Record::Disposed { alerts, disposition } = entry.record else { continue };
+            for alert in alerts {
+                let known = found.entry(alert).or_insert_with(|| disposition.clone());
+                let quiet = |it: &Disposition| matches!(it, Disposition::Quiet { .. });
+                if quiet(&disposition) && !quiet(known) {
+                    known.clone_from(&disposition);
                 }
             }
         }

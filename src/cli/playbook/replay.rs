@@ -15,7 +15,7 @@ use super::again::{Again, Decision, again};
 use super::past::{Moment, Past};
 use crate::cli::compile::number;
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, Style};
+use crate::cli::output::{Output, Style, printable};
 use crate::cli::table::{plain, table};
 use crate::port::{Clock, SystemClock};
 use crate::store::Sqlite;
@@ -25,9 +25,11 @@ use crate::store::Sqlite;
 struct Report {
     from: Timestamp,
     alerts: usize,
-    /// Alerts without a decision that a tree makes: told of in a storm's page, over before their turn, latched, or kept quiet
-    /// by another run.
+    /// Alerts without a decision that a tree makes: told of in a storm's page, over before their turn, or kept quiet by
+    /// another run.
     not_compared: usize,
+    /// How many of them for which reason.
+    not_compared_why: BTreeMap<String, usize>,
     /// Alerts whose steps cannot be known offline, for the health of their target is assumed; all else of them is the same.
     assumed: usize,
     same: usize,
@@ -61,12 +63,13 @@ pub(super) fn replay(
     let from = now.checked_sub(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MIN);
     let past = Past::read(&archive, from, now)?;
     let router = Router::new(&tree.response, tree.fallback.as_ref(), tree.desired.whose());
-    let (mut not_compared, mut assumed, mut same) = (0, 0, 0);
+    let (mut assumed, mut same) = (0, 0);
+    let mut not_compared_why: BTreeMap<String, usize> = BTreeMap::new();
     let mut found: BTreeMap<(String, Decision, Decision), (usize, AlertId)> = BTreeMap::new();
     let decide = |moment: &Moment, firing: &Quiet<'_>| match again(tree, &router, moment, firing) {
         Again::Same => same += 1,
         Again::Assumed => assumed += 1,
-        Again::NotCompared => not_compared += 1,
+        Again::NotCompared(why) => *not_compared_why.entry(why).or_default() += 1,
         Again::Differs(decisions) => {
             let (was, is) = *decisions;
             let key = (moment.alert.name().to_owned(), was, is);
@@ -79,7 +82,8 @@ pub(super) fn replay(
         .map(|((alertname, was, now), (count, example))| Difference { alertname, count, example, was, now })
         .collect();
     let different = differences.iter().map(|difference| difference.count).sum();
-    let report = Report { from, alerts, not_compared, assumed, same, different, differences };
+    let not_compared = not_compared_why.values().sum();
+    let report = Report { from, alerts, not_compared, not_compared_why, assumed, same, different, differences };
     output.value(&report, || text(&report, output))?;
     Ok(if detailed && different > 0 { Exit::Changes } else { Exit::Fine })
 }
@@ -93,6 +97,9 @@ fn text(report: &Report, output: &Output) -> String {
         report.different,
         report.not_compared,
     );
+    for (why, count) in &report.not_compared_why {
+        head += &format!("{} not compared: {}\n", number(*count, "alert"), printable(why));
+    }
     if report.assumed > 0 {
         let steps = "take the same way, with steps that cannot be known offline: health was assumed";
         head += &format!("{} {steps}\n", number(report.assumed, "alert"));

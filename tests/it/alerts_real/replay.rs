@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use codeops_core::model::Disposition;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::world::{Daemon, REPOSITORY, TOKEN, people, request, until};
 use crate::support::flow::TEAM;
@@ -148,6 +148,7 @@ async fn an_unchanged_tree_decides_nothing_differently() {
         ["alerts", "same", "different", "not_compared", "assumed"].map(|key| report[key].as_u64().expect("a number"))
     };
     assert_eq!((code, counted(&report)), (Some(0), [4, 3, 0, 1, 0]), "{report:#}");
+    assert_eq!(report["not_compared_why"], json!({"another run was on, or no revision in force": 1}), "{report:#}");
 
     // Of other steps that rest on the target's health nobody knows offline which were begun: that is no difference.
     let otherwise = "  otherwise: [{name: replace, action: app.replace, if: target.health != 'Healthy'}]\n";

@@ -244,7 +244,7 @@ fn run_prometheus(folder: &Path, port: u16, alertmanager: u16, app: u16, direct:
 
 /// A daemon on a repository and a state folder of its own.
 pub(super) struct Daemon {
-    _repo: TempRepo,
+    pub(super) repo: TempRepo,
     state: TempDir,
     pub(super) page: u16,
     pub(super) hooks: u16,
@@ -277,7 +277,7 @@ impl Daemon {
             "1s",
         ];
         let child = program(&binary().display().to_string(), &words, log(state.path(), "test.log"));
-        let daemon = Self { _repo: repo, state, page, hooks, child };
+        let daemon = Self { repo, state, page, hooks, child };
         daemon.wait("the daemon answers", |answer| answer.is_object()).await;
         daemon
     }
@@ -381,7 +381,7 @@ fn all_well(answer: &Value) -> bool {
 }
 
 /// The body of a good answer.
-fn get(port: u16, path: &str) -> Option<String> {
+pub(super) fn get(port: u16, path: &str) -> Option<String> {
     let (status, body) = request(port, &format!("GET {path}"), "", "")?;
     (status == 200).then_some(body)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::config::TeamSettings;
+
 use super::response::{CHANNELS, PLAYBOOK, ROUTE, TEST, answered, compile_answered};
 use super::*;
 
@@ -280,6 +282,25 @@ fn every_alert_reaches_somebody() {
     let one = CHANNELS.replace("[oncall/first, receiver/chat]", "[receiver/mail]");
     let (errors, text) = said(&[("alerts/people.yaml", &one)], &none);
     assert!(!errors && text.contains("has one channel"), "{text}");
+}
+
+#[test]
+fn an_address_that_a_team_may_not_reach_is_told_where_it_stands() {
+    let here = CHANNELS.replace("{slack: {urlSecret: chat-url}}", "{slack: 'http://127.0.0.1:9/in'}");
+    let step = step("notify: {webhook: 'http://localhost/x', title: t}");
+    let said = |egress: &[&str]| {
+        let egress = egress.iter().map(|entry| (*entry).to_owned()).collect();
+        let own = TeamSettings { paths: vec!["**".to_owned()], egress, ..TeamSettings::default() };
+        let context = Context { teams: BTreeMap::from([(name("payments"), own)]), ..Context::default() };
+        let pairs = [("alerts/people.yaml", here.as_str()), ("playbooks/shop-down.yaml", &step)];
+        let compiled = compile_answered(&pairs, &context);
+        (compiled.has_errors(), rendered(&compiled))
+    };
+    let (errors, text) = said(&[]);
+    assert!(!errors && text.contains("the team `payments` may not reach `127.0.0.1`, so that this fails"), "{text}");
+    assert!(text.contains("--> alerts/people.yaml:19:15") && text.contains("`teams.payments.egress`"), "{text}");
+    assert!(text.contains("may not reach `localhost`") && text.contains("--> playbooks/shop-down.yaml:10:"), "{text}");
+    assert_eq!(said(&["127.0.0.0/8", "localhost"]).1, "");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn the_manuals_examples_are_good() {
     let blocks = manual.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
     let files: Vec<(String, &str)> =
         blocks.enumerate().map(|(at, block)| (format!("manual/{at}.yaml"), block)).collect();
-    assert_eq!(files.len(), 6, "one block for each kind");
+    assert_eq!(files.len(), 7, "one block for each kind, and one for when it comes back");
     let repository = REPOSITORY.replace("local}", "local}, resolveDelay: 30s");
     let platform = TEAM.replace("payments", "platform");
     let policy = "apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: platform-oncall, team: platform}\nspec: {levels: [{notify: [receiver/payments-mail, receiver/payments-pager]}]}\n";

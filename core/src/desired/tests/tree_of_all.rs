@@ -47,6 +47,16 @@ fn a_tree_of_all_is_everybodys_only_where_its_team_may_claim_the_top_file() {
     assert!(text.contains("`aaa` has no `match` at its top and counts only for alerts of the team `evil`"), "{text}");
     assert!(text.contains("--> aaa/route.yaml:3:18") && text.contains("--> alerts/routing.yaml:3:18"), "{text}");
     assert!(text.contains("no AlertRoute takes the alerts that no playbook is on"), "{text}");
+    let lost = "no team may claim `codeops.yaml`, and there is no `fallback`, so that they reach nobody";
+    assert!(text.contains(lost) && text.contains("grant a team `codeops.yaml`"), "{text}");
+    let without: Vec<_> = pairs.iter().copied().filter(|(_, text)| !text.contains("kind: Playbook")).collect();
+    let routes: Vec<_> =
+        without.iter().map(|(path, text)| (*path, text.replace(", playbook: shop-down", ""))).collect();
+    let routes: Vec<_> = routes.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let text = rendered(&Compiler::default().compile(&files(&routes), &guarded(&all)));
+    assert!(text.contains(lost), "also where no playbook is there: {text}");
+    let fallback = Context { fallback: Some(name("payments-oncall")), ..guarded(&all) };
+    assert!(!rendered(&Compiler::default().compile(&files(&pairs), &fallback)).contains(lost));
 
     // One does: the other's tree is still for its own alerts, before the one for all.
     let compiled = Compiler::default().compile(&files(&pairs), &guarded(&[&all[..], &["codeops.yaml"]].concat()));

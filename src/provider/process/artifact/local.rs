@@ -8,20 +8,21 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::{ArtifactError, Egress};
+use crate::base::{allows_file, file_refusal};
 
 /// Opens the file at `path`, whatever links lead to it, if `egress` allows what they lead to.
 ///
 /// # Errors
 /// [`ArtifactError::Barred`], which says the same whether or not a file is there that the team may not see.
 pub(super) fn open(path: &Path, egress: &Egress) -> Result<File, ArtifactError> {
-    let refused = || ArtifactError::Barred(Egress::file_refusal(path));
+    let refused = || ArtifactError::Barred(file_refusal(path));
     let disk = |error: &std::io::Error| ArtifactError::disk("read", path, error);
     let real = match fs::canonicalize(path) {
-        Ok(real) if egress.allows_file(&real) => real,
+        Ok(real) if allows_file(egress, &real) => real,
         Ok(_) => return Err(refused()),
         Err(error) => {
             let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
-            let told = folder.is_some_and(|folder| egress.allows_file(&folder));
+            let told = folder.is_some_and(|folder| allows_file(egress, &folder));
             return Err(if told { disk(&error) } else { refused() });
         }
     };
