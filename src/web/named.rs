@@ -2,6 +2,7 @@
 //! the journal's entries have as numbers and hashes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Known;
 use std::sync::Arc;
 
 use codeops_core::model::{AlertId, Run, RunEvent, RunId};
@@ -17,10 +18,11 @@ pub(super) async fn complete(web: &Web, entries: &[Entry], events: &mut [Event])
     let by_id: BTreeMap<u64, &Entry> = entries.iter().map(|entry| (entry.seq.0, entry)).collect();
     for event in events {
         let Some((entry, id)) = by_id.get(&event.id).and_then(|entry| Some((*entry, names(entry)?))) else { continue };
-        if !runs.contains_key(&id) {
-            runs.insert(id, web.page.journal.run(id).await.ok().flatten());
-        }
-        if let Some(Some(run)) = runs.get(&id) {
+        let run = match runs.entry(id) {
+            Known::Occupied(known) => known.into_mut(),
+            Known::Vacant(new) => new.insert(web.page.journal.run(id).await.ok().flatten()),
+        };
+        if let Some(run) = run {
             event.name(entry, run, &|alert| alert_name(web, run, alert));
         }
     }
@@ -36,15 +38,13 @@ pub(super) async fn event(web: &Web, entry: &Entry) -> Event {
 
 /// The run whose steps or alerts an entry names.
 fn names(entry: &Entry) -> Option<RunId> {
-    match &entry.record {
-        Record::Run { run, event, .. } => match event {
-            RunEvent::StepSkipped { .. }
-            | RunEvent::StepBegun { .. }
-            | RunEvent::StepEnded { .. }
-            | RunEvent::Joined { .. }
-            | RunEvent::Asked { .. } => Some(*run),
-            _ => None,
-        },
+    let Record::Run { run, event, .. } = &entry.record else { return None };
+    match event {
+        RunEvent::StepSkipped { .. }
+        | RunEvent::StepBegun { .. }
+        | RunEvent::StepEnded { .. }
+        | RunEvent::Joined { .. }
+        | RunEvent::Asked { .. } => Some(*run),
         _ => None,
     }
 }
