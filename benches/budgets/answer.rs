@@ -107,6 +107,7 @@ async fn first_steps() -> Vec<Duration> {
         clock: Arc::clone(&clock),
         rules: respond::Rules::default(),
         vitals: Vitals::default(),
+        said: respond::Said::default(),
     };
     let ended = cancel.clone();
     tasks.spawn(async move { respond::run(parts, ended).await.unwrap() });

@@ -190,7 +190,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Puts the flow together, beside the one that it shares gate and journal with.
-    pub(super) fn beside(self, flow: &reconcile::Parts, watcher: Watcher) -> respond::Parts {
+    pub(super) fn beside(self, flow: &reconcile::Parts, watcher: Watcher, said: respond::Said) -> respond::Parts {
         respond::Parts {
             journal: flow.journal.clone(),
             watcher,
@@ -202,6 +202,7 @@ impl Answers {
             vault: Arc::clone(&flow.vault),
             clock: Arc::clone(&flow.clock),
             rules: self.rules,
+            said,
         }
     }
 }

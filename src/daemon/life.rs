@@ -52,6 +52,8 @@ pub(super) struct Kept {
     pub(super) counters: web::Counters,
     /// Whether the settings' file can be used.
     pub(super) settings: SettingsState,
+    /// What people have been told once.
+    pub(super) said: respond::Said,
 }
 
 /// Tasks that end together.
@@ -133,7 +135,7 @@ impl Life {
 
         let journal = assembly.journal.clone();
         let parts = assembly.reconcile(options, publisher, fetch, false, &mut flow.tasks, flow.end.clone());
-        let (answering, end) = (answers.beside(&parts, watcher), flow.end.clone());
+        let (answering, end) = (answers.beside(&parts, watcher, kept.said.clone()), flow.end.clone());
         flow.tasks.spawn(async move {
             if let Err(error) = respond::run(answering, end).await {
                 tracing::error!(%error, "no alert is answered any more");

@@ -48,7 +48,7 @@ impl Flow {
             let old = response.runs.values().filter(|run| run.rung != Rung::Page);
             old.map(|run| run.id).collect()
         });
-        let said = self.observing.as_deref() == Some(why);
+        let said = self.tools.said.with(|said| said.observing.as_deref() == Some(why));
         if !said || !runs.is_empty() {
             let state = RunState::Cancelled;
             let text = match runs.len() {
@@ -63,7 +63,7 @@ impl Flow {
             let body = format!("{text}\nAlerts are answered by no playbook until then: each calls a person.");
             let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new() };
             self.tools.journal.open_page(event, |_| beside).await?;
-            self.observing = Some(why.to_owned());
+            self.tools.said.with(|said| said.observing = Some(why.to_owned()));
         }
         self.alerts().await?;
         self.runs().await

@@ -15,6 +15,7 @@ mod holds;
 mod ledger;
 mod pages;
 mod runs;
+mod said;
 mod schedules;
 mod silence;
 mod storm;
@@ -36,6 +37,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::said::Said;
 use crate::gate::Gate;
 use crate::journal::{Entry, Journal, LogError};
 use crate::port::{AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Vault, Vitals, Watcher};
@@ -67,6 +69,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What does not change while the daemon runs.
     pub rules: Rules,
+    /// What was said before settings were taken over.
+    pub said: Said,
 }
 
 /// What the settings say.
@@ -125,8 +129,6 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         closing: BTreeMap::new(),
         asking: BTreeSet::new(),
         quiet_looked_at: None,
-        silent: BTreeSet::new(),
-        observing: None,
         wake: None,
         sender,
         tasks: JoinSet::new(),
@@ -166,10 +168,6 @@ struct Flow {
     asking: BTreeSet<RunId>,
     /// When what is kept quiet was last looked at.
     quiet_looked_at: Option<Timestamp>,
-    /// Receivers whose silence has been told of.
-    silent: BTreeSet<Name>,
-    /// Why it only observes, once a page has said so.
-    observing: Option<String>,
     /// When to look again though nothing happened.
     wake: Option<Timestamp>,
     sender: mpsc::Sender<Event>,

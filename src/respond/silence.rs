@@ -1,6 +1,8 @@
 //! Silence is an error: a Watchdog that is not heard pages, a sign of life leaves only while everything makes progress, and
 //! paging itself is tried on a schedule.
 
+use std::collections::BTreeMap;
+
 use codeops_core::alert::silent;
 use codeops_core::model::{Name, PageEvent};
 use codeops_core::playbook::{due, next_time};
@@ -27,29 +29,35 @@ impl Flow {
 
     /// A receiver that has not heard its Watchdog pages, once until it is heard again.
     async fn watchdogs(&mut self, now: Timestamp) -> Result<(), LogError> {
-        let watched: Vec<_> = self.tools.rules.watchdogs.iter().collect();
-        let since = self.began_at;
-        let silent = self.remembered(|response| {
-            silent(watched.into_iter().map(|(name, within)| (name, *within)), &response.watchdogs, since, now)
+        let watched = self.tools.rules.watchdogs.clone();
+        let since = self.tools.said.with(|said| {
+            said.listened.retain(|name, _| watched.contains_key(name));
+            for name in watched.keys() {
+                said.listened.entry(name.clone()).or_insert(self.began_at);
+            }
+            said.listened.clone()
         });
-        self.silent.retain(|name| silent.iter().any(|(still, _, _)| still == name));
-        for (receiver, last, within) in silent {
-            if !self.silent.insert(receiver.clone()) {
+        let heard = self.remembered(|response| response.watchdogs.clone());
+        let last =
+            |(name, since): (Name, Timestamp)| (name.clone(), heard.get(&name).map_or(since, |at| since.max(*at)));
+        let last: BTreeMap<Name, Timestamp> = since.into_iter().map(last).collect();
+        let silent = silent(watched.iter().map(|(name, within)| (name, *within)), &last, Timestamp::MIN, now);
+        self.tools.said.with(|said| said.silent.retain(|name| silent.iter().any(|(still, _, _)| still == name)));
+        for (receiver, at, within) in silent {
+            if !self.tools.said.with(|said| said.silent.insert(receiver.clone())) {
                 continue;
             }
             let title = format!("monitoring is silent: receiver {receiver} has not heard its Watchdog");
             let body = format!(
-                "It was last heard at {last} and should be heard every {within}. Alerts of this system may not reach codeops: \
+                "It was last heard at {at} and should be heard every {within}. Alerts of this system may not reach codeops: \
                  look at the monitoring system and at its route to the hooks address."
             );
             let policy = self.tools.rules.fallback.clone();
             let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new() };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
         }
-        let heard = self.remembered(|response| response.watchdogs.clone());
-        for (name, within) in self.tools.rules.watchdogs.clone() {
-            let last = heard.get(&name).copied().unwrap_or(since).max(since);
-            let late = within.after(last);
+        for (name, within) in watched {
+            let late = within.after(last.get(&name).copied().unwrap_or(now));
             if late > now {
                 self.wake_at(late);
             }

@@ -108,6 +108,8 @@ pub(crate) struct Flow {
     pub(crate) vitals: Vitals,
     /// Effects of playbooks.
     pub(crate) outside: Arc<ScriptedEffects>,
+    /// What one process has said.
+    said: respond::Said,
     /// Template digests of every version ever committed.
     versions: BTreeMap<Digest, String>,
     daemon: Option<Daemon>,
@@ -162,6 +164,7 @@ impl Flow {
             responds: respond::Rules { fallback: "people".parse().ok(), ..respond::Rules::default() },
             vitals: Vitals::default(),
             outside: ScriptedEffects::new(),
+            said: respond::Said::default(),
             versions: BTreeMap::new(),
             daemon: None,
         }
@@ -199,6 +202,7 @@ impl Flow {
                 vault: Arc::clone(&vault),
                 clock: Arc::clone(&self.clock),
                 rules: self.responds.clone(),
+                said: self.said.clone(),
             };
             flow.spawn(respond::run(parts, cancel.clone()));
         }
@@ -224,6 +228,16 @@ impl Flow {
             daemon.flow.shutdown().await;
             daemon.tasks.shutdown().await;
         }
+        self.said = respond::Said::default();
+    }
+
+    /// Takes over settings: all begins anew, in the same process.
+    pub(crate) async fn reload(&mut self) {
+        let said = self.said.clone();
+        self.kill().await;
+        self.said = said;
+        self.log = self.log.reopen(None);
+        self.start().await;
     }
 
     /// Kills the daemon and starts the next one on what was durable.

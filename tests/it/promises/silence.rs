@@ -104,6 +104,10 @@ async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
     assert_eq!(pages(&flow).len(), 1, "{:?}", pages(&flow));
     assert!(pages(&flow)[0].contains("receiver main has not heard its Watchdog"), "{:?}", pages(&flow));
     assert_eq!(flow.outside.count("webhook"), 1);
+    // Settings that are taken over make nobody silent anew.
+    flow.reload().await;
+    flow.elapse(3_600).await;
+    assert_eq!(pages(&flow).len(), 1, "{:?}", pages(&flow));
     heard(&flow).await;
     flow.elapse(3_600).await;
     assert_eq!(pages(&flow).len(), 2, "it went silent again");
@@ -134,4 +138,9 @@ async fn silence_is_told_also_where_a_daemon_only_observes() {
     assert!(flow.board().observe_only.is_some());
     assert!((9..=11).contains(&beats(&flow, 600).await), "it goes on, and says so");
     assert!(pages(&flow).iter().any(|title| title.contains("has not heard its Watchdog")), "{:?}", pages(&flow));
+    let told = pages(&flow).len();
+    flow.reload().await;
+    flow.elapse(600).await;
+    assert!(flow.board().observe_only.is_some());
+    assert_eq!(pages(&flow).len(), told, "settings were taken over, nothing else: {:?}", pages(&flow));
 }

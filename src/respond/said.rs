@@ -1,0 +1,29 @@
+//! What has been said and is not said again when settings are taken over: that makes no receiver silent anew, and what is only
+//! observed is observed still.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codeops_core::model::Name;
+use jiff::Timestamp;
+
+/// It lives as long as the process, through all that begins anew in it.
+#[derive(Debug, Clone, Default)]
+pub struct Said(Arc<Mutex<Sayings>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Sayings {
+    /// Since when each receiver with a Watchdog is listened to.
+    pub(super) listened: BTreeMap<Name, Timestamp>,
+    /// Receivers whose silence has been told of.
+    pub(super) silent: BTreeSet<Name>,
+    /// Why it only observes, once a page has said so.
+    pub(super) observing: Option<String>,
+}
+
+impl Said {
+    /// Reads or changes it; never held across an await.
+    pub(super) fn with<T>(&self, with: impl FnOnce(&mut Sayings) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
