@@ -93,10 +93,14 @@ impl Fold<'_> {
         {
             // An earlier time of the same that is over is told of by the new one: what flaps for days does not add up.
             let known = &self.memory.alerts;
-            let over = |id: &AlertId| known.get(id).is_none_or(|it| it.state == AlertState::Resolved);
-            let again =
-                |id: &AlertId| alerts.iter().any(|it| it.source == id.source && it.fingerprint == id.fingerprint);
-            call.alerts.retain(|id| !(again(id) && over(id)));
+            let over = |id: &&AlertId| known.get(*id).is_none_or(|it| it.state == AlertState::Resolved);
+            for alert in alerts {
+                let first = AlertId { starts_at: Timestamp::MIN, ..alert.clone() };
+                let before: Vec<AlertId> = call.alerts.range(first..alert.clone()).filter(over).cloned().collect();
+                before.iter().for_each(|id| {
+                    call.alerts.remove(id);
+                });
+            }
             call.alerts.extend(alerts.iter().cloned());
             return self.changed(Change::Call(id));
         }
