@@ -6,6 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::may::acts;
+use super::open::{Out, out};
 use crate::model::{
     AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunEnd, RunId, Subject,
 };
@@ -33,14 +34,10 @@ pub fn latched(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp
 /// The page of what is latched that tells of this alert and is not over, the newest; and its run.
 pub(super) fn page_of(cause: &RunCause, subject: &Subject, response: &ResponseMemory) -> Option<(PageId, RunId)> {
     let RunCause::Alert { alert } = cause else { return None };
-    let is_same = |id: &AlertId| id.source == alert.source && id.fingerprint == alert.fingerprint;
-    let open = response.pages.values().map(|it| (it.id, it.run, it.group.as_ref(), &it.alerts));
-    let calls = response.calls.iter().map(|(page, it)| (*page, it.run, it.group.as_ref(), &it.alerts));
-    let of_it = open.chain(calls).filter_map(|(page, run, group, alerts)| Some((page, run?, group?, alerts)));
-    of_it
-        .filter(|(_, _, group, alerts)| group.subject() == *subject && alerts.iter().any(is_same))
-        .map(|(page, run, _, _)| (page, run))
-        .max()
+    let at = |starts_at| AlertId { starts_at, ..alert.clone() };
+    let tells = |page: &Out<'_>| page.alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX)).next().is_some();
+    let of_it = out(response).filter(|page| page.group.subject() == *subject && tells(page));
+    of_it.map(|page| (page.id, page.run)).max()
 }
 
 /// Since when nothing of it fires, as far as runs and pages tell of its alerts; `None` while something does.

@@ -1,6 +1,7 @@
 //! What becomes of an alert or a due time that a playbook answers: a run of its own, a place in another's, or nothing, said
 //! why.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -201,34 +202,49 @@ fn told_of(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opti
     };
     let labels = labels(asked);
     let since = now.checked_sub(JOINS_WITHIN).unwrap_or(Timestamp::MIN);
-    let lasting = lasting(asked, response).filter(|page| *page.group == group);
-    let tells = lasting.filter(|page| page.joins_until_accepted || page.opened_at.is_some_and(|at| at > since));
-    let mut covering = tells.filter(|page| covers(severity(&page.fires.alert.labels), severity(&labels)));
-    let first = covering.next()?;
-    let newest = covering.fold(first, |newest, other| if other.page > newest.page { other } else { newest });
-    Some((newest.page, newest.run))
+    let of_group = out(response).filter(|page| *page.group == group);
+    let tells = of_group.filter(|page| page.joins_until_accepted || page.opened_at.is_some_and(|at| at > since));
+    let worse = |fires: &AlertMemory| covers(severity(&fires.alert.labels), severity(&labels));
+    let covering = tells.filter(|page| lasting(page, asked, response).any(worse));
+    covering.max_by_key(|page| page.id).map(|page| (page.id, page.run))
 }
 
 /// Whether a person was called for what this is about, and what they were called for still fires.
 fn is_with_a_person(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
     let wanted = Subject::of(&asked.playbook.name, asked.target.as_ref(), group(asked).as_ref());
-    lasting(asked, response).any(|page| page.group.subject() == wanted)
+    let mut of_this = out(response).filter(|page| page.group.subject() == wanted);
+    of_this.any(|page| lasting(&page, asked, response).next().is_some())
 }
 
-/// An alert that still fires, on a page that tells of it.
-struct Lasting<'a> {
-    page: PageId,
-    run: RunId,
-    group: &'a Group,
-    fires: &'a Arc<AlertMemory>,
+/// A page of a group that somebody is to see, or has seen, and that is not over.
+pub(super) struct Out<'a> {
+    pub(super) id: PageId,
+    pub(super) run: RunId,
+    pub(super) group: &'a Group,
+    pub(super) alerts: &'a BTreeSet<AlertId>,
     /// What is sent of it next tells of all that joined it.
     joins_until_accepted: bool,
     opened_at: Option<Timestamp>,
 }
 
-/// All pages that are not over, by their alerts that still fire beside the one that asks: an earlier time of the same, whose end
-/// was missed, tells nobody that it is back.
-fn lasting<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> impl Iterator<Item = Lasting<'a>> {
+/// All of them.
+pub(super) fn out(response: &ResponseMemory) -> impl Iterator<Item = Out<'_>> {
+    let open =
+        response.pages.values().map(|it| (it.id, it.run, it.group.as_ref(), &it.alerts, true, Some(it.opened_at)));
+    let calls = response.calls.iter();
+    let calls = calls.map(|(page, it)| (*page, it.run, it.group.as_ref(), &it.alerts, false, it.opened_at));
+    open.chain(calls).filter_map(|(id, run, group, alerts, joins_until_accepted, opened_at)| {
+        Some(Out { id, run: run?, group: group?, alerts, joins_until_accepted, opened_at })
+    })
+}
+
+/// The alerts that such a page tells of and that still fire, beside the one that asks: an earlier time of the same, whose end was
+/// missed, tells nobody that it is back. A page may tell of many thousands: what asks looks at no more of them than it needs.
+fn lasting<'a>(
+    page: &Out<'a>,
+    asked: &Asked<'_>,
+    response: &'a ResponseMemory,
+) -> impl Iterator<Item = &'a AlertMemory> {
     let own = match &asked.cause {
         RunCause::Alert { alert } => Some((alert.source.clone(), alert.fingerprint.clone())),
         RunCause::Schedule { .. } | RunCause::Call { .. } => None,
@@ -236,21 +252,10 @@ fn lasting<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> impl Iterator
     let is_own = move |id: &AlertId| {
         own.as_ref().is_some_and(|(source, print)| id.source == *source && id.fingerprint == *print)
     };
-    let open =
-        response.pages.values().map(|it| (it.id, it.run, it.group.as_ref(), &it.alerts, true, Some(it.opened_at)));
-    let calls = response.calls.iter();
-    let calls = calls.map(|(page, it)| (*page, it.run, it.group.as_ref(), &it.alerts, false, it.opened_at));
-    open.chain(calls)
-        .filter_map(|(page, run, group, alerts, open, at)| Some((page, run?, group?, alerts, open, at)))
-        .flat_map(|(page, run, group, alerts, joins_until_accepted, opened_at)| {
-            let known = alerts.iter().filter_map(|id| response.alerts.get(id));
-            known.map(move |fires| Lasting { page, run, group, fires, joins_until_accepted, opened_at })
-        })
-        // What comes back while its end is being told is told of anew.
-        .filter(move |it| {
-            let answered = it.fires.disposition == (Disposition::Run { run: it.run });
-            it.fires.state == AlertState::Firing && answered && !is_own(&it.fires.alert.id)
-        })
+    // What comes back while its end is being told is told of anew.
+    let answered = Disposition::Run { run: page.run };
+    let known = page.alerts.iter().filter_map(|id| response.alerts.get(id)).map(Arc::as_ref);
+    known.filter(move |it| it.state == AlertState::Firing && it.disposition == answered && !is_own(&it.alert.id))
 }
 
 /// The labels on which others must agree to share its page: its route's `groupBy`; without one its name, if it has one, for what
