@@ -79,11 +79,13 @@ fn acyclic(next: &[Vec<usize>], mut waiting: Vec<usize>) -> bool {
 }
 
 fn circles(units: &mut Units, context: &Context, found: &mut Vec<Diagnostic>) {
-    // Who may not come after another is held for that already, and must not hold those that may.
+    // Who may not come after another, or names no team, is held for that already, and must not hold those that may.
     let may = |unit: &Unit, after: &ResourceId| {
         let theirs = units.get(after).and_then(|unit| unit.app.team.as_ref());
         let teams = unit.app.team.as_ref().zip(theirs);
-        teams.is_none_or(|(team, theirs)| rights::reaches(&team.value, &theirs.value, context))
+        let reaches =
+            |(team, theirs): (&At<TeamName>, &At<TeamName>)| rights::reaches(&team.value, &theirs.value, context);
+        teams.map_or(context.teams.is_empty(), reaches)
     };
     let after = |unit: &Unit| -> Vec<ResourceId> {
         unit.app.after.iter().map(|at| &at.value).filter(|id| may(unit, id)).cloned().collect()

@@ -180,6 +180,10 @@ fn an_overlay_that_cannot_be_read_holds_what_its_writers_may_reach() {
 fn no_circle_goes_through_who_may_not_be_reached() {
     let base = app_of("b", "base", "", "  after: [app/back]\n");
     refused(&[("apps/b/base.yaml", &base)], "`app/back` belongs to the team `a`", &["base"]);
+    // Nor through who names no team, and has a second manifest that does.
+    let none = base.replace(", team: b", "");
+    let own = app_of("b", "base", "", "");
+    refused(&[("apps/b/base.yaml", &format!("{none}---\n{own}"))], "metadata of an App needs `team`", &["base"]);
 }
 
 /// Something team b could write: well-formed, broken, posing as another.
