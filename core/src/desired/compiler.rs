@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{Owner, Place, Resource, ResourceId};
 
+use super::allowance::MOST;
 use super::amend::{Changes, Good};
 use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
@@ -46,21 +47,21 @@ impl Compiler {
 
     /// As [`Compiler::compile`]; and whether the last revision was only amended.
     pub(super) fn compile_amending(&mut self, files: &Files, context: &Context) -> (Compiled, bool) {
-        let changes = self.parse(files);
+        let (changes, left) = self.parse(files);
         let mut good = self.good.take();
         let amended = good.as_mut().and_then(|good| good.amend(&changes, &self.parsed, context));
         if let Some(compiled) = amended.cloned() {
             self.good = good;
             return (compiled, true);
         }
-        let compiled = self.whole(context);
+        let compiled = self.whole(context, left);
         self.good = Good::of(&compiled, context);
         (compiled, false)
     }
 
-    /// Resolves and lowers everything.
-    fn whole(&mut self, context: &Context) -> Compiled {
-        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force);
+    /// Resolves and lowers everything; `left` is what expressions may still take.
+    fn whole(&mut self, context: &Context, left: u64) -> Compiled {
+        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, left);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&mut resolved);
         misspelt_environment(&self.parsed, context, &mut resolved);
@@ -71,8 +72,8 @@ impl Compiler {
         self.lower(resolved, context)
     }
 
-    /// Brings `parsed` to these files: what is gone goes, what changed is parsed.
-    fn parse(&mut self, files: &Files) -> Changes {
+    /// Brings `parsed` to these files: what is gone goes, what changed is parsed. And what expressions may still take.
+    fn parse(&mut self, files: &Files) -> (Changes, u64) {
         let mut changes = Changes::default();
         // In the order of the paths, with a gap for each that is still to be parsed.
         let mut parsed = Vec::with_capacity(files.len());
@@ -98,7 +99,35 @@ impl Compiler {
         changes.now = parse_all(&changed);
         let mut now = changes.now.iter();
         self.parsed = parsed.into_iter().filter_map(|known| known.or_else(|| now.next().cloned())).collect();
-        changes
+        let left = self.settle(&mut changes);
+        (changes, left)
+    }
+
+    /// Parses again the files whose expressions may take more or less now than they did; gives what is left.
+    fn settle(&mut self, changes: &mut Changes) -> u64 {
+        let (mut left, mut others) = (MOST, Vec::new());
+        for file in &mut self.parsed {
+            if !file.allowance.stands(left) {
+                let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
+                let again = Arc::new(parse(&file.source.path, &File { content, bytes }, left));
+                match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
+                    Ok(at) => changes.now[at] = Arc::clone(&again),
+                    Err(_) => others.push((Arc::clone(file), Arc::clone(&again))),
+                }
+                *file = again;
+            }
+            left -= file.allowance.used();
+        }
+        if !others.is_empty() {
+            for (before, now) in others {
+                changes.before.push(before);
+                changes.now.push(now);
+            }
+            for files in [&mut changes.before, &mut changes.now] {
+                files.sort_by(|a, b| a.source.path.cmp(&b.source.path));
+            }
+        }
+        left
     }
 
     fn lower(&mut self, resolved: Resolved, context: &Context) -> Compiled {
@@ -148,8 +177,15 @@ impl Compiler {
 
 /// Parses these files, on two threads where there are many.
 fn parse_all(files: &[(&Arc<str>, &File)]) -> Vec<Arc<ParsedFile>> {
+    // As if these were all there are, so that neither thread waits for what the other leaves to expressions.
     let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
-        part.iter().map(|(path, file)| Arc::new(parse(path, file))).collect()
+        let mut left = MOST;
+        let each = part.iter().map(|(path, file)| {
+            let parsed = Arc::new(parse(path, file, left));
+            left -= parsed.allowance.used();
+            parsed
+        });
+        each.collect()
     };
     if files.len() < MANY {
         return one(files);

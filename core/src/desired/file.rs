@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::{RepositorySpec, TeamSpec};
 use crate::model::{Environment, ResourceId};
 
+use super::allowance::Allowance;
 use super::app::{self, AppManifest};
 use super::diagnostic::Diagnostic;
 use super::header::{Head, Header, ManifestKind, head};
@@ -42,6 +43,8 @@ pub(super) struct ParsedFile {
     pub last_mistake: Option<String>,
     /// Mistakes in syntax and heads; those in bodies are with their documents.
     pub found: Vec<Diagnostic>,
+    /// What its expressions took.
+    pub allowance: Allowance,
 }
 
 /// One document whose kind and name are known.
@@ -114,8 +117,8 @@ pub(super) fn class(path: &str) -> Class {
     }
 }
 
-/// Parses one file. Never panics, whatever the bytes are.
-pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
+/// Parses one file; `left` is what the expressions of all may still take. Never panics, whatever the bytes are.
+pub(super) fn parse(path: &Arc<str>, file: &File, left: u64) -> ParsedFile {
     let source = Source::new(Arc::clone(path), Arc::clone(&file.bytes));
     let mut parsed = ParsedFile {
         content: Arc::clone(&file.content),
@@ -126,6 +129,7 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
         lost: Vec::new(),
         last_mistake: None,
         found: Vec::new(),
+        allowance: Allowance::of(left),
     };
     if parsed.class == Class::Script {
         return parsed;
@@ -136,7 +140,7 @@ pub(super) fn parse(path: &Arc<str>, file: &File) -> ParsedFile {
             let patch = matches!(parsed.class, Class::Overlay(_));
             let mut out = Output::default();
             for (ordinal, raw) in raws.into_iter().enumerate() {
-                document(&parsed.source, ordinal, raw, patch, &mut out);
+                document(&parsed.source, ordinal, raw, patch, &mut parsed.allowance, &mut out);
             }
             let heads = out.documents.iter().map(|document| &document.header);
             parsed.ids = Arc::new(heads.filter_map(|header| header.kind.resource(&header.name.value)).collect());
@@ -165,7 +169,14 @@ pub(super) fn trees(source: &Source) -> Vec<Option<Node>> {
     documents.into_iter().map(|raw| raw.root).collect()
 }
 
-fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool, out: &mut Output) {
+fn document(
+    source: &Source,
+    ordinal: usize,
+    raw: yaml::RawDocument,
+    patch: bool,
+    allowance: &mut Allowance,
+    out: &mut Output,
+) {
     let mut reader = Reader::new(vec![source]);
     for mistake in raw.error.iter().chain(&raw.mistakes) {
         let (message, help) = mistake.value.clone();
@@ -188,7 +199,7 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
             let (body, found) = if patch {
                 (Body::Overlay, overlay::check(source, &tree))
             } else {
-                body(header.kind, &tree, vec![source])
+                body(header.kind, &tree, vec![source], allowance)
             };
             let broken = if syntax_good && good { None } else { why };
             let mut found = if is_whole && is_plain(&tree) { found } else { Vec::new() };
@@ -203,7 +214,7 @@ fn document(source: &Source, ordinal: usize, raw: yaml::RawDocument, patch: bool
         }
         (Head::Nameless { kind }, Some(tree)) => {
             if is_whole && is_plain(&tree) && !patch {
-                let more = body(kind, &tree, vec![source]).1;
+                let more = body(kind, &tree, vec![source], allowance).1;
                 let more: Vec<Diagnostic> = more.into_iter().filter(|mistake| !out.found.contains(mistake)).collect();
                 out.found.extend(more);
             }
@@ -219,8 +230,13 @@ fn is_plain(tree: &Node) -> bool {
 }
 
 /// Reads a body by kind; `sources` are the files that the tree's layers come from.
-pub(super) fn body(kind: ManifestKind, tree: &Node, sources: Vec<&Source>) -> (Body, Vec<Diagnostic>) {
-    let mut reader = Reader::new(sources);
+pub(super) fn body(
+    kind: ManifestKind,
+    tree: &Node,
+    sources: Vec<&Source>,
+    allowance: &mut Allowance,
+) -> (Body, Vec<Diagnostic>) {
+    let mut reader = Reader::new(sources).with(*allowance);
     let body = match kind {
         ManifestKind::Repository => Body::Repository(Arc::new(people::repository(tree, &mut reader))),
         ManifestKind::Team => {
@@ -230,6 +246,7 @@ pub(super) fn body(kind: ManifestKind, tree: &Node, sources: Vec<&Source>) -> (B
         ManifestKind::App => Body::App(Arc::new(app::read(tree, &mut reader))),
         _ => Body::Response(Arc::new(response::read(kind, tree, &mut reader))),
     };
+    *allowance = reader.allowance;
     (body, reader.found)
 }
 

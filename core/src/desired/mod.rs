@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes and facts come in, a [`Desired`] and every mistake found come out. It opens nothing and runs nothing.
 
+mod allowance;
 mod amend;
 mod app;
 mod app_parts;

@@ -1,6 +1,7 @@
 //! What one step does, as it is written: each word of the step table with its arguments.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
@@ -176,16 +177,19 @@ fn notify(node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Option<Does> {
     let title = fields.get("title").map(|node| template(node, scope, body.reader));
     let text = fields.get("body").map(|node| template(node, scope, body.reader));
     fields.finish(body.reader, &[]);
-    let (title, text) = (title.unwrap_or_else(|| plain(TITLE)), text.unwrap_or_else(|| plain(BODY)));
+    let (title, text) = (title.unwrap_or_else(|| plain(&PLAIN[0])), text.unwrap_or_else(|| plain(&PLAIN[1])));
     Some(Does::Notify { channel: channel?, title: title?.value, body: text?.value })
 }
 
 const TITLE: &str = "codeops: {{ run.playbook }}";
 const BODY: &str = "Run {{ run.id }} of the playbook {{ run.playbook }}.";
 
-fn plain(text: &str) -> Option<At<Template>> {
-    let value = Template::try_from(text.to_owned()).ok()?;
-    Some(At { value, span: super::tree::Span::START })
+/// What is written for whoever leaves it out; read once, not for each.
+static PLAIN: LazyLock<[Option<Template>; 2]> =
+    LazyLock::new(|| [TITLE, BODY].map(|text| Template::try_from(text.to_owned()).ok()));
+
+fn plain(text: &Option<Template>) -> Option<At<Template>> {
+    Some(At { value: text.clone()?, span: super::tree::Span::START })
 }
 
 /// `page:` may be empty: the team's own policy.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use crate::model::Place;
 
+use super::allowance::{self, Allowance};
 use super::diagnostic::Diagnostic;
 use super::tree::{At, Entry, Node, Source, Span, Value, cut, is_bool};
 
@@ -18,11 +19,28 @@ const MOST: usize = 100;
 pub(super) struct Reader<'s> {
     sources: Vec<&'s Source>,
     pub(super) found: Vec<Diagnostic>,
+    /// What expressions may still take.
+    pub(super) allowance: Allowance,
+    /// Whether it was told that they take too much; where the first is not read, none after it is.
+    refuses: bool,
 }
 
 impl<'s> Reader<'s> {
     pub(super) fn new(sources: Vec<&'s Source>) -> Self {
-        Self { sources, found: Vec::new() }
+        Self { sources, found: Vec::new(), allowance: Allowance::of(allowance::MOST), refuses: false }
+    }
+
+    /// The same with less for expressions.
+    pub(super) fn with(self, allowance: Allowance) -> Self {
+        Self { allowance, ..self }
+    }
+
+    /// Notes that an expression is not read, as there were too many.
+    pub(super) fn refuse(&mut self, span: Span) {
+        if !std::mem::replace(&mut self.refuses, true) {
+            let (message, help) = self.allowance.refusal();
+            self.error(span, message, Some(help));
+        }
     }
 
     /// Whether there are so many mistakes that no more are noted.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{RepositorySpec, TeamSpec};
 use crate::model::{Name, ResourceId, Response, TeamName};
 
+use super::allowance::Allowance;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, ParsedFile, body, trees};
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
@@ -46,20 +47,23 @@ pub(super) struct Resolved {
     pub found: Vec<Diagnostic>,
 }
 
-/// Bodies of merged manifests, kept as long as both files stay the same.
-pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>)>;
+/// Bodies of merged manifests, kept as long as both files stay the same, and what their expressions took.
+pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>, Allowance)>;
 type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
 
-/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource.
+/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `left` is what expressions
+/// may still take.
 pub(super) fn resolve(
     files: &[Arc<ParsedFile>],
     context: &Context,
     merged: &mut Merged,
     in_force: &InForce,
+    left: u64,
 ) -> Resolved {
     let mut resolver = Resolver {
         context,
         in_force,
+        left,
         resolved: Resolved::default(),
         merged,
         kept: Merged::new(),
@@ -104,6 +108,8 @@ pub(super) struct Resolver<'r> {
     pub(super) resolved: Resolved,
     merged: &'r mut Merged,
     kept: Merged,
+    /// What expressions may still take.
+    left: u64,
     /// Trees of the files that an overlay changes, read again for this one resolving.
     trees: HashMap<Arc<str>, Vec<Option<Node>>>,
 }
@@ -161,10 +167,12 @@ impl Resolver<'_> {
                 self.found([patch.error(message, help)].into_iter(), concerns);
                 continue;
             };
+            let whole = base.document().broken.is_none() && patch.document().broken.is_none();
+            // Whichever environment is selected, so that what is left for expressions does not hang on it.
+            let merged = whole.then(|| self.merge(base, patch));
             if concerns {
                 own.insert(*key, group);
-            } else if base.document().broken.is_none() && patch.document().broken.is_none() {
-                let (_, found) = self.merge(base, patch);
+            } else if let Some((_, found)) = merged {
                 let here = patch.file.source.path.to_string();
                 self.found(found.into_iter().filter(|d| d.place.file == here), false);
             }
@@ -174,18 +182,27 @@ impl Resolver<'_> {
 
     fn merge(&mut self, base: &Found<'_>, patch: &Found<'_>) -> (Body, Vec<Diagnostic>) {
         let key = [base.merge_key(), patch.merge_key()];
-        let merged = self.merged.remove(&key).or_else(|| self.kept.get(&key).cloned()).unwrap_or_else(|| {
+        if let Some((body, found, _)) = self.kept.get(&key) {
+            return (body.clone(), found.clone());
+        }
+        let before = self.merged.remove(&key).filter(|(.., allowance)| allowance.stands(self.left));
+        let merged = before.unwrap_or_else(|| {
+            let mut allowance = Allowance::of(self.left);
             let trees =
                 self.trees.entry(Arc::clone(&base.file.source.path)).or_insert_with(|| trees(&base.file.source));
             let whole = trees.get(base.document().ordinal).and_then(Option::as_ref);
             let (Some(whole), Some(overlay)) = (whole, &patch.document().patch) else {
-                return (Body::Overlay, Vec::new());
+                return (Body::Overlay, Vec::new(), allowance);
             };
             let tree = overlay::merge(whole, overlay);
-            body(base.document().header.kind, &tree, vec![&base.file.source, &patch.file.source])
+            let sources = vec![&base.file.source, &patch.file.source];
+            let (body, found) = body(base.document().header.kind, &tree, sources, &mut allowance);
+            (body, found, allowance)
         });
-        self.kept.insert(key, merged.clone());
-        merged
+        self.left -= merged.2.used();
+        let (body, found, _) = merged.clone();
+        self.kept.insert(key, merged);
+        (body, found)
     }
 
     /// One id: its one manifest and its overlay; a unit, if it declares a resource.

@@ -1,16 +1,22 @@
 //! Playbooks that are on the same alerts and act on the same target: one alert has one run, so that only one of them answers.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::expression::{Budget, fill};
+use crate::expression::{Budget, fill, weight_of_template};
 use crate::model::{MatchOperator, Matcher, Playbook, TeamName, Trigger};
 
 use super::diagnostic::Diagnostic;
 use super::in_force::Candidate;
 use super::named::Named;
 use super::response::Declares;
+
+/// How much is compared: so many pairs, or expressions of a twentieth as many words and signs. What is only a warning is not
+/// looked for any longer.
+const MOST_COMPARED: u64 = 2_000_000;
+const OF_A_WORD: u64 = 20;
 
 /// One playbook on alerts.
 struct Rival<'a> {
@@ -32,14 +38,16 @@ pub(super) fn check(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec
             by_rarest.entry(rarest).or_default().push(rival);
         }
     }
+    let left = Cell::new(MOST_COMPARED);
     for narrow in &rivals {
         let wider = narrow.on.iter().filter_map(|on| by_rarest.get(on.as_str())).flatten();
         let same = |wide: &&&Rival<'_>| {
             // Of two on the very same alerts, the later is told of.
-            (wide.on.len() < narrow.on.len() || wide.at < narrow.at)
+            taken(&left, 1)
+                && (wide.on.len() < narrow.on.len() || wide.at < narrow.at)
                 && wide.on.is_subset(&narrow.on)
                 && (wide.team == narrow.team || !named.keeps_teams_apart())
-                && same_target(wide.playbook, narrow.playbook)
+                && same_target(wide.playbook, narrow.playbook, &left)
         };
         let Some(wide) = wider.clone().find(same) else { continue };
         let (own, other) = (&candidates[narrow.at], &candidates[wide.at]);
@@ -64,8 +72,14 @@ fn rival((at, candidate): (usize, &Candidate)) -> Option<Rival<'_>> {
     Some(Rival { at, team, on: matchers.iter().map(Matcher::to_string).collect(), playbook })
 }
 
+/// Takes so much of what is left; whether there was as much.
+fn taken(left: &Cell<u64>, much: u64) -> bool {
+    left.set(left.get().saturating_sub(much));
+    left.get() > 0
+}
+
 /// Whether both act on the same thing, for the alerts that the narrower one is on, as far as its labels tell.
-fn same_target(wide: &Playbook, narrow: &Playbook) -> bool {
+fn same_target(wide: &Playbook, narrow: &Playbook, left: &Cell<u64>) -> bool {
     let (Some(one), Some(other)) = (&wide.target, &narrow.target) else {
         return wide.target.is_none() && narrow.target.is_none();
     };
@@ -73,6 +87,10 @@ fn same_target(wide: &Playbook, narrow: &Playbook) -> bool {
         return true;
     }
     let Trigger::Alert(matchers) = &narrow.on else { return false };
+    let weight = weight_of_template(&one.source) + weight_of_template(&other.source);
+    if !taken(left, OF_A_WORD * weight) {
+        return false;
+    }
     let equal = matchers.iter().filter(|matcher| matcher.operator == MatchOperator::Equal);
     let labels: Map<String, Value> = equal.map(|it| (it.label.clone(), Value::from(it.value.as_str()))).collect();
     let facts = json!({"alert": {"labels": labels}});

@@ -1,5 +1,6 @@
 //! What a user would notice of compiling: mistakes as they are shown, resources, what is held.
 
+mod allowed;
 mod amended;
 mod answering;
 mod answering_properties;

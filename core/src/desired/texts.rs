@@ -4,8 +4,8 @@
 
 use serde_json::{Number, Value as Json};
 
-use crate::expression::paths;
-use crate::model::{Expression, Name, Template, TemplatePart};
+use crate::expression::Path;
+use crate::model::{Expression, Name, Template};
 
 use super::read::{Reader, list, near};
 use super::tree::{At, Node, Span, Value, cut, is_bool};
@@ -48,9 +48,13 @@ const OF_STEP: [&str; 4] = ["state", "output", "error", "attempts"];
 /// An expression.
 pub(super) fn expression(node: &Node, scope: &Scope, reader: &mut Reader<'_>) -> Option<Expression> {
     let text = reader.text(node)?;
-    match Expression::try_from(text.value) {
-        Ok(expression) => {
-            check(&expression, node.span, scope, reader);
+    if !reader.allowance.takes(&text.value) {
+        reader.refuse(node.span);
+        return None;
+    }
+    match Expression::read(text.value) {
+        Ok((expression, paths)) => {
+            check(&paths, node.span, scope, reader);
             Some(expression)
         }
         Err(why) => {
@@ -68,13 +72,13 @@ pub(super) fn template(node: &Node, scope: &Scope, reader: &mut Reader<'_>) -> O
 }
 
 fn filled(text: &str, span: Span, scope: &Scope, reader: &mut Reader<'_>) -> Option<Template> {
-    match Template::try_from(text.to_owned()) {
-        Ok(template) => {
-            for part in &template.parts {
-                if let TemplatePart::Value(expression) = part {
-                    check(expression, span, scope, reader);
-                }
-            }
+    if !reader.allowance.takes_template(text) {
+        reader.refuse(span);
+        return None;
+    }
+    match Template::read(text.to_owned()) {
+        Ok((template, paths)) => {
+            check(&paths, span, scope, reader);
             Some(template)
         }
         Err(why) => {
@@ -135,9 +139,9 @@ pub(super) fn data(node: &Node) -> Json {
     }
 }
 
-/// Checks every name that an expression reads.
-fn check(expression: &Expression, span: Span, scope: &Scope, reader: &mut Reader<'_>) {
-    for path in paths(expression) {
+/// Checks every name that expressions read.
+fn check(paths: &[Path], span: Span, scope: &Scope, reader: &mut Reader<'_>) {
+    for path in paths {
         let Some((variable, rest)) = path.split_first() else { continue };
         let first = rest.first().map(String::as_str);
         match variable.as_str() {

@@ -14,6 +14,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue
 use serde_json::Value;
 
 use super::ast::children;
+use super::regular;
 
 /// What all expressions of one look may cost together.
 const LOOK: u64 = 100_000;
@@ -21,8 +22,6 @@ const LOOK: u64 = 100_000;
 const BASE: u64 = 100;
 /// The function that matches a regular expression.
 const MATCHES: &str = "matches";
-/// How big regular expressions may become, in bytes, and what making one of that size costs, each time it is used.
-const REGEX: [(usize, u64); 2] = [(16 << 10, 500), (256 << 10, 10_000)];
 
 /// How much work expressions may still do. All that is evaluated in one look shares one.
 #[derive(Debug)]
@@ -342,35 +341,12 @@ fn accumulates(node: &IdedExpr) -> bool {
     matches!(&node.expr, Expr::Ident(name) if name.starts_with('@'))
 }
 
-/// Whether making it would fold the case of more than ASCII: a class over all of Unicode takes a million steps, however small
-/// what comes of it is, and it would take them to be refused.
-fn folds_widely(pattern: &str) -> bool {
-    let mut groups = pattern.split("(?").skip(1);
-    let ignores =
-        groups.any(|group| group.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '-').any(|c| c == 'i'));
-    let escapes = ["\\x", "\\u", "\\U", "\\p", "\\P"];
-    ignores && (!pattern.is_ascii() || escapes.iter().any(|escape| pattern.contains(escape)))
-}
-
 /// What a match costs: the expression is made anew each time. So it must be known how big it becomes.
 fn matching(call: &CallExpr, text: Shape<'_>, pattern: Shape<'_>, most: u64) -> Result<u64, String> {
     let written = call.args.last().map(|pattern| &pattern.expr);
     let Some(Expr::Literal(LiteralValue::String(source))) = written else {
         return Err("the regular expression of `matches` must be written out".to_owned());
     };
-    if folds_widely(source.inner()) {
-        return Err(
-            "a regular expression of `matches` that ignores case is written in ASCII, without escapes for more"
-                .to_owned(),
-        );
-    }
-    let fits = |size: usize| regex::RegexBuilder::new(source.inner()).size_limit(size).build();
-    let made = REGEX.into_iter().find(|(size, _)| fits(*size).is_ok());
-    let Some((_, cost)) = made else {
-        let why = fits(REGEX[1].0).err().map_or_else(String::new, |error| error.to_string());
-        let why = why.lines().last().unwrap_or_default();
-        return Err(format!("`matches` takes no such regular expression: {why}"));
-    };
     let steps = text.weight(most).saturating_mul(pattern.weight(most)).saturating_mul(16);
-    Ok(cost.saturating_add(steps))
+    Ok(regular::cost(source.inner())?.saturating_add(steps))
 }

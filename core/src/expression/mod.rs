@@ -7,8 +7,10 @@
 
 mod ast;
 mod cost;
+mod regular;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::cost::Budget;
+pub use self::weight::{weight, weight_of_template};
 
 /// The longest expression, in bytes.
 pub const MAX_SOURCE: usize = 1_024;
@@ -36,6 +39,9 @@ pub struct Template {
     /// Its parts in order.
     pub parts: Vec<TemplatePart>,
 }
+
+/// A variable and the fields below it that an expression reads.
+pub type Path = Vec<String>;
 
 /// One part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +64,40 @@ impl Expression {
     }
 }
 
+impl Expression {
+    /// Reads one; with the paths that it reads, as [`paths`] gives them, for parsing it is the work.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn read(text: String) -> Result<(Self, Vec<Path>), String> {
+        let paths = parsed(&text, |program| {
+            within_bounds(program)?;
+            Ok(paths_of(program))
+        })?;
+        Ok((Self(text.into()), paths))
+    }
+}
+
+impl Template {
+    /// Reads one; with the paths that its expressions read.
+    ///
+    /// # Errors
+    /// In one sentence, what is wrong with it.
+    pub fn read(text: String) -> Result<(Self, Vec<Path>), String> {
+        let mut all = Vec::new();
+        let template = parts(text, |inside| {
+            let (expression, mut paths) = Expression::read(inside)?;
+            all.append(&mut paths);
+            Ok(expression)
+        })?;
+        Ok((template, all))
+    }
+}
+
 impl TryFrom<String> for Expression {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        check(&text)?;
-        Ok(Self(text.into()))
+        Self::read(text).map(|(expression, _)| expression)
     }
 }
 
@@ -105,11 +140,11 @@ impl fmt::Display for Template {
 impl TryFrom<String> for Template {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        parts(text, Expression::try_from)
+        Self::read(text).map(|(template, _)| template)
     }
 }
 
-fn parts(text: String, expression: impl Fn(String) -> Result<Expression, String>) -> Result<Template, String> {
+fn parts(text: String, mut expression: impl FnMut(String) -> Result<Expression, String>) -> Result<Template, String> {
     let mut parts = Vec::new();
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once("{{") {
@@ -134,10 +169,12 @@ fn parts(text: String, expression: impl Fn(String) -> Result<Expression, String>
 /// # Errors
 /// In one sentence, what is wrong with it.
 pub fn check(source: &str) -> Result<(), String> {
-    parsed(source, |program| {
-        // Over nothing at all: what is too much then is too much over any facts.
-        cost::cost(program.expression(), &Value::Null, Budget::of_a_look().left()).map(|_| ())
-    })
+    parsed(source, within_bounds)
+}
+
+fn within_bounds(program: &Program) -> Result<(), String> {
+    // Over nothing at all: what is too much then is too much over any facts.
+    cost::cost(program.expression(), &Value::Null, Budget::of_a_look().left()).map(|_| ())
 }
 
 /// Checks that a text is an expression at all.
@@ -145,7 +182,7 @@ fn syntax(source: &str) -> Result<(), String> {
     parsed(source, |_| Ok(()))
 }
 
-fn parsed(source: &str, more: impl FnOnce(&Program) -> Result<(), String> + Send) -> Result<(), String> {
+fn parsed<T: Send>(source: &str, more: impl FnOnce(&Program) -> Result<T, String> + Send) -> Result<T, String> {
     if source.len() > MAX_SOURCE {
         return Err(format!("an expression has at most {MAX_SOURCE} bytes"));
     }
@@ -159,14 +196,14 @@ fn parsed(source: &str, more: impl FnOnce(&Program) -> Result<(), String> + Send
 }
 
 /// The paths that an expression reads, such as `["alert", "labels", "app"]`, as far as they are spelt out.
-pub fn paths(expression: &Expression) -> Vec<Vec<String>> {
-    on_large_stack(|| {
-        let mut found = Vec::new();
-        let program = compile(expression.source())?;
-        ast::read(program.expression(), &mut Vec::new(), &mut found);
-        Ok(found)
-    })
-    .unwrap_or_default()
+pub fn paths(expression: &Expression) -> Vec<Path> {
+    on_large_stack(|| Ok(paths_of(&compile(expression.source())?))).unwrap_or_default()
+}
+
+fn paths_of(program: &Program) -> Vec<Path> {
+    let mut found = Vec::new();
+    ast::read(program.expression(), &mut Vec::new(), &mut found);
+    found
 }
 
 /// The value of an expression over the fields of `facts`, an object. What it costs is taken from the budget first.
@@ -177,9 +214,7 @@ pub fn evaluate(expression: &Expression, facts: &Value, budget: &Budget) -> Resu
     let left = budget.left();
     let evaluated = on_large_stack(|| {
         let program = compile(expression.source())?;
-        let mut read = Vec::new();
-        ast::read(program.expression(), &mut Vec::new(), &mut read);
-        let facts = only(facts, &read);
+        let facts = only(facts, &paths_of(&program));
         if !bounded(&facts) {
             return Err(format!("a list with more than {MAX_LIST} items is not evaluated over"));
         }
@@ -247,7 +282,7 @@ fn executed(program: &Program, context: &Context<'_, '_>) -> Result<Value, Strin
 }
 
 /// The part of the facts that these paths lead to: no more than that is handed over and counted.
-fn only(facts: &Value, paths: &[Vec<String>]) -> Value {
+fn only(facts: &Value, paths: &[Path]) -> Value {
     let Some(fields) = facts.as_object() else { return Value::Null };
     let mut part = Map::new();
     for (name, field) in fields {

@@ -83,7 +83,26 @@ fn a_regular_expression_is_written_out_and_small() {
     let wide = format!("'a'.matches(r'(?i){}a')", "[!-\u{10FFFF}]{0}".repeat(60));
     assert!(check(&wide).unwrap_err().contains("written in ASCII"));
     assert!(check(r"'a'.matches(r'(?si:\x{100}-\x{10FFFF})')").unwrap_err().contains("written in ASCII"));
+    // What stands for most of Unicode without saying so: a class that leaves out, alone or in another.
+    for wide in [r"[\D]", r"[a[^b]]", r"[][^a]b]", r"[^][^a]b]", r"[a[:x[^b]]]", r"[[:^alpha:]]", r"(?x)[ ][^a]]"] {
+        let folded = format!("'a'.matches(r'(?i){wide}')");
+        assert!(check(&folded).is_err_and(|why| why.contains("written in ASCII")), "{folded}: {:?}", check(&folded));
+    }
+    for fine in
+        [r"(?i)^shop-\d+$", r"(?i)[\w-]+", r"(?i)[^a]b[^]c]", r"(?i)[[:alpha:]_]", r"[^\D]", r"[a[^b]]", r"(?x) [\D]"]
+    {
+        assert_eq!(check(&format!("'a'.matches(r'{fine}')")), Ok(()), "{fine}");
+    }
     assert_eq!(value("alert.labels.app.matches('(?i)^SHOP-[0-9]+$')", &facts), Ok(json!(true)));
+}
+
+#[test]
+fn the_work_of_reading_is_told_from_the_text() {
+    assert_eq!(weight("alert.labels.app == 'shop'"), 20 + 5 + 2 + 3);
+    assert_eq!(weight_of_template("https://{{ alert.labels.app }}/a-b/{{ run.id }}"), 20 + 5 + 20 + 3);
+    assert_eq!(weight_of_template("no value in it, - nor {one}"), 0);
+    assert!(weight("-1 < -1") > 40, "a minus makes the parser look ahead");
+    assert!(weight(r"a.matches('\\w{5}')") > 600 && weight("{1: 2}") < 30);
 }
 
 /// A run that was written down by an older daemon is read, whatever its expressions ask for.
