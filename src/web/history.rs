@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use codeops_core::model::{CauseKind, ResourceId, Revision, RevisionState};
+use codeops_core::model::{CauseKind, ResourceId, Revision, RevisionState, TeamName};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -59,6 +59,8 @@ impl RevisionItem {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Changed {
     pub(super) id: ResourceId,
+    /// Whose it was.
+    pub(super) team: TeamName,
     /// Oldest first.
     pub(super) steps: Vec<Taken>,
 }
@@ -182,15 +184,15 @@ fn changes(newest_first: Vec<Entry>) -> Vec<Changed> {
         }
     }
     for entry in newest_first.into_iter().rev() {
-        let Record::Intent { resource, word, subject, cause, cause_kind, .. } = entry.record else { continue };
+        let Record::Intent { resource, team, word, subject, cause, cause_kind, .. } = entry.record else { continue };
         if cause_kind == Some(CauseKind::Drift) {
             continue;
         }
         let outcome = outcomes.get(&entry.seq).map(outcome_text);
         let step = Taken { at: entry.at, word, subject: short(&subject), cause, outcome };
-        match changed.iter_mut().find(|change| change.id == resource) {
+        match changed.iter_mut().find(|change| change.id == resource && change.team == team) {
             Some(change) => change.steps.push(step),
-            None => changed.push(Changed { id: resource, steps: vec![step] }),
+            None => changed.push(Changed { id: resource, team, steps: vec![step] }),
         }
     }
     changed

@@ -43,17 +43,23 @@ pub(super) fn end() -> char {
 #[derive(Clone)]
 pub(super) struct Of(pub(super) Option<TeamName>);
 
+/// Says of an answer that its items hold items: so many levels down. None may hold JSON that others wrote.
+#[derive(Clone, Copy)]
+pub(super) struct Deep(pub(super) usize);
+
 /// What is taken out of one answer.
 #[derive(Clone)]
 struct Cleaner {
     redact: Redact,
     team: Option<TeamName>,
+    levels: usize,
 }
 
 /// The answer without what must not be shown. A stream's frames are whole lines and events, and are cleaned one by one.
 pub(super) async fn answer(mut response: Response, redact: &Redact) -> Response {
     let team = response.extensions_mut().remove::<Of>().and_then(|Of(team)| team);
-    let cleaner = Cleaner { redact: Redact::clone(redact), team };
+    let levels = response.extensions_mut().remove::<Deep>().map_or(ITEM, |Deep(levels)| levels);
+    let cleaner = Cleaner { redact: Redact::clone(redact), team, levels };
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let form = match kind {
         kind if kind.starts_with("text/event-stream") => Form::Events,
@@ -115,7 +121,7 @@ impl Cleaner {
         let end = &text[text.trim_end().len()..];
         match serde_json::from_str::<Value>(text) {
             Ok(mut value) => {
-                self.texts(&mut value, ITEM);
+                self.texts(&mut value, self.levels);
                 format!("{value}{end}")
             }
             Err(_) => self.plain(text),
@@ -131,7 +137,8 @@ impl Cleaner {
             Value::Object(fields) => {
                 let team = fields.get("team").filter(|_| levels > 0).and_then(Value::as_str);
                 let team = team.and_then(|team| TeamName::new(team).ok());
-                let inner = Self { redact: Redact::clone(&self.redact), team: self.team.clone().or(team) };
+                let team = self.team.clone().or(team);
+                let inner = Self { redact: Redact::clone(&self.redact), team, levels };
                 fields.values_mut().for_each(|field| inner.texts(field, deeper));
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -13,8 +13,11 @@ use browser::Browser;
 use codeops::journal::Record;
 use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
-use codeops_core::model::{AlertId, AlertState, Fingerprint, Health, RevisionState, RunEvent, RunId, Secret, Sync};
+use codeops_core::model::{
+    AlertId, AlertState, Fingerprint, Health, HoldId, RevisionState, RunEvent, RunId, Secret, Sync, Verb,
+};
 use codeops_core::plan::Difference;
+use codeops_core::policy::Hold;
 use fixture::{EVIL, GUESSED, SECRET, Served, ago, app, board, calm, line, revision};
 use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
@@ -661,6 +664,14 @@ async fn in_a_list_each_item_is_masked_as_its_teams() {
     let mut shown = board();
     let cart = Arc::make_mut(shown.resources.get_mut(&app("cart")).expect("it is there"));
     (cart.health, cart.why) = (Health::Degraded, Some(format!("standing {GUESSED} {SECRET}:end")));
+    let text = |what: &str| format!("{what} \u{3}\u{1}storefront\u{2}{GUESSED} {SECRET}:end");
+    let holds = [("hold-of-team", vec!["cart"]), ("hold-of-all", vec!["cart", "mail"])];
+    let held = holds.map(|(what, ids)| {
+        let changes = ids.into_iter().map(|id| (Verb::Delete, app(id))).collect();
+        let id = HoldId::of(&changes);
+        Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why: text(what) }
+    });
+    shown.holds = held.to_vec();
     let served = Served::start(shown, PageConfig::default()).await;
     let url = served.url("/api/v1/stream");
     let mut stream = client().get(url).send().await.expect("answered").bytes_stream();
@@ -676,14 +687,20 @@ async fn in_a_list_each_item_is_masked_as_its_teams() {
     }
     let mut answers =
         vec![("the stream".to_owned(), seen, vec!["event-of-team", "call-of-team"], vec!["event-of-all"])];
+    let of_newest = format!("/revisions/{}", revision('3'));
     for (path, own, of_all) in [
         (
             "/",
-            vec!["standing", "event-of-team", "run-of-team", "call-of-team", "alert-of-team"],
-            vec!["event-of-all", "alert-of-all", "call-of-all"],
+            vec!["standing", "event-of-team", "run-of-team", "call-of-team", "alert-of-team", "hold-of-team"],
+            vec!["event-of-all", "alert-of-all", "call-of-all", "hold-of-all"],
         ),
         ("/events", vec!["event-of-team", "call-of-team"], vec!["event-of-all", "call-of-all"]),
         ("/api/v1/events", vec!["event-of-team", "call-of-team"], vec!["event-of-all", "call-of-all"]),
+        ("/holds", vec!["hold-of-team"], vec!["hold-of-all"]),
+        ("/api/v1/holds", vec!["hold-of-team"], vec!["hold-of-all"]),
+        ("/api/v1/revisions", vec!["step-of-team"], vec![]),
+        (&*of_newest, vec!["step-of-team"], vec![]),
+        (&*format!("/api/v1{of_newest}"), vec!["step-of-team"], vec![]),
         ("/runs", vec!["run-of-team"], vec![]),
         ("/alerts", vec!["alert-of-team"], vec!["alert-of-all"]),
         ("/api/v1/alerts", vec!["alert-of-team"], vec!["alert-of-all"]),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use codeops_core::model::{HoldId, InvalidName, ResourceId, Verb};
+use codeops_core::model::{HoldId, InvalidName, ResourceId, TeamName, Verb};
+use codeops_core::policy::Hold;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Category, LogError, Query, Record, Seq};
+use crate::port::Board;
 use crate::web::Web;
 use crate::web::event::Event;
 use crate::web::named;
@@ -112,6 +114,8 @@ pub(in crate::web) async fn events_page(web: &Web, paging: &Paging) -> Result<Li
 #[derive(Debug, Serialize)]
 pub(in crate::web) struct HoldItem {
     pub(in crate::web) id: HoldId,
+    /// Whose all that is held is, if one team's.
+    pub(in crate::web) team: Option<TeamName>,
     pub(in crate::web) why: String,
     /// The line for the commit message.
     pub(in crate::web) trailer: String,
@@ -142,6 +146,7 @@ pub(in crate::web) async fn holds_page(web: &Web, paging: &Paging) -> Result<Lis
         .take(limit)
         .map(|(since, hold)| HoldItem {
             id: hold.id.clone(),
+            team: team_of(&board, hold),
             why: hold.why.clone(),
             trailer: hold.trailer.clone(),
             since,
@@ -150,6 +155,13 @@ pub(in crate::web) async fn holds_page(web: &Web, paging: &Paging) -> Result<Lis
         .collect();
     let reached = from.saturating_add(items.len());
     Ok(Listed { next: (reached < total).then(|| reached.to_string()), items })
+}
+
+/// The one team whose everything is that is held.
+fn team_of(board: &Board, hold: &Hold) -> Option<TeamName> {
+    let mut teams = hold.changes.iter().map(|(_, id)| board.resources.get(id)?.team.as_ref());
+    let first = teams.next().flatten()?;
+    teams.all(|team| team == Some(first)).then(|| first.clone())
 }
 
 /// When each hold was written down, as far as one page of the journal goes back.

@@ -22,7 +22,7 @@ pub(super) use response::{
 use super::Web;
 use super::history::{self, RevisionItem};
 use super::problem::Problem;
-use super::redact::Of;
+use super::redact::{Deep, Of};
 use crate::port::{Board, ResourceView};
 
 /// A page of a list.
@@ -76,10 +76,13 @@ pub(super) async fn events(State(web): State<Arc<Web>>, asked: Asked) -> Answer<
     Ok(Json(events_page(&web, &paging).await?))
 }
 
-pub(super) async fn revisions(State(web): State<Arc<Web>>, asked: Asked) -> Answer<RevisionItem> {
+pub(super) async fn revisions(State(web): State<Arc<Web>>, asked: Asked) -> Result<Response, Problem> {
     let Query(paging) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
     let (items, next) = history::page(&web.page.journal, paging.cursor()?, paging.limit()?).await?;
-    Ok(Json(Listed { items, next: next.map(|seq| seq.0.to_string()) }))
+    let mut answer = Json(Listed { items, next: next.map(|seq| seq.0.to_string()) }).into_response();
+    // Below each revision every change is one team's.
+    answer.extensions_mut().insert(Deep(5));
+    Ok(answer)
 }
 
 pub(super) async fn revision(

@@ -1,14 +1,14 @@
 //! Alerts, runs and pages for the page to show: one that was proven over, one that is on, one that came to a person, one on a
 //! schedule that calls another, and alerts that nothing answers; with labels that try to be markup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops::journal::Record;
+use codeops::journal::{Outcome, Record};
 use codeops_core::model::{
-    Action, Alert, AlertId, CatchUp, Concurrency, Disposition, Does, Fingerprint, Key, Labels, Limits, Matcher,
-    Notified, OnError, PageEvent, PageId, Part, Period, Playbook, PlaybookStep, ResourceId, Retry, RunCause, RunEvent,
-    RunId, RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
+    Action, Alert, AlertId, CatchUp, CauseKind, Concurrency, Disposition, Does, Fingerprint, Key, Labels, Limits,
+    Matcher, Notified, OnError, PageEvent, PageId, Part, Period, Playbook, PlaybookStep, ResourceId, Retry, RunCause,
+    RunEvent, RunId, RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ pub(crate) fn answers(log: &MemoryLog) {
     run.begin(Part::Steps, 2, 1);
 }
 
-/// An event, a run, a call and an alert of one team, and some of none, each with a text; `forged` tries to make an item one
+/// An event, a step, a run, a call and an alert of one team, and some of none, each with a text; `forged` tries to make an item one
 /// team's.
 pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
     let fires = |receiver: &str, what: &str| {
@@ -204,6 +204,29 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
         let event = PageEvent::Opened { run, policy: None, title, body, alerts: vec![] };
         log.add(ago(20), Record::Page { page: PageId(page), event });
     }
+    let accepted = Record::RevisionAccepted {
+        revision: revision('3'),
+        owner: "acme-ops/prod".parse().expect("the fixture is valid"),
+        commits: Vec::new(),
+        blast_percent: 25,
+        files: BTreeMap::new(),
+        gone: BTreeSet::new(),
+        claims: BTreeMap::new(),
+    };
+    log.add(ago(15), accepted);
+    let intent = Record::Intent {
+        key: Key("memory:1:8".to_owned()),
+        resource: app("cart"),
+        team: name("storefront"),
+        provider: name("local"),
+        word: "start".to_owned(),
+        subject: "9f86d081-1".to_owned(),
+        cause: "revision".to_owned(),
+        cause_kind: Some(CauseKind::Revision),
+    };
+    let intent = log.add(ago(12), intent);
+    let outcome = Outcome::Done { note: Some(format!("step-of-team {forged}{text}")) };
+    log.add(ago(11), Record::Result { intent, resource: app("cart"), what: None, aim: None, outcome });
     let what = format!("event-of-team {forged}{text}");
     log.add(ago(10), Record::Drift { resource: app("shop"), what });
     log.add(ago(5), Record::Source { error: Some(format!("event-of-all {forged}{text}")), held: None });
