@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{Owner, Place, Resource, ResourceId};
 
-use super::allowance::MOST;
+use super::allowance::Shares;
 use super::amend::{Changes, Good};
 use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
@@ -47,21 +47,21 @@ impl Compiler {
 
     /// As [`Compiler::compile`]; and whether the last revision was only amended.
     pub(super) fn compile_amending(&mut self, files: &Files, context: &Context) -> (Compiled, bool) {
-        let (changes, left) = self.parse(files);
+        let (changes, shares) = self.parse(files, context);
         let mut good = self.good.take();
         let amended = good.as_mut().and_then(|good| good.amend(&changes, &self.parsed, context));
         if let Some(compiled) = amended.cloned() {
             self.good = good;
             return (compiled, true);
         }
-        let compiled = self.whole(context, left);
+        let compiled = self.whole(context, shares);
         self.good = Good::of(&compiled, context);
         (compiled, false)
     }
 
-    /// Resolves and lowers everything; `left` is what expressions may still take.
-    fn whole(&mut self, context: &Context, left: u64) -> Compiled {
-        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, left);
+    /// Resolves and lowers everything; `shares` are what expressions may still take.
+    fn whole(&mut self, context: &Context, shares: Shares<'_>) -> Compiled {
+        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&mut resolved);
         misspelt_environment(&self.parsed, context, &mut resolved);
@@ -73,7 +73,7 @@ impl Compiler {
     }
 
     /// Brings `parsed` to these files: what is gone goes, what changed is parsed. And what expressions may still take.
-    fn parse(&mut self, files: &Files) -> (Changes, u64) {
+    fn parse<'c>(&mut self, files: &Files, context: &'c Context) -> (Changes, Shares<'c>) {
         let mut changes = Changes::default();
         // In the order of the paths, with a gap for each that is still to be parsed.
         let mut parsed = Vec::with_capacity(files.len());
@@ -96,27 +96,28 @@ impl Compiler {
             changed.push((path, file));
         }
         changes.before.extend(before);
-        changes.now = parse_all(&changed);
+        changes.now = parse_all(&changed, context);
         let mut now = changes.now.iter();
         self.parsed = parsed.into_iter().filter_map(|known| known.or_else(|| now.next().cloned())).collect();
-        let left = self.settle(&mut changes);
-        (changes, left)
+        let shares = self.settle(&mut changes, context);
+        (changes, shares)
     }
 
     /// Parses again the files whose expressions may take more or less now than they did; gives what is left.
-    fn settle(&mut self, changes: &mut Changes) -> u64 {
-        let (mut left, mut others) = (MOST, Vec::new());
-        for file in &mut self.parsed {
-            if !file.allowance.stands(left) {
+    fn settle<'c>(&mut self, changes: &mut Changes, context: &'c Context) -> Shares<'c> {
+        let (mut shares, mut others) = (Shares::new(context), Vec::new());
+        for file in self.parsed.iter_mut().filter(|file| !file.allowance.is_untouched()) {
+            let left = shares.left(&file.source.path);
+            if !file.allowance.stands(*left) {
                 let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
-                let again = Arc::new(parse(&file.source.path, &File { content, bytes }, left));
+                let again = Arc::new(parse(&file.source.path, &File { content, bytes }, *left));
                 match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
                     Ok(at) => changes.now[at] = Arc::clone(&again),
                     Err(_) => others.push((Arc::clone(file), Arc::clone(&again))),
                 }
                 *file = again;
             }
-            left -= file.allowance.used();
+            *left -= file.allowance.used();
         }
         if !others.is_empty() {
             for (before, now) in others {
@@ -127,7 +128,7 @@ impl Compiler {
                 files.sort_by(|a, b| a.source.path.cmp(&b.source.path));
             }
         }
-        left
+        shares
     }
 
     fn lower(&mut self, resolved: Resolved, context: &Context) -> Compiled {
@@ -176,13 +177,14 @@ impl Compiler {
 }
 
 /// Parses these files, on two threads where there are many.
-fn parse_all(files: &[(&Arc<str>, &File)]) -> Vec<Arc<ParsedFile>> {
+fn parse_all(files: &[(&Arc<str>, &File)], context: &Context) -> Vec<Arc<ParsedFile>> {
     // As if these were all there are, so that neither thread waits for what the other leaves to expressions.
     let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
-        let mut left = MOST;
+        let mut shares = Shares::new(context);
         let each = part.iter().map(|(path, file)| {
-            let parsed = Arc::new(parse(path, file, left));
-            left -= parsed.allowance.used();
+            let left = shares.left(path);
+            let parsed = Arc::new(parse(path, file, *left));
+            *left -= parsed.allowance.used();
             parsed
         });
         each.collect()

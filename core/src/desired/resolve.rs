@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{RepositorySpec, TeamSpec};
 use crate::model::{Name, ResourceId, Response, TeamName};
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Shares};
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, ParsedFile, body, trees};
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
@@ -51,19 +51,19 @@ pub(super) struct Resolved {
 pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>, Allowance)>;
 type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
 
-/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `left` is what expressions
-/// may still take.
+/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `shares` are what
+/// expressions may still take.
 pub(super) fn resolve(
     files: &[Arc<ParsedFile>],
     context: &Context,
     merged: &mut Merged,
     in_force: &InForce,
-    left: u64,
+    shares: Shares<'_>,
 ) -> Resolved {
     let mut resolver = Resolver {
         context,
         in_force,
-        left,
+        shares,
         resolved: Resolved::default(),
         merged,
         kept: Merged::new(),
@@ -109,7 +109,7 @@ pub(super) struct Resolver<'r> {
     merged: &'r mut Merged,
     kept: Merged,
     /// What expressions may still take.
-    left: u64,
+    shares: Shares<'r>,
     /// Trees of the files that an overlay changes, read again for this one resolving.
     trees: HashMap<Arc<str>, Vec<Option<Node>>>,
 }
@@ -185,9 +185,10 @@ impl Resolver<'_> {
         if let Some((body, found, _)) = self.kept.get(&key) {
             return (body.clone(), found.clone());
         }
-        let before = self.merged.remove(&key).filter(|(.., allowance)| allowance.stands(self.left));
+        let left = self.shares.left(&patch.file.source.path);
+        let before = self.merged.remove(&key).filter(|(.., allowance)| allowance.stands(*left));
         let merged = before.unwrap_or_else(|| {
-            let mut allowance = Allowance::of(self.left);
+            let mut allowance = Allowance::of(*left);
             let trees =
                 self.trees.entry(Arc::clone(&base.file.source.path)).or_insert_with(|| trees(&base.file.source));
             let whole = trees.get(base.document().ordinal).and_then(Option::as_ref);
@@ -199,7 +200,7 @@ impl Resolver<'_> {
             let (body, found) = body(base.document().header.kind, &tree, sources, &mut allowance);
             (body, found, allowance)
         });
-        self.left -= merged.2.used();
+        *left -= merged.2.used();
         let (body, found, _) = merged.clone();
         self.kept.insert(key, merged);
         (body, found)

@@ -54,7 +54,7 @@ fn all_files_together_ask_for_so_much_in_the_order_of_their_paths() {
     let compiled = compile(&pairs);
     assert_eq!(refused(&compiled), ["f.yaml:9:39"]);
     let shown = rendered(&compiled);
-    assert!(shown.contains("those of all files have 500000 words and signs at most together"), "{shown}");
+    assert!(shown.contains("those of all files that the same teams may write have 500000 words"), "{shown}");
     assert_eq!(in_force(&compiled), ["a", "b", "c", "d", "e"]);
 }
 
@@ -108,6 +108,19 @@ fn it_does_not_matter_which_thread_reads_what() {
     assert!((200..299).contains(&first), "{first}");
     let expected: Vec<String> = (first..300).map(|n| format!("p{n:03}.yaml:7:39")).collect();
     assert_eq!(refused(&compiled), expected);
+}
+
+/// However much a team asks for, others have theirs.
+#[test]
+fn nobody_takes_what_is_for_the_files_of_another_team() {
+    let mut files: Vec<(String, String)> =
+        (0..8).map(|n| (format!("a/p{n}.yaml"), heavies(&format!("a{n}"), 5))).collect();
+    files.push(("b/p.yaml".to_owned(), heavies("b", 5).replace("payments", "search")));
+    let pairs: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+    let team = |path: &str| TeamSettings { paths: vec![path.to_owned()], ..TeamSettings::default() };
+    let teams = [(name("payments"), team("a/**")), (name("search"), team("b/**"))].into();
+    let compiled = Compiler::default().compile(&self::files(&pairs), &Context { teams, ..Context::default() });
+    assert_eq!(refused(&compiled), ["a/p5.yaml:9:39", "a/p6.yaml:7:39", "a/p7.yaml:7:39"]);
 }
 
 /// Each overlay makes another manifest of the same expressions.
