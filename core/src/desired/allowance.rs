@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, rights};
-use crate::expression::{weight, weight_of_template};
+use crate::expression::{weight, weight_of_pattern, weight_of_template};
 use crate::model::TeamName;
 
 /// The most words and signs of the expressions of one file, as [`weight`] counts them.
@@ -55,6 +55,11 @@ impl Allowance {
     /// Whether a template may be read.
     pub(super) fn takes_template(&mut self, text: &str) -> bool {
         self.has(weight_of_template(text))
+    }
+
+    /// Whether a regular expression of a matcher may be made.
+    pub(super) fn takes_pattern(&mut self, pattern: &str) -> bool {
+        self.has(weight_of_pattern(pattern))
     }
 
     fn has(&mut self, weight: u64) -> bool {

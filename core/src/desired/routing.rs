@@ -105,6 +105,11 @@ pub(super) fn matchers(node: &Node, body: &mut Body<'_, '_>) -> (Vec<Matcher>, b
 
 fn matcher(node: &Node, body: &mut Body<'_, '_>) -> Option<Matcher> {
     let text = body.reader.text(node)?;
+    let pattern = ["=~", "!~"].iter().find_map(|sign| text.value.split_once(sign)).map(|(_, pattern)| pattern);
+    if pattern.is_some_and(|pattern| !body.reader.allowance.takes_pattern(&pattern.replace("\\\\", "\\"))) {
+        body.reader.refuse(node.span);
+        return None;
+    }
     match text.value.parse() {
         Ok(matcher) => Some(matcher),
         Err(why) => {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::cost::Budget;
-pub use self::weight::{weight, weight_of_template};
+pub use self::weight::{weight, weight_of_pattern, weight_of_template};
 
 /// The longest expression, in bytes.
 pub const MAX_SOURCE: usize = 1_024;

@@ -26,7 +26,7 @@ pub(super) fn cost(pattern: &str) -> Result<u64, String> {
 
 /// Whether making it would fold the case of more than ASCII and what letters there are: a class over all of Unicode takes a
 /// million steps, however small what comes of it is, and it would take them to be refused.
-fn folds_widely(pattern: &str) -> bool {
+pub(super) fn folds_widely(pattern: &str) -> bool {
     let groups = pattern.split("(?").skip(1);
     let flags: String =
         groups.flat_map(|group| group.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '-')).collect();

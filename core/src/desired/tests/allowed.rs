@@ -71,6 +71,29 @@ fn the_slowest_expressions_are_not_parsed_by_the_hundred() {
     }
 }
 
+/// Regular expressions of matchers are made as well: 1,900 such took 24 s, though each was refused as too big.
+#[test]
+fn the_slowest_matchers_are_not_made_by_the_thousand() {
+    let route = |pattern: &str| {
+        let head = "apiVersion: codeops/v1\nkind: AlertRoute\nmetadata: {name: main, team: payments}\nspec:\n  route:\n    routes:\n";
+        let routes = (0..1_900).map(|n| format!("      - {{match: ['a{n}=~\"{pattern}\"']}}\n"));
+        format!("{head}{}", routes.collect::<String>())
+    };
+    for (slow, at_most) in
+        [(r"[\\w]".repeat(60), 32), (format!("(?i){}", r"[\\D]".repeat(90)), 1), (r"\\w{50}".repeat(4), 50)]
+    {
+        let compiled = compile(&[("a.yaml", &route(&slow))]);
+        let at = refused(&compiled).first().and_then(|place| place.split(':').nth(1)?.parse::<usize>().ok());
+        assert!(
+            at.is_some_and(|line| line - 7 <= at_most),
+            "{slow}: refused from {at:?} on: {:.900}",
+            rendered(&compiled)
+        );
+    }
+    let honest = compile(&[("a.yaml", &route("db-[0-9]+|cache-main|web.*"))]);
+    assert_eq!(refused(&honest), Vec::<String>::new());
+}
+
 #[test]
 fn what_ships_and_what_is_written_by_many_is_read() {
     let honest = [
