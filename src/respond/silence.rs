@@ -44,7 +44,7 @@ impl Flow {
         let silent = silent(watched.iter().map(|(name, within)| (name, *within)), &last, Timestamp::MIN, now);
         self.tools.said.with(|said| said.silent.retain(|name| silent.iter().any(|(still, _, _)| still == name)));
         for (receiver, at, within) in silent {
-            if !self.tools.said.with(|said| said.silent.insert(receiver.clone())) {
+            if self.tools.said.with(|said| said.silent.contains(&receiver)) {
                 continue;
             }
             let title = format!("monitoring is silent: receiver {receiver} has not heard its Watchdog");
@@ -55,6 +55,8 @@ impl Flow {
             let policy = self.tools.rules.fallback.clone();
             let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new() };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
+            // Said only once it is durable: what could not be written down is said by whoever begins anew.
+            self.tools.said.with(|said| said.silent.insert(receiver));
         }
         for (name, within) in watched {
             let late = within.after(last.get(&name).copied().unwrap_or(now));

@@ -47,6 +47,8 @@ pub(crate) struct FaultLog {
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
     hangs: AtomicBool,
+    /// Whether it crashes at the next append, whichever that is.
+    breaks: AtomicBool,
     state: Mutex<State>,
     memory: Arc<SharedMemory>,
     tail: broadcast::Sender<Arc<Entry>>,
@@ -120,13 +122,18 @@ impl FaultLog {
         let state = Mutex::new(State { entries, doubts, history, epoch, ..State::default() });
         let store = store.to_owned();
         let (memory, tail) = (Arc::new(SharedMemory::new(memory)), broadcast::Sender::new(1024));
-        let (slow, hangs) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { store, clock, crash, state, memory, tail, slow, hangs }
+        let [slow, hangs, breaks] = std::array::from_fn(|_| AtomicBool::new(false));
+        Self { store, clock, crash, state, memory, tail, slow, hangs, breaks }
     }
 
     /// From now on every append fails.
     pub(crate) fn break_down(&self) {
         self.state().poison = Some("told to break down".to_owned());
+    }
+
+    /// Crashes at the next append: until then nobody can know.
+    pub(crate) fn crash_at_next(&self) {
+        self.breaks.store(true, Ordering::Relaxed);
     }
 
     /// From now on nothing that is appended is answered.
@@ -159,7 +166,7 @@ impl Log for FaultLog {
             state.poison = Some(why.clone());
             Err(LogError::Poisoned(why))
         };
-        if self.crash == Some(Crash::Before(nth)) {
+        if self.crash == Some(Crash::Before(nth)) || self.breaks.load(Ordering::Relaxed) {
             return crash(&mut state);
         }
         let at = self.clock.now();

@@ -114,6 +114,21 @@ async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_about_silence_that_could_not_be_written_down_is_opened_by_what_begins_anew() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(3_600));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.elapse(1_800).await;
+    flow.log.crash_at_next();
+    flow.elapse(3_600).await;
+    assert_eq!((flow.log.crashed(), pages(&flow).len()), (true, 0));
+    flow.reload().await;
+    flow.elapse(60).await;
+    assert_eq!((pages(&flow).len(), flow.outside.count("webhook")), (1, 2), "once from memory, once by its page");
+}
+
+#[tokio::test(start_paused = true)]
 async fn paging_is_tried_as_often_as_the_settings_say() {
     let mut flow = Flow::stopped(&["local"]);
     let daily = Schedule { cron: "0 9 * * *".to_owned(), timezone: None, catch_up: CatchUp::Last };
