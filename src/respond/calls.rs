@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Call, Channel, Name, Notified, PageEvent, PageId, ResponseMemory, TeamName,
+    AlertId, AlertMemory, AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory,
+    TeamName,
 };
-use codeops_core::playbook::{latched, told_in_turn};
+use codeops_core::playbook::{says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
 
 use super::pages::SEND;
@@ -63,7 +64,15 @@ fn stands(call: &Call, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Stands {
 
 /// Whether what a call is about may come back without calling anew: who has it keeps it.
 fn is_latched(call: &Call, response: &ResponseMemory) -> bool {
-    call.group.as_ref().is_some_and(|group| latched(&group.subject(), response).is_some())
+    call.group.as_ref().is_some_and(|group| says_latched(&group.subject(), call.opened_at, response))
+}
+
+/// Whether a call tells of something again that came while its end was being told: what a run of its own answers has its own.
+fn goes_on(call: &Call, response: &ResponseMemory) -> bool {
+    let known = call.alerts.iter().filter_map(|id| response.alerts.get(id));
+    let mut open = known.filter(|alert| alert.state != AlertState::Resolved);
+    let its_own = call.run.map(|run| Disposition::Run { run });
+    is_latched(call, response) || open.any(|alert| its_own.as_ref() == Some(&alert.disposition))
 }
 
 impl Flow {
@@ -74,10 +83,11 @@ impl Flow {
             let known: BTreeSet<PageId> = response.calls.keys().copied().collect();
             let waits = |page: &PageId| self.closing.get(page).is_some_and(|closing| closing.waits(now));
             let calls = response.calls.iter().filter(|(page, _)| !waits(page));
-            // A call may be about thousands of alerts: only one that ends is looked at whole.
+            // A call may be about thousands of alerts: only one that ends is looked at whole, and one that is latched not at all.
             let over: Vec<(PageId, Call, Stands)> = calls
+                .filter(|(_, call)| !is_latched(call, response))
                 .map(|(page, call)| (page, call, stands(call, &response.alerts)))
-                .filter(|(_, call, stands)| *stands != Stands::Open && !is_latched(call, response))
+                .filter(|(_, _, stands)| *stands != Stands::Open)
                 .map(|(page, call, stands)| (*page, call.clone(), stands))
                 .collect();
             (known, over)
@@ -168,6 +178,11 @@ impl Flow {
         accepted: Vec<Name>,
         untold: Vec<Name>,
     ) -> Result<(), LogError> {
+        if self.remembered(|response| response.calls.get(&page).is_some_and(|call| goes_on(call, response))) {
+            // Its end is told anew, to everybody.
+            self.closing.remove(&page);
+            return Ok(());
+        }
         if untold.is_empty() {
             return self.close(page, "its alerts are resolved, and those who were told know".to_owned()).await;
         }

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::may::acts;
-use super::open::{Out, out};
+use super::open::{Asked, Out, out};
 use crate::model::{
     AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunEnd, RunId, Subject,
 };
@@ -31,12 +31,19 @@ pub fn latched(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp
     response.ledger.get(subject).and_then(|ledger: &Ledger| ledger.latched_at)
 }
 
-/// The page of what is latched that tells of this alert and is not over, the newest; and its run.
-pub(super) fn page_of(cause: &RunCause, subject: &Subject, response: &ResponseMemory) -> Option<(PageId, RunId)> {
-    let RunCause::Alert { alert } = cause else { return None };
+/// Whether a page of this subject that was opened then says that it is latched, and so stays open until that ends. One that was
+/// out before says nothing of it. `None` in an older store: long ago.
+pub fn says_latched(subject: &Subject, opened_at: Option<Timestamp>, response: &ResponseMemory) -> bool {
+    latched(subject, response).is_some_and(|since| opened_at.is_some_and(|at| at >= since))
+}
+
+/// The page of what is latched that tells the same people of this alert and is not over, the newest; and its run.
+pub(super) fn page_of(asked: &Asked<'_>, subject: &Subject, response: &ResponseMemory) -> Option<(PageId, RunId)> {
+    let RunCause::Alert { alert } = &asked.cause else { return None };
     let at = |starts_at| AlertId { starts_at, ..alert.clone() };
     let tells = |page: &Out<'_>| page.alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX)).next().is_some();
-    let of_it = out(response).filter(|page| page.group.subject() == *subject && tells(page));
+    let of_it = out(response).filter(|page| page.group.subject() == *subject && page.group.policy == asked.policy);
+    let of_it = of_it.filter(|page| says_latched(subject, page.opened_at, response) && tells(page));
     of_it.map(|page| (page.id, page.run)).max()
 }
 

@@ -35,7 +35,7 @@ pub use crate::schedule::{due, next_time};
 pub use answer::{Answer, PAGES, SUSPENDED, UNANSWERED, World, pages, seen};
 pub use ends::still_fires;
 pub use facts::facts;
-pub use latch::{LATCH, latched, quiet_since, words as latched_words};
+pub use latch::{LATCH, latched, quiet_since, says_latched, words as latched_words};
 pub use may::Hold;
 pub use next::{NO_VALUE, next};
 pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};

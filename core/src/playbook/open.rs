@@ -131,7 +131,7 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
     let ledger = response.ledger.get(&subject);
     let tries = || latch::tries(&pin(playbook, &asked.cause, asked.target.as_ref(), asked.resolve_delay));
     if latch::latched(&subject, response).is_some() && tries() {
-        let told = latch::page_of(&asked.cause, &subject, response);
+        let told = latch::page_of(asked, &subject, response);
         return told.map_or(Begins::At(Rung::Page, None), |(page, run)| Begins::Told(page, run));
     }
     let ends: Vec<&RunEnd> =
@@ -224,7 +224,7 @@ pub(super) struct Out<'a> {
     pub(super) alerts: &'a BTreeSet<AlertId>,
     /// What is sent of it next tells of all that joined it.
     joins_until_accepted: bool,
-    opened_at: Option<Timestamp>,
+    pub(super) opened_at: Option<Timestamp>,
 }
 
 /// All of them.

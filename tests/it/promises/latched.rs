@@ -1,10 +1,12 @@
 //! What comes back in spite of what is tried: a person is called once, told so, and keeps the page until it has been quiet for an
 //! hour.
 
-use codeops_core::model::{RunState, Subject};
+use codeops::journal::{Log, Record};
+use codeops_core::model::{Disposition, PageEvent, RunState, Signal, Subject};
 
 use super::alerts::{APP_DOWN, begin, begin_with, begun, firing, resolved};
 use crate::support::flow::{Flow, id};
+use crate::support::scripted_effects::Fare;
 
 /// Answers Heat by a script, on nothing that is declared.
 const HEAT: &str = "apiVersion: codeops/v1
@@ -69,6 +71,32 @@ async fn the_page_that_latches_says_so_and_stays_open_until_nothing_has_fired_fo
         assert_eq!((last.state(), begun(last)[0].as_str()), (RunState::Resolved, "look"), "it is tried again");
         flow.check();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_joins_a_page_while_its_end_is_being_told_keeps_it_open() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(30).await;
+    flow.outside.fares("webhook over", Fare::Slow(20));
+    flow.tell(vec![resolved(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(5).await;
+    assert_eq!(calls(&flow), (1, 1), "on its way");
+    let (page, call) = flow.response().calls.pop_first().expect("a call");
+    let more = firing(&flow, "DiskFull", "auth");
+    let Signal::Firing(alert) = &more else { unreachable!() };
+    let (alerts, disposition) = (vec![alert.id.clone()], Disposition::Run { run: call.run.expect("a run") });
+    let joined = Record::Page { page, event: PageEvent::Joined { alerts: alerts.clone() } };
+    let receiver = alert.receiver.clone();
+    let told = Record::Alerts { receiver, delivery: Vec::new(), signals: vec![more.clone()], spoiled: 0 };
+    let records = vec![told, Record::Disposed { alerts, disposition }, joined];
+    Log::append(&*flow.log, records).await.expect("taken");
+    flow.elapse(120).await;
+    assert_eq!((calls(&flow), flow.response().calls.len()), ((1, 1), 1), "it fires");
+    flow.tell(vec![resolved(&flow, "DiskFull", "auth")]).await;
+    flow.elapse(120).await;
+    assert_eq!((calls(&flow), flow.response().calls.len()), ((1, 2), 0), "and its end is told");
 }
 
 #[tokio::test(start_paused = true)]

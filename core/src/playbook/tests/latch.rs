@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{Opening, latched_words, quiet_since};
 use super::open::{asks, declared, ended, opened, paged, shop, told};
-use super::{at, firing};
+use super::{at, firing, name};
 use crate::model::{AlertId, AlertState, Playbook, ResponseMemory, Run, RunId, RunState, Rung, Subject};
 
 fn latch(memory: &mut ResponseMemory) {
@@ -29,6 +29,26 @@ fn what_a_page_tells_of_joins_it_while_it_is_latched_and_all_else_calls_a_person
         memory.pages.clear();
         memory.calls.clear();
         assert_eq!(opened(comes("a", &memory)), (Rung::Page, None), "no page is left that tells of it");
+    }
+}
+
+#[test]
+fn a_page_of_other_people_and_one_that_does_not_say_latched_keep_nobody_from_being_called() {
+    let p = declared("");
+    let comes = |memory: &ResponseMemory| asks(&p, &back("a"), "", false, memory, at(3_000));
+    for accepted in [true, false] {
+        let mut memory = paged(&p, &[("a", "", AlertState::Resolved)], accepted);
+        latch(&mut memory);
+        let mut moved = memory.clone();
+        for group in moved.calls.values_mut().filter_map(|call| call.group.as_mut()) {
+            group.policy = Some(name("others"));
+        }
+        for group in moved.pages.values_mut().filter_map(|page| Arc::make_mut(page).group.as_mut()) {
+            group.policy = Some(name("others"));
+        }
+        assert_eq!(opened(comes(&moved)), (Rung::Page, None), "its route has moved, accepted: {accepted}");
+        memory.ledger.entry(Subject::Resource(shop())).or_default().latched_at = Some(at(1));
+        assert_eq!(opened(comes(&memory)), (Rung::Page, None), "it was out before, accepted: {accepted}");
     }
 }
 
