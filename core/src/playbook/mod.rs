@@ -92,9 +92,9 @@ pub struct TargetFacts {
     pub dependencies_healthy: bool,
     /// Whether there is a last good version to go back to that is not what is declared.
     pub can_roll_back: bool,
-    /// Whether what is live is a version that has not finished its bake, or one that is being rolled back.
+    /// Whether what is declared is live and has not finished its bake.
     pub unproven: bool,
-    /// Whether it is on its way back to its last good version.
+    /// Whether it is on its way back to the template of its last good version. A check alone that goes back mends nothing.
     pub rolling_back: bool,
 }
 

@@ -1,6 +1,7 @@
 //! Freezes, suspensions, maintenance and bakes: what holds playbooks, and never the calls to people.
 
-use codeops_core::model::{Alert, AlertId, Fingerprint, RunState, Signal};
+use codeops::journal::Record;
+use codeops_core::model::{Alert, AlertId, Fingerprint, RunState, Signal, Sync};
 use std::sync::Arc;
 
 use super::alerts::{APP_DOWN, PEOPLE, begin, begin_with, begun, firing, labels, only_run, resolved};
@@ -121,6 +122,60 @@ spec:
     flow.elapse(60).await;
     assert_eq!(flow.runs().await.len(), 2);
     assert_eq!(flow.outside.count("scripts/look.sh"), 0);
+}
+
+/// `app/NAME` with its check at this path, which bakes for ten minutes.
+fn checked(name: &str, port: usize, at: &str) -> (String, String) {
+    let spec = format!("port: {port}, health: {{http: {at}}}, replicas: 2, ");
+    (path(name), app_with(name, "v1", "", &spec).replace("10s", "10m"))
+}
+
+async fn commits(flow: &mut Flow, files: &[(String, String)]) {
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    flow.commit(&files).await;
+}
+
+fn pins(flow: &Flow) -> Vec<String> {
+    flow.records(|record| match record {
+        Record::Pinned { resource, .. } => Some(resource.to_string()),
+        _ => None,
+    })
+}
+
+const ANSWERED: [&str; 3] = ["look", "restart", "proof"];
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_what_waits_for_its_new_check_is_answered_and_pins_nothing() {
+    let mut flow = Flow::new().await;
+    let names = ["a", "b", "c", "d", "e", "f", "shop"];
+    begin(&mut flow, &names).await;
+    for at in ["/healthz", "/ready"] {
+        let all: Vec<_> = names.iter().zip(8_000..).map(|(name, port)| checked(name, port, at)).collect();
+        commits(&mut flow, &all).await;
+        flow.elapse(if at == "/healthz" { 3_600 } else { 60 }).await;
+    }
+    assert_eq!((flow.view("shop").sync, pins(&flow).len()), (Sync::OutOfSync, 0), "it waits: {}", flow.why("shop"));
+    let before = flow.instances("shop");
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert_eq!((begun(&*only_run(&flow).await), pins(&flow)), (ANSWERED.map(str::to_owned).to_vec(), vec![]));
+    assert_ne!(flow.instances("shop"), before, "it is restarted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_in_the_bake_time_of_a_check_takes_it_back_and_the_run_acts() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    for at in ["/healthz", "/ready"] {
+        commits(&mut flow, &[checked("shop", 8_000, at)]).await;
+        flow.elapse(if at == "/healthz" { 3_600 } else { 60 }).await;
+    }
+    let before = flow.instances("shop");
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert_eq!(pins(&flow), ["app/shop"]);
+    assert_eq!(begun(&*only_run(&flow).await), ANSWERED);
+    assert_ne!(flow.instances("shop"), before, "what serves has been proven: only a restart could mend it");
 }
 
 #[tokio::test(start_paused = true)]
