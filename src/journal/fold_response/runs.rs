@@ -1,10 +1,11 @@
 //! What of runs and pages is remembered: those that are not over, and the ledger of those that ended lately.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertState, Does, Ledger, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung,
-    Subject,
+    AlertId, AlertMemory, AlertState, Does, Ledger, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent, RunId,
+    RunState, Rung, Subject,
 };
 use jiff::Timestamp;
 
@@ -88,21 +89,16 @@ impl Fold<'_> {
             self.memory.calls.remove(&id);
             return self.changed(Change::Call(id));
         }
-        if let PageEvent::Joined { alerts } = event
-            && let Some(call) = self.memory.calls.get_mut(&id)
-        {
-            // An earlier time of the same that is over is told of by the new one: what flaps for days does not add up.
+        if let PageEvent::Joined { alerts } = event {
             let known = &self.memory.alerts;
-            let over = |id: &&AlertId| known.get(*id).is_none_or(|it| it.state == AlertState::Resolved);
-            for alert in alerts {
-                let first = AlertId { starts_at: Timestamp::MIN, ..alert.clone() };
-                let before: Vec<AlertId> = call.alerts.range(first..alert.clone()).filter(over).cloned().collect();
-                before.iter().for_each(|id| {
-                    call.alerts.remove(id);
-                });
+            if let Some(call) = self.memory.calls.get_mut(&id) {
+                forget_earlier(&mut call.alerts, alerts, known);
+                call.alerts.extend(alerts.iter().cloned());
+                return self.changed(Change::Call(id));
             }
-            call.alerts.extend(alerts.iter().cloned());
-            return self.changed(Change::Call(id));
+            if let Some(page) = self.memory.pages.get_mut(&id) {
+                forget_earlier(&mut Arc::make_mut(page).alerts, alerts, known);
+            }
         }
         match self.memory.pages.get_mut(&id) {
             Some(page) => Arc::make_mut(page).take(self.at, event),
@@ -133,6 +129,18 @@ impl Fold<'_> {
             }
             self.folded.over.push(Over::Page(page));
         }
+    }
+}
+
+/// An earlier time of the same alert that is over is told of by the one that joins: what flaps for days does not add up.
+fn forget_earlier(told: &mut BTreeSet<AlertId>, joining: &[AlertId], known: &BTreeMap<AlertId, Arc<AlertMemory>>) {
+    let over = |id: &&AlertId| known.get(*id).is_none_or(|it| it.state == AlertState::Resolved);
+    for alert in joining {
+        let first = AlertId { starts_at: Timestamp::MIN, ..alert.clone() };
+        let before: Vec<AlertId> = told.range(first..alert.clone()).filter(over).cloned().collect();
+        before.iter().for_each(|id| {
+            told.remove(id);
+        });
     }
 }
 

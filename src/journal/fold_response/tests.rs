@@ -218,6 +218,29 @@ fn a_run_is_remembered_until_it_is_over_and_then_counts_for_an_hour() {
 }
 
 #[test]
+fn what_flaps_adds_nothing_to_the_page_that_tells_of_it_whether_it_is_accepted_or_not() {
+    for accepted in [true, false] {
+        let mut told = Told::default();
+        told.signal(0, &firing(0, &json!({})));
+        let mut opened = golden("page-opened-storm");
+        opened["event"]["alerts"] = json!([id(0)]);
+        told.at(0, opened);
+        if accepted {
+            told.at(0, golden("page-accepted"));
+        }
+        for at in 1..30 {
+            told.signal(at, &resolved(at, None));
+            told.signal(at, &firing(at, &json!({})));
+            told.at(at, json!({"type": "page", "page": "p1", "event": {"event": "joined", "alerts": [id(at)]}}));
+        }
+        let response = &told.memory.response;
+        let pages = response.pages.values().map(|page| &page.alerts);
+        let alerts: Vec<_> = pages.chain(response.calls.values().map(|call| &call.alerts)).flatten().collect();
+        assert_eq!((alerts, response.calls.len()), (vec![&id(29).parse::<AlertId>().unwrap()], usize::from(accepted)));
+    }
+}
+
+#[test]
 fn a_ledger_keeps_the_newest_ends_and_goes_when_none_counts() {
     let mut told = Told::default();
     for run in 1..=36 {
