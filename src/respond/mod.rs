@@ -231,6 +231,8 @@ impl Flow {
             self.silence().await?;
             return self.pages().await;
         }
+        // Whoever is to observe again is told so again.
+        self.tools.said.with(|said| said.observing = None);
         self.alerts().await?;
         self.schedules().await?;
         self.runs().await?;

@@ -259,6 +259,15 @@ impl Flow {
         self.start().await;
     }
 
+    /// Takes over a copy of the store as it was after `entries` entries, in the same process.
+    pub(crate) async fn reload_backup(&mut self, entries: usize) {
+        let said = self.said.clone();
+        self.kill().await;
+        self.said = said;
+        self.log = self.log.restored(entries);
+        self.start().await;
+    }
+
     /// Kills the daemon and starts one on a new, empty store.
     pub(crate) async fn lose_store(&mut self) {
         self.kill().await;

@@ -158,4 +158,13 @@ async fn silence_is_told_also_where_a_daemon_only_observes() {
     flow.elapse(600).await;
     assert!(flow.board().observe_only.is_some());
     assert_eq!(pages(&flow).len(), told, "settings were taken over, nothing else: {:?}", pages(&flow));
+
+    // A commit ends it. Whatever has it observe again, in this very process, is told again.
+    flow.change(&[("auth", "v2")]).await;
+    flow.settle().await;
+    assert_eq!(flow.board().observe_only, None);
+    flow.reload_backup(backup).await;
+    flow.elapse(60).await;
+    assert!(flow.board().observe_only.is_some());
+    assert!(pages(&flow).iter().any(|title| title.contains("only observes")), "{:?}", pages(&flow));
 }
