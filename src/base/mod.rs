@@ -1,6 +1,5 @@
-//! What several rooms need of disk, kernel and bytes, once: private files, random bytes, percent-encoding, where
-//! a team's requests may go. It knows no room
-//! and keeps no state.
+//! What several rooms need of disk, kernel and bytes, once: private files, random bytes, percent-encoding, which
+//! files a team may name. It knows no room and keeps no state.
 
 mod egress;
 mod file;
