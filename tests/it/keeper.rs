@@ -1073,6 +1073,20 @@ async fn a_check_that_an_instance_never_passed_keeps_no_request_from_it() {
 }
 
 #[tokio::test]
+async fn an_instance_with_nothing_to_ask_is_looked_at_until_it_is_up_after_a_change_too() {
+    let mut bench = Bench::new().await;
+    let silent = json!({"command": {"command": ["sleep", "300"]}});
+    let passing = json!({
+        "probe": {"command": ["true"]}, "interval": "50ms", "timeout": "1s", "startTimeout": "20s", "failures": 2,
+    });
+    bench.serving(json!({"run": silent, "health": passing})).await;
+    bench.configure(&resource(bench.port, "blue", &json!({"run": silent, "health": null}))).await;
+    // Not for ever as it was told to be before.
+    bench.until("it is judged", |state| only(state).health == InstanceHealth::Unhealthy).await;
+    assert!(only(&bench.state).why.as_deref().is_some_and(|why| why.starts_with("connecting to ")));
+}
+
+#[tokio::test]
 async fn a_changed_protocol_is_a_trial_too() {
     let mut bench = Bench::new().await;
     bench.serving(json!({"health": null})).await;

@@ -36,6 +36,7 @@ impl Supervisor {
                 return format!("port {} is held by another process", self.backend.address().port());
             }
             let could_ask = !matches!(checked, Err(Failed::NotAsked(_)));
+            let passes_now = checked.is_ok();
             match checked {
                 Ok(()) => {
                     (failures, passed) = (0, true);
@@ -53,7 +54,8 @@ impl Supervisor {
                 }
             }
             asked = could_ask;
-            if passed && spec.health.is_none() && !self.streak.is_loop() {
+            let is_up = || passes_now || self.record().is_ok_and(|it| it.instance.health == InstanceHealth::Healthy);
+            if spec.health.is_none() && !self.streak.is_loop() && is_up() {
                 // Only asked to know when it is up; from now on its end is what tells, until another check is declared.
                 self.judged_otherwise(&spec).await;
                 continue;
