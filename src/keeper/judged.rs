@@ -1,6 +1,6 @@
 //! By which check an instance is judged, and what a new one does to those that serve.
 
-use codeops_core::model::{AppSpec, InstanceId, Resource, Stamp};
+use codeops_core::model::{AppSpec, InstanceHealth, InstanceId, Resource, Stamp};
 use jiff::Timestamp;
 
 use super::table::{Durable, Record};
@@ -18,9 +18,13 @@ impl Durable {
         (self.stamp, self.resource) = (Some(stamp), Some(resource));
         let each = self.instances.iter().zip(before);
         let changed = each.filter(|((_, record), before)| !self.spec_of(record).judges_as(before));
-        let changed: Vec<InstanceId> = changed.map(|((id, _), _)| id.clone()).collect();
-        for id in changed {
+        let changed: Vec<(InstanceId, AppSpec)> = changed.map(|((id, _), before)| (id.clone(), before)).collect();
+        for (id, before) in changed {
             if let Some(record) = self.instances.get_mut(&id) {
+                // An earlier keeper may not have written down by what it is well.
+                if record.instance.health == InstanceHealth::Healthy {
+                    record.passed_as(&before);
+                }
                 record.instance.put_on_trial(now);
             }
         }

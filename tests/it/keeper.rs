@@ -1073,6 +1073,41 @@ async fn a_check_that_an_instance_never_passed_keeps_no_request_from_it() {
 }
 
 #[tokio::test]
+async fn an_instance_that_fails_what_it_had_passed_is_sent_no_requests_once_a_wrong_check_is_taken_back() {
+    let mut bench = Bench::new().await;
+    let hangs = bench.dir().join("hangs");
+    let check = |command: serde_json::Value| json!({"health": {"probe": {"command": command}, "interval": "50ms", "timeout": "1s", "startTimeout": "20s", "failures": 2}});
+    let good = bench.serving(check(json!(["sh", "-c", format!("! test -e '{}'", hangs.display())]))).await;
+    let wrong = resource(bench.port, "blue", &check(json!(["false"])));
+    for dies in [false, true] {
+        bench.configure(&wrong).await;
+        bench.until("it fails", |state| only(state).health == InstanceHealth::Unhealthy).await;
+        assert_eq!(bench.get("/COLOR").0, 200);
+        std::fs::write(&hangs, "").expect("it can be written");
+        bench.configure(&good).await;
+        if dies {
+            bench.kill_keeper();
+            bench.next_keeper().await;
+            bench.until("it is reached", |state| state.address.is_some()).await;
+        }
+        bench
+            .until("its trial ends", |state| only(state).health == InstanceHealth::Unhealthy && !only(state).on_trial)
+            .await;
+        assert_eq!(bench.get("/COLOR").0, 503);
+        // Nor does another wrong check put it back.
+        let since = only(&bench.state).health_since;
+        bench.configure(&wrong).await;
+        let fails = |state: &State| only(state).health == InstanceHealth::Unhealthy && only(state).health_since > since;
+        bench.until("it fails again", fails).await;
+        assert_eq!((only(&bench.state).on_trial, bench.get("/COLOR").0), (false, 503));
+        std::fs::remove_file(&hangs).expect("it is there");
+        bench.configure(&good).await;
+        bench.until("it works again", |state| healthy(state) == 1).await;
+        assert_eq!(bench.get("/COLOR").0, 200);
+    }
+}
+
+#[tokio::test]
 async fn an_instance_with_nothing_to_ask_is_looked_at_until_it_is_up_after_a_change_too() {
     let mut bench = Bench::new().await;
     let silent = json!({"command": {"command": ["sleep", "300"]}});

@@ -135,7 +135,8 @@ pub struct Instance {
     /// Since when `health` is what it is, by the check that is asked now.
     pub health_since: Timestamp,
     /// Whether its check was changed and it has not passed the new one yet. Until it has, or its process ends, it is sent
-    /// requests as before: a check that it never passed shows nothing that is wrong with it.
+    /// requests as before: a check that it never passed shows nothing that is wrong with it. A failure of one that it did
+    /// pass, such as after a rollback, ends the trial.
     #[serde(default, skip_serializing_if = "is_no")]
     pub on_trial: bool,
     /// When its present process started, if one runs.

@@ -117,14 +117,26 @@ impl Supervisor {
         self.judged(spec, well).await;
     }
 
-    /// It does not pass the check of `spec`. While that is new to it, it is sent requests all the same.
+    /// It does not pass the check of `spec`. While that is new to it, it is sent requests all the same; one that it has
+    /// passed before shows that it does not work, and ends the trial.
     async fn unwell(&self, spec: &AppSpec, why: String) {
-        let record = self.record();
-        if !record.as_ref().is_ok_and(|record| record.instance.on_trial) {
-            self.backend.set_ready(false);
-        }
-        if !record.is_ok_and(|record| fails_so(&record.instance, &why)) {
-            self.judged(spec, |record, _| fail(&mut record.instance, why)).await;
+        // In its turn at the table, so that no new check comes between the look at the trial and what follows from it.
+        let take_out = |instance: &Instance| {
+            if !instance.on_trial {
+                self.backend.set_ready(false);
+            }
+        };
+        match self.record() {
+            // No trial begins for what does not work.
+            Ok(record) if fails_so(&record.instance, &why) => take_out(&record.instance),
+            _ => {
+                let judge = |record: &mut Record, _: Option<&Resource>| {
+                    record.instance.on_trial &= !record.resource.spec.judges_as(spec);
+                    fail(&mut record.instance, why);
+                    take_out(&record.instance);
+                };
+                self.judged(spec, judge).await;
+            }
         }
     }
 
