@@ -1108,6 +1108,24 @@ async fn an_instance_that_fails_what_it_had_passed_is_sent_no_requests_once_a_wr
 }
 
 #[tokio::test]
+async fn a_mended_check_has_its_whole_start_timeout() {
+    let mut bench = Bench::new().await;
+    let asked = bench.dir().join("asked");
+    let check = |command: serde_json::Value| json!({"health": {"probe": {"command": command}, "interval": "50ms", "timeout": "2s", "startTimeout": "2s", "failures": 2}});
+    let wrong = resource(bench.port, "blue", &check(json!(["false"])));
+    bench.configure(&wrong).await;
+    bench.start(&wrong, 1, &[]).await;
+    bench.until("it is late", |state| only(state).health == InstanceHealth::Unhealthy).await;
+    let since = only(&bench.state).health_since;
+    // Passes when it is asked again.
+    let script = format!("test -e '{0}' || {{ touch '{0}'; false; }}", asked.display());
+    bench.configure(&resource(bench.port, "blue", &check(json!(["sh", "-c", script])))).await;
+    let judged = |state: &State| only(state).health != InstanceHealth::Starting && only(state).health_since > since;
+    bench.until("it is judged", judged).await;
+    assert_eq!(only(&bench.state).health, InstanceHealth::Healthy);
+}
+
+#[tokio::test]
 async fn an_instance_with_nothing_to_ask_is_looked_at_until_it_is_up_after_a_change_too() {
     let mut bench = Bench::new().await;
     let silent = json!({"command": {"command": ["sleep", "300"]}});

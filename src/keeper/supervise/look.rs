@@ -23,11 +23,12 @@ impl Supervisor {
         let passes = |instance: &Instance| instance.health == InstanceHealth::Healthy || instance.on_trial;
         let mut passed = self.record().is_ok_and(|record| passes(&record.instance));
         let (mut failures, mut wait, mut asked) = (0, FIRST_LOOK, true);
-        let mut before: Option<AppSpec> = None;
+        // The start timeout is for one check: a mended one is not late for what the wrong one took.
+        let (mut before, mut since) = (None::<AppSpec>, begun);
         loop {
             let Some(spec) = self.spec() else { std::future::pending().await };
             if before.replace(spec.clone()).is_some_and(|before| !before.judges_as(&spec)) {
-                failures = 0;
+                (failures, since) = (0, Instant::now());
             }
             let check = check_of(&spec);
             let checked = self.check(&check).await;
@@ -47,7 +48,7 @@ impl Supervisor {
                 Err(Failed::NotAsked(_)) => {}
                 Err(Failed::Unwell(why)) => {
                     failures += 1;
-                    let late = !passed && begun.elapsed() >= check.start_timeout.as_duration();
+                    let late = !passed && since.elapsed() >= check.start_timeout.as_duration();
                     if late || (passed && failures >= check.failures) {
                         self.unwell(&spec, why).await;
                     }
