@@ -182,3 +182,17 @@ fn a_changed_protocol_bakes_too_and_what_only_moves_the_app_does_not() {
     let bakes = look(&mut world, &at(81, Protocol::Tcp));
     assert!(bakes.finding.is_none() && bakes.why.is_some_and(|why| why.starts_with("baking until ")));
 }
+
+#[test]
+fn of_what_is_too_much_the_one_that_serves_on_trial_stays() {
+    let mut world = deployed(&checked("/healthz"));
+    let one = checked_with("/healthz", |spec| spec.replicas = 1);
+    let instances = &mut world.object("local", "shop").instances;
+    (instances[0].health, instances[0].on_trial) = (InstanceHealth::Unhealthy, true);
+    instances[1].health = InstanceHealth::Starting;
+    let serves = instances[0].id.clone();
+    world.pass(&desired([one]), &revision(2));
+    world.tick(1);
+    let left: Vec<_> = world.object("local", "shop").instances.iter().map(|i| i.id.clone()).collect();
+    assert_eq!((words(&world), left), (vec!["configure", "stop"], vec![serves]));
+}

@@ -159,7 +159,7 @@ fn rolling<'a>(target: &Resource, standing: &Standing<'a>) -> (Vec<&'a Instance>
     (stop, missing.min(wanted.saturating_add(surge).saturating_sub(after)))
 }
 
-/// The ones above `wanted`: failing ones first, then the newest.
+/// The ones above `wanted`: those that serve nobody first, then failing ones, then the newest.
 fn surplus<'a>(instances: &[&'a Instance], wanted: usize) -> Vec<&'a Instance> {
     let above = instances.len().saturating_sub(wanted);
     worst_first(instances).into_iter().take(above).collect()
@@ -175,6 +175,7 @@ fn worst_first<'a>(instances: &[&'a Instance]) -> Vec<&'a Instance> {
     let mut sorted = instances.to_vec();
     sorted.sort_by_key(|i| {
         (
+            is_serving(i),
             rank(i.health),
             i.state != InstanceState::Backoff,
             Reverse(i.created_at),
