@@ -196,3 +196,19 @@ fn of_what_is_too_much_the_one_that_serves_on_trial_stays() {
     let left: Vec<_> = world.object("local", "shop").instances.iter().map(|i| i.id.clone()).collect();
     assert_eq!((words(&world), left), (vec!["configure", "stop"], vec![serves]));
 }
+
+#[test]
+fn a_version_that_ends_is_taken_back_though_a_newer_change_in_place_is_yet_to_be_told() {
+    let version = |log: &str, path: &str| checked_with(path, |spec| drop(spec.env.insert("LOG".into(), log.into())));
+    let ends = [(InstanceHealth::CrashLoop, 0), (InstanceHealth::Starting, 1), (InstanceHealth::Unhealthy, 1)];
+    for (health, restarts) in ends.into_iter().chain([(InstanceHealth::Unhealthy, 0)]) {
+        let mut world = deployed(&version("info", "/healthz"));
+        world.pass(&desired([version("debug", "/healthz")]), &revision(2));
+        let new = world.object("local", "shop").instances.iter_mut().max_by_key(|i| i.created_at).unwrap();
+        (new.health, new.restarts) = (health, restarts);
+        let passed = world.pass(&desired([version("debug", "/ready")]), &revision(3));
+        let failed = matches!(passed.looks[&app("shop")].finding, Some(Finding::Failed { .. }));
+        // What the check before found says nothing of the next.
+        assert_eq!(failed, health == InstanceHealth::CrashLoop || restarts > 0, "{health:?} after {restarts}");
+    }
+}

@@ -18,10 +18,6 @@ pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, stand
     if target.spec.replicas == 0 || known || is_proven(target, situation.memory) {
         return None;
     }
-    // What is yet to be told to the provider has judged nothing.
-    if !standing.spec_same {
-        return None;
-    }
     // Under a new check a good template can fail that check, and nothing else: how its instances end says nothing of it.
     let was_good = is_good(target, situation.memory);
     let new = if was_good { " new" } else { "" };
@@ -33,12 +29,15 @@ pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, stand
             InstanceHealth::CrashLoop if !was_good => Some(format!("instance {id} ends again and again{told}")),
             // What does not run has failed no check: it waits for something that is not its template's to bring.
             InstanceHealth::Unhealthy if instance.state == InstanceState::Backoff => None,
-            InstanceHealth::Unhealthy => Some(format!("instance {id} does not pass its{new} check{told}")),
+            // A check that is yet to be told to the provider has judged nothing; how an instance ends needs none.
+            InstanceHealth::Unhealthy if standing.spec_same => {
+                Some(format!("instance {id} does not pass its{new} check{told}"))
+            }
             // With nothing to go back to, one exit only begins the bake again; so does an end that was not its own.
             _ if can_go_back && !was_good && instance.restarts > 0 => {
                 Some(format!("instance {id} ended before its bake was over{told}"))
             }
-            InstanceHealth::Starting | InstanceHealth::Healthy | InstanceHealth::CrashLoop => None,
+            _ => None,
         }
     })?;
     Some(Finding::Failed { template: target.template_digest.clone(), tried: Pin::tried_with(target), why })
