@@ -1,5 +1,7 @@
 //! Overlays: `spec` of a manifest below `environments/` is an RFC 7396 merge patch on the manifest of the same kind and name.
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::model::Name;
 
 use super::diagnostic::Diagnostic;
@@ -53,21 +55,30 @@ fn apply(target: &mut Node, patch: &Node) {
         *target = Node { span: lifted(patch).span, value: Value::Map(Vec::new()) };
     }
     let Value::Map(entries) = &mut target.value else { return };
+    // Both may have a hundred thousand keys.
+    let mut places: HashMap<_, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at)).collect();
+    let mut gone = BTreeSet::new();
     for patch in patches {
-        let at = entries.iter().position(|entry| entry.key == patch.key);
+        let at = places.get(&patch.key).copied().filter(|at| !gone.contains(at));
         match (&patch.value.value, at) {
-            (Value::Null, Some(at)) => drop(entries.remove(at)),
+            (Value::Null, Some(at)) => drop(gone.insert(at)),
             (Value::Null, None) => {}
             (_, Some(at)) => apply(&mut entries[at].value, &patch.value),
             (Value::Map(_), None) => {
                 let empty = Node { span: patch.value.span, value: Value::Map(Vec::new()) };
                 let mut entry = lifted_entry(&Entry { value: empty, key: patch.key.clone(), key_span: patch.key_span });
                 apply(&mut entry.value, &patch.value);
+                places.insert(patch.key.clone(), entries.len());
                 entries.push(entry);
             }
-            (_, None) => entries.push(lifted_entry(patch)),
+            (_, None) => {
+                places.insert(patch.key.clone(), entries.len());
+                entries.push(lifted_entry(patch));
+            }
         }
     }
+    let mut at = 0..;
+    entries.retain(|_| at.next().is_none_or(|at| !gone.contains(&at)));
 }
 
 /// A copy whose places are the overlay's.
