@@ -23,6 +23,11 @@ impl Flow {
         if !(facts.unproven && facts.can_roll_back) || self.tools.rules.observe {
             return Ok(());
         }
+        // What fired before any instance of this version was there is not its doing, and may be what it mends.
+        let came = self.with_memory(|memory| self.came_at(&declared, memory));
+        if came.is_some_and(|came| alert.alert.id.starts_at < came) {
+            return Ok(());
+        }
         let why = format!("alert {} fired in its bake time", alert.alert.name());
         let tried = Some(Pin::tried_with(&declared));
         let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried };

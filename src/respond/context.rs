@@ -122,6 +122,13 @@ impl Flow {
         })
     }
 
+    /// Since when there are instances of this version, if there are any.
+    pub(super) fn came_at(&self, declared: &Arc<Resource>, memory: &Memory) -> Option<Timestamp> {
+        let live = self.live(declared, memory.resources.get(&declared.id))?;
+        let own = live.instances.iter().filter(|instance| instance.template == declared.template_digest);
+        own.map(|instance| instance.created_at).min()
+    }
+
     /// Everything the next step of a run rests on; `alerts` are its own. The memory is not held while an expression is
     /// evaluated: what comes in meanwhile is written down without waiting for it.
     pub(super) fn facts<'a>(

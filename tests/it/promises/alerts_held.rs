@@ -179,6 +179,21 @@ async fn an_alert_in_the_bake_time_of_a_check_takes_it_back_and_the_run_acts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_alert_that_fired_before_a_version_was_there_does_not_take_it_back() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let old = firing(&flow, "AppDown", "shop");
+    flow.elapse(5).await;
+    flow.commit(&[(&path("shop"), &app_with("shop", "v2", "", "replicas: 2, ").replace("10s", "10m"))]).await;
+    flow.elapse(60).await;
+    flow.tell(vec![old]).await;
+    flow.elapse(60).await;
+    assert_eq!(pins(&flow), Vec::<String>::new(), "it may be what mends it");
+    assert_eq!(flow.serving("shop"), ["v2", "v2"]);
+    assert_eq!(begun(&*only_run(&flow).await), ANSWERED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alert_in_the_bake_time_that_joins_a_run_or_is_one_of_many_rolls_back_too() {
     let bakes = || app_with("shop", "v2", "", "replicas: 2, ").replace("10s", "10m");
     let mut flow = Flow::new().await;
