@@ -245,7 +245,14 @@ fn sentence(record: &Record) -> String {
         Record::Renamed { from, .. } => format!("was {from} until now"),
         Record::System { provider, system } => format!("provider {provider} is system {system}"),
         Record::Waves { waves: Some(waves) } => {
-            format!("a wide update of {} goes in waves", plural(waves.members.len(), "resource"))
+            let update = |what: String| format!("a wide update of {what} goes in waves");
+            let own = waves
+                .own
+                .iter()
+                .map(|(team, members)| update(format!("{} of the team `{team}`", plural(members.len(), "resource"))));
+            let all = Some(waves.members.len()).filter(|members| *members > 0);
+            let all = all.map(|members| update(plural(members, "resource")));
+            all.into_iter().chain(own).collect::<Vec<_>>().join("; ")
         }
         Record::Waves { waves: None } => "the wide update has ended".to_owned(),
         Record::Alerts { receiver, signals, spoiled, .. } => alerts(receiver, signals, *spoiled),

@@ -158,6 +158,11 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// Whether the settings name teams, and so keep them from each other.
+    pub fn keeps_teams_apart(&self) -> bool {
+        !self.reach.is_empty()
+    }
+
     /// Whose alerts are by this revision.
     pub fn whose(&self) -> Whose {
         let declared = self.resources.iter().map(|(id, resource)| (id.clone(), resource.team.clone()));

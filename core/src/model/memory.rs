@@ -229,11 +229,22 @@ pub struct Removal {
     pub team: Option<TeamName>,
 }
 
-/// A wide update, let through in waves: 1, then 10 %, then the rest.
+/// Wide updates, each let through in waves: 1, then 10 %, then the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waves {
     /// The revision that changed so many.
     pub revision: Revision,
-    /// All it changed, in the order in which they go.
+    /// All it changed in one update of everybody's, in the order in which they go.
     pub members: Vec<ResourceId>,
+    /// What teams that are kept apart changed of their own, each in an update of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: BTreeMap<TeamName, Vec<ResourceId>>,
+}
+
+impl Waves {
+    /// Every member, with the team whose update it is in.
+    pub fn all(&self) -> impl Iterator<Item = (Option<&TeamName>, &ResourceId)> {
+        let own = self.own.iter().flat_map(|(team, members)| members.iter().map(move |id| (Some(team), id)));
+        self.members.iter().map(|id| (None, id)).chain(own)
+    }
 }

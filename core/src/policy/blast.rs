@@ -55,7 +55,7 @@ pub(super) fn guard(
     // What fits the budget by now still belongs to the set that was released, and spends its release.
     for kind in Kind::ALL {
         let whole: Removals = pending.iter().filter(|(_, id)| id.kind == *kind).cloned().collect();
-        let parts = if apart(desired) { by_team(&whole, desired, facts) } else { BTreeMap::new() };
+        let parts = if desired.keeps_teams_apart() { by_team(&whole, desired, facts) } else { BTreeMap::new() };
         for rest in parts.into_values().chain([whole]) {
             if let Some(id) = released::covering(&rest, desired, facts).filter(|_| !rest.is_empty()) {
                 judged.released.extend(rest.into_iter().map(|(_, resource)| (resource, id.clone())));
@@ -69,11 +69,6 @@ pub(super) fn guard(
 
 fn counts(change: &Change, desired: &Desired) -> bool {
     change.verb.is_removal() && change.held.is_none() && !is_suspended(&change.id, desired)
-}
-
-/// Whether the settings keep teams from each other.
-fn apart(desired: &Desired) -> bool {
-    !desired.reach.is_empty()
 }
 
 /// Whose a resource is: as it lives, else as it is declared.
@@ -111,7 +106,7 @@ fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(R
         let new: Removals = new.iter().filter(|(_, id)| id.kind == kind).cloned().collect();
         if new.is_empty() {
             Vec::new()
-        } else if apart(desired) {
+        } else if desired.keeps_teams_apart() {
             of_teams(kind, &new, desired, facts)
         } else {
             Budget::of(kind, None, desired, facts).exceeded_by(&new).map(|why| (new, why)).into_iter().collect()
@@ -142,7 +137,7 @@ fn of_teams(kind: Kind, new: &Removals, desired: &Desired, facts: &Facts<'_>) ->
 /// Why this one removal is too many by itself, if it is.
 pub(super) fn alone_exceeds(verb: Verb, id: &ResourceId, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
     let alone = Removals::from([(verb, id.clone())]);
-    let team = team_of(id, desired, facts).filter(|_| apart(desired));
+    let team = team_of(id, desired, facts).filter(|_| desired.keeps_teams_apart());
     let own = team.and_then(|team| Budget::of(id.kind, Some(team), desired, facts).exceeded_by(&alone));
     own.or_else(|| Budget::of(id.kind, None, desired, facts).exceeded_by(&alone))
 }

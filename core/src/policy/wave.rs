@@ -1,19 +1,22 @@
 //! Wide updates in waves: one resource, then a tenth, then the rest; each wave only after all before it are baked and
 //! healthy, and none after a failure.
+//!
+//! Where teams are kept apart each has waves of its own for what it changes itself, so that what fails or bakes in one holds up
+//! no other. What changes them from outside, a secret's value or a default, goes in waves over all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wait::Waits;
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
-use crate::model::{Cause, Health, Kind, Live, Observed, ResourceId, Verb, Waves};
+use crate::model::{AppSpec, Cause, Health, Kind, Live, Observed, ResourceId, TeamName, Verb, Waves};
 use crate::plan::{Change, Plan, effective, health_of, is_proven, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
 const WIDE_PERCENT: usize = 25;
 const SECOND_WAVE_PERCENT: usize = 10;
 
-/// Decides on the members of a wide update that may not go yet, and says what is to be remembered of it.
+/// Decides on the members of wide updates that may not go yet, and says what is to be remembered of them.
 pub(super) fn guard(
     plan: &Plan,
     desired: &Desired,
@@ -25,18 +28,26 @@ pub(super) fn guard(
     if pending.is_empty() && facts.memory.waves.is_none() {
         return BTreeMap::new();
     }
-    let changing: BTreeSet<&ResourceId> = plan.changes.iter().map(|c| &c.id).collect();
-    let Some(waves) = under_way(plan, &pending, &changing, desired, facts, waits) else { return BTreeMap::new() };
-    let all: Vec<(&ResourceId, State)> =
-        waves.members.iter().map(|id| (id, state(id, &changing, desired, facts))).collect();
-    if all.iter().all(|(_, state)| matches!(state, State::Done | State::Failed(_))) {
-        return BTreeMap::new();
+    let look =
+        Look { plan, desired, facts, waits, changing: plan.changes.iter().map(|c| (&c.id, c)).collect(), pending };
+    let mut decisions = BTreeMap::new();
+    let mut waves = Waves { revision: facts.revision.clone(), members: Vec::new(), own: BTreeMap::new() };
+    for (team, members) in look.under_way() {
+        let all: Vec<(&ResourceId, State)> = members.iter().map(|id| (*id, look.state(id))).collect();
+        if all.iter().all(|(_, state)| matches!(state, State::Done | State::Failed(_))) {
+            continue;
+        }
+        let remembered = members.into_iter().cloned().collect();
+        match team {
+            Some(team) => drop(waves.own.insert(team.clone(), remembered)),
+            None => waves.members = remembered,
+        }
+        // Who is silent proves nothing and holds nobody up: the waves are made of those that answer.
+        let (members, states): (Vec<_>, Vec<_>) =
+            all.into_iter().filter(|(_, state)| !matches!(state, State::Silent)).unzip();
+        decisions.extend(look.decide(&members, &states));
     }
-    // Who is silent proves nothing and holds nobody up: the waves are made of those that answer.
-    let (members, states): (Vec<_>, Vec<_>) =
-        all.into_iter().filter(|(_, state)| !matches!(state, State::Silent)).unzip();
-    let decisions = decide(&members, &states, &pending);
-    judged.waves = Some(waves);
+    judged.waves = Some(waves).filter(|waves| waves.all().next().is_some());
     decisions
 }
 
@@ -49,60 +60,156 @@ fn counts(change: &Change, desired: &Desired) -> bool {
         && !is_suspended(&change.id, desired)
 }
 
-/// The waves to follow: the remembered ones, with what this look adds to them, or new ones when a revision changes many.
-///
-/// An update that another revision overtakes goes on with the members that are not done, those under way or failed before
-/// the rest: an unrelated commit neither forgets a bake nor carries a failure to the next resource.
-fn under_way(
-    plan: &Plan,
-    pending: &BTreeSet<&ResourceId>,
-    changing: &BTreeSet<&ResourceId>,
-    desired: &Desired,
-    facts: &Facts<'_>,
-    waits: &Waits<'_>,
-) -> Option<Waves> {
-    let before = facts.memory.waves.as_ref();
-    let same = before.is_some_and(|waves| waves.revision == *facts.revision);
-    let mut members: Vec<&ResourceId> = before.map(|waves| waves.members.iter().collect()).unwrap_or_default();
-    if !same {
-        members.retain(|id| !matches!(state(id, changing, desired, facts), State::Done));
-    }
-    let has_place = |change: &Change| pending.contains(&change.id) || waits.dependency(change).is_some();
-    let order = plan.changes.iter().enumerate().filter(|(_, change)| has_place(change));
-    let places: BTreeMap<&ResourceId, usize> = order.map(|(place, change)| (&change.id, place)).collect();
-    let known: BTreeSet<&ResourceId> = members.iter().copied().collect();
-    members.extend(wide(pending, desired, facts).filter(|id| !known.contains(id)));
-    // What others depend on goes first, or a member could wait for one of a later wave, and that one for it.
-    members.sort_by_key(|id| places.get(id));
-    if !same && !members.iter().any(|id| pending.contains(id)) {
-        return None;
-    }
-    let members = members.into_iter().cloned().collect();
-    Some(Waves { revision: facts.revision.clone(), members })
+/// Whose wide update it is: one team's, or everybody's.
+type Whose<'a> = Option<&'a TeamName>;
+
+/// All that a decision on waves looks at.
+struct Look<'a> {
+    plan: &'a Plan,
+    desired: &'a Desired,
+    facts: &'a Facts<'a>,
+    waits: &'a Waits<'a>,
+    changing: BTreeMap<&'a ResourceId, &'a Change>,
+    /// What counts and has not begun.
+    pending: BTreeSet<&'a ResourceId>,
 }
 
-/// The pending changes of each kind of which too many are pending.
-fn wide<'a>(
-    pending: &BTreeSet<&'a ResourceId>,
-    desired: &Desired,
-    facts: &Facts<'_>,
-) -> impl Iterator<Item = &'a ResourceId> {
-    let mut all = Vec::new();
-    for kind in Kind::ALL {
-        let of_kind: Vec<&ResourceId> = pending.iter().filter(|id| id.kind == *kind).copied().collect();
-        if !of_kind.is_empty() && of_kind.len() > at_once(*kind, desired, facts) {
-            all.extend(of_kind);
+impl<'a> Look<'a> {
+    /// The waves to follow: the remembered ones, with what this look adds to them, and new ones when a revision changes many.
+    ///
+    /// An update that another revision overtakes goes on with the members that are not done, those under way or failed before
+    /// the rest: an unrelated commit neither forgets a bake nor carries a failure to the next resource.
+    fn under_way(&self) -> BTreeMap<Whose<'a>, Vec<&'a ResourceId>> {
+        let before = self.facts.memory.waves.as_ref();
+        let same = before.is_some_and(|waves| waves.revision == *self.facts.revision);
+        let mut updates: BTreeMap<Whose<'a>, Vec<&ResourceId>> = BTreeMap::new();
+        let mut known: BTreeMap<&ResourceId, Whose<'a>> = BTreeMap::new();
+        for (team, id) in before.into_iter().flat_map(Waves::all) {
+            if same || !matches!(self.state(id), State::Done) {
+                let whose = if same { team } else { self.whose(id) };
+                updates.entry(whose).or_default().push(id);
+                known.insert(id, whose);
+            }
         }
+        let mut pending: BTreeMap<Whose<'a>, Vec<&ResourceId>> = BTreeMap::new();
+        for id in &self.pending {
+            let whose = known.get(id).copied().unwrap_or_else(|| self.whose(id));
+            pending.entry(whose).or_default().push(id);
+        }
+        for (whose, pending) in &pending {
+            let new: Vec<_> = self.wide(*whose, pending).filter(|id| !known.contains_key(id)).collect();
+            if !new.is_empty() {
+                updates.entry(*whose).or_default().extend(new);
+            }
+        }
+        let places = self.places();
+        updates.retain(|whose, members| {
+            // What others depend on goes first: it is what they would fail by.
+            members.sort_by_key(|id| places.get(id));
+            same || pending.get(whose).is_some_and(|pending| members.iter().any(|id| pending.contains(id)))
+        });
+        updates
     }
-    all.into_iter()
+
+    /// In which order those go that have not begun.
+    fn places(&self) -> BTreeMap<&'a ResourceId, usize> {
+        let has_place = |change: &Change| self.pending.contains(&change.id) || self.waits.dependency(change).is_some();
+        let order = self.plan.changes.iter().enumerate().filter(|(_, change)| has_place(change));
+        order.map(|(place, change)| (&change.id, place)).collect()
+    }
+
+    /// Whose update a member belongs to: its team's where teams are kept apart and its own manifest changed it.
+    fn whose(&self, id: &ResourceId) -> Whose<'a> {
+        let declared = self.desired.resources.get(id).filter(|_| self.desired.keeps_teams_apart())?;
+        let good = self.facts.memory.resources.get(id).and_then(|memory| memory.last_good.as_ref());
+        let only_given = good.is_some_and(|good| same_but_for_what_it_is_given(&declared.spec, &good.resource.spec));
+        (!only_given).then_some(&declared.team)
+    }
+
+    /// The pending changes of each kind of which too many are pending.
+    fn wide(&self, whose: Whose<'a>, pending: &[&'a ResourceId]) -> impl Iterator<Item = &'a ResourceId> {
+        let mut all = Vec::new();
+        for kind in Kind::ALL {
+            let of_kind: Vec<&ResourceId> = pending.iter().filter(|id| id.kind == *kind).copied().collect();
+            if !of_kind.is_empty() && of_kind.len() > self.at_once(*kind, whose) {
+                all.extend(of_kind);
+            }
+        }
+        all.into_iter()
+    }
+
+    /// What others made does not count: it makes no update of ours less wide.
+    fn at_once(&self, kind: Kind, whose: Whose<'a>) -> usize {
+        let owner = self.facts.memory.revision.owner.as_ref().or(self.desired.owner.as_ref());
+        let ours = |live: &Live| {
+            let ours = |owner_of| owner.is_none_or(|owner| owner_of == owner);
+            live.stamp.as_ref().is_some_and(|stamp| ours(&stamp.owner) && whose.is_none_or(|team| stamp.team == *team))
+        };
+        let live = self.facts.snapshot.objects().filter(|(_, id, live)| id.kind == kind && ours(live)).count();
+        ALWAYS_AT_ONCE.max(live * WIDE_PERCENT / 100)
+    }
+
+    fn state(&self, id: &ResourceId) -> State {
+        let Some(declared) = self.desired.resources.get(id) else { return State::Done };
+        let memory = self.facts.memory.resources.get(id);
+        if let Some(pin) = memory.and_then(|memory| pin_of(declared, memory)) {
+            return State::Failed(pin.why.clone());
+        }
+        if declared.spec.suspend || self.desired.held.contains_key(id) {
+            return State::Done; // It will not move; the others need not wait for it.
+        }
+        let target = effective(declared, memory).resource();
+        if let Observed::Unknown(_) = self.facts.snapshot.observed(&target.spec.provider, id) {
+            return State::Silent;
+        }
+        let change = self.changing.get(id);
+        // Who waits for another, of another team even, keeps none waiting that does not.
+        if change.is_some_and(|change| self.waits.dependency(change).is_some()) {
+            return State::Silent;
+        }
+        let live = self.facts.snapshot.live(&target.spec.provider, id);
+        let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
+        let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_proven(target, memory));
+        if healthy && baked && change.is_none() { State::Done } else { State::Going }
+    }
+
+    fn decide(&self, members: &[&ResourceId], states: &[State]) -> BTreeMap<ResourceId, Decision> {
+        let failure = members.iter().zip(states).find_map(|(id, state)| match state {
+            State::Failed(why) => Some((*id, why)),
+            State::Done | State::Silent | State::Going => None,
+        });
+        let open_until = open(states);
+        let mut decisions = BTreeMap::new();
+        for (at, id) in members.iter().enumerate().filter(|(_, id)| self.pending.contains(*id)) {
+            if let Some((failed, why)) = failure {
+                decisions.insert((*id).clone(), self.stopped(id, failed, why));
+            } else if at >= open_until {
+                decisions.insert((*id).clone(), waiting(members, states, open_until));
+            }
+        }
+        decisions
+    }
+
+    fn stopped(&self, id: &ResourceId, failed: &ResourceId, why: &str) -> Decision {
+        let team = |id| self.desired.resources.get(id).map(|resource| &resource.team);
+        let others = team(failed).filter(|theirs| self.desired.keeps_teams_apart() && team(id) != Some(*theirs));
+        let release = match others {
+            Some(team) => format!(
+                "a change of its own manifest goes without it; or the team `{team}` commits a fix, or tries again with \
+                 `Codeops-Retry: {failed}`"
+            ),
+            None => format!("commit a fix, or try again with `Codeops-Retry: {failed}`"),
+        };
+        Decision::Held { why: format!("stopped: {failed} failed in an earlier wave: {why}"), release, hold: None }
+    }
 }
 
-/// What others made does not count: it makes no update of ours less wide.
-fn at_once(kind: Kind, desired: &Desired, facts: &Facts<'_>) -> usize {
-    let owner = facts.memory.revision.owner.as_ref().or(desired.owner.as_ref());
-    let ours = |live: &Live| live.stamp.as_ref().is_some_and(|stamp| owner.is_none_or(|owner| stamp.owner == *owner));
-    let live = facts.snapshot.objects().filter(|(_, id, live)| id.kind == kind && ours(live)).count();
-    ALWAYS_AT_ONCE.max(live * WIDE_PERCENT / 100)
+/// Whether two specs are the same but for what is not written in the app's own manifest: the provider can be the Repository's,
+/// and of a secret only the name is there.
+fn same_but_for_what_it_is_given(declared: &AppSpec, good: &AppSpec) -> bool {
+    let mut good = good.clone();
+    good.provider.clone_from(&declared.provider);
+    good == *declared
 }
 
 /// How far one member is.
@@ -111,58 +218,11 @@ enum State {
     Done,
     /// Its template failed: this ends the update.
     Failed(String),
-    /// Nothing is known of it: nothing is done to it until it answers, and then it is under way like any other.
+    /// Nothing is known of it, or it waits for another: nothing is done to it until then, and after it is under way like any
+    /// other.
     Silent,
     /// Anything between.
     Going,
-}
-
-fn state(id: &ResourceId, changing: &BTreeSet<&ResourceId>, desired: &Desired, facts: &Facts<'_>) -> State {
-    let Some(declared) = desired.resources.get(id) else { return State::Done };
-    let memory = facts.memory.resources.get(id);
-    if let Some(pin) = memory.and_then(|memory| pin_of(declared, memory)) {
-        return State::Failed(pin.why.clone());
-    }
-    if declared.spec.suspend || desired.held.contains_key(id) {
-        return State::Done; // It will not move; the others need not wait for it.
-    }
-    let target = effective(declared, memory).resource();
-    if let Observed::Unknown(_) = facts.snapshot.observed(&target.spec.provider, id) {
-        return State::Silent;
-    }
-    let live = facts.snapshot.live(&target.spec.provider, id);
-    let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
-    let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_proven(target, memory));
-    if healthy && baked && !changing.contains(id) { State::Done } else { State::Going }
-}
-
-fn decide(
-    members: &[&ResourceId],
-    states: &[State],
-    pending: &BTreeSet<&ResourceId>,
-) -> BTreeMap<ResourceId, Decision> {
-    let failure = members.iter().zip(states).find_map(|(id, state)| match state {
-        State::Failed(why) => Some((*id, why)),
-        State::Done | State::Silent | State::Going => None,
-    });
-    let open_until = open(states);
-    let mut decisions = BTreeMap::new();
-    for (at, id) in members.iter().enumerate().filter(|(_, id)| pending.contains(*id)) {
-        if let Some((failed, why)) = failure {
-            decisions.insert((*id).clone(), stopped(failed, why));
-        } else if at >= open_until {
-            decisions.insert((*id).clone(), waiting(members, states, open_until));
-        }
-    }
-    decisions
-}
-
-fn stopped(failed: &ResourceId, why: &str) -> Decision {
-    Decision::Held {
-        why: format!("stopped: {failed} failed in an earlier wave: {why}"),
-        release: format!("commit a fix, or try again with `Codeops-Retry: {failed}`"),
-        hold: None,
-    }
 }
 
 fn waiting(members: &[&ResourceId], states: &[State], open_until: usize) -> Decision {

@@ -1,0 +1,244 @@
+//! Promises about the blast radius: what may be taken away, and what releases the rest.
+
+use std::sync::Arc;
+
+use crate::config::BlastRadius;
+use crate::model::{Resource, Verb};
+use crate::plan::sim::{app, digested, name, revision};
+use crate::policy::Decision;
+
+use super::{allow, apps, deployed, held, of_team, versioned, want, want_of};
+
+#[test]
+fn what_was_removed_and_came_back_is_removed_no_more_easily_than_anything_else() {
+    let all = apps(2, "info");
+    for restored in [all[0].clone(), versioned("app-00", "debug")] {
+        let mut world = deployed(&all);
+        world.settle(&want([all[1].clone()]), &revision(2));
+        assert_eq!(world.essence().len(), 1, "one removal may go");
+        world.settle(&want([restored, all[1].clone()]), &revision(3));
+        let passed = world.settle(&want([]), &revision(4));
+        assert_eq!((held(&passed), world.essence().len()), (2, 2), "nothing at all is declared");
+    }
+}
+
+#[test]
+fn blast_radius_lets_two_go_and_holds_three_of_eight() {
+    let all = apps(8, "info");
+    for (kept, expected) in [(6, 0), (5, 3)] {
+        let mut world = deployed(&all);
+        let passed = world.settle(&want(all[..kept].iter().cloned()), &revision(2));
+        assert_eq!((held(&passed), world.essence().len()), (expected, if expected == 0 { kept } else { 8 }));
+        assert_eq!(passed.judged.holds.len(), usize::from(expected > 0));
+    }
+}
+
+#[test]
+fn what_one_team_removes_is_not_put_in_anothers_hold() {
+    let (a, b) = (of_team("a", 8), of_team("b", 8));
+    let all: Vec<_> = a.iter().chain(&b).cloned().collect();
+    let left = || a[..3].iter().chain(&b[1..]).cloned();
+    let mut world = deployed(&all);
+    let passed = world.settle(&want(left()), &revision(2));
+    assert_eq!((held(&passed), world.essence().len()), (6, 16), "without teams all count together");
+
+    let mut world = deployed(&all);
+    let without = want_of(&["a", "b"], left());
+    let passed = world.settle(&without, &revision(2));
+    let hold = passed.judged.holds[0].clone();
+    assert_eq!((passed.judged.holds.len(), world.essence().len()), (1, 15), "b's one goes");
+    assert_eq!(hold.changes, a[3..].iter().map(|r| (Verb::Delete, r.id.clone())).collect());
+    assert!(hold.why.contains("removes 5 of 8 apps of the team `a`; at most 2"), "{}", hold.why);
+    allow(&mut world, &hold.id);
+    let passed = world.settle(&without, &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (0, 10));
+    assert_eq!(passed.judged.spent, [hold.id]);
+}
+
+#[test]
+fn only_a_commit_with_a_right_to_its_files_releases_a_teams_hold() {
+    let (a, b) = (of_team("a", 8), of_team("b", 8));
+    let all: Vec<_> = a.iter().chain(&b).cloned().collect();
+    let without = || want_of(&["a", "b"], a[..3].iter().chain(&b).cloned());
+    let mut world = deployed(&all);
+    let hold = world.settle(&without(), &revision(2)).judged.holds[0].clone();
+    allow(&mut world, &hold.id);
+    for (by, says) in [(vec![], "changes no file, and"), (vec!["b"], "changes only files of `b`, and")] {
+        world.memory.allowed_by.insert(hold.id.clone(), by.into_iter().map(name).collect());
+        let passed = world.settle(&without(), &revision(3));
+        assert_eq!((held(&passed), world.essence().len()), (5, 16));
+        let Decision::Held { release, .. } = &passed.judged.decisions[&a[7].id] else { panic!("not held") };
+        assert!(release.contains(says), "{release}");
+    }
+    let mut allowing = without();
+    allowing.reach.insert(name("a"), [name("b")].into());
+    let mut other = world.clone();
+    assert_eq!(held(&other.settle(&allowing, &revision(4))), 0, "whom a's settings allow");
+    world.memory.allowed_by.insert(hold.id, [name("a")].into());
+    assert_eq!(held(&world.settle(&without(), &revision(4))), 0);
+    assert_eq!(world.essence().len(), 11);
+}
+
+#[test]
+fn all_teams_together_remove_no_more_than_may_go_of_a_kind_and_those_that_remove_least_come_first() {
+    let teams = ["a", "b", "c", "d", "e"];
+    let all: Vec<_> = teams.iter().flat_map(|team| of_team(team, 4)).collect();
+    let gone = [app("a-00"), app("a-01"), app("b-00"), app("c-00"), app("d-00"), app("d-01"), app("e-00")];
+    let mut world = deployed(&all);
+    let passed = world.settle(&want_of(&teams, all.iter().filter(|it| !gone.contains(&it.id)).cloned()), &revision(2));
+    let held: Vec<_> = passed.judged.holds.iter().flat_map(|hold| &hold.changes).map(|(_, id)| id.clone()).collect();
+    assert_eq!(held, [app("d-00"), app("d-01")], "{:?}", passed.judged.holds);
+    assert!(passed.judged.holds[0].why.starts_with("together with what other teams remove this removes 7 of 20 apps"));
+    assert_eq!(world.essence().len(), 15);
+}
+
+#[test]
+fn blast_radius_counts_what_went_within_the_hour_and_forgets_it_after() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    world.settle(&want(all[..6].iter().cloned()), &revision(2));
+    let passed = world.settle(&want(all[..5].iter().cloned()), &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (1, 6));
+    assert!(passed.judged.holds[0].why.contains("2 of them earlier"), "{}", passed.judged.holds[0].why);
+    world.tick(3_601);
+    world.settle(&want(all[..5].iter().cloned()), &revision(3));
+    assert_eq!(world.essence().len(), 5);
+}
+
+#[test]
+fn a_removal_under_way_does_not_shrink_its_own_allowance() {
+    let all = apps(40, "info");
+    let mut world = deployed(&all);
+    for _ in 0..10 {
+        world.fuse = Some(1);
+        world.pass(&want(all[..30].iter().cloned()), &revision(2));
+    }
+    world.fuse = None;
+    world.settle(&want(all[..30].iter().cloned()), &revision(2));
+    assert_eq!(world.essence().len(), 30);
+}
+
+#[test]
+fn codeops_allow_releases_exactly_that_set_once() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let passed = world.settle(&four, &revision(2));
+    let hold = passed.judged.holds[0].clone();
+    assert_eq!(hold.trailer, format!("Codeops-Allow: {}", hold.id));
+    assert_eq!(hold.changes, all[4..].iter().map(|r| (Verb::Delete, r.id.clone())).collect());
+
+    // Another set is another hold.
+    allow(&mut world, &hold.id);
+    let passed = world.settle(&want(all[..3].iter().cloned()), &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (5, 8));
+
+    // Cut off halfway, it is still that set; gone, its release is spent.
+    world.fuse = Some(2);
+    world.pass(&four, &revision(4));
+    assert_eq!(world.essence().len(), 6);
+    world.fuse = None;
+    world.settle(&four, &revision(4));
+    world.pass(&four, &revision(4));
+    assert_eq!((world.essence().len(), world.memory.allowed.len()), (4, 0));
+
+    // Brought back and removed again within the hour, it is held again.
+    world.settle(&want(all.iter().cloned()), &revision(5));
+    let passed = world.settle(&four, &revision(6));
+    assert_eq!((held(&passed), world.essence().len()), (4, 8));
+}
+
+#[test]
+fn a_release_outlasts_an_outage_and_is_then_spent() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let hold = world.settle(&four, &revision(2)).judged.holds[0].id.clone();
+    allow(&mut world, &hold);
+    world.fuse = Some(2);
+    world.pass(&four, &revision(3));
+    world.down.insert(name("local"));
+    world.pass(&four, &revision(3));
+    // Longer than removals count against the budget.
+    world.tick(3 * 3_600);
+    world.pass(&four, &revision(3));
+    world.down.clear();
+    world.fuse = None;
+    let passed = world.settle(&four, &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (0, 4));
+    world.pass(&four, &revision(3));
+    assert!(world.memory.allowed.is_empty(), "spent");
+}
+
+#[test]
+fn a_release_that_nothing_uses_lapses_after_a_day() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let hold = world.settle(&four, &revision(2)).judged.holds[0].id.clone();
+    // The removal is taken back by the commit that would have released it.
+    allow(&mut world, &hold);
+    let everything = want(all.iter().cloned());
+    world.settle(&everything, &revision(3));
+    world.tick(86_399);
+    world.pass(&everything, &revision(3));
+    assert_eq!(world.memory.allowed.len(), 1, "a later commit may still bring what it releases");
+    world.tick(1);
+    let passed = world.pass(&four, &revision(4));
+    assert_eq!((held(&passed), world.essence().len()), (4, 8), "not even a pass that finds it late lets it through");
+    assert!(world.memory.allowed.is_empty());
+}
+
+#[test]
+fn the_last_of_a_kind_and_an_empty_path_are_held() {
+    let two = apps(2, "info");
+    let zero = |r: &Arc<Resource>| {
+        let mut r = r.as_ref().clone();
+        r.spec.replicas = 0;
+        digested(r)
+    };
+    let mut world = deployed(&two);
+    let passed = world.settle(&want(two.iter().map(zero)), &revision(2));
+    assert!(passed.judged.holds[0].why.contains("the last of 2 apps"), "{}", passed.judged.holds[0].why);
+    // One after the other is no way round it.
+    world.settle(&want([zero(&two[0]), Arc::clone(&two[1])]), &revision(3));
+    let passed = world.settle(&want(two.iter().map(zero)), &revision(4));
+    assert_eq!((held(&passed), world.object("local", "app-01").instances.len()), (1, 1));
+
+    let mut world = deployed(&two[..1]);
+    let passed = world.settle(&want([]), &revision(2));
+    assert!(passed.judged.holds[0].why.contains("nothing at all"));
+    assert_eq!(world.essence().len(), 1);
+    allow(&mut world, &passed.judged.holds[0].id);
+    world.settle(&want([]), &revision(3));
+    assert!(world.essence().is_empty());
+}
+
+#[test]
+fn scaling_many_to_zero_is_a_removal() {
+    let all = apps(6, "info");
+    let mut world = deployed(&all);
+    let none = |r: &Arc<Resource>| {
+        let mut r = r.as_ref().clone();
+        r.spec.replicas = 0;
+        digested(r)
+    };
+    let passed = world.settle(&want(all.iter().map(none)), &revision(2));
+    assert_eq!((held(&passed), world.history.len()), (6, 0));
+}
+
+#[test]
+fn the_stricter_of_two_percents_applies() {
+    let all = apps(20, "info");
+    let mut world = deployed(&all);
+    let mut most = want(all[..16].iter().cloned());
+    most.repository.blast_radius = BlastRadius { percent: 100 };
+    world.memory.revision.blast_percent = Some(10);
+    assert_eq!(held(&world.pass(&most, &revision(2))), 4);
+    world.memory.revision.blast_percent = Some(100);
+    most.repository.blast_radius = BlastRadius { percent: 10 };
+    assert_eq!(held(&world.pass(&most, &revision(2))), 4);
+    world.memory.revision.blast_percent = None;
+    most.repository.blast_radius = BlastRadius { percent: 20 };
+    assert_eq!(held(&world.pass(&most, &revision(2))), 0);
+}
