@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::args::RouteArgs;
 use super::exit::{Coded, Exit};
 use super::output::{Output, Style, printable};
-use super::{compile, options, reached, validate};
+use super::reached::{self, NotTaken};
+use super::{compile, options, validate};
 use crate::port::{Clock, SystemClock};
 
 /// The answer as JSON and YAML.
@@ -29,6 +30,9 @@ struct Report {
     #[serde(skip)]
     people: Vec<Told>,
     warnings: Vec<String>,
+    /// Whether only a person answers it.
+    #[serde(skip)]
+    pages: bool,
     /// Whether it reaches nobody and nothing.
     #[serde(skip)]
     lost: bool,
@@ -38,6 +42,8 @@ struct Report {
 struct Shown {
     taken: Vec<String>,
     playbooks: Vec<Answer>,
+    /// Those that match and may not answer it.
+    not_taken: Vec<NotTaken>,
     policy: Option<Name>,
     group_by: Vec<String>,
     mute: Vec<Name>,
@@ -73,6 +79,10 @@ pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
     let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
     let mut report = report(&desired, fallback.as_ref(), labels, SystemClock.now());
     report.warnings.extend(reached::barred(&report.people, &desired.response, &context.teams));
+    let policy = report.routed.policy.as_ref();
+    let nobody = reached::unreachable(policy, fallback.as_ref(), &desired.response, &context.teams, SystemClock.now());
+    report.lost |= report.pages && nobody.is_some();
+    report.warnings.extend(nobody);
     if !diagnostics.is_empty() {
         let counted = compile::count(&diagnostics);
         report.warnings.push(format!("the manifests have {counted}: `codeops validate` shows them"));
@@ -136,14 +146,15 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         resolve_delay: desired.repository.resolve_delay(),
     };
     let seen = seen(&alert);
-    let may = world.may_answer(&routed, &seen).unwrap_or_else(|why| {
-        warnings.push(reached::unanswered(&why));
-        Vec::new()
-    });
+    let answering = world.may_answer(&routed, &seen, None);
+    let not_taken = reached::not_taken(&answering);
+    if answering.may.is_empty() && !not_taken.is_empty() {
+        warnings.push(reached::unanswered(&answering.why));
+    }
     let playbooks: Vec<Answer> =
-        may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
+        answering.may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
     // As the daemon does: where no route says who, the team of the playbook that answers.
-    let answered = world.answer(&routed, &seen);
+    let answered = world.answer(&routed, &seen, None);
     let pages = matches!(answered, Answered::Pages { .. });
     let (quiet, policy) = match answered {
         Answered::Runs { policy, .. } | Answered::Pages { policy, .. } => (quiet, policy),
@@ -160,8 +171,8 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     });
     let Routed { group_by, mute, taken, .. } = routed;
     let mute = mute.into_iter().map(|(_, name)| name).collect();
-    let shown = Shown { taken, playbooks, policy, group_by, mute };
-    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), people, warnings, lost }
+    let shown = Shown { taken, playbooks, not_taken, policy, group_by, mute };
+    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), people, warnings, pages, lost }
 }
 
 fn nobody() -> Name {
@@ -201,6 +212,9 @@ fn text(report: &Report, output: &Output) -> String {
     for answer in &report.routed.playbooks {
         let on = answer.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
         line("playbook", &format!("{}{on}: {}", answer.playbook, answer.steps.join(", ")), Style::Good);
+    }
+    for not_taken in &report.routed.not_taken {
+        line("not taken", &format!(" {not_taken}"), Style::Dim);
     }
     if let Some(policy) = &report.routed.policy {
         line("policy", policy.as_str(), Style::Plain);

@@ -148,13 +148,11 @@ impl Flow {
             return (Fate::Quiet("it freezes everything, and calls nobody".to_owned()), None);
         }
         let mut alert_seen = seen(&alert.alert);
-        let answer = match &self.board.observe_only {
-            Some(why) => world.pages(routed.policy.as_ref(), why.clone()),
-            None => world.answer(routed, &alert_seen),
-        };
-        let answer = match self.tools.rules.receivers.get(&alert.alert.receiver) {
-            Some(teams) => world.within(answer, teams, routed),
-            None => answer,
+        let receiver = self.tools.rules.receivers.get(&alert.alert.receiver);
+        let answer = match (&self.board.observe_only, receiver) {
+            (None, receiver) => world.answer(routed, &alert_seen, receiver),
+            (Some(why), None) => world.pages(routed.policy.as_ref(), why.clone()),
+            (Some(why), Some(teams)) => world.within(world.pages(routed.policy.as_ref(), why.clone()), teams, routed),
         };
         let (playbook, target, policy, only_pages) = match answer {
             Answer::Runs { playbook, target, policy } => (playbook, target, policy, frozen.map(str::to_owned)),

@@ -11,7 +11,7 @@ use codeops_core::model::{
     ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, Standing, effective, is_good, is_proven, pin_of};
-use codeops_core::playbook::{Facts, Hold, PAGES, PageFacts, TargetFacts, World, target_of};
+use codeops_core::playbook::{Facts, Hold, PageFacts, TargetFacts, World, is_built_in, target_of};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -185,7 +185,7 @@ impl Flow {
 
     /// Whether a playbook comes from the repository: our own, which only pages, does not.
     fn declares(&self, name: &Name) -> bool {
-        name.as_str() != PAGES
+        !is_built_in(name)
     }
 
     /// How the action that is on is getting on; nothing for a step that is none, or a commit.

@@ -38,6 +38,9 @@ pub struct Routed {
     pub by_route: Vec<Name>,
     /// Whose it is, as far as its labels tell; asked only where the settings name teams.
     pub owner: Option<TeamName>,
+    /// The teams that write for everybody: what is nobody's is theirs.
+    #[serde(skip)]
+    pub everybodys: BTreeSet<TeamName>,
 }
 
 impl Routed {
@@ -146,6 +149,7 @@ impl Router {
             }
         }
         routed.owner = self.whose.owner(labels).cloned();
+        routed.everybodys = self.whose.everybodys().clone();
         for tree in &self.trees {
             if !tree.top.holds(labels) || !self.counts(&tree.team, routed.owner.as_ref()) {
                 continue;

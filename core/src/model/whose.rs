@@ -50,6 +50,11 @@ impl Whose {
         !self.asks() || self.everybodys.contains(team)
     }
 
+    /// The teams that do.
+    pub fn everybodys(&self) -> &BTreeSet<TeamName> {
+        &self.everybodys
+    }
+
     /// Whose an alert is, as far as its labels tell: the team of the app or service they name, else the team they name.
     pub fn owner(&self, labels: &Labels) -> Option<&TeamName> {
         if !self.asks() {

@@ -15,10 +15,16 @@ use crate::model::{
 use super::target_for;
 
 /// Our own playbook, which answers what no other does: it pages.
-pub const PAGES: &str = "codeops-page";
+const PAGES: &str = "codeops-page";
+
+/// The same for what its receiver may not reach: nothing else joins its pages.
+const BARRED: &str = "codeops-barred";
 
 /// Why only a person is called where no playbook is on an alert.
 pub const UNANSWERED: &str = "no playbook answers it";
+
+/// Why no team's playbook takes what says nowhere whose it is.
+const NOBODYS: &str = "the alert names no team, and no app or service that tells whose it is";
 
 /// How the reason ends for which a suspended target takes no playbook.
 pub const SUSPENDED: &str = "is suspended by its manifest";
@@ -65,23 +71,35 @@ pub enum Answer {
     Quiet(String),
 }
 
+/// Which playbooks may answer an alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answering<'a> {
+    /// Those that may, the first that can first.
+    pub may: Vec<&'a Arc<Playbook>>,
+    /// Those that may not, each with why.
+    pub not: Vec<(&'a Playbook, String)>,
+    /// In one sentence, why none may where none does: a person decides.
+    pub why: String,
+}
+
 impl World<'_> {
-    /// Who answers an alert that was routed so: the first playbook that may, of those that may speak for whose it is. `seen` is
-    /// what steps see of it.
-    pub fn answer(&self, routed: &Routed, seen: &Value) -> Answer {
+    /// Who answers an alert that was routed so: the first playbook that may. `seen` is what steps see of it, `receiver` the teams
+    /// that its receiver is for, where it is not for all.
+    pub fn answer(&self, routed: &Routed, seen: &Value, receiver: Option<&BTreeSet<TeamName>>) -> Answer {
         let policy = routed.policy.as_ref();
-        let known = match self.may_answer(routed, seen) {
-            Ok(known) => known,
-            Err(why) => return self.pages(policy, why),
-        };
-        let mut answers = known.into_iter().map(|playbook| self.answered_by(playbook, policy, seen));
+        let Answering { may, why, .. } = self.may_answer(routed, seen, receiver);
+        let mut answers = may.into_iter().map(|playbook| self.answered_by(playbook, policy, seen));
         let first = answers.next();
-        match first {
-            None => self.pages(policy, UNANSWERED.to_owned()),
+        let answer = match first {
+            None => self.pages(policy, why),
             Some(pages @ Answer::Pages { .. }) => {
                 answers.find(|answer| !matches!(answer, Answer::Pages { .. })).unwrap_or(pages)
             }
             Some(answer) => answer,
+        };
+        match receiver {
+            Some(teams) => self.within(answer, teams, routed),
+            None => answer,
         }
     }
 
@@ -102,55 +120,54 @@ impl World<'_> {
                 format!("its receiver may not reach {on}: add the team to the receiver's `teams`")
             }
         };
-        self.pages(self.fallback.or(routed.policy.as_ref()), why)
+        self.person(BARRED, self.fallback.or(routed.policy.as_ref()), why)
     }
 
-    /// Those of the playbooks on an alert that may answer it, the owner's own first. Where the settings name no teams, all.
-    ///
-    /// # Errors
-    /// In one sentence, why none may: a person decides.
-    pub fn may_answer(&self, routed: &Routed, seen: &Value) -> Result<Vec<&Arc<Playbook>>, String> {
+    /// Those of the playbooks on an alert that may answer it, the owner's own first, and why the others may not. Where the
+    /// settings name no teams, all. What is nobody's is the platform's: of those whose routes are for everybody.
+    pub fn may_answer(&self, routed: &Routed, seen: &Value, receiver: Option<&BTreeSet<TeamName>>) -> Answering<'_> {
         let named = routed.playbooks.iter();
         let known: Vec<&Arc<Playbook>> = named.filter_map(|name| self.response.playbooks.get(name)).collect();
         if self.reach.is_empty() || known.is_empty() {
-            return Ok(known);
+            return Answering { may: known, not: Vec::new(), why: UNANSWERED.to_owned() };
         }
-        if let Some(owner) = routed.owner.clone().or_else(|| self.acted_on(&known, seen)) {
+        let only = receiver.filter(|teams| teams.len() == 1).and_then(|teams| teams.first().cloned());
+        if let Some(owner) = routed.owner.clone().or(only).or_else(|| self.named_by(&known, seen)) {
             let lets = |team: &TeamName| self.reach.get(&owner).is_some_and(|allowed| allowed.contains(team));
             let (own, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|playbook| playbook.team == owner);
-            let others = others.into_iter().filter(|playbook| lets(&playbook.team));
-            let may: Vec<_> = own.into_iter().chain(others).collect();
-            let why = || format!("it is team {owner}'s, and no playbook that may answer for that team is on it");
-            return if may.is_empty() { Err(why()) } else { Ok(may) };
+            let (others, barred): (Vec<_>, Vec<_>) = others.into_iter().partition(|playbook| lets(&playbook.team));
+            return Answering {
+                may: own.into_iter().chain(others).collect(),
+                not: not(&barred, &format!("the alert is team {owner}'s, which does not `allow` that team")),
+                why: format!("it is team {owner}'s, and no playbook that may answer for that team is on it"),
+            };
         }
-        // Nothing says whose it is, and playbooks of several teams are on it.
         let policy = routed.policy.as_ref().and_then(|policy| self.response.policies.get(policy));
-        let named = |playbook: &&Arc<Playbook>| routed.by_route.contains(&playbook.name);
-        let of_policy = |playbook: &&Arc<Playbook>| policy.is_some_and(|policy| policy.team == playbook.team);
-        let by_route: Vec<_> = known.iter().copied().filter(named).collect();
-        let by_policy: Vec<_> = known.iter().copied().filter(of_policy).collect();
-        match (by_route.is_empty(), by_policy.is_empty()) {
-            (false, _) => Ok(by_route),
-            (true, false) => Ok(by_policy),
-            (true, true) => {
-                let names: Vec<&str> = known.iter().map(|playbook| playbook.name.as_str()).collect();
-                let names = names.join(" and ");
-                Err(format!("{names} of different teams are on it; a label `team` would say whose it is"))
-            }
+        let by_route = |playbook: &Arc<Playbook>| routed.by_route.contains(&playbook.name);
+        let by_policy = |playbook: &Arc<Playbook>| policy.is_some_and(|policy| policy.team == playbook.team);
+        let for_all = |playbook: &Arc<Playbook>| routed.everybodys.contains(&playbook.team);
+        let speak: [&dyn Fn(&Arc<Playbook>) -> bool; 3] = [&by_route, &by_policy, &for_all];
+        let first = speak.into_iter().find(|speaks| known.iter().any(|playbook| speaks(playbook)));
+        let (may, others): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|playbook| first.is_some_and(|speaks| speaks(playbook)));
+        let names: Vec<&str> = others.iter().map(|playbook| playbook.name.as_str()).collect();
+        let names = names.join(" and ");
+        Answering {
+            may,
+            not: not(&others, NOBODYS),
+            why: format!("{NOBODYS}, so {names} may not answer it: a label `team` would say whose it is"),
         }
     }
 
-    /// Whose the resources are that all these playbooks would act on, where they agree. One without a target is about its own
-    /// team's.
-    fn acted_on(&self, playbooks: &[&Arc<Playbook>], seen: &Value) -> Option<TeamName> {
-        let teams = playbooks.iter().filter_map(|playbook| match &playbook.target {
-            None => Some(&playbook.team),
-            Some(template) => {
-                let target = target_for(template, seen).ok().filter(|target| self.may_act(&playbook.team, target))?;
-                Some(&self.resources.get(&target)?.team)
-            }
-        });
-        let teams: BTreeSet<&TeamName> = teams.collect();
+    /// Whose the resources are that the alert names, as the targets of these playbooks tell, where they agree. A target that
+    /// a playbook has whatever the alert says does not tell that the alert is about it.
+    fn named_by(&self, playbooks: &[&Arc<Playbook>], seen: &Value) -> Option<TeamName> {
+        let of = |playbook: &&Arc<Playbook>| {
+            let target = target_for(playbook.target.as_ref()?, seen).ok()?;
+            let named = self.may_act(&playbook.team, &target) && names(seen, &target);
+            self.resources.get(&target).filter(|_| named).map(|declared| &declared.team)
+        };
+        let teams: BTreeSet<&TeamName> = playbooks.iter().filter_map(of).collect();
         match teams.len() {
             1 => teams.first().map(|team| (*team).clone()),
             _ => None,
@@ -192,10 +209,36 @@ impl World<'_> {
 
     /// A person alone, for this reason.
     pub fn pages(&self, policy: Option<&Name>, why: String) -> Answer {
-        let found = policy.and_then(|policy| self.response.policies.get(policy));
-        let team = found.map_or_else(|| Name::new("codeops").expect("a literal name"), |policy| policy.team.clone());
-        Answer::Pages { playbook: Arc::new(pages(team)), policy: policy.cloned(), why }
+        self.person(PAGES, policy, why)
     }
+
+    fn person(&self, playbook: &str, policy: Option<&Name>, why: String) -> Answer {
+        let found = policy.and_then(|policy| self.response.policies.get(policy));
+        let team = found.map_or_else(|| literal("codeops"), |policy| policy.team.clone());
+        let playbook = Arc::new(Playbook { name: literal(playbook), ..pages(team) });
+        Answer::Pages { playbook, policy: policy.cloned(), why }
+    }
+}
+
+/// Whether a playbook is ours, which only pages, and not of a repository.
+pub fn is_built_in(name: &Name) -> bool {
+    matches!(name.as_str(), PAGES | BARRED)
+}
+
+fn literal(name: &str) -> Name {
+    Name::new(name).expect("a literal name")
+}
+
+fn not<'a>(playbooks: &[&'a Arc<Playbook>], why: &str) -> Vec<(&'a Playbook, String)> {
+    playbooks.iter().map(|&playbook| (playbook.as_ref(), why.to_owned())).collect()
+}
+
+/// Whether an alert names a resource: a word of one of its labels does. The labels that every alert has are no names.
+fn names(seen: &Value, id: &ResourceId) -> bool {
+    let labels = seen.get("labels").and_then(Value::as_object).into_iter().flatten();
+    let mut told = labels.filter(|(label, _)| !matches!(label.as_str(), "alertname" | "severity"));
+    let between = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    told.any(|(_, value)| value.as_str().is_some_and(|value| value.split(between).any(|it| it == id.name.as_str())))
 }
 
 /// What steps see as `alert`.
@@ -213,7 +256,7 @@ pub fn seen(alert: &Alert) -> Value {
 /// The playbook that answers what no other does.
 pub fn pages(team: TeamName) -> Playbook {
     Playbook {
-        name: Name::new(PAGES).expect("a literal name"),
+        name: literal(PAGES),
         team,
         folder: String::new(),
         on: Trigger::Called,

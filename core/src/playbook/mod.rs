@@ -32,7 +32,7 @@ use crate::model::{
 };
 
 pub use crate::schedule::{due, next_time};
-pub use answer::{Answer, PAGES, SUSPENDED, UNANSWERED, World, pages, seen};
+pub use answer::{Answer, Answering, SUSPENDED, UNANSWERED, World, is_built_in, pages, seen};
 pub use ends::still_fires;
 pub use facts::facts;
 pub use latch::{LATCH, latched, quiet_since, says_latched, words as latched_words};

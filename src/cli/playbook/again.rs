@@ -8,7 +8,7 @@ use codeops_core::model::{
     Alert, Given, GivenAlert, Labels, Name, Playbook, ResourceId, Run, RunCause, RunState, Rung, StepOutcome,
     StepRecord, Trigger,
 };
-use codeops_core::playbook::{Answer, PAGES, SUSPENDED, Scene, pin, seen, simulate};
+use codeops_core::playbook::{Answer, SUSPENDED, Scene, is_built_in, pin, seen, simulate};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ impl Answered {
 fn decision(playbook: &Name, target: Option<&ResourceId>, policy: Option<&Name>, steps: Option<Vec<Name>>) -> Decision {
     Decision {
         quiet: false,
-        playbook: (playbook.as_str() != PAGES).then(|| playbook.clone()),
+        playbook: (!is_built_in(playbook)).then(|| playbook.clone()),
         target: target.map(ToString::to_string),
         policy: policy.cloned(),
         steps,
@@ -155,12 +155,7 @@ fn answered(tree: &Tree, alert: &Alert, routed: &Routed, firing: &Quiet<'_>, at:
         return None;
     }
     let world = tree.world();
-    let answer = world.answer(routed, &seen(alert));
-    let answer = match tree.receivers.get(&alert.receiver) {
-        Some(teams) => world.within(answer, teams, routed),
-        None => answer,
-    };
-    match answer {
+    match world.answer(routed, &seen(alert), tree.receivers.get(&alert.receiver)) {
         Answer::Runs { playbook, target, policy } => Some(Answered { playbook, target, policy, pages: false }),
         Answer::Pages { playbook, policy, .. } => Some(Answered { playbook, target: None, policy, pages: true }),
         Answer::Quiet(_) => None,

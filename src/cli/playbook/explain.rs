@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Tree, text};
 use crate::cli::exit::{Coded, Exit};
 use crate::cli::output::{Output, Style};
-use crate::cli::reached;
+use crate::cli::reached::{self, NotTaken};
 use crate::port::{Clock, SystemClock};
 
 /// The answer as JSON and YAML.
@@ -25,6 +25,8 @@ struct Explained {
     routes: Vec<String>,
     /// Every playbook that answers; the first one that may act runs.
     playbooks: Vec<Name>,
+    /// Those of them that may not.
+    not_taken: Vec<NotTaken>,
     /// Why it would start nothing now.
     quiet: Option<String>,
     /// Why no playbook answers, and only a person is called.
@@ -91,11 +93,12 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
     let alert = alert(&labels, now);
     let rules = Quiet::new(&router, &std::collections::BTreeMap::new());
     let hushed = quiet(&alert, &routed, &rules, now);
-    let answer = world.answer(&routed, &seen(&alert));
+    let answer = world.answer(&routed, &seen(&alert), None);
     let mut explained = Explained {
         labels: labels.clone(),
         routes: routed.taken.clone(),
         playbooks: routed.playbooks.clone(),
+        not_taken: reached::not_taken(&world.may_answer(&routed, &seen(&alert), None)),
         quiet: hushed,
         only_pages: None,
         playbook: None,
@@ -126,6 +129,10 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
         explained.warnings.extend(reached::lost(explained.playbook.is_some(), explained.policy.as_ref(), &people));
         explained.lost = explained.playbook.is_none() && people.is_empty();
         explained.warnings.extend(reached::barred(&people, &tree.response, &tree.teams));
+        let (policy, fallback) = (explained.policy.as_ref(), tree.fallback.as_ref());
+        let nobody = reached::unreachable(policy, fallback, &tree.response, &tree.teams, now);
+        explained.lost |= explained.playbook.is_none() && nobody.is_some();
+        explained.warnings.extend(nobody);
         explained.told = people.into_iter().map(person).collect();
     }
     if let Some(playbook) = playbook {
@@ -187,7 +194,8 @@ fn told_in_text(explained: &Explained, output: &Output) -> String {
     }
     match (&explained.playbook, &explained.only_pages) {
         (Some(playbook), _) => {
-            let others = explained.playbooks.iter().filter(|other| *other != playbook);
+            let taken = |other: &&Name| explained.not_taken.iter().all(|it| it.playbook != **other);
+            let others = explained.playbooks.iter().filter(|other| *other != playbook).filter(taken);
             let others: Vec<&str> = others.map(Name::as_str).collect();
             let beside = match others.is_empty() {
                 true => String::new(),
@@ -196,8 +204,12 @@ fn told_in_text(explained: &Explained, output: &Output) -> String {
             text += &line("playbook", &format!("{playbook}{beside}"));
             text += &line("target", explained.target.as_deref().unwrap_or("none"));
         }
+        (None, Some(why)) if explained.lost => text += &line("playbook", &format!("none: {why}")),
         (None, Some(why)) => text += &line("playbook", &format!("none, a person is called at once: {why}")),
         (None, None) => {}
+    }
+    for not_taken in &explained.not_taken {
+        text += &line("not taken", &not_taken.to_string());
     }
     for part in [Part::Steps, Part::Otherwise] {
         let head = if part == Part::Steps { "steps" } else { "otherwise" };

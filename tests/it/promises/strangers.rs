@@ -39,6 +39,35 @@ async fn what_is_new_on_a_latched_target_calls_a_person_once() {
     assert_eq!(flow.outside.count("webhook"), 2, "the one that latched it is known");
 }
 
+/// Who may only reach one team's keeps nobody else's alert from a person: a page for what is refused is no page for the real one.
+#[tokio::test(start_paused = true)]
+async fn what_a_receiver_may_not_reach_opens_no_page_that_a_real_alert_joins() {
+    let mut flow = Flow::stopped(&["local"]);
+    let theirs = "theirs".parse().expect("a name");
+    flow.responds.receivers.insert(theirs, ["theirs".parse().expect("a team")].into());
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    let Signal::Firing(alert) = firing(&flow, "DiskFull", "shop") else { unreachable!() };
+    let through = |receiver: &str, source: &str| {
+        let id = AlertId { source: source.parse().expect("a name"), ..alert.id.clone() };
+        let receiver = receiver.parse().expect("a name");
+        Signal::Firing(Arc::new(Alert { id, receiver, ..(*alert).clone() }))
+    };
+    flow.tell(vec![through("theirs", "a")]).await;
+    flow.elapse(30).await;
+    assert_eq!(flow.outside.count("webhook"), 1, "the fallback is told of what is barred");
+    flow.tell(vec![through("theirs", "b")]).await;
+    flow.elapse(30).await;
+    assert_eq!(flow.outside.count("webhook"), 1, "more of the same are told of there");
+    flow.tell(vec![through("main", "c")]).await;
+    flow.elapse(30).await;
+    assert_eq!(flow.outside.count("webhook"), 2, "the real one calls");
+    // In one delivery, too.
+    flow.tell(vec![through("theirs", "d"), through("main", "e")]).await;
+    flow.elapse(30).await;
+    assert_eq!((flow.outside.count("webhook"), flow.runs().await.len()), (2, 2), "each joins its own");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_storm_is_told_to_everybody_whose_alerts_are_in_it() {
     let mut flow = Flow::new().await;

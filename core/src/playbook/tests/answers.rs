@@ -84,7 +84,7 @@ fn with_world<T>(desired: &Desired, alert: &Alert, what: impl FnOnce(&World<'_>,
         fallback: Some(&fallback),
         resolve_delay: desired.repository.resolve_delay(),
     };
-    let answer = world.answer(&routed, &seen(alert));
+    let answer = world.answer(&routed, &seen(alert), None);
     what(&world, &routed, answer)
 }
 
@@ -113,19 +113,60 @@ fn a_playbook_of_another_team_never_answers_instead() {
 }
 
 #[test]
-fn an_alert_that_names_no_resource_is_its_targets_or_its_label_teams_or_a_persons() {
-    let own = playbook("shop-disk", "shop", "alertname=\"DiskFull\"", Some("app/shop"));
+fn what_names_nobody_is_the_platforms_and_no_teams_catch_all_takes_it() {
+    let fixed = playbook("shop-disk", "shop", "alertname=\"DiskFull\"", Some("app/shop"));
     let theirs = playbook("aaa", "evil", "alertname=~\".+\"", None);
-    let alert = labelled(&[("alertname", "DiskFull"), ("host", "db1")]);
-    assert_eq!(answered(&guarded(&own, &[]), &alert), Ok("shop-disk".to_owned()));
-    let both = format!("{theirs}{own}");
-    let why = answered(&guarded(&both, &[]), &alert).unwrap_err();
-    assert!(why.contains("aaa and shop-disk of different teams are on it"), "{why}");
-    let told = labelled(&[("alertname", "DiskFull"), ("host", "db1"), ("team", "shop")]);
-    assert_eq!(answered(&guarded(&both, &[]), &told), Ok("shop-disk".to_owned()));
-    // The team whose policy the route names decides.
+    let named = playbook("shop-job", "shop", "alertname=\"DiskFull\"", Some("app/{{ alert.labels.job }}"));
+    let alert = labelled(&[("alertname", "DiskFull"), ("host", "db1"), ("job", "node"), ("severity", "page")]);
+    for only in [&theirs, &fixed, &named] {
+        let why = answered(&guarded(only, &[]), &alert).unwrap_err();
+        assert!(why.contains("names no team") && why.contains("label `team`"), "{why}");
+    }
+    let all = format!("{theirs}{fixed}{named}");
+    let of = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = [("alertname", "DiskFull")].iter().chain(pairs).copied().collect();
+        answered(&guarded(&all, &[]), &labelled(&pairs))
+    };
+    assert_eq!(of(&[("team", "shop")]), Ok("shop-disk".to_owned()), "its label names the team");
+    assert_eq!(of(&[("job", "shop")]), Ok("shop-disk".to_owned()), "it names what the team may act on");
+    assert_eq!(of(&[("job", "evil"), ("team", "shop")]), Ok("shop-disk".to_owned()));
+    // What it names is of different teams: nobody knows whose it is.
+    let both = playbook("evil-job", "evil", "alertname=\"DiskFull\"", Some("app/{{ alert.labels.host }}"));
+    let alert_of_two = labelled(&[("alertname", "DiskFull"), ("job", "shop"), ("host", "evil")]);
+    assert!(answered(&guarded(&format!("{named}{both}"), &[]), &alert_of_two).is_err());
+    // The platform's own answers, and whatever playbook its route names.
     let everybodys = playbook("disk", "platform", "alertname=\"DiskFull\"", None);
-    assert_eq!(answered(&guarded(&format!("{both}{everybodys}"), &[]), &alert), Ok("disk".to_owned()));
+    assert_eq!(answered(&guarded(&format!("{all}{everybodys}"), &[]), &alert), Ok("disk".to_owned()));
+    let routes = TEAMS.replace("{policy: everybody}", "{policy: everybody, playbook: shop-disk}");
+    let mut desired = guarded("", &[]);
+    desired.response = compiled(&format!("{routes}{all}")).response;
+    assert_eq!(answered(&desired, &alert), Ok("shop-disk".to_owned()), "its route names it");
+    // A receiver that is for one team says whose it is.
+    let desired = guarded(&all, &[]);
+    let by = |teams: &[&str]| {
+        let teams: BTreeSet<TeamName> = teams.iter().map(|team| name(team)).collect();
+        with_world(&desired, &alert, |world, routed, _| world.answer(routed, &seen(&alert), Some(&teams)))
+    };
+    assert!(matches!(by(&["evil"]), Answer::Runs { playbook, .. } if playbook.name == name("aaa")));
+    assert!(matches!(by(&["evil", "shop"]), Answer::Pages { .. }));
+}
+
+#[test]
+fn why_a_playbook_is_not_taken_is_said_of_each() {
+    let theirs = playbook("aaa", "evil", "alertname=~\".+\"", None);
+    let own = playbook("disk", "platform", "alertname=\"DiskFull\"", None);
+    let of = |pairs: &[(&str, &str)]| {
+        let desired = guarded(&format!("{theirs}{own}"), &[]);
+        let alert = labelled(pairs);
+        with_world(&desired, &alert, |world, routed, _| {
+            let answering = world.may_answer(routed, &seen(&alert), None);
+            answering.not.iter().map(|(playbook, why)| format!("{}: {why}", playbook.name)).collect::<Vec<_>>()
+        })
+    };
+    let nobodys = of(&[("alertname", "DiskFull")]);
+    assert!(nobodys.len() == 1 && nobodys[0].starts_with("aaa: the alert names no team"), "{nobodys:?}");
+    let shops = of(&[("alertname", "DiskFull"), ("app", "shop")]);
+    assert!(shops.len() == 2 && shops[0].contains("is team shop's, which does not `allow`"), "{shops:?}");
 }
 
 #[test]
