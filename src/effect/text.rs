@@ -156,6 +156,10 @@ mod tests {
             self.redact(text)
         }
 
+        fn redact_read(&self, _: Option<&TeamName>, _: &str, text: &str) -> String {
+            self.redact(text)
+        }
+
         fn redact(&self, text: &str) -> String {
             text.replace("hunter2", "***").replace("12345", "***")
         }

@@ -36,6 +36,10 @@ pub trait Vault: Send + Sync {
     /// The same for what a team's programs and manifests wrote, and its people read: only values that the team is granted
     /// are replaced. A team that could have others' values replaced would find them by guessing.
     fn redact_of(&self, team: &TeamName, text: &str) -> String;
+
+    /// `text` without those values of this team, or of all, that stand in `read` as well. Whoever wrote it has read them there, and
+    /// learns nothing by guessing.
+    fn redact_read(&self, team: Option<&TeamName>, read: &str, text: &str) -> String;
 }
 
 /// Takes out of one team's texts what that team knows and others must not see.

@@ -7,13 +7,13 @@ use codeops_core::action::{self, Lowered, Situation};
 use codeops_core::model::{
     Action, PageEvent, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome, StepRef,
 };
-use codeops_core::playbook::{Order, evidence, pin};
+use codeops_core::playbook::{Order, pin};
 use serde_json::{Value, json};
 
 use super::{Event, Flow};
 use crate::gate::{Mark, Passage};
 use crate::journal::{LogError, Record};
-use crate::port::{Effect, EffectError, GitOrder, GitOrderChange, HttpRequest, ScriptCall, Send, Veil};
+use crate::port::{Effect, EffectError, GitOrder, GitOrderChange, HttpRequest, ScriptCall, Send};
 
 /// How much longer than its own time an effect is waited for before its outcome counts as unknown.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl Flow {
         begun: RunEvent,
         error: String,
     ) -> Result<(), LogError> {
-        let outcome = StepOutcome::Failed { error };
+        let outcome = StepOutcome::Failed { error: self.said_by(run, &error) };
         let ended = RunEvent::StepEnded { step, attempt, outcome, evidence: String::new() };
         self.record(run, vec![begun, ended]).await
     }
@@ -133,9 +133,7 @@ impl Flow {
             };
             return self.refuse(run, step, attempt, begun, error).await;
         };
-        let (title, body) = evidence(run, &self.latch_of(run), &self.changes(run), &self.others(run));
-        let veil = Veil::of(&*self.tools.vault, &run.authority);
-        let (title, body) = (veil.redact(&title), veil.redact(&body));
+        let (title, body) = self.evidence(run, &self.latch_of(run));
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let event = PageEvent::Opened { run: Some(run.id), policy: Some(policy), title, body, alerts: Vec::new() };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
@@ -212,8 +210,8 @@ impl Flow {
             Order::Notify { channel, title, body } => Effect::Send(Send {
                 team,
                 channel,
-                title,
-                body,
+                title: self.said_by(run, &title),
+                body: self.said_by(run, &body),
                 page: None,
                 over: false,
                 path: Some(format!("/runs/{}", run.id)),

@@ -17,6 +17,7 @@ mod pages;
 mod runs;
 mod said;
 mod schedules;
+mod shown;
 mod silence;
 mod storm;
 mod targets;

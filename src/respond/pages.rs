@@ -7,7 +7,7 @@ use codeops_core::model::{Name, Notified, Page, PageEvent, PageId, Run, StepOutc
 use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
 use jiff::Timestamp;
 
-use super::runs::{first_of, page_ends};
+use super::runs::page_ends;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{Effect, EffectError, Performed, Send};
@@ -85,7 +85,7 @@ impl Flow {
         if joined.is_empty() || page.alerts.len() < 2 {
             return String::new();
         }
-        let text = format!("It tells of {} more alerts:\n{}\n", joined.len(), first_of(&joined));
+        let text = format!("It tells of {} more alerts:\n{}\n", joined.len(), self.first_shown(&joined));
         self.tools.vault.redact_of(authority.as_ref().unwrap_or(team), &text)
     }
 

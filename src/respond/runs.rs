@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::Flow;
 use super::targets::told;
 use crate::journal::{LogError, Record};
-use crate::port::{EffectError, Performed, Veil};
+use crate::port::{EffectError, Performed};
 
 /// How many steps one run takes in one turn at most: the others shall have theirs.
 const STEPS_A_TURN: usize = 16;
@@ -107,8 +107,14 @@ impl Flow {
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
         let policy = Some(self.who_is_told(run, None)?);
         let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
-        let (title, body) = evidence(run, &first, &self.changes(run), &self.others(run));
+        let (title, body) = self.evidence(run, &first);
         Some(PageEvent::Opened { run: Some(run.id), policy, title, body, alerts: Vec::new() })
+    }
+
+    /// The title and the text of a run's page, after `first`.
+    pub(super) fn evidence(&self, run: &Run, first: &str) -> (String, String) {
+        let (title, body) = evidence(&self.as_shown(run), first, &self.changes(run), &self.others(run));
+        (self.said_by(run, &title), self.said_by(run, &body))
     }
 
     /// What its page says of the latch on what a run is about; nothing where there is none.
@@ -124,7 +130,7 @@ impl Flow {
         }
         let known: Vec<_> =
             self.remembered(|response| run.alerts.iter().filter_map(|id| response.alerts.get(id).cloned()).collect());
-        format!("\nIts {} alerts:\n{}", run.alerts.len(), first_of(&known))
+        format!("\nIts {} alerts:\n{}", run.alerts.len(), self.first_shown(&known))
     }
 
     /// What changed lately on what a run is about, a line each, for its page.
@@ -159,9 +165,9 @@ impl Flow {
         let run = self.remembered(|response| response.runs.get(&id).cloned());
         // A run that was ended meanwhile keeps its end.
         let Some(run) = run else { return Ok(()) };
-        let veil = Veil::of(&*self.tools.vault, &run.authority);
-        let outcome = clean(outcome, &veil);
-        let evidence = cut(veil.redact(&evidence), EVIDENCE);
+        let redact = |text: &str| self.said_by(&run, text);
+        let outcome = clean(outcome, &redact);
+        let evidence = cut(redact(&evidence), EVIDENCE);
         self.record(&run, vec![RunEvent::StepEnded { step, attempt, outcome, evidence }]).await
     }
 
@@ -232,12 +238,12 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// What a run's step came to, without the secrets of the run's team.
-fn clean(outcome: StepOutcome, veil: &Veil<'_>) -> StepOutcome {
-    let clean = |text: &str| cut(veil.redact(text), EVIDENCE);
+/// What a run's step came to, without secrets.
+fn clean(outcome: StepOutcome, redact: &dyn Fn(&str) -> String) -> StepOutcome {
+    let clean = |text: &str| cut(redact(text), EVIDENCE);
     match outcome {
         StepOutcome::Done { output } => {
-            let text = veil.redact(&output.to_string());
+            let text = redact(&output.to_string());
             StepOutcome::Done { output: serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)) }
         }
         StepOutcome::Failed { error } => StepOutcome::Failed { error: clean(&error) },

@@ -59,14 +59,11 @@ impl Known {
         }
     }
 
-    /// Without what a team was granted; without all there is where none is named.
-    fn redact(&self, team: Option<&TeamName>, text: &str) -> String {
-        // Long texts are looked through without keeping others from their values.
-        let redactor = {
-            let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            team.map_or(Some(&values.all), |team| values.granted.get(team)).cloned().unwrap_or_default()
-        };
-        redactor.redact(text)
+    /// What takes out what a team was granted; all there is where none is named. Long texts are looked through without keeping
+    /// others from their values.
+    fn of(&self, team: Option<&TeamName>) -> Redactor {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        team.map_or(Some(&values.all), |team| values.granted.get(team)).cloned().unwrap_or_default()
     }
 }
 
@@ -182,11 +179,15 @@ impl Vault for SettingsVault {
     }
 
     fn redact(&self, text: &str) -> String {
-        self.known.redact(None, text)
+        self.known.of(None).redact(text)
     }
 
     fn redact_of(&self, team: &TeamName, text: &str) -> String {
-        self.known.redact(self.apart.then_some(team), text)
+        self.known.of(self.apart.then_some(team)).redact(text)
+    }
+
+    fn redact_read(&self, team: Option<&TeamName>, read: &str, text: &str) -> String {
+        self.known.of(team.filter(|_| self.apart)).found_in(read).redact(text)
     }
 }
 
@@ -258,6 +259,10 @@ mod tests {
         assert_eq!(vault.redact_of(&payments, guesses), "*** hunter2-hunter2 ***");
         assert_eq!(vault.redact_of(&TeamName::new("other").expect("a name"), guesses), guesses);
         assert_eq!(vault.redact(guesses), "*** *** ***");
+        // What stands in what it has read is no guess.
+        let read = |team| vault.redact_read(team, "with aHVudGVyMi1odW50ZXIy or hunter2-hunter2", guesses);
+        assert_eq!(read(None), "open-sesame *** shared-by-two");
+        assert_eq!(read(Some(&payments)), guesses, "not its own, and it may have guessed");
     }
 
     #[test]

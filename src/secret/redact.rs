@@ -38,6 +38,13 @@ impl Redactor {
         self.needles = needles.into();
     }
 
+    /// What of it stands in a text, in all its forms.
+    pub(super) fn found_in(&self, text: &str) -> Self {
+        let mut found = Self::default();
+        self.needles.iter().filter(|needle| text.contains(needle.as_str())).for_each(|needle| found.learn(needle));
+        found
+    }
+
     /// `text` without what is known.
     pub(super) fn redact(&self, text: &str) -> String {
         self.needles.iter().filter(|needle| !needle.is_empty()).fold(text.to_owned(), |text, needle| {

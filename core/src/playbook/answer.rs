@@ -248,6 +248,7 @@ pub fn seen(alert: &Alert) -> Value {
         "annotations": alert.annotations,
         "startsAt": alert.id.starts_at.to_string(),
         "source": alert.id.source.as_str(),
+        "receiver": alert.receiver.as_str(),
         "fingerprint": alert.id.fingerprint.as_str(),
         "url": alert.url,
     })

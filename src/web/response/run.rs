@@ -92,7 +92,8 @@ pub(in crate::web) struct StepItem {
 }
 
 impl RunItem {
-    pub(in crate::web) fn of(run: &Run, extent: Extent, redact: &Redact) -> Self {
+    pub(in crate::web) fn of(web: &Web, run: &Run, extent: Extent) -> Self {
+        let redact = &web.page.redact;
         let (ended_at, why) = match &run.ended {
             Some((_, why, at)) => (Some(*at), Some(why.clone())),
             None => (None, run.paused.clone()),
@@ -117,7 +118,7 @@ impl RunItem {
             cause,
             due,
             called_by,
-            alert: Seen::of(&run.alert),
+            alert: Seen::of(web, &run.alert),
             alerts: run.alerts.iter().take(ALERTS).cloned().collect(),
             turned: run.turned.as_ref().map(|(why, _)| why.clone()),
             policy: run.policy.clone(),
@@ -160,10 +161,19 @@ impl RunItem {
 }
 
 impl Seen {
-    fn of(alert: &Value) -> Option<Self> {
+    /// Masked as every alert is: a run's own team may be another than its sender's.
+    fn of(web: &Web, alert: &Value) -> Option<Self> {
         let text = |name: &str| alert.get(name).and_then(Value::as_str).map(str::to_owned);
-        let labels = alert.get("labels").filter(|labels| labels.is_object())?.clone();
-        let annotations = alert.get("annotations").filter(|it| it.is_object()).cloned();
+        let sender = text("receiver").and_then(|name| web.page.receivers.get(&Name::new(&name).ok()?).cloned());
+        let shown = |name: &str| {
+            let texts = alert.get(name)?.as_object()?.iter();
+            let mask = |(name, value): (&String, &Value)| match value.as_str() {
+                Some(text) => (name.clone(), Value::String((web.page.redact)(sender.as_ref(), text))),
+                None => (name.clone(), value.clone()),
+            };
+            Some(Value::Object(texts.map(mask).collect()))
+        };
+        let (labels, annotations) = (shown("labels")?, shown("annotations"));
         Some(Self {
             source: text("source"),
             fingerprint: text("fingerprint"),
@@ -313,7 +323,7 @@ pub(in crate::web) async fn runs(web: &Web, query: RunQuery) -> Result<(Vec<RunI
         async move { journal.runs(query).await }
     };
     gather(limit, before, read, |run| {
-        let item = RunItem::of(run, Extent::Short, &web.page.redact);
+        let item = RunItem::of(web, run, Extent::Short);
         let bytes = item.bytes();
         (item, bytes)
     })
@@ -322,7 +332,7 @@ pub(in crate::web) async fn runs(web: &Web, query: RunQuery) -> Result<(Vec<RunI
 
 /// A run, whole, with the alerts that joined its page: the page leads here.
 pub(in crate::web) fn of_run(web: &Web, run: &Run) -> RunItem {
-    let mut item = RunItem::of(run, Extent::Whole, &web.page.redact);
+    let mut item = RunItem::of(web, run, Extent::Whole);
     let joined: Vec<AlertId> = web.page.journal.response(|response| {
         let answered =
             response.alerts.iter().filter(|(_, known)| known.disposition == (Disposition::Run { run: run.id }));

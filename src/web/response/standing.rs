@@ -64,7 +64,7 @@ fn is_on(response: &ResponseMemory, alert: &AlertMemory) -> bool {
 pub(in crate::web) fn active(web: &Web, most: usize) -> Vec<RunItem> {
     let found: Vec<Arc<Run>> =
         web.page.journal.response(|response| response.runs.values().rev().take(most).cloned().collect());
-    found.iter().map(|run| RunItem::of(run, Extent::Short, &web.page.redact)).collect()
+    found.iter().map(|run| RunItem::of(web, run, Extent::Short)).collect()
 }
 
 /// The pages that nobody has accepted: the last opened first, at most `most`.

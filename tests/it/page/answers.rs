@@ -199,6 +199,16 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
     let cause = RunCause::Schedule { due: ago(30) };
     let mut run = Story::open(log, 9, 30, app_down(), None, cause, Value::Null);
     run.then(0, RunEvent::Paused { why: Some(format!("run-of-team {forged}{text}")) });
+    // A run of this team may answer what another's alert carries.
+    for (id, receiver, what) in [(10, "storefronts", "seen-of-team"), (11, "alertmanager", "seen-of-all")] {
+        let cause = RunCause::Schedule { due: ago(30) };
+        let carried = serde_json::json!({
+            "receiver": receiver,
+            "labels": {"alertname": format!("{what} {text}")},
+            "annotations": {"summary": format!("{what} {text}")},
+        });
+        Story::open(log, id, 30, app_down(), None, cause, carried);
+    }
     for (page, run, what) in [(8, Some(RunId(9)), "call-of-team"), (9, None, "call-of-all")] {
         let (title, body) = (format!("{what} {forged}{text}"), format!("{what} {forged}{text}"));
         let event = PageEvent::Opened { run, policy: None, title, body, alerts: vec![] };

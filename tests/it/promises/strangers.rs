@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use codeops::secret::SettingsVault;
+use codeops_core::config::{SecretSettings, SecretSource};
 use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Revision, RunState, Signal};
 
 use super::alerts::{APP_DOWN, PEOPLE, begin, begun, firing, labels, only_run, resolved};
 use crate::support::flow::Flow;
+use crate::support::scripted_effects::Fare;
 
 /// The same alert with one more label, told of by another system.
 fn from_elsewhere(flow: &Flow, name: &str, app: &str) -> Signal {
@@ -66,6 +69,34 @@ async fn what_a_receiver_may_not_reach_opens_no_page_that_a_real_alert_joins() {
     flow.tell(vec![through("theirs", "d"), through("main", "e")]).await;
     flow.elapse(30).await;
     assert_eq!((flow.outside.count("webhook"), flow.runs().await.len()), (2, 2), "each joins its own");
+}
+
+/// A run of one team says nothing of another's secrets that its alert carries, and confirms no guess of its own team's.
+#[tokio::test(start_paused = true)]
+async fn what_an_alert_carries_is_masked_in_the_run_that_answers_it_and_in_its_page() {
+    const THEIRS: &str = "hunter2-of-search";
+    for (receiver, tells) in [("main", false), ("own", true)] {
+        let mut flow = Flow::stopped(&["local"]);
+        let source = SecretSource::Env("KEY".to_owned());
+        let granted = SecretSettings { source, teams: vec!["search".parse().expect("a team")] };
+        let settings = [("key".parse().expect("a name"), granted)].into();
+        let environment = [("KEY".to_owned(), THEIRS.to_owned())].into();
+        flow.vault = Arc::new(SettingsVault::new(settings, [7; 32], environment).with_teams_apart(true));
+        flow.responds.receivers.insert("own".parse().expect("a name"), ["core".parse().expect("a team")].into());
+        flow.start().await;
+        begin(&mut flow, &["shop"]).await;
+        flow.outside.fares("scripts/look.sh", Fare::Done(serde_json::json!({"said": THEIRS, "other": "kept"})));
+        let Signal::Firing(alert) = firing(&flow, "AppDown", "shop") else { unreachable!() };
+        let mut alert = Alert { receiver: receiver.parse().expect("a name"), ..(*alert).clone() };
+        alert.annotations.insert("summary".to_owned(), format!("login with {THEIRS} failed"));
+        flow.tell(vec![Signal::Firing(Arc::new(alert))]).await;
+        flow.elapse(900).await;
+        let run = only_run(&flow).await;
+        let steps = format!("{:?}", run.steps);
+        let page = flow.outside.bodies().concat();
+        assert!(steps.contains("kept") && page.contains("login with"), "{steps} {page}");
+        assert_eq!((steps.contains(THEIRS), page.contains(THEIRS)), (tells, tells), "{receiver}: {steps} {page}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

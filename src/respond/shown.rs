@@ -1,0 +1,70 @@
+//! What others may see of what alerts carry: an alert is masked with the secrets of the one team whose receiver brought it, else
+//! with everybody's, wherever it stands. What a run's steps say of it is masked with those that it carries and no others: a
+//! team that could have others' values masked would find them by guessing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codeops_core::model::{AlertMemory, Name, Run, TeamName};
+use serde_json::Value;
+
+use super::Flow;
+use super::runs::first_of;
+
+impl Flow {
+    /// The one team whose receiver this is.
+    fn team_of(&self, receiver: Option<&Name>) -> Option<&TeamName> {
+        let teams = self.tools.rules.receivers.get(receiver?)?;
+        teams.first().filter(|_| teams.len() == 1)
+    }
+
+    /// Whose secrets the alert of a run may carry.
+    fn sender(&self, run: &Run) -> Option<&TeamName> {
+        let receiver = run.alert.get("receiver").and_then(Value::as_str).and_then(|name| Name::new(name).ok());
+        self.team_of(receiver.as_ref())
+    }
+
+    /// A run with its alert as others may see it.
+    pub(super) fn as_shown(&self, run: &Run) -> Run {
+        let (vault, sender) = (&self.tools.vault, self.sender(run));
+        let mut run = run.clone();
+        let redact = |text: &str| sender.map_or_else(|| vault.redact(text), |team| vault.redact_of(team, text));
+        veil(&mut run.alert, &redact);
+        run
+    }
+
+    /// What a run says, without its team's secrets and those that its alert carries.
+    pub(super) fn said_by(&self, run: &Run, text: &str) -> String {
+        let (vault, carried) = (&self.tools.vault, plain(&run.alert));
+        vault.redact_read(self.sender(run), &carried, &vault.redact_of(&run.authority, text))
+    }
+
+    /// These alerts, as far as a page can hold them, each without the secrets that it may carry.
+    pub(super) fn first_shown(&self, alerts: &[Arc<AlertMemory>]) -> String {
+        let mut by_sender: BTreeMap<Option<&TeamName>, Vec<Arc<AlertMemory>>> = BTreeMap::new();
+        for alert in alerts {
+            by_sender.entry(self.team_of(Some(&alert.alert.receiver))).or_default().push(Arc::clone(alert));
+        }
+        let text = first_of(alerts);
+        by_sender.into_iter().fold(text, |text, (team, own)| self.tools.vault.redact_read(team, &first_of(&own), &text))
+    }
+}
+
+/// All texts of it, a line each.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text}\n"),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(fields) => fields.values().map(plain).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => String::new(),
+    }
+}
+
+fn veil(value: &mut Value, redact: &impl Fn(&str) -> String) {
+    match value {
+        Value::String(text) => *text = redact(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| veil(item, redact)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| veil(field, redact)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
