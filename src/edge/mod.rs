@@ -11,7 +11,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +28,8 @@ pub use seldom::Seldom;
 
 /// Further headers of one request are refused.
 const HEADERS: usize = 64;
+/// How long a connection that makes room for another may go on with its answer.
+const LEAVE: Duration = Duration::from_secs(1);
 /// How long to wait when no connection can be taken, such as for want of descriptors.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -50,11 +55,23 @@ pub struct Bounds {
     pub drain: Duration,
 }
 
+/// With each request: whether its connection has to make room for another. What is yet to come of it is refused then, with a word to
+/// come again; what is under way is answered.
+#[derive(Clone, Debug)]
+pub struct Leaves(CancellationToken);
+
+impl Leaves {
+    /// Waits until it has to.
+    pub async fn has_to(&self) {
+        self.0.cancelled().await;
+    }
+}
+
 /// One connection as seen from outside.
 struct Open {
     peer: IpAddr,
     answered: Answered,
-    /// Ends it at once.
+    /// Ends it.
     end: CancellationToken,
 }
 
@@ -92,7 +109,10 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
         }
         let (answered, end) = (Answered::new(), CancellationToken::new());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
-        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), end.clone()));
+        // Who floods has no time given to so many that memory would be short.
+        let leaving = connections.len() - open.len() < bounds.connections;
+        let leave = if leaving { LEAVE } else { Duration::ZERO };
+        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), (end.clone(), leave)));
         open.insert(task.id(), Open { peer, answered, end });
     }
     drop(listener);
@@ -137,15 +157,20 @@ async fn connection(
     router: Router,
     bounds: Bounds,
     cancel: CancellationToken,
-    end: CancellationToken,
+    (end, leave): (CancellationToken, Duration),
 ) {
+    let (router, leaves) = (TowerToHyperService::new(router), Leaves(end.clone()));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(leaves.clone());
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .keep_alive(bounds.single.is_none())
         .max_buf_size(bounds.head_bytes)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);
     let whole = async {
         match bounds.single {
@@ -156,7 +181,10 @@ async fn connection(
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = whole => Ok(()),
-        () = end.cancelled() => Ok(()),
+        () = end.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            tokio::time::timeout(leave, served).await.unwrap_or(Ok(()))
+        }
         () = cancel.cancelled() => {
             served.as_mut().graceful_shutdown();
             tokio::time::timeout(bounds.drain, served).await.unwrap_or(Ok(()))
@@ -193,7 +221,12 @@ mod tests {
             drain: Duration::ZERO,
         };
         let (mut server, cancel) = (JoinSet::new(), CancellationToken::new());
-        let (router, end) = (Router::new().route("/", get(async || "well")), cancel.clone());
+        let late = async |axum::Extension(leaves): axum::Extension<Leaves>| {
+            leaves.has_to().await;
+            "late"
+        };
+        let router = Router::new().route("/", get(async || "well")).route("/late", get(late));
+        let end = cancel.clone();
         server.spawn(async move { serve(listener, router, bounds, &end).await });
         (address, cancel, server)
     }
@@ -229,6 +262,21 @@ mod tests {
         let mut answer = String::new();
         first.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.ends_with("well"), "{answer}");
+        cancel.cancel();
+        server.join_all().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_answered_though_it_has_to_make_room() {
+        let (address, cancel, server) = server(8, 2).await;
+        let mut first = TcpStream::connect(address).await.expect("connected");
+        first.write_all(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        // Once it is in, more come than the peer may have.
+        assert!(answer(address).await.ends_with("well"));
+        let _open = [half_open("127.0.0.1", address).await, half_open("127.0.0.1", address).await];
+        let mut answer = String::new();
+        first.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("late"), "{answer}");
         cancel.cancel();
         server.join_all().await;
     }

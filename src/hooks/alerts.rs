@@ -23,7 +23,7 @@ use super::problem::Problem;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
 use super::{AlertLimits, Alerts, BOUNDS, pull};
-use crate::edge::Seldom;
+use crate::edge::{Leaves, Seldom};
 use crate::journal::{LogError, Receipt};
 use crate::port::{AlertListing, Clock};
 
@@ -114,7 +114,7 @@ impl Taken {
 async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let now = shared.clock.now();
-    let (receiver, proof, body) = enter(shared, name, &parts.headers, body, now).await?;
+    let (receiver, proof, body) = enter(shared, name, (&parts.headers, parts.extensions.get()), body, now).await?;
     if !receiver.rate.admits() {
         return Err(Problem::overload());
     }
@@ -128,7 +128,7 @@ async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<Tak
 async fn enter<'s>(
     shared: &'s Shared,
     name: &str,
-    headers: &HeaderMap,
+    (headers, leaves): (&HeaderMap, Option<&Leaves>),
     body: Body,
     now: Timestamp,
 ) -> Result<(&'s Receiver, Option<String>, Held), Problem> {
@@ -142,13 +142,13 @@ async fn enter<'s>(
     let limits = shared.limits;
     if door.opens_to(headers) {
         let receiver = receiver.ok_or_else(|| refused("there is no such receiver"))?;
-        let body = shared.proven.read(headers, body, receiver.body_bytes, limits.body_time).await?;
+        let body = shared.proven.read((headers, leaves), body, receiver.body_bytes, limits.body_time).await?;
         return Ok((receiver, None, body));
     }
     if !is_signed(headers) {
         return Err(refused("neither the right Authorization nor a signature, or no such receiver"));
     }
-    let body = shared.unproven.read(headers, body, limits.body_bytes, limits.body_time).await?;
+    let body = shared.unproven.read((headers, leaves), body, limits.body_bytes, limits.body_time).await?;
     match (door.check(headers, &body.bytes, now), receiver) {
         (Ok(proof), Some(receiver)) => Ok((receiver, Some(proof), body)),
         (Ok(_), None) => Err(refused("there is no such receiver")),

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
+use crate::edge::Leaves;
 
 /// Room is counted in pieces of so many bytes.
 const PIECE: usize = 1 << 10;
@@ -84,10 +85,10 @@ impl Room {
         Self { shared, own, reading: Some(Mutex::default()) }
     }
 
-    /// Reads a body of at most `most` bytes.
+    /// Reads a body of at most `most` bytes, of a request whose connection may have to make room for another.
     pub(super) async fn read(
         &self,
-        headers: &HeaderMap,
+        (headers, leaves): (&HeaderMap, Option<&Leaves>),
         body: Body,
         most: usize,
         time: Duration,
@@ -103,6 +104,7 @@ impl Room {
             biased;
             // Who made room is told to come again, as whoever finds none.
             () = end.cancelled() => Err(Problem::overload()),
+            () = has_to_leave(leaves) => Err(Problem::overload()),
             read = tokio::time::timeout(time, self.whole(body, most, &mut turn)) => read.unwrap_or(Err(slow)),
         }
     }
@@ -187,6 +189,13 @@ fn make_room(reading: &Mutex<Reading>, turn: &Turn<'_>, free: usize, pieces: usi
     Ok(())
 }
 
+async fn has_to_leave(leaves: Option<&Leaves>) {
+    match leaves {
+        Some(leaves) => leaves.has_to().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn too_big() -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is bigger than is read here")
 }
@@ -218,7 +227,7 @@ mod tests {
         for size in [4, 3, 3] {
             let (sender, body) = sent();
             sender.send(size * PIECE).expect("it is read");
-            let mut read = Box::pin(room.read(&headers, body, 1 << 20, time));
+            let mut read = Box::pin(room.read((&headers, None), body, 1 << 20, time));
             assert!(poll!(read.as_mut()).is_pending());
             senders.push(sender);
             reads.push(read);
@@ -239,7 +248,8 @@ mod tests {
     #[tokio::test]
     async fn all_bodies_together_have_so_much_room_and_no_more() {
         let (room, time) = (Room::new(4 * PIECE), Duration::from_secs(5));
-        let read = async |size: usize| room.read(&HeaderMap::new(), Body::from(vec![b'x'; size]), 1 << 20, time).await;
+        let read =
+            async |size: usize| room.read((&HeaderMap::new(), None), Body::from(vec![b'x'; size]), 1 << 20, time).await;
         let (one, two) = (read(PIECE + 1).await, read(2 * PIECE).await);
         assert!(one.is_ok() && two.is_ok(), "two pieces each");
         assert!(read(1).await.is_err(), "there is no room left");

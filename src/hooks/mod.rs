@@ -218,7 +218,8 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
         return Err(unauthorized(&shared.refusals, Refused("no header of a known forge, and no X-Codeops-Signature")));
     }
     let limits = shared.hooks.limits;
-    let body = shared.room.read(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
+    let of = (&parts.headers, parts.extensions.get());
+    let body = shared.room.read(of, body, limits.body_bytes, limits.body_time).await?;
     let now = shared.hooks.clock.now();
     // To be refused costs one hash of a bounded body and nobody's turn: a stranger's flood keeps no real hook out.
     let delivery = authenticate(&parts.headers, &body.bytes, shared.hooks.git_secret.reveal(), now)

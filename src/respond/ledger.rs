@@ -1,7 +1,7 @@
 //! Latches that end, and runs that end because this daemon only observes.
 
 use codeops_core::model::{Health, PageEvent, RunEvent, RunId, RunState, Rung, Subject};
-use codeops_core::playbook::{LATCH, quiet_since};
+use codeops_core::playbook::unlatches_at;
 use jiff::Timestamp;
 
 use super::Flow;
@@ -18,13 +18,9 @@ impl Flow {
             Subject::Playbook(_) | Subject::Group { .. } => Some(Timestamp::MIN),
         };
         let latched: Vec<(Subject, Timestamp)> = self.remembered(|response| {
-            let latched = response.ledger.iter().filter_map(|(subject, it)| Some((subject, it.latched_at?)));
-            latched
-                .filter_map(|(subject, at)| {
-                    let healthy = healthy_since(subject)?.max(quiet_since(subject, response)?);
-                    Some((subject.clone(), healthy.max(at).checked_add(LATCH).ok()?))
-                })
-                .collect()
+            let ends =
+                |subject: &Subject| Some((subject.clone(), unlatches_at(subject, healthy_since(subject), response)?));
+            response.ledger.keys().filter_map(ends).collect()
         });
         let mut records = Vec::new();
         for (subject, at) in latched {

@@ -278,7 +278,7 @@ fn sentence(record: &Record) -> String {
             renewal.run
         ),
         Record::Latched { .. } => {
-            "came back three times in an hour: nothing more is tried until it has been quiet and healthy for one"
+            "is latched: it came back for the third time in an hour. No playbook tries anything on it until it has been healthy, and nothing of it has fired, for an hour"
                 .to_owned()
         }
         Record::Unlatched { why, .. } => format!("playbooks may try again: {why}"),

@@ -130,8 +130,17 @@ pub(super) fn headline(board: &Board, standing: &Standing) -> String {
         many => Some(format!("{many} alerts fire")),
     };
     let calls = (standing.pages > 0).then(|| format!("{} not accepted yet", plural(standing.pages, "page")));
+    let unheard = (standing.unheard > 0).then(|| format!("{} reached nobody", plural(standing.unheard, "alert")));
+    let latched = (standing.latched > 0).then(|| format!("{} latched", standing.latched));
     let blocks = board.blocks().into_iter().map(str::to_owned);
-    std::iter::once(text).chain(blocks).chain(firing).chain(calls).collect::<Vec<_>>().join("; ")
+    std::iter::once(text)
+        .chain(blocks)
+        .chain(firing)
+        .chain(unheard)
+        .chain(calls)
+        .chain(latched)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn of_resources(board: &Board) -> String {

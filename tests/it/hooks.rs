@@ -364,6 +364,26 @@ async fn slow_bodies_of_strangers_keep_no_real_hook_out() {
 }
 
 /// Half of a body of 1 MiB each, more than there is room for: a real hook finds room, a small one and a big one.
+/// Who has sent half a body and makes room for a newer connection of the same address is told to come again, and a delivery that
+/// is whole is answered whatever else that address has open.
+#[tokio::test]
+async fn a_half_sent_body_that_makes_room_is_told_to_come_again() {
+    let edge = Edge::start(HookLimits { body_time: Duration::from_secs(600), ..HookLimits::default() }).await;
+    let half = b"POST /hooks/git HTTP/1.1\r\nHost: x\r\nX-GitHub-Event: push\r\nContent-Length: 4096\r\n\r\n{\"a\":";
+    let mut stalled = Vec::new();
+    for _ in 0..65 {
+        let mut stream = TcpStream::connect(edge.address).await.expect("it listens");
+        stream.write_all(half).await.expect("sent");
+        stalled.push(stream);
+    }
+    assert_eq!(edge.push(1).await.0, 202, "a newer one gets through");
+    let mut answer = String::new();
+    stalled[0].read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+    drop(stalled);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn big_bodies_of_strangers_keep_no_real_hook_out() {
     let limits = HookLimits { body_time: Duration::from_secs(60), ..HookLimits::default() };

@@ -625,6 +625,32 @@ async fn a_secret_leaves_in_no_answer_whoever_wrote_it() {
 }
 
 #[tokio::test]
+async fn what_is_latched_and_what_reached_nobody_is_said_wherever_one_looks() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let before = json(&served, "/api/v1/status").await;
+    assert_eq!((&before["alerts_unheard"], &before["latched"]), (&Value::from(0), &serde_json::json!([])));
+    answers::latched_and_unheard(&served.log);
+    let status = json(&served, "/api/v1/status").await;
+    assert_eq!(status["alerts_unheard"], 1, "{status}");
+    assert_eq!(
+        (&status["unheard"][0]["name"], &status["latched"][0]["target"]),
+        (&Value::from("DiskFull"), &Value::from("app/shop"))
+    );
+    let headline = status["headline"].as_str().expect("text");
+    assert!(headline.contains("1 alert reached nobody") && headline.contains("1 latched"), "{headline}");
+    let shop = json(&served, "/api/v1/resources/app/shop").await;
+    assert!(shop["latch"]["since"].is_string() && shop["latch"]["until"].is_null(), "it fires: {}", shop["latch"]);
+    let alerts = json(&served, "/api/v1/alerts?target=app/shop").await;
+    assert_eq!(alerts["items"][0]["latch"]["target"], "app/shop", "{alerts}");
+    for path in ["/apps/shop", "/alerts"] {
+        let page = get(&served, path).await.text().await.expect("whole");
+        assert!(page.to_lowercase().contains("latched since"), "{path}: {page}");
+    }
+    let events = get(&served, "/events").await.text().await.expect("whole");
+    assert!(events.contains("is latched"), "{events}");
+}
+
+#[tokio::test]
 async fn no_answer_tells_a_team_what_is_another_teams_secret() {
     let mut shown = board();
     let shop = Arc::make_mut(shown.resources.get_mut(&app("shop")).expect("it is there"));

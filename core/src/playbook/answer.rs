@@ -143,13 +143,14 @@ impl World<'_> {
             };
         }
         let policy = routed.policy.as_ref().and_then(|policy| self.response.policies.get(policy));
-        let by_route = |playbook: &Arc<Playbook>| routed.by_route.contains(&playbook.name);
-        let by_policy = |playbook: &Arc<Playbook>| policy.is_some_and(|policy| policy.team == playbook.team);
-        let for_all = |playbook: &Arc<Playbook>| routed.everybodys.contains(&playbook.team);
-        let speak: [&dyn Fn(&Arc<Playbook>) -> bool; 3] = [&by_route, &by_policy, &for_all];
-        let first = speak.into_iter().find(|speaks| known.iter().any(|playbook| speaks(playbook)));
+        let speaks = |playbook: &Arc<Playbook>| {
+            let by_policy = policy.is_some_and(|policy| policy.team == playbook.team);
+            let of = [routed.by_route.contains(&playbook.name), by_policy, routed.everybodys.contains(&playbook.team)];
+            of.into_iter().position(|of| of)
+        };
+        let first = known.iter().filter_map(|playbook| speaks(playbook)).min();
         let (may, others): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|playbook| first.is_some_and(|speaks| speaks(playbook)));
+            known.into_iter().partition(|playbook| first.is_some() && speaks(playbook) == first);
         let names: Vec<&str> = others.iter().map(|playbook| playbook.name.as_str()).collect();
         let names = names.join(" and ");
         Answering {

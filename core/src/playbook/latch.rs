@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// How long what is counted counts, and how long it must be quiet afterwards.
-pub const LATCH: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const LATCH: SignedDuration = SignedDuration::from_hours(1);
 /// The run of so many within [`LATCH`] that calls a person and latches.
 const RUNS: usize = 3;
 
@@ -29,6 +29,13 @@ pub(super) fn tries(program: &Playbook) -> bool {
 /// Since when it is latched, if it is.
 pub fn latched(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
     response.ledger.get(subject).and_then(|ledger: &Ledger| ledger.latched_at)
+}
+
+/// When the latch on it ends if nothing more happens; `None` while something of it fires, or it is not healthy. `healthy` is since when
+/// it is.
+pub fn unlatches_at(subject: &Subject, healthy: Option<Timestamp>, response: &ResponseMemory) -> Option<Timestamp> {
+    let at = latched(subject, response)?;
+    healthy?.max(quiet_since(subject, response)?).max(at).checked_add(LATCH).ok()
 }
 
 /// Whether a page of this subject that was opened then says that it is latched, and so stays open until that ends. One that was
@@ -48,7 +55,7 @@ pub(super) fn page_of(asked: &Asked<'_>, subject: &Subject, response: &ResponseM
 }
 
 /// Since when nothing of it fires, as far as runs and pages tell of its alerts; `None` while something does.
-pub fn quiet_since(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
+pub(super) fn quiet_since(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
     let runs = response.runs.values().filter(|run| run.subject() == *subject).map(|run| &run.alerts);
     let pages = response.pages.values().map(|it| (it.group.as_ref(), &it.alerts));
     let told = pages.chain(response.calls.values().map(|it| (it.group.as_ref(), &it.alerts)));

@@ -83,6 +83,9 @@ fn one(resource: &Value, output: &Output) -> String {
             page += &format!("  {key:<10}{}\n", output.paint(style_of(value), printable(value)));
         }
     }
+    if let Some(latch) = resource.get("latch").filter(|latch| !latch.is_null()) {
+        page += &format!("  {:<10}{}\n", "latched", output.paint(Style::Busy, printable(&super::latched(latch))));
+    }
     for key in ["depends_on", "used_by", "notes"] {
         let list: Vec<&str> = array(resource, key).iter().filter_map(Value::as_str).collect();
         if !list.is_empty() {

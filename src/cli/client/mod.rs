@@ -31,6 +31,18 @@ fn moment(stamp: &str) -> String {
     format!("{date} {}", time.get(..8).unwrap_or(time))
 }
 
+/// What is latched, since when and until when.
+fn latched(latch: &Value) -> String {
+    let (what, since) = (text(latch, &["target"]), moment(text(latch, &["since"])));
+    let playbook = text(latch, &["playbook"]);
+    let what = if what.is_empty() { format!("what playbook {playbook} answers") } else { what.to_owned() };
+    let until = match text(latch, &["until"]) {
+        "" => format!("until it is better: it ends {}", text(latch, &["ends"])),
+        at => format!("until {} UTC if nothing of it fires", moment(at)),
+    };
+    format!("{what} since {since} UTC, {until}; no playbook tries anything on it")
+}
+
 /// The first digits of a revision or digest, for people; `v1:` and the like stay out.
 fn short(id: &str) -> &str {
     let id = id.rsplit_once(':').map_or(id, |(_, hex)| hex);

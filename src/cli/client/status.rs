@@ -13,7 +13,7 @@ use crate::cli::{block_on, client};
 const SHOWN: usize = 5;
 
 /// Ends with 1 where something needs a person: held, degraded, unknown, a revision that cannot be followed or holds mistakes, a
-/// page that nobody has accepted.
+/// page that nobody has accepted, an alert that reached nobody.
 pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let client = Client::new(&args.server, variables)?;
     if args.live {
@@ -57,7 +57,8 @@ fn is_fine(status: &Value, resources: &Value) -> bool {
     let quiet =
         ["broken", "observe_only", "freeze", "settings_error"].iter().all(|key| text(status, &[key]).is_empty())
             && ["error", "held"].iter().all(|key| text(status, &["source", key]).is_empty());
-    let well = quiet && calls(status) == 0 && mistakes(status).next().is_none();
+    let unheard = status.get("alerts_unheard").and_then(Value::as_u64).unwrap_or_default();
+    let well = quiet && calls(status) == 0 && unheard == 0 && mistakes(status).next().is_none();
     well && items(resources).iter().all(needs_nobody)
 }
 
@@ -88,8 +89,12 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
             page += &format!("{}: {}\n", output.paint(Style::Bad, label), why);
         }
     }
-    for (label, why) in mistakes(status).take(SHOWN).map(mistake).chain(unaccepted(pages)) {
+    let unheard = runs::items(status, "unheard").iter().map(unheard);
+    for (label, why) in mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(unaccepted(pages)) {
         page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why));
+    }
+    for latch in runs::items(status, "latched") {
+        page += &format!("{}: {}\n", output.paint(Style::Busy, "latched"), printable(&super::latched(latch)));
     }
     let more = mistakes(status).count().saturating_sub(SHOWN);
     if more > 0 {
@@ -112,6 +117,16 @@ fn mistake(found: &Value) -> (&'static str, String) {
     let at = |field: &str| found.pointer(&format!("/place/{field}")).map(ToString::to_string).unwrap_or_default();
     let file = text(found, &["place", "file"]);
     ("manifest", format!("{file}:{}:{}: {}", at("line"), at("column"), text(found, &["message"])))
+}
+
+/// An alert that reached nobody, and where it is said why.
+fn unheard(alert: &Value) -> (&'static str, String) {
+    let (name, run) = (text(alert, &["name"]), text(alert, &["run"]));
+    let why = match (run, text(alert, &["why"])) {
+        ("", why) => why.to_owned(),
+        (run, _) => format!("`codeops runs {run}` says why"),
+    };
+    ("reached nobody", format!("alert {name}: {why}"))
 }
 
 /// Which pages nobody has accepted, and why.
@@ -148,6 +163,7 @@ mod tests {
         assert!(!is_fine(&status, &resources("Synced", "Degraded")));
         assert!(!is_fine(&json!({"source": {"error": "no route"}}), &resources("Synced", "Healthy")));
         assert!(!is_fine(&json!({"pages_open": 1}), &resources("Synced", "Healthy")));
+        assert!(!is_fine(&json!({"alerts_unheard": 1}), &resources("Synced", "Healthy")));
         let found = |severity: &str| json!({"diagnostics": [{"severity": severity}]});
         assert!(!is_fine(&found("error"), &resources("Synced", "Healthy")));
         assert!(is_fine(&found("warning"), &resources("Synced", "Healthy")));

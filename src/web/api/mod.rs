@@ -23,6 +23,7 @@ use super::Web;
 use super::history::{self, RevisionItem};
 use super::problem::Problem;
 use super::redact::{Deep, Of};
+use super::response::latch_on;
 use crate::port::{Board, ResourceView};
 
 /// A page of a list.
@@ -51,8 +52,8 @@ pub(super) async fn resource(
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let view = find(&web.board(), &kind, &name)?;
-    let (alerts, runs) = answers_of(&web, &view.id).await?;
-    let mut answer = Json(resource::Detail::of(&view, alerts, runs)).into_response();
+    let (answers, latch) = (answers_of(&web, &view.id).await?, latch_on(&web, &view.id));
+    let mut answer = Json(resource::Detail::of(&view, latch, answers)).into_response();
     answer.extensions_mut().insert(Of(view.team.clone()));
     Ok(answer)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, ResourceView};
-use crate::web::response::{AlertItem, RunItem};
+use crate::web::response::{AlertItem, Latch, RunItem};
 use crate::web::shape::{InstanceShape, SpecShape};
 
 /// `GET /api/v1/resources`.
@@ -72,6 +72,8 @@ pub(super) struct Detail<'a> {
     used_by: &'a [ResourceId],
     last_good: Option<Good<'a>>,
     pins: Vec<Pinned<'a>>,
+    /// It came back too often: no playbook tries anything on it.
+    latch: Option<Latch>,
     /// Those that runs on it answered, the newest first.
     alerts: Vec<AlertItem>,
     /// The newest first.
@@ -94,7 +96,11 @@ struct Pinned<'a> {
 }
 
 impl<'a> Detail<'a> {
-    pub(super) fn of(view: &'a ResourceView, alerts: Vec<AlertItem>, runs: Vec<RunItem>) -> Self {
+    pub(super) fn of(
+        view: &'a ResourceView,
+        latch: Option<Latch>,
+        (alerts, runs): (Vec<AlertItem>, Vec<RunItem>),
+    ) -> Self {
         let live = view.live.as_deref();
         Self {
             short: Short::of(view),
@@ -116,6 +122,7 @@ impl<'a> Detail<'a> {
                 .iter()
                 .map(|(template, pin)| Pinned { template, revision: pin.revision.as_ref(), at: pin.at, why: &pin.why })
                 .collect(),
+            latch,
             alerts,
             runs,
         }

@@ -9,8 +9,11 @@ use serde::Serialize;
 
 use crate::port::{Board, Overall, ProviderView, RevisionView, SourceView};
 use crate::web::Web;
-use crate::web::response::Standing;
+use crate::web::response::{self, AlertItem, Latch, Standing};
 use crate::web::words::{Mark, headline, stale};
+
+/// Alerts that reached nobody and are told of one by one.
+const UNHEARD: usize = 5;
 
 /// The whole, in short.
 #[derive(Serialize)]
@@ -26,6 +29,11 @@ pub(super) struct Status<'a> {
     alerts_firing: usize,
     runs_active: usize,
     pages_open: usize,
+    /// Firing alerts that reached nobody, and the newest of them.
+    alerts_unheard: usize,
+    unheard: Vec<AlertItem>,
+    /// What came back too often: no playbook tries anything on it.
+    latched: Vec<Latch>,
     owner: Option<&'a str>,
     revision: Option<&'a RevisionView>,
     source: &'a SourceView,
@@ -55,6 +63,9 @@ impl<'a> Status<'a> {
             alerts_firing: standing.answered + standing.alone,
             runs_active: standing.runs,
             pages_open: standing.pages,
+            alerts_unheard: standing.unheard,
+            unheard: if standing.unheard > 0 { response::unheard(web, UNHEARD) } else { Vec::new() },
+            latched: response::latches(web),
             owner: board.owner.as_deref(),
             revision: board.revision.as_ref(),
             source: &board.source,

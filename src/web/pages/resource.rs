@@ -22,7 +22,7 @@ use crate::web::named;
 use crate::web::picture::{Series, graph, plot};
 use crate::web::problem::Problem;
 use crate::web::redact::Of;
-use crate::web::response::{AlertItem, RunItem};
+use crate::web::response::{AlertItem, Latch, RunItem, latch_on};
 use crate::web::shape::SpecShape;
 use crate::web::words::Mark;
 
@@ -41,6 +41,7 @@ struct ResourcePage {
     changed: bool,
     plots: Vec<(&'static str, String, String)>,
     graph: Option<String>,
+    latch: Option<Latch>,
     alerts: Vec<AlertItem>,
     runs: Vec<RunItem>,
     events: Vec<Event>,
@@ -98,6 +99,7 @@ pub(in crate::web) async fn resource(
     let (alerts, runs) = api::answers_of(&web, &view.id).await?;
     let team = view.team.clone();
     let mut answer = page(&ResourcePage {
+        latch: latch_on(&web, &view.id),
         alerts,
         runs,
         mark: Mark::of(&view),

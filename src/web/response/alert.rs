@@ -4,7 +4,7 @@ use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Fingerp
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::gather;
+use super::{Latch, gather, latch_of};
 use crate::journal::{AlertCursor, AlertQuery, LogError};
 use crate::web::words::Mark;
 use crate::web::{Web, team};
@@ -31,6 +31,8 @@ pub(in crate::web) struct AlertItem {
     pub(in crate::web) run: Option<RunId>,
     /// `received`, `run`, `quiet` or `left`.
     pub(in crate::web) disposition: &'static str,
+    /// The latch on what it is about.
+    pub(in crate::web) latch: Option<Latch>,
     /// Why it is quiet or left.
     pub(in crate::web) why: Option<String>,
 }
@@ -60,6 +62,7 @@ impl AlertItem {
             since: memory.since,
             run,
             disposition,
+            latch: run.and_then(|run| latch_of(web, run)),
             why,
         }
     }

@@ -2,6 +2,7 @@
 //! It only reads; what follows from an alert is decided elsewhere.
 
 mod alert;
+mod latch;
 mod page;
 mod run;
 mod standing;
@@ -13,9 +14,10 @@ use crate::journal::{Listed, LogError};
 use crate::web::Redact;
 
 pub(super) use alert::{AlertItem, alerts};
+pub(super) use latch::{Latch, latch_of, latch_on, latches};
 pub(super) use page::{PageItem, one_page, pages};
 pub(super) use run::{RunItem, StepItem, children, of_run, runs};
-pub(super) use standing::{Standing, active, firing, open_pages};
+pub(super) use standing::{Standing, active, firing, open_pages, unheard};
 pub(super) use tally::{Tally, Week, follow};
 
 /// What one item of a list says at most in one text, in bytes; the item by itself has it whole.

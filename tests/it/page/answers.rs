@@ -315,3 +315,15 @@ fn scheduled(log: &MemoryLog) {
     run.end(Part::Steps, 0, 6, done(Value::Null), "");
     run.over(RunState::Resolved, "its steps did what they should");
 }
+
+/// An app that came back too often, with the alert that its page tells of, and an alert that reached nobody.
+pub(crate) fn latched_and_unheard(log: &MemoryLog) {
+    let (latching, unheard) = (alert("AppDown", "shop", 40), alert("DiskFull", "cart", 30));
+    fire(log, &latching, 40);
+    fire(log, &unheard, 30);
+    let cause = RunCause::Alert { alert: latching.id.clone() };
+    Story::open(log, 9, 35, app_down(), Some("shop"), cause, Value::Null);
+    dispose(log, &latching, 35, Disposition::Run { run: RunId(9) });
+    dispose(log, &unheard, 30, Disposition::Left { why: "a storm, and there is nobody to page".to_owned() });
+    log.add(ago(35), Record::Latched { subject: codeops_core::model::Subject::Resource(app("shop")) });
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::{Opening, latched_words, quiet_since};
+use super::super::latch::quiet_since;
+use super::super::{Opening, latched_words};
 use super::open::{asks, declared, ended, opened, paged, shop, told};
 use super::{at, firing, name};
 use crate::model::{AlertId, AlertState, Playbook, ResponseMemory, Run, RunId, RunState, Rung, Subject};
