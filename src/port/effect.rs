@@ -86,6 +86,8 @@ pub struct Send {
     pub page: Option<PageId>,
     /// Whether it tells that what the page was about is over.
     pub over: bool,
+    /// Whether it tells of a page for the first time though its alerts are over by now.
+    pub late: bool,
     /// Where the page shows more: a path such as `/runs/r42`.
     pub path: Option<String>,
 }

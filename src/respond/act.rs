@@ -214,6 +214,7 @@ impl Flow {
                 body: self.said_by(run, &body),
                 page: None,
                 over: false,
+                late: false,
                 path: Some(format!("/runs/{}", run.id)),
             }),
             Order::Revert { target, within } => {

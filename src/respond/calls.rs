@@ -130,6 +130,7 @@ impl Flow {
                 body: format!("All alerts of page {page} are resolved, says their source."),
                 page: Some(page),
                 over: true,
+                late: false,
                 path: Some(path),
             });
             sends.push((receiver, started, effect));

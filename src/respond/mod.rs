@@ -127,6 +127,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         beating: false,
         in_hand: BTreeSet::new(),
         sending: BTreeSet::new(),
+        mended: BTreeMap::new(),
         closing: BTreeMap::new(),
         asking: BTreeSet::new(),
         quiet_looked_at: None,
@@ -164,6 +165,8 @@ struct Flow {
     /// Effects that this process is doing.
     in_hand: BTreeSet<(RunId, StepRef)>,
     sending: BTreeSet<(PageId, Notified)>,
+    /// When the channels of receivers were changed last, of those that were since this flow began.
+    mended: BTreeMap<Name, Timestamp>,
     /// Tries to tell of the ends of pages.
     closing: BTreeMap<PageId, calls::Closing>,
     asking: BTreeSet<RunId>,
@@ -274,6 +277,9 @@ impl Flow {
         if let Some(fallback) = fallback.filter(|name| !desired.response.policies.contains_key(*name)) {
             tracing::warn!(%fallback, "the revision has no such EscalationPolicy: what only the settings' `fallback` would tell reaches nobody");
         }
+        let (now, before) = (self.tools.clock.now(), self.router.response());
+        let other = desired.response.receivers.iter().filter(|(name, it)| before.receivers.get(*name) != Some(*it));
+        self.mended.extend(other.map(|(name, _)| (name.clone(), now)));
         self.router = Arc::new(Router::new(&Arc::new(desired.response.clone()), fallback, whose));
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{Name, Notified, Page, PageEvent, PageId, Run, StepOutcome, TeamName};
+use codeops_core::model::{
+    AlertState, Name, Notified, Page, PageEvent, PageId, ResponseMemory, Run, StepOutcome, TeamName,
+};
 use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
 use jiff::Timestamp;
 
@@ -14,6 +16,8 @@ use crate::port::{Effect, EffectError, Performed, Send};
 
 /// How long one send may take.
 pub(super) const SEND: Duration = Duration::from_secs(30);
+/// What a page begins with that nobody could be told of in time.
+const LATE: &str = "All its alerts are over by now: nobody accepted this page before.\n\n";
 
 impl Flow {
     /// Sends what is due.
@@ -24,7 +28,8 @@ impl Flow {
             let mut told = self.told_by(&page, now);
             // One whose answer is still awaited must not hide when the next is due.
             told.retain(|told| !self.sending.contains(&(page.id, told.notified.clone())));
-            match next_send(&page, &told, now) {
+            let mended = |told: &Told| self.mended.get(&told.receiver).copied().unwrap_or(self.began_at);
+            match next_send(&page, &told, mended, now) {
                 PageNext::Send(told) => {
                     for told in told {
                         self.send(&page, told).await?;
@@ -89,21 +94,32 @@ impl Flow {
         self.tools.vault.redact_of(authority.as_ref().unwrap_or(team), &text)
     }
 
+    /// Whether all that a page is about is over before anybody has been told of it.
+    fn is_late(&self, page: &Page) -> bool {
+        let over = |response: &ResponseMemory, id| {
+            response.alerts.get(id).is_none_or(|alert| alert.state == AlertState::Resolved)
+        };
+        self.remembered(|response| !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)))
+    }
+
     async fn send(&mut self, page: &Arc<Page>, told: Told) -> Result<(), LogError> {
         if !self.sending.insert((page.id, told.notified.clone())) {
             return Ok(());
         }
         let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver).await?;
-        let body = format!("{}{}", self.joined(page, &told.team), page.body);
+        let late = self.is_late(page);
+        let first = if late { LATE } else { "" };
+        let body = format!("{first}{}{}", self.joined(page, &told.team), page.body);
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
         let team = told.team.clone();
         let effect = Effect::Send(Send {
             team: told.team,
             channel: told.channel,
-            title: page.title.clone(),
+            title: if late { format!("Over by now: {}", page.title) } else { page.title.clone() },
             body,
             page: Some(page.id),
             over: false,
+            late,
             path: Some(path),
         });
         let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.sender.clone(), page.id);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, Does, Memory, Page, PageEvent, Run, RunCause, RunEvent, RunId, RunState, StepOutcome, StepRef,
+    AlertId, AlertMemory, Does, Memory, Page, PageEvent, ResponseMemory, Run, RunCause, RunEvent, RunId, RunState,
+    StepOutcome, StepRef,
 };
-use codeops_core::playbook::{Next, evidence, latched, latched_words, next, still_fires};
+use codeops_core::playbook::{Next, evidence, latched_words, next, still_fires};
 use jiff::Timestamp;
 
 use super::Flow;
@@ -86,14 +87,15 @@ impl Flow {
     /// Logs a run's end: where its alert fires on and nobody is called, that is for somebody to read.
     fn log_end(&self, run: &Run, state: RunState, why: &str, calls: bool) {
         let label = |name: &str| run.alert.pointer(&format!("/labels/{name}")).and_then(serde_json::Value::as_str);
-        let resource = run.target.as_ref().map(tracing::field::display);
-        let (alert, app, playbook) = (label("alertname"), label("app"), run.playbook.name.as_str());
+        let named = || ["app", "service"].iter().find_map(|kind| Some(format!("{kind}/{}", label(kind)?)));
+        let resource = run.target.as_ref().map(ToString::to_string).or_else(named);
+        let (alert, playbook) = (label("alertname"), run.playbook.name.as_str());
         if !matches!(state, RunState::Failed | RunState::Cancelled) {
-            tracing::info!(run = %run.id, playbook, alert, app, resource, %state, why, "a run has ended");
+            tracing::info!(run = %run.id, playbook, alert, resource, %state, why, "a run has ended");
         } else if calls || !self.remembered(|response| still_fires(run, &response.alerts)) {
-            tracing::warn!(run = %run.id, playbook, alert, app, resource, %state, why, "a run has ended");
+            tracing::warn!(run = %run.id, playbook, alert, resource, %state, why, "a run has ended");
         } else {
-            tracing::error!(run = %run.id, playbook, alert, app, resource, %state, why, "an alert fires, and nobody is called");
+            tracing::error!(run = %run.id, playbook, alert, resource, %state, why, "an alert fires, and nobody is called");
         }
     }
 
@@ -119,8 +121,8 @@ impl Flow {
 
     /// What its page says of the latch on what a run is about; nothing where there is none.
     pub(super) fn latch_of(&self, run: &Run) -> String {
-        let since = self.remembered(|response| latched(&run.subject(), response));
-        since.map(|since| latched_words(run, since)).unwrap_or_default()
+        let words = |response: &ResponseMemory| latched_words(run, response.ledger.get(&run.subject())?);
+        self.remembered(words).unwrap_or_default()
     }
 
     /// All alerts of a run that has more than the one it was opened for, as far as its page can hold them.
@@ -139,10 +141,16 @@ impl Flow {
         let mut lines: Vec<String> = view.why.iter().map(|why| format!("{}: {why}", view.id)).collect();
         lines.extend(view.last_good.iter().map(|good| {
             let revision = good.revision.as_ref().map_or("an unknown revision", |revision| revision.short());
-            format!("last good since {}: {revision}", good.at)
+            format!("last good since {}: {revision}", second(good.at))
         }));
         lines.extend(self.board.revision.iter().map(|it| {
-            format!("revision in force since {}: {} {} ({})", it.accepted_at, it.id.short(), it.subject, it.author)
+            format!(
+                "revision in force since {}: {} {} ({})",
+                second(it.accepted_at),
+                it.id.short(),
+                it.subject,
+                it.author
+            )
         }));
         lines.extend(view.differences.iter().take(20).map(|difference| format!("differs: {}", difference.field)));
         lines
@@ -222,6 +230,11 @@ pub(super) fn page_ends(memory: &Memory, page: &Page, outcome: StepOutcome) -> O
     let on = run.steps.iter().find(|record| record.on.is_some() && is_page(record.step))?;
     let event = RunEvent::StepEnded { step: on.step, attempt: on.attempts, outcome, evidence: String::new() };
     Some(Record::Run { run: run.id, resource: None, event })
+}
+
+/// A time as pages tell it.
+fn second(at: Timestamp) -> impl std::fmt::Display {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC")
 }
 
 fn bounded(output: serde_json::Value) -> serde_json::Value {

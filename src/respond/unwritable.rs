@@ -36,6 +36,7 @@ impl Flow {
                     body,
                     page: None,
                     over: false,
+                    late: false,
                     path: Some("/".to_owned()),
                 });
                 let sent = tokio::time::timeout(SEND, self.tools.effects.perform(&started, &effect)).await;

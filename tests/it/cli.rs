@@ -454,6 +454,16 @@ fn a_receiver_that_its_team_may_not_reach_is_told_with_its_place() {
             assert_eq!(out.contains(told), warned, "{out}{err}");
             assert_eq!(out.contains("apps.yaml:32:1: receiver chat"), warned, "{out}");
         }
+        for command in [["alerts", "route"], ["playbook", "explain"]] {
+            let only = ["alertname=Other", "team=shop", "severity=critical"];
+            let (code, out, _) =
+                run(codeops().args(command).args(only).arg(folder.path()).arg("--settings").arg(&settings));
+            assert_eq!(
+                (code, out.contains("it reaches nobody: `egress` forbids every channel")),
+                (i32::from(warned), warned),
+                "{out}"
+            );
+        }
         let (code, out, _) = run(codeops().arg("validate").arg(folder.path()).arg("--settings").arg(&settings));
         assert_eq!((code, out.contains("apps.yaml:35:23")), (0, warned), "{out}");
     }

@@ -376,7 +376,7 @@ async fn a_half_sent_body_that_makes_room_is_told_to_come_again() {
         stream.write_all(half).await.expect("sent");
         stalled.push(stream);
     }
-    assert_eq!(edge.push(1).await.0, 202, "a newer one gets through");
+    assert_eq!(edge.patient(1, 10).await.0, 202, "a newer one gets through");
     let mut answer = String::new();
     stalled[0].read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 503") && answer.to_lowercase().contains("retry-after: 1"), "{answer}");

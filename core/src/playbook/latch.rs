@@ -8,11 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::may::acts;
 use super::open::{Asked, Out, out};
 use crate::model::{
-    AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunEnd, RunId, Subject,
+    AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunEnd, RunId, Rung, Subject,
 };
 
 /// How long what is counted counts, and how long it must be quiet afterwards.
 pub(super) const LATCH: SignedDuration = SignedDuration::from_hours(1);
+/// How many earlier runs its page tells of.
+const TOLD: usize = 5;
 /// The run of so many within [`LATCH`] that calls a person and latches.
 const RUNS: usize = 3;
 
@@ -27,7 +29,7 @@ pub(super) fn tries(program: &Playbook) -> bool {
 }
 
 /// Since when it is latched, if it is.
-pub fn latched(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
+pub(super) fn latched(subject: &Subject, response: &ResponseMemory) -> Option<Timestamp> {
     response.ledger.get(subject).and_then(|ledger: &Ledger| ledger.latched_at)
 }
 
@@ -66,8 +68,9 @@ pub(super) fn quiet_since(subject: &Subject, response: &ResponseMemory) -> Optio
         .try_fold(Timestamp::MIN, |last, since| since.map(|since| last.max(since)))
 }
 
-/// What a page of this run says of it, latched since then.
-pub fn words(run: &Run, since: Timestamp) -> String {
+/// What a page of this run says of it: since when it is latched, until when, and what came of the runs before.
+pub fn words(run: &Run, ledger: &Ledger) -> Option<String> {
+    let since = ledger.latched_at?;
     let (what, until) = match &run.target {
         Some(target) => (
             target.to_string(),
@@ -75,10 +78,31 @@ pub fn words(run: &Run, since: Timestamp) -> String {
                 "until it has been healthy and nothing of it has fired for an hour, or a commit says `Codeops-Retry: {target}`"
             ),
         ),
-        None => ("this".to_owned(), "until nothing of it has fired for an hour".to_owned()),
+        None => (common(run), "until nothing of it has fired for an hour".to_owned()),
     };
-    format!(
+    let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let mut words = format!(
         "Latched since {since}: {what} came back for the third time within an hour. No playbook tries anything on it {until}. \
          This page stays open until then: what it tells of calls nobody again when it comes back; anything else does.\n"
-    )
+    );
+    let before = ledger.ends.iter().filter(|end| end.run != run.id && end.opened_at.is_some());
+    for end in before.rev().take(TOLD).collect::<Vec<_>>().into_iter().rev() {
+        let tried = match end.rung {
+            Rung::Steps => "by its steps",
+            Rung::Otherwise => "by its `otherwise`",
+            Rung::Page => "by a call to a person",
+        };
+        let (run, playbook, at) = (end.run, &end.playbook, end.at.strftime("%H:%M:%S UTC"));
+        words += &format!("- before: run {run} of playbook {playbook} ended {} {tried} at {at}\n", end.state);
+    }
+    Some(words)
+}
+
+/// What the alerts of a run without a target have in common, in words.
+fn common(run: &Run) -> String {
+    let labels: Vec<String> = run.group.iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+    match labels.is_empty() {
+        true => format!("what playbook {} answers", run.playbook.name),
+        false => format!("what playbook {} answers ({})", run.playbook.name, labels.join(" ")),
+    }
 }

@@ -35,7 +35,7 @@ pub use crate::schedule::{due, next_time};
 pub use answer::{Answer, Answering, SUSPENDED, UNANSWERED, World, is_built_in, pages, seen};
 pub use ends::still_fires;
 pub use facts::facts;
-pub use latch::{latched, says_latched, unlatches_at, words as latched_words};
+pub use latch::{says_latched, unlatches_at, words as latched_words};
 pub use may::Hold;
 pub use next::{NO_VALUE, next};
 pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};

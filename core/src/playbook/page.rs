@@ -109,8 +109,9 @@ fn on_call(spec: &OnCallSpec, now: Timestamp) -> Option<Name> {
     spec.members.get(usize::try_from(turns.rem_euclid(members)).ok()?).cloned()
 }
 
-/// What is to be sent now of a page that tells these.
-pub fn next_send(page: &Page, told: &[Told], now: Timestamp) -> PageNext {
+/// What is to be sent now of a page that tells these. What did not arrive before `mended`, when the way to one of them was changed
+/// last, says nothing of that way.
+pub fn next_send(page: &Page, told: &[Told], mended: impl Fn(&Told) -> Timestamp, now: Timestamp) -> PageNext {
     if page.is_over() {
         return PageNext::Over;
     }
@@ -121,6 +122,7 @@ pub fn next_send(page: &Page, told: &[Told], now: Timestamp) -> PageNext {
         let first = page.opened_at.checked_add(told.after).unwrap_or(Timestamp::MAX);
         match page.tries.get(&told.notified) {
             None => first,
+            Some(tried) if tried.at < mended(told) => mended(told).max(first),
             Some(tried) => {
                 let doubled = 1_000_u64.saturating_mul(1 << tried.failures.min(20)).min(LONGEST_MS);
                 let wait = SignedDuration::from_millis(i64::try_from(doubled).unwrap_or(i64::MAX));
@@ -140,7 +142,7 @@ pub fn next_send(page: &Page, told: &[Told], now: Timestamp) -> PageNext {
 pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (String, String) {
     let name = run.alert.pointer("/labels/alertname").and_then(|name| name.as_str());
     let what = name.map_or_else(|| format!("playbook {}", run.playbook.name), ToOwned::to_owned);
-    let on = run.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+    let on = run.target.as_ref().map_or_else(|| named(run), |target| format!(" on {target}"));
     let title: String = format!("{what}{on}: not resolved by code").chars().take(200).collect();
     let mut body = first.to_owned();
     let _ = write!(body, "Run {} of playbook {} (revision {}).", run.id, run.playbook.name, run.revision.short());
@@ -155,7 +157,7 @@ pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (St
         step_line(run, record, &mut body);
     }
     if let Some((why, _)) = &run.turned {
-        let _ = writeln!(body, "Why not by its steps: {why}");
+        let _ = writeln!(body, "Its steps did not end it: {why}");
     }
     if !changes.is_empty() {
         body.push_str("\nWhat changed since it was last healthy:\n");
@@ -169,6 +171,15 @@ pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (St
     (title, body)
 }
 
+/// What the alert of a run without a target is about, as its labels name it.
+fn named(run: &Run) -> String {
+    let named = ["app", "service", "instance", "job", "host"].into_iter().find_map(|label| {
+        let value = run.alert.pointer(&format!("/labels/{label}"))?.as_str()?;
+        Some(format!(" on {label} {value}"))
+    });
+    named.unwrap_or_default()
+}
+
 fn step_line(run: &Run, record: &StepRecord, body: &mut String) {
     let Some(step) = run.step(record.step) else { return };
     let part = if record.step.part == Part::Otherwise { "otherwise " } else { "" };
@@ -179,7 +190,8 @@ fn step_line(run: &Run, record: &StepRecord, body: &mut String) {
         (Some(StepOutcome::Unknown { error }), _) => format!("not known: {error}"),
         (None, None) => "on".to_owned(),
     };
-    let _ = writeln!(body, "- {} {part}{} ({}): {how}", record.begun_at, step.name, step.does.word());
+    let at = record.begun_at.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let _ = writeln!(body, "- {at} {part}{} ({}): {how}", step.name, step.does.word());
     for line in cut(record.evidence.clone(), STEP_EVIDENCE).lines() {
         let _ = writeln!(body, "    {line}");
     }

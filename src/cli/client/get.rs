@@ -68,7 +68,7 @@ pub(super) fn rows(resources: &[Value], output: &Output) -> String {
                 word(r, "health"),
                 plain(short(text(r, &["revision"]))),
                 plain(moment(text(r, &["since"]))),
-                plain(printable(text(r, &["why"]))),
+                plain(printable(&text(r, &["why"]).replace('\n', " "))),
             ]
         })
         .collect();

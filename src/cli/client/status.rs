@@ -83,7 +83,7 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
         ("repository", &["source", "held"]),
     ] {
         if !text(status, path).is_empty() {
-            let why = printable(text(status, path));
+            let why = printable(&text(status, path).replace('\n', " "));
             // A freeze's sentence begins with its label.
             let why = why.strip_prefix(label).map_or(&*why, str::trim_start);
             page += &format!("{}: {}\n", output.paint(Style::Bad, label), why);
@@ -91,7 +91,7 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
     }
     let unheard = runs::items(status, "unheard").iter().map(unheard);
     for (label, why) in mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(unaccepted(pages)) {
-        page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why));
+        page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why.replace('\n', " ")));
     }
     for latch in runs::items(status, "latched") {
         page += &format!("{}: {}\n", output.paint(Style::Busy, "latched"), printable(&super::latched(latch)));

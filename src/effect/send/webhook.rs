@@ -14,7 +14,7 @@ use crate::port::Send;
 pub(super) fn body(send: &Send, message: &Message, now: Timestamp) -> String {
     let run = send.path.as_deref().and_then(|path| path.strip_prefix("/runs/"));
     json!({
-        "status": send.page.map(|_| if send.over { "resolved" } else { "firing" }),
+        "status": send.page.map(|_| if send.over || send.late { "resolved" } else { "firing" }),
         "page": send.page.map(|page| page.to_string()),
         "title": message.title,
         "body": message.body,

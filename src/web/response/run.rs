@@ -214,16 +214,16 @@ impl StepItem {
             error,
             evidence,
             cut: cut_output || cut_error || cut_evidence,
-            ..Self::pending(record.step.part, step)
+            ..Self::pending(run, record.step.part, step)
         })
     }
 
-    fn pending(part: Part, step: &PlaybookStep) -> Self {
+    fn pending(run: &Run, part: Part, step: &PlaybookStep) -> Self {
         Self {
             name: step.name.clone(),
             part,
             does: step.does.word(),
-            what: what(&step.does),
+            what: what(run, &step.does),
             state: "pending",
             begun_at: None,
             ended_at: None,
@@ -294,10 +294,13 @@ fn to_come(run: &Run) -> impl Iterator<Item = StepItem> + '_ {
         let at = u32::try_from(index).map(|index| StepRef { part, index });
         at.is_ok_and(|at| run.steps.iter().any(|record| record.step == at))
     };
-    list.iter().enumerate().filter(move |(index, _)| !begun(*index)).map(move |(_, step)| StepItem::pending(part, step))
+    list.iter()
+        .enumerate()
+        .filter(move |(index, _)| !begun(*index))
+        .map(move |(_, step)| StepItem::pending(run, part, step))
 }
 
-fn what(does: &Does) -> String {
+fn what(run: &Run, does: &Does) -> String {
     match does {
         Does::Action { action, .. } => action.to_string(),
         Does::Script { file } => file.clone(),
@@ -307,7 +310,9 @@ fn what(does: &Does) -> String {
         Does::Wait { what: WaitFor::Until(expression), .. } => format!("until {}", expression.source()),
         Does::Http(call) => call.method.clone(),
         Does::Notify { channel, .. } => channel.word().to_owned(),
-        Does::Page { policy } => policy.as_ref().map_or_else(|| "the team's policy".to_owned(), ToString::to_string),
+        Does::Page { policy } => {
+            policy.as_ref().or(run.policy.as_ref()).map_or_else(|| "the team's policy".to_owned(), ToString::to_string)
+        }
         Does::Git(codeops_core::model::GitChange::RevertLast) => "revert last".to_owned(),
         Does::Git(codeops_core::model::GitChange::RevertRecent { within }) => format!("revert last, within {within}"),
         Does::Git(codeops_core::model::GitChange::Set { file, path, .. }) => format!("set {path} in {file}"),

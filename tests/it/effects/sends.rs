@@ -18,6 +18,7 @@ fn message(channel: Channel) -> Effect {
         body: format!("it said {TOKEN} & <left>"),
         page: Some(PageId(1)),
         over: false,
+        late: false,
         path: Some("/runs/r42".to_owned()),
     })
 }

@@ -96,12 +96,19 @@ fn the_page_says_until_when_nothing_is_tried() {
         panic!("no run")
     };
     let run = Run::open(RunId(1), at(0), &event).expect("a run");
-    let said = latched_words(&run, at(0));
+    let ends = [(60, RunState::Resolved, Rung::Steps), (30, RunState::Replaced, Rung::Otherwise)];
+    let mut ledger = ended(&p, &ends, at(0)).ledger.remove(&Subject::Resource(shop())).expect("its ledger");
+    ledger.latched_at = Some(at(0));
+    let run = Run { id: RunId(3), ..run };
+    let said = latched_words(&run, &ledger).expect("it is latched");
+    let told =
+        ["app/shop came back", "run r1 of playbook", "ended resolved by its steps", "run r2", "by its `otherwise`"];
+    assert!(told.iter().all(|part| said.contains(part)), "{said}");
     assert!(
         said.contains("on it until it has been healthy and nothing of it has fired for an hour, or a commit"),
         "{said}"
     );
     assert!(said.contains("Codeops-Retry: app/shop") && said.contains("anything else does"), "{said}");
-    let said = latched_words(&Run { target: None, ..run }, at(0));
+    let said = latched_words(&Run { target: None, ..run }, &ledger).expect("it is latched");
     assert!(said.contains("on it until nothing of it has fired for an hour. This page"), "{said}");
 }

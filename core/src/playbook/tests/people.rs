@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{PageNext, due, evidence, next_send, next_time, told, told_in_turn};
+use super::super::{PageNext, Told, due, evidence, next_send, next_time, told, told_in_turn};
 use super::{Live, ON, compiled, done, name};
 use crate::model::{CatchUp, Name, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome};
 
@@ -111,20 +111,23 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     };
     let mut page = Page::open(PageId(1), opened, &event).expect("a page");
     let at = |seconds| opened.checked_add(SignedDuration::from_secs(seconds)).expect("a time");
+    let never = |_: &Told| Timestamp::MIN;
     let to = |next: PageNext| match next {
         PageNext::Send(told) => told.iter().map(|it| it.receiver.to_string()).collect(),
         other => vec![format!("{other:?}")],
     };
-    assert_eq!(to(next_send(&page, &told, at(0))), ["ada"]);
+    assert_eq!(to(next_send(&page, &told, never, at(0))), ["ada"]);
     let ada = Notified::OnCall(name("shop"));
     page.take(at(0), &PageEvent::Begun { notified: ada.clone(), receiver: None });
     page.take(at(1), &PageEvent::Failed { notified: ada.clone(), error: "refused".to_owned() });
-    assert_eq!(next_send(&page, &told, at(1)), PageNext::Wait(at(3)));
-    assert_eq!(to(next_send(&page, &told, at(3))), ["ada"], "for ever");
-    assert_eq!(to(next_send(&page, &told, at(60))), ["ada", "ben"], "the second channel after 60 s");
-    assert_eq!(next_send(&page, &[], at(60)), PageNext::Nobody);
+    assert_eq!(next_send(&page, &told, never, at(1)), PageNext::Wait(at(3)));
+    assert_eq!(to(next_send(&page, &told, never, at(3))), ["ada"], "for ever");
+    assert_eq!(to(next_send(&page, &told, never, at(60))), ["ada", "ben"], "the second channel after 60 s");
+    assert_eq!(next_send(&page, &[], never, at(60)), PageNext::Nobody);
+    let mended = |_: &Told| at(2);
+    assert_eq!(to(next_send(&page, &told, mended, at(2))), ["ada"], "at once, by a way that was changed");
     page.take(at(61), &PageEvent::Accepted { notified: ada });
-    assert_eq!(next_send(&page, &told, at(62)), PageNext::Over);
+    assert_eq!(next_send(&page, &told, never, at(62)), PageNext::Over);
 }
 
 #[test]
