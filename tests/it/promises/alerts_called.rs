@@ -129,6 +129,30 @@ metadata: {name: others, team: core}
 spec: {levels: [{notify: [receiver/sunk]}]}
 ";
 
+/// Nobody waits for the backoff of a way that is not there any more; and what is over by then is not said to fire.
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_was_changed_is_tried_at_once_and_a_late_page_says_that_it_is_over() {
+    for restart in [false, true] {
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop"], &calling(TARGET, NO_TARGET)).await;
+        flow.outside.fares("webhook", Fare::Failed);
+        flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+        flow.elapse(1_300).await;
+        flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+        flow.tell(vec![resolved(&flow, "DiskFull", "shop")]).await;
+        flow.elapse(5).await;
+        let before = flow.outside.count("webhook");
+        match restart {
+            true => flow.restart().await,
+            false => drop(flow.commit(&[("people.yaml", &PEOPLE.replace("example/page", "example/mended"))]).await),
+        }
+        flow.elapse(10).await;
+        assert_eq!(flow.outside.count("webhook"), before + 1, "restart: {restart}");
+        let page = flow.outside.bodies().into_iter().find(|body| body.contains("are over by now"));
+        assert!(page.is_some(), "{:#?}", flow.outside.bodies());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_page_whose_policy_is_gone_goes_to_the_fallback_and_is_withdrawn_where_there_is_none() {
     let both = format!("{}---\n{OTHERS}", PEOPLE.replace("policy: people", "policy: others"));

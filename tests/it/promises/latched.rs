@@ -54,6 +54,8 @@ async fn the_page_that_latches_says_so_and_stays_open_until_nothing_has_fired_fo
         let bodies = flow.outside.bodies();
         let page = bodies.last().expect("a page");
         assert!(page.contains("Latched since") && page.contains(words), "{page}");
+        assert!(page.contains("before: run r1 of playbook") && page.contains("before: run r2 of"), "{page}");
+        assert!(!page.contains("this came back"), "what did is named: {page}");
         // The fourth: the page that is open tells of it, for as long as it fires and an hour on.
         let runs = flow.runs().await.len();
         flow.tell(vec![firing(&flow, name, "shop")]).await;
