@@ -59,24 +59,31 @@ pub(super) struct Ended {
 /// Writes what the memory has let go of, as it last was.
 pub(super) fn put_ended(db: &Connection, ended: &Ended) -> Sql<()> {
     match &ended.over {
-        Over::Alert(alert) => put_alert(db, ended.row, alert, false),
+        Over::Alert(alert) => {
+            db.prepare_cached("DELETE FROM active_alerts WHERE row = ?")?.execute([ended.row])?;
+            put_alert(db, "alerts", ended.row, alert)
+        }
         Over::Run(run) => put_run(db, run),
         Over::Page(page) => put_page(db, page),
     }
 }
 
-/// Writes one alert: `active` while the memory has it.
-pub(super) fn put_alert(db: &Connection, row: i64, alert: &AlertMemory, active: bool) -> Sql<()> {
+/// Writes one alert of the memory.
+pub(super) fn put_active(db: &Connection, row: i64, alert: &AlertMemory) -> Sql<()> {
+    put_alert(db, "active_alerts", row, alert)
+}
+
+fn put_alert(db: &Connection, table: &str, row: i64, alert: &AlertMemory) -> Sql<()> {
     let id = &alert.alert.id;
     let run = match &alert.disposition {
         Disposition::Run { run } => Some(number(*run)),
         Disposition::Received | Disposition::Quiet { .. } | Disposition::Left { .. } => None,
     };
-    db.prepare_cached(
-        "INSERT INTO alerts (row, source, name, state, since, run, active, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    db.prepare_cached(&format!(
+        "INSERT INTO {table} (row, source, name, state, since, run, body) VALUES (?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (row) DO UPDATE SET state = excluded.state, since = excluded.since, run = excluded.run,
-             active = excluded.active, body = excluded.body",
-    )?
+             body = excluded.body"
+    ))?
     .execute(params![
         row,
         id.source.as_str(),
@@ -84,7 +91,6 @@ pub(super) fn put_alert(db: &Connection, row: i64, alert: &AlertMemory, active: 
         alert.state.word(),
         alert.since.as_microsecond(),
         run,
-        active,
         text(alert)
     ])?;
     Ok(())
@@ -122,9 +128,10 @@ pub(super) fn put_page(db: &Connection, page: &Page) -> Sql<()> {
 
 /// Reads the alerts, runs and pages that matter into the memory.
 pub(super) fn recall(db: &Connection, memory: &mut ResponseMemory) -> Sql<Rows> {
-    let last = db.query_row("SELECT ifnull(max(row), 0) FROM alerts", [], |row| row.get(0))?;
+    let last = "SELECT max(ifnull((SELECT max(row) FROM alerts), 0), ifnull((SELECT max(row) FROM active_alerts), 0))";
+    let last = db.query_row(last, [], |row| row.get(0))?;
     let mut found = Rows { of: HashMap::new(), last };
-    let mut statement = db.prepare("SELECT row, body FROM alerts WHERE active = 1")?;
+    let mut statement = db.prepare("SELECT row, body FROM active_alerts")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let alert: AlertMemory = json(1, row)?;

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use codeops_core::model::{Memory, Name, PageId, ResourceId, Subject};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
 
 use super::history::{self, Rows};
-use super::table::{Sql, damage, json};
+use super::table::{Sql, damage, json, put_fact};
 use crate::journal::{Change, InDoubt, Seq};
 
 const DOUBT: &str = "doubt/";
@@ -17,6 +17,8 @@ const LEDGER: &str = "ledger/";
 const CALL: &str = "call/";
 const SCHEDULE: &str = "schedule/";
 const WATCHDOG: &str = "watchdog/";
+/// Not a part but a fact.
+const SWEPT: &str = "swept";
 
 /// What is found at opening.
 pub(super) struct Recalled {
@@ -47,8 +49,9 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Watchdog(receiver) => put_part(db, &format!("{WATCHDOG}{receiver}"), response.watchdogs.get(receiver)),
         Change::Counted => put_part(db, "counted", Some(&response.counted)),
         Change::Stormed => put_part(db, "stormedAt", Some(&response.stormed_at)),
-        Change::Swept => put_part(db, "swept", Some(&response.swept)),
-        Change::Alert(id) => response.alerts.get(id).map_or(Ok(()), |it| history::put_alert(db, rows.of(id), it, true)),
+        // With what every commit writes, since every delivery moves it.
+        Change::Swept => put_fact(db, SWEPT, json_text(&response.swept)),
+        Change::Alert(id) => response.alerts.get(id).map_or(Ok(()), |it| history::put_active(db, rows.of(id), it)),
         Change::Run(id) => response.runs.get(id).map_or(Ok(()), |it| history::put_run(db, it)),
         Change::Page(id) => response.pages.get(id).map_or(Ok(()), |it| history::put_page(db, it)),
     }
@@ -61,13 +64,16 @@ pub(super) fn project_doubt(db: &Connection, seq: Seq, doubt: Option<&InDoubt>) 
 
 fn put_part<T: Serialize>(db: &Connection, part: &str, value: Option<&T>) -> Sql<()> {
     match value {
-        Some(value) => {
-            let body = serde_json::to_string(value).expect("the memory is plain data, and that is always JSON");
-            db.prepare_cached("INSERT OR REPLACE INTO projection (part, body) VALUES (?, ?)")?.execute([part, &body])?
-        }
+        Some(value) => db
+            .prepare_cached("INSERT OR REPLACE INTO projection (part, body) VALUES (?, ?)")?
+            .execute([part, &json_text(value)])?,
         None => db.prepare_cached("DELETE FROM projection WHERE part = ?")?.execute([part])?,
     };
     Ok(())
+}
+
+fn json_text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("the memory is plain data, and that is always JSON")
 }
 
 /// Reads the whole memory, and the intents in doubt.
@@ -87,7 +93,6 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
             "allowedBy" => memory.allowed_by = json(1, row)?,
             "waves" => memory.waves = json(1, row)?,
             "counted" => response.counted = json(1, row)?,
-            "swept" => response.swept = json(1, row)?,
             "stormedAt" => response.stormed_at = json(1, row)?,
             part => match part.split_once('/').map_or((RESOURCE, part), |(kind, rest)| (&part[..=kind.len()], rest)) {
                 (DOUBT, _) => {
@@ -111,6 +116,8 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
             },
         }
     }
+    let swept = "SELECT value FROM meta WHERE key = ?";
+    response.swept = db.query_row(swept, [SWEPT], |row| json(0, row)).optional()?.flatten();
     let rows = history::recall(db, response)?;
     Ok(Recalled { memory, doubts, rows })
 }

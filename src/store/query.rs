@@ -13,6 +13,10 @@ use crate::journal::{
     self, AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuery, Record, RunPage, RunQuery, SignalQuery,
 };
 
+/// Those of the memory, and those that are over.
+const ALERTS: &str = "(SELECT row, source, name, state, run, body FROM active_alerts
+    UNION ALL SELECT row, source, name, state, run, body FROM alerts)";
+
 /// Runs, the last opened first.
 pub(super) fn runs(db: &Connection, query: &RunQuery) -> Sql<RunPage> {
     let mut filter = Filter::default();
@@ -37,7 +41,7 @@ pub(super) fn alerts(db: &Connection, query: &AlertQuery) -> Sql<AlertPage> {
     filter.with("state = ?", query.state.map(|state| state.word().to_owned()));
     filter.with("run IN (SELECT number FROM runs WHERE target = ?)", query.target.as_ref().map(ToString::to_string));
     filter.with("row < ?", query.before.map(|cursor| signed(cursor.0)));
-    filter.list(db, "alerts", "row", query.limit, |row| AlertCursor(row.unsigned_abs()))
+    filter.list(db, ALERTS, "row", query.limit, |row| AlertCursor(row.unsigned_abs()))
 }
 
 /// Pages, the last opened first.

@@ -77,7 +77,7 @@ struct History {
 }
 
 const HISTORIES: [History; 3] = [
-    History { table: "alerts", key: "row", ended: "since", over: "active = 0" },
+    History { table: "alerts", key: "row", ended: "since", over: "1" },
     History { table: "runs", key: "number", ended: "ended_at", over: "ended_at IS NOT NULL" },
     History { table: "pages", key: "number", ended: "ended_at", over: "ended_at IS NOT NULL" },
 ];

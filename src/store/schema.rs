@@ -65,6 +65,26 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
 ",
     "ALTER TABLE deliveries ADD COLUMN receiver TEXT;",
+    // What comes in touches as few trees as can be: those of an alert are for when it is over.
+    "
+    CREATE TABLE active_alerts (
+        row    INTEGER PRIMARY KEY,
+        source TEXT    NOT NULL,
+        name   TEXT    NOT NULL,
+        state  TEXT    NOT NULL,
+        since  INTEGER NOT NULL,
+        run    INTEGER,
+        body   TEXT    NOT NULL
+    ) STRICT;
+    INSERT INTO active_alerts SELECT row, source, name, state, since, run, body FROM alerts WHERE active = 1;
+    DELETE FROM alerts WHERE active = 1;
+    DROP INDEX alerts_active;
+    DROP INDEX alerts_over;
+    ALTER TABLE alerts DROP COLUMN active;
+    CREATE INDEX alerts_over ON alerts (since);
+    INSERT OR REPLACE INTO meta SELECT part, body FROM projection WHERE part = 'swept';
+    DELETE FROM projection WHERE part = 'swept';
+",
 ];
 
 /// Files up to this size are checked whole at every opening; beyond it, that would make the start slow, and only what

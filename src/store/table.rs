@@ -155,8 +155,12 @@ pub(super) fn mark(db: &Connection, name: &str) -> Sql<Option<Mark>> {
 
 /// Writes a mark.
 pub(super) fn put_mark(db: &Connection, name: &str, mark: &Mark) -> Sql<()> {
-    put_fact(db, &format!("{name}.seq"), mark.seq)?;
-    put_fact(db, &format!("{name}.hash"), mark.hash)
+    db.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES (? || '.seq', ?), (? || '.hash', ?)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(params![name, mark.seq, name, mark.hash])?;
+    Ok(())
 }
 
 /// Writes how many daemons have opened the store.

@@ -160,7 +160,9 @@ impl Writer {
         }
         history::put_deliveries(&transaction, &came)?;
         table::put_mark(&transaction, "head", &head)?;
-        table::put_epoch(&transaction, epoch)?;
+        if epoch != self.shared.epoch.load(Ordering::Acquire) {
+            table::put_epoch(&transaction, epoch)?;
+        }
         transaction.commit()?;
         self.head = head;
         Ok(Committed { appended, changes, epoch })

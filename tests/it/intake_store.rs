@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use codeops::journal::{
-    AlertQuery, Entry, Journal, Log, LogError, PageQuery, Query, Receipt, Record, RunQuery, SignalQuery,
+    AlertPage, AlertQuery, Entry, Journal, Log, LogError, PageQuery, Query, Receipt, Record, RunQuery, SignalQuery,
 };
 use codeops::port::{Clock, SystemClock};
 use codeops::store::{Keep, Sqlite, audit};
@@ -132,6 +132,46 @@ async fn a_delivery_is_taken_once_also_after_a_restart_and_anew_after_a_day() {
     );
 }
 
+/// As the third format had it.
+fn back_to_one_table_of_alerts(db: &Connection) {
+    db.execute_batch(
+        "DROP INDEX alerts_over;
+         ALTER TABLE alerts ADD COLUMN active INTEGER NOT NULL DEFAULT 0;
+         CREATE INDEX alerts_active ON alerts (row) WHERE active = 1;
+         CREATE INDEX alerts_over ON alerts (since) WHERE active = 0;
+         INSERT INTO alerts SELECT row, source, name, state, since, run, body, 1 FROM active_alerts;
+         DROP TABLE active_alerts;",
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn alerts_that_an_older_codeops_wrote_are_still_there_those_that_are_over_too() {
+    let (folder, clock) = (TempDir::new().unwrap(), ManualClock::new());
+    let journal = on(folder.path(), &clock);
+    for name in ["shop", "docs"] {
+        journal.receive(&receiver(), &[], firing(alert(name)), 0).await.unwrap();
+    }
+    journal.receive(&receiver(), &[], resolved(&alert("docs")), 0).await.unwrap();
+    clock.advance(minutes(60 * 24));
+    journal.receive(&receiver(), &[], firing(alert("edge")), 0).await.unwrap();
+    let listed =
+        async |journal: &Journal| journal.alerts(AlertQuery { limit: 9, ..AlertQuery::default() }).await.unwrap();
+    let (before, memory) = (listed(&journal).await, journal.memory().read().unwrap().clone());
+    assert_eq!((before.items.len(), memory.response.alerts.len()), (3, 2), "one is over");
+    drop(journal);
+    let db = Connection::open(folder.path().join("journal.db")).unwrap();
+    db.execute_batch("PRAGMA user_version = 3;").unwrap();
+    back_to_one_table_of_alerts(&db);
+    drop(db);
+    let journal = on(folder.path(), &clock);
+    assert_eq!((listed(&journal).await, journal.memory().read().unwrap().clone()), (before, memory));
+    let first = journal.alerts(AlertQuery { limit: 2, ..AlertQuery::default() }).await.unwrap();
+    let rest = journal.alerts(AlertQuery { before: first.next, limit: 2, ..AlertQuery::default() }).await.unwrap();
+    let names = |page: &AlertPage| page.items.iter().map(|it| it.alert.labels["app"].clone()).collect::<Vec<_>>();
+    assert_eq!((names(&first), names(&rest)), (vec!["edge".to_owned(), "docs".to_owned()], vec!["shop".to_owned()]));
+}
+
 #[tokio::test]
 async fn deliveries_that_an_older_codeops_wrote_are_still_known() {
     let (folder, clock) = (TempDir::new().unwrap(), ManualClock::new());
@@ -141,6 +181,7 @@ async fn deliveries_that_an_older_codeops_wrote_are_still_known() {
     drop(journal);
     let db = Connection::open(folder.path().join("journal.db")).unwrap();
     db.execute_batch("ALTER TABLE deliveries DROP COLUMN receiver; PRAGMA user_version = 2;").unwrap();
+    back_to_one_table_of_alerts(&db);
     drop(db);
     assert_eq!(take(&on(folder.path(), &clock)).await, Ok(DUPLICATE));
 }
@@ -443,7 +484,8 @@ async fn a_store_of_the_first_format_is_brought_forward_with_all_that_is_in_it()
         .unwrap()
         .execute_batch(
             "DROP INDEX entries_by_run; ALTER TABLE entries DROP COLUMN run;
-             DROP TABLE alerts; DROP TABLE runs; DROP TABLE pages; DROP TABLE deliveries; PRAGMA user_version = 1;",
+             DROP TABLE active_alerts; DROP TABLE alerts; DROP TABLE runs; DROP TABLE pages; DROP TABLE deliveries;
+             PRAGMA user_version = 1;",
         )
         .unwrap();
     let journal = Journal::new(Arc::new(Sqlite::open(folder.path(), Arc::new(SystemClock)).unwrap()));
