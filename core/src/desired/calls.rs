@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Does, Name, Playbook, PlaybookStep, Trigger, WaitFor};
 
-use super::diagnostic::Diagnostic;
 use super::grants::Note;
 use super::header::ManifestKind;
 use super::in_force::Candidate;
+use super::mistakes::Mistakes;
 use super::response::{Declares, Refers};
 use super::tree::Span;
 
@@ -19,7 +19,7 @@ const DEEPEST: usize = 4;
 type Calls = BTreeMap<Name, Vec<(Name, Span)>>;
 
 /// Reports circles, named in full, and calls that go too deep.
-pub(super) fn check(candidates: &mut [Candidate], found: &mut Vec<Diagnostic>) {
+pub(super) fn check(candidates: &mut [Candidate], found: &mut Mistakes) {
     let calls: Calls = candidates.iter().filter_map(calls_of).collect();
     if calls.values().all(Vec::is_empty) {
         return;

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use crate::model::{Owner, Place, Resource, ResourceId};
 
-use super::allowance::Shares;
 use super::amend::{Changes, Good};
 use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Class, ParsedFile, class, parse};
 use super::in_force::{self, InForce};
+use super::merging::Merged;
+use super::portion::Shares;
 use super::read::near;
-use super::resolve::{Merged, Resolved, resolve};
+use super::resolve::{Resolved, resolve};
 use super::unit::Unit;
-use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references, rights};
+use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references, rights, space};
 
 /// From so many changed files on, parsing is shared by two threads.
 const MANY: usize = 256;
@@ -59,7 +60,22 @@ impl Compiler {
         (compiled, false)
     }
 
-    /// Resolves and lowers everything; `shares` are what expressions may still take.
+    /// How many bodies of merged manifests are kept.
+    #[cfg(test)]
+    pub(super) fn merged_bodies(&self) -> usize {
+        self.merged.values().filter(|merge| merge.is_kept()).count()
+    }
+
+    /// What all files take of what is kept, and of what overlays may make.
+    #[cfg(test)]
+    pub(super) fn space(&self) -> [u64; 2] {
+        [
+            self.parsed.iter().map(|file| file.space.used()).sum(),
+            self.merged.values().map(super::merging::Merge::used).sum(),
+        ]
+    }
+
+    /// Resolves and lowers everything; `shares` are what may still be taken.
     fn whole(&mut self, context: &Context, shares: Shares<'_>) -> Compiled {
         let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares);
         freeze::rescue(&self.parsed, &mut resolved);
@@ -72,7 +88,7 @@ impl Compiler {
         self.lower(resolved, context)
     }
 
-    /// Brings `parsed` to these files: what is gone goes, what changed is parsed. And what expressions may still take.
+    /// Brings `parsed` to these files: what is gone goes, what changed is parsed. And what may still be taken.
     fn parse<'c>(&mut self, files: &Files, context: &'c Context) -> (Changes, Shares<'c>) {
         let mut changes = Changes::default();
         // In the order of the paths, with a gap for each that is still to be parsed.
@@ -103,12 +119,15 @@ impl Compiler {
         (changes, shares)
     }
 
-    /// Parses again the files whose expressions may take more or less now than they did; gives what is left.
+    /// Parses again the files that may take more or less now than they did; gives what is left.
     fn settle<'c>(&mut self, changes: &mut Changes, context: &'c Context) -> Shares<'c> {
         let (mut shares, mut others) = (Shares::new(context), Vec::new());
-        for file in self.parsed.iter_mut().filter(|file| !file.allowance.is_untouched()) {
+        // Mostly all files together are not as many as some may be: whose they are is then not asked.
+        let space: u64 = self.parsed.iter().map(|file| file.space.used()).sum();
+        let crowded = space > space::MOST || self.parsed.iter().any(|file| file.space.is_spent());
+        for file in self.parsed.iter_mut().filter(|file| crowded || !file.allowance.is_untouched()) {
             let left = shares.left(&file.source.path);
-            if !file.allowance.stands(*left) {
+            if !file.allowance.stands(left.expressions) || !file.space.stands(left.space) {
                 let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
                 let again = Arc::new(parse(&file.source.path, &File { content, bytes }, *left));
                 match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
@@ -117,7 +136,8 @@ impl Compiler {
                 }
                 *file = again;
             }
-            *left -= file.allowance.used();
+            left.expressions -= file.allowance.used();
+            left.space -= file.space.used();
         }
         if !others.is_empty() {
             for (before, now) in others {
@@ -152,9 +172,7 @@ impl Compiler {
         let each = lowered.iter().map(|lowered| (lowered.resource.id.clone(), Arc::clone(&lowered.resource)));
         let resources = each.collect();
         self.lowered = lowered;
-        let mut diagnostics = resolved.found;
-        diagnostics.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
-        diagnostics.dedup();
+        let diagnostics = resolved.found.ordered();
         let environment = context.environment.clone();
         let desired = Desired {
             owner: resolved.owner.map(|repository| Owner { repository, environment }),
@@ -178,13 +196,14 @@ impl Compiler {
 
 /// Parses these files, on two threads where there are many.
 fn parse_all(files: &[(&Arc<str>, &File)], context: &Context) -> Vec<Arc<ParsedFile>> {
-    // As if these were all there are, so that neither thread waits for what the other leaves to expressions.
+    // As if these were all there are, so that neither thread waits for what the other leaves.
     let one = |part: &[(&Arc<str>, &File)]| -> Vec<Arc<ParsedFile>> {
         let mut shares = Shares::new(context);
         let each = part.iter().map(|(path, file)| {
             let left = shares.left(path);
             let parsed = Arc::new(parse(path, file, *left));
-            *left -= parsed.allowance.used();
+            left.expressions -= parsed.allowance.used();
+            left.space -= parsed.space.used();
             parsed
         });
         each.collect()

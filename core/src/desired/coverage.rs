@@ -7,6 +7,7 @@ use crate::model::{EscalationPolicySpec, Place, Route, TeamName, Trigger};
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
 use super::in_force::{Candidate, InForce};
+use super::mistakes::Mistakes;
 use super::named::Named;
 use super::resolve::Resolved;
 use super::response::Declares;
@@ -18,7 +19,7 @@ const FOR_ALL: &str =
     "the one for all alerts is of a team whose `paths` in the daemon's settings let it claim `codeops.yaml`";
 
 /// Checks routes and policies.
-pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
+pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Mistakes) {
     roots(candidates, named, before, found);
     fallback(candidates, named, found);
     for candidate in &*candidates {
@@ -47,7 +48,7 @@ fn is_nobodys(route: &Route) -> bool {
 }
 
 /// The policy of the settings' `fallback` is there.
-fn fallback(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec<Diagnostic>) {
+fn fallback(candidates: &[Candidate], named: &Named<'_>, found: &mut Mistakes) {
     let kind = ManifestKind::EscalationPolicy;
     let Some(name) = named.fallback().filter(|name| !named.has(kind, name) && !named.is_uncertain()) else { return };
     let routes = candidates.iter().find(|one| one.key.0 == ManifestKind::AlertRoute);
@@ -63,7 +64,7 @@ fn fallback(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec<Diagnos
 
 /// Exactly one tree takes what no other does; where the settings name teams, one of a team that writes for everybody. Beside it
 /// each other team may have one for its own alerts.
-fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Vec<Diagnostic>) {
+fn roots(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Mistakes) {
     let is_root = |candidate: &Candidate| candidate.manifest.declares.as_ref().is_some_and(is_tree_of_all);
     let mut roots: BTreeMap<Option<TeamName>, Vec<usize>> = BTreeMap::new();
     for (at, one) in candidates.iter().enumerate().filter(|(_, one)| is_root(one)) {
@@ -144,7 +145,7 @@ fn channels(policy: &EscalationPolicySpec) -> usize {
 }
 
 /// Teams whose escalation policy is not there.
-pub(super) fn teams(resolved: &Resolved, named: &Named<'_>, found: &mut Vec<Diagnostic>) {
+pub(super) fn teams(resolved: &Resolved, named: &Named<'_>, found: &mut Mistakes) {
     for (name, source, span) in &resolved.escalations {
         let kind = ManifestKind::EscalationPolicy;
         if named.has(kind, name) || named.is_uncertain() {

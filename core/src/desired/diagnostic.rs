@@ -13,7 +13,7 @@ use crate::model::Place;
 const SHOWN: usize = 160;
 
 /// How much a diagnostic matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The manifest is not used.
@@ -56,6 +56,12 @@ impl Diagnostic {
             line_start: u32::try_from(skip + 1).unwrap_or(1),
             width: span.width.max(1),
         }
+    }
+
+    /// How much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.place.file, &self.message, &self.line].map(String::len).iter().sum::<usize>();
+        size_of::<Self>() + texts + self.help.as_ref().map_or(0, String::len)
     }
 
     /// Why something is held, in one line: whoever reads only this is to know what to do as well.

@@ -12,11 +12,12 @@ use super::allowance::Allowance;
 use super::app::{self, AppManifest};
 use super::diagnostic::Diagnostic;
 use super::header::{Head, Header, ManifestKind, head};
-use super::people;
+use super::mistakes::MOST_OF_FILE;
+use super::portion::{Left, Portion};
 use super::read::Reader;
 use super::response::{self, ResponseManifest};
 use super::tree::{Node, Source, Span};
-use super::{File, overlay, yaml};
+use super::{File, overlay, people, space, yaml};
 
 /// The largest file that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
@@ -45,6 +46,8 @@ pub(super) struct ParsedFile {
     pub found: Vec<Diagnostic>,
     /// What its expressions took.
     pub allowance: Allowance,
+    /// What it takes of what is kept.
+    pub space: Portion,
 }
 
 /// One document whose kind and name are known.
@@ -117,10 +120,21 @@ pub(super) fn class(path: &str) -> Class {
     }
 }
 
-/// Parses one file; `left` is what the expressions of all may still take. Never panics, whatever the bytes are.
-pub(super) fn parse(path: &Arc<str>, file: &File, left: u64) -> ParsedFile {
+/// Parses one file; `left` is what may still be taken. Never panics, whatever the bytes are.
+pub(super) fn parse(path: &Arc<str>, file: &File, left: Left) -> ParsedFile {
+    let mut parsed = read(path, file, left);
+    if parsed.space.is_spent() {
+        let (message, help) = space::refusal();
+        let found = Diagnostic::error(&parsed.source, Span::START, message, Some(help));
+        parsed = ParsedFile { lost: vec![found.why()], found: vec![found], ..empty(path, file, left, parsed.space) };
+    }
+    parsed
+}
+
+/// A file of which nothing was read.
+fn empty(path: &Arc<str>, file: &File, left: Left, space: Portion) -> ParsedFile {
     let source = Source::new(Arc::clone(path), Arc::clone(&file.bytes));
-    let mut parsed = ParsedFile {
+    ParsedFile {
         content: Arc::clone(&file.content),
         source,
         class: class(path),
@@ -129,14 +143,26 @@ pub(super) fn parse(path: &Arc<str>, file: &File, left: u64) -> ParsedFile {
         lost: Vec::new(),
         last_mistake: None,
         found: Vec::new(),
-        allowance: Allowance::of(left),
-    };
+        allowance: Allowance::of(left.expressions),
+        space,
+    }
+}
+
+/// Reads all of a file, unless it takes more than there is.
+fn read(path: &Arc<str>, file: &File, left: Left) -> ParsedFile {
+    let mut parsed = empty(path, file, left, Portion::of(left.space));
     if parsed.class == Class::Script {
         return parsed;
     }
     match text(&parsed.source) {
         Ok(text) => {
-            let raws = yaml::documents(text);
+            if !parsed.space.takes(space::of_text(text.len())) {
+                return parsed;
+            }
+            let (raws, [nodes, repeated]) = yaml::measured(text);
+            if !parsed.space.takes(nodes as u64 + space::of_text(repeated)) {
+                return parsed;
+            }
             let patch = matches!(parsed.class, Class::Overlay(_));
             let mut out = Output::default();
             for (ordinal, raw) in raws.into_iter().enumerate() {
@@ -147,6 +173,8 @@ pub(super) fn parse(path: &Arc<str>, file: &File, left: u64) -> ParsedFile {
             let last = out.documents.last().and_then(|document| document.found.first());
             parsed.last_mistake = last.map(Diagnostic::why);
             (parsed.documents, parsed.lost, parsed.found) = (out.documents, out.lost, out.found);
+            let found = parsed.documents.iter().flat_map(|document| &document.found).chain(&parsed.found);
+            parsed.space.takes(space::of_mistakes(found));
         }
         Err(found) => {
             parsed.lost.push(found.why());
@@ -161,6 +189,16 @@ struct Output {
     documents: Vec<Document>,
     lost: Vec<String>,
     found: Vec<Diagnostic>,
+    /// How many mistakes there are so far.
+    mistakes: usize,
+}
+
+impl Output {
+    /// Keeps of a document's mistakes no more than a file may have, and at least one: whether there is any decides.
+    fn keep(&mut self, found: &mut Vec<Diagnostic>) {
+        found.truncate(MOST_OF_FILE.saturating_sub(self.mistakes).max(1));
+        self.mistakes += found.len();
+    }
 }
 
 /// The trees of all documents of a file, read again; `None` for one of which nothing can be read.
@@ -192,6 +230,7 @@ fn document(
         None => Head::Unknown,
     };
     let why = reader.found.first().map(Diagnostic::why);
+    out.keep(&mut reader.found);
     out.found.append(&mut reader.found);
     match (known, raw.root) {
         (Head::NotBuilt, _) => {}
@@ -203,6 +242,7 @@ fn document(
             };
             let broken = if syntax_good && good { None } else { why };
             let mut found = if is_whole && is_plain(&tree) { found } else { Vec::new() };
+            out.keep(&mut found);
             if broken.is_some() {
                 // Nobody takes such a document up, but its other mistakes are told with the first.
                 found.retain(|mistake| !out.found.contains(mistake));
@@ -214,7 +254,8 @@ fn document(
         }
         (Head::Nameless { kind }, Some(tree)) => {
             if is_whole && is_plain(&tree) && !patch {
-                let more = body(kind, &tree, vec![source], allowance).1;
+                let mut more = body(kind, &tree, vec![source], allowance).1;
+                out.keep(&mut more);
                 let more: Vec<Diagnostic> = more.into_iter().filter(|mistake| !out.found.contains(mistake)).collect();
                 out.found.extend(more);
             }

@@ -11,6 +11,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::file::ParsedFile;
 use super::grants::Note;
 use super::header::ManifestKind;
+use super::mistakes::Mistakes;
 use super::named::Named;
 use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
@@ -37,14 +38,14 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// Notes a mistake; it is not put in force.
-    pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
+    pub(super) fn error(&mut self, found: &mut Mistakes, (span, message, help): Note) {
         let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_deref(), span), span, message, help);
         self.broken.get_or_insert(diagnostic.why());
         found.push(diagnostic);
     }
 
     /// Notes what is probably not meant.
-    pub(super) fn warning(&self, found: &mut Vec<Diagnostic>, (span, message, help): Note) {
+    pub(super) fn warning(&self, found: &mut Mistakes, (span, message, help): Note) {
         let diagnostic = Diagnostic::error(source(&self.base, self.overlay.as_deref(), span), span, message, help);
         found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
     }

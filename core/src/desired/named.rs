@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::config::{Egress, host};
 use crate::model::{Does, Name, Period, PlaybookStep, ResourceId, TeamName};
 
-use super::diagnostic::Diagnostic;
 use super::file::{Class, ParsedFile, SCRIPTS};
 use super::grants::{self, Note, foreign};
 use super::header::ManifestKind;
 use super::in_force::{Candidate, Key};
+use super::mistakes::Mistakes;
 use super::read::near;
 use super::references::NEAR;
 use super::resolve::Resolved;
@@ -142,7 +142,7 @@ enum Wrong {
 }
 
 /// Checks a manifest's team, its place, and all it names.
-pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Vec<Diagnostic>) {
+pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Mistakes) {
     let manifest = Arc::clone(&candidate.manifest);
     let Some(team) = &manifest.team else { return };
     if !named.teams.contains(&team.value) {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::model::{ProviderName, ResourceId, TeamName};
 
-use super::diagnostic::Diagnostic;
+use super::mistakes::Mistakes;
 use super::order::cycles;
 use super::read::near;
 use super::resolve::Resolved;
@@ -78,7 +78,7 @@ fn acyclic(next: &[Vec<usize>], mut waiting: Vec<usize>) -> bool {
     gone == next.len()
 }
 
-fn circles(units: &mut Units, context: &Context, found: &mut Vec<Diagnostic>) {
+fn circles(units: &mut Units, context: &Context, found: &mut Mistakes) {
     // Who may not come after another, or names no team, is held for that already, and must not hold those that may.
     let may = |unit: &Unit, after: &ResourceId| {
         let theirs = units.get(after).and_then(|unit| unit.app.team.as_ref());
@@ -143,7 +143,7 @@ impl Right {
 
 /// Two apps of one provider cannot have one address; who had it keeps it. Where teams are kept apart, all of loopback is one:
 /// whoever connects to `localhost` would meet another team there.
-fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &Context, found: &mut Vec<Diagnostic>) {
+fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &Context, found: &mut Mistakes) {
     let asked = |unit: &'_ Unit| {
         let port = unit.app.port.as_ref()?;
         Some((port.value.number, unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), port.span))
@@ -217,7 +217,7 @@ fn clashes(group: &[Asked<'_>], units: &Units, apart: bool) -> Vec<Wrong> {
 
 pub(super) type Wrong = (ResourceId, Span, String, Option<String>);
 
-pub(super) fn report(units: &mut Units, wrong: Vec<Wrong>, found: &mut Vec<Diagnostic>) {
+pub(super) fn report(units: &mut Units, wrong: Vec<Wrong>, found: &mut Mistakes) {
     for (id, span, message, help) in wrong {
         if let Some(unit) = units.get_mut(&id) {
             unit.error(found, span, message, help);

@@ -1,21 +1,22 @@
 //! Manifests of all files to one of each id: duplicates found, overlays merged, what cannot be read held.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{RepositorySpec, TeamSpec};
-use crate::model::{Name, ResourceId, Response, TeamName};
+use crate::model::{Environment, Name, ResourceId, Response, TeamName};
 
-use super::allowance::{Allowance, Shares};
 use super::diagnostic::{Diagnostic, Severity};
-use super::file::{Body, Class, ParsedFile, body, trees};
+use super::file::{Body, Class, ParsedFile};
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
 use super::in_force::{Candidate, InForce};
-use super::overlay;
+use super::merging::{Merged, Merging};
+use super::mistakes::Mistakes;
+use super::portion::Shares;
 use super::read::near;
 use super::references::NEAR;
-use super::tree::{Node, Span};
+use super::tree::Span;
 use super::unit::Unit;
 use super::{Context, Declared, rights};
 
@@ -44,15 +45,11 @@ pub(super) struct Resolved {
     pub all_held: Option<String>,
     pub deletes_nothing: Option<String>,
     pub declared: Declared,
-    pub found: Vec<Diagnostic>,
+    pub found: Mistakes,
 }
 
-/// Bodies of merged manifests, kept as long as both files stay the same, and what their expressions took.
-pub(super) type Merged = HashMap<MergeKey, (Body, Vec<Diagnostic>, Allowance)>;
-type MergeKey = [(Arc<str>, Arc<str>, usize); 2];
-
-/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `shares` are what
-/// expressions may still take.
+/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `shares` are what may
+/// still be taken.
 pub(super) fn resolve(
     files: &[Arc<ParsedFile>],
     context: &Context,
@@ -60,15 +57,8 @@ pub(super) fn resolve(
     in_force: &InForce,
     shares: Shares<'_>,
 ) -> Resolved {
-    let mut resolver = Resolver {
-        context,
-        in_force,
-        shares,
-        resolved: Resolved::default(),
-        merged,
-        kept: Merged::new(),
-        trees: HashMap::new(),
-    };
+    let mut resolver =
+        Resolver { context, in_force, resolved: Resolved::default(), merging: Merging::new(merged, shares) };
     let (mut bases, mut overlays) = (Vec::with_capacity(files.len()), Vec::new());
     for file in files {
         resolver.file(file);
@@ -98,7 +88,7 @@ pub(super) fn resolve(
     resolver.resolved.units = units.into_iter().map(|unit| (unit.id.clone(), unit)).collect();
     resolver.repositories(&bases);
     resolver.lost(files);
-    *resolver.merged = resolver.kept;
+    resolver.merging.end();
     resolver.resolved
 }
 
@@ -106,12 +96,7 @@ pub(super) struct Resolver<'r> {
     pub(super) context: &'r Context,
     pub(super) in_force: &'r InForce,
     pub(super) resolved: Resolved,
-    merged: &'r mut Merged,
-    kept: Merged,
-    /// What expressions may still take.
-    shares: Shares<'r>,
-    /// Trees of the files that an overlay changes, read again for this one resolving.
-    trees: HashMap<Arc<str>, Vec<Option<Node>>>,
+    merging: Merging<'r>,
 }
 
 impl Resolver<'_> {
@@ -147,9 +132,16 @@ impl Resolver<'_> {
 
     /// Checks all overlays; gives those of the environment selected. Those of others are merged only to find mistakes.
     fn overlays<'g, 'f>(&mut self, overlays: &'g Overlays<'f>, bases: &Bases<'f>) -> Own<'g, 'f> {
+        let selected = self.context.environment.as_ref();
+        let is_own = |environment: &Option<&Environment>| environment.is_some() && *environment == selected;
+        let pairs = overlays.iter().filter_map(|((environment, key), group)| {
+            let (base, patch) = (bases.get(key).first()?.1, group[0].1);
+            is_mergeable(&base, &patch).then(|| (base, patch, is_own(environment)))
+        });
+        self.merging.all(pairs.collect());
         let mut own = Own::new();
         for ((environment, key), group) in overlays.iter() {
-            let concerns = environment.is_some() && *environment == self.context.environment.as_ref();
+            let concerns = is_own(environment);
             for (_, patch) in group {
                 self.found(patch.document().found.iter().cloned(), concerns);
             }
@@ -167,43 +159,14 @@ impl Resolver<'_> {
                 self.found([patch.error(message, help)].into_iter(), concerns);
                 continue;
             };
-            let whole = base.document().broken.is_none() && patch.document().broken.is_none();
-            // Whichever environment is selected, so that what is left for expressions does not hang on it.
-            let merged = whole.then(|| self.merge(base, patch));
             if concerns {
                 own.insert(*key, group);
-            } else if let Some((_, found)) = merged {
-                let here = patch.file.source.path.to_string();
-                self.found(found.into_iter().filter(|d| d.place.file == here), false);
+            } else {
+                let found = self.merging.of(base, patch).map(|(_, found)| found.to_vec());
+                self.found(found.into_iter().flatten(), false);
             }
         }
         own
-    }
-
-    fn merge(&mut self, base: &Found<'_>, patch: &Found<'_>) -> (Body, Vec<Diagnostic>) {
-        let key = [base.merge_key(), patch.merge_key()];
-        if let Some((body, found, _)) = self.kept.get(&key) {
-            return (body.clone(), found.clone());
-        }
-        let left = self.shares.left(&patch.file.source.path);
-        let before = self.merged.remove(&key).filter(|(.., allowance)| allowance.stands(*left));
-        let merged = before.unwrap_or_else(|| {
-            let mut allowance = Allowance::of(*left);
-            let trees =
-                self.trees.entry(Arc::clone(&base.file.source.path)).or_insert_with(|| trees(&base.file.source));
-            let whole = trees.get(base.document().ordinal).and_then(Option::as_ref);
-            let (Some(whole), Some(overlay)) = (whole, &patch.document().patch) else {
-                return (Body::Overlay, Vec::new(), allowance);
-            };
-            let tree = overlay::merge(whole, overlay);
-            let sources = vec![&base.file.source, &patch.file.source];
-            let (body, found) = body(base.document().header.kind, &tree, sources, &mut allowance);
-            (body, found, allowance)
-        });
-        *left -= merged.2.used();
-        let (body, found, _) = merged.clone();
-        self.kept.insert(key, merged);
-        (body, found)
     }
 
     /// One id: its one manifest and its overlay; a unit, if it declares a resource.
@@ -225,8 +188,10 @@ impl Resolver<'_> {
                 if let Some((_, second)) = patches.get(1) {
                     why.get_or_insert(format!("{}: a second overlay for the same manifest", second.place()));
                 }
-                let (body, found) = self.merge(base, patch);
-                (body, found, Some(patch))
+                let merged = self.merging.of(base, patch).map(|(body, found)| (body.cloned(), found.to_vec()));
+                // Of two of which one is broken nothing was merged.
+                let (body, found) = merged.unwrap_or_else(|| (None, base.document().found.clone()));
+                (body.unwrap_or_else(|| base.document().body.clone()), found, Some(patch))
             }
         };
         let whole = base.document().broken.is_none();
@@ -358,6 +323,11 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Whether a manifest and its overlay can both be used.
+fn is_mergeable(base: &Found<'_>, patch: &Found<'_>) -> bool {
+    base.document().broken.is_none() && patch.document().broken.is_none()
 }
 
 /// Why more may have stood in a file than can be read: a document that is no whole one, or a mistake in the last, where a

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::expression::{Budget, fill, weight_of_template};
 use crate::model::{MatchOperator, Matcher, Playbook, TeamName, Trigger};
 
-use super::diagnostic::Diagnostic;
 use super::in_force::Candidate;
+use super::mistakes::Mistakes;
 use super::named::Named;
 use super::response::Declares;
 
@@ -27,7 +27,7 @@ struct Rival<'a> {
 }
 
 /// Warns of each that answers nothing of its own, or takes from another what that is on.
-pub(super) fn check(candidates: &[Candidate], named: &Named<'_>, found: &mut Vec<Diagnostic>) {
+pub(super) fn check(candidates: &[Candidate], named: &Named<'_>, found: &mut Mistakes) {
     let rivals: Vec<Rival<'_>> = candidates.iter().enumerate().filter_map(rival).collect();
     // Each is looked up by the rarest thing it asks for, so that thousands on one alert's name are not compared in pairs.
     let mut common: BTreeMap<&str, usize> = BTreeMap::new();

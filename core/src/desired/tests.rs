@@ -7,6 +7,7 @@ mod answering_properties;
 mod checked;
 mod contested;
 mod digests;
+mod kept;
 mod mistakes;
 mod neighbours;
 mod promises;

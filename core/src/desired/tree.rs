@@ -82,14 +82,14 @@ impl Node {
         }
     }
 
-    /// How many nodes there are from here down, this one included, and the bytes of their texts.
+    /// How many nodes there are from here down, keys and this one included, and the bytes of their texts.
     pub(super) fn size(&self) -> (usize, usize) {
         match &self.value {
             Value::Null => (1, 0),
             Value::Scalar { text, .. } => (1, text.len()),
             Value::List(items) => items.iter().map(Node::size).fold((1, 0), add),
             Value::Map(entries) => {
-                entries.iter().map(|entry| add(entry.value.size(), (0, entry.key.len()))).fold((1, 0), add)
+                entries.iter().map(|entry| add(entry.value.size(), (1, entry.key.len()))).fold((1, 0), add)
             }
         }
     }

@@ -8,6 +8,7 @@ use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::ParsedFile;
 use super::header::Header;
+use super::mistakes::Mistakes;
 use super::tree::{Source, Span};
 
 /// One app, its overlay merged in.
@@ -27,14 +28,14 @@ pub(super) struct Unit {
 
 impl Unit {
     /// Notes a mistake at a span of the manifest or, by its layer, of the overlay, and holds the resource.
-    pub(super) fn error(&mut self, found: &mut Vec<Diagnostic>, span: Span, message: String, help: Option<String>) {
+    pub(super) fn error(&mut self, found: &mut Mistakes, span: Span, message: String, help: Option<String>) {
         let diagnostic = Diagnostic::error(self.source(span), span, message, help);
         self.hold(diagnostic.why());
         found.push(diagnostic);
     }
 
     /// Notes what is no mistake and worth a word, at a span like [`Unit::error`]'s; it holds nothing.
-    pub(super) fn warning(&self, found: &mut Vec<Diagnostic>, span: Span, message: String, help: Option<String>) {
+    pub(super) fn warning(&self, found: &mut Mistakes, span: Span, message: String, help: Option<String>) {
         let told = Diagnostic::error(self.source(span), span, message, help);
         found.push(Diagnostic { severity: Severity::Warning, ..told });
     }

@@ -37,17 +37,27 @@ fn mistake(span: Span, message: impl Into<String>, help: Option<&str>) -> Mistak
 
 /// Reads all documents of a text. Empty documents are left out.
 pub(super) fn documents(text: &str) -> Vec<RawDocument> {
+    measured(text).0
+}
+
+/// The same with how many nodes they have, and the bytes and nodes that aliases repeat.
+pub(super) fn measured(text: &str) -> (Vec<RawDocument>, [usize; 2]) {
+    let mut budget = Budget::default();
+    let documents = within(text, &mut budget);
+    (documents, [budget.nodes, budget.repeated])
+}
+
+fn within(text: &str, budget: &mut Budget) -> Vec<RawDocument> {
     let options = granit_parser::options! {
         emit_comments: false,
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
     };
     let mut parser = Parser::new_from_str_with_options(text, options);
-    let mut budget = Budget::default();
     let mut out = Vec::new();
     let mut seen = 0;
     loop {
-        let (document, more) = document(&mut parser, &mut budget);
+        let (document, more) = document(&mut parser, budget);
         let spent = document.as_ref().and_then(|d| d.root.as_ref()).map(|root| root.span).unwrap_or(Span::START);
         let broken = document.as_ref().is_some_and(|d| d.error.is_some());
         out.extend(document);

@@ -1,0 +1,54 @@
+//! The mistakes of a revision. So many that nobody reads them all are not kept, and none of one file hides those of another.
+
+use std::collections::HashMap;
+
+use super::diagnostic::{Diagnostic, Severity};
+
+/// The most errors, and the most warnings, that are told of one file.
+pub(super) const MOST_OF_FILE: usize = 1_000;
+/// From so many in all on, one of each file is.
+const MANY: usize = 50_000;
+
+/// Mistakes as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes {
+    all: Vec<Diagnostic>,
+    /// How many there are of each file.
+    of_files: HashMap<(String, Severity), usize>,
+}
+
+impl Mistakes {
+    /// Notes one.
+    pub(super) fn push(&mut self, mistake: Diagnostic) {
+        let most = if self.all.len() < MANY { MOST_OF_FILE } else { 1 };
+        let count = self.of_files.entry((mistake.place.file.clone(), mistake.severity)).or_default();
+        if *count < most {
+            *count += 1;
+            self.all.push(mistake);
+        }
+    }
+
+    /// How many are kept.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// All, ordered by place, each once.
+    pub(super) fn ordered(self) -> Vec<Diagnostic> {
+        let mut all = self.all;
+        all.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
+        all.dedup();
+        all
+    }
+}
+
+impl Extend<Diagnostic> for Mistakes {
+    fn extend<I: IntoIterator<Item = Diagnostic>>(&mut self, mistakes: I) {
+        mistakes.into_iter().for_each(|mistake| self.push(mistake));
+    }
+}

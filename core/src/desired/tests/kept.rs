@@ -1,0 +1,132 @@
+//! How much of a revision is kept: what is more is not read, with its place, and what others wrote counts.
+
+use super::*;
+use crate::desired::mistakes::MOST_OF_FILE;
+
+/// An app of 200,000 nodes and a few.
+fn big(name: &str) -> String {
+    app(name, &format!("  run: {{command: [{}]}}\n", ["a"; 200_000].join(",")))
+}
+
+fn replicas(name: &str, replicas: u32) -> String {
+    format!("apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}}}\nspec: {{replicas: {replicas}}}\n")
+}
+
+fn pairs(files: &[(String, String)]) -> Vec<(&str, &str)> {
+    files.iter().map(|(path, text)| (&**path, &**text)).collect()
+}
+
+/// Where files or overlays are not read.
+fn refused(compiled: &Compiled) -> Vec<&str> {
+    let ends =
+        |found: &&Diagnostic| ["is not read: all", "is not merged: what"].iter().any(|why| found.message.contains(why));
+    compiled.diagnostics.iter().filter(ends).map(|found| &*found.place.file).collect()
+}
+
+#[test]
+fn what_is_more_than_is_kept_is_not_read_in_the_order_of_the_paths() {
+    let files: Vec<(String, String)> =
+        (0..12).rev().map(|n| (format!("a{n:02}.yaml"), big(&format!("a{n}")))).collect();
+    let compiled = compile(&pairs(&files));
+    let shown = rendered(&compiled);
+    assert_eq!(
+        refused(&compiled),
+        ["a09.yaml", "a10.yaml", "a11.yaml", "codeops.yaml", "teams/payments.yaml"],
+        "{shown}"
+    );
+    assert!(shown.contains("all files that the same teams may write have 2000000 nodes at most together"), "{shown}");
+    assert!(compiled.desired.deletes_nothing.is_some(), "what they declared is not known");
+
+    // Once others make room, those that did not change are read.
+    let (mut compiler, mut all) = (Compiler::default(), files(&pairs(&all)));
+    compiler.compile(&all, &Context::default());
+    all.retain(|path, _| !["a00.yaml", "a01.yaml", "a02.yaml"].contains(&&**path));
+    let compiled = compiler.compile(&all, &Context::default());
+    assert_eq!((refused(&compiled).len(), compiled.desired.resources.len()), (0, 9), "{}", rendered(&compiled));
+}
+
+#[test]
+fn nobody_takes_the_space_of_another_team() {
+    let mut files: Vec<(String, String)> = (0..10).map(|n| (format!("a/{n:02}.yaml"), big(&format!("a{n}")))).collect();
+    files.push(("b/app.yaml".to_owned(), app("b", "  run: {command: [x]}\n").replace("payments", "search")));
+    files.push(("codeops.yaml".to_owned(), REPOSITORY.to_owned()));
+    files.push(("teams/search.yaml".to_owned(), TEAM.replace("payments", "search")));
+    let team = |path: &str| TeamSettings { paths: vec![path.to_owned()], ..TeamSettings::default() };
+    let teams = [(name("payments"), team("a/**")), (name("search"), team("b/**"))].into();
+    let compiled = Compiler::default().compile(&self::files(&pairs(&files)), &Context { teams, ..Context::default() });
+    assert_eq!(refused(&compiled), ["a/09.yaml"]);
+    assert!(compiled.desired.resources.contains_key(&id("b")), "{:?}", compiled.desired.held);
+}
+
+/// What an overlay changes counts with it, whichever environment is selected, and nothing merged for another is kept.
+#[test]
+fn overlays_without_end_are_not_merged() {
+    let mut all = vec![("big.yaml".to_owned(), big("big"))];
+    all.extend((0..50).map(|n| (format!("environments/e{n:02}/big.yaml"), replicas("big", n))));
+    all.extend([
+        ("codeops.yaml".to_owned(), REPOSITORY.to_owned()),
+        ("teams/payments.yaml".to_owned(), TEAM.to_owned()),
+    ]);
+    let files = files(&pairs(&all));
+    let mut compiler = Compiler::default();
+    for (environment, replicas) in
+        [(None, Some(1)), (Some("e07"), Some(7)), (Some("e45"), None)]
+    {
+        let context = Context { environment: environment.and_then(|name| name.parse().ok()), ..Context::default() };
+        let compiled = compiler.compile(&files, &context);
+        let places: Vec<String> = (39..50).map(|n| format!("environments/e{n}/big.yaml")).collect();
+        assert_eq!(refused(&compiled), places, "{environment:?}");
+        let live = compiled.desired.resources.get(&id("big")).map(|resource| resource.spec.replicas);
+        assert_eq!(live, replicas, "{environment:?}: {:?}", compiled.desired.held);
+        assert_eq!(compiled.desired.held.contains_key(&id("big")), replicas.is_none(), "it keeps what it has");
+        assert_eq!(compiler.merged_bodies(), usize::from(environment.is_some()), "{environment:?}");
+    }
+}
+
+#[test]
+fn ten_thousand_manifests_with_overlays_have_room() {
+    let spec = "  provider: local\n  run:\n    command: [./shop, --port, $PORT]\n  port: {number: 8080, protocol: http}\n  env:\n    \
+                LOG: info\n    NAME: shop\n  resources: {cpu: \"0.5\", memory: 256MiB}\n  health: {http: /healthz, interval: 2s, \
+                timeout: 1s, startTimeout: 60s}\n  rollout: {strategy: rolling, surge: 1, unavailable: 0, bake: 2m}\n";
+    let many = 1_000;
+    let mut files: Vec<(String, String)> = (0..many)
+        .map(|n| (format!("apps/a{n}.yaml"), app(&format!("a{n}"), &spec.replace("8080", &(2_000 + n).to_string()))))
+        .collect();
+    for environment in ["prod", "stage", "test"] {
+        files.extend(
+            (0..many).map(|n| (format!("environments/{environment}/a{n}.yaml"), replicas(&format!("a{n}"), 2))),
+        );
+    }
+    let compiled = compile(&pairs(&files));
+    assert_eq!(rendered(&compiled), "");
+    let mut compiler = Compiler::default();
+    compiler.compile(&self::files(&pairs(&files)), &Context::default());
+    let [kept, merged] = compiler.space();
+    assert!(kept * 10 * 3 / 2 < space::MOST && merged * 10 * 3 / 2 < space::MOST_MERGED, "{kept} {merged}");
+}
+
+/// So many mistakes that nobody reads them take no memory, and hide none of another file's.
+#[test]
+fn mistakes_of_a_file_are_told_up_to_a_number_and_each_document_is_held() {
+    let wrong = (0..99).map(|n| format!("  x{n}: 1\n")).collect::<String>();
+    let documents: Vec<String> =
+        (0..200).map(|n| app(&format!("a{n}"), &format!("  run: {{command: [x]}}\n{wrong}"))).collect();
+    let dangling = (0..200).map(|n| {
+        app(
+            &format!("d{n}"),
+            &format!("  run: {{command: [x]}}\n  after: [{}]\n", {
+                (0..99).map(|n| format!("app/z{n}")).collect::<Vec<_>>().join(", ")
+            }),
+        )
+    });
+    let files = [
+        ("a.yaml".to_owned(), documents.join("---\n")),
+        ("b.yaml".to_owned(), dangling.collect::<Vec<_>>().join("---\n")),
+        ("c.yaml".to_owned(), app("c", "  run: {command: [x]}\n  wrong: 1\n")),
+    ];
+    let compiled = compile(&pairs(&files));
+    let of = |file: &str| compiled.diagnostics.iter().filter(|found| found.place.file == file).count();
+    assert!((MOST_OF_FILE - 100..=MOST_OF_FILE).contains(&of("a.yaml")), "{}", of("a.yaml"));
+    assert_eq!((of("b.yaml"), of("c.yaml")), (MOST_OF_FILE, 1));
+    assert_eq!(compiled.desired.held.len(), 401);
+}
