@@ -1,18 +1,30 @@
 //! Where the `if` of a playbook's step stands. Asked for only where one had no value: a playbook keeps no places.
 
-use crate::model::{Name, Part, Place};
+use crate::model::{Environment, Name, Part, Place};
 
 use super::Files;
+use super::file::{Class, OVERLAYS, class};
 use super::tree::{Node, Value};
 use super::yaml::documents;
 
-/// The place of a step's `if`, counted from 0; that of an overlay where that is where the steps are written.
-pub fn condition_at(files: &Files, playbook: &Name, part: Part, index: usize) -> Option<Place> {
+/// The place of a step's `if`, counted from 0; that of the overlay of this environment where the steps are written there.
+pub fn condition_at(
+    files: &Files,
+    environment: Option<&Environment>,
+    playbook: &Name,
+    part: Part,
+    index: usize,
+) -> Option<Place> {
     let list = match part {
         Part::Steps => "steps",
         Part::Otherwise => "otherwise",
     };
-    let found = files.iter().flat_map(|(path, file)| {
+    let counts = |path: &str| match class(path) {
+        Class::Manifest => true,
+        Class::Overlay(of) => of.as_ref().is_some_and(|of| Some(of) == environment),
+        Class::Ignored | Class::Script => false,
+    };
+    let found = files.iter().filter(|(path, _)| counts(path)).flat_map(|(path, file)| {
         let roots = std::str::from_utf8(&file.bytes).map(documents).unwrap_or_default().into_iter();
         let of_it = roots.filter_map(|document| document.root).filter(|root| is(root, playbook));
         of_it.filter_map(move |root| {
@@ -21,8 +33,8 @@ pub fn condition_at(files: &Files, playbook: &Name, part: Part, index: usize) ->
             Some(Place { file: path.to_string(), line: span.line, column: span.column })
         })
     });
-    // In the order of the paths, overlays are after all but few: what is written twice is meant as the overlay has it.
-    found.max_by_key(|place| place.file.starts_with("environments/"))
+    // What is written twice is meant as the overlay has it.
+    found.max_by_key(|place| place.file.starts_with(OVERLAYS))
 }
 
 fn is(root: &Node, playbook: &Name) -> bool {

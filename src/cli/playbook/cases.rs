@@ -90,7 +90,8 @@ fn unable(tree: &Tree, simulated: &Simulated) -> Vec<String> {
         let record = run.steps.iter().find(|record| record.step == begun.step)?;
         let Some(StepOutcome::Failed { error }) = &record.outcome else { return None };
         let index = usize::try_from(begun.step.index).ok()?;
-        let place = || condition_at(&tree.files, &run.playbook.name, begun.step.part, index);
+        let environment = tree.desired.owner.as_ref().and_then(|owner| owner.environment.as_ref());
+        let place = || condition_at(&tree.files, environment, &run.playbook.name, begun.step.part, index);
         let place = error.starts_with(NO_VALUE).then(place).flatten().map(|place| format!(", at {place}"));
         Some(format!("{}: {error}{}", begun.name, place.unwrap_or_default()))
     };
