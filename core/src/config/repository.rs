@@ -13,7 +13,7 @@ use crate::model::{Name, Period, ProviderName};
 pub struct RepositorySpec {
     /// What manifests may leave out.
     pub defaults: RepositoryDefaults,
-    /// How late a resolved signal may come; 6m when left out.
+    /// How late a resolved signal may come; 6m when left out, 1d at most.
     pub resolve_delay: Option<Period>,
     /// How much one revision may remove.
     pub blast_radius: BlastRadius,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{Name, ProviderName, ResourceId, Resources, RunSpec, SecretName, TeamName, is_variable};
+use crate::model::{Bytes, Name, ProviderName, ResourceId, Resources, RunSpec, SecretName, TeamName, is_variable};
 
 use super::app_parts::{HealthText, PortText, ReleaseText, RolloutText, StopText};
 use super::read::Reader;
@@ -15,6 +15,9 @@ pub(super) const MAX_REPLICAS: u32 = 1_000;
 
 /// The most resources one app may come after.
 const MAX_AFTER: usize = 256;
+
+/// The least memory that an app may be limited to: with less nothing starts.
+const LEAST_MEMORY: Bytes = Bytes(1 << 20);
 
 /// Fields that come with the kind Service.
 const NOT_BUILT: [&str; 1] = ["uses"];
@@ -154,10 +157,20 @@ fn after(node: &Node, reader: &mut Reader<'_>) -> Vec<At<ResourceId>> {
     out
 }
 
+fn memory(node: &Node, reader: &mut Reader<'_>) -> Option<Bytes> {
+    let memory = reader.parse::<Bytes>(node)?.value;
+    if memory < LEAST_MEMORY {
+        let help = "leave it out for no limit; what is above it is killed".to_owned();
+        reader.error(node.span, format!("expected at least {LEAST_MEMORY} of memory, found {memory}"), Some(help));
+        return None;
+    }
+    Some(memory)
+}
+
 fn resources(node: &Node, reader: &mut Reader<'_>) -> Resources {
     let Some(mut fields) = reader.fields(node, "resources") else { return Resources::default() };
     let cpu = fields.get("cpu").and_then(|node| reader.parse(node)).map(|at| at.value);
-    let memory = fields.get("memory").and_then(|node| reader.parse(node)).map(|at| at.value);
+    let memory = fields.get("memory").and_then(|node| memory(node, reader));
     fields.finish(reader, &[]);
     Resources { cpu, memory }
 }

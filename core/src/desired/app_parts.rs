@@ -47,6 +47,16 @@ pub(super) struct StopText {
     pub grace: Option<Period>,
 }
 
+/// The longest `rollout.bake`: until it has passed no version is the last good one.
+const MOST_BAKE: Period = Period::from_secs(7 * DAY);
+/// The longest `release.timeout`.
+const MOST_RELEASE: Period = Period::from_secs(7 * DAY);
+/// The longest `health.startTimeout`, and `stop.grace`.
+const MOST_WAIT: Period = Period::from_secs(DAY);
+/// The longest `health.interval`, and the longest that one check may take.
+const MOST_BETWEEN_CHECKS: Period = Period::from_secs(3_600);
+const DAY: u64 = 86_400;
+
 /// The signals that may ask an instance to end.
 pub(super) const SIGNALS: [&str; 6] = ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"];
 
@@ -160,7 +170,7 @@ fn sha256(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
 pub(super) fn release(node: &Node, reader: &mut Reader<'_>) -> Option<ReleaseText> {
     let mut fields = reader.fields(node, "release")?;
     let command = fields.require(reader, "command").and_then(|node| command(node, reader));
-    let timeout = fields.get("timeout").and_then(|node| positive(node, reader));
+    let timeout = fields.get("timeout").and_then(|node| above_zero(node, MOST_RELEASE, reader));
     fields.finish(reader, &[]);
     Some(ReleaseText { command: command?, timeout })
 }
@@ -190,9 +200,9 @@ pub(super) fn health(node: &Node, has_port: bool, reader: &mut Reader<'_>) -> Op
     let before = reader.found.len();
     let probe = probe(&mut fields, has_port, reader);
     let health = HealthText {
-        interval: fields.get("interval").and_then(|node| positive(node, reader)),
-        timeout: fields.get("timeout").and_then(|node| positive(node, reader)),
-        start_timeout: fields.get("startTimeout").and_then(|node| positive(node, reader)),
+        interval: fields.get("interval").and_then(|node| above_zero(node, MOST_BETWEEN_CHECKS, reader)),
+        timeout: fields.get("timeout").and_then(|node| above_zero(node, MOST_BETWEEN_CHECKS, reader)),
+        start_timeout: fields.get("startTimeout").and_then(|node| above_zero(node, MOST_WAIT, reader)),
         failures: fields.get("failures").and_then(|node| reader.number(node, 1, 1_000)),
         probe,
     };
@@ -248,7 +258,7 @@ pub(super) fn rollout(node: &Node, reader: &mut Reader<'_>) -> RolloutText {
         strategy: fields.get("strategy").and_then(|node| reader.word(node, &strategies)),
         surge: surge.and_then(|node| reader.number(node, 0, 1_000)),
         unavailable: fields.get("unavailable").and_then(|node| reader.number(node, 0, 1_000)),
-        bake: fields.get("bake").and_then(|node| reader.parse(node)).map(|at| at.value),
+        bake: fields.get("bake").and_then(|node| at_most(node, MOST_BAKE, reader)),
         on_failure: fields.get("onFailure").and_then(|node| reader.word(node, &failures)),
     };
     fields.finish(reader, &[]);
@@ -271,9 +281,24 @@ pub(super) fn stop(node: &Node, reader: &mut Reader<'_>) -> StopText {
     let Some(mut fields) = reader.fields(node, "stop") else { return StopText::default() };
     let words = SIGNALS.map(|signal| (signal, signal));
     let signal = fields.get("signal").and_then(|node| reader.word(node, &words)).map(str::to_owned);
-    let grace = fields.get("grace").and_then(|node| reader.parse(node)).map(|at| at.value);
+    let grace = fields.get("grace").and_then(|node| at_most(node, MOST_WAIT, reader));
     fields.finish(reader, &[]);
     StopText { signal, grace }
+}
+
+/// A period that is no longer than makes sense where it stands.
+pub(super) fn at_most(node: &Node, most: Period, reader: &mut Reader<'_>) -> Option<Period> {
+    let period = reader.parse::<Period>(node)?.value;
+    if period > most {
+        reader.error(node.span, format!("expected a duration of at most {most}, found {period}"), None);
+        return None;
+    }
+    Some(period)
+}
+
+/// The same above zero.
+fn above_zero(node: &Node, most: Period, reader: &mut Reader<'_>) -> Option<Period> {
+    positive(node, reader).and_then(|_| at_most(node, most, reader))
 }
 
 /// A period above zero.

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use crate::config::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, RepositorySpec, TeamSpec};
-use crate::model::Period;
 
+use super::app_parts::at_most;
+use super::playbook::LONGEST;
 use super::read::Reader;
 use super::tree::{Node, Span, cut};
 
@@ -18,7 +19,7 @@ pub(super) fn repository(root: &Node, reader: &mut Reader<'_>) -> RepositorySpec
             spec.defaults = RepositoryDefaults { provider };
             defaults.finish(reader, &[]);
         }
-        spec.resolve_delay = inner.get("resolveDelay").and_then(|node| reader.parse::<Period>(node)).map(|at| at.value);
+        spec.resolve_delay = inner.get("resolveDelay").and_then(|node| at_most(node, LONGEST, reader));
         if let Some(mut radius) = inner.get("blastRadius").and_then(|node| reader.fields(node, "blastRadius")) {
             let percent = radius.require(reader, "percent").and_then(|node| reader.number(node, 0, 100));
             // A broken limit is the strictest one.

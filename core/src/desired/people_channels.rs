@@ -5,8 +5,9 @@ use crate::model::{
     SecretName,
 };
 
-use super::app_parts::positive;
+use super::app_parts::{at_most, positive};
 use super::people::timestamp;
+use super::playbook::LONGEST;
 use super::playbook_http::url;
 use super::read::{Fields, list};
 use super::response::{Body, Refers};
@@ -187,10 +188,10 @@ pub(super) fn policy(node: &Node, body: &mut Body<'_, '_>) -> Option<EscalationP
 fn level(node: &Node, first: bool, body: &mut Body<'_, '_>) -> Option<EscalationLevel> {
     let mut fields = body.reader.fields(node, "a level")?;
     let notify = fields.require(body.reader, "notify");
-    let after = fields.get("after").map(|node| body.reader.parse::<Period>(node));
+    let after = fields.get("after").map(|node| at_most(node, LONGEST, body.reader));
     fields.finish(body.reader, &[]);
     let after = match after {
-        Some(after) => after?.value,
+        Some(after) => after?,
         None if first => Period::default(),
         None => AFTER,
     };

@@ -21,7 +21,7 @@ const TIMEOUT: Period = Period::from_secs(15 * 60);
 /// The longest time within which its runs are counted: ends are remembered so long.
 const LONGEST_COUNT: Period = Period::from_secs(3_600);
 /// The longest time that steps may take until the next list is done, or a person is called; schedules may take longer.
-const LONGEST: Period = Period::from_secs(24 * 3_600);
+pub(super) const LONGEST: Period = Period::from_secs(24 * 3_600);
 /// The most labels that one trigger asks for.
 const MOST_MATCHERS: usize = 100;
 

@@ -48,6 +48,11 @@ const OF_STEP: [&str; 4] = ["state", "output", "error", "attempts"];
 /// An expression.
 pub(super) fn expression(node: &Node, scope: &Scope, reader: &mut Reader<'_>) -> Option<Expression> {
     let text = reader.text(node)?;
+    if text.value.trim().is_empty() {
+        let help = "such as `target.health != 'Healthy'`; leave it out where nothing is asked".to_owned();
+        reader.error(node.span, "expected an expression that is true or false, found nothing", Some(help));
+        return None;
+    }
     if !reader.allowance.takes(&text.value) {
         reader.refuse(node.span);
         return None;

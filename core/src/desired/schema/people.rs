@@ -230,7 +230,7 @@ struct Level {
     /// `receiver/NAME` or `oncall/NAME`.
     #[schemars(length(min = 1), inner(regex(pattern = "^(receiver|oncall)/[a-z0-9]([a-z0-9-]*[a-z0-9])?$")))]
     notify: Vec<String>,
-    /// How long after the level before; 60s when left out, and at once for the first.
+    /// How long after the level before; 60s when left out, and at once for the first; 1d at most.
     after: Option<Period>,
 }
 

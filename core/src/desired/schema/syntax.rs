@@ -150,7 +150,7 @@ struct Release {
     /// The program and its arguments.
     #[schemars(length(min = 1))]
     command: Vec<Text>,
-    /// The time it may take; 5m when left out.
+    /// The time it may take; 5m when left out, 7d at most.
     timeout: Option<Period>,
 }
 
@@ -189,7 +189,7 @@ enum Protocol {
 struct Resources {
     /// A share of processors, such as "0.5" or 500m.
     cpu: Option<Cpu>,
-    /// Such as 256MiB.
+    /// Such as 256MiB; 1MiB at least.
     memory: Option<Bytes>,
 }
 
@@ -218,11 +218,11 @@ struct Health {
     /// A command that exits 0.
     #[schemars(length(min = 1))]
     command: Option<Vec<Text>>,
-    /// The time between two probes; 2s when left out.
+    /// The time between two probes; 2s when left out, 1h at most.
     interval: Option<Period>,
-    /// The time one probe may take; 1s when left out.
+    /// The time one probe may take; 1s when left out, 1h at most.
     timeout: Option<Period>,
-    /// The time until the first success; 60s when left out.
+    /// The time until the first success; 60s when left out, 1d at most.
     start_timeout: Option<Period>,
     /// Failures in a row that make an instance unhealthy; 3 when left out.
     #[schemars(range(min = 1, max = 1000))]
@@ -245,7 +245,7 @@ struct Rollout {
     /// Instances that may be missing while rolling; 0 when left out.
     #[schemars(range(min = 0, max = 1000))]
     unavailable: Option<u32>,
-    /// How long all must stay healthy before this is the last good version; 30s when left out.
+    /// How long all must stay healthy before this is the last good version; 30s when left out, 7d at most.
     bake: Option<Period>,
     /// What follows a version that fails.
     on_failure: Option<OnFailure>,
@@ -257,7 +257,7 @@ struct Rollout {
 struct Stop {
     /// The signal; TERM when left out.
     signal: Option<Signal>,
-    /// The time until it is killed; 10s when left out.
+    /// The time until it is killed; 10s when left out, 1d at most.
     grace: Option<Period>,
 }
 

@@ -25,9 +25,15 @@ fn refused(compiled: &Compiled) -> Vec<&str> {
 
 #[test]
 fn what_is_more_than_is_kept_is_not_read_in_the_order_of_the_paths() {
-    let files: Vec<(String, String)> =
+    let mut all: Vec<(String, String)> =
         (0..12).rev().map(|n| (format!("a{n:02}.yaml"), big(&format!("a{n}")))).collect();
-    let compiled = compile(&pairs(&files));
+    all.extend([
+        ("codeops.yaml".to_owned(), REPOSITORY.to_owned()),
+        ("teams/payments.yaml".to_owned(), TEAM.to_owned()),
+    ]);
+    let mut all = files(&pairs(&all));
+    let mut compiler = Compiler::default();
+    let compiled = compiler.compile(&all, &Context::default());
     let shown = rendered(&compiled);
     assert_eq!(
         refused(&compiled),
@@ -38,8 +44,6 @@ fn what_is_more_than_is_kept_is_not_read_in_the_order_of_the_paths() {
     assert!(compiled.desired.deletes_nothing.is_some(), "what they declared is not known");
 
     // Once others make room, those that did not change are read.
-    let (mut compiler, mut all) = (Compiler::default(), files(&pairs(&all)));
-    compiler.compile(&all, &Context::default());
     all.retain(|path, _| !["a00.yaml", "a01.yaml", "a02.yaml"].contains(&&**path));
     let compiled = compiler.compile(&all, &Context::default());
     assert_eq!((refused(&compiled).len(), compiled.desired.resources.len()), (0, 9), "{}", rendered(&compiled));
@@ -69,9 +73,7 @@ fn overlays_without_end_are_not_merged() {
     ]);
     let files = files(&pairs(&all));
     let mut compiler = Compiler::default();
-    for (environment, replicas) in
-        [(None, Some(1)), (Some("e07"), Some(7)), (Some("e45"), None)]
-    {
+    for (environment, replicas) in [(None, Some(1)), (Some("e07"), Some(7)), (Some("e45"), None)] {
         let context = Context { environment: environment.and_then(|name| name.parse().ok()), ..Context::default() };
         let compiled = compiler.compile(&files, &context);
         let places: Vec<String> = (39..50).map(|n| format!("environments/e{n}/big.yaml")).collect();
