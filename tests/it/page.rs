@@ -13,12 +13,13 @@ use browser::Browser;
 use codeops::journal::Record;
 use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
+use codeops_core::desired::Diagnostic;
 use codeops_core::model::{
     AlertId, AlertState, Fingerprint, Health, HoldId, RevisionState, RunEvent, RunId, Secret, Sync, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
-use fixture::{EVIL, GUESSED, SECRET, Served, ago, app, board, calm, line, revision};
+use fixture::{EVIL, GUESSED, SECRET, Served, ago, app, board, calm, line, name, revision};
 use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode};
@@ -698,6 +699,14 @@ async fn in_a_list_each_item_is_masked_as_its_teams() {
         Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why: text(what) }
     });
     shown.holds = held.to_vec();
+    let mistakes = [("mistake-of-team", Some("storefront")), ("mistake-of-all", None)];
+    let mistake = shown.diagnostics.remove(0);
+    shown.diagnostics.extend(mistakes.map(|(what, team)| Diagnostic {
+        team: team.map(name),
+        message: text(what),
+        line: text(&format!("{what}-line")),
+        ..mistake.clone()
+    }));
     let served = Served::start(shown, PageConfig::default()).await;
     let url = served.url("/api/v1/stream");
     let mut stream = client().get(url).send().await.expect("answered").bytes_stream();
@@ -717,8 +726,22 @@ async fn in_a_list_each_item_is_masked_as_its_teams() {
     for (path, own, of_all) in [
         (
             "/",
-            vec!["standing", "event-of-team", "run-of-team", "call-of-team", "alert-of-team", "hold-of-team"],
-            vec!["event-of-all", "alert-of-all", "call-of-all", "hold-of-all"],
+            vec![
+                "standing",
+                "event-of-team",
+                "run-of-team",
+                "call-of-team",
+                "alert-of-team",
+                "hold-of-team",
+                "mistake-of-team",
+                "mistake-of-team-line",
+            ],
+            vec!["event-of-all", "alert-of-all", "call-of-all", "hold-of-all", "mistake-of-all", "mistake-of-all-line"],
+        ),
+        (
+            "/api/v1/status",
+            vec!["mistake-of-team", "mistake-of-team-line"],
+            vec!["mistake-of-all", "mistake-of-all-line"],
         ),
         ("/events", vec!["event-of-team", "call-of-team"], vec!["event-of-all", "call-of-all"]),
         ("/api/v1/events", vec!["event-of-team", "call-of-team"], vec!["event-of-all", "call-of-all"]),

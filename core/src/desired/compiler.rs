@@ -172,7 +172,10 @@ impl Compiler {
         let each = lowered.iter().map(|lowered| (lowered.resource.id.clone(), Arc::clone(&lowered.resource)));
         let resources = each.collect();
         self.lowered = lowered;
-        let diagnostics = resolved.found.ordered();
+        let mut diagnostics = resolved.found.ordered();
+        for mistake in &mut diagnostics {
+            mistake.team = rights::whose(&mistake.place.file, context).cloned();
+        }
         let environment = context.environment.clone();
         let desired = Desired {
             owner: resolved.owner.map(|repository| Owner { repository, environment }),
@@ -271,6 +274,7 @@ fn missing_repository(resolved: &mut Resolved) {
     resolved.found.push(Diagnostic {
         severity: Severity::Error,
         place: Place { file: "codeops.yaml".to_owned(), line: 1, column: 1 },
+        team: None,
         message: why.to_owned(),
         help: Some(
             "codeops.yaml holds it:\napiVersion: codeops/v1\nkind: Repository\nmetadata: {name: my-ops}\nspec: {defaults: {provider: local}}"
@@ -300,6 +304,7 @@ fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: 
     resolved.found.push(Diagnostic {
         severity: Severity::Error,
         place: Place { file: format!("environments/{selected}"), line: 1, column: 1 },
+        team: None,
         message: why,
         help: Some(format!("did you mean `{near}`?")),
         line: String::new(),

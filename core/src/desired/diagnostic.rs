@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::tree::{Source, Span};
 use super::veil::veiled;
-use crate::model::Place;
+use crate::model::{Place, TeamName};
 
 /// The most characters of a line that are shown.
 const SHOWN: usize = 160;
@@ -29,6 +29,8 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Where it stands.
     pub place: Place,
+    /// Whose file that is, where the settings name teams: what it tells is that team's text.
+    pub team: Option<TeamName>,
     /// What is wrong, in one sentence, without the place.
     pub message: String,
     /// What was expected or what to do, if more can be said.
@@ -50,6 +52,7 @@ impl Diagnostic {
         Self {
             severity: Severity::Error,
             place: source.place(span),
+            team: None,
             message: visible(&message.into()),
             help: help.map(|help| visible(&help)),
             line: veiled(&text).chars().skip(skip).take(SHOWN).map(visible_char).collect(),

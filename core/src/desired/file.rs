@@ -178,7 +178,7 @@ fn read(path: &Arc<str>, file: &File, left: Left) -> ParsedFile {
         }
         Err(found) => {
             parsed.lost.push(found.why());
-            parsed.found.push(found);
+            parsed.found.push(*found);
         }
     }
     parsed
@@ -292,28 +292,28 @@ pub(super) fn body(
 }
 
 /// The file's text without a byte order mark, or why it is none.
-pub(super) fn text(source: &Source) -> Result<&str, Diagnostic> {
+pub(super) fn text(source: &Source) -> Result<&str, Box<Diagnostic>> {
     let bytes = &*source.bytes;
     if source.path.contains(char::REPLACEMENT_CHARACTER) {
         let message = "the file's name, or that of a folder above it, is not UTF-8";
-        return Err(Diagnostic::error(source, Span::START, message, Some("rename it".to_owned())));
+        return Err(Diagnostic::error(source, Span::START, message, Some("rename it".to_owned())).into());
     }
     if source.path.ends_with('/') {
         let message = "this folder is nested too deep: nothing in it is read";
-        return Err(Diagnostic::error(source, Span::START, message, Some("move what is in it up".to_owned())));
+        return Err(Diagnostic::error(source, Span::START, message, Some("move what is in it up".to_owned())).into());
     }
     if bytes.len() > MAX_BYTES {
         let message = format!("the file is bigger than {MAX_BYTES} bytes, which is the most that a manifest may have");
-        return Err(Diagnostic::error(source, Span::START, message, Some("split it".to_owned())));
+        return Err(Diagnostic::error(source, Span::START, message, Some("split it".to_owned())).into());
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let span = position(&bytes[..error.valid_up_to()]);
-        Diagnostic::error(source, span, "this is not text: manifests are UTF-8", None)
+        Box::new(Diagnostic::error(source, span, "this is not text: manifests are UTF-8", None))
     })?;
     let control = |b: &u8| (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r')) || *b == 0x7f;
     if let Some(at) = bytes.iter().position(control) {
         let message = format!("this is not text: it holds the control character {:#04x}", bytes[at]);
-        return Err(Diagnostic::error(source, position(&bytes[..at]), message, None));
+        return Err(Diagnostic::error(source, position(&bytes[..at]), message, None).into());
     }
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }

@@ -7,7 +7,7 @@ use super::diagnostic::{Diagnostic, Severity};
 /// The most errors, and the most warnings, that are told of one file.
 pub(super) const MOST_OF_FILE: usize = 1_000;
 /// From so many in all on, one of each file is.
-const MANY: usize = 50_000;
+const MANY: usize = 10_000;
 
 /// Mistakes as they are found.
 #[derive(Debug, Default)]

@@ -50,6 +50,15 @@ pub(super) fn granted<'c>(path: &str, context: &'c Context) -> Vec<&'c TeamName>
     context.teams.iter().filter(|(_, own)| claims(own, path)).map(|(name, _)| name).collect()
 }
 
+/// Whose a file is. Whoever is granted the top file writes for everybody, and has only what is no other team's; what no team is
+/// granted is theirs as well.
+pub(super) fn whose<'c>(path: &str, context: &'c Context) -> Option<&'c TeamName> {
+    let is_everybodys = |(_, team): &(&TeamName, &TeamSettings)| claims(team, TOP);
+    let owners = context.teams.iter().filter(|(_, team)| claims(team, path));
+    let owner = owners.min_by_key(is_everybodys);
+    owner.or_else(|| context.teams.iter().find(is_everybodys)).map(|(name, _)| name)
+}
+
 /// Whether `team` may reach what is `theirs`.
 pub(super) fn reaches(team: &TeamName, theirs: &TeamName, context: &Context) -> bool {
     let allowed = || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));

@@ -25,7 +25,7 @@ const PROVIDERS_NOT_BUILT: [&str; 5] = ["alertmanager", "docker", "kubernetes", 
 /// Reads the settings. `file` is what the text is called in diagnostics. An empty text gives the defaults.
 pub fn parse_settings(file: &str, text: &str) -> Result<Settings, Vec<Diagnostic>> {
     let source = Source::new(Arc::from(file), Arc::from(text.as_bytes()));
-    let text = file::text(&source).map_err(|found| vec![found])?;
+    let text = file::text(&source).map_err(|found| vec![*found])?;
     let mut reader = Reader::new(vec![&source]);
     let documents = yaml::documents(text);
     for mistake in documents.iter().flat_map(|document| document.error.iter().chain(&document.mistakes)) {

@@ -467,6 +467,7 @@ pub(crate) fn board() -> Board {
         diagnostics: vec![Diagnostic {
             severity: Severity::Error,
             place: Place { file: "apps/shipping.yaml".to_owned(), line: 7, column: 3 },
+            team: None,
             message: "unknown field `replica`".to_owned(),
             help: Some("did you mean `replicas`?".to_owned()),
             line: "  replica: 3".to_owned(),

@@ -137,3 +137,20 @@ fn a_refused_artifact_url_is_shown_without_its_password() {
         }
     }
 }
+
+/// What masks are taken of: whoever guesses at another's secret in a file of its own is not told that it is one.
+#[test]
+fn a_mistake_is_told_as_the_text_of_whose_file_it_stands_in() {
+    let mut context = guarded();
+    for (team, path) in [("platform", "**"), ("platform", "codeops.yaml"), ("search", "apps/search/")] {
+        context.teams.entry(name(team)).or_default().paths.push(path.to_owned());
+    }
+    let wrong = app("w", &format!("{RUN}  guess: a\n"));
+    for (path, of) in [("apps/pay/w.yaml", "payments"), ("apps/search/w.yaml", "search"), ("else/w.yaml", "platform")] {
+        let compiled = both(&[(path, &wrong)], &context);
+        let mistake = compiled.diagnostics.iter().find(|mistake| mistake.message.contains("guess"));
+        assert_eq!(mistake.and_then(|mistake| mistake.team.clone()), Some(name(of)), "{path}: {}", rendered(&compiled));
+    }
+    let alone = both(&[("apps/pay/w.yaml", &wrong)], &Context::default());
+    assert!(alone.diagnostics.iter().all(|mistake| mistake.team.is_none()), "{}", rendered(&alone));
+}
