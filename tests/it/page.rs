@@ -687,6 +687,19 @@ fn said<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
+async fn of_many_mistakes_the_page_shows_the_first_and_how_many_more_there_are() {
+    let mut shown = board();
+    let mistake = shown.diagnostics.remove(0);
+    shown
+        .diagnostics
+        .extend((0..130).map(|n| Diagnostic { message: format!("mistake number {n}."), ..mistake.clone() }));
+    let served = Served::start(shown, PageConfig::default()).await;
+    let page = get(&served, "/").await.text().await.expect("whole");
+    assert!(page.contains("mistake number 99.") && !page.contains("mistake number 100."), "{page}");
+    assert!(page.contains("and 30 more"), "{page}");
+}
+
+#[tokio::test]
 async fn in_a_list_each_item_is_masked_as_its_teams() {
     let mut shown = board();
     let cart = Arc::make_mut(shown.resources.get_mut(&app("cart")).expect("it is there"));

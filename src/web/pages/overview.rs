@@ -27,6 +27,9 @@ const EXCEPTIONS: usize = 40;
 const EVENTS: usize = 240;
 const RECENT: usize = 12;
 
+/// Mistakes of the revision that are shown: a revision may hold many thousand.
+const MISTAKES: usize = 100;
+
 /// Firing alerts, runs and open pages shown in full.
 const ANSWERS: usize = 12;
 
