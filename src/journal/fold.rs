@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use codeops_core::model::{
     Aim, AlertId, AlertMemory, Claims, HoldId, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
-    ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject, TeamName, Verb,
+    ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -132,10 +132,11 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, .. } => {
             inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
-            memory.revision.removed = 0;
             memory.revision.accepted_at = Some(entry.at);
             memory.revision.owner = Some(owner.clone());
             let mut changes = declare(memory, files, gone);
+            // What is not gone yet goes under this revision.
+            memory.revision.removes.retain(|id| memory.resources.contains_key(id));
             let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
             changes.extend(claimed.collect::<Vec<_>>());
             changes.push(Change::Revision);
@@ -152,7 +153,10 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         }
         Record::Intent { resource, provider, word, .. } => {
             let leaves = (word == "delete").then_some(entry.seq.0);
-            resource_of(memory, resource, |it| place(it, provider, leaves))
+            let begins = leaves.is_some() && memory.revision.removes.insert(resource.clone());
+            let mut changes = resource_of(memory, resource, |it| place(it, provider, leaves));
+            changes.extend(begins.then_some(Change::Revision));
+            changes
         }
         Record::Result { intent, resource, outcome, aim, .. } => resource_of(memory, resource, |it| {
             settle(it, entry.at, outcome, aim.as_ref());
@@ -185,10 +189,6 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             removals.retain(|it| it.at >= counts_from || it.hold.as_ref().is_some_and(|h| allowed.contains_key(h)));
             let (id, hold, team) = (resource.clone(), hold.clone(), team.clone());
             memory.removals.push(Removal { at: entry.at, verb: *verb, id, hold, team });
-            if *verb == Verb::Delete {
-                memory.revision.removed = memory.revision.removed.saturating_add(1);
-                return vec![Change::Removals, Change::Revision];
-            }
             vec![Change::Removals]
         }
         Record::Allowed { hold, teams, .. } => changed(allow(memory, hold, teams.as_ref(), entry.at), Change::Allowed),
@@ -367,7 +367,7 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
 #[cfg(test)]
 mod tests {
     use super::*;
-    use codeops_core::model::HoldId;
+    use codeops_core::model::{HoldId, Verb};
     use serde_json::{Value, json};
 
     const REVISION: &str = "9fceb02d0ae598e95dc970b74767f19372d61af8";
@@ -589,7 +589,7 @@ mod tests {
         let memory = &mut Memory::default();
         let removal = |hold: Value| json!({"type": "removal", "verb": "delete", "resource": "app/shop", "hold": hold});
         for minute in [0, 30, 60, 61] {
-            assert_eq!(at(memory, minute, removal(Value::Null)), [Change::Removals, Change::Revision]);
+            assert_eq!(at(memory, minute, removal(Value::Null)), [Change::Removals]);
         }
         let minutes: Vec<i64> = memory.removals.iter().map(|removal| removal.at.as_second() / 60).collect();
         assert_eq!(minutes, [30, 60, 61]);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use codeops_core::desired::{Desired, Severity};
+use codeops_core::desired::Severity;
 use codeops_core::model::{
     Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Sync, Tally,
 };
@@ -193,18 +193,16 @@ impl Flow {
                 true => self.world.moves_soon(decisions, now),
                 false => self.world.moves(decisions),
             };
+        let status = &self.world.status;
         let removed = {
             let memory = self.tools.journal.memory();
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            usize::try_from(memory.revision.removed).unwrap_or(usize::MAX)
+            memory.revision.removes.iter().filter(|id| !status.contains_key(*id)).count()
         };
-        let status = &self.world.status;
         let current = self.world.current.as_ref()?;
         let errors = current.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
         let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();
         let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
-        let leaving = status.keys().filter(|id| !is_declared(&current.desired, id)).count();
-        let removed = removed.saturating_sub(leaving);
         let tally = Tally { resources: status.len(), off: bad + sick, removed, mistakes: errors };
         let state = if busy || moving { RevisionState::Applying } else { RevisionState::settled(tally) };
         let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
@@ -221,11 +219,6 @@ impl Flow {
         tracing::info!(revision = current.revision.short(), %state, "revision");
         Some(Record::RevisionState { revision: current.revision.clone(), state, why })
     }
-}
-
-/// Whether a revision says what is to be of it, even if only that it keeps what it has.
-fn is_declared(desired: &Desired, id: &ResourceId) -> bool {
-    desired.resources.contains_key(id) || desired.held.contains_key(id)
 }
 
 /// What a person reads whose trailer was mistyped, or came too late.

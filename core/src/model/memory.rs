@@ -13,10 +13,6 @@ use super::{
     Revision, RunId, SystemId, TeamName, Verb,
 };
 
-fn is_none(count: &u32) -> bool {
-    *count == 0
-}
-
 /// All that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -61,10 +57,10 @@ pub struct RevisionMemory {
     /// Whether something was held since the revision in force was last wholly applied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_held: bool,
-    /// How many resources the revision in force has begun to remove: a part of it that no longer shows where resources are
-    /// counted.
-    #[serde(skip_serializing_if = "is_none")]
-    pub removed: u32,
+    /// What is removed under the revision in force, from the first step on, also where the one before it began: once gone, a
+    /// part of it that no longer shows where resources are counted.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub removes: BTreeSet<ResourceId>,
     /// Of each manifest of how alerts are answered that is broken in it, as `Kind/name`: the revision that had it good last,
     /// whose version stays in force; `None` where it never was good.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

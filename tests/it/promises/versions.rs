@@ -86,6 +86,27 @@ async fn a_revision_that_removes_one_app_and_fails_with_the_only_other_one_is_pa
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_revision_began_to_remove_is_a_part_of_the_next_that_was_done() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    flow.local().set_lingers();
+    flow.change(&[("b", "")]).await;
+    flow.elapse(2).await;
+    let revision = flow.change(&[("a", "bad-2")]).await;
+    flow.settle().await;
+    assert_eq!((flow.status("a").0, flow.revision_state()), (Sync::Held, "applying"), "one is still on its way out");
+    flow.local().remove(&id("b"));
+    flow.settle().await;
+    let (written, told) = states(&flow, &revision);
+    assert_eq!((written.last(), told), (Some(&"partial"), "partial"));
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.revision_state(), "partial");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_an_app_said_when_it_ended_tells_no_secret_of_its_team() {
     let mut flow = Flow::stopped(&["local"]);
     let granted =
