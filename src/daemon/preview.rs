@@ -291,7 +291,8 @@ mod tests {
         let failed = next.desired.resources[&id].template_digest.clone();
         assert_ne!(failed, good.template_digest);
         let at = Timestamp::UNIX_EPOCH;
-        let pin = codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned(), tried: None };
+        let pin =
+            codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned(), tried: None, check_only: false };
         let good = codeops_core::model::LastGood { resource: good, revision: None, at };
         let pinned = crate::journal::Record::Pinned { resource: id.clone(), template: failed, pin };
         for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {

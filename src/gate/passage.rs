@@ -146,6 +146,6 @@ fn pin(parts: &Parts, step: &Step, why: &str) -> Option<Record> {
         Cause::Drift { .. } | Cause::Rollback { .. } | Cause::Run { .. } => None,
     };
     let why = format!("{} failed: {why}", step.op.word());
-    let pin = Pin { at: parts.clock.now(), revision, why, tried: Some(Pin::tried_with(desired)) };
+    let pin = Pin { at: parts.clock.now(), revision, why, tried: Some(Pin::tried_with(desired)), check_only: false };
     Some(Record::Pinned { resource: step.resource.clone(), template: desired.template_digest.clone(), pin })
 }

@@ -306,8 +306,9 @@ fn remember(id: &ResourceId, finding: Finding, current: &Current, now: Timestamp
         Finding::Baked(resource) => {
             Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }
         }
-        Finding::Failed { template, tried, why } => {
-            Record::Pinned { resource: id.clone(), template, pin: Pin { at: now, revision, why, tried: Some(tried) } }
+        Finding::Failed { template, tried, why, check_only } => {
+            let pin = Pin { at: now, revision, why, tried: Some(tried), check_only };
+            Record::Pinned { resource: id.clone(), template, pin }
         }
     }
 }

@@ -21,7 +21,11 @@ pub(super) fn tell(records: &[Record]) {
             }
             Record::Drift { resource, what } => tracing::warn!(%resource, what, "it differs, and no commit said so"),
             Record::Pinned { resource, template, pin } => {
-                tracing::warn!(%resource, template = template.short(), why = pin.why, "a version failed and is pinned");
+                let (template, why) = (template.short(), &pin.why);
+                match pin.check_only {
+                    true => tracing::warn!(%resource, template, why, "a new check failed and is pinned"),
+                    false => tracing::warn!(%resource, template, why, "a version failed and is pinned"),
+                }
             }
             Record::Baked { resource, good } => {
                 let template = good.resource.template_digest.short();

@@ -1,6 +1,7 @@
 //! Alerts inside a rollout's bake: the version goes back at once, and whatever run there is only proves.
 
 use codeops_core::model::{AlertMemory, Pin, ResourceId};
+use codeops_core::plan::is_good;
 use jiff::Timestamp;
 
 use super::Flow;
@@ -30,7 +31,9 @@ impl Flow {
         }
         let why = format!("alert {} fired in its bake time", alert.alert.name());
         let tried = Some(Pin::tried_with(&declared));
-        let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried };
+        let check_only =
+            self.with_memory(|memory| memory.resources.get(target).is_some_and(|it| is_good(&declared, it)));
+        let pin = Pin { at: now, revision: Some(picture.revision.clone()), why, tried, check_only };
         let template = declared.template_digest.clone();
         let records = vec![Record::Pinned { resource: target.clone(), template, pin }];
         tracing::info!(resource = %target, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");

@@ -230,6 +230,9 @@ fn sentence(record: &Record) -> String {
         Record::Drift { what, .. } => format!("live state moved away: {what}"),
         Record::Baked { good, .. } => format!("baked: {} is the last good", good.resource.template_digest.short()),
         Record::Released { template, .. } => format!("release command of {} succeeded", template.short()),
+        Record::Pinned { template, pin, .. } if pin.check_only => {
+            format!("check pinned: {}; template {} is good and stays", pin.why, template.short())
+        }
         Record::Pinned { template, pin, .. } => format!("{} failed and is pinned: {}", template.short(), pin.why),
         Record::Unpinned { revision, .. } => format!("commit {} says to try again", revision.short()),
         Record::Held { hold, changes, why } => {

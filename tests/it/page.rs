@@ -15,7 +15,8 @@ use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{
-    AlertId, AlertState, Fingerprint, Health, HoldId, RevisionState, RunEvent, RunId, Secret, Sync, Verb,
+    AlertId, AlertState, Fingerprint, Health, HoldId, InstanceHealth, Pin, RevisionState, RunEvent, RunId, Secret,
+    Sync, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -26,6 +27,8 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::site::codeops;
 
 fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -444,6 +447,34 @@ async fn an_event_says_what_was_done_and_how_it_ended() {
     for named in ["run r5 step look done", "run r2 otherwise step call begun"] {
         assert!(texts.contains(&named), "{named} is not in {texts:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_trial_and_a_pinned_check_are_called_so() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let mut board = board();
+    let shop = Arc::make_mut(board.resources.get_mut(&app("shop")).expect("it is there"));
+    let mut live = shop.live.as_deref().expect("it lives").clone();
+    (live.instances[0].health, live.instances[0].on_trial) = (InstanceHealth::Starting, true);
+    shop.live = Some(Arc::new(live));
+    let (template, pin) = shop.pins.first_key_value().expect("it is pinned");
+    let (template, pin) = (template.clone(), Pin { check_only: true, ..pin.clone() });
+    shop.pins.insert(template.clone(), pin.clone());
+    served.log.add(ago(5), Record::Pinned { resource: app("shop"), template, pin });
+    served.publisher.publish(board);
+
+    let shop = json(&served, "/api/v1/resources/app/shop").await;
+    assert_eq!((&shop["instances"][0]["on_trial"], &shop["instances"][1]["on_trial"]), (&true.into(), &false.into()));
+    assert_eq!(shop["pins"][0]["what"], "check");
+    let page = get(&served, "/apps/shop").await.text().await.expect("a page");
+    assert!(page.contains("running, starting, on trial") && page.contains("which is good, is pinned"), "{page}");
+    let events = json(&served, "/api/v1/events?resource=app/shop&limit=1").await;
+    let told = events["items"][0]["text"].as_str().expect("a text");
+    assert!(told.starts_with("check pinned: ") && told.ends_with(" is good and stays"), "{told}");
+    let server = served.url("");
+    let got = tokio::task::spawn_blocking(move || codeops().args(["get", "app/shop", "--server", &server]).output());
+    let got = String::from_utf8(got.await.expect("it ends").expect("it runs").stdout).expect("text");
+    assert!(got.contains("starting, on trial"), "{got}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::model::{
     Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
     ResourceId, ResourceMemory, RunId, Strategy,
 };
-use crate::plan::{Effective, effective, health_of, is_healthy, is_proven, pin_of};
+use crate::plan::{Effective, effective, health_of, is_good, is_healthy, is_proven, pin_of};
 
 /// What an action rests on.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +122,8 @@ fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
     let good = good.filter(|good| pin_of(&good.resource, memory).is_none());
     good.ok_or_else(|| format!("{} has no other last good version to go back to", declared.id))?;
     let why = format!("rolled back by playbook {}, run {}", situation.playbook, situation.run);
-    let pin = Pin { at: situation.now, revision: None, why, tried: Some(Pin::tried_with(declared)) };
+    let (tried, check_only) = (Some(Pin::tried_with(declared)), is_good(declared, memory));
+    let pin = Pin { at: situation.now, revision: None, why, tried, check_only };
     Ok(Lowered::Pin { template: declared.template_digest.clone(), pin })
 }
 

@@ -211,7 +211,7 @@ fn a_rollback_pins_the_declared_template_and_is_done_when_the_last_good_one_is_h
         "the declared one is the last good one"
     );
     case.memory.last_good = good(&old);
-    let failed = Pin { at: ago(60), revision: None, why: "it crashed".to_owned(), tried: None };
+    let failed = Pin { at: ago(60), revision: None, why: "it crashed".to_owned(), tried: None, check_only: false };
     case.memory.pins.insert(old.template_digest.clone(), failed);
     assert_eq!(
         case.lower(Action::AppRollback, json!({})).unwrap_err(),

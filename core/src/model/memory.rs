@@ -181,6 +181,7 @@ pub struct LastGood {
 
 /// A template that failed; not tried again until the digest changes, or how it was tried, or a commit says `Codeops-Retry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pin {
     /// When.
     pub at: Timestamp,
@@ -191,6 +192,10 @@ pub struct Pin {
     /// What it was tried with, as [`Pin::tried_with`]; `None` in an older record: it counts whatever that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried: Option<Digest>,
+    /// Whether its template was good by then, so that only what judges it failed: its check or protocol. An older record
+    /// does not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_only: bool,
 }
 
 impl Pin {

@@ -144,7 +144,7 @@ pub struct Instance {
     /// How often it was started again since `created_at` after an end of its own.
     pub restarts: u32,
     /// How often after an end that says nothing of it: with its machine or its keeper, or robbed of its port.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub losses: u32,
     /// The process id, where there is one.
     pub pid: Option<u32>,
@@ -157,7 +157,7 @@ pub struct Instance {
 /// What stands between the cause of an instance's state and when it is started again.
 pub const STARTED_AGAIN: &str = "; started again in ";
 
-fn is_none(count: &u32) -> bool {
+fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 

@@ -76,7 +76,7 @@ impl<'a> Effective<'a> {
             Effective::Declared(_) => None,
             // Its instances are as they were: only what judges them has failed.
             Effective::RolledBack { to, failed, pin } if to.template_digest == **failed => Some(format!(
-                "rolled back to its last good manifest, with the same template {}: {}; commit a fix or `Codeops-Retry: {}`",
+                "rolled back to its last good manifest, with the same template {}; check pinned: {}; commit a fix or `Codeops-Retry: {}`",
                 failed.short(),
                 pin.why,
                 to.id
@@ -88,6 +88,14 @@ impl<'a> Effective<'a> {
                 pin.why,
                 to.id
             )),
+            Effective::Stuck { declared, fill: Some(good), pin }
+                if good.template_digest == declared.template_digest =>
+            {
+                Some(format!(
+                    "check pinned, and its manifest says pause: {}; left as it is: commit a fix or `Codeops-Retry: {}`",
+                    pin.why, declared.id
+                ))
+            }
             Effective::Stuck { declared, fill, pin } => {
                 let reason = if fill.is_none() { "with no last good one" } else { "and it says pause" };
                 Some(format!(

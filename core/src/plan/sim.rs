@@ -215,8 +215,8 @@ impl World {
         let memory = self.remembered(id);
         match finding {
             Finding::Baked(resource) => memory.last_good = Some(LastGood { resource, revision, at }),
-            Finding::Failed { template, tried, why } => {
-                memory.pins.insert(template, Pin { at, revision, why, tried: Some(tried) });
+            Finding::Failed { template, tried, why, check_only } => {
+                memory.pins.insert(template, Pin { at, revision, why, tried: Some(tried), check_only });
             }
         }
     }

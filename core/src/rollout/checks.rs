@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::model::{AppSpec, Health, InstanceHealth, OnFailure, Port, Protocol, Resource, Sync};
@@ -55,12 +56,16 @@ fn a_new_check_is_the_last_good_one_after_its_bake_and_not_before() {
     let want = desired([Arc::clone(&new)]);
     world.pass(&want, &revision(2));
     let asked = world.pass(&want, &revision(2));
-    assert_eq!(status(&asked, "shop").1, Health::Progressing, "nobody has passed it yet");
+    let (_, health, why) = status(&asked, "shop");
+    assert_eq!(health, Health::Progressing, "nobody has passed it yet");
+    assert!(why.starts_with("on trial under its new check: 0 of 2 instances have passed it by "), "{why}");
+    let late = world.now.checked_add(SignedDuration::from_secs(9)).unwrap();
+    assert_eq!(asked.looks[&app("shop")].wake, Some(late), "the new check has its whole start timeout");
     world.tick(1);
     let passed = world.pass(&want, &revision(2));
     let (sync, health, why) = status(&passed, "shop");
     assert_eq!((sync, health, last_good(&world)), (Sync::Synced, Health::Healthy, old));
-    assert!(why.starts_with("baking until "), "{why}");
+    assert!(why.starts_with("baking until ") && why.ends_with(" under its new check"), "{why}");
     world.settle(&want, &revision(2));
     assert_eq!((words(&world), last_good(&world)), (vec!["configure"], new));
     assert_eq!(world.least[&app("shop")], 2);
@@ -75,7 +80,10 @@ fn a_wrong_check_goes_back_and_is_pinned_and_no_instance_is_ended() {
     let passed = world.settle(&want, &revision(2));
     let (sync, health, why) = status(&passed, "shop");
     assert_eq!((sync, health), (Sync::Held, Health::Healthy));
-    assert!(why.starts_with("rolled back to its last good manifest") && why.contains("its new check"), "{why}");
+    assert!(
+        why.starts_with("rolled back to its last good manifest") && why.contains("; check pinned: instance "),
+        "{why}"
+    );
     assert!(why.ends_with("commit a fix or `Codeops-Retry: app/shop`"), "{why}");
     assert!(passed.plan.changes.is_empty() && passed.plan.kept.contains_key(&app("shop")));
     assert_eq!((words(&world), last_good(&world), pins(&world)), (vec!["configure", "configure"], good, 1));
@@ -164,6 +172,8 @@ fn a_wrong_check_that_says_pause_stays_and_everything_serves() {
     let passed = world.settle(&desired([pause(WRONG)]), &revision(2));
     assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Held, Health::Degraded));
     assert_eq!((words(&world), world.least[&app("shop")]), (vec!["configure"], 2));
+    let why = status(&passed, "shop").2;
+    assert!(why.starts_with("check pinned, and its manifest says pause: instance "), "{why}");
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub enum Finding {
         tried: Digest,
         /// How, in one sentence.
         why: String,
+        /// Whether only what judges it did: the template is good.
+        check_only: bool,
     },
 }
 

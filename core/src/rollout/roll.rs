@@ -55,7 +55,7 @@ fn instances(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) 
         return verdict::settled(situation, target, &standing);
     }
     let sync = if whole { Sync::Synced } else { Sync::OutOfSync };
-    let (mut why, mut wake) = verdict::unwell(&standing, target);
+    let (mut why, mut wake) = verdict::unwell(&standing, target, situation.now);
     if standing.old.is_empty() && standing.current.is_empty() && standing.stopping > 0 {
         (why, wake) = (format!("{} old instances are ending; new ones start after them", standing.stopping), None);
     }

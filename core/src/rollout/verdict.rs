@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
-use crate::model::{Health, InstanceHealth, InstanceState, Pin, Resource, Sync, due};
+use crate::model::{Health, Instance, InstanceHealth, InstanceState, Pin, Resource, Sync, due};
 use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, is_proven, pin_of};
 
 /// How the declared template has failed, if it has. One that once was good is never judged again as it then was.
@@ -40,7 +40,8 @@ pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, stand
             _ => None,
         }
     })?;
-    Some(Finding::Failed { template: target.template_digest.clone(), tried: Pin::tried_with(target), why })
+    let (template, tried) = (target.template_digest.clone(), Pin::tried_with(target));
+    Some(Finding::Failed { template, tried, why, check_only: was_good })
 }
 
 /// All is as it should be but for time: baking, baked, or long good.
@@ -60,12 +61,13 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
     if ends <= situation.now {
         return baked();
     }
-    let why = format!("baking until {}", due(situation.now, ends));
+    let under = if is_good(target, situation.memory) { " under its new check" } else { "" };
+    let why = format!("baking until {}{under}", due(situation.now, ends));
     Next { wake: Some(ends), ..synced(Some(why)) }
 }
 
 /// What is wrong with instances that are all there, and when a look is due if nothing is observed to change.
-pub(super) fn unwell(standing: &Standing<'_>, target: &Resource) -> (String, Option<Timestamp>) {
+pub(super) fn unwell(standing: &Standing<'_>, target: &Resource, now: Timestamp) -> (String, Option<Timestamp>) {
     let instances = standing.current.iter().chain(&standing.old);
     if let Some(bad) = instances.clone().find(|i| is_failing(i)) {
         let told = bad.why.as_deref().unwrap_or("it fails its check");
@@ -79,10 +81,20 @@ pub(super) fn unwell(standing: &Standing<'_>, target: &Resource) -> (String, Opt
         };
         return (format!("instance {} is failing: {told}; {what_follows}", bad.id), None);
     }
-    let due = target.spec.health.as_ref().and_then(|check| {
+    // A check has its whole time from when it is asked, which may be long after the start.
+    let asked_since = |i: &Instance| i.started_at.unwrap_or(i.created_at).max(i.health_since);
+    let late_at = target.spec.health.as_ref().and_then(|check| {
         let starting = instances.clone().filter(|i| !is_healthy(i));
-        starting.map(|i| check.start_timeout.after(i.started_at.unwrap_or(i.created_at))).max()
+        starting.map(|i| check.start_timeout.after(asked_since(i))).max()
     });
-    let healthy = standing.healthy();
-    (format!("{healthy} of {} instances healthy, waiting for the rest", target.spec.replicas), due)
+    let (healthy, replicas) = (standing.healthy(), target.spec.replicas);
+    if instances.clone().any(|i| i.on_trial) {
+        let late = late_at.filter(|at| *at > now).map(|at| format!(" by {}", due(now, at))).unwrap_or_default();
+        let why = "each is sent requests as before until it passes";
+        return (
+            format!("on trial under its new check: {healthy} of {replicas} instances have passed it{late}; {why}"),
+            late_at,
+        );
+    }
+    (format!("{healthy} of {replicas} instances healthy, waiting for the rest"), late_at)
 }

@@ -119,10 +119,11 @@ fn instance_table(instances: &[Value], output: &Output) -> String {
         .iter()
         .map(|instance| {
             let (state, health) = (any(instance, &["state"]), any(instance, &["health"]));
+            let on_trial = instance.get("on_trial").and_then(Value::as_bool) == Some(true);
             vec![
                 (any(instance, &["id"]), Style::Bold),
                 (state.clone(), style_of(&state)),
-                (health.clone(), style_of(&health)),
+                (format!("{health}{}", if on_trial { ", on trial" } else { "" }), style_of(&health)),
                 plain(any(instance, &["pid"])),
                 plain(any(instance, &["port"])),
                 plain(any(instance, &["restarts"])),

@@ -89,6 +89,8 @@ struct Good<'a> {
 
 #[derive(Serialize)]
 struct Pinned<'a> {
+    /// `template`, or `check` where only what judges a good one failed.
+    what: &'static str,
     template: &'a Digest,
     revision: Option<&'a Revision>,
     at: Timestamp,
@@ -120,7 +122,13 @@ impl<'a> Detail<'a> {
             pins: view
                 .pins
                 .iter()
-                .map(|(template, pin)| Pinned { template, revision: pin.revision.as_ref(), at: pin.at, why: &pin.why })
+                .map(|(template, pin)| Pinned {
+                    what: if pin.check_only { "check" } else { "template" },
+                    template,
+                    revision: pin.revision.as_ref(),
+                    at: pin.at,
+                    why: &pin.why,
+                })
                 .collect(),
             latch,
             alerts,

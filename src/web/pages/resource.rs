@@ -66,7 +66,9 @@ impl ResourcePage {
     }
 
     fn state_of(&self, instance: &Instance) -> String {
-        format!("{:?}, {:?}", instance.state, instance.health).to_lowercase().replace("crashloop", "crash loop")
+        let trial = if instance.on_trial { ", on trial" } else { "" };
+        let state = format!("{:?}, {:?}", instance.state, instance.health).to_lowercase();
+        state.replace("crashloop", "crash loop") + trial
     }
 
     fn value(&self, value: &Option<serde_json::Value>) -> String {

@@ -498,8 +498,13 @@ fn shop() -> ResourceView {
     shop.depends_on = vec![app("auth"), app("catalog"), app("mail")];
     shop.used_by = vec![app("gateway"), app("cart")];
     shop.last_good = Some(LastGood { resource: resource("shop", 1), revision: Some(revision('2')), at: ago(5_000) });
-    let pin =
-        Pin { at: ago(9_000), revision: Some(revision('1')), why: format!("never became healthy {EVIL}"), tried: None };
+    let pin = Pin {
+        at: ago(9_000),
+        revision: Some(revision('1')),
+        why: format!("never became healthy {EVIL}"),
+        tried: None,
+        check_only: false,
+    };
     shop.pins = [(Digest::of(&json!("bad")), pin)].into();
     shop
 }

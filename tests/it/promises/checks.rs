@@ -59,7 +59,9 @@ async fn a_wrong_check_goes_back_once_and_is_pinned_and_nothing_restarts() {
     assert_eq!((flow.status("a"), asked(&flow).as_str()), ((Sync::Held, Health::Healthy), "/healthz"));
     let why = flow.why("a");
     assert!(why.contains("new check: it answered 404") && why.contains("Codeops-Retry: app/a"), "{why}");
+    assert!(why.contains("check pinned: "), "{why}");
     assert_eq!((flow.view("a").pins.len(), flow.revision_state()), (1, "partial"));
+    assert!(flow.view("a").pins.values().all(|pin| pin.check_only));
     let tried = flow.effects().len();
 
     // Neither time, nor a restart, nor another commit tries it again; the trailer does, once.
