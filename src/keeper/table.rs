@@ -299,6 +299,7 @@ impl Table {
             lost: missing.into_values().map(Lost::of).collect(),
             deleting: durable.deleting,
             epoch: durable.epoch,
+            trials: true,
         }
     }
 }

@@ -286,6 +286,9 @@ pub struct State {
     pub deleting: bool,
     /// The highest epoch of a daemon that was here.
     pub epoch: u64,
+    /// Whether it puts instances on trial when their check changes. An earlier keeper does not: what passed the check
+    /// before goes on as passing.
+    pub trials: bool,
 }
 
 /// The secrets of a template that a keeper held and does not hold any more: what they were, and nothing of their values.

@@ -16,6 +16,7 @@ mod hooks;
 mod intake_store;
 mod isolation;
 mod keeper;
+mod keeper_before;
 mod lost_store;
 mod once;
 mod page;

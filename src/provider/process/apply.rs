@@ -168,7 +168,12 @@ impl Work<'_> {
         let artifact = setting::artifact(&desired.spec)?;
         self.note_uses(app, artifact).await?;
         // Before the keeper takes a new id, so that both count while it is silent; the old one is free once it is certain.
-        app.change_record(self.shared, |record| record.may_become(&desired.id)).await.map_err(trouble)?;
+        let judged_since = app.is_judged_unseen(desired).then(|| self.shared.clock.now());
+        let noted = app.change_record(self.shared, |record| {
+            record.may_become(&desired.id);
+            record.judged_since = judged_since.or(record.judged_since);
+        });
+        noted.await.map_err(trouble)?;
         let resource = Box::new(Resource::clone(desired));
         let request = Request::Configure { key: self.key().clone(), stamp: stamp.clone(), resource };
         let applied = self.call(app, request, |state| state.stamp.as_ref() == Some(&stamp)).await?;

@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use codeops_core::model::{Key, ResourceId, SystemId};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -57,13 +58,25 @@ pub(super) struct AppRecord {
     /// The key of the delete that is under way.
     #[serde(default)]
     pub(super) deleting: Option<Key>,
+    /// Since when instances are judged as they are, where an earlier keeper was told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) judged_since: Option<Timestamp>,
 }
 
 impl AppRecord {
     /// The record of an app that is new here.
     pub(super) fn new(id: ResourceId, uid: Option<u32>) -> Self {
         let running = Some(BTreeSet::new());
-        Self { ids: vec![id.clone()], made_as: id, uid, releases: Vec::new(), good: None, running, deleting: None }
+        Self {
+            ids: vec![id.clone()],
+            made_as: id,
+            uid,
+            releases: Vec::new(),
+            good: None,
+            running,
+            deleting: None,
+            judged_since: None,
+        }
     }
 
     /// The ids it may bear, the newest last; never none.

@@ -30,7 +30,7 @@ pub(super) async fn observe(shared: &Arc<Shared>, scope: &Scope) -> Result<Listi
             View::Known(state) if state.stamp.is_none() && state.instances.is_empty() => {}
             View::Known(state) => {
                 let id = state.stamp.as_ref().map_or_else(|| app.id(), |stamp| stamp.id.clone());
-                objects.insert(id, live(shared, &state));
+                objects.insert(id, live(shared, app, &state));
             }
             View::Looking => silent.push((app, format!("the keeper of {} is starting", app.folder))),
             View::Unknown(why) => silent.push((app, why)),
@@ -53,8 +53,9 @@ async fn covered(shared: &Arc<Shared>, scope: &Scope) -> Vec<Arc<App>> {
     shared.apps().into_iter().filter(|app| app.ids().iter().any(|id| scope.covers(id))).collect()
 }
 
-fn live(shared: &Shared, state: &State) -> Live {
+fn live(shared: &Shared, app: &App, state: &State) -> Live {
     let mut live = state.live();
+    app.judge(state, &mut live);
     if let Some(stamp) = &state.stamp {
         for template in &state.secrets_missing {
             let what = "lost with the keeper that held them; a restart needs them again";

@@ -1,6 +1,7 @@
 //! The tie between the provider and one keeper: connects, starts the next keeper when one dies, keeps the state it pushes,
 //! carries requests. One task an app; it decides nothing about what should run.
 
+mod judged;
 mod removal;
 mod secrets;
 
