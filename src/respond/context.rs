@@ -10,7 +10,7 @@ use codeops_core::model::{
     AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId,
     ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
-use codeops_core::plan::{Effective, Standing, effective, is_good, is_proven, pin_of};
+use codeops_core::plan::{Effective, effective, is_good, is_proven, is_tried, pin_of};
 use codeops_core::playbook::{Facts, Hold, PageFacts, TargetFacts, World, is_built_in, target_of};
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,12 +19,6 @@ use crate::gate::Picture;
 
 /// A rollback this shortly before a run was opened is the run's own answer.
 const SAME_CAUSE: SignedDuration = SignedDuration::from_mins(2);
-
-/// Whether what is declared has begun to live: its spec was applied, or an instance of its new template is there.
-fn is_tried(declared: &Resource, live: &Live, memory: &ResourceMemory) -> bool {
-    let standing = Standing::of(declared, live, Some(memory));
-    standing.spec_same || (!is_good(declared, memory) && !standing.current.is_empty())
-}
 
 impl Flow {
     /// The gate's picture of this moment; `None` before the first revision.
@@ -104,7 +98,7 @@ impl Flow {
         };
         let own = since.and_then(|since| since.checked_sub(SAME_CAUSE).ok());
         let proven = is_proven(declared, remembered);
-        // What waits its turn was not tried: what fires is of what is live.
+        // What waits its turn was not tried: what fires is of what is live, and there is nothing to go back from.
         let tried = live.is_some_and(|live| is_tried(declared, live, remembered));
         // Where only its check goes back, its instances stay as they are: that mends no outage.
         let returns = rolled_back.filter(|_| !is_good(declared, remembered));
@@ -116,7 +110,7 @@ impl Flow {
             replicas: declared.spec.replicas,
             healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
             dependencies_healthy: declared.spec.after.iter().all(works),
-            can_roll_back: good.is_some() && !proven && rolled_back.is_none(),
+            can_roll_back: good.is_some() && tried && !proven && rolled_back.is_none(),
             unproven: tried && !proven && rolled_back.is_none(),
             rolling_back: returns.is_some_and(|at| own.is_some_and(|own| at >= own)),
         })

@@ -18,7 +18,7 @@ use crate::model::{
     Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
     ResourceId, ResourceMemory, RunId, Strategy,
 };
-use crate::plan::{Effective, effective, health_of, is_good, is_healthy, is_proven, pin_of};
+use crate::plan::{Effective, effective, health_of, is_good, is_healthy, is_proven, is_tried, pin_of};
 
 /// What an action rests on.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +121,12 @@ fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
     let good = memory.last_good.as_ref().filter(|_| !is_proven(declared, memory));
     let good = good.filter(|good| pin_of(&good.resource, memory).is_none());
     good.ok_or_else(|| format!("{} has no other last good version to go back to", declared.id))?;
+    if !situation.live.is_some_and(|live| is_tried(declared, live, memory)) {
+        return Ok(Lowered::Nothing(format!(
+            "{} is on its last good version: what is declared was not tried yet",
+            declared.id
+        )));
+    }
     let why = format!("rolled back by playbook {}, run {}", situation.playbook, situation.run);
     let (tried, check_only) = (Some(Pin::tried_with(declared)), is_good(declared, memory));
     let pin = Pin { at: situation.now, revision: None, why, tried, check_only };

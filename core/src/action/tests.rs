@@ -238,6 +238,15 @@ fn a_rollback_pins_the_declared_template_and_is_done_when_the_last_good_one_is_h
 }
 
 #[test]
+fn a_version_that_waits_its_turn_is_not_pinned_for_what_the_one_before_does() {
+    let (old, new) = (shop(Strategy::Rolling, "info"), shop(Strategy::Rolling, "debug"));
+    let mut case = Case::of(new, &[]);
+    (case.memory.last_good, case.live) = (good(&old), Some(live(&old, &[HEALTHY, InstanceHealth::Unhealthy])));
+    let Ok(Lowered::Nothing(why)) = case.lower(Action::AppRollback, json!({})) else { panic!("it is pinned") };
+    assert!(why.ends_with("was not tried yet"), "{why}");
+}
+
+#[test]
 fn what_is_suspended_unknown_or_a_commit_is_refused() {
     let mut case = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY]);
     for action in [Action::AppScale, Action::AppSuspend, Action::AppResume] {

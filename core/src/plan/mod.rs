@@ -29,7 +29,9 @@ use beside::{Beside, Known, Seen};
 pub use compare::{apart, may_adopt};
 pub use effective::{Effective, effective, pin_of};
 pub use locate::doubt;
-pub use standing::{Standing, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving};
+pub use standing::{
+    Standing, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving, is_tried,
+};
 
 /// What would change.
 #[derive(Debug, Clone, Default, Serialize)]

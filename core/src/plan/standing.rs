@@ -133,6 +133,12 @@ pub fn is_proven(target: &Resource, memory: &ResourceMemory) -> bool {
     good.is_some_and(|good| good.resource.spec.judges_as(&target.spec))
 }
 
+/// Whether what is declared has begun to live: its spec was applied, or an instance of its new template is there.
+pub fn is_tried(declared: &Resource, live: &Live, memory: &ResourceMemory) -> bool {
+    let standing = Standing::of(declared, live, Some(memory));
+    standing.spec_same || (!is_good(declared, memory) && !standing.current.is_empty())
+}
+
 /// What is known of the meaning of a digest of another version.
 struct Witness<'a> {
     live: &'a Live,
