@@ -15,6 +15,8 @@ use super::Redact;
 
 /// An answer is an item, or holds a list of items: so many levels down.
 const ITEM: usize = 3;
+/// An item of such a list holds a list of items itself, which say whose they are.
+pub(super) const ITEM_OF_ITEM: usize = ITEM + 2;
 
 #[derive(Clone, Copy)]
 enum Form {

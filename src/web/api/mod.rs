@@ -22,7 +22,7 @@ pub(super) use response::{
 use super::Web;
 use super::history::{self, RevisionItem};
 use super::problem::Problem;
-use super::redact::{Deep, Of};
+use super::redact::{Deep, ITEM_OF_ITEM, Of};
 use super::response::latch_on;
 use crate::port::{Board, ResourceView};
 
@@ -82,7 +82,7 @@ pub(super) async fn revisions(State(web): State<Arc<Web>>, asked: Asked) -> Resu
     let (items, next) = history::page(&web.page.journal, paging.cursor()?, paging.limit()?).await?;
     let mut answer = Json(Listed { items, next: next.map(|seq| seq.0.to_string()) }).into_response();
     // Below each revision every change is one team's.
-    answer.extensions_mut().insert(Deep(5));
+    answer.extensions_mut().insert(Deep(ITEM_OF_ITEM));
     Ok(answer)
 }
 

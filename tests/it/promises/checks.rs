@@ -147,17 +147,20 @@ async fn a_changed_default_check_goes_in_waves_and_stops_at_the_first_app_it_is_
         };
         (1..).zip(&names).map(app).collect()
     };
-    let files = |all: &[(String, String)]| all.to_vec();
     let mut flow = Flow::new().await;
     flow.begin(&[]).await;
     for at in ["/healthz", "/wrong"] {
-        let all = files(&all(at));
+        let all = all(at);
         let all: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         flow.commit(&all).await;
         flow.settle().await;
     }
     let tried = flow.effects().iter().filter(|effect| effect.starts_with("configure")).count();
     assert_eq!(tried, 2, "one app, there and back: {:?}", flow.effects());
-    assert!(names.iter().all(|name| flow.status(name) == (Sync::Held, Health::Healthy)));
+    for name in &names {
+        assert_eq!((name, flow.status(name)), (name, (Sync::Held, Health::Healthy)), "{}", flow.why(name));
+    }
+    let pinned = names.iter().filter(|name| !flow.view(name).pins.is_empty()).count();
+    assert_eq!(pinned, 1, "the others are not tried");
     flow.check();
 }

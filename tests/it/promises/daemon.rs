@@ -34,6 +34,21 @@ impl Machine {
         Self { repo, state, page: free_port(), daemon: None }
     }
 
+    /// Its daemon has deployed version 1 of `app/a` and `app/b`, which listen on these ports.
+    fn serving() -> (Self, u16, u16) {
+        let repo = TempRepo::new();
+        let (a, b) = (free_port(), free_port());
+        repo.write("codeops.yaml", REPOSITORY);
+        repo.write("team.yaml", TEAM);
+        repo.write("a.yaml", &web_app("a", a, "1"));
+        repo.write("b.yaml", &web_app("b", b, "1"));
+        repo.commit("First");
+        let mut machine = Self::on(repo);
+        machine.start();
+        machine.wait("deployed", all_well);
+        (machine, a, b)
+    }
+
     /// Gives the next daemon a secret, in settings of its own.
     fn have_secret(&self) {
         let (settings, secret) = (self.state.path().join("daemon.yaml"), self.state.path().join("key"));
@@ -182,16 +197,7 @@ fn pids(machine: &Machine, app: &str) -> Vec<i32> {
 
 #[test]
 fn a_suspended_app_is_not_changed_and_started_again_when_it_ends_and_the_log_says_whose_lines_are_whose() {
-    let repo = TempRepo::new();
-    let (a, b) = (free_port(), free_port());
-    repo.write("codeops.yaml", REPOSITORY);
-    repo.write("team.yaml", TEAM);
-    repo.write("a.yaml", &web_app("a", a, "1"));
-    repo.write("b.yaml", &web_app("b", b, "1"));
-    repo.commit("First");
-    let mut machine = Machine::on(repo);
-    machine.start();
-    machine.wait("deployed", all_well);
+    let (machine, a, b) = Machine::serving();
     machine.wait("both have baked", |_| ["app/a", "app/b"].iter().all(|id| logged(&machine, id, "it is good")));
 
     machine.repo.write("a.yaml", &format!("{}  suspend: true\n", web_app("a", a, "2")));
@@ -226,16 +232,7 @@ enum Moment {
 
 #[test]
 fn daemon_killed_in_the_middle_of_a_rollout_ends_in_the_same_state_and_apps_go_on() {
-    let repo = TempRepo::new();
-    let (a, b) = (free_port(), free_port());
-    repo.write("codeops.yaml", REPOSITORY);
-    repo.write("team.yaml", TEAM);
-    repo.write("a.yaml", &web_app("a", a, "1"));
-    repo.write("b.yaml", &web_app("b", b, "1"));
-    repo.commit("First");
-    let mut machine = Machine::on(repo);
-    machine.start();
-    machine.wait("deployed", all_well);
+    let (mut machine, a, b) = Machine::serving();
     assert_eq!((version(a), version(b)), (Some("1".to_owned()), Some("1".to_owned())));
 
     for (round, moment) in [(2, Moment::Accepted), (3, Moment::Started), (4, Moment::Serving)] {
@@ -345,16 +342,7 @@ fn an_app_with_secrets_comes_back_after_a_reboot_though_nothing_may_be_changed()
 
 #[test]
 fn a_local_repository_that_is_away_after_a_reboot_keeps_no_app_down() {
-    let repo = TempRepo::new();
-    let (a, b) = (free_port(), free_port());
-    repo.write("codeops.yaml", REPOSITORY);
-    repo.write("team.yaml", TEAM);
-    repo.write("a.yaml", &web_app("a", a, "1"));
-    repo.write("b.yaml", &web_app("b", b, "1"));
-    repo.commit("First");
-    let mut machine = Machine::on(repo);
-    machine.start();
-    machine.wait("deployed", all_well);
+    let (mut machine, a, b) = Machine::serving();
     machine.power_off();
 
     let (here, away) = (machine.repo.path().to_owned(), machine.repo.path().with_extension("away"));
