@@ -12,6 +12,11 @@ impl Durable {
         &newest.unwrap_or(&record.resource).spec
     }
 
+    /// Whether the check of `spec` is the one that counts for an instance.
+    pub(super) fn is_judged_by(&self, id: &InstanceId, spec: &AppSpec) -> bool {
+        self.instances.get(id).is_some_and(|record| self.spec_of(record).judges_as(spec))
+    }
+
     /// Takes a new spec. What it judges otherwise than before is judged anew, and goes on serving if it served.
     pub(super) fn configure(&mut self, stamp: Stamp, resource: Resource, now: Timestamp) {
         let before: Vec<AppSpec> = self.instances.values().map(|record| self.spec_of(record).clone()).collect();

@@ -1046,7 +1046,7 @@ async fn a_check_that_an_instance_never_passed_keeps_no_request_from_it() {
     });
     let wrong = resource(bench.port, "blue", &json!({"health": failing}));
     bench.configure(&wrong).await;
-    assert!(only(&bench.state).health != InstanceHealth::Healthy, "what an earlier check found does not count");
+    assert_ne!(only(&bench.state).health, InstanceHealth::Healthy, "what an earlier check found does not count");
     bench.until("it fails", |state| only(state).health == InstanceHealth::Unhealthy).await;
     assert_eq!((bench.get("/pid"), only(&bench.state).restarts), ((200, pid.to_string()), 0));
     bench.kill_keeper();
@@ -1079,10 +1079,11 @@ async fn an_instance_that_fails_what_it_had_passed_is_sent_no_requests_once_a_wr
     let check = |command: serde_json::Value| json!({"health": {"probe": {"command": command}, "interval": "50ms", "timeout": "1s", "startTimeout": "20s", "failures": 2}});
     let good = bench.serving(check(json!(["sh", "-c", format!("! test -e '{}'", hangs.display())]))).await;
     let wrong = resource(bench.port, "blue", &check(json!(["false"])));
+    let serves = (200, only(&bench.state).pid.expect("it runs").to_string());
     for dies in [false, true] {
         bench.configure(&wrong).await;
         bench.until("it fails", |state| only(state).health == InstanceHealth::Unhealthy).await;
-        assert_eq!(bench.get("/COLOR").0, 200);
+        assert_eq!(bench.get("/pid"), serves);
         std::fs::write(&hangs, "").expect("it can be written");
         bench.configure(&good).await;
         if dies {
@@ -1093,17 +1094,57 @@ async fn an_instance_that_fails_what_it_had_passed_is_sent_no_requests_once_a_wr
         bench
             .until("its trial ends", |state| only(state).health == InstanceHealth::Unhealthy && !only(state).on_trial)
             .await;
-        assert_eq!(bench.get("/COLOR").0, 503);
+        assert_eq!(bench.get("/pid").0, 503);
         // Nor does another wrong check put it back.
         let since = only(&bench.state).health_since;
         bench.configure(&wrong).await;
         let fails = |state: &State| only(state).health == InstanceHealth::Unhealthy && only(state).health_since > since;
         bench.until("it fails again", fails).await;
-        assert_eq!((only(&bench.state).on_trial, bench.get("/COLOR").0), (false, 503));
+        assert_eq!((only(&bench.state).on_trial, bench.get("/pid").0), (false, 503));
         std::fs::remove_file(&hangs).expect("it is there");
         bench.configure(&good).await;
         bench.until("it works again", |state| healthy(state) == 1).await;
-        assert_eq!(bench.get("/COLOR").0, 200);
+        assert_eq!(bench.get("/pid"), serves);
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_another_check_overtakes_shows_nothing_of_that() {
+    for (worked, ends) in [(true, "true"), (true, "false"), (false, "true")] {
+        let mut bench = Bench::new().await;
+        let dir = bench.dir().to_owned();
+        let hangs = dir.join("hangs");
+        let check = |command: String, failures: u32| json!({"health": {"probe": {"command": ["sh", "-c", command]}, "interval": "50ms", "timeout": "20s", "startTimeout": "20s", "failures": failures}});
+        // One that says that it is asked, waits to be let go, and ends so.
+        let waits = |name: &str, ends: &str| {
+            let file = dir.join(name).display().to_string();
+            check(format!("touch '{file}.asked'; until test -e '{file}.go'; do sleep 0.01; done; {ends}"), 1)
+        };
+        let asked = async |name: &str| {
+            let deadline = Instant::now() + PATIENCE;
+            while !dir.join(format!("{name}.asked")).exists() {
+                assert!(Instant::now() < deadline, "the {name} check is never asked");
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        bench.serving(check(format!("! test -e '{}'", hangs.display()), 2)).await;
+        if !worked {
+            std::fs::write(&hangs, "").expect("it can be written");
+            bench.until("it hangs", |state| only(state).health == InstanceHealth::Unhealthy).await;
+        }
+        let serves = if worked { 200 } else { 503 };
+        bench.configure(&resource(bench.port, "blue", &waits("first", ends))).await;
+        asked("first").await;
+        bench.configure(&resource(bench.port, "blue", &waits("second", "true"))).await;
+        std::fs::write(dir.join("first.go"), "").expect("it can be written");
+        asked("second").await;
+        bench.ask(Request::Stats).await.expect("answered");
+        let it = only(&bench.state);
+        assert_eq!((it.health, it.on_trial), (InstanceHealth::Starting, worked), "{ends}");
+        assert_eq!(bench.get("/pid").0, serves, "{ends}");
+        std::fs::write(dir.join("second.go"), "").expect("it can be written");
+        bench.until("it passes", |state| healthy(state) == 1 && !only(state).on_trial).await;
+        assert_eq!(bench.get("/pid").0, 200);
     }
 }
 

@@ -180,6 +180,26 @@ impl Instance {
         }
     }
 
+    /// It passes the check that is asked now, which ends its trial.
+    pub fn pass(&mut self, now: Timestamp) {
+        self.come_to(InstanceHealth::Healthy, now);
+        self.on_trial = false;
+    }
+
+    /// It does not pass the check that is asked now, for this reason. Where it `had_passed` that very one before, it does not
+    /// work, and its trial is over.
+    pub fn fail(&mut self, why: String, had_passed: bool, now: Timestamp) {
+        self.come_to(InstanceHealth::Unhealthy, now);
+        self.on_trial &= !had_passed;
+        self.why = Some(why);
+    }
+
+    fn come_to(&mut self, health: InstanceHealth, now: Timestamp) {
+        if self.health != health {
+            (self.health, self.health_since) = (health, now);
+        }
+    }
+
     /// Why it does not work, without what passes, such as the time to its next start: for what is remembered.
     pub fn lasting_why(&self) -> Option<&str> {
         let why = self.why.as_deref()?;

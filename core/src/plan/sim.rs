@@ -298,12 +298,16 @@ impl World {
             let check = live.spec.as_ref().and_then(|spec| spec.health.as_ref());
             let bad = check.is_some_and(|it| matches!(&it.probe, Probe::Http(path) if self.bad_paths.contains(path)));
             for instance in live.instances.iter_mut().filter(|i| i.health == InstanceHealth::Starting) {
-                let well = if bad { InstanceHealth::Unhealthy } else { InstanceHealth::Healthy };
-                instance.health = self.bad.get(&instance.template).copied().unwrap_or(well);
-                instance.on_trial &= instance.health != InstanceHealth::Healthy;
-                instance.health_since = self.now;
-                let fails = instance.health != InstanceHealth::Healthy;
-                instance.why = fails.then(|| "exited with status 1".to_owned());
+                let why = "exited with status 1".to_owned();
+                match self.bad.get(&instance.template) {
+                    Some(InstanceHealth::Unhealthy) => instance.fail(why, false, self.now),
+                    None if bad => instance.fail(why, false, self.now),
+                    None | Some(InstanceHealth::Healthy) => instance.pass(self.now),
+                    Some(other) => {
+                        (instance.health, instance.health_since) = (*other, self.now);
+                        (instance.on_trial, instance.why) = (false, Some(why));
+                    }
+                }
             }
         }
     }

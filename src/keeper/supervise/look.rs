@@ -5,11 +5,12 @@ use std::time::Duration;
 use codeops_core::model::{AppSpec, Instance, InstanceHealth, Probe, Resource};
 use tokio::time::{Instant, sleep};
 
-use super::{Supervisor, set_health};
+use super::Supervisor;
 use crate::keeper::backoff::Streak;
 use crate::keeper::health::{self, Check, Failed, check_of};
 use crate::keeper::holder::Held;
 use crate::keeper::table::{Durable, Record};
+use crate::port::{Clock as _, SystemClock};
 
 /// An instance with nothing to ask is well after it ran this long.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -40,8 +41,8 @@ impl Supervisor {
             let passes_now = checked.is_ok();
             match checked {
                 Ok(()) => {
-                    (failures, passed) = (0, true);
-                    self.passed(&spec, begun).await;
+                    failures = 0;
+                    passed |= self.passed(&spec, begun).await;
                 }
                 // What it was before it stays.
                 Err(Failed::NotAsked(why)) if asked => eprintln!("codeops keeper: health is not known: {why}"),
@@ -97,25 +98,32 @@ impl Supervisor {
         }
     }
 
-    /// It passes the check of `spec`.
-    async fn passed(&self, spec: &AppSpec, begun: Instant) {
-        self.backend.set_ready(true);
+    /// It passes the check of `spec`; whether that is still the one that counts.
+    async fn passed(&self, spec: &AppSpec, begun: Instant) -> bool {
+        // What passes a check that is asked no more is not put in the rotation for that.
+        let counts = self.keeper.table.read(|all| {
+            let counts = all.durable.is_judged_by(&self.id, spec);
+            if counts {
+                self.backend.set_ready(true);
+            }
+            counts
+        });
         // One that ended again and again has to show that it stays.
-        if self.streak.is_loop() && begun.elapsed() < Streak::steady_after() {
-            return;
+        if !counts || self.streak.is_loop() && begun.elapsed() < Streak::steady_after() {
+            return counts;
         }
         let same = self.record().is_ok_and(|record| record.instance.health == InstanceHealth::Healthy);
         if same {
-            return;
+            return true;
         }
         let well = |record: &mut Record, newest: Option<&Resource>| {
-            set_health(&mut record.instance, InstanceHealth::Healthy);
-            record.instance.on_trial = false;
+            record.instance.pass(SystemClock.now());
             if let Some(newest) = newest.filter(|newest| newest.template_digest == record.instance.template) {
                 record.passed_as(&newest.spec);
             }
         };
         self.judged(spec, well).await;
+        true
     }
 
     /// It does not pass the check of `spec`. While that is new to it, it is sent requests all the same; one that it has
@@ -132,8 +140,8 @@ impl Supervisor {
             Ok(record) if fails_so(&record.instance, &why) => take_out(&record.instance),
             _ => {
                 let judge = |record: &mut Record, _: Option<&Resource>| {
-                    record.instance.on_trial &= !record.resource.spec.judges_as(spec);
-                    fail(&mut record.instance, why);
+                    let had_passed = record.resource.spec.judges_as(spec);
+                    record.instance.fail(why, had_passed, SystemClock.now());
                     take_out(&record.instance);
                 };
                 self.judged(spec, judge).await;
@@ -144,8 +152,7 @@ impl Supervisor {
     /// Writes down what the check of `spec` has shown; if it is another by now, it has shown nothing.
     async fn judged(&self, spec: &AppSpec, judge: impl FnOnce(&mut Record, Option<&Resource>)) {
         let judged = |durable: &mut Durable| {
-            let is_asked = |record: &Record| durable.spec_of(record).judges_as(spec);
-            if durable.instances.get(&self.id).is_some_and(is_asked)
+            if durable.is_judged_by(&self.id, spec)
                 && let Some(record) = durable.instances.get_mut(&self.id)
             {
                 judge(record, durable.resource.as_ref());
@@ -157,7 +164,7 @@ impl Supervisor {
     /// It does not work, for this reason.
     pub(super) async fn failed(&self, why: String) {
         if !self.record().is_ok_and(|record| fails_so(&record.instance, &why)) {
-            self.change(|instance| fail(instance, why)).await;
+            self.change(|instance| instance.fail(why, false, SystemClock.now())).await;
         }
     }
 
@@ -176,9 +183,4 @@ impl Supervisor {
 
 fn fails_so(instance: &Instance, why: &str) -> bool {
     instance.health == InstanceHealth::Unhealthy && instance.why.as_deref() == Some(why)
-}
-
-fn fail(instance: &mut Instance, why: String) {
-    set_health(instance, InstanceHealth::Unhealthy);
-    instance.why = Some(why);
 }
