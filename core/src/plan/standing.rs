@@ -71,11 +71,11 @@ pub fn is_serving(instance: &Instance) -> bool {
 }
 
 /// Whether an instance has failed since before a commit said `Codeops-Retry`, or as its template was tried before: trying
-/// again means another one. On the way back to what is proven it was what judged it that failed, and it stays.
+/// again means another one. Of a good template it was what judged it that failed, and it stays: it is asked anew.
 fn is_stale(instance: &Instance, target: &Resource, memory: Option<&ResourceMemory>) -> bool {
     let Some(memory) = memory.filter(|_| is_failing(instance)) else { return false };
     let pin = memory.pins.get(&target.template_digest);
-    let tried = pin.filter(|pin| !pin.holds_for(target) && !is_proven(target, memory)).map(|pin| pin.at);
+    let tried = pin.filter(|pin| !pin.holds_for(target) && !is_good(target, memory)).map(|pin| pin.at);
     memory.retried_at.max(tried).is_some_and(|at| instance.created_at < at && instance.health_since <= at)
 }
 

@@ -1,12 +1,10 @@
-//! Plans of single moments, and the laws that hold for all of them.
+//! Plans of single moments.
+
+mod properties;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proptest::prelude::{
-    Just, ProptestConfig, TestCaseError, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
-};
-use proptest::strategy::Strategy as Wishes;
 use serde_json::json;
 
 use super::sim::{World, app, desired, digested, empty, name, owner, resource, revision, status};
@@ -37,6 +35,12 @@ fn fields(plan: &Plan) -> Vec<String> {
     let text = |v: &Option<serde_json::Value>| v.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let all = plan.changes.iter().flat_map(|c| &c.differences);
     all.map(|d| format!("{}: {} → {}", d.field, text(&d.from), text(&d.to))).collect()
+}
+
+/// With a blast radius that lets everything go, where something else is tested.
+fn unguarded(mut desired: Desired) -> Desired {
+    desired.repository.blast_radius.percent = 100;
+    desired
 }
 
 #[test]
@@ -235,202 +239,6 @@ fn dependencies_come_first_and_deletes_last_in_reverse() {
     let plan = planned(&world, &desired([after("a", &["c"]), after("b", &["a"]), plain("c"), plain("d")]));
     let order: Vec<&str> = plan.changes.iter().map(|c| c.id.name.as_str()).collect();
     assert_eq!(order, ["c", "a", "b", "d", "old-b", "old-a"]);
-}
-
-/// Five apps that may be declared, each with what matters to a rollout.
-#[derive(Debug, Clone)]
-struct Wish {
-    declared: bool,
-    log: u8,
-    replicas: u32,
-    strategy: Strategy,
-    surge: u32,
-    unavailable: u32,
-    after: bool,
-    edge: bool,
-    check: u8,
-}
-
-/// A check at this path.
-fn check(path: &str) -> HealthCheck {
-    let check =
-        json!({"probe": {"http": path}, "interval": "1s", "timeout": "1s", "startTimeout": "9s", "failures": 3});
-    serde_json::from_value(check).unwrap()
-}
-
-fn wish() -> impl Wishes<Value = Wish> {
-    let strategy = prop_oneof![3 => Just(Strategy::Rolling), 1 => Just(Strategy::Recreate)];
-    let numbers = (0..3_u8, 0..4_u32, 0..3_u32, 0..2_u32, 0..3_u8);
-    (any::<bool>(), numbers, strategy, any::<bool>(), prop::bool::weighted(0.2)).prop_map(
-        |(declared, (log, replicas, surge, unavailable, check), strategy, after, edge)| Wish {
-            declared,
-            log,
-            replicas,
-            strategy,
-            surge,
-            unavailable,
-            after,
-            edge,
-            check,
-        },
-    )
-}
-
-fn wishes() -> impl Wishes<Value = Desired> {
-    prop::collection::vec(wish(), 5).prop_map(|wishes| {
-        let mut all = vec![plain("always")];
-        for (n, wish) in wishes.iter().enumerate().filter(|(_, wish)| wish.declared) {
-            all.push(resource(&format!("app-{n}"), |spec| {
-                spec.env.insert("LOG".to_owned(), wish.log.to_string());
-                spec.replicas = wish.replicas;
-                spec.rollout.strategy = wish.strategy;
-                spec.health = (wish.check > 0).then(|| check(&format!("/{}", wish.check)));
-                (spec.rollout.surge, spec.rollout.unavailable) = (wish.surge, wish.unavailable);
-                if wish.edge {
-                    spec.provider = name("edge");
-                }
-                // On an app before it, so that there is no circle; it may also be one that is not declared.
-                let before = n.checked_sub(1).filter(|n| wish.after && wishes[*n].declared);
-                spec.after = before.map(|n| app(&format!("app-{n}"))).into_iter().collect();
-            }));
-        }
-        unguarded(desired(all))
-    })
-}
-
-/// With a blast radius that lets everything go, where something else is tested.
-fn unguarded(mut desired: Desired) -> Desired {
-    desired.repository.blast_radius.percent = 100;
-    desired
-}
-
-fn as_declared(world: &World, want: &Desired) -> Result<(), TestCaseError> {
-    let all: usize = world.live.values().map(BTreeMap::len).sum();
-    prop_assert_eq!(all, want.resources.len());
-    for (id, declared) in &want.resources {
-        let live = &world.live[&declared.spec.provider][id];
-        prop_assert_eq!(&live.stamp.as_ref().unwrap().spec, &declared.spec_digest);
-        prop_assert_eq!(live.instances.len(), declared.spec.replicas as usize);
-        prop_assert!(live.instances.iter().all(|i| i.template == declared.template_digest));
-    }
-    Ok(())
-}
-
-/// As few as may be healthy between two healthy states, if the rollout promises a number.
-fn promised(from: &Desired, to: &Desired) -> BTreeMap<crate::model::ResourceId, usize> {
-    let pairs = to.resources.iter().filter_map(|(id, to)| from.resources.get(id).map(|from| (id, from, to)));
-    let rolling = pairs.filter(|(_, _, to)| to.spec.rollout.strategy == Strategy::Rolling);
-    rolling
-        .map(|(id, from, to)| {
-            let floor = from.spec.replicas.min(to.spec.replicas);
-            (id.clone(), floor.saturating_sub(to.spec.rollout.unavailable) as usize)
-        })
-        .collect()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    #[test]
-    fn checks_that_are_wrong_change_nothing_that_runs_and_are_pinned(first in wishes()) {
-        let mut world = World::new();
-        world.bad_paths.insert("/wrong".to_owned());
-        world.settle(&first, &revision(1));
-        let before = world.essence();
-        world.history.clear();
-        let mut second = first.clone();
-        for shop in second.resources.values_mut() {
-            let mut wrong = shop.as_ref().clone();
-            wrong.spec.health = Some(check("/wrong"));
-            *shop = digested(wrong);
-        }
-        world.settle(&second, &revision(2));
-        prop_assert!(world.history.iter().all(|(_, word)| *word == "configure"), "{:?}", world.history);
-        // What runs nothing has nothing to show for or against its check.
-        let runs = |text: &&String| !text.ends_with("[]");
-        let (after, before) = (world.essence(), before.iter().filter(runs).cloned().collect::<Vec<_>>());
-        prop_assert_eq!(after.iter().filter(runs).cloned().collect::<Vec<_>>(), before);
-        let goods = world.memory.resources.values().filter_map(|memory| memory.last_good.as_ref());
-        prop_assert!(goods.into_iter().all(|good| good.resource.spec.health != Some(check("/wrong"))));
-    }
-
-    #[test]
-    fn applying_a_plan_gives_what_is_desired_and_a_second_plan_is_empty(first in wishes(), second in wishes()) {
-        let mut world = World::new();
-        world.settle(&first, &revision(1));
-        as_declared(&world, &first)?;
-        world.least.clear();
-        world.settle(&second, &revision(2));
-        as_declared(&world, &second)?;
-        let again = planned(&world, &second);
-        prop_assert!(again.changes.is_empty() && again.unknown.is_empty() && again.kept.is_empty());
-        prop_assert_eq!(again.unchanged.len(), second.resources.len());
-        for (id, floor) in promised(&first, &second) {
-            let least = world.least.get(&id).copied().unwrap_or(usize::MAX);
-            prop_assert!(least >= floor, "{} had {} healthy, promised {}", id, least, floor);
-        }
-    }
-
-    #[test]
-    fn cut_off_anywhere_and_resumed_the_end_is_the_same(
-        first in wishes(), second in wishes(), third in wishes(), cuts in prop::collection::vec(0..5_usize, 6),
-    ) {
-        let mut smooth = World::new();
-        let mut rough = World::new();
-        for (n, want) in [first, second, third].into_iter().enumerate() {
-            let revision = revision(u8::try_from(n).unwrap() + 1);
-            for cut in &cuts {
-                rough.fuse = Some(*cut);
-                rough.pass(&want, &revision);
-                rough.tick(1);
-            }
-            rough.fuse = None;
-            if n == 1 {
-                continue; // Overtaken by the third before it came to rest.
-            }
-            rough.settle(&want, &revision);
-            smooth.settle(&want, &revision);
-            prop_assert_eq!(smooth.essence(), rough.essence());
-        }
-    }
-
-    #[test]
-    fn a_bad_template_always_ends_at_the_last_good_with_a_pin(
-        replicas in 1..4_u32, surge in 0..3_u32, unavailable in 0..2_u32, recreate in any::<bool>(), crash in any::<bool>(),
-    ) {
-        let shop = |log: &str| resource("shop", |spec| {
-            spec.env.insert("LOG".to_owned(), log.to_owned());
-            spec.replicas = replicas;
-            (spec.rollout.surge, spec.rollout.unavailable) = (surge, unavailable);
-            if recreate {
-                spec.rollout.strategy = Strategy::Recreate;
-            }
-        });
-        let mut world = deployed(&[shop("good")]);
-        let (before, bad) = (world.essence(), shop("bad"));
-        let how = if crash { InstanceHealth::CrashLoop } else { InstanceHealth::Unhealthy };
-        world.bad.insert(bad.template_digest.clone(), how);
-        world.least.clear();
-        let passed = world.settle(&desired([Arc::clone(&bad)]), &revision(2));
-        prop_assert_eq!(world.essence(), before);
-        prop_assert!(world.memory.resources[&app("shop")].pins.contains_key(&bad.template_digest));
-        prop_assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Held, Health::Healthy));
-        if !recreate {
-            prop_assert!(world.least[&app("shop")] >= (replicas - unavailable.min(replicas)) as usize);
-        }
-    }
-
-    #[test]
-    fn no_removal_beyond_its_budget(count in 3..24_usize, left in 1..24_usize, percent in 0..101_u8) {
-        let all: Vec<_> = (0..count).map(|n| plain(&format!("app-{n:02}"))).collect();
-        let left = left.min(count);
-        let mut world = deployed(&all);
-        world.memory.revision.blast_percent = Some(percent);
-        world.settle(&unguarded(desired(all[..left].iter().cloned())), &revision(2));
-        let gone = count - world.essence().len();
-        let allowed = 2.max(count * usize::from(percent) / 100);
-        prop_assert_eq!(gone, if count - left <= allowed { count - left } else { 0 });
-    }
 }
 
 /// Ten thousand apps as they should be, for the measurement below.

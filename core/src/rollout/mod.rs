@@ -4,8 +4,6 @@
 //! Nothing here remembers where a rollout is: each look begins again from what is there. A newer commit therefore needs no
 //! cancelling, and what it finds under way of an older template is simply old.
 
-#[cfg(test)]
-mod checks;
 mod look;
 mod roll;
 #[cfg(test)]

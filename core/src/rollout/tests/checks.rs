@@ -174,6 +174,11 @@ fn a_wrong_check_that_says_pause_stays_and_everything_serves() {
     assert_eq!((words(&world), world.least[&app("shop")]), (vec!["configure"], 2));
     let why = status(&passed, "shop").2;
     assert!(why.starts_with("check pinned, and its manifest says pause: instance "), "{why}");
+    // A right one is told, and that is all that is done.
+    world.tick(1);
+    let passed = world.settle(&desired([pause("/ready")]), &revision(3));
+    assert_eq!((status(&passed, "shop").0, status(&passed, "shop").1), (Sync::Synced, Health::Healthy));
+    assert_eq!((words(&world), world.least[&app("shop")]), (vec!["configure", "configure"], 2));
 }
 
 #[test]

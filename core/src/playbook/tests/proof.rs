@@ -1,0 +1,104 @@
+//! What a run waits for, and what it takes for proven.
+
+use super::*;
+
+#[test]
+fn proof_is_the_sources_word_held_for_the_quiet_time() {
+    let spec = format!("{ON}  steps: [{{name: proof, wait: resolved, quiet: 1m, timeout: 3m}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    live.waits();
+    live.pass(170);
+    live.alert(AlertState::Resolved);
+    assert!(live.waits().1.contains("quiet"));
+    // The deadline passes in the quiet time: what is over by then is proven by staying so.
+    live.pass(59);
+    live.waits();
+    live.pass(1);
+    assert_eq!(live.over().0, RunState::Resolved);
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    live.alert(AlertState::Resolved);
+    live.pass(30);
+    live.alert(AlertState::Firing);
+    assert!(live.waits().1.contains("0 of 1"), "it came back in the quiet time");
+}
+
+#[test]
+fn before_it_calls_an_alert_unproven_it_asks_the_source() {
+    let spec = format!("{ON}  steps: [{{name: proof, wait: resolved, timeout: 3m}}]");
+    for (said, state) in [
+        (AlertState::Resolved, Some(RunState::Resolved)),
+        (AlertState::Silenced, Some(RunState::Cancelled)),
+        (AlertState::Firing, None),
+        (AlertState::Unknown, None),
+    ] {
+        let mut live = Live::answering(&spec, Rung::Steps);
+        live.asks = true;
+        live.begins();
+        live.pass(180);
+        let Next::Ask(alerts) = live.settle() else { panic!("it does not ask") };
+        live.take(RunEvent::Asked { alert: alerts[0].clone(), state: said });
+        match state {
+            Some(state) => assert_eq!(live.over().0, state),
+            None => assert_eq!(live.begins().0, "replace", "{said}"),
+        }
+    }
+    // Expired is no proof: nobody said that it is over.
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    live.alert(AlertState::Expired);
+    live.pass(180);
+    assert_eq!(live.begins().0, "replace");
+    assert!(live.run.turned.as_ref().expect("turned").0.contains("no word from the source"));
+}
+
+#[test]
+fn nothing_is_done_to_what_works_again() {
+    let spec = format!("{ON}  steps: [{{name: restart, action: app.restart}}, {{name: proof, wait: resolved}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.alert(AlertState::Resolved);
+    assert_eq!(live.begins().0, "proof");
+    assert_eq!(live.over().0, RunState::Resolved);
+    assert!(live.run.steps[0].skipped.as_ref().expect("skipped").contains("resolved"));
+}
+
+#[test]
+fn no_wait_is_longer_than_all_steps_together() {
+    let spec = format!("{ON}  limits: {{timeout: 1m}}\n  steps: [{{name: idle, wait: {{for: 20h}}}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    live.waits();
+    live.pass(61);
+    assert_eq!(live.begins().0, "replace", "a person is not kept waiting for a day");
+}
+
+#[test]
+fn waits_for_health_for_a_time_and_until_something_is_so() {
+    let spec = format!(
+        "{ON}  steps:\n    - {{name: health, wait: healthy, quiet: 10s, timeout: 1m}}\n    - {{name: some, wait: {{for: 5s}}}}\n    - {{name: whole, wait: {{until: target.healthy == target.replicas}}, timeout: 20s}}"
+    );
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.begins();
+    assert!(live.waits().1.contains("Degraded"));
+    live.pass(7);
+    let target = live.target.as_mut().expect("a target");
+    (target.health, target.since) = (Health::Healthy, live.now);
+    assert!(live.waits().1.contains("for 10s"));
+    live.pass(10);
+    assert_eq!(live.begins().0, "some");
+    live.pass(5);
+    assert_eq!(live.begins().0, "whole");
+    assert!(live.waits().1.contains("not true yet"));
+    live.pass(20);
+    assert_eq!(live.begins().0, "proof", "what works is not replaced");
+}
+
+#[test]
+fn a_run_in_a_rollback_only_proves() {
+    let spec = format!("{ON}  steps: [{{name: restart, action: app.restart}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.target.as_mut().expect("a target").rolling_back = true;
+    assert_eq!(live.begins().0, "proof");
+    assert!(live.run.steps[0].skipped.as_ref().expect("skipped").contains("rolled back"));
+}
