@@ -122,7 +122,7 @@ pub(crate) struct ValidateArgs {
 /// Which repository, which part of it, and where state lies.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RepositoryArgs {
-    /// The config repository: a URL, or a local folder.
+    /// The config repository: a URL, or a local folder, of which only what is committed counts.
     #[arg(long, env = "CODEOPS_REPO", value_name = "URL|DIR")]
     pub(crate) repo: Option<String>,
     /// The branch that is followed.
