@@ -18,7 +18,10 @@ pub type Labels = BTreeMap<String, String>;
 /// The first 16 hex of SHA-256 over the sorted labels. We compute it; a sender's own is never used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Fingerprint(Arc<str>);
+pub struct Fingerprint([u8; DIGITS]);
+
+/// How many hex digits a fingerprint has.
+const DIGITS: usize = 16;
 
 impl Fingerprint {
     /// The fingerprint of these labels.
@@ -31,22 +34,31 @@ impl Fingerprint {
             hash.update(value);
             hash.update([0xff]);
         }
-        Self(hex::encode(&hash.finalize()[..8]).into())
+        let mut digits = [b'0'; DIGITS];
+        for (pair, byte) in digits.chunks_mut(2).zip(hash.finalize()) {
+            for (digit, half) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+                *digit = b"0123456789abcdef"[usize::from(half)];
+            }
+        }
+        Self(digits)
     }
 
     /// The sixteen digits.
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl FromStr for Fingerprint {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidName { text: text.chars().take(80).collect(), what: "fingerprint", expected: "16 hex digits" })
+        let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        match <[u8; DIGITS]>::try_from(text.as_bytes()) {
+            Ok(digits) if digits.iter().all(is_digit) => Ok(Self(digits)),
+            _ => {
+                let text = text.chars().take(80).collect();
+                Err(InvalidName { text, what: "fingerprint", expected: "16 hex digits" })
+            }
         }
     }
 }
@@ -60,13 +72,13 @@ impl TryFrom<String> for Fingerprint {
 
 impl From<Fingerprint> for String {
     fn from(fingerprint: Fingerprint) -> Self {
-        fingerprint.0.as_ref().to_owned()
+        fingerprint.as_str().to_owned()
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.as_str())
     }
 }
 
@@ -74,10 +86,10 @@ impl fmt::Display for Fingerprint {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AlertId {
+    /// Of its labels. Ids are ordered by it first: hundreds of thousands are compared without looking further.
+    pub fingerprint: Fingerprint,
     /// The monitoring system; receivers of one system share it.
     pub source: Name,
-    /// Of its labels.
-    pub fingerprint: Fingerprint,
     /// When it began, in whole milliseconds.
     pub starts_at: Timestamp,
 }

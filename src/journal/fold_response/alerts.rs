@@ -1,6 +1,7 @@
 //! What of alerts is remembered: how each is, what became of it, and for how long it matters.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -58,11 +59,14 @@ impl Fold<'_> {
     fn fires(&mut self, alert: &Arc<Alert>) {
         let (at, id) = (self.at, &alert.id);
         let runs = &self.memory.runs;
-        let Some(known) = self.memory.alerts.get_mut(id) else {
-            let (state, disposition) = (AlertState::Firing, Disposition::Received);
-            let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
-            self.memory.alerts.insert(id.clone(), Arc::new(new));
-            return self.changed(Change::Alert(id.clone()));
+        let known = match self.memory.alerts.entry(id.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let (state, disposition) = (AlertState::Firing, Disposition::Received);
+                let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
+                place.insert(Arc::new(new));
+                return self.changed(Change::Alert(id.clone()));
+            }
         };
         let mut told = known.as_ref().clone();
         told.alert = told_again(&known.alert, alert);

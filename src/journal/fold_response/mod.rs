@@ -17,8 +17,11 @@ use super::record::Record;
 /// How long an alert that is over may come back as the same one, and how long a run's end counts.
 const MATTERS: SignedDuration = SignedDuration::from_hours(1);
 
-/// How many alerts one entry looks at, to see whether they still matter, beside two for each that it names.
+/// How many alerts one entry looks at, to see whether they still matter.
 const SWEPT: usize = 8;
+
+/// The same of a delivery, beside two for each alert that it names: more than it can bring.
+const SWEPT_BY_DELIVERY: usize = 2;
 
 /// Folds one entry.
 pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: &mut Folded) {
@@ -26,7 +29,7 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
     match &entry.record {
         Record::Alerts { signals, .. } => {
             signals.iter().for_each(|signal| fold.signal(signal));
-            fold.sweep(SWEPT + 2 * signals.len());
+            fold.sweep(SWEPT_BY_DELIVERY + 2 * signals.len());
         }
         Record::AlertState { alerts, state, .. } => alerts.iter().for_each(|id| fold.is_now(id, *state)),
         Record::Disposed { alerts, disposition } => {
