@@ -65,7 +65,8 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
 ",
     "ALTER TABLE deliveries ADD COLUMN receiver TEXT;",
-    // What comes in touches as few trees as can be: those of an alert are for when it is over.
+    // What comes in touches as few trees as can be: those of an alert are for when it is over, and entries of alerts, of which
+    // there are most, are found by their numbers.
     "
     CREATE TABLE active_alerts (
         row    INTEGER PRIMARY KEY,
@@ -82,6 +83,8 @@ const MIGRATIONS: &[&str] = &[
     DROP INDEX alerts_over;
     ALTER TABLE alerts DROP COLUMN active;
     CREATE INDEX alerts_over ON alerts (since);
+    DROP INDEX entries_by_category;
+    CREATE INDEX entries_by_category ON entries (category, seq) WHERE category <> 'alert';
     INSERT OR REPLACE INTO meta SELECT part, body FROM projection WHERE part = 'swept';
     DELETE FROM projection WHERE part = 'swept';
 ",
@@ -99,7 +102,7 @@ const BUSY_AT_OPEN: Duration = Duration::from_millis(50);
 
 /// How many pages of 4 KiB the log has before it is copied into the database: what many commits write again, such as the ends of
 /// tables and indexes, is then copied once.
-const COPIED_AFTER: i64 = 4_000;
+const COPIED_AFTER: i64 = 8_000;
 
 /// The writer's connection: migrated, checked, and as durable as SQLite can be.
 pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
@@ -111,7 +114,7 @@ pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.pragma_update(None, "wal_autocheckpoint", COPIED_AFTER)?;
-        db.pragma_update(None, "journal_size_limit", 32 * 1024 * 1024)?;
+        db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
         db.set_prepared_statement_cache_capacity(64);
         Ok(db)
     };

@@ -9,10 +9,13 @@ use serde::de::DeserializeOwned;
 
 use super::audit_chain::{Hash, Link, next};
 use super::history::number;
-use crate::journal::{Entry, Page, Query, Record, Seq};
+use crate::journal::{Category, Entry, Page, Query, Record, Seq};
 
 /// The version that records are written with; it goes up when one changes in a way that old readers would misread.
 pub(super) const RECORD_VERSION: i64 = 1;
+
+/// Of which entries there is an index by category, word by word as the schema has it.
+const NO_ALERT: &str = "category <> 'alert'";
 
 /// How many former ids of one resource are followed.
 const NAMES: usize = 16;
@@ -76,6 +79,9 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
     }
     if !query.categories.is_empty() {
         conditions.push(format!("category IN ({})", vec!["?"; query.categories.len()].join(", ")));
+        if !query.categories.contains(&Category::Alert) {
+            conditions.push(NO_ALERT.to_owned()); // Which is what their index is of.
+        }
         values.extend(query.categories.iter().map(|it| Value::Text(it.word().to_owned())));
     }
     if let Some(run) = query.run {
@@ -104,10 +110,10 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
 fn names_of(db: &Connection, id: &ResourceId) -> Sql<Vec<(ResourceId, i64)>> {
     let mut names = vec![(id.clone(), i64::MAX)];
     // Renames are few and in a group with few others; the resource's own entries may be many.
-    let mut statement = db.prepare_cached(
+    let mut statement = db.prepare_cached(&format!(
         "SELECT seq, at, body FROM entries INDEXED BY entries_by_category
-         WHERE category = 'daemon' AND +resource = ? AND seq < ? ORDER BY seq DESC",
-    )?;
+         WHERE category = 'daemon' AND {NO_ALERT} AND +resource = ? AND seq < ? ORDER BY seq DESC"
+    ))?;
     while names.len() <= NAMES {
         let Some((id, until)) = names.last() else { break };
         let mut renamed = None;

@@ -135,7 +135,9 @@ async fn a_delivery_is_taken_once_also_after_a_restart_and_anew_after_a_day() {
 /// As the third format had it.
 fn back_to_one_table_of_alerts(db: &Connection) {
     db.execute_batch(
-        "DROP INDEX alerts_over;
+        "DROP INDEX entries_by_category;
+         CREATE INDEX entries_by_category ON entries (category, seq);
+         DROP INDEX alerts_over;
          ALTER TABLE alerts ADD COLUMN active INTEGER NOT NULL DEFAULT 0;
          CREATE INDEX alerts_active ON alerts (row) WHERE active = 1;
          CREATE INDEX alerts_over ON alerts (since) WHERE active = 0;
