@@ -146,7 +146,7 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         resolve_delay: desired.repository.resolve_delay(),
     };
     let seen = seen(&alert);
-    let answering = world.may_answer(&routed, &seen, None);
+    let answering = world.may_answer(&routed, None);
     let not_taken = reached::not_taken(&answering);
     if answering.may.is_empty() && !not_taken.is_empty() {
         warnings.push(reached::unanswered(&answering.why));

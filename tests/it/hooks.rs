@@ -363,7 +363,6 @@ async fn slow_bodies_of_strangers_keep_no_real_hook_out() {
     edge.stop().await;
 }
 
-/// Half of a body of 1 MiB each, more than there is room for: a real hook finds room, a small one and a big one.
 /// Who has sent half a body and makes room for a newer connection of the same address is told to come again, and a delivery that
 /// is whole is answered whatever else that address has open.
 #[tokio::test]
@@ -384,6 +383,7 @@ async fn a_half_sent_body_that_makes_room_is_told_to_come_again() {
     edge.stop().await;
 }
 
+/// Half of a body of 1 MiB each, more than there is room for: a real hook finds room, a small one and a big one.
 #[tokio::test]
 async fn big_bodies_of_strangers_keep_no_real_hook_out() {
     let limits = HookLimits { body_time: Duration::from_secs(60), ..HookLimits::default() };

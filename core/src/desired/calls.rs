@@ -9,6 +9,7 @@ use super::grants::Note;
 use super::header::ManifestKind;
 use super::in_force::Candidate;
 use super::mistakes::Mistakes;
+use super::order::circle;
 use super::response::{Declares, Refers};
 use super::tree::Span;
 
@@ -18,29 +19,35 @@ const DEEPEST: usize = 4;
 /// Which playbooks each calls, with where it says so.
 type Calls = BTreeMap<Name, Vec<(Name, Span)>>;
 
-/// Reports circles, named in full, and calls that go too deep.
+/// What is wrong with one call, once however many circles go through it.
+type Wrong = BTreeMap<(Name, Span), String>;
+
+/// Reports circles, by their names, and calls that go too deep.
 pub(super) fn check(candidates: &mut [Candidate], found: &mut Mistakes) {
     let calls: Calls = candidates.iter().filter_map(calls_of).collect();
     if calls.values().all(Vec::is_empty) {
         return;
     }
     let mut done: BTreeMap<&Name, usize> = BTreeMap::new();
-    let mut wrong: Vec<(Name, Span, String)> = Vec::new();
+    let mut wrong = Wrong::new();
     for name in calls.keys() {
         depth(name, &calls, &mut Vec::new(), &mut done, &mut wrong);
     }
     for (name, depth) in &done {
         if let Some((_, span)) = calls[*name].first().filter(|_| *depth > DEEPEST) {
             let message = format!("calls go {depth} playbooks deep from here; at most {DEEPEST} are allowed");
-            wrong.push(((*name).clone(), *span, message));
+            wrong.entry(((*name).clone(), *span)).or_insert(message);
         }
     }
-    let wrong = wrong.into_iter().map(|(name, span, message)| (name, (span, message, None)));
+    let wrong = wrong.into_iter().map(|((name, span), message)| (name, (span, message, None)));
     let unproven: Vec<(Name, Note)> = unproven(candidates, &calls).collect();
-    for (name, note) in wrong.chain(unproven).collect::<Vec<_>>() {
-        let key = (ManifestKind::Playbook, name);
-        if let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.key == key) {
-            candidate.error(found, note);
+    let notes: Vec<(Name, Note)> = wrong.chain(unproven).collect();
+    let of_playbook = |it: &(usize, &Candidate)| it.1.key.0 == ManifestKind::Playbook;
+    let numbered = candidates.iter().enumerate().filter(of_playbook);
+    let numbers: BTreeMap<Name, usize> = numbered.map(|(number, it)| (it.key.1.clone(), number)).collect();
+    for (name, note) in notes {
+        if let Some(number) = numbers.get(&name) {
+            candidates[*number].error(found, note);
         }
     }
 }
@@ -53,12 +60,13 @@ fn unproven(candidates: &[Candidate], calls: &Calls) -> impl Iterator<Item = (Na
         .filter(|(_, it)| matches!(it, Declares::Playbook(it) if steps(it).any(proof)))
         .map(|(name, _)| name)
         .collect();
+    let reached = reached(&proving, calls);
     let scheduled =
         playbooks().filter(|(_, it)| matches!(it, Declares::Playbook(it) if matches!(it.on, Trigger::Schedule(_))));
     let mut found = Vec::new();
     for (name, _) in scheduled {
         for (called, span) in calls.get(name).into_iter().flatten() {
-            if let Some(last) = below(called, calls).into_iter().find(|name| proving.contains(name)) {
+            if let Some(last) = reached.get(called) {
                 let message = format!("a scheduled playbook has no alert, and `{last}` waits for it to be resolved");
                 let help = format!("let `{last}` wait for `healthy`, or `{{until: …}}`");
                 found.push((name.clone(), (*span, message, Some(help))));
@@ -68,18 +76,26 @@ fn unproven(candidates: &[Candidate], calls: &Calls) -> impl Iterator<Item = (Na
     found.into_iter()
 }
 
-/// A playbook and all that it calls, at whatever depth.
-fn below<'c>(name: &'c Name, calls: &'c Calls) -> BTreeSet<&'c Name> {
-    let mut all = BTreeSet::from([name]);
-    let mut next = vec![name];
-    while let Some(name) = next.pop() {
-        for (called, _) in calls.get(name).into_iter().flatten() {
-            if all.insert(called) {
-                next.push(called);
-            }
+/// The first of these playbooks that each reaches by calls, at whatever depth; each reaches itself.
+fn reached<'c>(these: &BTreeSet<&'c Name>, calls: &'c Calls) -> BTreeMap<&'c Name, &'c Name> {
+    let mut callers: BTreeMap<&Name, Vec<&Name>> = BTreeMap::new();
+    for (caller, called) in calls {
+        for (called, _) in called {
+            callers.entry(called).or_default().push(caller);
         }
     }
-    all
+    let mut reached = BTreeMap::new();
+    for this in these {
+        let mut next = vec![*this];
+        while let Some(name) = next.pop() {
+            if reached.contains_key(name) {
+                continue;
+            }
+            reached.insert(name, *this);
+            next.extend(callers.get(name).into_iter().flatten());
+        }
+    }
+    reached
 }
 
 fn steps(playbook: &Playbook) -> impl Iterator<Item = &PlaybookStep> {
@@ -105,7 +121,7 @@ fn depth<'c>(
     calls: &'c Calls,
     above: &mut Vec<&'c Name>,
     done: &mut BTreeMap<&'c Name, usize>,
-    wrong: &mut Vec<(Name, Span, String)>,
+    wrong: &mut Wrong,
 ) -> usize {
     if let Some(depth) = done.get(name) {
         return *depth;
@@ -115,14 +131,14 @@ fn depth<'c>(
     let mut deepest = 0;
     for (next, span) in called {
         if let Some(at) = above.iter().position(|other| *other == next) {
-            let circle: Vec<&str> = above[at..].iter().map(|name| name.as_str()).chain([next.as_str()]).collect();
-            let message = format!("these playbooks call each other: {}", circle.join(" → "));
+            let message =
+                format!("these playbooks call each other: {}", circle(above[at..].iter().copied().chain([next])));
             // Each of them calls the next; the last one, which is looked at now, the first.
             for pair in above[at..].windows(2) {
                 let call = calls[pair[0]].iter().find(|(to, _)| to == pair[1]);
-                wrong.push((pair[0].clone(), call.map_or(*span, |(_, span)| *span), message.clone()));
+                wrong.insert((pair[0].clone(), call.map_or(*span, |(_, span)| *span)), message.clone());
             }
-            wrong.push((name.clone(), *span, message));
+            wrong.insert((name.clone(), *span), message);
             continue;
         }
         // Beyond this depth it is wrong already; the stack is not to pay for it.

@@ -1,6 +1,7 @@
 //! Dependency order: who comes first, and who waits for himself. Iterative, so that long chains cannot overflow the stack.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use crate::model::{Resource, ResourceId};
@@ -38,6 +39,19 @@ pub fn order(resources: &BTreeMap<ResourceId, Arc<Resource>>) -> Vec<ResourceId>
 
 /// From so many ids a cycle is looked for; a hostile revision's others are held unnamed.
 const MOST_SEARCHES: usize = 100;
+
+/// How many of a circle are named: all of one that a person made.
+const NAMED: usize = 32;
+
+/// The names of a circle, from its first back to its first.
+pub(super) fn circle(names: impl Iterator<Item = impl Display>) -> String {
+    let mut names: Vec<String> = names.map(|name| name.to_string()).collect();
+    if names.len() > NAMED {
+        let more = names.len() - NAMED;
+        names.splice(NAMED - 1..names.len() - 1, [format!("{more} more")]);
+    }
+    names.join(" → ")
+}
 
 type Edges<'e> = BTreeMap<&'e ResourceId, Vec<&'e ResourceId>>;
 
@@ -141,6 +155,14 @@ mod tests {
             found.iter().map(|cycle| cycle.iter().map(|id| id.name.as_str()).collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(words, ["a b", "d e f", "y"]);
         assert!(left.is_empty());
+    }
+
+    #[test]
+    fn a_circle_is_named_in_full_unless_nobody_reads_it() {
+        let names = |count: usize| circle((0..count).chain([0]).map(|n| format!("a{n}")));
+        assert_eq!(names(2), "a0 → a1 → a0");
+        assert!(names(31).contains("a15") && !names(31).contains("more"));
+        assert!(names(100_000).ends_with("a30 → 99969 more → a0"), "{}", names(100_000));
     }
 
     #[test]

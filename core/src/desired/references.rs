@@ -1,4 +1,4 @@
-//! What manifests say about each other: dependencies and ports. Cycles are named in full.
+//! What manifests say about each other: dependencies and ports.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::model::{ProviderName, ResourceId, TeamName};
 
 use super::mistakes::Mistakes;
-use super::order::cycles;
+use super::order::{circle, cycles};
 use super::read::near;
 use super::resolve::Resolved;
 use super::tree::{At, Span};
@@ -99,9 +99,7 @@ fn circles(units: &mut Units, context: &Context, found: &mut Mistakes) {
         }
     }
     for cycle in cycles {
-        let mut named: Vec<String> = cycle.iter().map(ToString::to_string).collect();
-        named.extend(named.first().cloned());
-        let message = format!("these wait for each other: {}", named.join(" → "));
+        let message = format!("these wait for each other: {}", circle(cycle.iter().chain(cycle.first())));
         let next = cycle.get(1).or(cycle.first());
         if let Some(unit) = cycle.first().and_then(|first| units.get_mut(first)) {
             let span =

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::model::Place;
 
 /// Where a node stands. `layer` tells the manifest (0) from the overlay (1) after they were merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Span {
     pub layer: u8,
     /// From 1.

@@ -87,7 +87,7 @@ impl World<'_> {
     /// that its receiver is for, where it is not for all.
     pub fn answer(&self, routed: &Routed, seen: &Value, receiver: Option<&BTreeSet<TeamName>>) -> Answer {
         let policy = routed.policy.as_ref();
-        let Answering { may, why, .. } = self.may_answer(routed, seen, receiver);
+        let Answering { may, why, .. } = self.may_answer(routed, receiver);
         let mut answers = may.into_iter().map(|playbook| self.answered_by(playbook, policy, seen));
         let first = answers.next();
         let answer = match first {
@@ -124,15 +124,16 @@ impl World<'_> {
     }
 
     /// Those of the playbooks on an alert that may answer it, the owner's own first, and why the others may not. Where the
-    /// settings name no teams, all. What is nobody's is the platform's: of those whose routes are for everybody.
-    pub fn may_answer(&self, routed: &Routed, seen: &Value, receiver: Option<&BTreeSet<TeamName>>) -> Answering<'_> {
+    /// settings name no teams, all. What is nobody's is the platform's: of those whose routes are for everybody. What a target
+    /// comes to tells nothing of whose it is: any team may name an app as some label's value happens to be.
+    pub fn may_answer(&self, routed: &Routed, receiver: Option<&BTreeSet<TeamName>>) -> Answering<'_> {
         let named = routed.playbooks.iter();
         let known: Vec<&Arc<Playbook>> = named.filter_map(|name| self.response.playbooks.get(name)).collect();
         if self.reach.is_empty() || known.is_empty() {
             return Answering { may: known, not: Vec::new(), why: UNANSWERED.to_owned() };
         }
         let only = receiver.filter(|teams| teams.len() == 1).and_then(|teams| teams.first().cloned());
-        if let Some(owner) = routed.owner.clone().or(only).or_else(|| self.named_by(&known, seen)) {
+        if let Some(owner) = routed.owner.clone().or(only) {
             let lets = |team: &TeamName| self.reach.get(&owner).is_some_and(|allowed| allowed.contains(team));
             let (own, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|playbook| playbook.team == owner);
             let (others, barred): (Vec<_>, Vec<_>) = others.into_iter().partition(|playbook| lets(&playbook.team));
@@ -157,21 +158,6 @@ impl World<'_> {
             may,
             not: not(&others, NOBODYS),
             why: format!("{NOBODYS}, so {names} may not answer it: a label `team` would say whose it is"),
-        }
-    }
-
-    /// Whose the resources are that the alert names, as the targets of these playbooks tell, where they agree. A target that
-    /// a playbook has whatever the alert says does not tell that the alert is about it.
-    fn named_by(&self, playbooks: &[&Arc<Playbook>], seen: &Value) -> Option<TeamName> {
-        let of = |playbook: &&Arc<Playbook>| {
-            let target = target_for(playbook.target.as_ref()?, seen).ok()?;
-            let named = self.may_act(&playbook.team, &target) && names(seen, &target);
-            self.resources.get(&target).filter(|_| named).map(|declared| &declared.team)
-        };
-        let teams: BTreeSet<&TeamName> = playbooks.iter().filter_map(of).collect();
-        match teams.len() {
-            1 => teams.first().map(|team| (*team).clone()),
-            _ => None,
         }
     }
 
@@ -232,14 +218,6 @@ fn literal(name: &str) -> Name {
 
 fn not<'a>(playbooks: &[&'a Arc<Playbook>], why: &str) -> Vec<(&'a Playbook, String)> {
     playbooks.iter().map(|&playbook| (playbook.as_ref(), why.to_owned())).collect()
-}
-
-/// Whether an alert names a resource: a word of one of its labels does. The labels that every alert has are no names.
-fn names(seen: &Value, id: &ResourceId) -> bool {
-    let labels = seen.get("labels").and_then(Value::as_object).into_iter().flatten();
-    let mut told = labels.filter(|(label, _)| !matches!(label.as_str(), "alertname" | "severity"));
-    let between = |c: char| !c.is_ascii_alphanumeric() && c != '-';
-    told.any(|(_, value)| value.as_str().is_some_and(|value| value.split(between).any(|it| it == id.name.as_str())))
 }
 
 /// What steps see as `alert`.

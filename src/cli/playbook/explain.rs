@@ -98,7 +98,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
         labels: labels.clone(),
         routes: routed.taken.clone(),
         playbooks: routed.playbooks.clone(),
-        not_taken: reached::not_taken(&world.may_answer(&routed, &seen(&alert), None)),
+        not_taken: reached::not_taken(&world.may_answer(&routed, None)),
         quiet: hushed,
         only_pages: None,
         playbook: None,
