@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,6 +31,8 @@ pub use seldom::Seldom;
 const HEADERS: usize = 64;
 /// How long a connection that makes room for another may go on with its answer.
 const LEAVE: Duration = Duration::from_secs(1);
+/// One of so many connections may be about to leave; whoever floods has no time given to more.
+const LEAVING: usize = 8;
 /// How long to wait when no connection can be taken, such as for want of descriptors.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -73,6 +76,8 @@ struct Open {
     answered: Answered,
     /// Ends it.
     end: CancellationToken,
+    /// How long it may then go on, once that is said.
+    leave: Arc<OnceLock<Duration>>,
 }
 
 /// Serves `router` until cancelled, then drains. Nobody waits for room: of the peer that has most connections, the one that
@@ -100,24 +105,28 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
                 continue;
             }
         };
+        let leave = time_to_leave(connections.len() - open.len(), bounds.connections);
         if bounds.of_one_peer.is_some_and(|most| open.values().filter(|open| open.peer == peer).count() >= most) {
-            make_room(&mut open, bounds, &told, peer);
+            make_room(&mut open, bounds, &told, peer, leave);
         } else if open.len() >= bounds.connections
             && let Some(busiest) = busiest(&open)
         {
-            make_room(&mut open, bounds, &told, busiest);
+            make_room(&mut open, bounds, &told, busiest, leave);
         }
-        let (answered, end) = (Answered::new(), CancellationToken::new());
+        let (answered, end, leave) = (Answered::new(), CancellationToken::new(), Arc::default());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
-        // Who floods has no time given to so many that memory would be short.
-        let leaving = connections.len() - open.len() < bounds.connections;
-        let leave = if leaving { LEAVE } else { Duration::ZERO };
-        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), (end.clone(), leave)));
-        open.insert(task.id(), Open { peer, answered, end });
+        let ends = (end.clone(), Arc::clone(&leave));
+        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), ends));
+        open.insert(task.id(), Open { peer, answered, end, leave });
     }
     drop(listener);
     // Each ends by itself within its time.
     while connections.join_next().await.is_some() {}
+}
+
+/// How long a connection that makes room may go on, while so many others that did are `leaving`.
+fn time_to_leave(leaving: usize, connections: usize) -> Duration {
+    if leaving < (connections / LEAVING).max(1) { LEAVE } else { Duration::ZERO }
 }
 
 /// Who counts as one: an address, of IPv6 its first half, since whoever has one has all that share it.
@@ -139,8 +148,8 @@ fn busiest(open: &HashMap<Id, Open>) -> Option<IpAddr> {
     peers.into_iter().max_by_key(|(_, most)| *most).map(|(peer, _)| peer)
 }
 
-/// Closes the connection of this peer that was not answered for longest.
-fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: IpAddr) {
+/// Closes the connection of this peer that was not answered for longest; what is under way on it may go on for so long.
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: IpAddr, leave: Duration) {
     let of_peer = open.iter().filter(|(_, open)| open.peer == peer);
     let oldest = of_peer.min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
     if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
@@ -148,6 +157,7 @@ fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: 
         if let Some(more) = told.admits("too many connections; the one that was idle longest is closed") {
             tracing::warn!(what, limit, %peer, more, "too many connections; the one that was idle longest is closed");
         }
+        let _ = oldest.leave.set(leave);
         oldest.end.cancel();
     }
 }
@@ -157,7 +167,7 @@ async fn connection(
     router: Router,
     bounds: Bounds,
     cancel: CancellationToken,
-    (end, leave): (CancellationToken, Duration),
+    (end, leave): (CancellationToken, Arc<OnceLock<Duration>>),
 ) {
     let (router, leaves) = (TowerToHyperService::new(router), Leaves(end.clone()));
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -183,7 +193,7 @@ async fn connection(
         () = whole => Ok(()),
         () = end.cancelled() => {
             served.as_mut().graceful_shutdown();
-            tokio::time::timeout(leave, served).await.unwrap_or(Ok(()))
+            tokio::time::timeout(leave.get().copied().unwrap_or(LEAVE), served).await.unwrap_or(Ok(()))
         }
         () = cancel.cancelled() => {
             served.as_mut().graceful_shutdown();
@@ -279,6 +289,13 @@ mod tests {
         assert!(answer.ends_with("late"), "{answer}");
         cancel.cancel();
         server.join_all().await;
+    }
+
+    #[test]
+    fn of_a_flood_only_a_few_have_time_to_leave() {
+        let times: Vec<Duration> = (0..400).map(|leaving| time_to_leave(leaving, 256)).collect();
+        assert_eq!(times.iter().filter(|time| **time == LEAVE).count(), 32);
+        assert_eq!((time_to_leave(0, 1), time_to_leave(1, 1)), (LEAVE, Duration::ZERO));
     }
 
     #[test]

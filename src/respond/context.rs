@@ -116,11 +116,14 @@ impl Flow {
         })
     }
 
-    /// Since when there are instances of this version, if there are any.
+    /// Since when there are instances of this version, if there are any; where only its check is new, since when one was judged
+    /// by that.
     pub(super) fn came_at(&self, declared: &Arc<Resource>, memory: &Memory) -> Option<Timestamp> {
-        let live = self.live(declared, memory.resources.get(&declared.id))?;
+        let remembered = memory.resources.get(&declared.id);
+        let live = self.live(declared, remembered)?;
+        let check_only = remembered.is_some_and(|remembered| is_good(declared, remembered));
         let own = live.instances.iter().filter(|instance| instance.template == declared.template_digest);
-        own.map(|instance| instance.created_at).min()
+        own.map(|instance| if check_only { instance.health_since } else { instance.created_at }).min()
     }
 
     /// Everything the next step of a run rests on; `alerts` are its own. The memory is not held while an expression is

@@ -1,15 +1,15 @@
 //! Wide updates in waves: one resource, then a tenth, then the rest; each wave only after all before it are baked and
 //! healthy, and none after a failure.
 //!
-//! Where teams are kept apart each has waves of its own for what it changes itself, so that what fails or bakes in one holds up
-//! no other. What changes them from outside, a secret's value or a default, goes in waves over all.
+//! Where teams are kept apart each has waves of its own for what is its own, so that what fails or bakes in one holds up no
+//! other. What changes several from outside, the value of a secret that they share, goes in waves over all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wait::Waits;
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
-use crate::model::{AppSpec, Cause, Health, Kind, Live, Observed, ResourceId, TeamName, Verb, Waves};
+use crate::model::{Cause, Health, Kind, Live, Observed, ResourceId, SecretName, TeamName, Verb, Waves};
 use crate::plan::{Change, Plan, effective, health_of, is_proven, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
@@ -28,8 +28,8 @@ pub(super) fn guard(
     if pending.is_empty() && facts.memory.waves.is_none() {
         return BTreeMap::new();
     }
-    let look =
-        Look { plan, desired, facts, waits, changing: plan.changes.iter().map(|c| (&c.id, c)).collect(), pending };
+    let changing = plan.changes.iter().map(|c| (&c.id, c)).collect();
+    let look = Look { plan, desired, facts, waits, changing, pending, shared: shared(desired) };
     let mut decisions = BTreeMap::new();
     let mut waves = Waves { revision: facts.revision.clone(), members: Vec::new(), own: BTreeMap::new() };
     for (team, members) in look.under_way() {
@@ -72,6 +72,8 @@ struct Look<'a> {
     changing: BTreeMap<&'a ResourceId, &'a Change>,
     /// What counts and has not begun.
     pending: BTreeSet<&'a ResourceId>,
+    /// The secrets that more than one team uses.
+    shared: BTreeSet<&'a SecretName>,
 }
 
 impl<'a> Look<'a> {
@@ -118,12 +120,18 @@ impl<'a> Look<'a> {
         order.map(|(place, change)| (&change.id, place)).collect()
     }
 
-    /// Whose update a member belongs to: its team's where teams are kept apart and its own manifest changed it.
+    /// Whose update a member belongs to: its team's where teams are kept apart, unless nothing but the values of secrets has
+    /// changed, and those of shared ones.
     fn whose(&self, id: &ResourceId) -> Whose<'a> {
         let declared = self.desired.resources.get(id).filter(|_| self.desired.keeps_teams_apart())?;
         let good = self.facts.memory.resources.get(id).and_then(|memory| memory.last_good.as_ref());
-        let only_given = good.is_some_and(|good| same_but_for_what_it_is_given(&declared.spec, &good.resource.spec));
-        (!only_given).then_some(&declared.team)
+        let from_outside = good.is_some_and(|good| {
+            let same =
+                |variable: &String| good.resource.secret_tags.get(variable) == declared.secret_tags.get(variable);
+            let mut changed = declared.spec.secrets.iter().filter(|(variable, _)| !same(variable));
+            good.resource.spec == declared.spec && changed.all(|(_, secret)| self.shared.contains(secret))
+        });
+        (!from_outside).then_some(&declared.team)
     }
 
     /// The pending changes of each kind of which too many are pending.
@@ -204,12 +212,18 @@ impl<'a> Look<'a> {
     }
 }
 
-/// Whether two specs are the same but for what is not written in the app's own manifest: the provider can be the Repository's,
-/// and of a secret only the name is there.
-fn same_but_for_what_it_is_given(declared: &AppSpec, good: &AppSpec) -> bool {
-    let mut good = good.clone();
-    good.provider.clone_from(&declared.provider);
-    good == *declared
+/// The secrets that more than one team uses; asked only where teams are kept apart.
+fn shared(desired: &Desired) -> BTreeSet<&SecretName> {
+    let mut users: BTreeMap<&SecretName, &TeamName> = BTreeMap::new();
+    let mut shared = BTreeSet::new();
+    for resource in desired.resources.values().filter(|_| desired.keeps_teams_apart()) {
+        for secret in resource.spec.secrets.values() {
+            if *users.entry(secret).or_insert(&resource.team) != &resource.team {
+                shared.insert(secret);
+            }
+        }
+    }
+    shared
 }
 
 /// How far one member is.

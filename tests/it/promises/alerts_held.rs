@@ -194,6 +194,29 @@ async fn an_alert_that_fired_before_a_version_was_there_does_not_take_it_back() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_alert_that_fired_before_a_check_was_changed_does_not_take_the_new_one_back() {
+    let checked = |at: &str| {
+        let health = format!("replicas: 2, port: 8080, health: {{http: {at}}}, ");
+        app_with("shop", "v1", "", &health).replace("10s", "10m")
+    };
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.commit(&[(&path("shop"), &checked("/healthz"))]).await;
+    flow.elapse(3_600).await;
+    let old = firing(&flow, "AppDown", "shop");
+    flow.elapse(5).await;
+    flow.commit(&[(&path("shop"), &checked("/ready"))]).await;
+    flow.elapse(60).await;
+    flow.tell(vec![old]).await;
+    flow.elapse(60).await;
+    assert_eq!(pins(&flow), Vec::<String>::new(), "it may be what mends it");
+    let new = firing(&flow, "AppDown", "shop");
+    flow.tell(vec![new]).await;
+    flow.elapse(60).await;
+    assert_eq!(pins(&flow), ["app/shop"], "and one that fires after it takes it back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alert_in_the_bake_time_that_joins_a_run_or_is_one_of_many_rolls_back_too() {
     let bakes = || app_with("shop", "v2", "", "replicas: 2, ").replace("10s", "10m");
     let mut flow = Flow::new().await;

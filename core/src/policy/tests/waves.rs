@@ -177,11 +177,12 @@ fn logging(apps: &[Arc<Resource>], log: &str) -> Vec<Arc<Resource>> {
     apps.iter().map(one).collect()
 }
 
-/// The same apps with another value of a secret, changed by no manifest.
-fn keyed(apps: &[Arc<Resource>], tag: &str) -> Vec<Arc<Resource>> {
+/// The same apps with another value of this secret, changed by no manifest.
+fn keyed(apps: &[Arc<Resource>], secret: &str, value: &str) -> Vec<Arc<Resource>> {
     let one = |app: &Arc<Resource>| {
         let mut app = Resource::clone(app);
-        let tag = format!("{tag} of {}", app.id); // Or all would be of one template, and fail together.
+        app.spec.secrets.insert("API_KEY".to_owned(), secret.parse().unwrap());
+        let tag = format!("{value} of {}", app.id); // Or all would be of one template, and fail together.
         app.secret_tags.insert("API_KEY".to_owned(), tag);
         digested(app)
     };
@@ -231,9 +232,9 @@ fn what_one_team_changes_holds_up_no_other_whether_it_fails_or_bakes() {
 
 #[test]
 fn what_changes_all_teams_from_outside_goes_in_waves_over_all_and_a_teams_own_change_goes_without_it() {
-    let (a, b) = (keyed(&of_team("a", 8), "one"), keyed(&of_team("b", 8), "one"));
+    let (a, b) = (keyed(&of_team("a", 8), "shared", "one"), keyed(&of_team("b", 8), "shared", "one"));
     let mut world = deployed(&a.iter().chain(&b).cloned().collect::<Vec<_>>());
-    let (mut a, b) = (keyed(&a, "two"), keyed(&b, "two"));
+    let (mut a, b) = (keyed(&a, "shared", "two"), keyed(&b, "shared", "two"));
     world.bad.insert(a[0].template_digest.clone(), InstanceHealth::CrashLoop);
     let passed = world.settle(&of_both(&a, &b), &revision(2));
     assert_eq!(held(&passed), 15, "all but the first");
@@ -250,6 +251,19 @@ fn what_changes_all_teams_from_outside_goes_in_waves_over_all_and_a_teams_own_ch
     a.splice(..1, logging(&a[..1], "fixed"));
     world.settle(&of_both(&a, &fixed), &revision(4));
     assert!(is_newest(&mut world, &a) && is_newest(&mut world, &fixed) && world.memory.waves.is_none());
+}
+
+#[test]
+fn a_new_value_of_a_secret_that_one_team_has_alone_waits_for_no_other_team() {
+    let (a, b) = (keyed(&of_team("a", 8), "of-a", "one"), keyed(&of_team("b", 8), "of-b", "one"));
+    let mut world = deployed(&a.iter().chain(&b).cloned().collect::<Vec<_>>());
+    let a = keyed(&a, "of-a", "two");
+    world.bad.insert(a[0].template_digest.clone(), InstanceHealth::CrashLoop);
+    assert_eq!(held(&world.settle(&of_both(&a, &b), &revision(2))), 7);
+    let mut one = b.clone();
+    one.splice(..1, keyed(&b[..1], "of-b", "leaked"));
+    world.settle(&of_both(&a, &one), &revision(3));
+    assert!(is_newest(&mut world, &one));
 }
 
 #[test]
@@ -295,6 +309,7 @@ proptest! {
                     spec.after = on.into_iter().map(|on| app(&format!("app-{on:02}"))).collect();
                 }));
                 one.team = name(&format!("team-{}", teams[n]));
+                one.spec.secrets.insert("API_KEY".to_owned(), "shared".parse().unwrap());
                 one.secret_tags.insert("API_KEY".to_owned(), tag.to_owned());
                 digested(one)
             };
