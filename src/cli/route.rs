@@ -1,5 +1,6 @@
 //! `alerts route`: where an alert would go, by the manifests of a folder. It runs no program and opens no connection.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -133,7 +134,8 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         url: None,
         expires_at: None,
     };
-    let quiet = quiet(&alert, &routed, &Quiet::new(&router, &Default::default()), now);
+    let (nothing, receivers) = (BTreeMap::new(), BTreeMap::new());
+    let quiet = quiet(&alert, &routed, &Quiet::new(&router, &nothing, &receivers), now);
     let mut warnings = Vec::new();
     let missing = routed.playbooks.iter().filter(|name| !response.playbooks.contains_key(*name));
     warnings.extend(missing.map(|name| format!("playbook {name} does not exist, or has a mistake")));

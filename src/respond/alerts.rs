@@ -86,7 +86,7 @@ impl Flow {
         let frozen = self.remembered(|response| self.frozen(response, now));
         let router = Arc::clone(&self.router);
         let over: Vec<(Arc<AlertMemory>, Routed, Option<String>)> = self.remembered(|memory| {
-            let rules = Quiet::new(&router, &memory.alerts);
+            let rules = Quiet::new(&router, &memory.alerts, &self.tools.rules.receivers);
             let look = |alert: &Arc<AlertMemory>| {
                 let routed = router.route(&alert.alert.labels);
                 let quiet = alert::quiet(&alert.alert, &routed, &rules, now);

@@ -1,6 +1,6 @@
 //! What keeps an alert quiet: mute times, maintenance, and other alerts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,15 +8,15 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 use super::{Routed, Router};
-use crate::model::{Alert, AlertId, AlertMemory, AlertState, Inhibition, Labels, Matcher, TeamName, TimeSpan};
+use crate::model::{Alert, AlertId, AlertMemory, AlertState, Inhibition, Labels, Matcher, Name, TeamName, TimeSpan};
 
 /// How the reasons begin for which a rule keeps an alert quiet.
 const MUTED: &str = "muted by the mute time";
 const INHIBITED: &str = "inhibited by alert";
 const MAINTAINED: &str = "in maintenance until";
 
-/// Firing alerts by the values of the labels on which source and target must agree.
-type Sources = HashMap<Vec<String>, HashSet<AlertId>>;
+/// Firing alerts by the values of the labels on which source and target must agree, and by whom their receivers may reach.
+type Sources<'a> = HashMap<Vec<String>, BTreeMap<Option<&'a BTreeSet<TeamName>>, HashSet<AlertId>>>;
 
 /// What keeps alerts quiet at one moment: the rules of a revision, and the alerts that fire. What a team's manifest says counts
 /// only for its own alerts, and those of teams that let it.
@@ -32,12 +32,16 @@ struct Rule<'a> {
     team: &'a TeamName,
     says: &'a Inhibition,
     /// The values that its firing sources have of the labels on which both must agree, and whose they are.
-    sources: Sources,
+    sources: Sources<'a>,
 }
 
 impl<'a> Quiet<'a> {
-    /// Looks at what fires once, so that many alerts can be asked about.
-    pub fn new(router: &'a Router, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Self {
+    /// Looks at what fires once, so that many alerts can be asked about. `receivers` are those that are for some teams alone.
+    pub fn new(
+        router: &'a Router,
+        alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
+        receivers: &'a BTreeMap<Name, BTreeSet<TeamName>>,
+    ) -> Self {
         let routes = router.response().routes.values();
         let rules = routes.flat_map(|route| route.spec.inhibit.iter().map(|says| (&route.team, says)));
         let mut inhibitions: Vec<Rule<'a>> =
@@ -46,7 +50,9 @@ impl<'a> Quiet<'a> {
             for rule in &mut inhibitions {
                 if all_hold(&rule.says.source, &memory.alert.labels) {
                     let values = agreed(rule.says, &memory.alert.labels);
-                    rule.sources.entry(values).or_default().insert(memory.alert.id.clone());
+                    let limit = receivers.get(&memory.alert.receiver);
+                    let sources = rule.sources.entry(values).or_default().entry(limit).or_default();
+                    sources.insert(memory.alert.id.clone());
                 }
             }
         }
@@ -64,15 +70,19 @@ impl<'a> Quiet<'a> {
     }
 
     /// Why another alert keeps it quiet, if one does. An alert that is source and target of one rule does not inhibit
-    /// itself, as in Alertmanager.
+    /// itself, as in Alertmanager; and one whose receiver is for some teams alone inhibits what is theirs alone.
     pub(super) fn inhibited(&self, alert: &Alert, owner: Option<&TeamName>) -> Option<String> {
         let labels = &alert.labels;
         for Rule { team, says, sources } in &self.inhibitions {
             if !all_hold(&says.target, labels) || all_hold(&says.source, labels) || !self.router.counts(team, owner) {
                 continue;
             }
-            let source = sources.get(&agreed(says, labels)).and_then(|ids| ids.iter().find(|id| **id != alert.id));
-            if let Some(source) = source {
+            let reaches = |limit: &Option<&BTreeSet<TeamName>>| {
+                limit.is_none_or(|teams| owner.is_some_and(|owner| teams.contains(owner)))
+            };
+            let agreeing = sources.get(&agreed(says, labels)).into_iter().flatten();
+            let reaching = agreeing.filter(|(limit, _)| reaches(limit));
+            if let Some(source) = reaching.flat_map(|(_, ids)| ids).find(|id| **id != alert.id) {
                 return Some(format!("{INHIBITED} {}, which fires", source.fingerprint));
             }
         }

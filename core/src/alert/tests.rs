@@ -1,6 +1,6 @@
 //! Where alerts go, and what keeps them quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -109,6 +109,38 @@ fn own_triggers_come_first_and_the_fallback_last() {
     assert_eq!(router.route(&labels(&[("alertname", "Down")])).playbooks, [name("routed")]);
 }
 
+#[test]
+fn a_receiver_of_some_teams_hushes_nothing_of_others() {
+    let rule = Inhibition {
+        source: matchers(&["alertname=\"HostDown\""]),
+        target: matchers(&["alertname!=\"HostDown\""]),
+        equal: vec!["host".to_owned()],
+    };
+    let main =
+        AlertRouteSpec { route: route(&[], Some("all"), vec![]), inhibit: vec![rule], ..AlertRouteSpec::default() };
+    let response =
+        Response { routes: BTreeMap::from([(name("main"), of_team("platform", main))]), ..Response::default() };
+    let resources = [("app/shop", "shop"), ("app/evil", "evil")];
+    let resources = resources.into_iter().map(|(id, team)| (id.parse().expect("an id"), name(team)));
+    let reach = ["shop", "evil", "platform"].into_iter().map(|team| (name(team), BTreeSet::new())).collect();
+    let whose =
+        Whose::new(resources, ["shop", "evil", "platform"].into_iter().map(name), &reach, &[name("platform")].into());
+    let router = Router::new(&Arc::new(response), None, whose);
+    let beside = all(&[memory(&[("alertname", "HostDown"), ("host", "h1")], AlertState::Firing)]);
+    let by = beside.values().next().expect("one").alert.receiver.clone();
+    let is_hushed = |receivers: &BTreeMap<Name, BTreeSet<Name>>, pairs: &[(&str, &str)]| {
+        let alert = memory(pairs, AlertState::Firing);
+        let routed = router.route(&alert.alert.labels);
+        quiet(&alert.alert, &routed, &Quiet::new(&router, &beside, receivers), at(0)).is_some()
+    };
+    let shops = [("alertname", "AppDown"), ("app", "shop"), ("host", "h1")];
+    let evils = [("alertname", "AppDown"), ("app", "evil"), ("host", "h1")];
+    let nobodys = [("alertname", "Disk"), ("host", "h1")];
+    let (everybody, only) = (BTreeMap::new(), BTreeMap::from([(by, [name("evil")].into())]));
+    assert!([&shops[..], &evils, &nobodys].iter().all(|pairs| is_hushed(&everybody, pairs)));
+    assert!(is_hushed(&only, &evils) && !is_hushed(&only, &shops) && !is_hushed(&only, &nobodys));
+}
+
 fn hushed(
     spec: AlertRouteSpec,
     mute: &[&str],
@@ -119,7 +151,7 @@ fn hushed(
     let response = Response { routes: BTreeMap::from([(name("main"), owned(spec))]), ..Response::default() };
     let routed = Routed { mute: mute.iter().map(|text| (name("main"), name(text))).collect(), ..Routed::default() };
     let router = Router::new(&Arc::new(response), None, Whose::default());
-    quiet(&alert.alert, &routed, &Quiet::new(&router, &all(beside)), now)
+    quiet(&alert.alert, &routed, &Quiet::new(&router, &all(beside), &BTreeMap::new()), now)
 }
 
 #[test]
@@ -252,7 +284,8 @@ fn what_a_teams_routes_say_counts_only_for_its_own_alerts() {
         let router = Router::new(&response, None, whose);
         let alert = memory(pairs, AlertState::Firing);
         let routed = router.route(&alert.alert.labels);
-        let rules = Quiet::new(&router, &beside);
+        let receivers = BTreeMap::new();
+        let rules = Quiet::new(&router, &beside, &receivers);
         let hushed = [0, 60].map(|second| quiet(&alert.alert, &routed, &rules, at(second)));
         (routed.policy.expect("a policy").to_string(), hushed.iter().filter(|why| why.is_some()).count())
     };

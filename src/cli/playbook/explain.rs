@@ -1,5 +1,6 @@
 //! `playbook explain`: what an alert with these labels would start, and why.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -91,7 +92,8 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
     let router = Router::new(&tree.response, tree.fallback.as_ref(), tree.desired.whose());
     let routed = router.route(&labels);
     let alert = alert(&labels, now);
-    let rules = Quiet::new(&router, &std::collections::BTreeMap::new());
+    let (nothing, receivers) = (BTreeMap::new(), BTreeMap::new());
+    let rules = Quiet::new(&router, &nothing, &receivers);
     let hushed = quiet(&alert, &routed, &rules, now);
     let answer = world.answer(&routed, &seen(&alert), None);
     let mut explained = Explained {

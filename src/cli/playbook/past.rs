@@ -1,10 +1,10 @@
 //! The alerts of a period as a journal has them: what became of each, and what else fired at that moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::alert::{Quiet, Router};
-use codeops_core::model::{Alert, AlertId, Disposition, Memory, Run, Signal};
+use codeops_core::model::{Alert, AlertId, Disposition, Memory, Name, Run, Signal, TeamName};
 use jiff::Timestamp;
 
 use crate::journal::{Category, Entry, Query, Record, RunQuery, SignalQuery, fold};
@@ -67,9 +67,14 @@ impl Past {
     }
 
     /// Each alert, with what fires when it is decided, under these rules. Answers how many there are.
-    pub(super) fn each(&self, router: &Router, mut look: impl FnMut(&Moment, &Quiet<'_>)) -> usize {
+    pub(super) fn each(
+        &self,
+        router: &Router,
+        receivers: &BTreeMap<Name, BTreeSet<TeamName>>,
+        mut look: impl FnMut(&Moment, &Quiet<'_>),
+    ) -> usize {
         let (mut memory, mut told) = (Memory::default(), self.told.iter().peekable());
-        let mut firing = Quiet::new(router, &memory.response.alerts);
+        let mut firing = Quiet::new(router, &memory.response.alerts, receivers);
         for moment in &self.moments {
             let mut more = false;
             while let Some(entry) = told.next_if(|entry| entry.at <= moment.at) {
@@ -77,7 +82,7 @@ impl Past {
                 more = true;
             }
             if more {
-                firing = Quiet::new(router, &memory.response.alerts);
+                firing = Quiet::new(router, &memory.response.alerts, receivers);
             }
             look(moment, &firing);
         }
