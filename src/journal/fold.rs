@@ -22,6 +22,9 @@ const REMOVAL_COUNTS: SignedDuration = SignedDuration::from_hours(1);
 /// How many failed templates are remembered of one resource: the newest. An older one that comes back is judged anew.
 const PINS: usize = 16;
 
+/// From so many milliseconds on a wait is that of what was refused, or has failed for minutes.
+const LONG_WAIT_MS: u64 = 120_000;
+
 /// A part of the memory that an entry changed, so that a store can write just that part.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
@@ -329,12 +332,13 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
             let before = aim.map_or(resource.failures, |aim| resource.failures_of(aim));
             resource.failures = before.saturating_add(1);
             resource.missed = aim.cloned();
+            resource.waits_long = *backoff_ms >= LONG_WAIT_MS;
             resource.retry_at = Some(at.saturating_add(backoff).unwrap_or(Timestamp::MAX));
             resource.error = Some(error.clone());
         }
         Outcome::Rejected { error } => {
             resource.failures = resource.failures.saturating_add(1);
-            (resource.retry_at, resource.missed) = (None, None);
+            (resource.retry_at, resource.missed, resource.waits_long) = (None, None, false);
             resource.error = Some(error.clone());
         }
         // Nothing is known to have failed; the intent itself stays in doubt, or is replaced.
@@ -344,7 +348,7 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
 
 fn try_now(resource: &mut ResourceMemory) {
     resource.failures = 0;
-    (resource.retry_at, resource.missed) = (None, None);
+    (resource.retry_at, resource.missed, resource.waits_long) = (None, None, false);
     resource.error = None;
 }
 

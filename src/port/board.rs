@@ -134,6 +134,8 @@ pub struct ResourceView {
     pub pins: BTreeMap<Digest, Pin>,
     /// When something happens next by itself, if known.
     pub next_at: Option<Timestamp>,
+    /// Whether its steps fail again and again: somebody has to look.
+    pub stuck: bool,
 }
 
 /// The answer to "is everything fine?".
@@ -147,7 +149,9 @@ pub struct Overall {
     pub held: usize,
     /// Health is `Degraded`.
     pub degraded: usize,
-    /// Sync is `OutOfSync` or health is `Progressing`, and not degraded.
+    /// Its steps fail again and again, and it is not degraded.
+    pub stuck: usize,
+    /// Sync is `OutOfSync` or health is `Progressing`, and neither degraded nor stuck.
     pub progressing: usize,
     /// Sync or health is `Unknown`.
     pub unknown: usize,
@@ -178,6 +182,7 @@ impl Board {
                 (Sync::Held, _) => &mut overall.held,
                 (Sync::Suspended, _) => &mut overall.suspended,
                 (_, Health::Degraded) => &mut overall.degraded,
+                _ if view.stuck => &mut overall.stuck,
                 (Sync::Unknown, _) | (_, Health::Unknown) => &mut overall.unknown,
                 (Sync::Synced, Health::Healthy) => &mut overall.fine,
                 _ => &mut overall.progressing,

@@ -1,7 +1,7 @@
 //! What a pass writes down beside its decisions, so that "why did this change?" has an answer: holds, waves, systems,
 //! changes of status, exits, drift, and how far the revision is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use codeops_core::desired::Severity;
@@ -188,17 +188,19 @@ impl Flow {
             return None;
         }
         let busy = working || !self.world.busy.is_empty();
+        let (removed, stuck) = {
+            let (memory, status) = (self.tools.journal.memory(), &self.world.status);
+            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+            let is_stuck = |id: &&ResourceId| memory.resources.get(*id).is_some_and(ResourceMemory::is_stuck);
+            let stuck: BTreeSet<ResourceId> = status.keys().filter(is_stuck).cloned().collect();
+            (memory.revision.removes.iter().filter(|id| !status.contains_key(*id)).count(), stuck)
+        };
         let moving = self.world.observe_only.is_none()
             && match self.rules.until_settled {
                 true => self.world.moves_soon(decisions, now),
-                false => self.world.moves(decisions),
+                false => self.world.moves(decisions, &stuck),
             };
         let status = &self.world.status;
-        let removed = {
-            let memory = self.tools.journal.memory();
-            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            memory.revision.removes.iter().filter(|id| !status.contains_key(*id)).count()
-        };
         let current = self.world.current.as_ref()?;
         let errors = current.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
         let bad = status.values().filter(|s| !matches!(s.sync, Sync::Synced | Sync::Suspended)).count();

@@ -197,10 +197,17 @@ impl World {
         quiet && over && self.fetched_once && self.all_answered() && (self.passed_once || self.current.is_none())
     }
 
-    /// Whether anything is on its way, or goes on by itself some day.
-    pub(super) fn moves(&self, decisions: &BTreeMap<ResourceId, Decision>) -> bool {
-        self.status.values().any(Status::is_on_its_way)
-            || decisions.values().any(|decision| matches!(decision, Decision::Waiting { .. }))
+    /// Whether anything is on its way, or goes on by itself some day. What is stuck is not, though it is tried again; and what
+    /// waits for others may wait for that.
+    pub(super) fn moves(&self, decisions: &BTreeMap<ResourceId, Decision>, stuck: &BTreeSet<ResourceId>) -> bool {
+        let waits = |decision: &Decision| matches!(decision, Decision::Waiting { until: None, .. });
+        let waits_for_others = |id: &ResourceId| decisions.get(id).is_some_and(waits);
+        let moves = |(id, status): (&ResourceId, &Status)| status.is_on_its_way() && !waits_for_others(id);
+        let others = || self.status.iter().filter(|(id, _)| !stuck.contains(*id));
+        let later = |(id, decision): (&ResourceId, &Decision)| {
+            matches!(decision, Decision::Waiting { until: Some(_), .. }) && !stuck.contains(id)
+        };
+        others().any(moves) || decisions.iter().any(later) || stuck.is_empty() && decisions.values().any(waits)
     }
 
     /// Whether anything goes on by itself soon: what one `apply` waits for. It does not wait out a freeze, a long backoff,

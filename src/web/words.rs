@@ -58,6 +58,7 @@ impl Mark {
             (Sync::Held, _) => Mark::Held,
             (Sync::Suspended, _) => Mark::Suspended,
             (_, Health::Degraded) => Mark::Degraded,
+            _ if view.stuck => Mark::Degraded,
             (Sync::Unknown, _) | (_, Health::Unknown) => Mark::Unknown,
             (Sync::Synced, Health::Healthy) => Mark::Fine,
             _ => Mark::Progressing,
@@ -104,7 +105,14 @@ impl Mark {
     pub(super) fn overall(board: &Board, standing: &Standing) -> Self {
         let overall = board.overall();
         let counts = [
-            (Mark::Degraded, overall.degraded + usize::from(board.broken.is_some()) + standing.alone + standing.pages),
+            (
+                Mark::Degraded,
+                overall.degraded
+                    + overall.stuck
+                    + usize::from(board.broken.is_some())
+                    + standing.alone
+                    + standing.pages,
+            ),
             (Mark::Held, overall.held + board.holds.len() + board.blocks().len()),
             (Mark::Unknown, overall.unknown + usize::from(!board.ready)),
             (Mark::Progressing, overall.progressing + standing.answered),
@@ -177,6 +185,7 @@ fn troubles(overall: &Overall, board: &Board) -> Vec<String> {
     };
     let counts = [
         (overall.degraded, "degraded"),
+        (overall.stuck, "stuck"),
         (overall.held, held.as_str()),
         (overall.unknown, "unknown"),
         (overall.progressing, "in progress"),

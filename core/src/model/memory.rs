@@ -99,6 +99,9 @@ pub struct ResourceMemory {
     /// What the step aimed at that `retry_at` is the wait of; `None` in the memory of early versions: everything waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<Aim>,
+    /// Whether that wait is as long as that of what was refused, which nothing but a change mends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waits_long: bool,
     /// The last apply error, redacted.
     pub error: Option<String>,
 }
@@ -124,7 +127,16 @@ impl Renewal {
     }
 }
 
+/// From so many failed steps in a row on a resource is stuck.
+const STUCK: u32 = 3;
+
 impl ResourceMemory {
+    /// Whether its steps have failed so often in a row, or one was refused, that somebody has to look; they are tried again all
+    /// the same.
+    pub fn is_stuck(&self) -> bool {
+        self.failures >= STUCK || self.waits_long
+    }
+
     /// Until when what aims at `aim` waits, if it does.
     pub fn waits(&self, aim: &Aim, now: Timestamp) -> Option<Timestamp> {
         let same = self.missed.as_ref().is_none_or(|missed| missed == aim);

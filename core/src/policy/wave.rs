@@ -171,6 +171,10 @@ impl<'a> Look<'a> {
             return State::Silent;
         }
         let change = self.changing.get(id);
+        if let Some(stuck) = memory.filter(|memory| memory.is_stuck() && change.is_some()) {
+            let error = stuck.error.as_deref().unwrap_or("its steps fail");
+            return State::Failed(format!("it cannot be applied, and is tried again: {error}"));
+        }
         // Who waits for another, of another team even, keeps none waiting that does not.
         if change.is_some_and(|change| self.waits.dependency(change).is_some()) {
             return State::Silent;
@@ -188,7 +192,10 @@ impl<'a> Look<'a> {
         });
         let open_until = open(states);
         let mut decisions = BTreeMap::new();
-        for (at, id) in members.iter().enumerate().filter(|(_, id)| self.pending.contains(*id)) {
+        // What cannot be applied is tried again.
+        let failed = |at: usize| matches!(states.get(at), Some(State::Failed(_)));
+        let pending = |(at, id): &(usize, &&ResourceId)| self.pending.contains(**id) && !failed(*at);
+        for (at, id) in members.iter().enumerate().filter(pending) {
             if let Some((failed, why)) = failure {
                 decisions.insert((*id).clone(), self.stopped(id, failed, why));
             } else if at >= open_until {
@@ -230,7 +237,7 @@ fn shared(desired: &Desired) -> BTreeSet<&SecretName> {
 enum State {
     /// There, no longer changing, healthy and baked; or not wanted any more.
     Done,
-    /// Its template failed: this ends the update.
+    /// Its template failed, or it cannot be applied: this ends the update.
     Failed(String),
     /// Nothing is known of it, or it waits for another: nothing is done to it until then, and after it is under way like any
     /// other.

@@ -12,7 +12,7 @@ use crate::cli::{block_on, client};
 /// Mistakes told one by one.
 const SHOWN: usize = 5;
 
-/// Ends with 1 where something needs a person: held, degraded, unknown, a revision that cannot be followed or holds mistakes, a
+/// Ends with 1 where something needs a person: held, degraded, stuck, unknown, a revision that cannot be followed or holds mistakes, a
 /// page that nobody has accepted, an alert that reached nobody.
 pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let client = Client::new(&args.server, variables)?;
@@ -40,7 +40,8 @@ fn items(resources: &Value) -> &[Value] {
 fn needs_nobody(resource: &Value) -> bool {
     let sync = matches!(text(resource, &["sync"]), "Synced" | "OutOfSync" | "Suspended");
     let health = matches!(text(resource, &["health"]), "Healthy" | "Progressing");
-    sync && (health || text(resource, &["sync"]) == "Suspended")
+    let stuck = resource.get("stuck").and_then(Value::as_bool).unwrap_or_default();
+    sync && !stuck && (health || text(resource, &["sync"]) == "Suspended")
 }
 
 /// How many calls to people nobody has accepted.

@@ -29,6 +29,7 @@ struct Short<'a> {
     since: Timestamp,
     why: Option<&'a str>,
     digest: Option<&'a Digest>,
+    stuck: bool,
 }
 
 impl<'a> Short<'a> {
@@ -43,6 +44,7 @@ impl<'a> Short<'a> {
             since: view.since,
             why: view.why.as_deref(),
             digest: view.digest.as_ref(),
+            stuck: view.stuck,
         }
     }
 }

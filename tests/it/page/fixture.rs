@@ -386,6 +386,7 @@ fn view(id: &str, team: &str, sync: Sync, health: Health, why: Option<&str>) -> 
         last_good: None,
         pins: BTreeMap::new(),
         next_at: None,
+        stuck: false,
     }
 }
 

@@ -311,3 +311,24 @@ async fn a_move_waits_while_the_old_place_does_not_answer_and_makes_no_second_on
         flow.check();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_be_applied_is_told_as_stuck_and_is_tried_again_all_the_same() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1")]).await;
+    flow.settle().await;
+    flow.local().fail_next(Fault::Barred);
+    flow.commit(&[(&path("new"), &app("new", "v1"))]).await;
+    let mut stuck = false;
+    for _ in 0..600 {
+        flow.elapse(1).await;
+        if flow.view("new").stuck {
+            stuck = true;
+            assert_ne!(flow.revision_state(), "applying", "{}", flow.why("new"));
+        }
+    }
+    assert!(stuck, "{}", flow.why("new"));
+    assert_eq!((flow.status("new"), flow.view("new").stuck), ((Sync::Synced, Health::Healthy), false));
+    assert_eq!(flow.revision_state(), "applied");
+    flow.check();
+}

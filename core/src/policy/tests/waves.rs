@@ -267,6 +267,24 @@ fn a_new_value_of_a_secret_that_one_team_has_alone_waits_for_no_other_team() {
 }
 
 #[test]
+fn what_cannot_be_applied_stops_a_wide_update_and_goes_on_with_it_once_it_can() {
+    let mut world = deployed(&apps(8, "info"));
+    let wide = want(apps(8, "debug"));
+    world.fuse = Some(0);
+    world.pass(&wide, &revision(2));
+    world.fuse = None;
+    let stuck = world.remembered(&app("app-00"));
+    (stuck.failures, stuck.error) = (3, Some("its artifact is not there".to_owned()));
+    let passed = world.pass(&wide, &revision(2));
+    let Decision::Held { why, .. } = &passed.judged.decisions[&app("app-05")] else { panic!() };
+    assert!(why.contains("app/app-00") && why.contains("its artifact is not there"), "{why}");
+    assert_eq!(passed.judged.decisions[&app("app-00")], Decision::Go, "it is tried again");
+    world.remembered(&app("app-00")).failures = 0;
+    world.settle(&wide, &revision(2));
+    assert!(is_newest(&mut world, &apps(8, "debug")));
+}
+
+#[test]
 fn who_waits_for_another_keeps_no_wave_waiting_and_comes_after_it() {
     let (base, mut a) = (of_team("b", 1), of_team("a", 8));
     let mut first = Resource::clone(&a[0]);
