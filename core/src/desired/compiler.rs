@@ -123,11 +123,14 @@ impl Compiler {
     fn settle<'c>(&mut self, changes: &mut Changes, context: &'c Context) -> Shares<'c> {
         let (mut shares, mut others) = (Shares::new(context), Vec::new());
         // Mostly all files together are not as many as some may be: whose they are is then not asked.
-        let space: u64 = self.parsed.iter().map(|file| file.space.used()).sum();
-        let crowded = space > space::MOST || self.parsed.iter().any(|file| file.space.is_spent());
+        let used = |of_people| -> u64 {
+            self.parsed.iter().filter(|file| file.of_people == of_people).map(|file| file.space.used()).sum()
+        };
+        let too_many = used(false) > space::MOST || used(true) > space::MOST_OF_PEOPLE;
+        let crowded = too_many || self.parsed.iter().any(|file| file.space.is_spent());
         for file in self.parsed.iter_mut().filter(|file| crowded || !file.allowance.is_untouched()) {
             let left = shares.left(&file.source.path);
-            if !file.allowance.stands(left.expressions) || !file.space.stands(left.space) {
+            if !file.allowance.stands(left.expressions) || !file.space.stands(*left.space(file.of_people)) {
                 let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
                 let again = Arc::new(parse(&file.source.path, &File { content, bytes }, *left));
                 match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
@@ -137,7 +140,7 @@ impl Compiler {
                 *file = again;
             }
             left.expressions -= file.allowance.used();
-            left.space -= file.space.used();
+            *left.space(file.of_people) -= file.space.used();
         }
         if !others.is_empty() {
             for (before, now) in others {
@@ -206,7 +209,7 @@ fn parse_all(files: &[(&Arc<str>, &File)], context: &Context) -> Vec<Arc<ParsedF
             let left = shares.left(path);
             let parsed = Arc::new(parse(path, file, *left));
             left.expressions -= parsed.allowance.used();
-            left.space -= parsed.space.used();
+            *left.space(parsed.of_people) -= parsed.space.used();
             parsed
         });
         each.collect()

@@ -17,7 +17,8 @@ use super::portion::{Left, Portion};
 use super::read::Reader;
 use super::response::{self, ResponseManifest};
 use super::tree::{Node, Source, Span};
-use super::{File, overlay, people, space, yaml};
+use super::yaml::RawDocument;
+use super::{File, overlay, people, rights, space, yaml};
 
 /// The largest file that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
@@ -48,6 +49,8 @@ pub(super) struct ParsedFile {
     pub allowance: Allowance,
     /// What it takes of what is kept.
     pub space: Portion,
+    /// Whether it is the top file, or holds nothing but the Repository and teams: what such files share is their own.
+    pub of_people: bool,
 }
 
 /// One document whose kind and name are known.
@@ -60,6 +63,8 @@ pub(super) struct Document {
     pub ordinal: usize,
     /// An overlay's tree. A manifest's is not kept, for few have an overlay: [`trees`] gives it again.
     pub patch: Option<Node>,
+    /// What its tree takes.
+    pub weight: u64,
     /// Why it is not to be used, when syntax or head are wrong.
     pub broken: Option<String>,
     pub body: Body,
@@ -124,15 +129,22 @@ pub(super) fn class(path: &str) -> Class {
 pub(super) fn parse(path: &Arc<str>, file: &File, left: Left) -> ParsedFile {
     let mut parsed = read(path, file, left);
     if parsed.space.is_spent() {
-        let (message, help) = space::refusal();
+        let (message, help) = space::refusal(parsed.of_people);
         let found = Diagnostic::error(&parsed.source, Span::START, message, Some(help));
-        parsed = ParsedFile { lost: vec![found.why()], found: vec![found], ..empty(path, file, left, parsed.space) };
+        let (space, of_people) = (parsed.space.given_back(), parsed.of_people);
+        parsed = ParsedFile {
+            lost: vec![found.why()],
+            found: vec![found],
+            space,
+            of_people,
+            ..empty(path, file, left.expressions)
+        };
     }
     parsed
 }
 
 /// A file of which nothing was read.
-fn empty(path: &Arc<str>, file: &File, left: Left, space: Portion) -> ParsedFile {
+fn empty(path: &Arc<str>, file: &File, expressions: u64) -> ParsedFile {
     let source = Source::new(Arc::clone(path), Arc::clone(&file.bytes));
     ParsedFile {
         content: Arc::clone(&file.content),
@@ -143,24 +155,24 @@ fn empty(path: &Arc<str>, file: &File, left: Left, space: Portion) -> ParsedFile
         lost: Vec::new(),
         last_mistake: None,
         found: Vec::new(),
-        allowance: Allowance::of(left.expressions),
-        space,
+        allowance: Allowance::of(expressions),
+        space: Portion::of(0),
+        of_people: **path == *rights::TOP,
     }
 }
 
 /// Reads all of a file, unless it takes more than there is.
-fn read(path: &Arc<str>, file: &File, left: Left) -> ParsedFile {
-    let mut parsed = empty(path, file, left, Portion::of(left.space));
+fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
+    let mut parsed = empty(path, file, left.expressions);
     if parsed.class == Class::Script {
         return parsed;
     }
     match text(&parsed.source) {
         Ok(text) => {
-            if !parsed.space.takes(space::of_text(text.len())) {
-                return parsed;
-            }
             let (raws, [nodes, repeated]) = yaml::measured(text);
-            if !parsed.space.takes(nodes as u64 + space::of_text(repeated)) {
+            parsed.of_people |= is_of_people(&raws);
+            parsed.space = Portion::of(*left.space(parsed.of_people));
+            if !parsed.space.takes(space::of_text(text.len()) + nodes as u64 + space::of_text(repeated)) {
                 return parsed;
             }
             let patch = matches!(parsed.class, Class::Overlay(_));
@@ -210,7 +222,7 @@ pub(super) fn trees(source: &Source) -> Vec<Option<Node>> {
 fn document(
     source: &Source,
     ordinal: usize,
-    raw: yaml::RawDocument,
+    raw: RawDocument,
     patch: bool,
     allowance: &mut Allowance,
     out: &mut Output,
@@ -249,8 +261,9 @@ fn document(
                 out.found.append(&mut found);
             }
             let begin = tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |first| first.key_span);
+            let weight = space::of_tree(&tree);
             let patch = patch.then_some(tree);
-            out.documents.push(Document { header, begin, ordinal, patch, broken, body, found });
+            out.documents.push(Document { header, begin, ordinal, patch, weight, broken, body, found });
         }
         (Head::Nameless { kind }, Some(tree)) => {
             if is_whole && is_plain(&tree) && !patch {
@@ -263,6 +276,13 @@ fn document(
         }
         _ => out.lost.push(why.unwrap_or_else(|| format!("{} cannot be read", source.path))),
     }
+}
+
+/// Whether documents are the Repository's and teams', and there are any.
+fn is_of_people(raws: &[RawDocument]) -> bool {
+    let words = [ManifestKind::Repository, ManifestKind::Team].map(ManifestKind::word);
+    let kind = |raw: &RawDocument| raw.root.as_ref()?.get("kind")?.text().map(|word| words.contains(&word));
+    !raws.is_empty() && raws.iter().all(|raw| kind(raw) == Some(true))
 }
 
 /// Whether a document is not encrypted: of one that is, no value is what it will be.

@@ -98,20 +98,22 @@ impl<'r> Merging<'r> {
         self.now.insert(key, merge);
     }
 
+    /// The tree of a manifest, read again.
+    fn tree(&mut self, base: &Found<'_>) -> Option<&Node> {
+        let path = &base.file.source.path;
+        if self.trees.as_ref().is_none_or(|(of, _)| of != path) {
+            self.trees = None;
+            self.trees = Some((Arc::clone(path), trees(&base.file.source)));
+        }
+        let (_, trees) = self.trees.as_ref()?;
+        trees.get(base.document().ordinal)?.as_ref()
+    }
+
     fn merge(&mut self, base: &Found<'_>, patch: &Found<'_>, left: Left) -> Merge {
         let mut space = Portion::of(left.merged);
-        // Where nothing is left, nothing is read.
-        if space.given > 0 {
-            let path = &base.file.source.path;
-            if self.trees.as_ref().is_none_or(|(of, _)| of != path) {
-                self.trees = None;
-                self.trees = Some((Arc::clone(path), trees(&base.file.source)));
-            }
-        }
-        let trees = self.trees.as_ref().map_or(&[][..], |(_, trees)| trees);
-        let whole = trees.get(base.document().ordinal).and_then(Option::as_ref);
-        if let (Some(whole), Some(overlay)) = (whole, &patch.document().patch)
-            && space.takes(space::of_tree(whole) + space::of_tree(overlay))
+        // What does not fit is neither read nor looked at.
+        if space.takes(base.document().weight + patch.document().weight)
+            && let (Some(whole), Some(overlay)) = (self.tree(base), &patch.document().patch)
         {
             let mut allowance = Allowance::of(left.expressions);
             let tree = overlay::merge(whole, overlay);
@@ -121,6 +123,7 @@ impl<'r> Merging<'r> {
                 return Merge { body: Some(body), found, allowance, space };
             }
         }
+        // What was merged in vain is not given back: so much work is done, and no more.
         space.takes(u64::MAX);
         let (message, help) = space::refusal_of_overlay();
         let found = vec![patch.error(message, Some(help))];

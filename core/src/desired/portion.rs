@@ -1,5 +1,6 @@
 //! What is given out of the bounds of a revision: in the order of the paths, so that it does not matter which files were read
-//! before. Files that the same teams may write share it: nobody takes what is another's.
+//! before. Files that the same teams may write share it: nobody takes what is another's. What does not fit leaves what there
+//! is to those after it.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +14,25 @@ pub(super) struct Left {
     pub expressions: u64,
     /// What may be kept of files.
     pub space: u64,
+    /// The same of the top file, and of those that hold nothing but the Repository and teams.
+    pub people: u64,
     /// What overlays may make.
     pub merged: u64,
 }
 
 impl Left {
     /// Nobody has taken anything.
-    const ALL: Self = Self { expressions: allowance::MOST, space: space::MOST, merged: space::MOST_MERGED };
+    const ALL: Self = Self {
+        expressions: allowance::MOST,
+        space: space::MOST,
+        people: space::MOST_OF_PEOPLE,
+        merged: space::MOST_MERGED,
+    };
+
+    /// What may be kept of a file.
+    pub(super) fn space(&mut self, of_people: bool) -> &mut u64 {
+        if of_people { &mut self.people } else { &mut self.space }
+    }
 }
 
 /// What is left for each.
@@ -46,43 +59,49 @@ impl<'c> Shares<'c> {
 pub(super) struct Portion {
     pub(super) given: u64,
     taken: u64,
-    /// Whether one asked for more: no other is given anything after it.
-    is_spent: bool,
+    /// How much there would have to be for what first asked for more. Nothing is given after it.
+    asked: Option<u64>,
 }
 
 impl Portion {
     pub(super) fn of(given: u64) -> Self {
-        Self { given, taken: 0, is_spent: false }
+        Self { given, taken: 0, asked: None }
     }
 
     /// Takes so much, or says that there is no more.
     pub(super) fn takes(&mut self, weight: u64) -> bool {
-        let fits = !self.is_spent && self.given - self.taken >= weight;
+        let fits = self.asked.is_none() && self.given - self.taken >= weight;
         if fits {
             self.taken += weight;
+        } else if weight > 0 {
+            // What weighs nothing asks for nothing.
+            self.asked.get_or_insert(self.taken.saturating_add(weight));
         }
-        // What weighs nothing asks for nothing.
-        self.is_spent |= !fits && weight > 0;
         fits || weight == 0
+    }
+
+    /// The same, of which nothing is kept.
+    pub(super) fn given_back(self) -> Self {
+        Self { taken: 0, ..self }
     }
 
     /// Whether one asked for more than there was.
     pub(super) fn is_spent(&self) -> bool {
-        self.is_spent
+        self.asked.is_some()
     }
 
     /// Whether it stays as it is, however much is given.
     pub(super) fn is_untouched(&self) -> bool {
-        self.taken == 0 && !self.is_spent
+        self.taken == 0 && self.asked.is_none()
     }
 
     /// What is not left for others.
     pub(super) fn used(&self) -> u64 {
-        if self.is_spent { self.given } else { self.taken }
+        self.taken
     }
 
     /// Whether the same would be taken where so much is given.
     pub(super) fn stands(&self, given: u64) -> bool {
-        given == self.given || (!self.is_spent && self.taken <= given)
+        self.taken <= given && self.asked.is_none_or(|asked| given < asked)
     }
 }

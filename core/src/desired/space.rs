@@ -6,6 +6,8 @@ use super::tree::Node;
 
 /// The most of all files that the same teams may write.
 pub(super) const MOST: u64 = 2_000_000;
+/// The same of the top file and of those that hold nothing but the Repository and teams: no app is in their way.
+pub(super) const MOST_OF_PEOPLE: u64 = MOST / 4;
 /// The most of what overlays in such files make. Only those of the environment selected are kept: it bounds the time.
 pub(super) const MOST_MERGED: u64 = 4 * MOST;
 /// So many bytes of text count as a node.
@@ -30,12 +32,16 @@ pub(super) fn of_mistakes<'d>(found: impl IntoIterator<Item = &'d Diagnostic>) -
 }
 
 /// Why a file is not read, and what to do.
-pub(super) fn refusal() -> (String, String) {
+pub(super) fn refusal(of_people: bool) -> (String, String) {
+    let (files, most) = match of_people {
+        true => ("codeops.yaml and files of nothing but Repository and Team", MOST_OF_PEOPLE),
+        false => ("all files", MOST),
+    };
     let message = format!(
-        "this file is not read: all files that the same teams may write have {MOST} nodes at most together, and with this one \
+        "this file is not read: {files} that the same teams may write have {most} nodes at most together, and with this one \
          there are more"
     );
-    (message, "make them shorter, or fewer: files count in the order of their paths".to_owned())
+    (message, "make it shorter, or others fewer: files count in the order of their paths".to_owned())
 }
 
 /// Why an overlay is not merged, and what to do.

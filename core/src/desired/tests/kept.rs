@@ -5,7 +5,15 @@ use crate::desired::mistakes::MOST_OF_FILE;
 
 /// An app of 200,000 nodes and a few.
 fn big(name: &str) -> String {
-    app(name, &format!("  run: {{command: [{}]}}\n", ["a"; 200_000].join(",")))
+    sized(name, 200_000)
+}
+
+fn sized(name: &str, nodes: usize) -> String {
+    app(name, &format!("  run: {{command: [{}]}}\n", vec!["a"; nodes].join(",")))
+}
+
+fn small(name: &str) -> String {
+    app(name, "  run: {command: [x]}\n")
 }
 
 fn replicas(name: &str, replicas: u32) -> String {
@@ -18,8 +26,9 @@ fn pairs(files: &[(String, String)]) -> Vec<(&str, &str)> {
 
 /// Where files or overlays are not read.
 fn refused(compiled: &Compiled) -> Vec<&str> {
-    let ends =
-        |found: &&Diagnostic| ["is not read: all", "is not merged: what"].iter().any(|why| found.message.contains(why));
+    let ends = |found: &&Diagnostic| {
+        ["file is not read: ", "is not merged: what"].iter().any(|why| found.message.contains(why))
+    };
     compiled.diagnostics.iter().filter(ends).map(|found| &*found.place.file).collect()
 }
 
@@ -28,6 +37,7 @@ fn what_is_more_than_is_kept_is_not_read_in_the_order_of_the_paths() {
     let mut all: Vec<(String, String)> =
         (0..12).rev().map(|n| (format!("a{n:02}.yaml"), big(&format!("a{n}")))).collect();
     all.extend([
+        ("b.yaml".to_owned(), small("b")),
         ("codeops.yaml".to_owned(), REPOSITORY.to_owned()),
         ("teams/payments.yaml".to_owned(), TEAM.to_owned()),
     ]);
@@ -35,18 +45,45 @@ fn what_is_more_than_is_kept_is_not_read_in_the_order_of_the_paths() {
     let mut compiler = Compiler::default();
     let compiled = compiler.compile(&all, &Context::default());
     let shown = rendered(&compiled);
-    assert_eq!(
-        refused(&compiled),
-        ["a09.yaml", "a10.yaml", "a11.yaml", "codeops.yaml", "teams/payments.yaml"],
-        "{shown}"
-    );
+    assert_eq!(refused(&compiled), ["a09.yaml", "a10.yaml", "a11.yaml"], "{shown}");
+    assert_eq!(compiled.diagnostics.len(), 3, "{shown}");
+    assert!(compiled.desired.resources.contains_key(&id("b")), "what fits after them is read: {shown}");
+    assert!(compiled.desired.owner.is_some() && !compiled.desired.teams.is_empty(), "{shown}");
     assert!(shown.contains("all files that the same teams may write have 2000000 nodes at most together"), "{shown}");
     assert!(compiled.desired.deletes_nothing.is_some(), "what they declared is not known");
+
+    // Which were read before does not matter.
+    all.insert("a005.yaml".into(), all["a11.yaml"].clone());
+    let (again, fresh) =
+        (compiler.compile(&all, &Context::default()), Compiler::default().compile(&all, &Context::default()));
+    assert_eq!(
+        (refused(&again), refused(&again)),
+        (refused(&fresh), vec!["a08.yaml", "a09.yaml", "a10.yaml", "a11.yaml"])
+    );
+    all.remove("a005.yaml");
 
     // Once others make room, those that did not change are read.
     all.retain(|path, _| !["a00.yaml", "a01.yaml", "a02.yaml"].contains(&&**path));
     let compiled = compiler.compile(&all, &Context::default());
-    assert_eq!((refused(&compiled).len(), compiled.desired.resources.len()), (0, 9), "{}", rendered(&compiled));
+    assert_eq!((refused(&compiled).len(), compiled.desired.resources.len()), (0, 10), "{}", rendered(&compiled));
+}
+
+/// However full it is, the Repository and the teams are read: what freezes and who is called stand there.
+#[test]
+fn no_app_is_in_the_way_of_the_repository_and_the_teams() {
+    let mut all: Vec<(String, String)> = (0..9).map(|n| (format!("a{n}.yaml"), big(&format!("a{n}")))).collect();
+    all.push(("a9.yaml".to_owned(), sized("a9", 130_000)));
+    all.extend((0..1_000).map(|n| (format!("b{n:04}.yaml"), small(&format!("b{n}")))));
+    let frozen = REPOSITORY.replace("local}", "local}, freeze: {what: all, reason: bad night}");
+    all.extend([
+        ("codeops.yaml".to_owned(), format!("{frozen}---\n{}", big("top"))),
+        ("x/team.yaml".to_owned(), TEAM.to_owned()),
+    ]);
+    let compiled = Compiler::default().compile(&files(&pairs(&all)), &Context::default());
+    let refused = refused(&compiled);
+    assert!(refused.len() > 100 && refused.iter().all(|file| file.starts_with('b')), "{:?}", refused.last());
+    assert!(compiled.desired.repository.freeze.is_some() && compiled.desired.teams.len() == 1);
+    assert!(compiled.desired.resources.contains_key(&id("top")));
 }
 
 #[test]
@@ -68,6 +105,8 @@ fn overlays_without_end_are_not_merged() {
     let mut all = vec![("big.yaml".to_owned(), big("big"))];
     all.extend((0..50).map(|n| (format!("environments/e{n:02}/big.yaml"), replicas("big", n))));
     all.extend([
+        ("small.yaml".to_owned(), small("small")),
+        ("environments/e45/small.yaml".to_owned(), replicas("small", 3)),
         ("codeops.yaml".to_owned(), REPOSITORY.to_owned()),
         ("teams/payments.yaml".to_owned(), TEAM.to_owned()),
     ]);
@@ -81,7 +120,10 @@ fn overlays_without_end_are_not_merged() {
         let live = compiled.desired.resources.get(&id("big")).map(|resource| resource.spec.replicas);
         assert_eq!(live, replicas, "{environment:?}: {:?}", compiled.desired.held);
         assert_eq!(compiled.desired.held.contains_key(&id("big")), replicas.is_none(), "it keeps what it has");
-        assert_eq!(compiler.merged_bodies(), usize::from(environment.is_some()), "{environment:?}");
+        let small = compiled.desired.resources[&id("small")].spec.replicas;
+        assert_eq!(small, if environment == Some("e45") { 3 } else { 1 }, "what fits after them is merged");
+        let own = ["e07", "e45", "e45"].iter().filter(|name| environment == Some(*name)).count();
+        assert_eq!(compiler.merged_bodies(), own, "{environment:?}");
     }
 }
 
