@@ -88,6 +88,22 @@ const MIGRATIONS: &[&str] = &[
     INSERT OR REPLACE INTO meta SELECT part, body FROM projection WHERE part = 'swept';
     DELETE FROM projection WHERE part = 'swept';
 ",
+    // What is removed was counted once and has names now: what has been begun and was not gone when the revision came. The words
+    // stand so in the text of no value, where quotes are escaped.
+    r#"
+    UPDATE projection SET body = json_set(json_remove(body, '$.removed'), '$.removes', json((
+        SELECT json_group_array(DISTINCT resource) FROM entries AS begun
+        WHERE resource IS NOT NULL AND category = 'step' AND instr(body, '"type":"intent"') AND instr(body, '"word":"delete"')
+          AND NOT EXISTS (
+            SELECT 1 FROM entries AS gone
+            WHERE gone.resource = begun.resource AND gone.seq > begun.seq
+              AND (instr(gone.body, '"type":"forgotten"') OR instr(gone.body, '"outcome":{"done"'))
+              AND gone.seq < (
+                SELECT max(seq) FROM entries WHERE category = 'commit' AND instr(body, '"type":"revisionAccepted"')
+              )
+          )
+    ))) WHERE part = 'revision' AND json_type(body, '$.removes') IS NULL;
+"#,
 ];
 
 /// Files up to this size are checked whole at every opening; beyond it, that would make the start slow, and only what

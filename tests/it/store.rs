@@ -253,6 +253,48 @@ async fn a_store_of_a_newer_codeops_is_refused_and_left_alone() {
     assert!(error.to_string().contains("newer codeops"), "{error}");
 }
 
+/// An older codeops counted what a revision removes, and the newer says of it by name whether something of it is done.
+#[tokio::test]
+async fn what_an_older_codeops_began_to_remove_is_still_known() {
+    let golden: std::collections::BTreeMap<_, _> = golden().into_iter().collect();
+    let record = |name: &str, with: serde_json::Value| -> Record {
+        let mut record: serde_json::Value = serde_json::from_str(&golden[name]).unwrap();
+        record.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+        serde_json::from_value(record).unwrap()
+    };
+    let accepted = |files: &[&str], gone: &[&str]| {
+        let files: serde_json::Map<_, _> = files.iter().map(|id| ((*id).to_owned(), "apps.yaml".into())).collect();
+        record("revisionAccepted", serde_json::json!({"files": files, "gone": gone}))
+    };
+    let begins = |id: &str, word: &str| record("intent", serde_json::json!({"resource": id, "word": word}));
+    let gone = |id: &str| record("forgotten", serde_json::json!({"resource": id}));
+    let done = |intent: u64, id: &str| record("result-done", serde_json::json!({"resource": id, "intent": intent}));
+    let folder = written(vec![
+        accepted(&["app/shop", "app/web", "app/api", "app/docs", "app/old"], &[]),
+        begins("app/docs", "create"),
+        accepted(&["app/shop", "app/old"], &["app/web", "app/api", "app/docs"]),
+        begins("app/web", "delete"),
+        gone("app/web"),
+        begins("app/api", "delete"),
+        done(6, "app/api"),
+        begins("app/docs", "delete"),
+        accepted(&["app/shop"], &["app/old"]),
+        begins("app/old", "delete"),
+        done(10, "app/old"),
+    ])
+    .await;
+    let memory = || open(folder.path()).unwrap().memory().read().unwrap().clone();
+    let before = memory();
+    let names: Vec<String> = before.revision.removes.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["app/docs", "app/old"], "what was stuck goes under the newer");
+    let db = Connection::open(database(folder.path())).unwrap();
+    let older = "UPDATE projection SET body = json_set(json_remove(body, '$.removes'), '$.removed', 1) \
+                 WHERE part = 'revision'; PRAGMA user_version = 4;";
+    db.execute_batch(older).unwrap();
+    drop(db);
+    assert_eq!(memory(), before);
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_named_with_what_to_do() {
     for (place, text) in [(0, "not a database at all"), (4096, "torn pages, torn pages, torn pages")] {
