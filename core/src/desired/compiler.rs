@@ -130,7 +130,7 @@ impl Compiler {
         let crowded = too_many || self.parsed.iter().any(|file| file.space.is_spent());
         for file in self.parsed.iter_mut().filter(|file| crowded || !file.allowance.is_untouched()) {
             let left = shares.left(&file.source.path);
-            if !file.allowance.stands(left.expressions) || !file.space.stands(*left.space(file.of_people)) {
+            if !file.allowance.stands(left.expressions) || !file.space.stands(left.room(file.of_people).offered()) {
                 let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
                 let again = Arc::new(parse(&file.source.path, &File { content, bytes }, *left));
                 match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
@@ -140,7 +140,7 @@ impl Compiler {
                 *file = again;
             }
             left.expressions -= file.allowance.used();
-            *left.space(file.of_people) -= file.space.used();
+            left.room(file.of_people).take(&file.space);
         }
         if !others.is_empty() {
             for (before, now) in others {
@@ -209,7 +209,7 @@ fn parse_all(files: &[(&Arc<str>, &File)], context: &Context) -> Vec<Arc<ParsedF
             let left = shares.left(path);
             let parsed = Arc::new(parse(path, file, *left));
             left.expressions -= parsed.allowance.used();
-            *left.space(parsed.of_people) -= parsed.space.used();
+            left.room(parsed.of_people).take(&parsed.space);
             parsed
         });
         each.collect()

@@ -17,7 +17,6 @@ use super::portion::{Left, Portion};
 use super::read::Reader;
 use super::response::{self, ResponseManifest};
 use super::tree::{Node, Source, Span};
-use super::yaml::RawDocument;
 use super::{File, overlay, people, rights, space, yaml};
 
 /// The largest file that is read.
@@ -169,10 +168,13 @@ fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
     }
     match text(&parsed.source) {
         Ok(text) => {
-            let (raws, [nodes, repeated]) = yaml::measured(text);
-            parsed.of_people |= is_of_people(&raws);
-            parsed.space = Portion::of(*left.space(parsed.of_people));
-            if !parsed.space.takes(space::of_text(text.len()) + nodes as u64 + space::of_text(repeated)) {
+            parsed.of_people |= is_of_people(text);
+            parsed.space = Portion::of(left.room(parsed.of_people).offered());
+            if !parsed.space.takes(space::of_text(text.len())) {
+                return parsed;
+            }
+            let (raws, [nodes, repeated]) = yaml::measured(text, parsed.space.rest());
+            if !parsed.space.takes(nodes as u64 + space::of_text(repeated)) {
                 return parsed;
             }
             let patch = matches!(parsed.class, Class::Overlay(_));
@@ -222,7 +224,7 @@ pub(super) fn trees(source: &Source) -> Vec<Option<Node>> {
 fn document(
     source: &Source,
     ordinal: usize,
-    raw: RawDocument,
+    raw: yaml::RawDocument,
     patch: bool,
     allowance: &mut Allowance,
     out: &mut Output,
@@ -278,11 +280,11 @@ fn document(
     }
 }
 
-/// Whether documents are the Repository's and teams', and there are any.
-fn is_of_people(raws: &[RawDocument]) -> bool {
+/// Whether what is in a file is the Repository and teams alone, by the lines that say so: it is asked before the file is parsed.
+fn is_of_people(text: &str) -> bool {
     let words = [ManifestKind::Repository, ManifestKind::Team].map(ManifestKind::word);
-    let kind = |raw: &RawDocument| raw.root.as_ref()?.get("kind")?.text().map(|word| words.contains(&word));
-    !raws.is_empty() && raws.iter().all(|raw| kind(raw) == Some(true))
+    let mut kinds = text.lines().filter_map(|line| line.strip_prefix("kind:")).peekable();
+    kinds.peek().is_some() && kinds.all(|word| words.contains(&word.trim()))
 }
 
 /// Whether a document is not encrypted: of one that is, no value is what it will be.

@@ -12,10 +12,10 @@ use crate::model::TeamName;
 pub(super) struct Left {
     /// Words and signs of expressions.
     pub expressions: u64,
-    /// What may be kept of files.
-    pub space: u64,
-    /// The same of the top file, and of those that hold nothing but the Repository and teams.
-    pub people: u64,
+    /// For files.
+    space: Room,
+    /// For the top file, and for those that hold nothing but the Repository and teams.
+    people: Room,
     /// What overlays may make.
     pub merged: u64,
 }
@@ -24,14 +24,39 @@ impl Left {
     /// Nobody has taken anything.
     const ALL: Self = Self {
         expressions: allowance::MOST,
-        space: space::MOST,
-        people: space::MOST_OF_PEOPLE,
+        space: Room { free: space::MOST, vain: space::MOST_IN_VAIN },
+        people: Room { free: space::MOST_OF_PEOPLE, vain: space::MOST_IN_VAIN },
         merged: space::MOST_MERGED,
     };
 
-    /// What may be kept of a file.
-    pub(super) fn space(&mut self, of_people: bool) -> &mut u64 {
+    /// What there is for a file.
+    pub(super) fn room(&mut self, of_people: bool) -> &mut Room {
         if of_people { &mut self.people } else { &mut self.space }
+    }
+}
+
+/// What is left for files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// What may be kept.
+    free: u64,
+    /// What may be looked at in vain.
+    vain: u64,
+}
+
+impl Room {
+    /// What a file may take, and how much of it is looked at: of a small one always all.
+    pub(super) fn offered(&self) -> u64 {
+        self.free.min(self.vain.max(space::FEW))
+    }
+
+    /// Takes what a file took, to which all that is offered was given.
+    pub(super) fn take(&mut self, taken: &Portion) {
+        if taken.is_spent() {
+            self.vain = self.vain.saturating_sub(self.offered());
+        } else {
+            self.free -= taken.used();
+        }
     }
 }
 
@@ -83,6 +108,11 @@ impl Portion {
     /// The same, of which nothing is kept.
     pub(super) fn given_back(self) -> Self {
         Self { taken: 0, ..self }
+    }
+
+    /// What there still is.
+    pub(super) fn rest(&self) -> u64 {
+        self.given - self.taken
     }
 
     /// Whether one asked for more than there was.

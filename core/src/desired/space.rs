@@ -8,6 +8,10 @@ use super::tree::Node;
 pub(super) const MOST: u64 = 2_000_000;
 /// The same of the top file and of those that hold nothing but the Repository and teams: no app is in their way.
 pub(super) const MOST_OF_PEOPLE: u64 = MOST / 4;
+/// The most that is looked at of files that do not fit. It bounds the time.
+pub(super) const MOST_IN_VAIN: u64 = MOST;
+/// Files that have no more are looked at nevertheless.
+pub(super) const FEW: u64 = 1_000;
 /// The most of what overlays in such files make. Only those of the environment selected are kept: it bounds the time.
 pub(super) const MOST_MERGED: u64 = 4 * MOST;
 /// So many bytes of text count as a node.

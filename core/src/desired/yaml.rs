@@ -37,12 +37,14 @@ fn mistake(span: Span, message: impl Into<String>, help: Option<&str>) -> Mistak
 
 /// Reads all documents of a text. Empty documents are left out.
 pub(super) fn documents(text: &str) -> Vec<RawDocument> {
-    measured(text).0
+    measured(text, u64::MAX).0
 }
 
-/// The same with how many nodes they have, and the bytes and nodes that aliases repeat.
-pub(super) fn measured(text: &str) -> (Vec<RawDocument>, [usize; 2]) {
-    let mut budget = Budget::default();
+/// The same with how many nodes they have, and the bytes and nodes that aliases repeat. It ends where there are more than `most`
+/// nodes.
+pub(super) fn measured(text: &str, most: u64) -> (Vec<RawDocument>, [usize; 2]) {
+    let most = usize::try_from(most).map_or(MAX_NODES, |most| most.min(MAX_NODES));
+    let mut budget = Budget { nodes: 0, repeated: 0, most };
     let documents = within(text, &mut budget);
     (documents, [budget.nodes, budget.repeated])
 }
@@ -75,15 +77,15 @@ fn within(text: &str, budget: &mut Budget) -> Vec<RawDocument> {
 }
 
 /// What one file may still use.
-#[derive(Default)]
 struct Budget {
     nodes: usize,
     repeated: usize,
+    most: usize,
 }
 
 impl Budget {
     fn spent(&self) -> bool {
-        self.nodes > MAX_NODES || self.repeated > MAX_REPEATED
+        self.nodes > self.most || self.repeated > MAX_REPEATED
     }
 
     /// Takes for nodes and bytes that are repeated, or says that there is no more.
