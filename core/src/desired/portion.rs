@@ -22,7 +22,7 @@ pub(super) struct Left {
 
 impl Left {
     /// Nobody has taken anything.
-    const ALL: Self = Self {
+    pub(super) const ALL: Self = Self {
         expressions: allowance::MOST,
         space: Room { free: space::MOST, vain: space::MOST_IN_VAIN },
         people: Room { free: space::MOST_OF_PEOPLE, vain: space::MOST_IN_VAIN },

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::desired::mistakes::MOST_OF_FILE;
+use crate::desired::portion::{Left, Portion};
 
 /// An app of 200,000 nodes and a few.
 fn big(name: &str) -> String {
@@ -93,6 +94,28 @@ fn nobody_takes_the_space_of_another_team() {
     let compiled = Compiler::default().compile(&self::files(&pairs(&files)), &Context { teams, ..Context::default() });
     assert_eq!(refused(&compiled), ["a/09.yaml"]);
     assert!(compiled.desired.resources.contains_key(&id("b")), "{:?}", compiled.desired.held);
+}
+
+/// What does not fit is looked at so long and no longer, however many such files there are; what is small is read.
+#[test]
+fn looking_in_vain_has_an_end() {
+    let mut left = Left::ALL;
+    let room = left.room(false);
+    let mut kept = Portion::of(room.offered());
+    assert!(kept.takes(space::MOST - 200_000));
+    room.take(&kept);
+    let mut looked_at = 0;
+    for _ in 0..100 {
+        let mut refused = Portion::of(room.offered());
+        assert!(!refused.takes(250_000));
+        looked_at += refused.rest();
+        room.take(&refused.given_back());
+    }
+    assert!(looked_at <= space::MOST_IN_VAIN + 100 * space::FEW, "{looked_at}");
+    let mut small = Portion::of(room.offered());
+    assert!(small.takes(space::FEW));
+    room.take(&small);
+    assert_eq!(room.offered(), space::FEW, "there is still room");
 }
 
 #[test]
