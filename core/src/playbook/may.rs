@@ -2,7 +2,7 @@
 
 use super::Facts;
 use super::next::fires;
-use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepRef, WaitFor};
+use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepOutcome, StepRecord, StepRef, WaitFor};
 
 /// Why no step may begin now that acts, and so what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +76,36 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
 }
 
 /// Whether a proof in `otherwise` would only keep people waiting: all that it could prove was passed over, and one was waited
-/// for already, or nothing may be done.
+/// for already, or nothing came of the steps that it began at, or nothing may be done.
 fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> bool {
     let before = run.steps.iter().filter(|record| record.step.part == at.part && record.step.index < at.index);
     let mut before = before.filter(|record| run.step(record.step).is_some_and(|step| acts(&step.does))).peekable();
-    let is_proof = |step: &PlaybookStep| matches!(step.does, Does::Wait { what: WaitFor::Resolved, .. });
+    let is_proof = |does: &Does| matches!(does, Does::Wait { what: WaitFor::Resolved, .. });
     let in_steps = run.steps.iter().filter(|record| record.step.part == Part::Steps && record.attempts > 0);
-    let waited = in_steps.filter_map(|record| run.step(record.step)).any(is_proof)
-        || matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
+    let mut in_steps = in_steps.filter_map(|record| Some((record, &run.step(record.step)?.does)));
+    let waited = in_steps.clone().any(|(_, does)| is_proof(does));
+    let may_not = matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
+    let in_vain = run.rung == Rung::Steps && in_steps.all(|(record, does)| nothing_came_of(record, does));
+    let needless = waited || may_not || in_vain;
     let in_otherwise = at.part == Part::Otherwise;
-    in_otherwise && is_proof(step) && waited && before.peek().is_some() && before.all(|record| record.attempts == 0)
+    in_otherwise
+        && is_proof(&step.does)
+        && needless
+        && before.peek().is_some()
+        && before.all(|record| record.attempts == 0)
+}
+
+/// Whether a step of `steps` that was tried leaves all as it was: it changes nothing, or it failed and is known to have done nothing.
+/// What failed after a while may have done a part.
+fn nothing_came_of(record: &StepRecord, does: &Does) -> bool {
+    let failed = matches!(record.outcome, Some(StepOutcome::Failed { .. }));
+    let at_once = record.ended_at == Some(record.begun_at);
+    match does {
+        Does::Notify { .. } | Does::Page { .. } => true,
+        Does::Wait { .. } | Does::Git(_) => failed,
+        Does::Action { action, .. } => failed && (at_once || action.is_commit()),
+        Does::Script { .. } | Does::Http(_) | Does::Playbook(_) => failed && at_once,
+    }
 }
 
 /// Whether a hold stops this. What ends a suspension is not stopped by it.

@@ -102,3 +102,29 @@ fn a_run_in_a_rollback_only_proves() {
     assert_eq!(live.begins().0, "proof");
     assert!(live.run.steps[0].skipped.as_ref().expect("skipped").contains("rolled back"));
 }
+
+/// Without a `wait` of its own the steps end before their proof: what one of them may have done is proven, but nothing else.
+#[test]
+fn where_nothing_was_done_a_person_is_called_at_once() {
+    let revert = "{name: undo, git: {revert: last}}";
+    let look = "{name: undo, script: scripts/look.sh}";
+    for (step, seconds, outcome, follows) in [
+        (revert, 5, failed(), "call"),
+        (revert, 5, unknown(), "proof"),
+        (look, 0, failed(), "call"),
+        (look, 5, failed(), "proof"),
+        ("{name: undo, action: app.restart}", 5, failed(), "proof"),
+        ("{name: undo, action: app.scale, with: {replicas: 3}}", 5, failed(), "call"),
+    ] {
+        let mut live = Live::answering(&format!("{ON}  steps: [{step}]"), Rung::Steps);
+        live.target.as_mut().expect("a target").health = Health::Healthy;
+        live.begins();
+        live.pass(seconds);
+        live.ends(outcome);
+        assert_eq!(live.begins().0, follows, "{step} {seconds}");
+    }
+    let mut live = Live::answering(&format!("{ON}  steps: [{revert}]"), Rung::Steps);
+    live.does("undo", failed());
+    live.does("replace", done());
+    assert_eq!(live.begins().0, "proof", "what was replaced is proven");
+}
