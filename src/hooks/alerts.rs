@@ -165,10 +165,14 @@ async fn read(receiver: &Receiver, headers: HeaderMap, body: Held, now: Timestam
         let work = tokio::task::spawn_blocking(move || format::parse(&headers, &body.bytes, &reading, now));
         work.await.unwrap_or(Err(Malformed("the body cannot be read")))
     };
-    parsed.map_err(|Malformed(why)| {
+    let parsed = parsed.map_err(|Malformed(why)| {
         tracing::warn!(receiver = %receiver.name, why, "a delivery cannot be read");
         Problem::new(StatusCode::BAD_REQUEST, why)
-    })
+    })?;
+    if let Parsed { spoiled, why: Some(why), .. } = parsed {
+        tracing::warn!(receiver = %receiver.name, spoiled, why, "alerts in a delivery cannot be read");
+    }
+    Ok(parsed)
 }
 
 async fn deliver(
@@ -178,7 +182,7 @@ async fn deliver(
     parsed: Parsed,
     now: Timestamp,
 ) -> Result<Taken, Problem> {
-    let Parsed { told, spoiled, ids, truncated } = parsed;
+    let Parsed { told, spoiled, why: _, ids, truncated } = parsed;
     let (durable, beside) = ids_of(receiver, proof, ids);
     if shared.seen.lock().unwrap_or_else(PoisonError::into_inner).knows(&beside) {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });

@@ -461,7 +461,7 @@ async fn a_generic_body_is_read_as_its_mapping_says() {
     let edge = Edge::start().await;
     let body = serde_json::json!({"delivery": 17, "site": "eu", "checks": [
         {"name": "disk", "host": "a", "ok": false, "since": 1_795_204_800, "text": "97 %"},
-        {"name": "disk", "ok": false, "since": 1_795_204_800},
+        {"name": "disk", "host": ["a"], "ok": false, "since": 1_795_204_800},
         {"name": "load", "host": "b", "ok": true, "since": "2026-11-20T20:00:00Z"},
     ]});
     let post = async || edge.post("/hooks/alerts/mapped", &[edge::bearer("mapped")], body.to_string().as_bytes()).await;

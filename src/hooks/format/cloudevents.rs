@@ -45,6 +45,7 @@ pub(super) fn parse(
             Ok(one) => {
                 parsed.told.extend(one.told);
                 parsed.spoiled += one.spoiled;
+                parsed.why = parsed.why.or(one.why);
                 parsed.ids.extend(one.ids);
             }
             Err(error) if alone => return Err(error),

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::wire::WireAlert;
+use super::wire::{WireAlert, time};
 use super::{Element, Malformed, Mapping, Parsed, header, shape};
 
 #[derive(Deserialize)]
@@ -30,8 +30,8 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8], mapping: Option<&Mapping>)
 /// Reads our own shape.
 pub(super) fn parse_own(mut body: Value) -> Result<Parsed, Malformed> {
     match body.get_mut("alerts").and_then(Value::as_array_mut) {
-        Some(alerts) => alerts.iter_mut().for_each(as_text),
-        None => as_text(&mut body),
+        Some(alerts) => alerts.iter_mut().for_each(readable),
+        None => readable(&mut body),
     }
     let otherwise = Malformed("the body is neither {\"alerts\": [{\"labels\": {…}, …}]} nor one such alert");
     let alerts = match serde_json::from_value(body).map_err(|_| otherwise)? {
@@ -41,12 +41,26 @@ pub(super) fn parse_own(mut body: Value) -> Result<Parsed, Malformed> {
     Ok(Parsed::of(alerts, WireAlert::tell_by_status))
 }
 
-/// Takes numbers and booleans in an alert's labels and annotations as the text they are written as, as a mapping does.
-fn as_text(alert: &mut Value) {
+/// Brings an alert into the shape that it is read in. Numbers and booleans in its labels and annotations are the text they
+/// are written as, as in a mapping, and null is none. Of what need not be there, what cannot be read is left out: an alert
+/// is not lost for it.
+fn readable(alert: &mut Value) {
+    let Some(alert) = alert.as_object_mut() else { return };
     for part in ["labels", "annotations"] {
-        let values = alert.get_mut(part).and_then(Value::as_object_mut).into_iter().flatten();
-        for (_, value) in values.filter(|(_, value)| value.is_number() || value.is_boolean()) {
+        let Some(values) = alert.get_mut(part).and_then(Value::as_object_mut) else { continue };
+        values.retain(|_, value| !value.is_null());
+        for (_, value) in values.iter_mut().filter(|(_, value)| value.is_number() || value.is_boolean()) {
             *value = Value::from(value.to_string());
         }
     }
+    match alert.get_mut("annotations").map(Value::as_object_mut) {
+        Some(Some(annotations)) => annotations.retain(|_, value| value.is_string()),
+        Some(None) => drop(alert.remove("annotations")),
+        None => {}
+    }
+    alert.retain(|name, value| match name.as_str() {
+        "startsAt" | "endsAt" => value.as_str().is_some_and(|text| time(text).is_ok()),
+        "generatorURL" => value.is_string(),
+        _ => true,
+    });
 }

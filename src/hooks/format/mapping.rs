@@ -2,7 +2,7 @@
 //! here they are evaluated, within bounds on the work that one body may cause.
 
 use codeops_core::config::MappingSettings;
-use codeops_core::expression::{Budget, evaluate, is_true, paths};
+use codeops_core::expression::{Budget, Path, evaluate, paths};
 use codeops_core::model::{Expression, bounded_annotations, bounded_labels};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -27,10 +27,11 @@ pub struct Mapping {
     starts_at: Option<Part>,
 }
 
-/// An expression over one item, and whether it also reads the whole body, which costs.
+/// An expression over one item, what it reads, and whether that is also of the whole body, which costs.
 #[derive(Debug)]
 struct Part {
     expression: Expression,
+    paths: Vec<Path>,
     whole: bool,
 }
 
@@ -103,19 +104,19 @@ impl Mapping {
     fn tell(&self, facts: &Facts<'_>) -> Result<Told, &'static str> {
         let mut labels = Vec::new();
         for (name, part) in &self.labels {
-            let value = part.evaluate(facts).map_err(|_| "a label of the mapping has no value in it")?;
-            match value {
+            match part.evaluate(facts).map_err(|_| "a label of the mapping has no value in it")? {
                 Value::Null => {}
                 value => labels.push((name.clone(), text(&value).ok_or("a label of the mapping is no text")?)),
             }
         }
         let prose = |(name, part): &(String, Part)| Some((name.clone(), text(&part.evaluate(facts).ok()?)?));
-        let over = self.resolved.as_ref().map(|part| part.holds(facts));
-        let over = over.transpose().map_err(|_| "the mapping's `resolved` is neither true nor false for it")?;
-        let starts_at = match self.starts_at.as_ref().map(|part| part.evaluate(facts)) {
-            None => None,
-            Some(value) => moment(&value.map_err(|_| "the mapping's `startsAt` has no value in it")?)?,
+        let over = self.resolved.as_ref().map(|part| part.evaluate(facts));
+        let over = match over.transpose().map_err(|_| "the mapping's `resolved` has no value in it")? {
+            None | Some(Value::Null) => false,
+            Some(value) => value.as_bool().ok_or("the mapping's `resolved` is neither true nor false for it")?,
         };
+        // It need not be there: without, the alert began when it came.
+        let starts_at = self.starts_at.as_ref().and_then(|part| moment(&part.evaluate(facts).ok()?));
         Ok(Told {
             labels: bounded_labels(labels)?,
             annotations: bounded_annotations(self.annotations.iter().filter_map(prose)),
@@ -124,8 +125,8 @@ impl Mapping {
             said_at: None,
             starts_at,
             state: match over {
-                Some(true) => State::Resolved { ended_at: None },
-                _ => State::Firing { expires_at: None },
+                true => State::Resolved { ended_at: None },
+                false => State::Firing { expires_at: None },
             },
         })
     }
@@ -134,20 +135,31 @@ impl Mapping {
 impl Part {
     fn new(source: &str) -> Result<Self, String> {
         let expression = expression(source)?;
-        let whole = paths(&expression).iter().any(|path| path.first().is_some_and(|root| root == "body"));
-        Ok(Self { expression, whole })
+        let paths = paths(&expression);
+        let whole = paths.iter().any(|path| path.first().is_some_and(|root| root == "body"));
+        Ok(Self { expression, paths, whole })
     }
 
     fn facts<'f>(&self, facts: &'f Facts<'_>) -> &'f Value {
         if self.whole { &facts.body } else { &facts.item }
     }
 
+    /// Its value; null where a field that it reads is not there, and it says nothing of that.
+    ///
+    /// # Errors
+    /// When it has no value though all is there.
     fn evaluate(&self, facts: &Facts<'_>) -> Result<Value, String> {
-        evaluate(&self.expression, self.facts(facts), facts.budget)
+        let facts_of = self.facts(facts);
+        evaluate(&self.expression, facts_of, facts.budget).or_else(|error| match self.lacks(facts_of) {
+            true => Ok(Value::Null),
+            false => Err(error),
+        })
     }
 
-    fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
-        is_true(&self.expression, self.facts(facts), facts.budget)
+    /// Whether a field that it reads is not there, or lies within what is none.
+    fn lacks(&self, facts: &Value) -> bool {
+        let is_there = |path: &Path| path.iter().try_fold(facts, |at, name| at.get(name)).is_some();
+        !self.paths.iter().all(is_there)
     }
 }
 
@@ -168,17 +180,16 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// RFC 3339, or seconds since 1970.
-fn moment(value: &Value) -> Result<Option<Timestamp>, &'static str> {
+/// RFC 3339, or seconds since 1970; none where it is neither.
+fn moment(value: &Value) -> Option<Timestamp> {
     let seconds = |seconds: f64| Timestamp::from_millisecond((seconds * 1e3) as i64).ok();
     match value {
-        Value::Null => Ok(None),
-        Value::Number(number) => number.as_f64().and_then(seconds).map(Some).ok_or("a time in it is out of range"),
+        Value::Number(number) => seconds(number.as_f64()?),
         Value::String(text) => match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => seconds(number).map(Some).ok_or("a time in it is out of range"),
-            _ => time(text),
+            Ok(number) if number.is_finite() => seconds(number),
+            _ => time(text).ok()?,
         },
-        _ => Err("the mapping's `startsAt` is no time for it"),
+        _ => None,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Parsed {
     pub told: Vec<Told>,
     /// How many of its elements could not be read.
     pub spoiled: u32,
+    /// Why the first of those could not.
+    pub why: Option<&'static str>,
     /// What the delivery is known by.
     pub ids: Vec<String>,
     /// The body was cut short by its sender.
@@ -122,7 +124,7 @@ impl Parsed {
         match told {
             Ok(told) => self.told.push(told),
             Err(why) => {
-                tracing::warn!(why, "an alert in a delivery cannot be read");
+                self.why.get_or_insert(why);
                 self.spoiled = self.spoiled.saturating_add(1);
             }
         }

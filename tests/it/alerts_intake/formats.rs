@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use codeops::hooks::format::{Malformed, Parsed, Reading, State, Told, parse};
-use codeops_core::config::ReceiverFormat;
+use codeops::hooks::format::{Malformed, Mapping, Parsed, Reading, State, Told, parse};
+use codeops_core::config::{MappingSettings, ReceiverFormat};
 use codeops_core::model::Signal;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -123,6 +123,56 @@ fn datadogs_recovery_closes_what_its_trigger_opened() {
         let recovered = triggered.replace("Triggered", "Recovered").replace("P2", "P1");
         assert_eq!(identity(&triggered), identity(&recovered));
     }
+}
+
+#[test]
+fn an_alert_is_not_lost_for_what_need_not_be_there() {
+    let whole = r#""labels":{"alertname":"A","app":null,"n":1}"#;
+    for more in [
+        "",
+        r#","annotations":{"a":null,"b":["x"],"c":true}"#,
+        r#","annotations":"none","status":null,"generatorURL":5"#,
+        r#","startsAt":"yesterday","endsAt":17,"generatorURL":null"#,
+    ] {
+        for body in [format!("{{{whole}{more}}}"), format!(r#"{{"alerts":[{{{whole}{more}}}]}}"#)] {
+            let read = lines(ReceiverFormat::Generic, &[], body.as_bytes());
+            assert_eq!(read, "fires: alertname=A n=1\nspoiled 0 ids []", "{body}");
+        }
+    }
+    // A label that is no text is part of what the alert is: it spoils it, and the log says why.
+    let parsed = read(ReceiverFormat::Generic, &[], br#"{"alerts":[{"labels":{"a":["x"]}},{"labels":{"a":"b"}}]}"#);
+    let parsed = parsed.expect("one is good");
+    assert_eq!((parsed.told.len(), parsed.spoiled), (1, 1));
+    assert_eq!(parsed.why, Some("it has not the shape that its format says"));
+}
+
+#[test]
+fn a_mapping_takes_what_is_not_there_for_none() {
+    let text = |text: &str| Some(text.to_owned());
+    let label = |name: &str, source: &str| (name.to_owned(), source.to_owned());
+    let settings = MappingSettings {
+        items: text("body.items"),
+        labels: [label("alertname", "item.name"), label("app", "item.of.app"), label("n", "item.n + '!'")].into(),
+        annotations: [label("text", "item.text")].into(),
+        resolved: text("item.state == 'ok'"),
+        starts_at: text("item.since"),
+        id: text("body.id"),
+    };
+    let reading =
+        Reading { format: ReceiverFormat::Generic, mapping: Some(Mapping::new(&settings).expect("a mapping")) };
+    let of = |item: &str| {
+        let body = format!(r#"{{"items":[{item}]}}"#);
+        let parsed = parse(&HeaderMap::new(), body.as_bytes(), &reading, now()).expect("it reads");
+        (parsed.told.first().map(line), parsed.why)
+    };
+    let fires = |labels: &str| (Some(format!("fires: {labels}")), None);
+    assert_eq!(of(r#"{"name":"A"}"#), fires("alertname=A"));
+    assert_eq!(of(r#"{"name":"A","of":null,"since":"yesterday","state":null}"#), fires("alertname=A"));
+    assert_eq!(of(r#"{"name":"A","of":{"app":"t5"},"n":"2"}"#), fires("alertname=A app=t5 n=2!"));
+    assert_eq!(of(r#"{"name":"A","state":"ok"}"#).0.as_deref(), Some("over: alertname=A"));
+    // What is there and is no value of a label says that the mapping is not meant for it.
+    assert_eq!(of(r#"{"name":"A","n":["x"]}"#), (None, Some("a label of the mapping has no value in it")));
+    assert_eq!(of(r#"{"text":"x"}"#), (None, Some("there are no labels")));
 }
 
 #[test]
