@@ -14,6 +14,7 @@ mod context;
 mod holds;
 mod ledger;
 mod pages;
+mod queued;
 mod runs;
 mod said;
 mod schedules;

@@ -7,7 +7,7 @@ use codeops_core::model::{
     AlertId, AlertMemory, Does, Memory, Page, PageEvent, ResponseMemory, Run, RunCause, RunEvent, RunId, RunState,
     StepOutcome, StepRef,
 };
-use codeops_core::playbook::{Next, evidence, latched_words, next, still_fires};
+use codeops_core::playbook::{Next, evidence, judged, latched_words, next, still_fires};
 use jiff::Timestamp;
 
 use super::Flow;
@@ -44,9 +44,13 @@ impl Flow {
             let run = Arc::clone(response.runs.get(&id)?);
             let known = |id: &AlertId| Some((id.clone(), Arc::clone(response.alerts.get(id)?)));
             let alerts: BTreeMap<_, _> = run.alerts.iter().filter_map(known).collect();
-            Some((run, alerts))
+            let judged = judged(&run, response, now);
+            Some((run, alerts, judged))
         });
-        let Some((run, alerts)) = looked else { return Ok(false) };
+        let Some((run, alerts, judged)) = looked else { return Ok(false) };
+        if let Some(judged) = judged {
+            return self.judge(&run, judged).await.map(|()| true);
+        }
         match next(&run, &self.facts(&run, &alerts, now)) {
             Next::Record(events) => self.record(&run, events).await.map(|()| true),
             Next::Begin { step, attempt, deadline, order } => self.begin(&run, step, attempt, deadline, *order).await,

@@ -195,7 +195,7 @@ fn mark_of_run(event: &RunEvent) -> Option<Mark> {
             StepOutcome::Failed { .. } => Mark::Degraded,
             StepOutcome::Unknown { .. } => Mark::Unknown,
         }),
-        RunEvent::Turned { .. } => Some(Mark::Held),
+        RunEvent::Raised { .. } | RunEvent::Turned { .. } => Some(Mark::Held),
         RunEvent::Ended { state, .. } => Some(Mark::of_run(*state)),
         _ => None,
     }

@@ -1,6 +1,6 @@
 //! What happens in a run, in words.
 
-use codeops_core::model::{AlertId, AlertState, Part, RunEvent, StepOutcome, StepRef};
+use codeops_core::model::{AlertId, AlertState, Part, RunEvent, Rung, StepOutcome, StepRef};
 
 /// A step by its number, where its run is not at hand.
 pub(super) fn numbered(step: &StepRef) -> String {
@@ -40,6 +40,8 @@ pub(super) fn of_run(event: &RunEvent, part: &dyn Fn(&StepRef) -> String, name: 
             StepOutcome::Failed { error } => format!("{} failed: {error}", part(step)),
             StepOutcome::Unknown { error } => format!("{}: outcome not known: {error}", part(step)),
         },
+        RunEvent::Raised { rung: Rung::Page } => "begins at the call to a person by now".to_owned(),
+        RunEvent::Raised { .. } => "begins at otherwise by now".to_owned(),
         RunEvent::Turned { why } => format!("goes on with otherwise: {why}"),
         RunEvent::Paused { why: Some(why) } => format!("waits: {why}"),
         RunEvent::Paused { why: None } => "goes on".to_owned(),

@@ -589,6 +589,7 @@ fn any_record() -> impl Strategy<Value = Value> {
         "run-stepBegun",
         "run-stepEnded",
         "run-stepEnded-failed",
+        "run-raised",
         "run-turned",
         "run-paused",
         "run-ended",

@@ -4,6 +4,7 @@ mod alerts;
 mod alerts_called;
 mod alerts_held;
 mod alerts_paged;
+mod alerts_queued;
 mod apply;
 mod checks;
 mod crash;

@@ -159,6 +159,11 @@ pub enum RunEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         evidence: String,
     },
+    /// It begins higher than was decided when it was opened: it had to wait for its turn, and was judged again.
+    Raised {
+        /// Where it begins now.
+        rung: Rung,
+    },
     /// It goes on with `otherwise`.
     Turned {
         /// Why.
@@ -214,7 +219,7 @@ pub struct Run {
     pub target: Option<ResourceId>,
     /// Why it was opened.
     pub cause: RunCause,
-    /// Where it began.
+    /// Where it begins.
     pub rung: Rung,
     /// Who is paged.
     pub policy: Option<Name>,
@@ -312,6 +317,10 @@ impl Run {
                 record.ended_at = Some(at);
                 record.outcome = Some(outcome.clone());
                 record.evidence.clone_from(evidence);
+            }
+            RunEvent::Raised { rung } => {
+                self.rung = *rung;
+                self.turned = rung.why_not_by_its_steps().map(|why| (why.to_owned(), at));
             }
             RunEvent::Turned { why } => self.turned = Some((why.clone(), at)),
             RunEvent::Paused { why } => {

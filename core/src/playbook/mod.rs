@@ -2,7 +2,7 @@
 //! replayed runs.
 //!
 //! [`open`] decides what becomes of an alert or a due time, [`pin`] completes a playbook to the program that a run keeps for
-//! its life, and [`next`] says what such a run does now. A run's state is the fold of its log ([`Run::take`]); nothing else
+//! its life, [`judged`] asks again for one that waits for its turn, and [`next`] says what such a run does now. A run's state is the fold of its log ([`Run::take`]); nothing else
 //! is remembered of it. Nothing here does anything.
 
 mod answer;
@@ -15,6 +15,7 @@ mod open;
 mod order;
 mod page;
 mod pin;
+mod queued;
 mod simulate;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_st
 pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, evidence, next_send, told, told_in_turn};
 pub use pin::pin;
+pub use queued::{Judged, judged};
 pub use simulate::{Begun, Preview, Scene, Simulated, preview, simulate};
 
 /// What a run's next step rests on, beside its log.

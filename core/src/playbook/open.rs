@@ -100,9 +100,17 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     let RunCause::Alert { .. } = asked.cause else {
         return opened(asked, Rung::Steps, None);
     };
+    match begins(asked, response, now) {
+        Begins::At(rung, latches) => opened(asked, rung, latches),
+        Begins::Told(page, run) => Opening::Told { page, run },
+    }
+}
+
+/// Where a run for the alert that asks begins, if it is to have one of its own.
+pub(super) fn begins(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins {
     let (mut rung, latches) = match rung(asked, response, now) {
         Begins::At(rung, latches) => (rung, latches),
-        Begins::Told(page, run) => return Opening::Told { page, run },
+        told @ Begins::Told(..) => return told,
     };
     // A person has it already: nothing more is tried behind their back, however long ago they were called.
     if is_with_a_person(asked, response) {
@@ -112,16 +120,16 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     if rung == Rung::Page
         && let Some((page, run)) = told_of(asked, response, now)
     {
-        return Opening::Told { page, run };
+        return Begins::Told(page, run);
     }
-    opened(asked, rung, latches)
+    Begins::At(rung, latches)
 }
 
 /// Where a run for an alert begins.
-enum Begins {
+pub(super) enum Begins {
     /// At this rung; and what is latched with it.
     At(Rung, Option<Subject>),
-    /// Nowhere: it is latched, and this page, which comes from this run, told a person of it and is not over.
+    /// Nowhere: a person was called for it, and this page, which comes from this run, tells of it and is not over.
     Told(PageId, RunId),
 }
 

@@ -8,6 +8,7 @@ mod latch;
 mod open;
 mod people;
 mod proof;
+mod queued;
 mod random;
 mod simulated;
 

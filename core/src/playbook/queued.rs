@@ -1,0 +1,74 @@
+//! What waits for its turn is judged again until it begins, as if its alerts came then: what was ahead of it may have called a
+//! person, not have held, or been the last that its limits allow.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::may::acts;
+use super::open::{Asked, Begins, ahead, begins};
+use super::seen;
+use crate::model::{
+    AlertId, AlertMemory, AlertState, Does, PageId, Period, ResponseMemory, Run, RunCause, RunId, Rung, StepRecord,
+    Subject,
+};
+
+/// What becomes of a run that has not begun, other than was decided when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// It does not begin: these pages, by the runs that they come from, tell of its alerts, too.
+    Told(BTreeMap<(PageId, RunId), Vec<AlertId>>),
+    /// It begins higher.
+    Higher {
+        /// Here.
+        rung: Rung,
+        /// What is latched with it, if it is one time too many by now.
+        latches: Option<Subject>,
+    },
+}
+
+/// Judges a run again that an alert opened and that has neither changed anything nor called anybody; `None` where what was
+/// decided still holds.
+pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp) -> Option<Judged> {
+    let RunCause::Alert { .. } = run.cause else { return None };
+    if run.rung == Rung::Page || run.steps.iter().any(|record| has_begun(run, record)) {
+        return None;
+    }
+    // What is over is not judged: nothing is done for it.
+    let known = run.alerts.iter().filter_map(|id| response.alerts.get(id));
+    let mut told: BTreeMap<(PageId, RunId), Vec<AlertId>> = BTreeMap::new();
+    for alert in known.filter(|alert| alert.state != AlertState::Resolved) {
+        match begins(&asks(run, alert), response, now) {
+            Begins::Told(page, of) => told.entry((page, of)).or_default().push(alert.alert.id.clone()),
+            // One of them is not told of: a person is called for all, since a person has the others.
+            Begins::At(..) if !told.is_empty() => return Some(Judged::Higher { rung: Rung::Page, latches: None }),
+            Begins::At(rung, latches) => {
+                let its_turn = rung == Rung::Page || ahead(run, response).is_none();
+                return (rung > run.rung && its_turn).then_some(Judged::Higher { rung, latches });
+            }
+        }
+    }
+    (!told.is_empty()).then_some(Judged::Told(told))
+}
+
+fn has_begun(run: &Run, record: &StepRecord) -> bool {
+    let begins = |does: &Does| acts(does) || matches!(does, Does::Page { .. });
+    record.attempts > 0 && run.step(record.step).is_some_and(|step| begins(&step.does))
+}
+
+/// What this alert of a run would ask for if it came now.
+fn asks<'a>(run: &'a Run, alert: &AlertMemory) -> Asked<'a> {
+    Asked {
+        playbook: &run.playbook,
+        authority: &run.authority,
+        cause: RunCause::Alert { alert: alert.alert.id.clone() },
+        target: run.target.clone(),
+        policy: run.policy.clone(),
+        alert: seen(&alert.alert),
+        revision: &run.revision,
+        // The run's program is complete already.
+        resolve_delay: Period::default(),
+        group: run.group.clone().unwrap_or_default(),
+        only_pages: false,
+    }
+}
