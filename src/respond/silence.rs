@@ -48,8 +48,12 @@ impl Flow {
                 continue;
             }
             let title = format!("monitoring is silent: receiver {receiver} has not heard its Watchdog");
+            let how = match heard.get(&receiver) {
+                Some(last) => format!("It was last heard at {last}"),
+                None => format!("It has never been heard, and codeops listens since {at}"),
+            };
             let body = format!(
-                "It was last heard at {at} and should be heard every {within}. Alerts of this system may not reach codeops: \
+                "{how}; it should be heard every {within}. Alerts of this system may not reach codeops: \
                  look at the monitoring system and at its route to the hooks address."
             );
             let policy = self.tools.rules.fallback.clone();

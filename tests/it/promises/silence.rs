@@ -32,6 +32,24 @@ fn pages(flow: &Flow) -> Vec<String> {
     })
 }
 
+/// Their texts.
+fn bodies(flow: &Flow) -> Vec<String> {
+    flow.records(|record| match record {
+        Record::Page { event: PageEvent::Opened { body, .. }, .. } => Some(body.clone()),
+        _ => None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watchdog_that_was_never_heard_is_not_told_as_heard() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.elapse(600).await;
+    assert!(bodies(&flow)[0].contains("It has never been heard"), "{:?}", bodies(&flow));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sign_of_life_leaves_only_while_a_page_is_accepted() {
     let flow = beating().await;
@@ -103,6 +121,7 @@ async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
     flow.elapse(3_600).await;
     assert_eq!(pages(&flow).len(), 1, "{:?}", pages(&flow));
     assert!(pages(&flow)[0].contains("receiver main has not heard its Watchdog"), "{:?}", pages(&flow));
+    assert!(bodies(&flow)[0].contains("last heard at"), "{:?}", bodies(&flow));
     assert_eq!(flow.outside.count("webhook"), 1);
     // Settings that are taken over make nobody silent anew.
     flow.reload().await;
