@@ -176,8 +176,10 @@ impl Flow {
             only_pages: only_pages.is_some(),
         };
         let source = &alert.alert.id.source;
+        // What waits for the next page of a storm is of that storm, which may be over by then.
+        let came = if alert.disposition == Disposition::Received { alert.received_at.min(now) } else { now };
         let (opening, storm) =
-            self.remembered(|response| (open(&asked, response, now), in_storm(response, source, now)));
+            self.remembered(|response| (open(&asked, response, now), in_storm(response, source, came)));
         let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Later(why) => Fate::Quiet(why),

@@ -13,6 +13,8 @@ use crate::journal::LogError;
 
 /// At most one storm page in this time.
 const STORM_PAGE: SignedDuration = SignedDuration::from_secs(60);
+/// So long a storm page waits for others of its storm: they seldom come all at once.
+const GATHER: SignedDuration = SignedDuration::from_secs(5);
 /// The most of a storm page's text, in bytes.
 const STORM_TEXT: usize = 30 << 10;
 const STORM: &str = "No playbook is run for these; each alert has this page as its receipt.\n";
@@ -29,8 +31,9 @@ impl Flow {
         // Durable: settings that are taken over, or a daemon that begins anew, are no reason to call again.
         // One of the future is of a clock that was wrong.
         let last = self.remembered(|response| response.stormed_at).filter(|at| *at <= now);
-        let next = last.and_then(|at| at.checked_add(STORM_PAGE).ok()).filter(|next| *next > now);
-        if let Some(next) = next {
+        let came = alerts.values().flatten().map(|it| it.received_at).filter(|at| *at <= now).min();
+        let due = [(last, STORM_PAGE), (came, GATHER)].map(|(at, wait)| at.and_then(|at| at.checked_add(wait).ok()));
+        if let Some(next) = due.into_iter().flatten().max().filter(|next| *next > now) {
             // They stay as received, and are in the next one.
             self.wake_at(next);
             return Ok(());

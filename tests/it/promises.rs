@@ -17,5 +17,6 @@ mod random;
 mod repository;
 mod restart;
 mod silence;
+mod storm;
 mod strangers;
 mod versions;

@@ -131,6 +131,7 @@ fn an_alert_is_not_lost_for_what_need_not_be_there() {
     for more in [
         "",
         r#","annotations":{"a":null,"b":["x"],"c":true}"#,
+        r#","annotations":null"#,
         r#","annotations":"none","status":null,"generatorURL":5"#,
         r#","startsAt":"yesterday","endsAt":17,"generatorURL":null"#,
     ] {

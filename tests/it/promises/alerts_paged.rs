@@ -136,7 +136,7 @@ async fn another_daemon_or_taken_over_settings_do_not_call_again_for_a_storm_wit
     begin(&mut flow, &names).await;
     let (early, late) = names.split_at(30);
     flow.tell(early.iter().map(|name| firing(&flow, "AppDown", name)).collect()).await;
-    flow.elapse(5).await;
+    flow.elapse(10).await;
     assert_eq!(flow.outside.count("webhook"), 1);
     flow.restart().await;
     flow.elapse(1).await;
