@@ -135,6 +135,7 @@ fn board(clock: &dyn Clock) -> Board {
         id: "a".repeat(40).parse().unwrap(),
         subject: "bench".to_owned(),
         author: "bench".to_owned(),
+        teams: Default::default(),
         state: RevisionState::Applied,
         accepted_at: clock.now(),
     };

@@ -207,13 +207,9 @@ impl Answers {
     }
 }
 
-/// The receivers whose alerts may reach one team's resources alone, and that team.
-pub(super) fn receivers_of_one(settings: &Settings) -> BTreeMap<Name, TeamName> {
-    let one = |(name, it): (&Name, &ReceiverSettings)| match it.teams.iter().flatten().collect::<Vec<_>>().as_slice() {
-        [team] => Some((name.clone(), (*team).clone())),
-        _ => None,
-    };
-    settings.receivers.iter().filter_map(one).collect()
+/// The receivers of the settings, and the teams whose resources alone their alerts may reach.
+pub(super) fn receivers_of(settings: &Settings) -> BTreeMap<Name, Option<BTreeSet<TeamName>>> {
+    settings.receivers.iter().map(|(name, it)| (name.clone(), it.teams.clone())).collect()
 }
 
 /// What the settings say to the flow that answers alerts.
@@ -253,25 +249,5 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         observe: options.settings.mode == Mode::Observe,
         resync: reconcile::RESYNC,
         until_settled,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_receiver_is_one_teams_where_its_alerts_reach_no_other() {
-        let mut settings = Settings::default();
-        for (name, teams) in
-            [("all", None), ("none", Some(vec![])), ("one", Some(vec!["a"])), ("two", Some(vec!["a", "b"]))]
-        {
-            let written =
-                serde_json::json!({"format": "generic", "auth": {"bearer": {"env": "TOKEN"}}, "teams": teams});
-            let receiver = serde_json::from_value(written).expect("a receiver");
-            settings.receivers.insert(Name::new(name).expect("a name"), receiver);
-        }
-        let one = (Name::new("one").expect("a name"), TeamName::new("a").expect("a name"));
-        assert_eq!(receivers_of_one(&settings), BTreeMap::from([one]));
     }
 }

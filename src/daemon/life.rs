@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::assembly::receivers_of_one;
+use super::assembly::receivers_of;
 use super::listen::{self, Listeners};
 use super::{Assembly, Options, drain, unwritable};
 use crate::journal::{Journal, Reader};
@@ -107,11 +107,8 @@ impl Life {
             watcher: watcher.clone(),
             journal: Reader::new(Arc::clone(&assembly.log)),
             observers: assembly.observers(),
-            redact: Arc::new(move |team, text| match team {
-                Some(team) => vault.redact_of(team, text),
-                None => vault.redact(text),
-            }),
-            receivers: receivers_of_one(&options.settings),
+            redact: Arc::new(move |whose, text| vault.redact(whose, text)),
+            receivers: receivers_of(&options.settings),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
             counters: kept.counters.clone(),

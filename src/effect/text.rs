@@ -131,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::port::{Secrets, Vault};
+    use crate::port::{Secrets, Vault, Whose};
 
     struct Hunter;
 
@@ -152,15 +152,12 @@ mod tests {
         ) -> Result<BTreeMap<String, Secret<String>>, String> {
             Err("there are none".to_owned())
         }
-        fn redact_of(&self, _: &TeamName, text: &str) -> String {
-            self.redact(text)
+
+        fn redact_read(&self, whose: Whose<'_>, _: &str, text: &str) -> String {
+            self.redact(whose, text)
         }
 
-        fn redact_read(&self, _: Option<&TeamName>, _: &str, text: &str) -> String {
-            self.redact(text)
-        }
-
-        fn redact(&self, text: &str) -> String {
+        fn redact(&self, _: Whose<'_>, text: &str) -> String {
             text.replace("hunter2", "***").replace("12345", "***")
         }
     }

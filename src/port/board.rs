@@ -2,7 +2,7 @@
 //!
 //! A board is immutable and shared; readers never wait for a pass and a pass never waits for readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::desired::{Desired, Diagnostic};
@@ -78,6 +78,9 @@ pub struct RevisionView {
     pub subject: String,
     /// `Name <address>`.
     pub author: String,
+    /// The teams whose files it changes.
+    #[serde(skip)]
+    pub teams: BTreeSet<TeamName>,
     /// How far it is.
     pub state: RevisionState,
     /// When this daemon accepted it.

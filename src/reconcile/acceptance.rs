@@ -63,7 +63,7 @@ pub fn records(
     let mut records = vec![Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
-        commits: commits.to_vec(),
+        commits: commits.iter().map(|it| Commit { teams: trailers::written_by(it, teams), ..it.clone() }).collect(),
         blast_percent: compiled.desired.repository.blast_radius.percent,
         files,
         gone,

@@ -8,7 +8,7 @@ use codeops_core::model::{Owner, Revision, RevisionState};
 use super::before::{Before, Kept, as_before, kept};
 use super::events::{Event, Load};
 use super::world::Current;
-use super::{Flow, Rules, Tools, acceptance};
+use super::{Flow, Rules, Tools, acceptance, trailers};
 use crate::journal::{LogError, Record};
 use crate::port::{Commit, SourceError, Tip};
 
@@ -203,6 +203,7 @@ impl Flow {
             diagnostics: compiled.diagnostics,
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
+            teams: newest.map(|commit| trailers::written_by(commit, &self.rules.teams)).unwrap_or_default(),
             accepted_at: memory.revision.accepted_at.unwrap_or_else(|| self.tools.clock.now()),
             state: previous
                 .as_ref()

@@ -50,11 +50,15 @@ fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Optio
     if teams.is_empty() {
         return None;
     }
-    let claims_one = |own: &TeamSettings| commit.changed.iter().any(|path| claims(own, path));
-    let by: BTreeSet<TeamName> =
-        teams.iter().filter(|(_, own)| claims_one(own)).map(|(name, _)| name.clone()).collect();
+    let by = written_by(commit, teams);
     let everybodys = by.is_empty() && commit.changed.iter().any(|path| path == TOP);
     (!everybodys).then_some(by)
+}
+
+/// The teams whose files a commit changes.
+pub(super) fn written_by(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> BTreeSet<TeamName> {
+    let claims_one = |own: &TeamSettings| commit.changed.iter().any(|path| claims(own, path));
+    teams.iter().filter(|(_, own)| claims_one(own)).map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -83,6 +87,7 @@ mod tests {
             trailers: Vec::new(),
             signer: None,
             changed: changed.iter().map(|path| (*path).to_owned()).collect(),
+            teams: BTreeSet::new(),
         };
         authority(&commit, teams)
     }

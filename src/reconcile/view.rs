@@ -125,6 +125,7 @@ impl Current {
             id: self.revision.clone(),
             subject: self.subject.clone(),
             author: self.author.clone(),
+            teams: self.teams.clone(),
             state: self.state,
             accepted_at: self.accepted_at,
         }

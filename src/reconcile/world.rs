@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
 use codeops_core::model::{
-    Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, Why,
+    Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, TeamName, Why,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::{Decision, Hold};
@@ -117,6 +117,8 @@ pub(super) struct Current {
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) subject: String,
     pub(super) author: String,
+    /// Whose words these are, as far as its files show.
+    pub(super) teams: BTreeSet<TeamName>,
     pub(super) accepted_at: Timestamp,
     pub(super) state: RevisionState,
 }

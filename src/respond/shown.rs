@@ -1,35 +1,34 @@
-//! What others may see of what alerts carry: an alert is masked with the secrets of the one team whose receiver brought it, else
-//! with everybody's, wherever it stands. What a run's steps say of it is masked with those that it carries and no others: a
+//! What others may see of what alerts carry: an alert is masked with the secrets of the one team whose receiver brought it, with
+//! everybody's where that is for all, and with nobody's where several teams may have sent it, wherever it stands. What a run's steps say of it is masked with those that it carries and no others: a
 //! team that could have others' values masked would find them by guessing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertMemory, Name, Run, TeamName};
+use codeops_core::model::{AlertMemory, Name, Run};
 use serde_json::Value;
 
 use super::Flow;
 use super::runs::first_of;
+use crate::port::Whose;
 
 impl Flow {
-    /// The one team whose receiver this is.
-    fn team_of(&self, receiver: Option<&Name>) -> Option<&TeamName> {
-        let teams = self.tools.rules.receivers.get(receiver?)?;
-        teams.first().filter(|_| teams.len() == 1)
+    /// Who sends by this receiver.
+    fn sender_by(&self, receiver: Option<&Name>) -> Whose<'_> {
+        Whose::sent_to(receiver.and_then(|name| self.tools.rules.receivers.get(name)))
     }
 
     /// Whose secrets the alert of a run may carry.
-    fn sender(&self, run: &Run) -> Option<&TeamName> {
+    fn sender(&self, run: &Run) -> Whose<'_> {
         let receiver = run.alert.get("receiver").and_then(Value::as_str).and_then(|name| Name::new(name).ok());
-        self.team_of(receiver.as_ref())
+        self.sender_by(receiver.as_ref())
     }
 
     /// A run with its alert as others may see it.
     pub(super) fn as_shown(&self, run: &Run) -> Run {
         let (vault, sender) = (&self.tools.vault, self.sender(run));
         let mut run = run.clone();
-        let redact = |text: &str| sender.map_or_else(|| vault.redact(text), |team| vault.redact_of(team, text));
-        veil(&mut run.alert, &redact);
+        veil(&mut run.alert, &|text: &str| vault.redact(sender, text));
         run
     }
 
@@ -41,12 +40,14 @@ impl Flow {
 
     /// These alerts, as far as a page can hold them, each without the secrets that it may carry.
     pub(super) fn first_shown(&self, alerts: &[Arc<AlertMemory>]) -> String {
-        let mut by_sender: BTreeMap<Option<&TeamName>, Vec<Arc<AlertMemory>>> = BTreeMap::new();
+        let mut by_sender: BTreeMap<Whose<'_>, Vec<Arc<AlertMemory>>> = BTreeMap::new();
         for alert in alerts {
-            by_sender.entry(self.team_of(Some(&alert.alert.receiver))).or_default().push(Arc::clone(alert));
+            by_sender.entry(self.sender_by(Some(&alert.alert.receiver))).or_default().push(Arc::clone(alert));
         }
         let text = first_of(alerts);
-        by_sender.into_iter().fold(text, |text, (team, own)| self.tools.vault.redact_read(team, &first_of(&own), &text))
+        by_sender
+            .into_iter()
+            .fold(text, |text, (sender, own)| self.tools.vault.redact_read(sender, &first_of(&own), &text))
     }
 }
 

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use self::redact::{Redactor, SHORTEST};
-use crate::port::{Secrets, Vault};
+use crate::port::{Secrets, Vault, Whose};
 
 pub use self::read::read;
 
@@ -48,6 +48,8 @@ struct Values {
     all: Redactor,
     /// What each team was ever granted.
     granted: BTreeMap<TeamName, Redactor>,
+    /// What no team was.
+    nobodys: Redactor,
 }
 
 impl Known {
@@ -57,13 +59,24 @@ impl Known {
         for team in teams {
             values.granted.entry(team.clone()).or_default().learn(value);
         }
+        if values.granted.values().any(|granted| granted.knows(value)) {
+            values.nobodys.forget(value);
+        } else {
+            values.nobodys.learn(value);
+        }
     }
 
-    /// What takes out what a team was granted; all there is where none is named. Long texts are looked through without keeping
-    /// others from their values.
-    fn of(&self, team: Option<&TeamName>) -> Redactor {
+    /// What takes out what these were granted. Long texts are looked through without keeping others from their values.
+    fn of(&self, whose: Whose<'_>) -> Redactor {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        team.map_or(Some(&values.all), |team| values.granted.get(team)).cloned().unwrap_or_default()
+        let granted = |team| values.granted.get(team).cloned().unwrap_or_default();
+        match whose {
+            Whose::Everybody => values.all.clone(),
+            Whose::Team(team) => granted(team),
+            Whose::Nobody => values.nobodys.clone(),
+            Whose::Teams(teams) if teams.is_empty() => values.nobodys.clone(),
+            Whose::Teams(teams) => teams.iter().map(granted).reduce(|all, more| all.with(&more)).unwrap_or_default(),
+        }
     }
 }
 
@@ -111,6 +124,10 @@ impl SettingsVault {
             seen.tags.insert(name.clone(), tag);
         }
         Ok(value)
+    }
+
+    fn known_to(&self, whose: Whose<'_>) -> Redactor {
+        self.known.of(if self.apart { whose } else { Whose::Everybody })
     }
 
     fn last_tag(&self, name: &SecretName) -> Option<String> {
@@ -178,16 +195,12 @@ impl Vault for SettingsVault {
         secrets.iter().map(value).collect()
     }
 
-    fn redact(&self, text: &str) -> String {
-        self.known.of(None).redact(text)
+    fn redact(&self, whose: Whose<'_>, text: &str) -> String {
+        self.known_to(whose).redact(text)
     }
 
-    fn redact_of(&self, team: &TeamName, text: &str) -> String {
-        self.known.of(self.apart.then_some(team)).redact(text)
-    }
-
-    fn redact_read(&self, team: Option<&TeamName>, read: &str, text: &str) -> String {
-        self.known.of(team.filter(|_| self.apart)).found_in(read).redact(text)
+    fn redact_read(&self, whose: Whose<'_>, read: &str, text: &str) -> String {
+        self.known_to(whose).found_in(read).redact(text)
     }
 }
 
@@ -234,9 +247,17 @@ mod tests {
         assert_eq!(second, tag());
         let error = vault.values(&[name("key")].into()).expect_err("gone");
         assert!(error.contains("`key`") && error.contains(&path.display().to_string()), "{error}");
-        assert_eq!(vault.redact("a first-value, a second-value"), "a ***, a ***", "old values stay secret");
+        assert_eq!(
+            vault.redact(Whose::Everybody, "a first-value, a second-value"),
+            "a ***, a ***",
+            "old values stay secret"
+        );
         let next = SettingsVault::new(BTreeMap::new(), [7; 32], BTreeMap::new()).with_known(vault.known.clone());
-        assert_eq!(next.redact("a first-value"), "a ***", "also when the settings do not name them any more");
+        assert_eq!(
+            next.redact(Whose::Everybody, "a first-value"),
+            "a ***",
+            "also when the settings do not name them any more"
+        );
     }
 
     #[test]
@@ -258,11 +279,37 @@ mod tests {
         let vault = vault.with_teams_apart(true);
         assert_eq!(vault.redact_of(&payments, guesses), "*** hunter2-hunter2 ***");
         assert_eq!(vault.redact_of(&TeamName::new("other").expect("a name"), guesses), guesses);
-        assert_eq!(vault.redact(guesses), "*** *** ***");
+        assert_eq!(vault.redact(Whose::Everybody, guesses), "*** *** ***");
+        let both = [payments.clone(), TeamName::new("search").expect("a name")].into();
+        assert_eq!(vault.redact(Whose::Teams(&both), guesses), "*** *** ***");
+        assert_eq!(vault.redact(Whose::Nobody, guesses), guesses, "anybody may have guessed");
         // What stands in what it has read is no guess.
-        let read = |team| vault.redact_read(team, "with aHVudGVyMi1odW50ZXIy or hunter2-hunter2", guesses);
-        assert_eq!(read(None), "open-sesame *** shared-by-two");
-        assert_eq!(read(Some(&payments)), guesses, "not its own, and it may have guessed");
+        let read = |whose| vault.redact_read(whose, "with aHVudGVyMi1odW50ZXIy or hunter2-hunter2", guesses);
+        assert_eq!(read(Whose::Everybody), "open-sesame *** shared-by-two");
+        assert_eq!(read(Whose::Team(&payments)), guesses, "not its own, and it may have guessed");
+    }
+
+    #[test]
+    fn what_anybody_may_have_written_tells_of_no_value_that_a_team_has() {
+        let settings = |teams: &[&str]| {
+            let of = |secret: &str, variable: &str, teams: &[&str]| {
+                let source = SecretSource::Env(variable.to_owned());
+                (name(secret), SecretSettings { source, teams: teams.iter().map(|team| name(team)).collect() })
+            };
+            [of("free", "FREE", teams), of("theirs", "THEIRS", &["search"])].into()
+        };
+        let environment: BTreeMap<String, String> =
+            [("FREE", "nobody-has-it"), ("THEIRS", "hunter2-hunter2")].map(|(k, v)| (k.into(), v.into())).into();
+        let before = SettingsVault::new(settings(&[]), [7; 32], environment.clone()).with_teams_apart(true);
+        drop(before.facts());
+        let guesses = "nobody-has-it hunter2-hunter2";
+        assert_eq!(before.redact(Whose::Nobody, guesses), "*** hunter2-hunter2");
+        assert_eq!(before.redact(Whose::Teams(&BTreeSet::new()), guesses), "*** hunter2-hunter2");
+        // It is granted to a team by now.
+        let after = SettingsVault::new(settings(&["payments"]), [7; 32], environment).with_teams_apart(true);
+        let after = after.with_known(before.known.clone());
+        drop(after.facts());
+        assert_eq!(after.redact(Whose::Nobody, guesses), guesses);
     }
 
     #[test]

@@ -30,12 +30,26 @@ impl Redactor {
             return;
         }
         let mut needles: BTreeSet<String> = self.needles.iter().cloned().collect();
-        needles.extend(forms(value));
-        let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
-        needles.extend(lines.map(str::to_owned));
-        let mut needles: Vec<String> = needles.into_iter().collect();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        needles.extend(needles_of(value));
+        self.needles = sorted(needles);
+    }
+
+    /// Knows no longer what stands for this value alone.
+    pub(super) fn forget(&mut self, value: &str) {
+        let mut needles = self.needles.to_vec();
+        let gone = needles_of(value);
+        needles.retain(|needle| !gone.contains(needle));
         self.needles = needles.into();
+    }
+
+    /// Whether it knows this value.
+    pub(super) fn knows(&self, value: &str) -> bool {
+        self.needles.iter().any(|needle| needle == value)
+    }
+
+    /// All that both know.
+    pub(super) fn with(&self, other: &Self) -> Self {
+        Self { needles: sorted(self.needles.iter().chain(&*other.needles).cloned().collect()) }
     }
 
     /// What of it stands in a text, in all its forms.
@@ -51,6 +65,18 @@ impl Redactor {
             if text.contains(needle.as_str()) { text.replace(needle.as_str(), MASK) } else { text }
         })
     }
+}
+
+fn sorted(needles: BTreeSet<String>) -> Arc<[String]> {
+    let mut needles: Vec<String> = needles.into_iter().collect();
+    needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+    needles.into()
+}
+
+/// All that stands for a value.
+fn needles_of(value: &str) -> Vec<String> {
+    let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
+    forms(value).into_iter().chain(lines.map(str::to_owned)).collect()
 }
 
 fn forms(value: &str) -> Vec<String> {

@@ -90,9 +90,7 @@ pub(super) fn commits(
         let mut brought = brought(repository, since, oid, &mut left)?;
         brought.retain(|trailer| !commit.trailers.contains(trailer));
         commit.trailers.extend(brought);
-        if !commit.trailers.is_empty() {
-            commit.changed = changed(repository, oid, path)?;
-        }
+        commit.changed = changed(repository, oid, path)?;
         found.push(commit);
     }
     found.reverse();
@@ -162,6 +160,7 @@ fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Resul
         subject: clean(message.trim_start().lines().next().unwrap_or_default(), 200),
         trailers: trailers(&message),
         changed: BTreeSet::new(),
+        teams: BTreeSet::new(),
         signer: signers.and_then(|signers| signer(repository, oid, signers).ok().and_then(Result::ok)),
     })
 }

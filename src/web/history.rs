@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::event::{outcome_text, short};
+use super::{Web, team};
 use crate::journal::{Category, Entry, LogError, Outcome, Query, Reader, Record, Seq};
 use crate::port::Commit;
 
@@ -38,6 +39,10 @@ impl RevisionItem {
 
     pub(super) fn author(&self) -> &str {
         self.commits.last().map_or("", |commit| commit.author.as_str())
+    }
+
+    fn clean(&mut self, web: &Web) {
+        self.commits = std::mem::take(&mut self.commits).into_iter().map(|commit| team::shown(web, commit)).collect();
     }
 
     pub(super) fn mark(&self) -> super::words::Mark {
@@ -78,25 +83,29 @@ pub(super) struct Taken {
 
 /// One page of revisions, newest first, and the cursor of the next.
 pub(super) async fn page(
-    journal: &Reader,
+    web: &Web,
     after: Option<Seq>,
     limit: usize,
 ) -> Result<(Vec<RevisionItem>, Option<Seq>), LogError> {
+    let journal = &web.page.journal;
     let (mut items, more) = scan(journal, after, |items| items.len() > limit).await?;
     let next = (items.len() > limit || more).then(|| items.get(..limit).unwrap_or(&items).last().map(|item| item.seq));
     items.truncate(limit);
     fill(journal, &mut items, after).await?;
+    items.iter_mut().for_each(|item| item.clean(web));
     Ok((items, next.flatten()))
 }
 
 /// The revision whose id begins with `prefix`.
-pub(super) async fn one(journal: &Reader, prefix: &str) -> Result<Option<RevisionItem>, LogError> {
+pub(super) async fn one(web: &Web, prefix: &str) -> Result<Option<RevisionItem>, LogError> {
+    let journal = &web.page.journal;
     let (mut items, _) =
         scan(journal, None, |items| items.last().is_some_and(|item| item.id.as_str().starts_with(prefix))).await?;
     let Some(found) = items.iter().position(|item| item.id.as_str().starts_with(prefix)) else { return Ok(None) };
     let newer = found.checked_sub(1).and_then(|i| items.get(i)).map(|item| item.seq);
     let mut item = vec![items.swap_remove(found)];
     fill(journal, &mut item, newer).await?;
+    item.iter_mut().for_each(|item| item.clean(web));
     Ok(item.pop())
 }
 

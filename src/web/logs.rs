@@ -55,7 +55,7 @@ pub(super) async fn logs(
         clean(line)
     });
     let mut answer = answer(lines.boxed(), &headers);
-    answer.extensions_mut().insert(Of(view.team.clone()));
+    answer.extensions_mut().insert(Of::team(view.team.clone()));
     Ok(answer)
 }
 

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 use super::Web;
 use super::problem::Problem;
+use super::redact::AsIs;
 use super::words::Mark;
 use crate::port::{Board, Vitals};
 
@@ -115,7 +116,10 @@ pub(super) async fn metrics(State(web): State<Arc<Web>>, headers: HeaderMap) -> 
         true => (format!("{OPENMETRICS}; version=1.0.0; charset=utf-8"), text),
         false => ("text/plain; version=0.0.4; charset=utf-8".to_owned(), classic(&text)),
     };
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    let mut answer = ([(header::CONTENT_TYPE, kind)], text).into_response();
+    // It holds names and numbers.
+    answer.extensions_mut().insert(AsIs);
+    Ok(answer)
 }
 
 /// OpenMetrics in the text format of Prometheus: there a counter is described by the name that its samples have, and

@@ -24,7 +24,7 @@ mod shape;
 mod team;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,12 +37,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::edge::{self, Bounds};
 use crate::journal::Reader;
-use crate::port::{Board, Clock, Observer, SettingsState, Vitals, Watcher};
+use crate::port::{Board, Clock, Observer, SettingsState, Vitals, Watcher, Whose};
 
 pub use metrics::Counters;
 
-/// Takes out of a text what must not be shown: of a team's text what it is granted, of any other whatever is secret.
-pub type Redact = Arc<dyn Fn(Option<&TeamName>, &str) -> String + Send + Sync>;
+/// Takes out of a text what must not be shown: what those who wrote it know.
+pub type Redact = Arc<dyn Fn(Whose<'_>, &str) -> String + Send + Sync>;
 
 /// All that the page reads.
 #[derive(Clone)]
@@ -55,8 +55,8 @@ pub struct Page {
     pub observers: BTreeMap<ProviderName, Arc<dyn Observer>>,
     /// What every answer passes before it leaves.
     pub redact: Redact,
-    /// The receivers whose alerts may reach one team's resources alone, and that team.
-    pub receivers: BTreeMap<Name, TeamName>,
+    /// The receivers of the settings, and the teams whose resources alone their alerts may reach.
+    pub receivers: BTreeMap<Name, Option<BTreeSet<TeamName>>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which worker makes no progress.

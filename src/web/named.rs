@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Known;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, Run, RunEvent, RunId};
+use codeops_core::model::{AlertId, Name, Run, RunEvent, RunId};
 
 use super::event::Event;
 use super::{Web, team};
@@ -51,10 +51,12 @@ fn names(entry: &Entry) -> Option<RunId> {
 
 /// What an alert of a run is called, as far as that is still known.
 pub(super) fn alert_name(web: &Web, run: &Run, alert: &AlertId) -> Option<String> {
-    let known = web.page.journal.response(|response| Some(response.alerts.get(alert)?.alert.name().to_owned()));
-    known.or_else(|| {
+    let said = |receiver: &Name, name: &str| (web.page.redact)(team::sender(web, receiver), name);
+    let known = web.page.journal.response(|response| response.alerts.get(alert).map(Arc::clone));
+    known.map(|known| said(&known.alert.receiver, known.alert.name())).or_else(|| {
         let first = run.alert.get("fingerprint").and_then(|it| it.as_str()) == Some(alert.fingerprint.as_str());
         let name = run.alert.pointer("/labels/alertname").filter(|_| first)?;
-        name.as_str().map(str::to_owned)
+        let receiver = run.alert.get("receiver").and_then(|name| Name::new(name.as_str()?).ok())?;
+        name.as_str().map(|name| said(&receiver, name))
     })
 }

@@ -5,8 +5,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::redact::AsIs;
 use crate::journal::LogError;
 use crate::port::Unreachable;
+
+/// A client's own words are repeated up to so many bytes.
+const SAID: usize = 512;
 
 /// An answer that is not what was asked for; says what to do next.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +23,9 @@ pub(super) struct Problem {
     pub(super) status: u16,
     /// In one sentence.
     pub(super) detail: String,
+    /// Whether it says what was asked for: a mask in that would tell whoever guesses.
+    #[serde(skip)]
+    asked: bool,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -26,15 +33,39 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { r#type: "about:blank", title, status: status.as_u16(), detail: detail.into(), headers: Vec::new() }
+        Self {
+            r#type: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            asked: false,
+            headers: Vec::new(),
+        }
+    }
+
+    /// What the client got wrong. Its own words stay as they are, and are cut.
+    fn asked(status: StatusCode, what: impl Into<String>) -> Self {
+        let mut what: String = what.into();
+        if what.len() > SAID {
+            what.truncate(what.floor_char_boundary(SAID));
+            what.push('…');
+        }
+        Self { asked: true, ..Self::new(status, what) }
+    }
+
+    /// Lets an answer that shows it keep what was asked for.
+    pub(super) fn keep(&self, response: &mut Response) {
+        if self.asked {
+            response.extensions_mut().insert(AsIs);
+        }
     }
 
     pub(super) fn not_found(what: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, what)
+        Self::asked(StatusCode::NOT_FOUND, what)
     }
 
     pub(super) fn bad_request(what: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, what)
+        Self::asked(StatusCode::BAD_REQUEST, what)
     }
 
     pub(super) fn unavailable(what: impl Into<String>) -> Self {
@@ -53,6 +84,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(&self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(self.headers.iter().cloned());
+        self.keep(&mut response);
         // The guard turns it into a page for those who asked for one.
         response.extensions_mut().insert(self);
         response

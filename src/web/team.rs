@@ -1,14 +1,16 @@
-//! Whose what is shown is: its own team's secrets are taken out of it, and all there are out of what is of no one team. It
-//! goes by the revision, the settings and a run's authority, never by what an alert's labels say: their sender chose them.
+//! Whose what is shown is: its own team's secrets are taken out of it, and of what anybody may have written only what no team
+//! has. It goes by the revision, the settings, a run's authority and a commit's files, never by what an alert's labels say:
+//! their sender chose them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use codeops_core::model::{AlertMemory, Page, PageId, RunEvent, RunId, TeamName};
+use codeops_core::model::{Commit, Name, Page, PageId, RunEvent, RunId, TeamName};
 
 use super::Web;
 use super::event::Event;
 use crate::journal::{Entry, Record};
+use crate::port::{RevisionView, Whose};
 
 /// Runs and pages remembered at most: the oldest go first.
 const MOST: usize = 10_000;
@@ -64,9 +66,29 @@ async fn of_page_id(web: &Web, id: PageId) -> Option<TeamName> {
     team
 }
 
-/// The one team that an alert's receiver is for.
-pub(super) fn of_alert(web: &Web, memory: &AlertMemory) -> Option<TeamName> {
-    web.page.receivers.get(&memory.alert.receiver).cloned()
+/// Who sends by a receiver; anybody by one that the settings do not have any more.
+pub(super) fn sender<'a>(web: &'a Web, receiver: &Name) -> Whose<'a> {
+    web.page.receivers.get(receiver).map_or(Whose::Nobody, |teams| Whose::sent_to(teams.as_ref()))
+}
+
+/// The one team that a receiver is for.
+pub(super) fn of_receiver(web: &Web, receiver: &Name) -> Option<TeamName> {
+    match sender(web, receiver) {
+        Whose::Team(team) => Some(team.clone()),
+        Whose::Nobody | Whose::Teams(_) | Whose::Everybody => None,
+    }
+}
+
+/// A commit as it is shown: its words are those of the teams whose files it changes.
+pub(super) fn shown(web: &Web, commit: Commit) -> Commit {
+    let clean = |text: &str| (web.page.redact)(Whose::Teams(&commit.teams), text);
+    Commit {
+        author: clean(&commit.author),
+        subject: clean(&commit.subject),
+        trailers: commit.trailers.iter().map(|(key, value)| (key.clone(), clean(value))).collect(),
+        signer: commit.signer.as_deref().map(clean),
+        ..commit
+    }
 }
 
 /// Whose what happened is: the run's where it is one's, else the resource's.
@@ -74,7 +96,7 @@ pub(super) async fn of_entry(web: &Web, entry: &Entry) -> Option<TeamName> {
     match &entry.record {
         Record::Intent { team, .. } => Some(team.clone()),
         Record::Run { event: RunEvent::Opened { authority, .. }, .. } => Some(authority.clone()),
-        Record::Alerts { receiver, .. } => web.page.receivers.get(receiver).cloned(),
+        Record::Alerts { receiver, .. } => of_receiver(web, receiver),
         Record::Page { page, .. } => of_page_id(web, *page).await,
         record => match (record.run(), record.resource()) {
             (Some(run), _) => of_run(web, run).await,
@@ -84,13 +106,32 @@ pub(super) async fn of_entry(web: &Web, entry: &Entry) -> Option<TeamName> {
     }
 }
 
+/// The same of the revision in force.
+pub(super) fn revision(web: &Web, view: &RevisionView) -> RevisionView {
+    let clean = |text: &str| (web.page.redact)(Whose::Teams(&view.teams), text);
+    RevisionView { subject: clean(&view.subject), author: clean(&view.author), ..view.clone() }
+}
+
+/// Whose the words of an entry are that are of no one team, and yet not anybody's.
+fn words_of<'a>(web: &'a Web, record: &'a Record) -> Option<Whose<'a>> {
+    match record {
+        Record::RevisionAccepted { commits, .. } => commits.last().map(|commit| Whose::Teams(&commit.teams)),
+        Record::Alerts { receiver, .. } => Some(sender(web, receiver)),
+        _ => None,
+    }
+}
+
 /// Says of each event whose it is.
 pub(super) async fn name(web: &Web, entries: &[Entry], events: &mut [Event]) {
-    let mut teams = BTreeMap::new();
+    let mut known = BTreeMap::new();
     for entry in entries {
-        teams.insert(entry.seq.0, of_entry(web, entry).await);
+        known.insert(entry.seq.0, (of_entry(web, entry).await, words_of(web, &entry.record)));
     }
     for event in events {
-        event.team = teams.remove(&event.id).flatten();
+        let Some((team, whose)) = known.remove(&event.id) else { continue };
+        event.team = team;
+        if let Some(whose) = whose {
+            event.text = (web.page.redact)(whose, &event.text);
+        }
     }
 }

@@ -529,6 +529,10 @@ async fn a_merge_has_the_trailers_of_the_commits_that_it_brings_and_of_no_others
     assert_eq!(commits[0].changed, ["b.yaml".to_owned()].into(), "what it changes shows whose it is");
     let first = mirror.commits(None, &base).await.expect("readable");
     assert_eq!(first[0].trailers, [], "the first revision of all stands alone");
+    let plain = repo.commit_file("c.yaml", "1", "Say a word");
+    let tip = mirror.fetch(Some(&tip)).await.expect("reachable").revision;
+    let commits = mirror.commits(None, &tip).await.expect("readable");
+    assert_eq!(commits[0].changed, ["c.yaml".to_owned()].into(), "whose words it holds: {plain:?}");
 }
 
 #[tokio::test]

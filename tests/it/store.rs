@@ -152,7 +152,7 @@ async fn what_was_appended_is_found_again_with_its_fold_and_pages() {
     assert_eq!(rest.next, None);
     let query = Query { categories: vec![Category::Drift, Category::Commit], ..all(1000) };
     let some = store.read(query).await.unwrap().items;
-    assert!(some.len() == 6 && some.iter().all(|it| it.record.category() != Category::Step), "{some:?}");
+    assert!(some.len() == 7 && some.iter().all(|it| it.record.category() != Category::Step), "{some:?}");
     let shop: ResourceId = "app/shop".parse().unwrap();
     let of_shop = store.read(Query { resource: Some(shop.clone()), ..all(1000) }).await.unwrap().items;
     assert!(of_shop.len() > 5 && of_shop.iter().all(|entry| entry.record.resource() == Some(&shop)));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Revision;
+use super::{Revision, TeamName};
 
 /// One commit, as far as people and policy look at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,10 @@ pub struct Commit {
     pub trailers: Vec<(String, String)>,
     /// Who signed it, when signers are set and the signature verified.
     pub signer: Option<String>,
-    /// The files that it changes below the folder that is followed, where it has a trailer that a right to them must back.
+    /// The files that it changes below the folder that is followed: they show whose words it holds.
     #[serde(skip)]
     pub changed: BTreeSet<String>,
+    /// The teams whose files it changes, where the settings keep teams apart: its words are theirs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub teams: BTreeSet<TeamName>,
 }

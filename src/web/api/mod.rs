@@ -54,7 +54,7 @@ pub(super) async fn resource(
     let view = find(&web.board(), &kind, &name)?;
     let (answers, latch) = (answers_of(&web, &view.id).await?, latch_on(&web, &view.id));
     let mut answer = Json(resource::Detail::of(&view, latch, answers)).into_response();
-    answer.extensions_mut().insert(Of(view.team.clone()));
+    answer.extensions_mut().insert(Of { team: view.team.clone(), lists: &["alerts", "runs"] });
     Ok(answer)
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn events(State(web): State<Arc<Web>>, asked: Asked) -> Answer<
 
 pub(super) async fn revisions(State(web): State<Arc<Web>>, asked: Asked) -> Result<Response, Problem> {
     let Query(paging) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let (items, next) = history::page(&web.page.journal, paging.cursor()?, paging.limit()?).await?;
+    let (items, next) = history::page(&web, paging.cursor()?, paging.limit()?).await?;
     let mut answer = Json(Listed { items, next: next.map(|seq| seq.0.to_string()) }).into_response();
     // Below each revision every change is one team's.
     answer.extensions_mut().insert(Deep(ITEM_OF_ITEM));
@@ -98,7 +98,7 @@ pub(super) async fn one_revision(web: &Web, id: &str) -> Result<RevisionItem, Pr
     if id.len() < 7 || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(Problem::not_found("a revision is asked for by its commit id, or the first 7 digits of it"));
     }
-    let found = history::one(&web.page.journal, id).await?;
+    let found = history::one(web, id).await?;
     found.ok_or_else(|| Problem::not_found(format!("revision {id} was not accepted here, or long ago")))
 }
 

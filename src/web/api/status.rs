@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, Overall, ProviderView, RevisionView, SourceView};
-use crate::web::Web;
 use crate::web::response::{self, AlertItem, Latch, Standing};
 use crate::web::words::{Mark, headline, stale};
+use crate::web::{Web, team};
 
 /// Alerts that reached nobody and are told of one by one.
 const UNHEARD: usize = 5;
@@ -35,7 +35,7 @@ pub(super) struct Status<'a> {
     /// What came back too often: no playbook tries anything on it.
     latched: Vec<Latch>,
     owner: Option<&'a str>,
-    revision: Option<&'a RevisionView>,
+    revision: Option<RevisionView>,
     source: &'a SourceView,
     providers: &'a BTreeMap<ProviderName, ProviderView>,
     fresh_at: Option<Timestamp>,
@@ -67,7 +67,7 @@ impl<'a> Status<'a> {
             unheard: if standing.unheard > 0 { response::unheard(web, UNHEARD) } else { Vec::new() },
             latched: response::latches(web),
             owner: board.owner.as_deref(),
-            revision: board.revision.as_ref(),
+            revision: board.revision.as_ref().map(|revision| team::revision(web, revision)),
             source: &board.source,
             providers: &board.providers,
             fresh_at: board.fresh_at,

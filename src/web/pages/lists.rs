@@ -45,7 +45,7 @@ pub(in crate::web) async fn revisions(
         return Ok(api::revisions(State(web), asked).await?.into_response());
     }
     let paging = paging(asked)?;
-    let (items, next) = history::page(&web.page.journal, paging.cursor()?, paging.limit_or(REVISIONS)?).await?;
+    let (items, next) = history::page(&web, paging.cursor()?, paging.limit_or(REVISIONS)?).await?;
     page(&RevisionsPage { shell: Shell::new(&web, "/revisions", "Revisions"), items, next: next.map(|seq| seq.0) })
 }
 

@@ -110,6 +110,7 @@ pub(super) fn problem(web: &Web, problem: &Problem, headers: &HeaderMap) -> Resp
             response.headers_mut().insert(name, value.clone());
         }
     }
+    problem.keep(&mut response);
     response
 }
 

@@ -11,8 +11,7 @@ use codeops_core::desired::Severity;
 
 use super::{Shell, page};
 use crate::journal::Query;
-use crate::port::ResourceView;
-use crate::web::Web;
+use crate::port::{ResourceView, RevisionView};
 use crate::web::api::{self, HoldItem, Paging};
 use crate::web::event::Event;
 use crate::web::named;
@@ -20,6 +19,7 @@ use crate::web::picture::timeline;
 use crate::web::problem::Problem;
 use crate::web::response::{self, AlertItem, PageItem, RunItem, Standing, Week};
 use crate::web::words::Mark;
+use crate::web::{Web, team};
 
 /// Exceptions shown in full; the rest are in the grid.
 const EXCEPTIONS: usize = 40;
@@ -40,6 +40,7 @@ type Marked = Vec<(Mark, Arc<ResourceView>)>;
 #[template(path = "overview.html")]
 struct Overview {
     shell: Shell,
+    revision: Option<RevisionView>,
     exceptions: Marked,
     more: usize,
     holds: Vec<HoldItem>,
@@ -68,6 +69,7 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
     let timeline = timeline(&events, shell.now);
     events.truncate(RECENT);
     page(&Overview {
+        revision: shell.board.revision.as_ref().map(|revision| team::revision(&web, revision)),
         firing: response::firing(&web, ANSWERS),
         runs: response::active(&web, ANSWERS),
         calls: response::open_pages(&web, ANSWERS).await,

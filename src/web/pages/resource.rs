@@ -114,7 +114,7 @@ pub(in crate::web) async fn resource(
         view,
         shell,
     })?;
-    answer.extensions_mut().insert(Of(team));
+    answer.extensions_mut().insert(Of::team(team));
     Ok(answer)
 }
 

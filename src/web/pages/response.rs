@@ -159,6 +159,6 @@ pub(in crate::web) async fn run(
         run,
         shell,
     })?;
-    answer.extensions_mut().insert(Of(Some(known.authority.clone())));
+    answer.extensions_mut().insert(Of::team(Some(known.authority.clone())));
     Ok(answer)
 }

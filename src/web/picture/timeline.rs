@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::journal::Category;
 use crate::web::escape::html;
 use crate::web::event::Event;
-use crate::web::redact::{end, part_of};
+use crate::web::redact::{as_is, end, part_of};
 use crate::web::words::{Mark, span};
 
 /// Between the words of the lanes and their rails, which begin at 0.
@@ -55,8 +55,8 @@ fn percent(at: Timestamp, oldest: Timestamp, reach: SignedDuration) -> f64 {
 
 fn shape(svg: &mut String, event: &Event, percent: f64) {
     let mark = event.mark.map_or("plain", Mark::class);
-    let about = event.resource.as_ref().map(|id| format!("{id}: ")).unwrap_or_default();
-    let title = html(&format!("{} {about}{}", event.at.strftime("%H:%M:%S"), event.text));
+    let about = event.resource.as_ref().map(|id| format!("{}{id}: {}", as_is(), end())).unwrap_or_default();
+    let title = format!("{} {about}{}", event.at.strftime("%H:%M:%S"), html(&event.text));
     let _ = write!(
         svg,
         "<use class=\"mark {mark}\" href=\"#m-{mark}\" x=\"{percent:.2}%\" width=\"{SHAPE}\" height=\"{SHAPE}\"><title>{}{title}{}</title></use>",

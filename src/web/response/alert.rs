@@ -40,6 +40,10 @@ pub(in crate::web) struct AlertItem {
 impl AlertItem {
     pub(in crate::web) fn of(web: &Web, memory: &AlertMemory) -> Self {
         let alert = &memory.alert;
+        // Its words are its sender's; what is said about it here is not.
+        let sender = team::sender(web, &alert.receiver);
+        let clean = |text: &str| (web.page.redact)(sender, text);
+        let cleaned = |pairs: &Labels| pairs.iter().map(|(name, value)| (clean(name), clean(value))).collect();
         let (disposition, run, why) = match &memory.disposition {
             Disposition::Received => ("received", None, None),
             Disposition::Run { run } => ("run", Some(*run), None),
@@ -51,11 +55,11 @@ impl AlertItem {
             fingerprint: alert.id.fingerprint.clone(),
             source: alert.id.source.clone(),
             receiver: alert.receiver.clone(),
-            team: team::of_alert(web, memory),
-            name: alert.name().to_owned(),
-            labels: alert.labels.clone(),
-            annotations: alert.annotations.clone(),
-            url: alert.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://")),
+            team: team::of_receiver(web, &alert.receiver),
+            name: clean(alert.name()),
+            labels: cleaned(&alert.labels),
+            annotations: cleaned(&alert.annotations),
+            url: alert.url.as_deref().filter(|url| links(url)).map(clean),
             starts_at: alert.id.starts_at,
             received_at: memory.received_at,
             state: memory.state,
@@ -101,6 +105,11 @@ impl AlertItem {
     fn bytes(&self) -> usize {
         self.labels.iter().chain(&self.annotations).map(|(name, value)| name.len() + value.len()).sum()
     }
+}
+
+/// Whether a browser may follow it.
+fn links(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
 }
 
 /// Alerts, the last that came in first, and the cursor of what follows.

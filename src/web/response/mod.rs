@@ -11,6 +11,7 @@ mod tally;
 use codeops_core::model::TeamName;
 
 use crate::journal::{Listed, LogError};
+use crate::port::Whose;
 use crate::web::Redact;
 
 pub(super) use alert::{AlertItem, alerts};
@@ -40,7 +41,7 @@ impl Extent {
     fn text(self, text: &str, team: Option<&TeamName>, redact: &Redact) -> (String, bool) {
         match self {
             Extent::Short if text.len() > SHORT => {
-                let clean = redact(team, text);
+                let clean = redact(Whose::of(team), text);
                 (format!("{}…", &clean[..clean.floor_char_boundary(SHORT)]), true)
             }
             Extent::Whole | Extent::Short => (text.to_owned(), false),

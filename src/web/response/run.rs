@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::{Extent, gather};
 use crate::journal::{LogError, RunQuery};
+use crate::port::Whose;
 use crate::web::words::{Mark, plural, took};
-use crate::web::{Redact, Web};
+use crate::web::{Redact, Web, team};
 
 /// Runs looked through for those that a run called: a called run is opened soon after its caller.
 const NEAR: u32 = 200;
@@ -164,11 +165,12 @@ impl Seen {
     /// Masked as every alert is: a run's own team may be another than its sender's.
     fn of(web: &Web, alert: &Value) -> Option<Self> {
         let text = |name: &str| alert.get(name).and_then(Value::as_str).map(str::to_owned);
-        let sender = text("receiver").and_then(|name| web.page.receivers.get(&Name::new(&name).ok()?).cloned());
+        let sender = text("receiver").and_then(|name| Some(team::sender(web, &Name::new(&name).ok()?)));
+        let sender = sender.unwrap_or(Whose::Nobody);
         let shown = |name: &str| {
             let texts = alert.get(name)?.as_object()?.iter();
             let mask = |(name, value): (&String, &Value)| match value.as_str() {
-                Some(text) => (name.clone(), Value::String((web.page.redact)(sender.as_ref(), text))),
+                Some(text) => (name.clone(), Value::String((web.page.redact)(sender, text))),
                 None => (name.clone(), value.clone()),
             };
             Some(Value::Object(texts.map(mask).collect()))

@@ -13,14 +13,14 @@ use codeops::journal::{
 };
 use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
-    ResourceView, RevisionView, SettingsState, SourceView, Stat, SystemClock, Unreachable, Vitals,
+    ResourceView, RevisionView, SettingsState, SourceView, Stat, SystemClock, Unreachable, Vitals, Whose,
 };
 use codeops::web::{Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
 use codeops_core::model::{
     AppSpec, CauseKind, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind,
     LastGood, Listing, Live, Name, PageId, Pin, Place, Resource, ResourceId, Revision, RevisionState, Run, RunId,
-    Scope, Sync, SystemId, Verb,
+    Scope, Sync, SystemId, TeamName, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -39,8 +39,10 @@ pub(crate) const EVIL: &str = "<script>document.title='owned'</script><img src=x
 
 /// What must never be shown.
 pub(crate) const SECRET: &str = "hunter2-is-secret";
-/// A secret that no team of the board is granted.
+/// A secret that one team is granted.
 pub(crate) const GUESSED: &str = "guess-of-another-team";
+/// That team.
+pub(crate) const HAS_GUESSED: &str = "payments";
 
 /// A journal in memory.
 pub(crate) struct MemoryLog {
@@ -253,11 +255,24 @@ impl Served {
             watcher,
             journal: Reader::new(Arc::clone(&log) as Arc<dyn Log>),
             observers: [(name("local"), observer)].into(),
-            redact: Arc::new(|team, text| {
+            redact: Arc::new(|whose, text| {
                 let text = text.replace(SECRET, "***");
-                if team.is_none() { text.replace(GUESSED, "***") } else { text }
+                let has = |team: &TeamName| team.as_str() == HAS_GUESSED;
+                let knows = match whose {
+                    Whose::Nobody => false,
+                    Whose::Team(team) => has(team),
+                    Whose::Teams(teams) => teams.iter().any(has),
+                    Whose::Everybody => true,
+                };
+                if knows { text.replace(GUESSED, "***") } else { text }
             }),
-            receivers: [(name("storefronts"), name("storefront"))].into(),
+            receivers: [
+                (name("storefronts"), Some([name("storefront")].into())),
+                (name("payments"), Some([name(HAS_GUESSED)].into())),
+                (name("both"), Some([name("storefront"), name(HAS_GUESSED)].into())),
+                (name("alertmanager"), None),
+            ]
+            .into(),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
             counters: Default::default(),
@@ -457,6 +472,7 @@ pub(crate) fn board() -> Board {
             id: revision('3'),
             subject: "Raise shop to two replicas".to_owned(),
             author: "Ada <ada@acme.example>".to_owned(),
+            teams: BTreeSet::new(),
             state: RevisionState::Applying,
             accepted_at: ago(90),
         }),
@@ -524,6 +540,7 @@ pub(crate) fn history(log: &MemoryLog) {
             trailers: vec![("Codeops-Retry".to_owned(), "app/shop".to_owned())],
             signer: None,
             changed: BTreeSet::new(),
+            teams: BTreeSet::new(),
         };
         let owner = "acme-ops/prod".parse().expect("the fixture is valid");
         let accepted = Record::RevisionAccepted {
