@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use codeops_core::model::Fingerprint;
+use codeops_core::model::{Fingerprint, Kept};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
@@ -193,7 +193,7 @@ async fn deliver(
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
     let take = async |ids: &[String], signals, spoiled| {
-        shared.intake.receive(&receiver.name, ids, signals, spoiled).await.map_err(|error| not_taken(&error))
+        shared.intake.receive(&receiver.name, ids, signals, spoiled).await.map_err(|error| not_taken(receiver, &error))
     };
     let (receipt, rest) = match truncated {
         None => (take(&durable, signals, spoiled).await?, 0),
@@ -214,7 +214,7 @@ async fn deliver(
     }
     let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     if fires && receiver.notes_watchdog(now) {
-        shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(&error))?;
+        shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
     }
     let new = receipt.new + rest;
     tracing::debug!(receiver = %receiver.name, new, spoiled, "alerts taken");
@@ -252,9 +252,16 @@ fn ids_of(receiver: &Receiver, proof: Option<String>, ids: Vec<String>) -> (Vec<
     (vec![signature], beside)
 }
 
-pub(super) fn not_taken(error: &LogError) -> Problem {
+pub(super) fn not_taken(receiver: &Receiver, error: &LogError) -> Problem {
     match error {
         LogError::Overloaded => Problem::overload(),
+        LogError::Full => {
+            if let Some(more) = receiver.full.admits("full") {
+                let (name, most, bytes) = (&receiver.name, Kept::MOST_ALERTS, Kept::MOST_BYTES);
+                tracing::error!(receiver = %name, most, bytes, more, "new alerts are refused: as many of this receiver are remembered as may be");
+            }
+            Problem::unavailable("as many alerts of this receiver are remembered as may be: send it again later")
+        }
         LogError::Poisoned(_) | LogError::Closed | LogError::Read(_) => {
             tracing::error!(%error, "an alert cannot be taken");
             Problem::unavailable("nothing can be written down now: send it again later")

@@ -112,7 +112,7 @@ async fn write(shared: &Shared, receiver: &Receiver, mut signals: Vec<Signal>, s
         let rest = signals.split_off(signals.len().min(CHUNK));
         let chunk = std::mem::replace(&mut signals, rest);
         let receipt = shared.intake.receive(&receiver.name, &[], chunk, std::mem::take(&mut spoiled)).await;
-        new += receipt.map_err(|error| super::alerts::not_taken(&error))?.new;
+        new += receipt.map_err(|error| super::alerts::not_taken(receiver, &error))?.new;
     }
     Ok(new)
 }

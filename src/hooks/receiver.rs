@@ -11,6 +11,7 @@ use super::AlertLimits;
 use super::door::Door;
 use super::format::{Mapping, Reading, Told};
 use super::rate::Rate;
+use crate::edge::Seldom;
 
 /// All receivers, and the door of those that there are not.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Receiver {
     pub(super) body_bytes: usize,
     /// Whether its source can be asked for what a delivery left out.
     pub(super) has_api: bool,
+    /// Whether it was said lately that no more of its alerts are taken.
+    pub(super) full: Seldom,
     watchdog: Option<Watchdog>,
 }
 
@@ -110,6 +113,7 @@ impl Receiver {
             rate: Rate::new(limits.per_second, limits.burst),
             body_bytes: if many { limits.many_bytes } else { limits.body_bytes },
             has_api: settings.api.is_some(),
+            full: Seldom::default(),
             watchdog: settings.watchdog.as_ref().map(|watchdog| Watchdog {
                 alertname: watchdog.alertname.clone().unwrap_or_else(|| "Watchdog".to_owned()),
                 within: watchdog.within,

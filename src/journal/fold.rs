@@ -108,7 +108,10 @@ impl Change {
                 to.allowed_by.clone_from(&from.allowed_by);
             }
             Change::Waves => to.waves.clone_from(&from.waves),
-            Change::Alert(id) => one(id, &there.alerts, &mut here.alerts),
+            Change::Alert(id) => match there.alerts.get(id) {
+                Some(alert) => here.put_alert(Arc::clone(alert)),
+                None => drop(here.drop_alert(id)),
+            },
             Change::Run(id) => one(id, &there.runs, &mut here.runs),
             Change::Page(id) => one(id, &there.pages, &mut here.pages),
             Change::Call(id) => one(id, &there.calls, &mut here.calls),

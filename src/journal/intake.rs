@@ -29,7 +29,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`LogError::Overloaded`] at once when too much waits, and as [`Journal::record`]: then nothing of it was taken,
-    /// and the sender is to try again.
+    /// and the sender is to try again. [`LogError::Full`] where more is remembered of the receiver's alerts than may be: then
+    /// what is over was taken, and what fires anew was not.
     pub async fn receive(
         &self,
         receiver: &Name,
@@ -39,11 +40,21 @@ impl Journal {
     ) -> Result<Receipt, LogError> {
         let delivery: Vec<String> = ids.iter().map(|id| delivery_id(receiver, id)).collect();
         let under_way = UnderWay::new(&self.receiving);
-        let signals = {
+        let (signals, left) = {
             let memory = self.log.memory();
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            new_of(&memory.response, signals, self.log.now(), under_way.alone())
+            let mut signals = new_of(&memory.response, signals, self.log.now(), under_way.alone());
+            let left = leave_out(&memory.response, receiver, &mut signals);
+            (signals, left)
         };
+        if left > 0 {
+            // It comes again, and is no duplicate then: what closes alerts makes room, and must not wait for room.
+            if !signals.is_empty() {
+                let (receiver, delivery) = (receiver.clone(), Vec::new());
+                self.log.offer(vec![Record::Alerts { receiver, delivery, signals, spoiled: 0 }]).await?;
+            }
+            return Err(LogError::Full);
+        }
         let new = signals.len();
         if new == 0 && delivery.is_empty() && spoiled == 0 {
             return Ok(Receipt { duplicate: false, new });
@@ -98,6 +109,19 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
         });
     }
     signals
+}
+
+/// Leaves out what would add to the memory of a receiver that has its full share of it; says how many.
+fn leave_out(memory: &ResponseMemory, receiver: &Name, signals: &mut Vec<Signal>) -> usize {
+    let before = signals.len();
+    signals.retain(|signal| {
+        let Signal::Firing(alert) = signal else { return true };
+        let known = memory.alerts.get(&alert.id).map(|known| &known.alert);
+        let counts_for = known.map_or(receiver, |known| &known.receiver);
+        let grows = || known.is_none_or(|known| alert.bytes() > known.bytes());
+        !memory.kept_of(counts_for).is_full() || !grows()
+    });
+    before - signals.len()
 }
 
 /// Whether the source says more of an alert than is known of it.

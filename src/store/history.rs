@@ -136,7 +136,7 @@ pub(super) fn recall(db: &Connection, memory: &mut ResponseMemory) -> Sql<Rows> 
     while let Some(row) = rows.next()? {
         let alert: AlertMemory = json(1, row)?;
         found.of.insert(alert.alert.id.clone(), row.get(0)?);
-        memory.alerts.insert(alert.alert.id.clone(), Arc::new(alert));
+        memory.put_alert(Arc::new(alert));
     }
     let mut statement = db.prepare("SELECT body FROM runs WHERE ended_at IS NULL")?;
     for run in statement.query_map([], |row| json::<Run>(0, row))? {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Labels, Name, OnCallSpec, Page, PageId,
+    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Kept, Labels, Name, OnCallSpec, Page, PageId,
     Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
 };
 
@@ -48,6 +48,9 @@ pub struct Owned<T> {
 pub struct ResponseMemory {
     /// Alerts that fire, and those whose end is younger than an hour.
     pub alerts: BTreeMap<AlertId, Arc<AlertMemory>>,
+    /// How much of them each receiver brought: counted as they come and go, and never written down.
+    #[serde(skip)]
+    pub kept: BTreeMap<Name, Kept>,
     /// Runs that are not over.
     pub runs: BTreeMap<RunId, Arc<Run>>,
     /// Pages that are not over.

@@ -1,7 +1,6 @@
 //! What of alerts is remembered: how each is, what became of it, and for how long it matters.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -59,14 +58,11 @@ impl Fold<'_> {
     fn fires(&mut self, alert: &Arc<Alert>) {
         let (at, id) = (self.at, &alert.id);
         let runs = &self.memory.runs;
-        let known = match self.memory.alerts.entry(id.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let (state, disposition) = (AlertState::Firing, Disposition::Received);
-                let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
-                place.insert(Arc::new(new));
-                return self.changed(Change::Alert(id.clone()));
-            }
+        let Some(known) = self.memory.alerts.get(id) else {
+            let (state, disposition) = (AlertState::Firing, Disposition::Received);
+            let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
+            self.memory.put_alert(Arc::new(new));
+            return self.changed(Change::Alert(id.clone()));
         };
         let mut told = known.as_ref().clone();
         told.alert = told_again(&known.alert, alert);
@@ -79,7 +75,7 @@ impl Fold<'_> {
             }
         }
         if **known != told {
-            *known = Arc::new(told);
+            self.memory.put_alert(Arc::new(told));
             self.changed(Change::Alert(id.clone()));
         }
     }
@@ -118,7 +114,7 @@ impl Fold<'_> {
         }
         let swept = looked.peek().and(last);
         for id in gone {
-            if let Some(alert) = self.memory.alerts.remove(&id) {
+            if let Some(alert) = self.memory.drop_alert(&id) {
                 self.gone_for_calls(&id, alert.state);
                 self.folded.over.push(Over::Alert(alert));
             }

@@ -1,0 +1,73 @@
+//! How much is remembered of the alerts that one receiver brought, and where that has its bound: its secret may be known to
+//! somebody who sends more than anybody needs, and what is remembered is in memory.
+
+use std::sync::Arc;
+
+use super::{Alert, AlertId, AlertMemory, Labels, Name, ResponseMemory};
+
+/// What is remembered of one receiver's alerts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// How many: those that are not over, and those whose end is younger than an hour.
+    pub alerts: usize,
+    /// The bytes of what they say.
+    pub bytes: usize,
+}
+
+impl Kept {
+    /// How many alerts of one receiver are remembered. Those of a bad day are tens of thousands.
+    pub const MOST_ALERTS: usize = 200_000;
+    /// How many bytes of theirs.
+    pub const MOST_BYTES: usize = 128 << 20;
+
+    /// Whether its receiver is to bring no more for now. It may be over its bounds by as much as came in at once.
+    pub fn is_full(&self) -> bool {
+        self.alerts >= Self::MOST_ALERTS || self.bytes >= Self::MOST_BYTES
+    }
+}
+
+impl Alert {
+    /// The bytes of what it says: its labels, its annotations and its address.
+    pub fn bytes(&self) -> usize {
+        let of = |texts: &Labels| texts.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        of(&self.labels) + of(&self.annotations) + self.url.as_ref().map_or(0, String::len)
+    }
+}
+
+impl ResponseMemory {
+    /// Remembers an alert, or how it is now. What is counted of its receiver changes with it.
+    pub fn put_alert(&mut self, alert: Arc<AlertMemory>) {
+        let new = Arc::clone(&alert.alert);
+        let before = self.alerts.insert(new.id.clone(), alert).map(|before| Arc::clone(&before.alert));
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &new)) {
+            return;
+        }
+        if let Some(before) = before {
+            self.uncount(&before);
+        }
+        let kept = self.kept.entry(new.receiver.clone()).or_default();
+        kept.alerts += 1;
+        kept.bytes += new.bytes();
+    }
+
+    /// Lets go of an alert.
+    pub fn drop_alert(&mut self, id: &AlertId) -> Option<Arc<AlertMemory>> {
+        let gone = self.alerts.remove(id)?;
+        self.uncount(&gone.alert);
+        Some(gone)
+    }
+
+    /// How much is remembered of a receiver's alerts.
+    pub fn kept_of(&self, receiver: &Name) -> Kept {
+        self.kept.get(receiver).copied().unwrap_or_default()
+    }
+
+    fn uncount(&mut self, alert: &Alert) {
+        let Some(kept) = self.kept.get_mut(&alert.receiver) else { return };
+        kept.alerts = kept.alerts.saturating_sub(1);
+        kept.bytes = kept.bytes.saturating_sub(alert.bytes());
+        if kept.alerts == 0 {
+            self.kept.remove(&alert.receiver);
+        }
+    }
+}
