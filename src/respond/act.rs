@@ -135,7 +135,14 @@ impl Flow {
         };
         let (title, body) = self.evidence(run, &self.latch_of(run));
         let begun = Record::Run { run: run.id, resource: None, event: begun };
-        let event = PageEvent::Opened { run: Some(run.id), policy: Some(policy), title, body, alerts: Vec::new() };
+        let event = PageEvent::Opened {
+            run: Some(run.id),
+            policy: Some(policy),
+            title,
+            body,
+            alerts: Vec::new(),
+            silent: None,
+        };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }
 

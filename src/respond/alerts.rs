@@ -41,14 +41,21 @@ impl Flow {
         let now = self.tools.clock.now();
         self.expire(now).await?;
         let again = self.quiet_looked_at.is_none_or(|at| now.duration_since(at) >= QUIET_LOOK);
-        let waits = self.remembered(|response| response.alerts.values().any(|it| is_quiet(it)));
-        if waits {
+        let (quiet, stormy) = self.remembered(|response| {
+            (response.alerts.values().any(|it| is_quiet(it)), super::storm::waiting(&response.alerts))
+        });
+        let page = self.next_storm_page(stormy.values().min().copied(), now);
+        if let Some(page) = page.filter(|_| !stormy.is_empty()) {
+            self.wake_at(page);
+        }
+        if quiet {
             let next = self.quiet_looked_at.and_then(|at| at.checked_add(QUIET_LOOK).ok()).unwrap_or(now);
             self.wake_at(next.max(now));
         }
         let open: Vec<Arc<AlertMemory>> = self.remembered(|response| {
             let wants = |it: &&Arc<AlertMemory>| match &it.disposition {
                 Disposition::Received => true,
+                Disposition::Waits { .. } => page.is_none() || it.state != AlertState::Firing,
                 Disposition::Quiet { .. } => again || it.state != AlertState::Firing,
                 Disposition::Run { .. } | Disposition::Left { .. } => false,
             };
@@ -60,7 +67,7 @@ impl Flow {
         if open.is_empty() {
             return Ok(());
         }
-        self.dispose(open, now).await
+        self.dispose(open, &stormy, now).await
     }
 
     async fn expire(&mut self, now: Timestamp) -> Result<(), LogError> {
@@ -77,7 +84,12 @@ impl Flow {
         self.tools.journal.record(vec![record]).await.map(|_| ())
     }
 
-    async fn dispose(&mut self, open: Vec<Arc<AlertMemory>>, now: Timestamp) -> Result<(), LogError> {
+    async fn dispose(
+        &mut self,
+        open: Vec<Arc<AlertMemory>>,
+        stormy: &BTreeMap<Name, Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), LogError> {
         let mut left: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut quiet: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut told: BTreeMap<(PageId, RunId), Vec<AlertId>> = BTreeMap::new();
@@ -97,7 +109,7 @@ impl Flow {
         let mut baked = BTreeSet::new();
         for (alert, routed, hushed) in over {
             let (fate, target) = match (alert.state, hushed) {
-                (AlertState::Firing, None) => self.fate(&alert, &routed, frozen.as_deref(), now),
+                (AlertState::Firing, None) => self.fate(&alert, &routed, frozen.as_deref(), stormy, now),
                 (AlertState::Firing, Some(why)) => (Fate::Quiet(why), None),
                 (state, _) => (Fate::Left(format!("it was {state} before its turn")), None),
             };
@@ -129,7 +141,7 @@ impl Flow {
         records.extend(left.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Left { why })));
         records.extend(quiet.into_iter().map(|(why, alerts)| disposed(alerts, Disposition::Quiet { why })));
         self.tools.journal.record(records).await?;
-        self.storm(&storm, now).await
+        self.storm(&storm, stormy.values().min().copied(), now).await
     }
 
     /// What becomes of one alert that fires and is not kept quiet, and the target that it is about. In a freeze no playbook
@@ -139,6 +151,7 @@ impl Flow {
         alert: &AlertMemory,
         routed: &Routed,
         frozen: Option<&str>,
+        stormy: &BTreeMap<Name, Timestamp>,
         now: Timestamp,
     ) -> (Fate, Option<ResourceId>) {
         let (Some(revision), Some(world)) = (&self.board.revision, self.world()) else {
@@ -176,10 +189,10 @@ impl Flow {
             only_pages: only_pages.is_some(),
         };
         let source = &alert.alert.id.source;
-        // What waits for the next page of a storm is of that storm, which may be over by then.
-        let came = if alert.disposition == Disposition::Received { alert.received_at.min(now) } else { now };
-        let (opening, storm) =
-            self.remembered(|response| (open(&asked, response, now), in_storm(response, source, came)));
+        // A storm goes on until its page has told of all that wait for it.
+        let (opening, storm) = self.remembered(|response| {
+            (open(&asked, response, now), stormy.contains_key(source) || in_storm(response, source, now))
+        });
         let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Later(why) => Fate::Quiet(why),

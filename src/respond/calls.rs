@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory,
-    TeamName,
+    AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory, TeamName,
 };
 use codeops_core::playbook::{says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
@@ -49,8 +48,14 @@ impl Closing {
     }
 }
 
-/// How a call stands by the alerts that it is about.
-fn stands(call: &Call, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Stands {
+/// How a call stands by the alerts that it is about, or by whether whose silence it is was heard again; what is not waited for
+/// any more is over, too.
+fn stands(call: &Call, response: &ResponseMemory, watched: impl Fn(&Name) -> bool) -> Stands {
+    if let Some(receiver) = &call.silent {
+        let heard = call.opened_at.is_none_or(|at| response.heard_since(receiver, at));
+        return if heard || !watched(receiver) { Stands::Over } else { Stands::Open };
+    }
+    let alerts = &response.alerts;
     let mut lost = call.lost.unwrap_or(false);
     for id in &call.alerts {
         match alerts.get(id) {
@@ -79,6 +84,7 @@ impl Flow {
     /// Tells of the pages whose alerts are over.
     pub(super) async fn calls(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
+        let watched = |receiver: &Name| self.tools.rules.watchdogs.contains_key(receiver);
         let (known, over) = self.remembered(|response| {
             let known: BTreeSet<PageId> = response.calls.keys().copied().collect();
             let waits = |page: &PageId| self.closing.get(page).is_some_and(|closing| closing.waits(now));
@@ -86,7 +92,7 @@ impl Flow {
             // A call may be about thousands of alerts: only one that ends is looked at whole, and one that is latched not at all.
             let over: Vec<(PageId, Call, Stands)> = calls
                 .filter(|(_, call)| !is_latched(call, response))
-                .map(|(page, call)| (page, call, stands(call, &response.alerts)))
+                .map(|(page, call)| (page, call, stands(call, response, watched)))
                 .filter(|(_, _, stands)| *stands != Stands::Open)
                 .map(|(page, call, stands)| (*page, call.clone(), stands))
                 .collect();
@@ -116,7 +122,7 @@ impl Flow {
         let accepted = self.closing.get(&page).map(|closing| closing.accepted.clone()).unwrap_or_default();
         let (told, mut untold) = self.who_was_told(call);
         untold.retain(|receiver| !accepted.contains(receiver));
-        let mut sends = Vec::new();
+        let (mut sends, body) = (Vec::new(), self.what_is_over(page, call));
         for (receiver, (notified, team, channel)) in told {
             if accepted.contains(&receiver) {
                 continue;
@@ -127,7 +133,7 @@ impl Flow {
                 team,
                 channel,
                 title: format!("Resolved: {}", call.title),
-                body: format!("All alerts of page {page} are resolved, says their source."),
+                body: body.clone(),
                 page: Some(page),
                 over: true,
                 late: false,
@@ -148,6 +154,18 @@ impl Flow {
             let _ = sender.send(Event::Closed { page, accepted, untold }).await;
         });
         Ok(())
+    }
+
+    fn what_is_over(&self, page: PageId, call: &Call) -> String {
+        let Some(receiver) = &call.silent else {
+            return format!("All alerts of page {page} are resolved, says their source.");
+        };
+        match self.remembered(|response| response.watchdogs.get(receiver).copied()) {
+            Some(at) if call.opened_at.is_none_or(|opened| at > opened) => {
+                format!("Receiver {receiver} hears its Watchdog again, since {at} at the latest.")
+            }
+            _ => format!("Receiver {receiver} waits for no Watchdog any more, say the settings."),
+        }
     }
 
     /// The receivers that a call went to, whoever is on call by now, each with its channel; and those that are not declared any
@@ -184,8 +202,10 @@ impl Flow {
             self.closing.remove(&page);
             return Ok(());
         }
+        let silence = self.remembered(|response| response.calls.get(&page).is_some_and(|call| call.silent.is_some()));
+        let over = if silence { "the silence is over" } else { "its alerts are resolved" };
         if untold.is_empty() {
-            return self.close(page, "its alerts are resolved, and those who were told know".to_owned()).await;
+            return self.close(page, format!("{over}, and those who were told know")).await;
         }
         let names: Vec<String> = untold.iter().map(ToString::to_string).collect();
         let names = names.join(", ");
@@ -195,7 +215,7 @@ impl Flow {
         closing.accepted.extend(accepted);
         (closing.under_way, closing.tries, closing.again) = (false, closing.tries + 1, Some(again));
         if closing.tries >= TRIES {
-            return self.close(page, format!("its alerts are resolved; {names} did not accept to be told")).await;
+            return self.close(page, format!("{over}; {names} did not accept to be told")).await;
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ use crate::port::{Effect, EffectError, Performed, Send};
 pub(super) const SEND: Duration = Duration::from_secs(30);
 /// What a page begins with that nobody could be told of in time.
 const LATE: &str = "All its alerts are over by now: nobody accepted this page before.\n\n";
+/// The same of a silence.
+const HEARD: &str = "It is heard again by now: nobody accepted this page before.\n\n";
 
 impl Flow {
     /// Sends what is due.
@@ -99,7 +101,10 @@ impl Flow {
         let over = |response: &ResponseMemory, id| {
             response.alerts.get(id).is_none_or(|alert| alert.state == AlertState::Resolved)
         };
-        self.remembered(|response| !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)))
+        self.remembered(|response| match &page.silent {
+            Some(receiver) => response.heard_since(receiver, page.opened_at),
+            None => !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)),
+        })
     }
 
     async fn send(&mut self, page: &Arc<Page>, told: Told) -> Result<(), LogError> {
@@ -108,7 +113,11 @@ impl Flow {
         }
         let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver).await?;
         let late = self.is_late(page);
-        let first = if late { LATE } else { "" };
+        let first = match &page.silent {
+            Some(_) if late => HEARD,
+            None if late => LATE,
+            _ => "",
+        };
         let body = format!("{first}{}{}", self.joined(page, &told.team), page.body);
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
         let team = told.team.clone();

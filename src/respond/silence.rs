@@ -1,7 +1,7 @@
 //! Silence is an error: a Watchdog that is not heard pages, a sign of life leaves only while everything makes progress, and
 //! paging itself is tried on a schedule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::alert::silent;
 use codeops_core::model::{Name, PageEvent};
@@ -39,25 +39,29 @@ impl Flow {
         });
         let heard = self.remembered(|response| response.watchdogs.clone());
         let last =
-            |(name, since): (Name, Timestamp)| (name.clone(), heard.get(&name).map_or(since, |at| since.max(*at)));
-        let last: BTreeMap<Name, Timestamp> = since.into_iter().map(last).collect();
+            |(name, since): (&Name, &Timestamp)| (name.clone(), heard.get(name).map_or(*since, |at| *since.max(at)));
+        let last: BTreeMap<Name, Timestamp> = since.iter().map(last).collect();
         let silent = silent(watched.iter().map(|(name, within)| (name, *within)), &last, Timestamp::MIN, now);
         self.tools.said.with(|said| said.silent.retain(|name| silent.iter().any(|(still, _, _)| still == name)));
-        for (receiver, at, within) in silent {
-            if self.tools.said.with(|said| said.silent.contains(&receiver)) {
+        // By an earlier daemon, too.
+        let told: BTreeSet<Name> = self.remembered(|response| response.silent().into_keys().cloned().collect());
+        for (receiver, _, within) in silent {
+            if told.contains(&receiver) || self.tools.said.with(|said| said.silent.contains(&receiver)) {
                 continue;
             }
             let title = format!("monitoring is silent: receiver {receiver} has not heard its Watchdog");
-            let how = match heard.get(&receiver) {
-                Some(last) => format!("It was last heard at {last}"),
-                None => format!("It has never been heard, and codeops listens since {at}"),
+            let when = match (heard.get(&receiver), since.get(&receiver)) {
+                (Some(at), _) => format!("It was last heard at {at}"),
+                (None, Some(at)) => format!("It has never been heard, and was waited for since {at}"),
+                (None, None) => "It has never been heard".to_owned(),
             };
             let body = format!(
-                "{how}; it should be heard every {within}. Alerts of this system may not reach codeops: \
+                "{when}; it should be heard every {within}. Alerts of this system may not reach codeops: \
                  look at the monitoring system and at its route to the hooks address."
             );
             let policy = self.tools.rules.fallback.clone();
-            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new() };
+            let silent = Some(receiver.clone());
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new(), silent };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
             // Said only once it is durable: what could not be written down is said by whoever begins anew.
             self.tools.said.with(|said| said.silent.insert(receiver));
@@ -85,6 +89,7 @@ impl Flow {
                 title,
                 body,
                 alerts: Vec::new(),
+                silent: None,
             };
             let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
             self.tools.journal.open_page(event, |_| vec![record]).await?;

@@ -1,6 +1,6 @@
 //! Storms: more alerts than can be answered one by one are told of in one page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent};
@@ -22,21 +22,38 @@ const STORM: &str = "No playbook is run for these; each alert has this page as i
 /// The alerts of a storm, by whom each would have been told to.
 pub(super) type Storm = BTreeMap<Option<Name>, Vec<Arc<AlertMemory>>>;
 
+/// The sources of which alerts wait for the page of their storm, and since when they do.
+pub(super) fn waiting(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> BTreeMap<Name, Timestamp> {
+    let mut since: BTreeMap<Name, Timestamp> = BTreeMap::new();
+    for alert in alerts.values().filter(|it| matches!(it.disposition, Disposition::Waits { .. })) {
+        match since.get_mut(&alert.alert.id.source) {
+            Some(at) => *at = alert.received_at.min(*at),
+            None => drop(since.insert(alert.alert.id.source.clone(), alert.received_at)),
+        }
+    }
+    since
+}
+
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 impl Flow {
     /// More alerts than can be answered one by one: one page tells each policy of all that are its own, at most one a minute.
-    pub(super) async fn storm(&mut self, alerts: &Storm, now: Timestamp) -> Result<(), LogError> {
+    /// `since` is when the first of those came that wait for it already.
+    pub(super) async fn storm(
+        &mut self,
+        alerts: &Storm,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), LogError> {
         if alerts.is_empty() {
             return Ok(());
         }
-        // Durable: settings that are taken over, or a daemon that begins anew, are no reason to call again.
-        // One of the future is of a clock that was wrong.
-        let last = self.remembered(|response| response.stormed_at).filter(|at| *at <= now);
-        let came = alerts.values().flatten().map(|it| it.received_at).filter(|at| *at <= now).min();
-        let due = [(last, STORM_PAGE), (came, GATHER)].map(|(at, wait)| at.and_then(|at| at.checked_add(wait).ok()));
-        if let Some(next) = due.into_iter().flatten().max().filter(|next| *next > now) {
-            // They stay as received, and are in the next one.
+        let came = alerts.values().flatten().map(|it| it.received_at).chain(since).min();
+        if let Some(next) = self.next_storm_page(came, now) {
             self.wake_at(next);
-            return Ok(());
+            return self.wait_for_page(alerts, next).await;
         }
         let known = |policy: &&Name| self.router.response().policies.contains_key(*policy);
         let mut by_policy: Storm = Storm::new();
@@ -48,34 +65,70 @@ impl Flow {
         let all: usize = by_policy.values().map(Vec::len).sum();
         for (policy, alerts) in by_policy {
             match policy {
-                Some(policy) => self.storm_pages(policy, &alerts, all - alerts.len()).await?,
+                Some(policy) => self.storm_pages(policy, &alerts, all - alerts.len(), now).await?,
                 None => self.nobody_to_tell(&alerts).await?,
             }
         }
         Ok(())
     }
 
+    /// When the next page of a storm may leave; `None`: now. Durable: settings that are taken over, or a daemon that begins anew,
+    /// are no reason to call again. It gathers since the first of it `came`. One of the future is of a clock that was wrong.
+    pub(super) fn next_storm_page(&self, came: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        let last = self.remembered(|response| response.stormed_at);
+        let after = |at: Option<Timestamp>, wait| at.filter(|at| *at <= now).and_then(|at| at.checked_add(wait).ok());
+        after(last, STORM_PAGE).max(after(came, GATHER)).filter(|next| *next > now)
+    }
+
+    /// Says of each what it waits for; they are on the next page.
+    async fn wait_for_page(&self, alerts: &Storm, next: Timestamp) -> Result<(), LogError> {
+        let mut waits: BTreeMap<&Name, Vec<AlertId>> = BTreeMap::new();
+        for alert in alerts.values().flatten().filter(|it| !matches!(it.disposition, Disposition::Waits { .. })) {
+            waits.entry(&alert.alert.id.source).or_default().push(alert.alert.id.clone());
+        }
+        let records = waits.into_iter().map(|(source, ids)| {
+            let why = format!("in a storm of {source}: the page at {} tells of it", time(next));
+            disposed(ids, Disposition::Waits { why })
+        });
+        self.tools.journal.record(records.collect()).await.map(|_| ())
+    }
+
     /// Where one page cannot hold them all, the receipts name the last: only then has every target been told of. Each is about
     /// those that it tells of, and over with them.
-    async fn storm_pages(&mut self, policy: Name, alerts: &[Arc<AlertMemory>], others: usize) -> Result<(), LogError> {
+    async fn storm_pages(
+        &mut self,
+        policy: Name,
+        alerts: &[Arc<AlertMemory>],
+        others: usize,
+        now: Timestamp,
+    ) -> Result<(), LogError> {
         let beside = if others == 0 { String::new() } else { format!("{others} more are told of to others.\n") };
+        let sources: BTreeSet<&str> = alerts.iter().map(|it| it.alert.id.source.as_str()).collect();
+        let sources = sources.into_iter().collect::<Vec<_>>().join(", ");
+        let next = now.checked_add(STORM_PAGE).map_or_else(|_| "a minute later".to_owned(), time);
+        let more = format!("In a storm: {sources}. What else comes of it is on the next page, at {next} or later.\n");
         let texts = told(alerts, STORM_TEXT);
         let parts = texts.len();
         let mut ids: Option<Vec<AlertId>> = Some(alerts.iter().map(|it| it.alert.id.clone()).collect());
         for (nth, (text, about)) in (1..).zip(texts) {
             let part = if parts > 1 { format!(" ({nth} of {parts})") } else { String::new() };
-            let title = format!("alert storm: {} alerts at once{part}", alerts.len());
-            let (policy, body) = (Some(policy.clone()), format!("{STORM}{beside}\n{text}"));
+            let plural = if alerts.len() == 1 { "" } else { "s" };
+            let title = format!("alert storm: {} alert{plural} at once{part}", alerts.len());
+            let (policy, body) = (Some(policy.clone()), format!("{STORM}{more}{beside}\n{text}"));
             let receipts = if nth == parts { ids.take() } else { None };
             let left = |page| {
                 let receipt = |ids: Vec<AlertId>| {
                     let others = ids.len().saturating_sub(1);
-                    let why = format!("a storm: page {page} tells of it and of {others} others");
+                    let why = match others {
+                        0 => format!("a storm: page {page} tells of it"),
+                        1 => format!("a storm: page {page} tells of it and of one other"),
+                        _ => format!("a storm: page {page} tells of it and of {others} others"),
+                    };
                     disposed(ids, Disposition::Left { why })
                 };
                 receipts.map(receipt).into_iter().collect()
             };
-            let event = PageEvent::Opened { run: None, policy, title, body, alerts: about };
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts: about, silent: None };
             self.tools.journal.open_page(event, left).await?;
         }
         Ok(())

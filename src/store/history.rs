@@ -77,7 +77,9 @@ fn put_alert(db: &Connection, table: &str, row: i64, alert: &AlertMemory) -> Sql
     let id = &alert.alert.id;
     let run = match &alert.disposition {
         Disposition::Run { run } => Some(number(*run)),
-        Disposition::Received | Disposition::Quiet { .. } | Disposition::Left { .. } => None,
+        Disposition::Received | Disposition::Waits { .. } | Disposition::Quiet { .. } | Disposition::Left { .. } => {
+            None
+        }
     };
     db.prepare_cached(&format!(
         "INSERT INTO {table} (row, source, name, state, since, run, body) VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -311,6 +311,7 @@ fn alerts(receiver: &Name, signals: &[Signal], spoiled: u32) -> String {
 fn disposition_text(disposition: &Disposition) -> String {
     match disposition {
         Disposition::Received => "received".to_owned(),
+        Disposition::Waits { why } => format!("waits: {why}"),
         Disposition::Run { run } => format!("answered by run {run}"),
         Disposition::Quiet { why } => format!("kept quiet: {why}"),
         Disposition::Left { why } => format!("left: {why}"),

@@ -113,6 +113,7 @@ impl Mark {
                     + standing.alone
                     + standing.pages,
             ),
+            (Mark::Degraded, standing.silent + standing.full),
             (Mark::Held, overall.held + board.holds.len() + board.blocks().len()),
             (Mark::Unknown, overall.unknown + usize::from(!board.ready)),
             (Mark::Progressing, overall.progressing + standing.answered),
@@ -139,6 +140,8 @@ pub(super) fn headline(board: &Board, standing: &Standing) -> String {
     };
     let calls = (standing.pages > 0).then(|| format!("{} not accepted yet", plural(standing.pages, "page")));
     let unheard = (standing.unheard > 0).then(|| format!("{} reached nobody", plural(standing.unheard, "alert")));
+    let silent = (standing.silent > 0).then(|| format!("{} silent", plural(standing.silent, "receiver")));
+    let full = (standing.full > 0).then(|| format!("{} full", plural(standing.full, "receiver")));
     let latched = (standing.latched > 0).then(|| format!("{} latched", standing.latched));
     let blocks = board.blocks().into_iter().map(str::to_owned);
     std::iter::once(text)
@@ -146,6 +149,8 @@ pub(super) fn headline(board: &Board, standing: &Standing) -> String {
         .chain(firing)
         .chain(unheard)
         .chain(calls)
+        .chain(silent)
+        .chain(full)
         .chain(latched)
         .collect::<Vec<_>>()
         .join("; ")

@@ -503,3 +503,26 @@ fn the_signers_sign_as_documented() {
         "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     );
 }
+
+#[tokio::test]
+async fn a_receiver_that_has_brought_all_it_may_brings_ends_and_nothing_new_and_others_are_not_touched() {
+    let edge = Edge::start().await;
+    let one = |app: &str, status: &str| serde_json::json!({"labels": {"alertname": "AppDown", "app": app}, "status": status, "startsAt": "2026-11-20T08:00:00Z"});
+    let post = async |receiver: &str, alerts: &[serde_json::Value]| {
+        let body = serde_json::json!({"version": "4", "alerts": alerts}).to_string();
+        edge.post(&format!("/hooks/alerts/{receiver}"), &[edge::bearer(receiver)], body.as_bytes()).await
+    };
+    assert_eq!(post("am", &[one("shop", "firing"), one("cart", "firing")]).await.0, 200);
+    edge.fill("am", true);
+    let (status, answer) = post("am", &[one("auth", "firing"), one("shop", "resolved")]).await;
+    assert!(status == 503 && answer.to_ascii_lowercase().contains("retry-after:"), "{answer}");
+    let fires = || edge.firing().iter().map(|alert| alert.labels["app"].clone()).collect::<Vec<_>>();
+    assert_eq!(fires(), ["cart"], "what is over is over, also where nothing new is taken");
+    assert_eq!(post("am", &[one("cart", "firing")]).await.0, 200, "it says nothing new");
+    assert_eq!(post("am2", &[one("auth", "firing")]).await.0, 200, "another receiver");
+    edge.fill("am", false);
+    let (status, answer) = post("am", &[one("auth", "firing"), one("shop", "resolved")]).await;
+    assert!(status == 200 && answer.contains("taken"), "it comes again and is no duplicate: {answer}");
+    assert_eq!(fires().len(), 3);
+    edge.stop().await;
+}

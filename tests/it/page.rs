@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use browser::Browser;
-use codeops::journal::Record;
+use codeops::journal::{Log, Record};
 use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{
-    AlertId, AlertState, Fingerprint, Health, HoldId, InstanceHealth, Pin, RevisionState, RunEvent, RunId, Secret,
-    Sync, Verb,
+    AlertId, AlertState, Fingerprint, Health, HoldId, InstanceHealth, Kept, Pin, RevisionState, RunEvent, RunId,
+    Secret, Sync, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -299,7 +299,7 @@ async fn beyond_loopback_a_token_is_needed() {
     let (_, watcher) = codeops::port::Publisher::new();
     let page = Page {
         watcher,
-        journal: codeops::journal::Reader::new(Arc::clone(&served.log) as Arc<dyn codeops::journal::Log>),
+        journal: codeops::journal::Reader::new(Arc::clone(&served.log) as Arc<dyn Log>),
         observers: Default::default(),
         redact: Arc::new(|_, text| text.to_owned()),
         receivers: Default::default(),
@@ -681,6 +681,36 @@ async fn what_is_latched_and_what_reached_nobody_is_said_wherever_one_looks() {
     }
     let events = get(&served, "/events").await.text().await.expect("whole");
     assert!(events.contains("is latched"), "{events}");
+}
+
+#[tokio::test]
+async fn no_step_of_a_run_that_is_over_is_still_on() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    answers::cut_off(&served.log);
+    let run = json(&served, "/api/v1/runs/r7").await;
+    let step = &run["steps"][0];
+    assert_eq!((&run["state"], &step["state"]), (&Value::from("cancelled"), &Value::from("skipped")), "{run}");
+    assert_eq!((&step["ended_at"], &step["deadline"]), (&run["ended_at"], &Value::Null), "{run}");
+    assert_eq!(step["error"], "the run ended cancelled while it was on");
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_silent_or_full_is_said_wherever_one_looks() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    assert_eq!(json(&served, "/api/v1/status").await["receivers"], serde_json::json!([]));
+    answers::silent(&served.log);
+    let kept = Kept { alerts: Kept::MOST_ALERTS, bytes: 0 };
+    let flooded = "flooded".parse().expect("a name");
+    Log::memory(&*served.log).write().expect("no panic").response.kept.insert(flooded, kept);
+    let status = json(&served, "/api/v1/status").await;
+    let named = |nth: usize| (status["receivers"][nth]["receiver"].as_str(), status["receivers"][nth]["what"].as_str());
+    assert_eq!((named(0), named(1)), ((Some("am"), Some("silent")), (Some("flooded"), Some("full"))), "{status}");
+    let headline = status["headline"].as_str().expect("text");
+    assert!(headline.contains("1 receiver silent; 1 receiver full"), "{headline}");
+    let metrics = get(&served, "/metrics").await.text().await.expect("whole");
+    for line in ["codeops_receiver_silent{receiver=\"am\"} 1", "codeops_receiver_full{receiver=\"flooded\"} 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -241,6 +241,11 @@ impl fmt::Display for AlertState {
 pub enum Disposition {
     /// Durable, and not routed yet.
     Received,
+    /// It is one of a storm, and the next page of it will tell of it.
+    Waits {
+        /// In one sentence.
+        why: String,
+    },
     /// Answered by a run; several alerts on one target share one.
     Run {
         /// The run.

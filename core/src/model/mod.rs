@@ -23,6 +23,7 @@ mod run;
 mod run_clock;
 mod run_state;
 mod secret;
+mod silence;
 mod spec;
 mod status;
 mod step;

@@ -35,6 +35,9 @@ pub struct Page {
     /// What others have in common with them that it tells of as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// The receiver whose silence it tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Name>,
 }
 
 /// A map whose keys are no texts, as a list of pairs: JSON has no other place for them.
@@ -90,6 +93,9 @@ pub struct Call {
     /// What others have in common with them that it tells of as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// The receiver whose silence it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Name>,
     /// When it was opened. `None` in an older store: long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -116,6 +122,9 @@ pub enum PageEvent {
         /// What it is about, where that is not what its run answers.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         alerts: Vec<AlertId>,
+        /// The receiver whose silence it tells of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        silent: Option<Name>,
     },
     /// More alerts came that it tells of: nobody is called again for them.
     Joined {
@@ -157,7 +166,7 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened { run, policy, title, body, alerts } = event else { return None };
+        let PageEvent::Opened { run, policy, title, body, alerts, silent } = event else { return None };
         Some(Self {
             id,
             run: *run,
@@ -170,6 +179,7 @@ impl Page {
             withdrawn: None,
             alerts: alerts.iter().cloned().collect(),
             group: None,
+            silent: silent.clone(),
         })
     }
 
@@ -193,11 +203,11 @@ impl Page {
         }
     }
 
-    /// Its end, once it is accepted: its alerts go over to what is left to be told. Of a page about none, that is nothing. `lost`
-    /// says whether nothing is known of one of them any more.
+    /// Its end, once it is accepted: its alerts, or whose silence it is, go over to what is left to be told. Of a page about neither,
+    /// that is nothing. `lost` says whether nothing is known of one of them any more.
     pub fn call(&mut self, lost: impl Fn(&AlertId) -> bool) -> Option<Call> {
         let (alerts, group) = (std::mem::take(&mut self.alerts), self.group.take());
-        if self.accepted.is_none() || alerts.is_empty() {
+        if self.accepted.is_none() || (alerts.is_empty() && self.silent.is_none()) {
             return None;
         }
         let unknown = self.tries.iter().filter(|(_, tried)| tried.receivers.is_empty());
@@ -205,7 +215,8 @@ impl Page {
         let receivers = self.tries.values().flat_map(|tried| tried.receivers.iter().cloned()).collect();
         let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
         let opened_at = Some(self.opened_at);
-        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, opened_at, lost })
+        let silent = self.silent.clone();
+        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, silent, opened_at, lost })
     }
 
     /// Whether nothing more is sent.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Kept, Labels, Name, OnCallSpec, Page, PageId,
-    Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
+    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Kept, Labels, Name, OnCallSpec, Page,
+    PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
 };
 
 /// How alerts are answered, as one revision says. Shared: runs and readers keep it.

@@ -13,7 +13,7 @@ use crate::cli::{block_on, client};
 const SHOWN: usize = 5;
 
 /// Ends with 1 where something needs a person: held, degraded, stuck, unknown, a revision that cannot be followed or holds mistakes, a
-/// page that nobody has accepted, an alert that reached nobody.
+/// page that nobody has accepted, an alert that reached nobody, a receiver that is silent or full.
 pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let client = Client::new(&args.server, variables)?;
     if args.live {
@@ -59,7 +59,8 @@ fn is_fine(status: &Value, resources: &Value) -> bool {
         ["broken", "observe_only", "freeze", "settings_error"].iter().all(|key| text(status, &[key]).is_empty())
             && ["error", "held"].iter().all(|key| text(status, &["source", key]).is_empty());
     let unheard = status.get("alerts_unheard").and_then(Value::as_u64).unwrap_or_default();
-    let well = quiet && calls(status) == 0 && unheard == 0 && mistakes(status).next().is_none();
+    let receivers = runs::items(status, "receivers").is_empty();
+    let well = quiet && receivers && calls(status) == 0 && unheard == 0 && mistakes(status).next().is_none();
     well && items(resources).iter().all(needs_nobody)
 }
 
@@ -91,7 +92,9 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
         }
     }
     let unheard = runs::items(status, "unheard").iter().map(unheard);
-    for (label, why) in mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(unaccepted(pages)) {
+    let receivers = runs::items(status, "receivers").iter().map(receiver);
+    let told = mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(receivers).chain(unaccepted(pages));
+    for (label, why) in told {
         page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why.replace('\n', " ")));
     }
     for latch in runs::items(status, "latched") {
@@ -130,6 +133,12 @@ fn unheard(alert: &Value) -> (&'static str, String) {
     ("reached nobody", format!("alert {name}: {why}"))
 }
 
+/// A receiver that somebody has to look at.
+fn receiver(trouble: &Value) -> (&'static str, String) {
+    let label = if text(trouble, &["what"]) == "silent" { "silent" } else { "full" };
+    (label, format!("receiver {}: {}", text(trouble, &["receiver"]), text(trouble, &["why"])))
+}
+
 /// Which pages nobody has accepted, and why.
 fn unaccepted(pages: &Value) -> impl Iterator<Item = (&'static str, String)> {
     let open = runs::items(pages, "items").iter().filter(|page| text(page, &["state"]) == "open");
@@ -165,6 +174,8 @@ mod tests {
         assert!(!is_fine(&json!({"source": {"error": "no route"}}), &resources("Synced", "Healthy")));
         assert!(!is_fine(&json!({"pages_open": 1}), &resources("Synced", "Healthy")));
         assert!(!is_fine(&json!({"alerts_unheard": 1}), &resources("Synced", "Healthy")));
+        let silent = json!({"receivers": [{"receiver": "am", "what": "silent", "why": "its Watchdog is missed"}]});
+        assert!(!is_fine(&silent, &resources("Synced", "Healthy")));
         let found = |severity: &str| json!({"diagnostics": [{"severity": severity}]});
         assert!(!is_fine(&found("error"), &resources("Synced", "Healthy")));
         assert!(is_fine(&found("warning"), &resources("Synced", "Healthy")));

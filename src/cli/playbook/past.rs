@@ -126,6 +126,7 @@ fn runs(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, 
 fn was(receipt: Option<&Disposition>) -> Was {
     match receipt {
         Some(Disposition::Quiet { why }) => Was::Quiet(why.clone()),
+        Some(Disposition::Waits { .. }) => Was::Neither("in a storm".to_owned()),
         Some(Disposition::Left { why }) if why.starts_with("a storm") => Was::Neither("in a storm".to_owned()),
         // Written by older daemons only: by now what is latched joins a page or calls a person.
         Some(Disposition::Left { why }) if why.starts_with("latched") => Was::Neither("latched".to_owned()),

@@ -187,6 +187,28 @@ fn an_hour_after_its_end_an_alert_is_let_go_of_unless_a_run_still_answers_it() {
     told.run(112, 1, &[ended("resolved")]);
     assert_eq!(told.state(&id(7)), None);
     assert_eq!(told.memory.response.swept, None, "few are looked at in one go");
+    let kept = told.memory.response.kept_of(&"alertmanager".parse().unwrap());
+    assert_eq!((kept.alerts, kept.bytes), (1, "alertnameAppDown".len()));
+}
+
+#[test]
+fn what_a_receiver_has_brought_is_counted_for_as_long_as_it_is_remembered() {
+    let mut told = Told::default();
+    let kept = |told: &Told| {
+        let kept = told.memory.response.kept_of(&"alertmanager".parse().unwrap());
+        (kept.alerts, kept.bytes)
+    };
+    let bytes = "alertnameAppDown".len();
+    told.signal(0, &firing(0, &json!({})));
+    told.signal(0, &firing(1, &json!({"annotations": {"a": "12345678"}})));
+    assert_eq!(kept(&told), (2, 2 * bytes + 9));
+    told.signal(1, &firing(0, &json!({"receiver": "webhook", "annotations": {"a": "123"}})));
+    told.signal(1, &firing(1, &json!({})));
+    assert_eq!(kept(&told), (2, 2 * bytes + 4), "whoever told of it first, as it is now");
+    told.signal(2, &resolved(2, None));
+    assert_eq!(kept(&told), (2, 2 * bytes + 4));
+    (90..100).for_each(|at| drop(told.at(at, json!({"type": "watchdog", "receiver": "alertmanager"}))));
+    assert_eq!((kept(&told), told.memory.response.kept.len()), ((0, 0), 0));
 }
 
 #[test]
@@ -322,4 +344,19 @@ fn schedules_and_watchdogs_are_the_last_told() {
     told.at(2, golden("watchdog"));
     told.at(3, golden("watchdog"));
     assert_eq!(told.memory.response.watchdogs.values().copied().collect::<Vec<_>>(), [minute(3)]);
+}
+
+#[test]
+fn a_silence_that_somebody_was_called_for_lasts_until_it_is_heard_again() {
+    let mut told = Told::default();
+    told.at(0, golden("watchdog"));
+    told.at(9, golden("page-opened-silent"));
+    let silent = |told: &Told| told.memory.response.silent().into_keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(silent(&told), ["alertmanager"]);
+    told.at(9, golden("page-accepted"));
+    assert_eq!((silent(&told), told.memory.response.calls.len()), (vec!["alertmanager".to_owned()], 1));
+    told.at(12, golden("watchdog"));
+    assert_eq!((silent(&told), told.memory.response.calls.len()), (vec![], 1), "its end is to be told");
+    told.at(13, golden("page-closed"));
+    assert!(told.memory.response.calls.is_empty());
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, Overall, ProviderView, RevisionView, SourceView};
-use crate::web::response::{self, AlertItem, Latch, Standing};
+use crate::web::response::{self, AlertItem, Latch, Standing, Trouble};
 use crate::web::words::{Mark, headline, stale};
 use crate::web::{Web, team};
 
@@ -34,6 +34,8 @@ pub(super) struct Status<'a> {
     unheard: Vec<AlertItem>,
     /// What came back too often: no playbook tries anything on it.
     latched: Vec<Latch>,
+    /// Receivers that are silent, or may bring no more alerts.
+    receivers: Vec<Trouble>,
     owner: Option<&'a str>,
     revision: Option<RevisionView>,
     source: &'a SourceView,
@@ -66,6 +68,7 @@ impl<'a> Status<'a> {
             alerts_unheard: standing.unheard,
             unheard: if standing.unheard > 0 { response::unheard(web, UNHEARD) } else { Vec::new() },
             latched: response::latches(web),
+            receivers: response::troubles(web),
             owner: board.owner.as_deref(),
             revision: board.revision.as_ref().map(|revision| team::revision(web, revision)),
             source: &board.source,

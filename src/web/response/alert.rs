@@ -46,6 +46,7 @@ impl AlertItem {
         let cleaned = |pairs: &Labels| pairs.iter().map(|(name, value)| (clean(name), clean(value))).collect();
         let (disposition, run, why) = match &memory.disposition {
             Disposition::Received => ("received", None, None),
+            Disposition::Waits { why } => ("received", None, Some(why.clone())),
             Disposition::Run { run } => ("run", Some(*run), None),
             Disposition::Quiet { why } => ("quiet", None, Some(why.clone())),
             Disposition::Left { why } => ("left", None, Some(why.clone())),

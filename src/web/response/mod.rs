@@ -4,6 +4,7 @@
 mod alert;
 mod latch;
 mod page;
+mod receiver;
 mod run;
 mod standing;
 mod tally;
@@ -17,6 +18,7 @@ use crate::web::Redact;
 pub(super) use alert::{AlertItem, alerts};
 pub(super) use latch::{Latch, latch_of, latch_on, latches};
 pub(super) use page::{PageItem, one_page, pages};
+pub(super) use receiver::{Trouble, troubles};
 pub(super) use run::{RunItem, StepItem, children, of_run, runs};
 pub(super) use standing::{Standing, active, firing, open_pages, unheard};
 pub(super) use tally::{Tally, Week, follow};

@@ -189,7 +189,11 @@ impl Seen {
 impl StepItem {
     fn of(run: &Run, record: &StepRecord, extent: Extent, redact: &Redact) -> Option<Self> {
         let (step, team) = (run.step(record.step)?, Some(&run.authority));
+        // Whoever ended the run did not write down an end of what was on.
+        let cut_off = run.ended.as_ref().filter(|_| record.on.is_some());
+        let over = cut_off.map(|(state, _, _)| format!("the run ended {state} while it was on"));
         let (output, error) = match &record.outcome {
+            _ if over.is_some() => (Value::Null, over.as_ref()),
             Some(StepOutcome::Done { output }) => (output.clone(), None),
             Some(StepOutcome::Failed { error } | StepOutcome::Unknown { error }) => (Value::Null, Some(error)),
             None => (Value::Null, record.skipped.as_ref()),
@@ -207,10 +211,10 @@ impl StepItem {
         };
         let (evidence, cut_evidence) = extent.text(&record.evidence, team, redact);
         Some(Self {
-            state: state(record, step),
+            state: state(record, step, cut_off.is_some()),
             begun_at: Some(record.begun_at),
-            ended_at: record.ended_at.filter(|_| record.on.is_none()),
-            deadline: record.on.as_ref().map(|(_, deadline)| *deadline),
+            ended_at: cut_off.map(|(_, _, at)| *at).or(record.ended_at.filter(|_| record.on.is_none())),
+            deadline: record.on.as_ref().filter(|_| cut_off.is_none()).map(|(_, deadline)| *deadline),
             attempts: record.attempts,
             output,
             error,
@@ -273,9 +277,18 @@ impl StepItem {
     }
 }
 
-fn state(record: &StepRecord, step: &PlaybookStep) -> &'static str {
+fn state(record: &StepRecord, step: &PlaybookStep, cut_off: bool) -> &'static str {
+    let waits = matches!(step.does, Does::Wait { .. });
     match (&record.on, &record.skipped, &record.outcome) {
-        (Some(_), ..) if matches!(step.does, Does::Wait { .. }) => "waiting",
+        // A wait did nothing; of all else it is not known how far it came.
+        (Some(_), ..) if cut_off => {
+            if waits {
+                "skipped"
+            } else {
+                "unknown"
+            }
+        }
+        (Some(_), ..) if waits => "waiting",
         (Some(_), ..) => "running",
         (None, Some(_), _) => "skipped",
         (None, None, Some(StepOutcome::Done { .. })) => "done",

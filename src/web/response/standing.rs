@@ -26,6 +26,10 @@ pub(in crate::web) struct Standing {
     pub(in crate::web) runs: usize,
     /// Pages that nobody has accepted yet.
     pub(in crate::web) pages: usize,
+    /// Receivers that have not heard their Watchdog.
+    pub(in crate::web) silent: usize,
+    /// Receivers that may bring no more alerts for now.
+    pub(in crate::web) full: usize,
 }
 
 impl Standing {
@@ -33,7 +37,9 @@ impl Standing {
         journal.response(|response| {
             let latched = response.ledger.values().filter(|it| it.latched_at.is_some()).count();
             let (runs, pages) = (response.runs.len(), response.pages.len());
-            let mut standing = Self { runs, pages, latched, ..Self::default() };
+            let (silent, full) =
+                (response.silent().len(), response.kept.values().filter(|kept| kept.is_full()).count());
+            let mut standing = Self { runs, pages, latched, silent, full, ..Self::default() };
             let told = Told::of(response);
             for alert in response.alerts.values().filter(|alert| alert.state == AlertState::Firing) {
                 match &alert.disposition {
@@ -66,7 +72,7 @@ impl<'a> Told<'a> {
     /// Whether this alert fires, has been dealt with, and nobody knows of it.
     fn nobody(&self, alert: &AlertMemory) -> bool {
         let dealt_with = match &alert.disposition {
-            Disposition::Received | Disposition::Quiet { .. } => false,
+            Disposition::Received | Disposition::Waits { .. } | Disposition::Quiet { .. } => false,
             Disposition::Run { run } => !self.response.runs.contains_key(run) && !self.runs.contains(run),
             Disposition::Left { .. } => true,
         };

@@ -212,6 +212,33 @@ impl Tally {
             active.set(whole(response.runs.len()));
             open.set(whole(response.pages.len()));
         });
+        let (kept, bytes, full) = (
+            Family::<Labels, Gauge>::default(),
+            Family::<Labels, Gauge>::default(),
+            Family::<Labels, Gauge>::default(),
+        );
+        let silent = Family::<Labels, Gauge>::default();
+        web.page.journal.response(|response| {
+            for (receiver, of) in &response.kept {
+                let labels = vec![("receiver", receiver.to_string())];
+                kept.get_or_create(&labels).set(whole(of.alerts));
+                bytes.get_or_create(&labels).set(whole(of.bytes));
+                full.get_or_create(&labels).set(i64::from(of.is_full()));
+            }
+            let muted = response.silent();
+            for receiver in response.watchdogs.keys().chain(muted.keys().copied()) {
+                let labels = vec![("receiver", receiver.to_string())];
+                silent.get_or_create(&labels).set(i64::from(muted.contains_key(receiver)));
+            }
+        });
+        registry.register("codeops_receiver_alerts", "Alerts that are remembered, by receiver", kept);
+        registry.register("codeops_receiver_bytes", "The bytes of what they say, by receiver", bytes);
+        registry.register("codeops_receiver_full", "Whether a receiver may bring no more alerts for now", full);
+        registry.register(
+            "codeops_receiver_silent",
+            "Whether somebody was called for a Watchdog that is missed",
+            silent,
+        );
         registry.register("codeops_alerts", "Alerts that fire, and those whose end is younger than an hour", alerts);
         let help = "Firing alerts that came in, by receiver; told again counts again";
         registry.register("codeops_alerts_received", help, self.received.clone());

@@ -10,7 +10,7 @@ use codeops::hooks::{self, AlertLimits, Alerts, HookLimits, Hooks, Intake, Recei
 use codeops::journal::{Journal, LogError, Receipt, Record};
 use codeops::port::{AlertListing, Clock, GroupListing};
 use codeops_core::config::{ReceiverSettings, SecretSource};
-use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Labels, Name, Period, Secret, Signal};
+use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Kept, Labels, Name, Period, Secret, Signal};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -93,6 +93,14 @@ impl Edge {
     /// Lets the journal answer with this error from now on.
     pub(super) fn fail(&self, error: Option<LogError>) {
         *self.intake.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// As if a receiver had brought as many alerts as it may, or room were there again.
+    pub(super) fn fill(&self, receiver: &str, full: bool) {
+        let memory = self.intake.journal.memory();
+        let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = Kept { alerts: if full { Kept::MOST_ALERTS } else { 1 }, bytes: 0 };
+        memory.response.kept.insert(receiver.parse().expect("a name"), kept);
     }
 
     pub(super) fn records(&self) -> usize {

@@ -109,7 +109,7 @@ fn deliver(daemon: &Daemon, first: usize) -> usize {
 fn waiting(memory: &Memory) -> usize {
     let on = |run: &RunId| memory.response.runs.contains_key(run);
     let waits = |alert: &AlertMemory| match &alert.disposition {
-        Disposition::Received | Disposition::Quiet { .. } => true,
+        Disposition::Received | Disposition::Waits { .. } | Disposition::Quiet { .. } => true,
         Disposition::Run { run } => on(run),
         Disposition::Left { .. } => false,
     };
@@ -122,7 +122,7 @@ fn receipts<'a>(alerts: impl Iterator<Item = &'a AlertMemory>) -> BTreeMap<Strin
     for alert in alerts {
         let what = match &alert.disposition {
             Disposition::Received => "received".to_owned(),
-            Disposition::Quiet { why } | Disposition::Left { why } => why.clone(),
+            Disposition::Waits { why } | Disposition::Quiet { why } | Disposition::Left { why } => why.clone(),
             Disposition::Run { run } => format!("run {run}"),
         };
         *receipts.entry(what).or_default() += 1;

@@ -211,7 +211,7 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
     }
     for (page, run, what) in [(8, Some(RunId(9)), "call-of-team"), (9, None, "call-of-all")] {
         let (title, body) = (format!("{what} {forged}{text}"), format!("{what} {forged}{text}"));
-        let event = PageEvent::Opened { run, policy: None, title, body, alerts: vec![] };
+        let event = PageEvent::Opened { run, policy: None, title, body, alerts: vec![], silent: None };
         log.add(ago(20), Record::Page { page: PageId(page), event });
     }
     let accepted = Record::RevisionAccepted {
@@ -283,6 +283,7 @@ fn paged(log: &MemoryLog) {
         title,
         body: format!("what was tried\n{EVIL}"),
         alerts: vec![],
+        silent: None,
     };
     let notified = Notified::Receiver(name("chat"));
     let told = [
@@ -326,4 +327,20 @@ pub(crate) fn latched_and_unheard(log: &MemoryLog) {
     dispose(log, &latching, 35, Disposition::Run { run: RunId(9) });
     dispose(log, &unheard, 30, Disposition::Left { why: "a storm, and there is nobody to page".to_owned() });
     log.add(ago(35), Record::Latched { subject: codeops_core::model::Subject::Resource(app("shop")) });
+}
+
+/// A run that was cancelled while it waited.
+pub(crate) fn cut_off(log: &MemoryLog) {
+    let down = alert("AppDown", "cart", 20);
+    let mut run = Story::answer(log, 7, &down, "cart", 20);
+    run.begin(Part::Steps, 2, 1);
+    run.over(RunState::Cancelled, "its playbook is gone");
+}
+
+/// A receiver whose Watchdog is missed, and a page that says so.
+pub(crate) fn silent(log: &MemoryLog) {
+    let (title, body) = ("monitoring is silent".to_owned(), "It has never been heard".to_owned());
+    let silent = Some(name("am"));
+    let event = PageEvent::Opened { run: None, policy: None, title, body, alerts: vec![], silent };
+    log.add(ago(20), Record::Page { page: PageId(90), event });
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use codeops_core::model::{Alert, AlertId, Disposition, Fingerprint, Labels, RunState, Signal};
+use codeops::journal::Record;
+use codeops_core::model::{Alert, AlertId, Disposition, Fingerprint, Labels, PageEvent, RunState, Signal};
 use codeops_core::playbook::{STORM_ALL, STORM_RUNS};
 
-use super::alerts::{PEOPLE, begin, firing, labels, only_run, resolved};
+use super::alerts::{PEOPLE, begin, begin_with, firing, labels, only_run, resolved};
 use crate::support::flow::Flow;
 use crate::support::scripted_effects::Fare;
 
@@ -144,8 +145,60 @@ async fn another_daemon_or_taken_over_settings_do_not_call_again_for_a_storm_wit
     flow.elapse(20).await;
     assert_eq!(flow.outside.count("webhook"), 1, "they wait for the next page");
     flow.elapse(60).await;
-    let waits = |it: &Disposition| *it == Disposition::Received;
+    let waits = |it: &Disposition| matches!(it, Disposition::Received | Disposition::Waits { .. });
     assert!(!flow.response().alerts.values().any(|it| waits(&it.disposition)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_a_storm_says_so_and_is_on_its_next_page_and_on_no_other() {
+    let mut flow = Flow::new().await;
+    let names: Vec<String> = (0..STORM_RUNS + 40).map(|n| format!("app-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    begin_with(&mut flow, &names, "").await;
+    let grouped = "route: {policy: people, groupBy: [alertname]}";
+    flow.commit(&[("people.yaml", &PEOPLE.replace("route: {policy: people}", grouped))]).await;
+    flow.elapse(5).await;
+    let tell = async |flow: &Flow, names: &[&str]| {
+        // Each of a group of its own: none joins the page of another.
+        let told = names.iter().map(|name| firing(flow, &format!("Down-{name}"), name)).collect();
+        flow.tell(told).await;
+    };
+    tell(&flow, &names[..=STORM_RUNS]).await;
+    flow.elapse(10).await;
+    assert_eq!(flow.outside.count("webhook"), STORM_RUNS + 1, "one each, and the storm");
+    let body = flow.outside.bodies().into_iter().find(|body| body.contains("In a storm")).expect("a storm");
+    assert!(body.contains("In a storm: main. What else comes of it is on the next page, at "), "{body}");
+    let titles = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Page { event: PageEvent::Opened { title, .. }, .. } if title.contains("storm") => {
+                Some(title.clone())
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(titles(&flow), ["alert storm: 1 alert at once"]);
+
+    tell(&flow, &names[STORM_RUNS + 1..]).await;
+    flow.elapse(10).await;
+    let waits: Vec<String> = flow
+        .response()
+        .alerts
+        .into_values()
+        .filter_map(|it| match &it.disposition {
+            Disposition::Waits { why } => Some(why.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(waits.len(), 39);
+    assert!(waits.iter().all(|why| why.starts_with("in a storm of main: the page at ")), "{waits:?}");
+    flow.restart().await;
+    flow.tell(vec![resolved(&flow, &format!("Down-{}", names[STORM_RUNS + 1]), names[STORM_RUNS + 1])]).await;
+    flow.elapse(90).await;
+    assert_eq!(flow.outside.count("webhook"), STORM_RUNS + 2, "one page for all that waited");
+    assert_eq!(titles(&flow).last().map(String::as_str), Some("alert storm: 38 alerts at once"));
+    assert_eq!(flow.runs().await.len(), STORM_RUNS);
+    let left = flow.response().alerts.into_values().filter(|it| matches!(it.disposition, Disposition::Left { .. }));
+    assert_eq!(left.count(), 40, "each has its receipt");
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,47 @@ async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_was_called_for_a_silence_is_told_when_it_is_heard_again() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    let heard = async |flow: &Flow| {
+        let record = Record::Watchdog { receiver: "main".parse().unwrap() };
+        codeops::journal::Log::append(&*flow.log, vec![record]).await.unwrap();
+    };
+    flow.elapse(600).await;
+    assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 0));
+    let body = flow.outside.bodies().concat();
+    assert!(body.contains("never been heard") && !body.contains("last heard"), "{body}");
+    assert_eq!(flow.response().silent().len(), 1);
+    // Another daemon knows that somebody was called, and has the end to tell.
+    flow.restart().await;
+    flow.elapse(1_200).await;
+    assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 0));
+    heard(&flow).await;
+    flow.elapse(60).await;
+    assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 1));
+    assert!(flow.response().silent().is_empty() && flow.response().calls.is_empty());
+    flow.elapse(600).await;
+    let body = flow.outside.bodies().pop().unwrap_or_default();
+    assert!(body.contains("It was last heard at"), "it went silent again: {body}");
+
+    // One that is heard before anybody could be called is told of as over.
+    let mut late = Flow::stopped(&["local"]);
+    late.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
+    late.start().await;
+    begin(&mut late, &["shop"]).await;
+    late.outside.fares("webhook", Fare::Failed);
+    late.elapse(400).await;
+    heard(&late).await;
+    late.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    late.elapse(100).await;
+    let bodies = late.outside.bodies();
+    assert!(bodies.iter().any(|body| body.starts_with("It is heard again by now")), "{bodies:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_about_silence_that_could_not_be_written_down_is_opened_by_what_begins_anew() {
     let mut flow = Flow::stopped(&["local"]);
     flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(3_600));
