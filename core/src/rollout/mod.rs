@@ -142,7 +142,7 @@ fn leave(situation: &Situation<'_>) -> Next {
         Observed::Absent(_) => Next::still(Sync::Synced, Health::Missing, None),
         Observed::Present(live) => match live.ours(situation.owner) {
             None => Next::still(Sync::Held, Health::Unknown, Some("it is not ours and is left alone".to_owned())),
-            Some(_) if live.leaves => Next::going(Vec::new(), health_as_applied(live), LEAVES.to_owned()),
+            Some(_) if live.leaves => Next::going(Vec::new(), Health::Progressing, LEAVES.to_owned()),
             Some(ours) => {
                 let stamp = ours.stamp();
                 let step = Step {

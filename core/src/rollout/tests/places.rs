@@ -86,3 +86,16 @@ fn what_is_being_removed_is_as_well_as_it_is() {
     let look = world.pass(&desired([other]), &revision(2)).looks[&app("shop")].health;
     assert_eq!(look, Health::Degraded, "wanted and not there");
 }
+
+#[test]
+fn what_is_on_its_way_out_is_no_failure_though_little_of_it_is_left() {
+    let mut world = World::new();
+    let (going, staying) = (resource("going", |spec| spec.replicas = 2), resource("staying", |_| {}));
+    world.settle(&desired([going, Arc::clone(&staying)]), &revision(1));
+    let live = world.object("local", "going");
+    live.leaves = true;
+    live.instances.truncate(1);
+    let passed = world.pass(&desired([staying]), &revision(2));
+    let look = &passed.looks[&app("going")];
+    assert_eq!((look.sync, look.health), (Sync::OutOfSync, Health::Progressing), "{:?}", look.why);
+}
