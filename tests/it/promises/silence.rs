@@ -103,16 +103,24 @@ async fn a_journal_that_takes_nothing_and_a_flow_that_stands_still_are_seen_and_
     assert_eq!(beats(&poisoned, 600).await, 0, "nothing can be taken in");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
+/// An app, and a receiver that is to hear its Watchdog every five minutes.
+async fn watched() -> Flow {
     let mut flow = Flow::stopped(&["local"]);
-    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
+    flow.responds.watchdogs.insert("main".parse().expect("a name"), Period::from_secs(300));
     flow.start().await;
     begin(&mut flow, &["shop"]).await;
-    let heard = async |flow: &Flow| {
-        let record = Record::Watchdog { receiver: "main".parse().unwrap() };
-        codeops::journal::Log::append(&*flow.log, vec![record]).await.unwrap();
-    };
+    flow
+}
+
+/// That receiver hears it.
+async fn heard(flow: &Flow) {
+    let record = Record::Watchdog { receiver: "main".parse().expect("a name") };
+    codeops::journal::Log::append(&*flow.log, vec![record]).await.expect("it is taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
+    let mut flow = watched().await;
     for _ in 0..10 {
         heard(&flow).await;
         flow.elapse(100).await;
@@ -134,14 +142,7 @@ async fn an_absent_watchdog_pages_once_until_it_is_heard_again() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_was_called_for_a_silence_is_told_when_it_is_heard_again() {
-    let mut flow = Flow::stopped(&["local"]);
-    flow.responds.watchdogs.insert("main".parse().unwrap(), Period::from_secs(300));
-    flow.start().await;
-    begin(&mut flow, &["shop"]).await;
-    let heard = async |flow: &Flow| {
-        let record = Record::Watchdog { receiver: "main".parse().unwrap() };
-        codeops::journal::Log::append(&*flow.log, vec![record]).await.unwrap();
-    };
+    let mut flow = watched().await;
     flow.elapse(600).await;
     assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 0));
     let body = flow.outside.bodies().concat();
