@@ -144,7 +144,7 @@ fn board(clock: &dyn Clock) -> Board {
 }
 
 fn compiled(text: &str) -> Desired {
-    let file = File { content: text.into(), bytes: text.as_bytes().into() };
+    let file = File::new(text, text.as_bytes());
     let files: Files = [("codeops.yaml".into(), file)].into();
     let compiled = Compiler::default().compile(&files, &Context::default());
     let mistakes: Vec<String> = compiled.diagnostics.iter().map(|it| it.render(false)).collect();

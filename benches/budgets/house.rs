@@ -33,7 +33,7 @@ pub(crate) struct House {
 pub(crate) async fn mirror(place: &Place) -> Mirror {
     let url = Some(format!("file://{}", place.repository().canonicalize().unwrap().display()));
     let settings = RepositorySettings { url, ..RepositorySettings::default() };
-    Mirror::open(&settings, &place.state(), &variables()).await.unwrap()
+    Mirror::open(&settings, &place.state(), &variables(), &BTreeMap::new()).await.unwrap()
 }
 
 fn variables() -> BTreeMap<String, String> {

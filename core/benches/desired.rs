@@ -16,7 +16,7 @@ use codeops_core::policy::{Facts, judge};
 const MANY: usize = 10_000;
 
 fn file(text: String) -> File {
-    File { content: text.clone().into(), bytes: text.into_bytes().into() }
+    File::new(text.clone(), text.into_bytes())
 }
 
 fn app(i: usize, replicas: usize) -> File {

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut files = Files::new();
-    files.insert(Arc::from("codeops.yaml"), File { content: Arc::from("1"), bytes: Arc::from(bytes) });
+    files.insert(Arc::from("codeops.yaml"), File::new("1", bytes));
     let compiled = Compiler::default().compile(&files, &Context::default());
     for diagnostic in &compiled.diagnostics {
         diagnostic.render(false);

@@ -74,7 +74,7 @@ pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
         Some(file) => Some(options::read_settings(Some(file))?),
         None => None,
     };
-    let files = validate::read(&dir)?;
+    let files = validate::read(&dir, settings.as_ref())?;
     let context = compile::context(args.environment.clone(), settings.as_ref());
     let fallback = context.fallback.clone();
     let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);

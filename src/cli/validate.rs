@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use codeops_core::config::Settings;
 use codeops_core::desired::{Compiled, Compiler, Context, Diagnostic, Files, Severity, reaches_nobody};
 use codeops_core::model::Environment;
 use serde::Serialize;
@@ -32,7 +33,7 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
         Some(file) => Some(options::read_settings(Some(file))?),
         None => None,
     };
-    let files = read(&args.dir)?;
+    let files = read(&args.dir, settings.as_ref())?;
     let mut compiler = Compiler::default();
     let chosen = args.environment.clone().or_else(|| settings.as_ref().and_then(|s| s.environment.clone()));
     let environments: Vec<Environment> = match &chosen {
@@ -64,12 +65,13 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
 }
 
 /// The files of a folder, as the daemon would read those of a revision.
-pub(super) fn read(folder: &Path) -> anyhow::Result<Files> {
+pub(super) fn read(folder: &Path, settings: Option<&Settings>) -> anyhow::Result<Files> {
     if folder.exists() && !folder.is_dir() {
         let folder = folder.display();
         return Err(Coded::usage(format!("{folder} is not a folder: name the one that holds codeops.yaml")));
     }
-    source::read_dir(folder).map_err(|error| Coded::usage(error.0))
+    let teams = settings.map(|settings| settings.teams.clone()).unwrap_or_default();
+    source::read_dir(folder, &teams).map_err(|error| Coded::usage(error.0))
 }
 
 /// The folders below `environments/` that hold manifests and have a name that can be selected.

@@ -74,7 +74,8 @@ impl Assembly {
             epoch,
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
-        let mirror = Mirror::open(&options.settings.repository, &options.state, &options.variables).await?;
+        let (settings, variables) = (&options.settings, &options.variables);
+        let mirror = Mirror::open(&settings.repository, &options.state, variables, &settings.teams).await?;
         Ok(Self { log, journal, vault, actuators, mirror: Arc::new(mirror), vitals })
     }
 

@@ -35,7 +35,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let place = Place::of(options, &past)?;
     let own = place.path().to_owned();
     let lock = lock(own.clone()).await.with_context(|| format!("{} cannot be locked", own.display()))?;
-    let mirror = Mirror::open(&options.settings.repository, &own, &options.variables).await?;
+    let mirror = Mirror::open(&options.settings.repository, &own, &options.variables, &options.settings.teams).await?;
     let tip = mirror.fetch(past.memory.revision.accepted.as_ref()).await?;
     let files = mirror.files(&tip.revision).await?;
     let since = past.memory.revision.accepted.clone().filter(|since| *since != tip.revision);
@@ -205,7 +205,7 @@ mod tests {
 
     fn compiled(files: &[(String, String)], memory: &Memory) -> Compiled {
         let file = |(path, text): &(String, String)| {
-            let content = File { content: Arc::from(text.as_str()), bytes: Arc::from(text.as_bytes()) };
+            let content = File::new(text.as_str(), text.as_bytes());
             (Arc::from(path.as_str()), content)
         };
         let files: Files = files.iter().map(file).collect();

@@ -1,12 +1,13 @@
-//! All files of one revision, written out for scripts to read: straight from Git objects, links left out, within limits.
+//! All files of one revision, written out for scripts to read: straight from Git objects, links left out, and what is beyond a
+//! limit or its writers' share.
 
 use std::io;
 use std::path::Path;
 
-use git2::{ObjectType, Oid, Repository, Tree};
+use git2::{ObjectType, Odb, Oid, Repository, Tree};
 
-use super::text::clean;
-use super::tree::{Budget, Unread};
+use super::census::{Census, Teams};
+use super::tree::Unread;
 use super::{Limits, SourceError};
 use crate::base::{Sealed, remove_sealed};
 
@@ -19,7 +20,7 @@ pub(super) fn export(
     revision: Oid,
     path: &[String],
     into: &Path,
-    limits: Limits,
+    (limits, teams): (Limits, &Teams),
 ) -> Result<(), Unread> {
     let unwritable = |error: io::Error| {
         Unread::Refused(SourceError(format!("its files cannot be written to `{}`: {error}", into.display())))
@@ -34,46 +35,50 @@ pub(super) fn export(
     }
     // A first try may have ended in the middle.
     remove_sealed(into).map_err(unwritable)?;
-    let sealed = Sealed::new(into).map_err(unwritable)?;
-    let budget = Budget::new(limits);
-    let mut writer = Writer { repository, sealed, budget, unwritable: &unwritable };
-    writer.folder(&tree, "", 0)?;
-    writer.sealed.seal().map_err(unwritable)
+    let mut walk = Walk { repository, odb: repository.odb()?, limits, census: Census::new(limits, teams) };
+    walk.folder(&tree, "", 0)?;
+    let Walk { odb, census, .. } = walk;
+    let mut sealed = Sealed::new(into).map_err(unwritable)?;
+    let (each, _) = census.level();
+    for (found, _) in each.filter(|(_, beyond)| beyond.is_none()) {
+        let (id, is_executable) = found.at;
+        let blob = odb.read(id)?;
+        let executable = is_executable || blob.data().starts_with(b"#!");
+        sealed.file(&found.path, blob.data(), executable).map_err(unwritable)?;
+    }
+    sealed.seal().map_err(unwritable)
 }
 
-struct Writer<'a> {
+struct Walk<'a> {
     repository: &'a Repository,
-    sealed: Sealed,
-    budget: Budget,
-    unwritable: &'a dyn Fn(io::Error) -> Unread,
+    odb: Odb<'a>,
+    limits: Limits,
+    /// Files by their blobs, and whether they may be run.
+    census: Census<'a, (Oid, bool)>,
 }
 
-impl Writer<'_> {
+impl Walk<'_> {
     fn folder(&mut self, tree: &Tree<'_>, prefix: &str, depth: usize) -> Result<(), Unread> {
-        if self.budget.is_too_deep(depth) {
+        if self.limits.is_too_deep(depth) {
             return Ok(());
         }
         for entry in tree {
-            self.budget.entry()?;
             // A name that is not UTF-8 could not be named by a step.
             let Ok(name) = entry.name() else { continue };
             let path = format!("{prefix}{name}");
             match (entry.kind(), entry.filemode() & 0o170_000) {
                 (Some(ObjectType::Tree), _) => {
-                    let below = self.repository.find_tree(entry.id())?;
-                    self.folder(&below, &format!("{path}/"), depth + 1)?;
-                }
-                (Some(ObjectType::Blob), 0o100_000) => {
-                    let (size, _) = self.repository.odb()?.read_header(entry.id())?;
-                    if size as u64 > FILE {
-                        let (path, most) = (clean(&path, 200), FILE >> 20);
-                        let why = format!("`{path}` is {size} bytes, more than {most} MiB: scripts cannot be given it");
-                        return Err(Unread::Refused(SourceError(why)));
+                    let path = path + "/";
+                    if self.census.entry(&path) {
+                        self.folder(&self.repository.find_tree(entry.id())?, &path, depth + 1)?;
                     }
-                    self.budget.file(size as u64)?;
-                    let blob = self.repository.find_blob(entry.id())?;
-                    let executable = entry.filemode() & 0o111 != 0 || blob.content().starts_with(b"#!");
-                    self.sealed.file(&path, blob.content(), executable).map_err(self.unwritable)?;
+                }
+                (Some(ObjectType::Blob), 0o100_000) if self.census.entry(&path) => {
+                    let (size, _) = self.odb.read_header(entry.id())?;
+                    // A script that asks for a file as big as that finds none, and no other's suffers for it.
+                    if size as u64 <= FILE {
+                        self.census.wants(path, size as u64, (entry.id(), entry.filemode() & 0o111 != 0));
+                    }
                 }
                 _ => {}
             }

@@ -6,7 +6,9 @@
 
 mod address;
 mod away;
+mod census;
 mod commit;
+mod crowded;
 mod disk;
 mod export;
 mod folder;
@@ -32,6 +34,7 @@ use codeops_core::model::Revision;
 use git2::{Oid, Repository};
 
 use self::address::Address;
+use self::census::Teams;
 use self::disk::Disk;
 use self::git::Git;
 use self::judge::{Question, Verdict};
@@ -57,11 +60,11 @@ pub struct Limits {
     pub mirror_bytes: u64,
     /// One manifest.
     pub file_bytes: u64,
-    /// All manifests of a revision.
+    /// All manifests of a revision. Where there are more, each who may write has a share.
     pub total_bytes: u64,
-    /// Manifests of a revision.
+    /// Manifests and scripts of a revision, shared alike.
     pub files: usize,
-    /// Files and folders of a revision, manifests or not.
+    /// Files and folders that the same teams may write, manifests or not.
     pub entries: usize,
     /// Folders in folders.
     pub depth: usize,
@@ -82,6 +85,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether a folder this deep is not looked into.
+    fn is_too_deep(&self, depth: usize) -> bool {
+        depth > self.depth
+    }
+}
+
 /// The mirror of one config repository. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Mirror(Arc<Inner>);
@@ -94,6 +104,8 @@ struct Inner {
     signers: Option<SignerSettings>,
     accept: Option<Revision>,
     limits: Limits,
+    /// Who may write what: nobody's files keep out another's.
+    teams: Teams,
     /// Held while the mirror changes.
     work: tokio::sync::Mutex<()>,
     /// The files last given out; the next revision's are made of them.
@@ -102,7 +114,7 @@ struct Inner {
 
 impl Mirror {
     /// Opens or makes the mirror below `state/source`. Opens no connection. `environment` is the daemon's: git sees of it
-    /// only where programs, agents, proxies and certificates are.
+    /// only where programs, agents, proxies and certificates are. `teams` are what the settings grant.
     ///
     /// # Errors
     /// The settings cannot be used, git is missing or too old, or the state folder cannot be written.
@@ -110,10 +122,11 @@ impl Mirror {
         config: &RepositorySettings,
         state: &Path,
         environment: &BTreeMap<String, String>,
+        teams: &Teams,
     ) -> Result<Self, SourceError> {
         // Named by its process, for git is what starts it.
         let launcher = format!("/proc/{}/exe", std::process::id());
-        Self::open_with(config, state, environment, Limits::default(), launcher.as_ref()).await
+        Self::open_with(config, state, environment, teams, Limits::default(), launcher.as_ref()).await
     }
 
     /// As [`Mirror::open`], with limits of one's own. `launcher` is the binary that `launch` is a command of.
@@ -124,6 +137,7 @@ impl Mirror {
         config: &RepositorySettings,
         state: &Path,
         environment: &BTreeMap<String, String>,
+        teams: &Teams,
         limits: Limits,
         launcher: &Path,
     ) -> Result<Self, SourceError> {
@@ -152,6 +166,7 @@ impl Mirror {
             signers: config.signers.clone(),
             accept: config.accept.clone(),
             limits,
+            teams: teams.clone(),
             work: tokio::sync::Mutex::new(()),
             cache: Mutex::new(None),
         })))
@@ -244,7 +259,8 @@ impl Inner {
         // Taken out, for it is changed on the way: a revision that cannot be read leaves nothing behind.
         let previous = self.cache.lock().unwrap_or_else(PoisonError::into_inner).take();
         let previous = previous.map(|(_, listing)| listing);
-        let listing = tree::read(repository, history::oid(revision)?, &self.path, previous, self.limits)?;
+        let listing =
+            tree::read(repository, history::oid(revision)?, &self.path, previous, (self.limits, &self.teams))?;
         let files = Arc::clone(&listing.files);
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision.clone(), listing));
         Ok(files)
@@ -284,7 +300,7 @@ impl Source for Mirror {
     async fn export(&self, revision: &Revision, into: &Path) -> Result<(), SourceError> {
         let (wanted, into) = (revision.clone(), into.to_owned());
         self.reading(revision, move |inner, repository| {
-            export::export(repository, history::oid(&wanted)?, &inner.path, &into, inner.limits)
+            export::export(repository, history::oid(&wanted)?, &inner.path, &into, (inner.limits, &inner.teams))
         })
         .await
     }

@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 use codeops_core::desired::{self, File, Files, is_manifest};
 use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
-use super::{Limits, SourceError};
+use super::census::Teams;
+use super::{Limits, SourceError, crowded};
 
 /// Why a revision cannot be read.
 #[derive(Debug)]
@@ -23,6 +24,19 @@ pub(super) enum Unread {
 impl From<git2::Error> for Unread {
     fn from(error: git2::Error) -> Self {
         Self::Damaged(error)
+    }
+}
+
+/// Why a revision is not read as one.
+enum Halt {
+    /// All together are more than there may be: each has its share.
+    Crowded,
+    Unread(Unread),
+}
+
+impl From<git2::Error> for Halt {
+    fn from(error: git2::Error) -> Self {
+        Self::Unread(Unread::Damaged(error))
     }
 }
 
@@ -60,6 +74,15 @@ pub(super) fn kept<'b>(path: &str, bytes: &'b [u8]) -> &'b [u8] {
     if is_manifest(path) { bytes } else { &bytes[..bytes.len().min(BEGINNING)] }
 }
 
+/// How many bytes are kept of a file of this size.
+pub(super) fn size_kept(path: &str, size: u64, limits: Limits) -> u64 {
+    match (size > limits.file_bytes, is_manifest(path)) {
+        (true, _) => instead(path).len() as u64,
+        (false, true) => size,
+        (false, false) => size.min(BEGINNING as u64),
+    }
+}
+
 /// What stands for the bytes of a file that is too big to be read: of a script nothing, which no playbook may run.
 pub(super) fn instead(path: &str) -> Arc<[u8]> {
     if is_manifest(path) { too_big() } else { Arc::default() }
@@ -92,6 +115,8 @@ pub(super) struct Listing {
     /// The tree they were read from; `None` before the first.
     tree: Option<Oid>,
     budget: Budget,
+    /// Whether some were left out, as there were too many: the next cannot be made of it.
+    is_crowded: bool,
 }
 
 /// Reads the manifests below `path`, from those of `previous` where there are any.
@@ -100,14 +125,34 @@ pub(super) fn read(
     revision: Oid,
     path: &[String],
     previous: Option<Listing>,
-    limits: Limits,
+    (limits, teams): (Limits, &Teams),
 ) -> Result<Listing, Unread> {
     let tree = root(repository, revision, path)?;
-    // On the way from one revision to another there may be more than in either, and the old trees may be gone: only a
-    // reading from nothing says that something is wrong.
-    let brought = previous.and_then(|previous| bring(repository, previous, tree.as_ref()).ok());
-    let nothing = Listing { files: Arc::default(), tree: None, budget: Budget::new(limits) };
-    brought.map_or_else(|| bring(repository, nothing, tree.as_ref()), Ok)
+    let count = || crowded::count(repository, tree.as_ref(), (limits, teams));
+    let brought = match previous {
+        Some(previous) if previous.is_crowded => {
+            let census = count()?;
+            if !census.fits() {
+                return crowded::read(repository, census, &previous.files, limits);
+            }
+            None
+        }
+        // On the way from one revision to another there may be more than in either, and the old trees may be gone: only a
+        // reading from nothing says that something is wrong.
+        Some(previous) => bring(repository, previous, tree.as_ref()).ok(),
+        None => None,
+    };
+    let nothing = || Listing { files: Arc::default(), tree: None, budget: Budget::new(limits), is_crowded: false };
+    match brought.map_or_else(|| bring(repository, nothing(), tree.as_ref()), Ok) {
+        Ok(listing) => Ok(listing),
+        Err(Halt::Unread(why)) => Err(why),
+        Err(Halt::Crowded) => crowded::read(repository, count()?, &Files::new(), limits),
+    }
+}
+
+/// A listing that has only a share of what there is for each.
+pub(super) fn crowded(files: Files, limits: Limits) -> Listing {
+    Listing { files: Arc::new(files), tree: None, budget: Budget::new(limits), is_crowded: true }
 }
 
 /// The tree of the folder `path`; `None` where there is no such folder.
@@ -126,15 +171,15 @@ fn root<'r>(repository: &'r Repository, revision: Oid, path: &[String]) -> Resul
 }
 
 /// Brings a listing to another tree.
-fn bring(repository: &Repository, listing: Listing, to: Option<&Tree<'_>>) -> Result<Listing, Unread> {
-    let Listing { mut files, tree, budget } = listing;
+fn bring(repository: &Repository, listing: Listing, to: Option<&Tree<'_>>) -> Result<Listing, Halt> {
+    let Listing { mut files, tree, budget, is_crowded } = listing;
     let from = tree.map(|id| repository.find_tree(id)).transpose()?;
     let budget = {
         let mut reader = Reader { repository, odb: repository.odb()?, budget, files: Arc::make_mut(&mut files) };
         reader.folder(from.as_ref(), to, "", 0)?;
         reader.budget
     };
-    Ok(Listing { files, tree: to.map(Tree::id), budget })
+    Ok(Listing { files, tree: to.map(Tree::id), budget, is_crowded })
 }
 
 struct Reader<'a> {
@@ -152,8 +197,8 @@ impl Reader<'_> {
         to: Option<&Tree<'_>>,
         prefix: &str,
         depth: usize,
-    ) -> Result<(), Unread> {
-        if self.budget.is_too_deep(depth) {
+    ) -> Result<(), Halt> {
+        if self.budget.limits.is_too_deep(depth) {
             if from.is_some() {
                 self.take_out(prefix);
             }
@@ -190,7 +235,7 @@ impl Reader<'_> {
         to: Option<&TreeEntry<'_>>,
         prefix: &str,
         depth: usize,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), Halt> {
         let name = to.or(from).map(|entry| legible(entry.name_bytes())).unwrap_or_default();
         let tree = |entry: Option<&TreeEntry<'_>>| entry.map(|entry| self.repository.find_tree(entry.id())).transpose();
         let (from, to) = (tree(from)?, tree(to)?);
@@ -203,23 +248,28 @@ impl Reader<'_> {
         }
     }
 
-    fn put_in(&mut self, entry: &TreeEntry<'_>, prefix: &str) -> Result<(), Unread> {
+    fn put_in(&mut self, entry: &TreeEntry<'_>, prefix: &str) -> Result<(), Halt> {
         let path = format!("{prefix}{}", legible(entry.name_bytes()));
-        let (size, _) = self.odb.read_header(entry.id())?;
-        // What is too big is not even read: the compiler says of it what is wrong, and holds what it may declare.
-        let is_too_big = size as u64 > self.budget.limits.file_bytes;
-        let bytes = if is_too_big { instead(&path) } else { kept(&path, self.odb.read(entry.id())?.data()).into() };
+        let bytes = bytes(&self.odb, entry.id(), &path, self.budget.limits)?;
         self.keep(path, entry.id(), bytes)
     }
 
-    fn keep(&mut self, path: String, id: Oid, bytes: Arc<[u8]>) -> Result<(), Unread> {
+    fn keep(&mut self, path: String, id: Oid, bytes: Arc<[u8]>) -> Result<(), Halt> {
         self.budget.file(bytes.len() as u64)?;
         // Two names that look the same are both no text, so neither is read.
-        if let Some(twin) = self.files.insert(path.into(), File { content: id.to_string().into(), bytes }) {
+        if let Some(twin) = self.files.insert(path.into(), File::new(id.to_string(), bytes)) {
             self.budget.without_file(twin.bytes.len() as u64);
         }
         Ok(())
     }
+}
+
+/// What is kept of a file.
+pub(super) fn bytes(odb: &Odb<'_>, id: Oid, path: &str, limits: Limits) -> Result<Arc<[u8]>, git2::Error> {
+    let (size, _) = odb.read_header(id)?;
+    // What is too big is not even read: the compiler says of it what is wrong, and holds what it may declare.
+    let is_too_big = size as u64 > limits.file_bytes;
+    Ok(if is_too_big { instead(path) } else { kept(path, odb.read(id)?.data()).into() })
 }
 
 /// The entry of the same name in another version of its folder.
@@ -231,46 +281,35 @@ fn is_same(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> bool {
     (a.id(), a.filemode()) == (b.id(), b.filemode())
 }
 
-fn is_folder(entry: &TreeEntry<'_>) -> bool {
+pub(super) fn is_folder(entry: &TreeEntry<'_>) -> bool {
     entry.kind() == Some(ObjectType::Tree) && !is_hidden(entry.name_bytes())
 }
 
 /// Whether an entry is a manifest or a script: a regular file, of its path.
-fn is_file(entry: &TreeEntry<'_>, prefix: &str) -> bool {
+pub(super) fn is_file(entry: &TreeEntry<'_>, prefix: &str) -> bool {
     let regular = entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000;
     let name = entry.name_bytes();
     regular && is_wanted(&format!("{prefix}{}", legible(name)), name)
 }
 
-/// What was read of one revision or folder, held against what may be.
+/// What was read of one revision, held against what may be.
 #[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) limits: Limits,
+struct Budget {
+    limits: Limits,
     entries: usize,
     files: usize,
     bytes: u64,
 }
 
 impl Budget {
-    pub(super) fn new(limits: Limits) -> Self {
+    fn new(limits: Limits) -> Self {
         Self { limits, entries: 0, files: 0, bytes: 0 }
     }
 
-    /// Whether a folder this deep is not looked into.
-    pub(super) fn is_too_deep(&self, depth: usize) -> bool {
-        depth > self.limits.depth
-    }
-
     /// One more entry of a folder, manifest or not.
-    pub(super) fn entry(&mut self) -> Result<(), Unread> {
+    fn entry(&mut self) -> Result<(), Halt> {
         self.entries += 1;
-        if self.entries > self.limits.entries {
-            return Err(refused(format!(
-                "it holds more than {} files and folders: set repository.path to the folder with the manifests",
-                self.limits.entries
-            )));
-        }
-        Ok(())
+        if self.entries > self.limits.entries { Err(Halt::Crowded) } else { Ok(()) }
     }
 
     /// One entry less.
@@ -285,17 +324,11 @@ impl Budget {
     }
 
     /// One more manifest of this size.
-    pub(super) fn file(&mut self, size: u64) -> Result<(), Unread> {
+    fn file(&mut self, size: u64) -> Result<(), Halt> {
         self.files += 1;
         self.bytes += size;
-        if self.files > self.limits.files {
-            return Err(refused(format!("it holds more than {} manifests: split the repository", self.limits.files)));
-        }
-        if self.bytes > self.limits.total_bytes {
-            let most = self.limits.total_bytes >> 20;
-            return Err(refused(format!("its manifests are more than {most} MiB together: split the repository")));
-        }
-        Ok(())
+        let fits = self.files <= self.limits.files && self.bytes <= self.limits.total_bytes;
+        if fits { Ok(()) } else { Err(Halt::Crowded) }
     }
 }
 

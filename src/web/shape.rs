@@ -175,7 +175,7 @@ mod tests {
 
     fn compiled(spec: &str) -> AppSpec {
         let app = format!("apiVersion: codeops/v1\nkind: App\nmetadata: {{name: a, team: t}}\nspec: {spec}\n");
-        let file = |text: &str| File { content: Arc::from(text), bytes: Arc::from(text.as_bytes()) };
+        let file = |text: &str| File::new(text, text.as_bytes());
         let files = [("codeops.yaml", REPOSITORY), ("a.yaml", &app), ("o.yaml", OTHERS)];
         let files: Files = files.into_iter().map(|(path, text)| (Arc::from(path), file(text))).collect();
         let compiled = Compiler::default().compile(&files, &Context::default());

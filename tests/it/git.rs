@@ -32,7 +32,9 @@ impl Bench {
 
     async fn open(&self) -> Mirror {
         let (state, limits) = (self.state.path(), Limits::default());
-        Mirror::open_with(&self.settings, state, &environment(), limits, binary()).await.expect("it opens")
+        Mirror::open_with(&self.settings, state, &environment(), &BTreeMap::new(), limits, binary())
+            .await
+            .expect("it opens")
     }
 
     /// The mirror's folder.
@@ -165,9 +167,10 @@ async fn limits_count_what_is_there_and_not_what_was() {
     let repo = TempRepo::with(&[("z/a.yaml", "a"), ("z/b.yaml", "b")]);
     let bench = Bench::new(&repo.url());
     let limits = Limits { files: 2, entries: 3, ..Limits::default() };
-    let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), limits, binary())
-        .await
-        .expect("it opens");
+    let mirror =
+        Mirror::open_with(&bench.settings, bench.state.path(), &environment(), &BTreeMap::new(), limits, binary())
+            .await
+            .expect("it opens");
     let mut last = mirror.fetch(None).await.expect("reachable").revision;
     assert_eq!(mirror.files(&last).await.expect("readable").len(), 2);
     for (from, to) in [("z", "a"), ("a", "b"), ("b", "z")] {
@@ -178,19 +181,8 @@ async fn limits_count_what_is_there_and_not_what_was() {
     }
     let third = repo.commit_file("z/c.yaml", "c", "One more");
     mirror.fetch(Some(&last)).await.expect("reachable");
-    assert!(mirror.files(&third).await.expect_err("too many").0.contains("more than 3 files and folders"));
-}
-
-#[tokio::test]
-async fn limits_name_what_is_too_big_and_the_last_revision_stays_readable() {
-    let repo = TempRepo::with(&[("a.yaml", "a")]);
-    let bench = Bench::new(&repo.url());
-    let mirror = bench.open().await;
-    let good = mirror.fetch(None).await.expect("reachable").revision;
-    let few = Limits { files: 0, ..Limits::default() };
-    let mirror =
-        Mirror::open_with(&bench.settings, bench.state.path(), &environment(), few, binary()).await.expect("it opens");
-    assert!(mirror.files(&good).await.expect_err("too many").0.contains("more than 0 manifests"));
+    let files = mirror.files(&third).await.expect("readable but for one");
+    assert!(files["z/c.yaml"].left_out.is_some() && files["z/b.yaml"].left_out.is_none());
 }
 
 #[tokio::test]
@@ -253,9 +245,10 @@ async fn a_repository_that_is_too_big_is_not_fetched() {
     repo.commit_file("noise.txt", &noise, "Noise");
     let bench = Bench::new(&repo.url());
     let small = Limits { mirror_bytes: 1 << 20, ..Limits::default() };
-    let mirror = Mirror::open_with(&bench.settings, bench.state.path(), &environment(), small, binary())
-        .await
-        .expect("it opens");
+    let mirror =
+        Mirror::open_with(&bench.settings, bench.state.path(), &environment(), &BTreeMap::new(), small, binary())
+            .await
+            .expect("it opens");
     for _ in 0..2 {
         assert!(mirror.fetch(None).await.expect_err("too big").0.contains("bigger than 1 MiB"));
     }
@@ -418,7 +411,7 @@ async fn a_folder_that_is_away_at_start_leaves_the_last_revision_in_force_until_
 
         let never = Bench::new(&url);
         fs::rename(&folder, &aside).expect("away");
-        let first = Mirror::open(&never.settings, never.state.path(), &environment()).await;
+        let first = Mirror::open(&never.settings, never.state.path(), &environment(), &BTreeMap::new()).await;
         fs::rename(&aside, &folder).expect("back");
         assert!(first.is_err(), "there is nothing to go on with");
     }
@@ -540,7 +533,10 @@ async fn settings_that_cannot_work_say_so_at_start() {
     let refused = async |change: fn(&mut RepositorySettings)| {
         let mut bench = Bench::new("git://git.example/ops");
         change(&mut bench.settings);
-        Mirror::open(&bench.settings, bench.state.path(), &environment()).await.expect_err("refused").0
+        Mirror::open(&bench.settings, bench.state.path(), &environment(), &BTreeMap::new())
+            .await
+            .expect_err("refused")
+            .0
     };
     assert!(refused(|_| ()).await.contains("does not prove who answers"));
     assert!(refused(|s| s.url = None).await.contains("--repo"));

@@ -93,7 +93,9 @@ impl Trap {
     async fn mirror(&self, url: &str, state: &TempDir) -> Mirror {
         let settings = RepositorySettings { url: Some(url.to_owned()), ..RepositorySettings::default() };
         let binary = Path::new(env!("CARGO_BIN_EXE_codeops"));
-        Mirror::open_with(&settings, state.path(), &BTreeMap::new(), Limits::default(), binary).await.expect("it opens")
+        Mirror::open_with(&settings, state.path(), &BTreeMap::new(), &BTreeMap::new(), Limits::default(), binary)
+            .await
+            .expect("it opens")
     }
 }
 

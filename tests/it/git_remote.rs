@@ -130,7 +130,7 @@ async fn look(url: &str, environment: &BTreeMap<String, String>) -> Result<codeo
 
 async fn open(url: &str, state: &Path, environment: &BTreeMap<String, String>) -> Mirror {
     let settings = RepositorySettings { url: Some(url.to_owned()), ..RepositorySettings::default() };
-    Mirror::open(&settings, state, environment).await.expect("it opens")
+    Mirror::open(&settings, state, environment, &BTreeMap::new()).await.expect("it opens")
 }
 
 #[tokio::test]

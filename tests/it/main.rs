@@ -10,6 +10,7 @@ mod conformance;
 mod effects;
 mod floors;
 mod git;
+mod git_crowded;
 mod git_owner;
 mod git_remote;
 mod hooks;

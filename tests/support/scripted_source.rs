@@ -60,7 +60,7 @@ impl ScriptedSource {
             if text.is_empty() {
                 files.remove(*path);
             } else {
-                let file = File { content: Arc::from(*text), bytes: Arc::from(text.as_bytes()) };
+                let file = File::new(*text, text.as_bytes());
                 files.insert(Arc::from(*path), file);
             }
         }

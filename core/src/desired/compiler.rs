@@ -132,7 +132,8 @@ impl Compiler {
             let left = shares.left(&file.source.path);
             if !file.allowance.stands(left.expressions) || !file.space.stands(left.room(file.of_people).offered()) {
                 let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
-                let again = Arc::new(parse(&file.source.path, &File { content, bytes }, *left));
+                let same = File { content, bytes, left_out: file.left_out.clone() };
+                let again = Arc::new(parse(&file.source.path, &same, *left));
                 match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
                     Ok(at) => changes.now[at] = Arc::clone(&again),
                     Err(_) => others.push((Arc::clone(file), Arc::clone(&again))),

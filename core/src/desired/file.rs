@@ -33,6 +33,8 @@ pub(super) const OVERLAYS: &str = "environments/";
 pub(super) struct ParsedFile {
     /// The content id it was parsed from.
     pub content: Arc<str>,
+    /// Why it was not read, where it was left out.
+    pub left_out: Option<Arc<str>>,
     pub source: Source,
     pub class: Class,
     pub documents: Vec<Document>,
@@ -147,6 +149,7 @@ fn empty(path: &Arc<str>, file: &File, expressions: u64) -> ParsedFile {
     let source = Source::new(Arc::clone(path), Arc::clone(&file.bytes));
     ParsedFile {
         content: Arc::clone(&file.content),
+        left_out: file.left_out.clone(),
         source,
         class: class(path),
         documents: Vec::new(),
@@ -163,6 +166,15 @@ fn empty(path: &Arc<str>, file: &File, expressions: u64) -> ParsedFile {
 /// Reads all of a file, unless it takes more than there is.
 fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
     let mut parsed = empty(path, file, left.expressions);
+    if let Some(why) = &file.left_out {
+        let help = "make them fewer or shorter: files count in the order of their paths".to_owned();
+        let found = Diagnostic::error(&parsed.source, Span::START, &**why, Some(help));
+        if parsed.class != Class::Script {
+            parsed.lost.push(found.why());
+        }
+        parsed.found.push(found);
+        return parsed;
+    }
     if parsed.class == Class::Script {
         return parsed;
     }

@@ -2,7 +2,23 @@
 
 /// Whether a path matches a glob. Takes at most the product of both lengths.
 pub(super) fn matches(glob: &str, path: &str) -> bool {
+    walk(glob, path).0
+}
+
+/// Whether some path in a folder, which ends with `/`, may match a glob.
+pub(super) fn reaches(glob: &str, folder: &str) -> bool {
+    walk(glob, folder).1
+}
+
+/// Whether all of a glob matches a path, and whether any beginning of it does.
+fn walk(glob: &str, path: &str) -> (bool, bool) {
     let glob = glob.strip_prefix("./").unwrap_or(glob);
+    // Most paths are told by how they begin.
+    let plain = &glob[..glob.find(['*', '?']).unwrap_or(glob.len())];
+    let shorter = plain.len().min(path.len());
+    if plain.as_bytes()[..shorter] != path.as_bytes()[..shorter] {
+        return (false, false);
+    }
     let whole;
     let glob = if glob.ends_with('/') || glob.is_empty() {
         whole = format!("{glob}**");
@@ -14,7 +30,7 @@ pub(super) fn matches(glob: &str, path: &str) -> bool {
     // `reach[i]`: whether the glob so far matches the first `i` characters.
     let mut reach = vec![false; path.len() + 1];
     reach[0] = true;
-    let mut at = 0;
+    let (mut at, mut some) = (0, path.is_empty());
     while at < glob.len() {
         let double = glob[at] == '*' && glob.get(at + 1) == Some(&'*');
         let mut next = vec![false; path.len() + 1];
@@ -38,14 +54,15 @@ pub(super) fn matches(glob: &str, path: &str) -> bool {
             at += 1;
         }
         reach = next;
+        some |= reach[path.len()];
         at += if double { 2 } else { 1 };
     }
-    reach[path.len()]
+    (reach[path.len()], some)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{matches, reaches};
 
     #[test]
     fn stars_stay_in_their_folder() {
@@ -66,6 +83,25 @@ mod tests {
             ("./apps/*", "apps/x.yaml", true),
         ] {
             assert_eq!(matches(glob, path), yes, "{glob} {path}");
+        }
+    }
+
+    #[test]
+    fn folders_are_reached_by_what_may_match_in_them() {
+        for (glob, folder, yes) in [
+            ("apps/shop.yaml", "apps/", true),
+            ("apps/shop.yaml", "teams/", false),
+            ("apps/shop.yaml", "apps/shop/", false),
+            ("services/shop*", "services/shop/", false),
+            ("services/*/x.yaml", "services/shop/", true),
+            ("services/*/x.yaml", "services/shop/deep/", false),
+            ("services/", "services/a/b/", true),
+            ("**/shop.yaml", "a/b/", true),
+            ("a/**/b", "a/x/y/", true),
+            ("a/**/b", "b/", false),
+            ("", "a/", true),
+        ] {
+            assert_eq!(reaches(glob, folder), yes, "{glob} {folder}");
         }
     }
 }

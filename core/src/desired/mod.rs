@@ -21,6 +21,7 @@ mod grants;
 mod groups;
 mod header;
 mod in_force;
+mod levelling;
 mod listening;
 mod lower;
 mod merging;
@@ -70,6 +71,7 @@ pub use coverage::reaches_nobody;
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::edit;
 pub use file::{is_manifest, is_wanted};
+pub use levelling::{Levelled, Much, Writers};
 pub use order::order;
 pub use rights::{TOP, claims, may_release};
 pub use schema::{schema, schema_kinds};
@@ -82,6 +84,21 @@ pub struct File {
     pub content: Arc<str>,
     /// The bytes as they are.
     pub bytes: Arc<[u8]>,
+    /// Why none of them were read, where they were not.
+    pub left_out: Option<Arc<str>>,
+}
+
+impl File {
+    /// A file with these bytes.
+    pub fn new(content: impl Into<Arc<str>>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self { content: content.into(), bytes: bytes.into(), left_out: None }
+    }
+
+    /// A file that is not read, and why: what it declared stays as it is.
+    pub fn left_out(why: Arc<str>) -> Self {
+        // The reason is all there is of it.
+        Self { content: Arc::clone(&why), bytes: Arc::default(), left_out: Some(why) }
+    }
 }
 
 /// The files of one revision below the configured path, keyed by their path with `/`.

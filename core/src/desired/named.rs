@@ -248,6 +248,9 @@ fn script(candidate: &Candidate, file: &str, team: &TeamName, span: Span, named:
         };
         return Some(Wrong::Refused((span, format!("there is no script `{path}`"), Some(help))));
     };
+    if file.left_out.is_some() {
+        return Some(Wrong::Refused((span, format!("`{path}` is not read, for it is beyond a limit"), None)));
+    }
     if !file.source.bytes.starts_with(b"#!") {
         let help = "its first line says what runs it, such as #!/bin/sh".to_owned();
         return Some(Wrong::Refused((span, format!("`{path}` does not begin with `#!`"), Some(help))));

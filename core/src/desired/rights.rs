@@ -7,7 +7,7 @@ use crate::config::TeamSettings;
 use crate::model::{Name, TeamName};
 
 use super::file::{Body, Document};
-use super::glob::matches;
+use super::glob;
 use super::grants::Note;
 use super::header::ManifestKind;
 use super::tree::Span;
@@ -83,9 +83,11 @@ pub fn may_release(by: &BTreeSet<TeamName>, theirs: &TeamName, desired: &Desired
     by.contains(theirs) || desired.reach.get(theirs).is_some_and(|allowed| !allowed.is_disjoint(by))
 }
 
-/// Whether a team's settings grant it a path.
+/// Whether a team's settings grant it a path; of a folder, which ends with `/`, whether they grant it any that may be in it.
 pub fn claims(team: &TeamSettings, path: &str) -> bool {
-    team.paths.iter().any(|glob| matches(glob, path))
+    team.paths
+        .iter()
+        .any(|glob| if path.ends_with('/') { glob::reaches(glob, path) } else { glob::matches(glob, path) })
 }
 
 /// The team that a manifest says it is of, for the kinds that are some team's.

@@ -9,6 +9,7 @@ mod checked;
 mod contested;
 mod digests;
 mod kept;
+mod levelled;
 mod mistakes;
 mod neighbours;
 mod promises;
@@ -29,7 +30,7 @@ fn files(pairs: &[(&str, &str)]) -> Files {
         .iter()
         .map(|(path, text)| {
             let content = crate::model::Digest::of(&serde_json::json!(text)).to_string();
-            (Arc::from(*path), File { content: content.into(), bytes: text.as_bytes().into() })
+            (Arc::from(*path), File::new(content, text.as_bytes()))
         })
         .collect()
 }

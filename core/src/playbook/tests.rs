@@ -32,8 +32,8 @@ pub(super) fn compiled(manifests: &str) -> Desired {
          apiVersion: codeops/v1\nkind: Team\nmetadata: {{name: shop}}\nspec: {{}}\n---\n\
          apiVersion: codeops/v1\nkind: App\nmetadata: {{name: shop, team: shop}}\nspec: {{provider: local, run: {{command: [/bin/shop]}}}}\n---\n{manifests}"
     );
-    let file = File { content: "1".into(), bytes: Arc::from(text.into_bytes()) };
-    let script = File { content: "2".into(), bytes: Arc::from(b"#!/bin/sh\n".to_vec()) };
+    let file = File::new("1", text.into_bytes());
+    let script = File::new("2", b"#!/bin/sh\n".to_vec());
     let files: Files = [("codeops.yaml".into(), file), ("scripts/look.sh".into(), script)].into_iter().collect();
     let compiled = Compiler::default().compile(&files, &Context::default());
     let errors: Vec<String> = compiled.diagnostics.iter().map(|it| it.render(false)).collect();

@@ -68,7 +68,7 @@ impl Tree {
     /// The folder or the settings cannot be read, or a manifest holds a mistake: all of them, rendered.
     fn read(dir: &Path, environment: Option<Environment>, settings: Option<&Path>) -> anyhow::Result<Self> {
         let settings: Option<Settings> = settings.map(|file| options::read_settings(Some(file))).transpose()?;
-        let files = validate::read(dir)?;
+        let files = validate::read(dir, settings.as_ref())?;
         let context = compile::context(environment, settings.as_ref());
         let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
         let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);

@@ -55,7 +55,7 @@ impl Remote {
 
 async fn mirror(url: &str, signers: Option<SignerSettings>, state: &std::path::Path) -> Mirror {
     let config = RepositorySettings { url: Some(url.to_owned()), signers, ..RepositorySettings::default() };
-    Mirror::open(&config, state, &BTreeMap::new()).await.expect("opened")
+    Mirror::open(&config, state, &BTreeMap::new(), &BTreeMap::new()).await.expect("opened")
 }
 
 async fn stage(url: &str, bot: BotSettings, signers: Option<SignerSettings>) -> Stage {

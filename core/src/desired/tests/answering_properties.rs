@@ -14,7 +14,7 @@ fn check(path: &str, bytes: &[u8]) {
     let mut compiler = Compiler::default();
     let before = compiler.compile(&all, &Context::default()).desired;
     let content = crate::model::Digest::of(&serde_json::json!(bytes)).to_string();
-    all.insert(Arc::from(path), File { content: content.into(), bytes: bytes.into() });
+    all.insert(Arc::from(path), File::new(content, bytes));
     let after = compiler.compile(&all, &Context::default());
     for diagnostic in &after.diagnostics {
         let shown = diagnostic.render(false);

@@ -12,7 +12,7 @@ fn check(bytes: &[u8]) {
     let mut all = files(&[("codeops.yaml", REPOSITORY), ("teams/payments.yaml", TEAM), ("z.yaml", &lone)]);
     let before = Compiler::default().compile(&all, &Context::default());
     let content = crate::model::Digest::of(&serde_json::json!(bytes)).to_string();
-    all.insert(Arc::from("odd.yaml"), File { content: content.into(), bytes: bytes.into() });
+    all.insert(Arc::from("odd.yaml"), File::new(content, bytes));
     let after = Compiler::default().compile(&all, &Context::default());
     for diagnostic in &after.diagnostics {
         let shown = diagnostic.render(false);
