@@ -1,5 +1,6 @@
 //! What a manifest of how alerts are answered names: whether it is there, and whether its team may reach it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(super) struct Named<'a> {
     resolve_delay: Option<Period>,
     /// Whether a file cannot be read: what is not there may stand in it.
     uncertain: bool,
+    /// How often it is still looked for what was meant.
+    hints: Cell<usize>,
 }
 
 impl<'a> Named<'a> {
@@ -56,6 +59,7 @@ impl<'a> Named<'a> {
             steps: candidates.iter().filter_map(steps).collect(),
             resolve_delay: resolved.repository_broken.is_none().then(|| resolved.repository.resolve_delay()),
             uncertain: files.iter().any(|file| !file.lost.is_empty()),
+            hints: Cell::new(NEAR),
         }
     }
 
@@ -97,7 +101,14 @@ impl<'a> Named<'a> {
 
     /// The name of this kind that is most like one.
     pub(super) fn near(&self, kind: ManifestKind, name: &Name) -> Option<&str> {
-        near(name.as_str(), self.declared.keys().filter(|(other, _)| *other == kind).map(|(_, name)| name.as_str()))
+        let names = self.declared.keys().filter(|(other, _)| *other == kind).map(|(_, name)| name.as_str());
+        self.nearest(name.as_str(), names)
+    }
+
+    /// The same of any names.
+    fn nearest<'c>(&self, text: &str, names: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+        self.hints.set(self.hints.get().checked_sub(1)?);
+        near(text, names)
     }
 
     /// Whether a resource is declared, and whose it is, as far as that is known.
@@ -146,7 +157,8 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Mi
     let manifest = Arc::clone(&candidate.manifest);
     let Some(team) = &manifest.team else { return };
     if !named.teams.contains(&team.value) {
-        let names = named.teams.iter().map(Name::as_str);
+        let hints = if found.len() < NEAR { usize::MAX } else { 0 };
+        let names = named.teams.iter().map(Name::as_str).take(hints);
         let note = grants::unknown(team, "team", "declare it with a manifest of kind Team", names);
         candidate.error(found, note);
     }
@@ -225,7 +237,7 @@ fn manifest(
 fn target(id: &ResourceId, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
     match named.resource(id) {
         None => {
-            let near = near(id.name.as_str(), named.resolved.units.keys().map(|other| other.name.as_str()));
+            let near = named.nearest(id.name.as_str(), named.resolved.units.keys().map(|other| other.name.as_str()));
             let help = near.map(|near| format!("did you mean `{}/{near}`?", id.kind));
             Some(Wrong::Missing((span, format!("there is no `{id}` to act on"), help)))
         }
@@ -242,7 +254,7 @@ fn script(candidate: &Candidate, file: &str, team: &TeamName, span: Span, named:
     let Some(file) = named.file(&path).filter(|file| file.class == Class::Script) else {
         let scripts = named.files.iter().filter(|file| file.class == Class::Script);
         let below = scripts.filter_map(|file| file.source.path.strip_prefix(folder));
-        let help = match near(file, below.map(|path| path.trim_start_matches('/'))) {
+        let help = match named.nearest(file, below.map(|path| path.trim_start_matches('/'))) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("a script is a file, no link, in a folder called `{SCRIPTS}`"),
         };
@@ -263,7 +275,7 @@ fn changed(path: &str, team: &TeamName, span: Span, named: &Named<'_>) -> Option
     let is = |class: &Class| matches!(class, Class::Manifest | Class::Overlay(_));
     if !named.file(path).is_some_and(|file| is(&file.class)) {
         let manifests = named.files.iter().filter(|file| is(&file.class));
-        let near = near(path, manifests.map(|file| &*file.source.path));
+        let near = named.nearest(path, manifests.map(|file| &*file.source.path));
         let help = near.map(|near| format!("did you mean `{near}`?"));
         return Some(Wrong::Refused((span, format!("there is no manifest `{path}`"), help)));
     }
@@ -302,7 +314,7 @@ fn step(candidate: &Candidate, name: &Name, span: Span, named: &Named<'_>) -> Op
         Some((step, called)) => format!(
             "it is a step of `{called}`, which `{step}` calls: say how `{step}` ends, and test `{called}` by itself; "
         ),
-        None => match near(name.as_str(), known().chain(IMPLIED)) {
+        None => match named.nearest(name.as_str(), known().chain(IMPLIED)) {
             Some(near) => format!("did you mean `{near}`? "),
             None => String::new(),
         },

@@ -11,7 +11,7 @@ use super::app_parts::positive;
 use super::people_channels::{self, CHANNELS};
 use super::playbook_http;
 use super::playbook_steps::Around;
-use super::read::{list, near};
+use super::read::list;
 use super::response::{Body, Refers};
 use super::texts::{self, Scope, expression, fixed, template};
 use super::tree::{At, Node, Value, cut};
@@ -62,7 +62,7 @@ fn action(
     let text = body.reader.text(node)?;
     let Ok(action) = text.value.parse::<Action>() else {
         let words = Action::ALL.map(Action::word);
-        let help = match near(&text.value, words.into_iter()) {
+        let help = match body.reader.near(&text.value, words.into_iter()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the actions are {}", list(&words)),
         };
@@ -99,7 +99,7 @@ fn arguments(
     for entry in with.map(|node| body.reader.pairs(node, "arguments")).unwrap_or_default() {
         let key = &*entry.key;
         if !takes.contains(&key) {
-            let help = match (near(key, takes.iter().copied()), takes) {
+            let help = match (body.reader.near(key, takes.iter().copied()), takes) {
                 (Some(near), _) => format!("did you mean `{near}`?"),
                 (None, []) => "it takes none".to_owned(),
                 (None, takes) => format!("it takes {}", list(takes)),

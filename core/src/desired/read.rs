@@ -23,11 +23,19 @@ pub(super) struct Reader<'s> {
     pub(super) allowance: Allowance,
     /// Whether it was told that they take too much; where the first is not read, none after it is.
     refuses: bool,
+    /// How much may still be compared to find what was meant.
+    compared: usize,
 }
 
 impl<'s> Reader<'s> {
     pub(super) fn new(sources: Vec<&'s Source>) -> Self {
-        Self { sources, found: Vec::new(), allowance: Allowance::of(allowance::MOST), refuses: false }
+        Self {
+            sources,
+            found: Vec::new(),
+            allowance: Allowance::of(allowance::MOST),
+            refuses: false,
+            compared: MOST_COMPARED,
+        }
     }
 
     /// The same with less for expressions.
@@ -46,6 +54,11 @@ impl<'s> Reader<'s> {
     /// Whether there are so many mistakes that no more are noted.
     pub(super) fn full(&self) -> bool {
         self.found.len() >= MOST
+    }
+
+    /// The name most like `text`, when one is near enough to be meant; none where it would not be told, or took too long to find.
+    pub(super) fn near<'c>(&mut self, text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+        if self.full() { None } else { nearest(text, candidates, &mut self.compared) }
     }
 
     /// Notes a mistake.
@@ -126,11 +139,8 @@ impl<'s> Reader<'s> {
             return Some(*value);
         }
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.error(
-            node.span,
-            format!("`{}` is none of {}", cut(&text.value, 40), list(&names)),
-            near(&text.value, names.iter().copied()).map(|near| format!("did you mean `{near}`?")),
-        );
+        let help = self.near(&text.value, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        self.error(node.span, format!("`{}` is none of {}", cut(&text.value, 40), list(&names)), help);
         None
     }
 
@@ -268,10 +278,13 @@ impl<'n> Fields<'n> {
     pub(super) fn finish(self, reader: &mut Reader<'_>, ignored: &[&str]) {
         for entry in self.entries {
             let key = &*entry.key;
+            if reader.full() {
+                return;
+            }
             if self.known.contains(&key) || ignored.contains(&key) {
                 continue;
             }
-            let help = match near(key, self.known.iter().copied()) {
+            let help = match reader.near(key, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("{} has {}", self.what, list(&self.known)),
             };
@@ -280,11 +293,17 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// The most names that are compared to find the nearest.
-const MOST_COMPARED: usize = 5_000;
+/// How much is compared to find the nearest name, each letter with each of the other: what 5,000 short names take. Of a document so
+/// much is for all its mistakes together.
+const MOST_COMPARED: usize = 500_000;
 
 /// The name most like `text`, when one is near enough to be meant.
 pub(super) fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let mut left = MOST_COMPARED;
+    nearest(text, candidates, &mut left)
+}
+
+fn nearest<'c>(text: &str, candidates: impl Iterator<Item = &'c str>, left: &mut usize) -> Option<&'c str> {
     if text.len() > 100 {
         return None;
     }
@@ -293,7 +312,11 @@ pub(super) fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) ->
     let close = |other: &str| other.len().abs_diff(text.len()) <= most * 4;
     candidates
         .filter(|candidate| close(candidate))
-        .take(MOST_COMPARED)
+        .take_while(|candidate| {
+            let rest = left.checked_sub((text.len() + 1) * (candidate.len() + 1));
+            *left = rest.unwrap_or_default();
+            rest.is_some()
+        })
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min()

@@ -8,7 +8,7 @@ use crate::model::{AlertRouteSpec, Inhibition, Maintenance, MatchOperator, Match
 use crate::schedule::zone;
 
 use super::people::timestamp;
-use super::read::{Fields, near};
+use super::read::Fields;
 use super::response::{Body, Refers};
 use super::tree::{At, Node, Value, cut};
 
@@ -38,7 +38,7 @@ pub(super) fn read(node: &Node, body: &mut Body<'_, '_>) -> Option<AlertRouteSpe
 /// The tree while it is read.
 struct Tree {
     /// Mute times by name.
-    known: Vec<Name>,
+    known: BTreeSet<Name>,
     routes: usize,
     regexes: usize,
 }
@@ -69,7 +69,7 @@ impl Tree {
     fn mute(&self, node: &Node, body: &mut Body<'_, '_>) -> Vec<Name> {
         let names = body.reader.list::<Name>(node, "names of mute times");
         for At { value, span } in names.iter().filter(|name| !self.known.contains(&name.value)) {
-            let help = match near(value.as_str(), self.known.iter().map(Name::as_str)) {
+            let help = match body.reader.near(value.as_str(), self.known.iter().map(Name::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "give it under `muteTimes` of this manifest".to_owned(),
             };

@@ -7,6 +7,7 @@ mod answering_properties;
 mod bounds;
 mod checked;
 mod contested;
+mod costs;
 mod digests;
 mod kept;
 mod levelled;

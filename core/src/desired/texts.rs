@@ -7,7 +7,7 @@ use serde_json::{Number, Value as Json};
 use crate::expression::Path;
 use crate::model::{Expression, Name, Template};
 
-use super::read::{Reader, list, near};
+use super::read::{Reader, list};
 use super::tree::{At, Node, Span, Value, cut, is_bool};
 
 /// What an expression can see at its place.
@@ -165,7 +165,7 @@ fn check(paths: &[Path], span: Span, scope: &Scope, reader: &mut Reader<'_>) {
 }
 
 fn unknown(variable: &str, span: Span, reader: &mut Reader<'_>) {
-    let help = match near(variable, VARIABLES.into_iter()) {
+    let help = match reader.near(variable, VARIABLES.into_iter()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("expressions can see {}; a name with a hyphen is written steps['a-b']", list(&VARIABLES)),
     };
@@ -174,7 +174,7 @@ fn unknown(variable: &str, span: Span, reader: &mut Reader<'_>) {
 
 fn field(name: Option<&str>, of: &str, fields: &[&str], span: Span, reader: &mut Reader<'_>) {
     let Some(name) = name.filter(|name| !fields.contains(name)) else { return };
-    let help = match near(name, fields.iter().copied()) {
+    let help = match reader.near(name, fields.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("it has {}", list(fields)),
     };
@@ -190,7 +190,7 @@ fn step(name: Option<&str>, part: Option<&str>, span: Span, scope: &Scope, reade
         let message = format!("the step `{name}` has given nothing yet when this is read");
         return reader.error(span, message, Some("only earlier steps can be read".to_owned()));
     }
-    let help = match near(name, scope.steps.iter().map(Name::as_str)) {
+    let help = match reader.near(name, scope.steps.iter().map(Name::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "only earlier steps of the same playbook can be read".to_owned(),
     };

@@ -1,14 +1,20 @@
 //! Checks `$NAME` in commands and environment values: each must be declared, and no secret may reach an argument, where
 //! everybody on the machine could read it.
 
+use std::collections::BTreeSet;
+
 use crate::model::{BUILT_IN, ExpandError, GIVEN, variables};
 
 use super::app::AppManifest;
-use super::read::{Reader, list, near};
+use super::read::{Reader, list};
 use super::tree::Node;
 
 /// Checks the whole `spec` of an app whose environment was read already.
 pub(super) fn check(spec: &Node, app: &AppManifest, reader: &mut Reader<'_>) {
+    // Once for each, however often it is named.
+    let names_others =
+        |value: &str| variables(value).is_ok_and(|names| names.iter().any(|name| app.env.contains_key(*name)));
+    let deep = app.env.iter().filter(|(_, value)| names_others(&value.value)).map(|(name, _)| name.as_str()).collect();
     let commands = [
         spec.get("run").and_then(|node| node.get("command")),
         spec.get("release").and_then(|node| node.get("command")),
@@ -17,12 +23,12 @@ pub(super) fn check(spec: &Node, app: &AppManifest, reader: &mut Reader<'_>) {
     for command in commands.into_iter().flatten() {
         if let super::tree::Value::List(items) = &command.value {
             for item in items {
-                text(item, app, reader, Where::Argument);
+                text(item, (app, &deep), reader, Where::Argument);
             }
         }
     }
     for entry in spec.get("env").and_then(Node::entries).unwrap_or_default() {
-        text(&entry.value, app, reader, Where::Value);
+        text(&entry.value, (app, &deep), reader, Where::Value);
     }
 }
 
@@ -32,7 +38,10 @@ enum Where {
     Value,
 }
 
-fn text(node: &Node, app: &AppManifest, reader: &mut Reader<'_>, place: Where) {
+/// An app, and those of its variables that name others of them.
+type Known<'a> = (&'a AppManifest, &'a BTreeSet<&'a str>);
+
+fn text(node: &Node, known: Known<'_>, reader: &mut Reader<'_>, place: Where) {
     let Some(text) = node.text() else { return };
     match variables(text) {
         Err(error) => reader.error(node.span, error.to_string(), None),
@@ -41,13 +50,13 @@ fn text(node: &Node, app: &AppManifest, reader: &mut Reader<'_>, place: Where) {
                 if reader.full() {
                     return;
                 }
-                variable(name, node, app, reader, place);
+                variable(name, node, known, reader, place);
             }
         }
     }
 }
 
-fn variable(name: &str, node: &Node, app: &AppManifest, reader: &mut Reader<'_>, place: Where) {
+fn variable(name: &str, node: &Node, (app, deep): Known<'_>, reader: &mut Reader<'_>, place: Where) {
     if app.secrets.contains_key(name) {
         let (message, help) = match place {
             Where::Argument => (
@@ -65,15 +74,14 @@ fn variable(name: &str, node: &Node, app: &AppManifest, reader: &mut Reader<'_>,
             let help = "give it one; a dollar sign itself is written $$".to_owned();
             reader.error(node.span, format!("`${name}` needs the app to have a `port`"), Some(help));
         }
-    } else if let Some(value) = app.env.get(name) {
-        let deeper = variables(&value.value).unwrap_or_default().into_iter().any(|name| app.env.contains_key(name));
-        if place == Where::Value && deeper {
+    } else if app.env.contains_key(name) {
+        if place == Where::Value && deep.contains(name) {
             let message = format!("`{name}` names other variables itself; only one step is followed");
             reader.error(node.span, message, Some("write its value out".to_owned()));
         }
     } else if !BUILT_IN.contains(&name) && !GIVEN.contains(&name) {
         let known = app.env.keys().map(String::as_str).chain(BUILT_IN).chain(GIVEN);
-        let help = match near(name, known.clone()) {
+        let help = match reader.near(name, known.clone()) {
             Some(near) => format!("did you mean `${near}`? A dollar sign itself is written $$"),
             None => {
                 format!("the app has {}; a dollar sign itself is written $$", list(&known.take(12).collect::<Vec<_>>()))
