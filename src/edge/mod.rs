@@ -70,9 +70,13 @@ impl Leaves {
     }
 }
 
+/// With each request: who counts as one client. An address, of IPv6 its first half, since whoever has one has all that share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer(IpAddr);
+
 /// One connection as seen from outside.
 struct Open {
-    peer: IpAddr,
+    peer: Peer,
     answered: Answered,
     /// Ends it.
     end: CancellationToken,
@@ -116,7 +120,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
         let (answered, end, leave) = (Answered::new(), CancellationToken::new(), Arc::default());
         let io = Impatient::new(stream, bounds.stall, answered.clone());
         let ends = (end.clone(), Arc::clone(&leave));
-        let task = connections.spawn(connection(io, router.clone(), bounds, cancel.clone(), ends));
+        let task = connections.spawn(connection(io, peer, router.clone(), bounds, cancel.clone(), ends));
         open.insert(task.id(), Open { peer, answered, end, leave });
     }
     drop(listener);
@@ -129,17 +133,16 @@ fn time_to_leave(leaving: usize, connections: usize) -> Duration {
     if leaving < (connections / LEAVING).max(1) { LEAVE } else { Duration::ZERO }
 }
 
-/// Who counts as one: an address, of IPv6 its first half, since whoever has one has all that share it.
-fn peer_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
+fn peer_of(address: IpAddr) -> Peer {
+    Peer(match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,
-    }
+    })
 }
 
 /// The peer that has most connections; of several, the one that was answered longest ago.
-fn busiest(open: &HashMap<Id, Open>) -> Option<IpAddr> {
-    let mut peers: HashMap<IpAddr, (usize, Reverse<Instant>)> = HashMap::new();
+fn busiest(open: &HashMap<Id, Open>) -> Option<Peer> {
+    let mut peers: HashMap<Peer, (usize, Reverse<Instant>)> = HashMap::new();
     for Open { peer, answered, .. } in open.values() {
         let last = Reverse(answered.last());
         let of = peers.entry(*peer).or_insert((0, last));
@@ -149,13 +152,13 @@ fn busiest(open: &HashMap<Id, Open>) -> Option<IpAddr> {
 }
 
 /// Closes the connection of this peer that was not answered for longest; what is under way on it may go on for so long.
-fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: IpAddr, leave: Duration) {
+fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: Peer, leave: Duration) {
     let of_peer = open.iter().filter(|(_, open)| open.peer == peer);
     let oldest = of_peer.min_by_key(|(_, open)| open.answered.last()).map(|(id, _)| *id);
     if let Some(oldest) = oldest.and_then(|id| open.remove(&id)) {
         let (what, limit) = (bounds.what, bounds.connections);
         if let Some(more) = told.admits("too many connections; the one that was idle longest is closed") {
-            tracing::warn!(what, limit, %peer, more, "too many connections; the one that was idle longest is closed");
+            tracing::warn!(what, limit, peer = %peer.0, more, "too many connections; the one that was idle longest is closed");
         }
         let _ = oldest.leave.set(leave);
         oldest.end.cancel();
@@ -164,6 +167,7 @@ fn make_room(open: &mut HashMap<Id, Open>, bounds: Bounds, told: &Seldom, peer: 
 
 async fn connection(
     io: Impatient<TcpStream>,
+    peer: Peer,
     router: Router,
     bounds: Bounds,
     cancel: CancellationToken,
@@ -172,6 +176,7 @@ async fn connection(
     let (router, leaves) = (TowerToHyperService::new(router), Leaves(end.clone()));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(leaves.clone());
+        request.extensions_mut().insert(peer);
         router.call(request)
     });
     let served = http1::Builder::new()

@@ -6,30 +6,24 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use futures_util::Stream;
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio::sync::broadcast;
 
+use super::places::Place;
 use super::problem::Problem;
 use super::response::Standing;
 use super::words::{Mark, headline};
 use super::{Web, named};
+use crate::edge::Peer;
 use crate::journal::{Entry, Reader};
 use crate::port::{Board, Watcher};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// A place among the streams, or 503.
-pub(super) fn admit(web: &Web) -> Result<OwnedSemaphorePermit, Problem> {
-    Arc::clone(&web.streams).try_acquire_owned().map_err(|_| {
-        let detail =
-            format!("{} streams are open already; close one, or ask again later", web.page.config.limits.streams);
-        Problem::unavailable(detail).with(axum::http::header::RETRY_AFTER, "10")
-    })
-}
 
 /// What a stream says of the board; whoever wants more asks for it.
 #[derive(Serialize)]
@@ -45,15 +39,16 @@ struct Following {
     tail: broadcast::Receiver<Arc<Entry>>,
     web: Arc<Web>,
     greeted: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// The board at once and at each change, and each event, until the reader goes, falls behind, or the daemon ends.
 pub(super) async fn stream(
     State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Peer>,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Problem> {
     let following = Following {
-        _place: admit(&web)?,
+        _place: web.streams.take(peer)?,
         watcher: web.page.watcher.clone(),
         tail: web.page.journal.tail(),
         web: Arc::clone(&web),

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -16,9 +17,9 @@ use serde::Deserialize;
 
 use super::Web;
 use super::escape::visible;
-use super::live::admit;
 use super::problem::Problem;
 use super::redact::Of;
+use crate::edge::Peer;
 use crate::port::{LogLine, LogQuery, ResourceView};
 
 const TAIL: usize = 200;
@@ -36,6 +37,7 @@ pub(super) struct Asked {
 /// The lines, in the form that `Accept` names.
 pub(super) async fn logs(
     State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Peer>,
     Path((kind, name)): Path<(String, String)>,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
@@ -46,7 +48,7 @@ pub(super) async fn logs(
     let instance = instance.map_err(|error| Problem::bad_request(error.to_string()))?;
     let follow = asked.follow.unwrap_or(false);
     // A plain read ends by itself; only those that stay take a place.
-    let place = if follow { Some(admit(&web)?) } else { None };
+    let place = if follow { Some(web.streams.take(peer)?) } else { None };
     let query = LogQuery { instance, tail: asked.tail.unwrap_or(TAIL).min(MOST), follow };
     let lines = open(&web, &view, query).await?;
     let cancel = web.cancel.clone();

@@ -226,7 +226,7 @@ fn describe_daemon(registry: &mut Registry, web: &Web, board: &Board) {
     let name = "codeops_settings_last_reload_successful";
     registry.register(name, "Whether the settings' file could be used when it was last read", settings);
     let streams = Gauge::<i64>::default();
-    streams.set(whole(web.page.config.limits.streams.saturating_sub(web.streams.available_permits())));
+    streams.set(whole(web.streams.count()));
     registry.register("codeops_streams", "Open event and log streams", streams);
     let build = Gauges::default();
     build.get_or_create(&vec![("version", web.page.config.version.clone())]).set(1);

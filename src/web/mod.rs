@@ -14,6 +14,7 @@ mod metrics;
 mod named;
 mod pages;
 mod picture;
+mod places;
 mod problem;
 mod redact;
 mod response;
@@ -31,7 +32,6 @@ use std::time::Duration;
 
 use codeops_core::model::{Name, ProviderName, Secret, TeamName};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +103,8 @@ pub struct Limits {
     pub connections: usize,
     /// Streams (events and followed logs) at a time; further ones get 503.
     pub streams: usize,
+    /// Those of one peer, so that nobody takes all. A reverse proxy is one peer, and so is all that runs on this machine.
+    pub streams_of_one_peer: usize,
     /// How long a client may leave its answer unread before its connection is cut.
     pub stall: Duration,
     /// How long a client may take to send a request's head, or stay idle between two.
@@ -116,6 +118,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             streams: 64,
+            streams_of_one_peer: 16,
             stall: Duration::from_secs(10),
             head: Duration::from_secs(10),
             sample: Duration::from_secs(10),
@@ -141,7 +144,7 @@ struct Web {
     samples: Mutex<samples::Samples>,
     tally: response::Tally,
     teams: team::Teams,
-    streams: Arc<Semaphore>,
+    streams: Arc<places::Places>,
     cancel: CancellationToken,
 }
 
@@ -189,7 +192,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         samples: Mutex::default(),
         tally: response::Tally::default(),
         teams: team::Teams::default(),
-        streams: Arc::new(Semaphore::new(limits.streams)),
+        streams: Arc::new(places::Places::new(limits.streams, limits.streams_of_one_peer)),
         cancel: cancel.clone(),
     });
     let mut tasks = JoinSet::new();

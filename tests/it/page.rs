@@ -7,6 +7,7 @@ mod fixture;
 mod guesses;
 mod schema;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -567,7 +568,7 @@ async fn a_stream_tells_of_boards_and_events() {
 
 #[tokio::test]
 async fn streams_are_limited_and_a_slow_reader_loses_its_own() {
-    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { stall: Duration::from_millis(200), streams_of_one_peer: 64, ..Limits::default() };
     let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
     let mut open = Vec::new();
     for _ in 0..63 {
@@ -593,6 +594,41 @@ async fn streams_are_limited_and_a_slow_reader_loses_its_own() {
         }
     }
     drop(slow);
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_the_streams_of_all() {
+    let served = Served::rich().await;
+    let from = |last: u8| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let address = IpAddr::from([127, 0, 0, last]);
+        let client = Client::builder().no_proxy().local_address(address).timeout(Duration::from_secs(60));
+        let asked = client.build().expect("a client").get(served.url("/api/v1/stream"));
+        async move { asked.send().await.expect("the page answers") }
+    };
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(from(1).await);
+    }
+    assert!(
+        open.iter().all(|answer| answer.status() == StatusCode::OK),
+        "a page in several tabs, and who follows logs"
+    );
+    let refused = from(1).await;
+    assert_eq!(
+        (refused.status(), &refused.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"10".parse().unwrap())
+    );
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("16 streams of your address are open already"), "{text}");
+    let log = client().get(served.url("/api/v1/resources/app/shop/logs?follow=true")).send().await.unwrap();
+    assert_eq!(log.status(), StatusCode::SERVICE_UNAVAILABLE, "followed logs count, too");
+    assert_eq!(from(2).await.status(), StatusCode::OK, "another has its own");
+    open.pop();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while from(1).await.status() != StatusCode::OK {
+        assert!(tokio::time::Instant::now() < deadline, "there is room again");
+    }
 }
 
 #[tokio::test]
@@ -1017,6 +1053,18 @@ async fn chromium_follows_the_board_and_the_log_without_a_reload() {
     }
     browser.run("document.getElementById('follow').click()").await;
     assert_eq!(browser.run("return document.getElementById('follow').textContent").await, "Follow");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chromium_asks_now_and_then_where_it_is_given_no_stream() {
+    let Some(browser) = Browser::start().await else { return };
+    let limits = Limits { streams: 0, ..Limits::default() };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    browser.open(&served.url("/apps/shop")).await;
+    browser.until("return document.getElementById('live').textContent.startsWith('Not live: ')").await;
+    assert_eq!(browser.run("return stream === null").await, true, "as it is in the background");
+    browser.run("document.getElementById('follow').click()").await;
+    browser.until("return document.getElementById('follow').textContent === 'Follow'").await;
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async function refresh() {
     }
     if (!all) waiting = setTimeout(refresh, 3000);
     tick();
-  } catch { /* the stream tells when the daemon is back */ }
+  } catch { /* asked again, or the stream tells when the daemon is back */ }
   asking = false;
   if (again) { again = false; soon(); }
 }
@@ -79,16 +79,23 @@ function say(text) { const live = $("live"); if (live && live.textContent !== te
 let stream = null;
 function listen() {
   if (stream) return;
-  stream = new EventSource("/api/v1/stream");
+  const own = stream = new EventSource("/api/v1/stream");
   let first = true;
   stream.addEventListener("board", () => { if (first) first = false; else soon(); say("Live."); });
   stream.addEventListener("event", soon);
-  stream.onerror = () => { say("The daemon does not answer; this is what was last known."); };
+  stream.onerror = () => {
+    if (own.readyState !== EventSource.CLOSED) { say("The daemon does not answer; this is what was last known."); return; }
+    // Refused, and so not tried again by itself: there are as many streams as there may be.
+    if (stream !== own) return;
+    stream = null;
+    say("Not live: no further stream is given; this is asked for every 15 s.");
+    setTimeout(() => { if (!document.hidden) listen(); }, 30000);
+  };
   stream.onopen = () => { say("Live."); if (!first) soon(); };
 }
 // A tab in the background gives its stream back (a browser opens only six connections to one place) and asks now and
-// then, since its title and icon still tell how things stand.
-setInterval(() => { if (document.hidden) refresh(); }, 15000);
+// then, since its title and icon still tell how things stand. So does one that was given none.
+setInterval(() => { if (document.hidden || !stream) refresh(); }, 15000);
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) { listen(); refresh(); } else { stream?.close(); stream = null; }
 });
@@ -131,6 +138,7 @@ if (log && follow) {
   const start = () => {
     lines = new EventSource(log.dataset.logs + "?follow=true&tail=0");
     lines.addEventListener("line", (event) => add(JSON.parse(event.data)));
+    lines.onerror = () => { if (lines?.readyState === EventSource.CLOSED) stop(); };
     follow.textContent = "Pause"; follow.setAttribute("aria-pressed", "true");
   };
   follow.onclick = () => { if (lines) stop(); else start(); };
