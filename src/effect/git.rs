@@ -17,7 +17,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
     granted(parts, &order.team, file)?;
     let edit = |bytes: &[u8]| match &order.change {
         GitOrderChange::Set { document, path, value, .. } => {
-            let document = document.as_ref().map(|(kind, name)| (kind.as_str(), name.as_str()));
+            let document = document.as_ref().map(|document| (document.kind.as_str(), document.name.as_str()));
             desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))
         }
         GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),

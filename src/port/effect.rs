@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use codeops_core::model::{
-    Alert, AlertState, Channel, Labels, Name, PageId, Period, ResourceId, Revision, RunId, SecretName, TeamName,
+    Alert, AlertState, Channel, DocumentName, Labels, Name, PageId, Period, ResourceId, Revision, RunId, SecretName,
+    TeamName,
 };
 use serde_json::Value;
 
@@ -121,8 +122,8 @@ pub enum GitOrderChange {
     Set {
         /// The file.
         file: String,
-        /// `kind: App` and the like, and the name of the document in it; the only document without.
-        document: Option<(String, String)>,
+        /// Which of its documents; the only one without.
+        document: Option<DocumentName>,
         /// Dotted path.
         path: String,
         /// The value.

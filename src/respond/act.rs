@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codeops_core::action::{self, Lowered, Situation};
 use codeops_core::model::{
-    Action, PageEvent, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome, StepRef,
+    Action, DocumentName, PageEvent, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{Order, pin};
 use serde_json::{Value, json};
@@ -229,13 +229,14 @@ impl Flow {
                 let subject = format!("Revert the newest change of {target}");
                 commit(GitOrderChange::RevertLast { target, file, within }, subject)
             }
-            Order::Set { file, path, value } => {
-                let subject = format!("Set {path} in {file}");
-                commit(GitOrderChange::Set { file, document: None, path, value }, subject)
+            Order::Set { file, document, path, value } => {
+                let of = document.as_ref().map(|document| format!(" of {document}")).unwrap_or_default();
+                let subject = format!("Set {path}{of} in {file}");
+                commit(GitOrderChange::Set { file, document, path, value }, subject)
             }
             Order::Act { action, target, with } => {
                 let (path, value) = self.set_by(action, &target, &with)?;
-                let document = Some(("App".to_owned(), target.name.to_string()));
+                let document = Some(DocumentName { kind: "App".to_owned(), name: target.name.clone() });
                 let file = self.file_of(&target)?;
                 let subject = format!("{action} {target}: {path} = {value}");
                 commit(GitOrderChange::Set { file, document, path, value }, subject)

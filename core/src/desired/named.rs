@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{Egress, host};
-use crate::model::{Does, Name, Period, PlaybookStep, ResourceId, TeamName};
+use crate::model::{DocumentName, Does, Name, Period, PlaybookStep, ResourceId, TeamName};
 
-use super::file::{Class, ParsedFile, SCRIPTS};
+use super::file::{Class, Document, ParsedFile, SCRIPTS};
 use super::grants::{self, Note, foreign};
 use super::header::ManifestKind;
 use super::in_force::{Candidate, Key};
@@ -194,7 +194,7 @@ fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, na
         }
         Refers::Target(id) => target(id, team, span, named),
         Refers::Script(file) => script(candidate, file, team, span, named),
-        Refers::Manifest(path) => changed(path, team, span, named),
+        Refers::Manifest(path, document) => changed(path, document.as_ref(), team, span, named),
         Refers::Proof { timeout, within, quiet } => {
             proof(*timeout, *within, *quiet, span, named.resolve_delay?).map(Wrong::Refused)
         }
@@ -271,15 +271,43 @@ fn script(candidate: &Candidate, file: &str, team: &TeamName, span: Span, named:
 }
 
 /// A manifest that a step changes.
-fn changed(path: &str, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
+fn changed(
+    path: &str,
+    document: Option<&DocumentName>,
+    team: &TeamName,
+    span: Span,
+    named: &Named<'_>,
+) -> Option<Wrong> {
     let is = |class: &Class| matches!(class, Class::Manifest | Class::Overlay(_));
-    if !named.file(path).is_some_and(|file| is(&file.class)) {
+    let Some(file) = named.file(path).filter(|file| is(&file.class)) else {
         let manifests = named.files.iter().filter(|file| is(&file.class));
         let near = named.nearest(path, manifests.map(|file| &*file.source.path));
         let help = near.map(|near| format!("did you mean `{near}`?"));
         return Some(Wrong::Refused((span, format!("there is no manifest `{path}`"), help)));
+    };
+    let unclaimed = rights::unclaimed(team, path, span, named.context);
+    unclaimed.or_else(|| which(file, document, span)).map(Wrong::Refused)
+}
+
+/// Whether it is clear which document of a file is meant, as far as the file can be read.
+fn which(file: &ParsedFile, document: Option<&DocumentName>, span: Span) -> Option<Note> {
+    let word = |of: &Document| format!("{}/{}", of.header.kind.word(), of.header.name.value);
+    let words: Vec<String> = file.documents.iter().map(word).collect();
+    let path = &file.source.path;
+    match document.map(ToString::to_string) {
+        Some(meant) if file.lost.is_empty() && !words.contains(&meant) => {
+            let help = match near(&meant, words.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it holds {}", words.join(", ")),
+            };
+            Some((span, format!("`{path}` holds no `{meant}`"), Some(help)))
+        }
+        None if words.len() > 1 => {
+            let message = format!("`{path}` holds {} documents, and this does not say which one is meant", words.len());
+            Some((span, message, Some(format!("add `document: {}`, or another of them", words[0]))))
+        }
+        _ => None,
     }
-    rights::unclaimed(team, path, span, named.context).map(Wrong::Refused)
 }
 
 /// A wait that would end before the signal can have come.

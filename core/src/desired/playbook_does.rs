@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
-use crate::model::{Action, Channel, Does, GitChange, Period, Template, WaitFor};
+use crate::model::{Action, Channel, DocumentName, Does, GitChange, Period, Template, WaitFor};
 
 use super::app_parts::positive;
+use super::header::ManifestKind;
 use super::people_channels::{self, CHANNELS};
 use super::playbook_http;
 use super::playbook_steps::Around;
@@ -243,6 +244,8 @@ fn set(node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Option<GitChange>
     let file_node = fields.require(body.reader, "file");
     let file = file_node.and_then(|node| fixed(node, "a file's path", body.reader));
     let file = file.and_then(|file| path(&file, "a manifest", body));
+    let document_node = fields.get("document");
+    let document = document_node.map(|node| document(node, body));
     let field = fields.require(body.reader, "path").and_then(|node| fixed(node, "the name of a field", body.reader));
     let value = fields.entry("value");
     if value.is_none() {
@@ -250,8 +253,12 @@ fn set(node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Option<GitChange>
     }
     let value = value.and_then(|entry| texts::value(&entry.value, scope, body.reader));
     fields.finish(body.reader, &[]);
-    if let (Some(file), Some(node)) = (&file, file_node) {
-        body.refer(node, Refers::Manifest(file.clone()));
+    let document = match document {
+        Some(document) => Some(document?),
+        None => None,
+    };
+    if let (Some(file), Some(node)) = (&file, document_node.or(file_node)) {
+        body.refer(node, Refers::Manifest(file.clone(), document.clone()));
     }
     // Whose a resource is, and what it is called, is for people to change.
     let segment = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_control() || c.is_whitespace());
@@ -263,7 +270,23 @@ fn set(node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Option<GitChange>
         }
         good
     });
-    Some(GitChange::Set { file: file?, path: field?.value, value: value? })
+    Some(GitChange::Set { file: file?, document, path: field?.value, value: value? })
+}
+
+/// `App/shop`: the kind and the name of one document of a file.
+fn document(node: &Node, body: &mut Body<'_, '_>) -> Option<DocumentName> {
+    let text = fixed(node, "the name of a document", body.reader)?;
+    let (kind, name) = text.value.split_once('/').unwrap_or_default();
+    let words = ManifestKind::ALL.map(ManifestKind::word);
+    if let (true, Ok(name)) = (words.contains(&kind), name.parse()) {
+        return Some(DocumentName { kind: kind.to_owned(), name });
+    }
+    let help = match near(kind, words.into_iter()) {
+        Some(near) if near != kind => format!("did you mean `{near}/{name}`?"),
+        _ => "its kind and its name, such as `App/shop`".to_owned(),
+    };
+    body.reader.error(text.span, format!("`{}` is not a document", cut(&text.value, 80)), Some(help));
+    None
 }
 
 /// A path as it is written, normalised, that stays below where it begins.

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    AlertRouteSpec, Channel, EscalationPolicySpec, Name, OnCallSpec, Owned, Period, Playbook, PlaybookTest, ResourceId,
-    SecretName, TeamName,
+    AlertRouteSpec, Channel, DocumentName, EscalationPolicySpec, Name, OnCallSpec, Owned, Period, Playbook,
+    PlaybookTest, ResourceId, SecretName, TeamName,
 };
 
 use super::header::ManifestKind;
@@ -52,8 +52,8 @@ pub(super) enum Refers {
     Target(ResourceId),
     /// A script, from the playbook's folder.
     Script(String),
-    /// A manifest that a step changes, from the top.
-    Manifest(String),
+    /// A manifest that a step changes: its file from the top, and which of the file's documents, where it says.
+    Manifest(String, Option<DocumentName>),
     /// A wait for a resolved signal: its own timeout, the time of all steps together where it is one of them, and how long
     /// it must stay quiet.
     Proof { timeout: Option<Period>, within: Option<Period>, quiet: Period },

@@ -47,8 +47,8 @@ pub use observed::{
 };
 pub use page::{Call, Page, PageEvent, PageTry};
 pub use playbook::{
-    Action, CatchUp, Concurrency, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook, PlaybookStep, Progress,
-    Retry, Schedule, Trigger, WaitFor, WhenBusy,
+    Action, CatchUp, Concurrency, DocumentName, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook,
+    PlaybookStep, Progress, Retry, Schedule, Trigger, WaitFor, WhenBusy,
 };
 pub use playbook_test::{Expected, Given, GivenAlert, GivenTarget, PlaybookTest, TestCase};
 pub use resource::{Place, Resource};

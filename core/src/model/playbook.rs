@@ -324,11 +324,29 @@ pub enum GitChange {
     Set {
         /// The file, as written.
         file: String,
+        /// Which of its documents; the only one without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<DocumentName>,
         /// Dotted path of the value, such as `spec.replicas`.
         path: String,
         /// The value: anything YAML, templates in texts.
         value: Value,
     },
+}
+
+/// One document of a file that may hold several: `App/shop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentName {
+    /// The word after `kind:`.
+    pub kind: String,
+    /// Its `metadata.name`.
+    pub name: Name,
+}
+
+impl fmt::Display for DocumentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
 }
 
 /// How an action is getting on.

@@ -28,8 +28,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::{
-    Action, AlertId, AlertMemory, Channel, Health, HttpCall, Name, PageId, Period, Progress, ResourceId, Revision,
-    RunEvent, RunState, StepRef, Sync,
+    Action, AlertId, AlertMemory, Channel, DocumentName, Health, HttpCall, Name, PageId, Period, Progress, ResourceId,
+    Revision, RunEvent, RunState, StepRef, Sync,
 };
 
 pub use crate::schedule::{due, next_time};
@@ -197,6 +197,8 @@ pub enum Order {
     Set {
         /// The file.
         file: String,
+        /// Which of its documents; the only one without.
+        document: Option<DocumentName>,
         /// Dotted path.
         path: String,
         /// The value.

@@ -32,9 +32,12 @@ pub(super) fn order(run: &Run, step: &PlaybookStep, known: &Facts<'_>) -> Result
         Does::Git(GitChange::RevertRecent { within }) => {
             Order::Revert { target: filling.own_or_named(run, None)?, within: Some(*within) }
         }
-        Does::Git(GitChange::Set { file, path, value }) => {
-            Order::Set { file: file.clone(), path: path.clone(), value: filling.in_texts(value)? }
-        }
+        Does::Git(GitChange::Set { file, document, path, value }) => Order::Set {
+            file: file.clone(),
+            document: document.clone(),
+            path: path.clone(),
+            value: filling.in_texts(value)?,
+        },
     })
 }
 

@@ -21,7 +21,10 @@ pub(super) fn order(order: &Order, step: &PlaybookStep, policy: Option<&Name>) -
             let within = within.map(|within| format!(", if it is younger than {within}")).unwrap_or_default();
             format!("git revert of the newest commit on {target}{within}")
         }
-        Order::Set { file, path, value } => format!("git commit: {path} = {value} in {file}"),
+        Order::Set { file, document, path, value } => {
+            let of = document.as_ref().map(|document| format!(" of {document}")).unwrap_or_default();
+            format!("git commit: {path}{of} = {value} in {file}")
+        }
         Order::Call { playbook } => format!("playbook {playbook}"),
     }
 }

@@ -330,7 +330,10 @@ fn what(run: &Run, does: &Does) -> String {
         }
         Does::Git(codeops_core::model::GitChange::RevertLast) => "revert last".to_owned(),
         Does::Git(codeops_core::model::GitChange::RevertRecent { within }) => format!("revert last, within {within}"),
-        Does::Git(codeops_core::model::GitChange::Set { file, path, .. }) => format!("set {path} in {file}"),
+        Does::Git(codeops_core::model::GitChange::Set { file, document, path, .. }) => {
+            let of = document.as_ref().map(|document| format!(" of {document}")).unwrap_or_default();
+            format!("set {path}{of} in {file}")
+        }
         Does::Playbook(name) => name.to_string(),
     }
 }

@@ -298,6 +298,9 @@ enum Revert {
 struct Set {
     /// The file, from the top.
     file: String,
+    /// Which of its documents, by kind and name, such as `App/shop`; the only one when left out.
+    #[schemars(regex(pattern = "^[A-Za-z]+/\\S+$"))]
+    document: Option<String>,
     /// Such as `spec.replicas`.
     #[schemars(regex(pattern = "^spec\\.\\S+$"))]
     path: String,

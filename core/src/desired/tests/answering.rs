@@ -5,6 +5,7 @@ mod reach;
 use std::fmt::Write as _;
 
 use crate::config::TeamSettings;
+use crate::model::{Does, GitChange};
 
 use super::response::{CHANNELS, PLAYBOOK, ROUTE, TEST, answered, compile_answered};
 use super::*;
@@ -185,6 +186,34 @@ fn mistakes_in_routes_and_people_are_shown_where_they_stand() {
         writeln!(text, "## {what}\n\n{}\n", rendered(&compiled)).expect("writes");
     }
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_step_says_which_of_several_documents_it_sets() {
+    let two = format!("{}---\n{}", app("till", "  run: {command: [./till]}\n"), app("shelf", "  suspend: true\n"));
+    let setting = |more: &str| {
+        let playbook = step(&format!("git: {{set: {{file: apps/two.yaml, path: spec.replicas, value: 2{more}}}}}"));
+        compile_answered(&[("apps/two.yaml", &two), ("playbooks/shop-down.yaml", &playbook)], &Context::default())
+    };
+    let refused = [
+        ("", "`apps/two.yaml` holds 2 documents", "add `document: App/till`"),
+        (", document: App/tlil", "`apps/two.yaml` holds no `App/tlil`", "did you mean `App/till`?"),
+        (", document: Playbook/tax", "`apps/two.yaml` holds no `Playbook/tax`", "it holds App/till, App/shelf"),
+        (", document: Ap/till", "`Ap/till` is not a document", "did you mean `App/till`?"),
+        (", document: till", "`till` is not a document", "its kind and its name, such as `App/shop`"),
+    ];
+    for (more, message, help) in refused {
+        let text = rendered(&setting(more));
+        assert!(text.contains(message) && text.contains(help), "{more}: {text}");
+    }
+    let compiled = setting(", document: App/shelf");
+    let steps = &compiled.desired.response.playbooks[&name("shop-down")].steps;
+    let Does::Git(GitChange::Set { document: Some(document), .. }) = &steps[0].does else { panic!("{steps:?}") };
+    assert_eq!(document.to_string(), "App/shelf");
+    // A step that a run of before has pinned says nothing of it.
+    let before = r#"{"set": {"file": "a.yaml", "path": "spec.replicas", "value": 2}}"#;
+    let before: GitChange = serde_json::from_str(before).expect("it is read");
+    assert!(matches!(before, GitChange::Set { document: None, .. }));
 }
 
 #[test]
