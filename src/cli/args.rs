@@ -256,6 +256,9 @@ pub(crate) enum PlaybookCommand {
         /// The alert's labels as NAME=VALUE, and the folder that holds the manifests.
         #[arg(required = true, value_name = "LABEL|DIR")]
         what: Vec<String>,
+        /// The receiver that brings it, of those in the settings: which playbooks may answer can depend on it.
+        #[arg(long, env = "CODEOPS_RECEIVER", value_name = "NAME")]
+        receiver: Option<codeops_core::model::Name>,
         #[command(flatten)]
         tree: TreeArgs,
     },

@@ -71,6 +71,9 @@ pub(crate) struct RouteArgs {
     /// The folder that holds the manifests, where none stands among the labels.
     #[arg(long, env = "CODEOPS_REPO", value_name = "DIR")]
     pub(crate) repo: Option<String>,
+    /// The receiver that brings it, of those in the settings: which playbooks may answer can depend on it.
+    #[arg(long, env = "CODEOPS_RECEIVER", value_name = "NAME")]
+    pub(crate) receiver: Option<Name>,
     /// The environment whose overlays apply.
     #[arg(long, env = "CODEOPS_ENVIRONMENT", value_name = "NAME")]
     pub(crate) environment: Option<Environment>,

@@ -19,6 +19,7 @@ mod output;
 mod plan;
 mod playbook;
 mod reached;
+mod receivers;
 mod route;
 mod run;
 mod schema;

@@ -1,10 +1,10 @@
 //! Whom an alert reaches at this moment, in the same words wherever a command tells of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use codeops_core::config::{Egress, TeamSettings, host};
-use codeops_core::model::{Name, Playbook, Response, TeamName};
+use codeops_core::model::{Does, Name, Playbook, Response, TeamName};
 use codeops_core::playbook::{Answering, Told, UNANSWERED, told, told_in_turn};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -47,14 +47,64 @@ fn bars(told: &Told, response: &Response, teams: &BTreeMap<TeamName, TeamSetting
 /// That there are people, and none of them can be told, the fallback's after those of the policy neither.
 pub(super) fn unreachable(
     policy: Option<&Name>,
+    pages: &[StepPage],
     fallback: Option<&Name>,
     response: &Response,
     teams: &BTreeMap<TeamName, TeamSettings>,
     now: Timestamp,
 ) -> Option<String> {
-    let all = told_in_turn(policy, fallback, response, now);
+    let mut all = told_in_turn(policy, fallback, response, now);
+    all.extend(pages.iter().flat_map(|page| &page.people).cloned());
     let none = !all.is_empty() && all.iter().all(|told| bars(told, response, teams).is_some());
     none.then(|| "it reaches nobody: `egress` forbids every channel that would be told".to_owned())
+}
+
+/// A page that a step of a playbook sends to others than its run's own policy would tell.
+#[derive(Serialize)]
+pub(super) struct StepPage {
+    /// The playbook the step is of: the one that runs, or one that it calls.
+    pub(super) playbook: Name,
+    pub(super) step: Name,
+    pub(super) policy: Name,
+    #[serde(skip)]
+    pub(super) people: Vec<Told>,
+}
+
+/// The pages of a playbook's steps, and of those it calls, that name another policy than `policy`; in the order they stand.
+pub(super) fn step_pages(
+    program: &Playbook,
+    policy: Option<&Name>,
+    fallback: Option<&Name>,
+    response: &Response,
+    now: Timestamp,
+) -> Vec<StepPage> {
+    let (mut pages, mut seen, mut next) = (Vec::new(), BTreeSet::new(), vec![program]);
+    while let Some(playbook) = next.pop() {
+        if !seen.insert(&playbook.name) {
+            continue;
+        }
+        for step in playbook.steps.iter().chain(playbook.otherwise.iter().flatten()) {
+            match &step.does {
+                Does::Page { policy: Some(own) } if policy != Some(own) => pages.push(StepPage {
+                    playbook: playbook.name.clone(),
+                    step: step.name.clone(),
+                    policy: own.clone(),
+                    people: people(Some(own), fallback, response, now),
+                }),
+                Does::Playbook(called) => next.extend(response.playbooks.get(called).map(AsRef::as_ref)),
+                _ => {}
+            }
+        }
+    }
+    pages
+}
+
+/// When the run's own policy is told: always, or where all pages of its steps go elsewhere.
+pub(super) fn when_its_own(program: &Playbook, policy: Option<&Name>) -> &'static str {
+    let mut steps = program.steps.iter().chain(program.otherwise.iter().flatten());
+    let own = |own: &Option<Name>| own.is_none() || own.as_ref() == policy;
+    let any = steps.any(|step| matches!(&step.does, Does::Page { policy } if own(policy)));
+    if any { "" } else { ", where its steps are not tried" }
 }
 
 /// Why only a person answers it.

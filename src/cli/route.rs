@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use codeops_core::alert::{Quiet, Routed, Router, quiet};
 use codeops_core::desired::{Compiled, Compiler, Desired};
-use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook};
-use codeops_core::playbook::{Answer as Answered, Told, World, seen, target_for};
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook, RunCause};
+use codeops_core::playbook::{Answer as Answered, Told, World, pin, seen, target_for};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::RouteArgs;
 use super::exit::{Coded, Exit};
 use super::output::{Output, Style, printable};
-use super::reached::{self, NotTaken};
+use super::reached::{self, NotTaken, StepPage};
+use super::receivers::Receivers;
 use super::{compile, options, validate};
 use crate::port::{Clock, SystemClock};
 
@@ -28,6 +29,11 @@ struct Report {
     quiet: Option<String>,
     /// Who would be told now, in turn.
     told: Vec<Person>,
+    /// Whom steps page that name a policy of their own.
+    step_pages: Vec<StepPage>,
+    /// When it is the run's own policy that is told.
+    #[serde(skip)]
+    when_told: &'static str,
     #[serde(skip)]
     people: Vec<Told>,
     warnings: Vec<String>,
@@ -67,6 +73,15 @@ struct Person {
     after_seconds: i64,
 }
 
+impl Person {
+    fn in_text(&self) -> String {
+        let after =
+            if self.after_seconds == 0 { "at once".to_owned() } else { format!("after {} s", self.after_seconds) };
+        let by = format!("{} ({}, {after})", self.receiver, self.channel);
+        if self.notified.starts_with("oncall/") { format!("{} → {by}", self.notified) } else { by }
+    }
+}
+
 /// Prints where it goes; ends with 1 where that is nowhere.
 pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
     let (labels, dir) = read(args)?;
@@ -78,10 +93,14 @@ pub(crate) fn route(args: &RouteArgs, output: &Output) -> anyhow::Result<Exit> {
     let context = compile::context(args.environment.clone(), settings.as_ref());
     let fallback = context.fallback.clone();
     let Compiled { desired, diagnostics, .. } = Compiler::default().compile(&files, &context);
-    let mut report = report(&desired, fallback.as_ref(), labels, SystemClock.now());
-    report.warnings.extend(reached::barred(&report.people, &desired.response, &context.teams));
-    let policy = report.routed.policy.as_ref();
-    let nobody = reached::unreachable(policy, fallback.as_ref(), &desired.response, &context.teams, SystemClock.now());
+    let receivers = Receivers::of(settings.as_ref());
+    let by = (args.receiver.as_ref(), &receivers);
+    let mut report = report(&desired, fallback.as_ref(), labels, by, SystemClock.now())?;
+    let pages = &report.step_pages;
+    let all: Vec<Told> = report.people.iter().chain(pages.iter().flat_map(|page| &page.people)).cloned().collect();
+    report.warnings.extend(reached::barred(&all, &desired.response, &context.teams));
+    let (policy, response, now) = (report.routed.policy.as_ref(), &desired.response, SystemClock.now());
+    let nobody = reached::unreachable(policy, pages, fallback.as_ref(), response, &context.teams, now);
     report.lost |= report.pages && nobody.is_some();
     report.warnings.extend(nobody);
     if !diagnostics.is_empty() {
@@ -122,20 +141,27 @@ fn is_label(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Timestamp) -> Report {
+fn report(
+    desired: &Desired,
+    fallback: Option<&Name>,
+    labels: Labels,
+    (receiver, receivers): (Option<&Name>, &Receivers),
+    now: Timestamp,
+) -> anyhow::Result<Report> {
+    let teams = receivers.teams(receiver)?;
     let response = Arc::new(desired.response.clone());
     let router = Router::new(&response, fallback, desired.whose());
     let routed = router.route(&labels);
     let alert = Alert {
         id: AlertId { source: nobody(), fingerprint: Fingerprint::of(&labels), starts_at: now },
-        receiver: nobody(),
+        receiver: receiver.cloned().unwrap_or_else(nobody),
         labels,
         annotations: Labels::new(),
         url: None,
         expires_at: None,
     };
-    let (nothing, receivers) = (BTreeMap::new(), BTreeMap::new());
-    let quiet = quiet(&alert, &routed, &Quiet::new(&router, &nothing, &receivers), now);
+    let nothing = BTreeMap::new();
+    let quiet = quiet(&alert, &routed, &Quiet::new(&router, &nothing, &receivers.limited), now);
     let mut warnings = Vec::new();
     let missing = routed.playbooks.iter().filter(|name| !response.playbooks.contains_key(*name));
     warnings.extend(missing.map(|name| format!("playbook {name} does not exist, or has a mistake")));
@@ -148,7 +174,7 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
         resolve_delay: desired.repository.resolve_delay(),
     };
     let seen = seen(&alert);
-    let answering = world.may_answer(&routed, None);
+    let answering = world.may_answer(&routed, teams);
     let not_taken = reached::not_taken(&answering);
     if answering.may.is_empty() && !not_taken.is_empty() {
         warnings.push(reached::unanswered(&answering.why));
@@ -156,25 +182,43 @@ fn report(desired: &Desired, fallback: Option<&Name>, labels: Labels, now: Times
     let playbooks: Vec<Answer> =
         answering.may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
     // As the daemon does: where no route says who, the team of the playbook that answers.
-    let answered = world.answer(&routed, &seen, None);
+    let answered = world.answer(&routed, &seen, teams);
+    warnings.extend(receiver.is_none().then(|| receivers.unknown(&world, &routed, &seen)).flatten());
     let pages = matches!(answered, Answered::Pages { .. });
+    let runs = match &answered {
+        Answered::Runs { playbook, target, .. } => {
+            let cause = RunCause::Alert { alert: alert.id.clone() };
+            Some(pin(playbook, &cause, target.as_ref(), world.resolve_delay))
+        }
+        _ => None,
+    };
     let (quiet, policy) = match answered {
         Answered::Runs { policy, .. } | Answered::Pages { policy, .. } => (quiet, policy),
         Answered::Quiet(why) => (quiet.or(Some(why)), routed.policy.clone()),
     };
     let people = reached::people(policy.as_ref(), fallback, &response, now);
-    warnings.extend(reached::lost(!pages, policy.as_ref(), &people));
+    let of_steps = |program: &Arc<Playbook>| reached::step_pages(program, policy.as_ref(), fallback, &response, now);
+    let step_pages = runs.as_ref().map(of_steps).unwrap_or_default();
+    let when_told = runs.as_ref().map_or("", |program| reached::when_its_own(program, policy.as_ref()));
+    let all: Vec<Told> = people.iter().chain(step_pages.iter().flat_map(|page| &page.people)).cloned().collect();
+    warnings.extend(reached::lost(!pages, policy.as_ref(), &all));
     let lost = pages && people.is_empty();
-    let told = people.iter().map(|told| Person {
+    let told = people.iter().map(person);
+    let Routed { group_by, mute, taken, .. } = routed;
+    let mute = mute.into_iter().map(|(_, name)| name).collect();
+    let shown = Shown { taken, playbooks, not_taken, policy, group_by, mute };
+    let told = told.collect();
+    let labels = alert.labels;
+    Ok(Report { labels, routed: shown, quiet, told, when_told, step_pages, people, warnings, pages, lost })
+}
+
+fn person(told: &Told) -> Person {
+    Person {
         notified: told.notified.to_string(),
         receiver: told.receiver.clone(),
         channel: told.channel.word(),
         after_seconds: told.after.as_secs(),
-    });
-    let Routed { group_by, mute, taken, .. } = routed;
-    let mute = mute.into_iter().map(|(_, name)| name).collect();
-    let shown = Shown { taken, playbooks, not_taken, policy, group_by, mute };
-    Report { labels: alert.labels, routed: shown, quiet, told: told.collect(), people, warnings, pages, lost }
+    }
 }
 
 fn nobody() -> Name {
@@ -218,15 +262,18 @@ fn text(report: &Report, output: &Output) -> String {
     for not_taken in &report.routed.not_taken {
         line("not taken", &format!(" {not_taken}"), Style::Dim);
     }
+    for page in &report.step_pages {
+        let by = format!("{}, by the step {} of playbook {}", page.policy, page.step, page.playbook);
+        line("policy", &by, Style::Plain);
+        for told in &page.people {
+            line("told", &person(told).in_text(), Style::Plain);
+        }
+    }
     if let Some(policy) = &report.routed.policy {
-        line("policy", policy.as_str(), Style::Plain);
+        line("policy", &format!("{policy}{}", report.when_told), Style::Plain);
     }
     for person in &report.told {
-        let after =
-            if person.after_seconds == 0 { "at once".to_owned() } else { format!("after {} s", person.after_seconds) };
-        let by = format!("{} ({}, {after})", person.receiver, person.channel);
-        let through = if person.notified.starts_with("oncall/") { format!("{} → {by}", person.notified) } else { by };
-        line("told", &through, Style::Plain);
+        line("told", &person.in_text(), Style::Plain);
     }
     if !report.routed.group_by.is_empty() {
         line("grouped by", &format!(" {}", report.routed.group_by.join(", ")), Style::Plain);

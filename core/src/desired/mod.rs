@@ -73,6 +73,7 @@ pub use edit::edit;
 pub use file::{is_manifest, is_wanted};
 pub use levelling::{Levelled, Much, Writers};
 pub use order::order;
+pub use read::near;
 pub use rights::{TOP, claims, may_release};
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;

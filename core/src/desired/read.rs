@@ -298,7 +298,7 @@ impl<'n> Fields<'n> {
 const MOST_COMPARED: usize = 500_000;
 
 /// The name most like `text`, when one is near enough to be meant.
-pub(super) fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub fn near<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let mut left = MOST_COMPARED;
     nearest(text, candidates, &mut left)
 }

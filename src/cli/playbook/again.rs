@@ -155,7 +155,7 @@ fn answered(tree: &Tree, alert: &Alert, routed: &Routed, firing: &Quiet<'_>, at:
         return None;
     }
     let world = tree.world();
-    match world.answer(routed, &seen(alert), tree.receivers.get(&alert.receiver)) {
+    match world.answer(routed, &seen(alert), tree.receivers.limited.get(&alert.receiver)) {
         Answer::Runs { playbook, target, policy } => Some(Answered { playbook, target, policy, pages: false }),
         Answer::Pages { playbook, policy, .. } => Some(Answered { playbook, target: None, policy, pages: true }),
         Answer::Quiet(_) => None,

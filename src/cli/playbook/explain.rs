@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{Tree, text};
 use crate::cli::exit::{Coded, Exit};
 use crate::cli::output::{Output, Style};
-use crate::cli::reached::{self, NotTaken};
+use crate::cli::reached::{self, NotTaken, StepPage};
 use crate::port::{Clock, SystemClock};
 
 /// The answer as JSON and YAML.
@@ -37,6 +37,11 @@ struct Explained {
     policy: Option<Name>,
     /// Who is paged, in order, as things are now.
     told: Vec<Person>,
+    /// Whom steps page that name a policy of their own.
+    step_pages: Vec<ByStep>,
+    /// When it is the run's own policy that is told.
+    #[serde(skip)]
+    when_told: &'static str,
     steps: Vec<Step>,
     warnings: Vec<String>,
     /// Whether it reaches nobody and nothing.
@@ -51,6 +56,14 @@ struct Person {
     receiver: Name,
     channel: String,
     after: String,
+}
+
+/// A step's own page.
+#[derive(Serialize)]
+struct ByStep {
+    #[serde(flatten)]
+    page: StepPage,
+    told: Vec<Person>,
 }
 
 /// One step.
@@ -86,29 +99,33 @@ pub(super) fn split(words: &[String]) -> anyhow::Result<(Labels, PathBuf)> {
 }
 
 /// Explains what would run, and why; ends with 1 where it reaches no playbook and no person.
-pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn explain(tree: &Tree, labels: Labels, receiver: Option<&Name>, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now();
     let world = tree.world();
+    let teams = tree.receivers.teams(receiver)?;
     let router = Router::new(&tree.response, tree.fallback.as_ref(), tree.desired.whose());
     let routed = router.route(&labels);
-    let alert = alert(&labels, now);
-    let (nothing, receivers) = (BTreeMap::new(), BTreeMap::new());
-    let rules = Quiet::new(&router, &nothing, &receivers);
+    let alert = alert(&labels, receiver, now);
+    let nothing = BTreeMap::new();
+    let rules = Quiet::new(&router, &nothing, &tree.receivers.limited);
     let hushed = quiet(&alert, &routed, &rules, now);
-    let answer = world.answer(&routed, &seen(&alert), None);
+    let answer = world.answer(&routed, &seen(&alert), teams);
+    let unknown = receiver.is_none().then(|| tree.receivers.unknown(&world, &routed, &seen(&alert))).flatten();
     let mut explained = Explained {
         labels: labels.clone(),
         routes: routed.taken.clone(),
         playbooks: routed.playbooks.clone(),
-        not_taken: reached::not_taken(&world.may_answer(&routed, None)),
+        not_taken: reached::not_taken(&world.may_answer(&routed, teams)),
         quiet: hushed,
         only_pages: None,
         playbook: None,
         target: None,
         policy: None,
         told: Vec::new(),
+        step_pages: Vec::new(),
+        when_told: "",
         steps: Vec::new(),
-        warnings: Vec::new(),
+        warnings: unknown.into_iter().collect(),
         lost: false,
     };
     let (playbook, rung) = match answer {
@@ -126,31 +143,34 @@ pub(super) fn explain(tree: &Tree, labels: Labels, output: &Output) -> anyhow::R
             (Some(playbook), Rung::Steps)
         }
     };
-    if playbook.is_some() {
-        let people = reached::people(explained.policy.as_ref(), tree.fallback.as_ref(), &tree.response, now);
-        explained.warnings.extend(reached::lost(explained.playbook.is_some(), explained.policy.as_ref(), &people));
-        explained.lost = explained.playbook.is_none() && people.is_empty();
-        explained.warnings.extend(reached::barred(&people, &tree.response, &tree.teams));
-        let (policy, fallback) = (explained.policy.as_ref(), tree.fallback.as_ref());
-        let nobody = reached::unreachable(policy, fallback, &tree.response, &tree.teams, now);
-        explained.lost |= explained.playbook.is_none() && nobody.is_some();
-        explained.warnings.extend(nobody);
-        explained.told = people.into_iter().map(person).collect();
-    }
     if let Some(playbook) = playbook {
         let given = Given { alert: Some(GivenAlert { labels, ..GivenAlert::default() }), ..Given::default() };
         let policy = explained.policy.as_ref();
         let scene = Scene { world: &world, playbook: &playbook, policy, given: &given, now, rung };
+        let mut pages = Vec::new();
         if let Ok((run, steps)) = preview(&scene) {
             explained.steps = steps.iter().filter_map(|it| step(it, &run, &playbook)).collect();
+            pages = reached::step_pages(&run.playbook, policy, tree.fallback.as_ref(), &tree.response, now);
+            explained.when_told = reached::when_its_own(&run.playbook, policy);
         }
+        let people = reached::people(policy, tree.fallback.as_ref(), &tree.response, now);
+        let all: Vec<Told> = people.iter().chain(pages.iter().flat_map(|page| &page.people)).cloned().collect();
+        explained.warnings.extend(reached::lost(explained.playbook.is_some(), policy, &all));
+        explained.lost = explained.playbook.is_none() && people.is_empty();
+        explained.warnings.extend(reached::barred(&all, &tree.response, &tree.teams));
+        let nobody = reached::unreachable(policy, &pages, tree.fallback.as_ref(), &tree.response, &tree.teams, now);
+        explained.lost |= explained.playbook.is_none() && nobody.is_some();
+        explained.warnings.extend(nobody);
+        explained.told = people.into_iter().map(person).collect();
+        let told = |page: &StepPage| page.people.iter().cloned().map(person).collect();
+        explained.step_pages = pages.into_iter().map(|page| ByStep { told: told(&page), page }).collect();
     }
     output.value(&explained, || told_in_text(&explained, output))?;
     Ok(if explained.lost { Exit::Failed } else { Exit::Fine })
 }
 
-fn alert(labels: &Labels, now: Timestamp) -> Alert {
-    let source = Name::new("given").expect("a literal name");
+fn alert(labels: &Labels, receiver: Option<&Name>, now: Timestamp) -> Alert {
+    let source = receiver.cloned().unwrap_or_else(|| Name::new("given").expect("a literal name"));
     let id = AlertId { source: source.clone(), fingerprint: Fingerprint::of(labels), starts_at: now };
     Alert { id, receiver: source, labels: labels.clone(), annotations: Labels::new(), url: None, expires_at: None }
 }
@@ -219,11 +239,21 @@ fn told_in_text(explained: &Explained, output: &Output) -> String {
             text += &line(if index == 0 { head } else { "" }, &step_in_text(step));
         }
     }
-    text += &line("paged", explained.policy.as_ref().map_or("nobody", Name::as_str));
-    for person in &explained.told {
-        let Person { who, receiver, channel, after } = person;
-        text += &line("", &format!("after {after}: {who} by {channel} ({receiver})"));
+    let told = |people: &[Person]| -> String {
+        let told = |it: &Person| format!("after {}: {} by {} ({})", it.after, it.who, it.channel, it.receiver);
+        people.iter().map(|person| line("", &told(person))).collect()
+    };
+    for ByStep { page, told: people } in &explained.step_pages {
+        let whose = match explained.playbook.as_ref() == Some(&page.playbook) {
+            true => String::new(),
+            false => format!(" of playbook {}, which it calls", page.playbook),
+        };
+        text += &line("paged", &format!("{}, by the step {}{whose}", page.policy, page.step));
+        text += &told(people);
     }
+    let policy = explained.policy.as_ref().map_or("nobody", Name::as_str);
+    text += &line("paged", &format!("{policy}{}", explained.when_told));
+    text += &told(&explained.told);
     text.extend(explained.warnings.iter().map(|warning| line("warning", warning)));
     text
 }

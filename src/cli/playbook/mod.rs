@@ -21,6 +21,7 @@ use super::args::{PlaybookArgs, PlaybookCommand};
 use super::environment::Variables;
 use super::exit::Exit;
 use super::output::Output;
+use super::receivers::Receivers;
 use super::{compile, options, validate};
 
 /// Tests, explains or replays.
@@ -30,10 +31,10 @@ pub(crate) fn playbook(args: &PlaybookArgs, variables: &Variables, output: &Outp
             let tree = Tree::read(dir, tree.environment.clone(), tree.settings.as_deref())?;
             cases::test(&tree, output)
         }
-        PlaybookCommand::Explain { what, tree } => {
+        PlaybookCommand::Explain { what, receiver, tree } => {
             let (labels, dir) = explain::split(what)?;
             let tree = Tree::read(&dir, tree.environment.clone(), tree.settings.as_deref())?;
-            explain::explain(&tree, labels, output)
+            explain::explain(&tree, labels, receiver.as_ref(), output)
         }
         PlaybookCommand::Replay { dir, since, state, detailed_exitcode, tree } => {
             let settings = tree.settings.as_deref();
@@ -59,8 +60,8 @@ struct Tree {
     may_freeze: BTreeSet<Name>,
     /// What the settings grant each team.
     teams: BTreeMap<TeamName, TeamSettings>,
-    /// The receivers whose alerts reach only what some teams own.
-    receivers: BTreeMap<Name, BTreeSet<TeamName>>,
+    /// Which of them are for some teams' things only.
+    receivers: Receivers,
 }
 
 impl Tree {
@@ -80,11 +81,10 @@ impl Tree {
             rendered.join("\n\n")
         );
         let receivers = || settings.iter().flat_map(|settings| &settings.receivers);
-        let limited = receivers().filter_map(|(name, it)| Some((name.clone(), it.teams.clone()?)));
         Ok(Self {
             response: Arc::new(desired.response.clone()),
             may_freeze: receivers().filter(|(_, it)| it.may_freeze).map(|(name, _)| name.clone()).collect(),
-            receivers: limited.collect(),
+            receivers: Receivers::of(settings.as_ref()),
             teams: context.teams,
             fallback: settings.as_ref().and_then(|settings| settings.fallback.clone()),
             files,

@@ -76,7 +76,7 @@ pub(super) fn replay(
             found.entry(key).or_insert_with(|| (0, moment.alert.id.clone())).0 += 1;
         }
     };
-    let alerts = past.each(&router, &tree.receivers, decide);
+    let alerts = past.each(&router, &tree.receivers.limited, decide);
     let differences: Vec<Difference> = found
         .into_iter()
         .map(|((alertname, was, now), (count, example))| Difference { alertname, count, example, was, now })
