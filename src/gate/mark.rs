@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use codeops_core::model::{ResourceId, Verb};
+use codeops_core::model::{Action, ResourceId, Verb};
 use codeops_core::policy;
 use tokio::sync::oneshot;
 
@@ -17,8 +17,8 @@ pub struct Mark {
     pub resource: ResourceId,
     /// The records.
     pub records: Vec<Record>,
-    /// Whether something that works is taken away for a while: it counts against the blast radius.
-    pub disturbs: bool,
+    /// The action that takes away something that works for a while, if it does: that counts against the blast radius.
+    pub disturbs: Option<Action>,
 }
 
 pub(super) struct MarkAsk {
@@ -46,7 +46,7 @@ impl Turns {
             return;
         }
         let mut records = mark.records;
-        if mark.disturbs {
+        if mark.disturbs.is_some() {
             let team = picture.desired.resources.get(&mark.resource).map(|resource| resource.team.clone());
             records.push(Record::Removal { verb: Verb::Replace, resource: mark.resource, hold: None, team });
         }

@@ -78,11 +78,11 @@ impl Flow {
             }
             Lowered::Renew { renewal, healthy } => {
                 records.push(Record::Renewed { resource: target.clone(), renewal });
-                healthy
+                healthy.then_some(action)
             }
             Lowered::Pin { template, pin } => {
                 records.push(Record::Pinned { resource: target.clone(), template, pin });
-                false
+                None
             }
         };
         tracing::info!(run = %run.id, %action, resource = %target, "a playbook acts");

@@ -37,7 +37,7 @@ impl Flow {
         let template = declared.template_digest.clone();
         let records = vec![Record::Pinned { resource: target.clone(), template, pin }];
         tracing::info!(resource = %target, alert = alert.alert.name(), "an alert fired in a bake time: rolling back");
-        let mark = Mark { resource: target.clone(), records, disturbs: false };
+        let mark = Mark { resource: target.clone(), records, disturbs: None };
         match self.tools.gate.mark(mark, picture).await {
             Passage::Closed(why) => tracing::warn!(resource = %target, why, "the rollback was not written down"),
             Passage::Refused(why) => tracing::info!(resource = %target, why, "the rollback is not let through"),

@@ -220,17 +220,20 @@ impl Budget {
         let total = self.taken.iter().chain(new.iter().map(|(_, id)| id)).collect::<BTreeSet<_>>().len();
         let allowed = ALWAYS_ALLOWED.max(self.base * usize::from(self.percent) / 100);
         let what = &self.what;
+        // What an action takes away comes back by itself.
+        let renews = new.iter().all(|(verb, _)| *verb == Verb::Replace);
+        let (does, away) = if renews { ("takes", " out of service for a while") } else { ("removes", "") };
         if total > allowed {
             let earlier = total - new.iter().map(|(_, id)| id).collect::<BTreeSet<_>>().len();
             let earlier =
                 if earlier > 0 { format!(", {earlier} of them earlier within the hour") } else { String::new() };
             return Some(format!(
-                "removes {total} of {} {what}{earlier}; at most {allowed} may go within an hour ({} %, and always {ALWAYS_ALLOWED})",
+                "{does} {total} of {} {what}{away}{earlier}; at most {allowed} may go within an hour ({} %, and always {ALWAYS_ALLOWED})",
                 self.base, self.percent
             ));
         }
         let leaves = |id: &ResourceId| new.iter().any(|(verb, gone)| gone == id && *verb != Verb::Move);
         let none_left = !self.standing.iter().any(|id| !leaves(id)) && new.iter().any(|(verb, _)| *verb != Verb::Move);
-        (self.base >= 2 && none_left).then(|| format!("removes the last of {} {what}", self.base))
+        (self.base >= 2 && none_left).then(|| format!("{does} the last of {} {what}{away}", self.base))
     }
 }

@@ -3,7 +3,7 @@
 use super::blast::alone_exceeds;
 use super::{Decision, Facts, is_suspended, judge, system, wait};
 use crate::desired::Desired;
-use crate::model::{Health, Op, Ours, Owner, ResourceId, Step, Verb};
+use crate::model::{Action, Health, Op, Ours, Owner, ResourceId, Step, Verb};
 use crate::plan::{doubt, effective, health_of, plan};
 
 /// The gate's last look at one step, with facts of this very moment. `Err` says why not, in one sentence.
@@ -38,9 +38,14 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
     }
 }
 
-/// The gate's look at what a playbook's action comes to. `disturbs`: something that works is taken away for a while, and
-/// that shares the budget of removals; what does not work may always be replaced.
-pub fn permit_mark(id: &ResourceId, disturbs: bool, desired: &Desired, facts: &Facts<'_>) -> Result<(), String> {
+/// The gate's look at what a playbook's action comes to. `disturbs`: the action takes away for a while what works, and that
+/// shares the budget of removals; what does not work may always be replaced.
+pub fn permit_mark(
+    id: &ResourceId,
+    disturbs: Option<Action>,
+    desired: &Desired,
+    facts: &Facts<'_>,
+) -> Result<(), String> {
     if is_suspended(id, desired) {
         return Err(format!("{id} is suspended by its manifest"));
     }
@@ -50,8 +55,9 @@ pub fn permit_mark(id: &ResourceId, disturbs: bool, desired: &Desired, facts: &F
     if let Some(freeze) = wait::frozen_playbooks(desired, facts) {
         return Err(freeze.to_string());
     }
-    match alone_exceeds(Verb::Replace, id, desired, facts).filter(|_| disturbs) {
-        Some(why) => Err(format!("the blast radius is spent: {why}")),
+    let Some(action) = disturbs else { return Ok(()) };
+    match alone_exceeds(Verb::Replace, id, desired, facts) {
+        Some(why) => Err(format!("the blast radius is spent: {action} {why}")),
         None => Ok(()),
     }
 }

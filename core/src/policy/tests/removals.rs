@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::BlastRadius;
-use crate::model::{Resource, Verb};
+use crate::model::{Action, Removal, Resource, Verb};
 use crate::plan::sim::{app, digested, name, revision};
-use crate::policy::Decision;
+use crate::policy::{Decision, Facts, permit_mark};
 
 use super::{allow, apps, deployed, held, of_team, versioned, want, want_of};
 
@@ -31,6 +31,23 @@ fn blast_radius_lets_two_go_and_holds_three_of_eight() {
         assert_eq!((held(&passed), world.essence().len()), (expected, if expected == 0 { kept } else { 8 }));
         assert_eq!(passed.judged.holds.len(), usize::from(expected > 0));
     }
+}
+
+/// What an action takes away comes back: no reader is to take it for a delete.
+#[test]
+fn an_action_that_the_budget_refuses_says_what_it_would_do() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let spent = |id: &str, at| Removal { at, verb: Verb::Replace, id: app(id), hold: None, team: None };
+    world.memory.removals = vec![spent("app-00", world.now), spent("app-01", world.now)];
+    let (snapshot, revision) = (world.snapshot(), revision(1));
+    let facts = Facts { now: world.now, memory: &world.memory, snapshot: &snapshot, revision: &revision, freeze: None };
+    let desired = want(all);
+    let permitted = |action| permit_mark(&app("app-02"), action, &desired, &facts);
+    assert_eq!(permitted(None), Ok(()), "what does not work may always be replaced");
+    let why = permitted(Some(Action::AppRestart)).expect_err("the third within the hour");
+    let told = "app.restart takes 3 of 8 apps out of service for a while, 2 of them earlier within the hour; at most 2";
+    assert!(why.contains(told), "{why}");
 }
 
 #[test]
