@@ -49,6 +49,9 @@ pub(super) async fn logs(
     let follow = asked.follow.unwrap_or(false);
     // A plain read ends by itself; only those that stay take a place.
     let place = if follow { Some(web.streams.take(peer)?) } else { None };
+    if let Some(instance) = &instance {
+        is_known(&web, &view, instance).await?;
+    }
     let query = LogQuery { instance, tail: asked.tail.unwrap_or(TAIL).min(MOST), follow };
     let lines = open(&web, &view, query).await?;
     let cancel = web.cancel.clone();
@@ -59,6 +62,19 @@ pub(super) async fn logs(
     let mut answer = answer(lines.boxed(), &headers);
     answer.extensions_mut().insert(Of::team(view.team.clone()));
     Ok(answer)
+}
+
+/// Whether an instance lives, or wrote a line that is still kept: of any other there is nothing to wait for.
+async fn is_known(web: &Web, view: &ResourceView, instance: &InstanceId) -> Result<(), Problem> {
+    let live = view.live.iter().flat_map(|live| &live.instances);
+    if live.map(|one| &one.id).any(|id| id == instance) {
+        return Ok(());
+    }
+    let query = LogQuery { instance: Some(instance.clone()), tail: 1, follow: false };
+    match open(web, view, query).await?.next().await {
+        Some(_) => Ok(()),
+        None => Err(Problem::not_found(format!("{} has no instance {instance}, and keeps no line of one", view.id))),
+    }
 }
 
 /// Opens the lines of a resource at its provider.

@@ -342,6 +342,58 @@ fn runs_and_alerts_are_printed_and_cannot_steer_the_terminal() {
     let asked = asked.join().expect("asked");
     assert!(asked.starts_with("GET /api/v1/runs?limit=3&state=paged&playbook=app-down&target=app%2Fshop "), "{asked}");
     assert!(out.contains("r7") && out.contains("paged") && out.contains("Down") && !out.contains('\u{1b}'), "{out}");
+/// A daemon that gives these answers, one after the other.
+fn pages(answers: &[(&str, &str)]) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let answers: Vec<String> = answers
+        .iter()
+        .map(|(status, body)| {
+            let length = body.len();
+            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+        })
+        .collect();
+    let asked = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().expect("a request");
+            let _ = stream.read(&mut [0; 4096]).expect("a request");
+            stream.write_all(answer.as_bytes()).expect("an answer");
+        }
+    });
+    (address, asked)
+}
+
+/// Silence would read as: it has written nothing, and nothing happened to it.
+#[test]
+fn what_is_not_there_is_told_with_what_is() {
+    let none = ("200 OK", r#"{"items":[],"next":null}"#);
+    let missing = ("404 Not Found", r#"{"detail":"it is neither declared nor alive"}"#);
+    let all = ("200 OK", r#"{"resources":[{"id":"app/shop"},{"id":"app/till"}]}"#);
+    let one = ("200 OK", r#"{"id":"app/shop","instances":[{"id":"9f86d081-1"}]}"#);
+    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+        (&["events", "--resource", "app/shpo"], &[none, missing, all], "nor alive; did you mean app/shop?"),
+        (&["events", "--resource", "app/mail"], &[none, missing, all], "nor alive; there is app/shop, app/till"),
+        (&["get", "app/tll"], &[missing, all], "nor alive; did you mean app/till?"),
+        (&["logs", "app/shpo"], &[missing, all], "nor alive; did you mean app/shop?"),
+        (
+            &["logs", "app/shop", "--instance", "9f86d081-2"],
+            &[missing, all, one],
+            "nor alive; did you mean 9f86d081-1?",
+        ),
+    ];
+    for (words, answers, told) in cases {
+        let (address, asked) = pages(answers);
+        let (code, out, err) = run(codeops().args(words).args(["--server", &address]));
+        asked.join().expect("asked");
+        assert!(code == 1 && out.is_empty() && err.contains(told), "{words:?}: {code} {out}{err}");
+    }
+    // What is there, and of which nothing happened, is no mistake.
+    let (address, asked) = pages(&[none, one]);
+    let (code, _, err) = run(codeops().args(["events", "--resource", "app/shop", "--server", &address]));
+    asked.join().expect("asked");
+    assert_eq!(code, 0, "{err}");
+}
+
 
     let body = r#"{"id":"r7","playbook":"app-down","state":"resolved","cause":"schedule","policy":"people","steps":[{"name":"look",
         "part":"steps","does":"script","what":"look.sh","state":"done","attempts":2,"begun_at":"2026-11-20T16:00:01Z",

@@ -653,6 +653,13 @@ async fn logs_come_as_text_lines_or_events_and_follow() {
         seen.push_str(std::str::from_utf8(&following.next().await.unwrap().unwrap()).unwrap());
     }
     assert!(seen.contains("event: line"), "{seen}");
+    for follow in [false, true] {
+        let url = format!("/api/v1/resources/app/shop/logs?instance=0000beef-7&follow={follow}");
+        let answer = get(&served, &url).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("app/shop has no instance 0000beef-7, and keeps no line of one"), "{text}");
+    }
     let unreachable = get(&served, "/api/v1/resources/app/mail/logs").await;
     assert_eq!(unreachable.status(), StatusCode::BAD_GATEWAY);
     let bad = get(&served, "/api/v1/resources/app/shop/logs?tail=many").await;

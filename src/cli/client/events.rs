@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt;
 use serde_json::Value;
 
+use super::instead::instead;
 use super::sse::Assembler;
 use super::{Client, moment, text};
 use crate::cli::args::EventsArgs;
@@ -24,6 +25,12 @@ pub(crate) fn events(args: &EventsArgs, variables: &Variables, output: &Output) 
         };
         let answer = client.json("api/v1/events", &query).await?;
         let items = answer.get("items").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+        if let Some(id) = args.resource.as_ref().filter(|_| items.is_empty() && !args.follow) {
+            // Nothing happened to it, or there is no such thing. Whoever follows may wait for it to come.
+            if let Err(error) = client.json(&format!("api/v1/resources/{}/{}", id.kind, id.name), &[]).await {
+                return Err(instead(&client, error, id, None).await);
+            }
+        }
         let mut newest = 0;
         for event in items.iter().rev() {
             newest = newest.max(number(event));

@@ -3,6 +3,7 @@
 use codeops_core::model::{Kind, Name, ResourceId};
 use serde_json::{Value, json};
 
+use super::instead::instead;
 use super::{Client, moment, short, text};
 use crate::cli::args::GetArgs;
 use crate::cli::block_on;
@@ -17,7 +18,12 @@ pub(crate) fn get(args: &GetArgs, variables: &Variables, output: &Output) -> any
     match args.what.as_deref() {
         Some(what) if what.contains('/') => {
             let id: ResourceId = what.parse().map_err(|error| Coded::usage(format!("{error}")))?;
-            let found = block_on(client.json(&format!("api/v1/resources/{}/{}", id.kind, id.name), &[]))?;
+            let found = block_on(async {
+                match client.json(&format!("api/v1/resources/{}/{}", id.kind, id.name), &[]).await {
+                    Ok(found) => Ok(found),
+                    Err(error) => Err(instead(&client, error, &id, None).await),
+                }
+            })?;
             output.value(&found, || one(&found, output))?;
         }
         kind => {

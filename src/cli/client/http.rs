@@ -14,6 +14,14 @@ use crate::cli::exit::Coded;
 /// A page answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The daemon answered that it has not what was asked for, or does not give it.
+#[derive(Debug, thiserror::Error)]
+#[error("{told}")]
+struct Refused {
+    status: StatusCode,
+    told: String,
+}
+
 /// Asks one daemon.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -47,6 +55,11 @@ impl Client {
             http = http.no_proxy();
         }
         Ok(Self { http: http.build().context("the HTTP client cannot be made")?, base, token })
+    }
+
+    /// Whether a question failed because there is nothing of that name.
+    pub(super) fn is_not_found(error: &anyhow::Error) -> bool {
+        error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
     }
 
     /// The JSON at `path`, such as `api/v1/status`.
@@ -96,7 +109,8 @@ impl Client {
             }
             _ => "",
         };
-        anyhow::bail!("{} answers {}: {detail}{hint}", self.base, status.as_u16())
+        let told = format!("{} answers {}: {detail}{hint}", self.base, status.as_u16());
+        Err(Refused { status, told }.into())
     }
 
     fn silent(&self, error: &reqwest::Error) -> anyhow::Error {

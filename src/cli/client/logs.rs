@@ -7,6 +7,7 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::instead::instead;
 use super::{Client, text};
 use crate::cli::args::LogsArgs;
 use crate::cli::block_on;
@@ -31,7 +32,10 @@ pub(crate) fn logs(args: &LogsArgs, variables: &Variables, output: &Output) -> a
     };
     block_on(async {
         let mut told = Told::default();
-        let mut lines = client.lines(&path, &query(args.tail.to_string()), "application/x-ndjson").await?;
+        let mut lines = match client.lines(&path, &query(args.tail.to_string()), "application/x-ndjson").await {
+            Ok(lines) => lines,
+            Err(error) => return Err(instead(&client, error, &args.id, args.instance.as_deref()).await),
+        };
         loop {
             told.begin();
             // A stream that breaks off has ended, like one that is closed.

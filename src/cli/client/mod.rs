@@ -4,6 +4,7 @@ mod alerts;
 mod events;
 mod get;
 mod http;
+mod instead;
 mod logs;
 mod runs;
 mod sse;

@@ -187,7 +187,8 @@ impl Observer for Reading {
             return Err(Unreachable("the edge provider does not answer on /run/edge.sock; start it".to_owned()));
         }
         let texts = ["listening on 127.0.0.1:41233", "GET /healthz 200 0.4 ms", "GET /cart 200 3.1 ms", EVIL];
-        let first: Vec<LogLine> = texts.iter().map(|text| line(text)).collect();
+        let wanted = |line: &LogLine| query.instance.as_ref().is_none_or(|only| *only == line.instance);
+        let first: Vec<LogLine> = texts.iter().map(|text| line(text)).filter(wanted).collect();
         let first = stream::iter(first.into_iter().rev().take(query.tail).collect::<Vec<_>>().into_iter().rev());
         if !query.follow {
             return Ok(first.boxed());
