@@ -95,6 +95,28 @@ impl Address {
         Ok(Self::Folder(whole))
     }
 
+    /// The same address, unless it is a folder that holds no repository: asking that again and again brings nothing. One that
+    /// cannot be looked into may hold one.
+    pub(super) fn with_repository(self) -> Result<Self, SourceError> {
+        let Self::Folder(folder) = &self else { return Ok(self) };
+        let lacks = |name: &str| matches!(folder.join(name).try_exists(), Ok(false));
+        if !(lacks(".git") && lacks("HEAD")) {
+            return Ok(self);
+        }
+        let top = folder.ancestors().skip(1).find(|above| above.join(".git").exists());
+        let help = match top.and_then(|top| Some((top, folder.strip_prefix(top).ok()?))) {
+            Some((top, below)) => format!(
+                "it lies in one: say --repo {} --path {}, or repository.url and repository.path",
+                top.display(),
+                below.display()
+            ),
+            None => "make it one with `git init -b main` and commit its files, or name another folder or a URL with \
+                     --repo, CODEOPS_REPO or repository.url"
+                .to_owned(),
+        };
+        Err(SourceError(format!("the folder `{}` is no Git repository: {help}", folder.display())))
+    }
+
     /// The one protocol git may speak.
     pub(super) fn protocol(&self) -> &'static str {
         match self {
@@ -235,6 +257,22 @@ mod tests {
         assert_eq!(Address::parse("/").expect("a folder").protocol(), "file");
         let why = Address::parse("/no/such/folder").expect_err("none").0;
         assert!(why.contains("no folder `/no/such/folder`") && why.contains("--repo"), "{why}");
+    }
+
+    #[test]
+    fn a_folder_without_a_repository_says_how_to_make_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let below = folder.path().join("ops/prod");
+        std::fs::create_dir_all(&below).expect("made");
+        let of = |path: &Path| Address::parse(&path.display().to_string()).and_then(Address::with_repository);
+        let SourceError(why) = of(&below).expect_err("there is none");
+        assert!(why.contains("is no Git repository: make it one with `git init"), "{why}");
+        std::fs::create_dir(folder.path().join(".git")).expect("made");
+        let SourceError(why) = of(&below).expect_err("it is further up");
+        assert!(why.contains("--path ops/prod"), "{why}");
+        assert!(of(folder.path()).is_ok());
+        std::fs::write(below.join("HEAD"), "ref: refs/heads/main").expect("written");
+        assert!(of(&below).is_ok(), "a bare one");
     }
 
     #[test]

@@ -145,7 +145,8 @@ impl Mirror {
             SourceError("no config repository is named: set repository.url or give --repo URL|DIR".to_owned())
         })?;
         let root = state.join("source");
-        let address = Address::parse(url).or_else(|why| away::address(url, &root, why))?;
+        let address =
+            Address::parse(url).and_then(Address::with_repository).or_else(|why| away::address(url, &root, why))?;
         address::check_branch(&config.branch)?;
         let path = address::check_path(&config.path)?;
         if address.is_unproven() && config.signers.is_none() {

@@ -211,6 +211,18 @@ fn run_without_a_repository_says_what_is_missing() {
 }
 
 #[test]
+fn a_folder_that_is_no_repository_ends_the_command_with_what_to_do() {
+    let (folder, state) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    fs::write(folder.path().join("codeops.yaml"), REPOSITORY).expect("written");
+    for command in ["run", "plan", "apply"] {
+        let (code, _, err) =
+            run(codeops().args([command, "--repo"]).arg(folder.path()).arg("--state").arg(state.path()));
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains("is no Git repository: make it one with `git init"), "{err}");
+    }
+}
+
+#[test]
 fn plans_at_once_do_not_disturb_each_other() {
     let repository = TempRepo::with(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]);
     let state = passable();
