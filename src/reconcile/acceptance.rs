@@ -69,7 +69,7 @@ pub fn records(
         gone,
         claims,
     }];
-    records.extend(trailers::released(commits, &compiled.desired, teams));
+    records.extend(trailers::released(commits, &compiled.desired, teams, memory));
     records
 }
 

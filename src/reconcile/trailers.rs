@@ -4,26 +4,46 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::config::TeamSettings;
-use codeops_core::desired::{Desired, TOP, claims, may_release};
-use codeops_core::model::{HoldId, ResourceId, TeamName};
+use codeops_core::desired::{Desired, TOP, claims, may_release, near};
+use codeops_core::model::{HoldId, Memory, ResourceId, Revision, TeamName};
 
 use crate::journal::Record;
 use crate::port::Commit;
 
-/// The records that these commits' trailers make, in order. A value that names nothing is passed over: the page shows the
-/// hold or pin as it was.
-pub(super) fn released(commits: &[Commit], desired: &Desired, teams: &BTreeMap<TeamName, TeamSettings>) -> Vec<Record> {
+/// The records that these commits' trailers make, in order. A hold that there is none of is passed over; a resource that
+/// there is none of is noted, for whoever misspelt it waits for it.
+pub(super) fn released(
+    commits: &[Commit],
+    desired: &Desired,
+    teams: &BTreeMap<TeamName, TeamSettings>,
+    memory: &Memory,
+) -> Vec<Record> {
     let all = |commit: &Commit| -> Vec<Record> {
         let by = authority(commit, teams);
-        commit.trailers.iter().filter_map(|(key, value)| one(commit, by.as_ref(), key, value, desired)).collect()
+        let one = |(key, value): &(String, String)| one(commit, by.as_ref(), key, value, desired, memory);
+        commit.trailers.iter().filter_map(one).collect()
     };
     commits.iter().flat_map(all).collect()
 }
 
-fn one(commit: &Commit, by: Option<&BTreeSet<TeamName>>, key: &str, value: &str, desired: &Desired) -> Option<Record> {
+fn one(
+    commit: &Commit,
+    by: Option<&BTreeSet<TeamName>>,
+    key: &str,
+    value: &str,
+    desired: &Desired,
+    memory: &Memory,
+) -> Option<Record> {
     let revision = commit.revision.clone();
     if key.eq_ignore_ascii_case("Codeops-Retry") {
-        let resource = value.trim().parse::<ResourceId>().ok()?;
+        let known = |id: &ResourceId| {
+            desired.resources.contains_key(id) || desired.held.contains_key(id) || memory.resources.contains_key(id)
+        };
+        let Some(resource) = value.trim().parse::<ResourceId>().ok().filter(known) else {
+            let text = names_nothing(value.trim(), &revision, desired);
+            tracing::warn!(text);
+            return Some(Record::Note { resource: None, text });
+        };
         let declared = desired.resources.get(&resource).map(|resource| &resource.team);
         let team = declared.or_else(|| desired.held_teams.get(&resource));
         if by.is_some_and(|by| !team.is_some_and(|team| may_release(by, team, desired))) {
@@ -41,6 +61,20 @@ fn one(commit: &Commit, by: Option<&BTreeSet<TeamName>>, key: &str, value: &str,
         return Some(Record::Allowed { hold, revision, teams: by.cloned() });
     }
     None
+}
+
+/// That a `Codeops-Retry` does nothing, with the nearest that it could mean.
+fn names_nothing(value: &str, revision: &Revision, desired: &Desired) -> String {
+    let ids: Vec<String> = desired.resources.keys().chain(desired.held.keys()).map(ToString::to_string).collect();
+    let meant = near(value, ids.iter().map(String::as_str));
+    let help =
+        meant.map_or_else(|| "a resource is such as app/shop".to_owned(), |near| format!("did you mean {near}?"));
+    let end = value.floor_char_boundary(80);
+    format!(
+        "`Codeops-Retry: {}` of commit {} names no resource and retries nothing; {help}",
+        &value[..end],
+        revision.short()
+    )
 }
 
 /// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it

@@ -433,3 +433,28 @@ async fn a_release_that_names_no_open_hold_is_told_with_those_that_are_open() {
     assert!(notes.contains(&told), "{notes:?}");
     assert_eq!(flow.hold(), open);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_of_nothing_that_is_there_is_told_with_what_may_be_meant() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("till", "v1"), ("b", "v1")]).await;
+    flow.settle().await;
+    flow.change(&[("till", "bad-2")]).await;
+    flow.settle().await;
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Retry", "app/tlil")]).await;
+    flow.settle().await;
+    flow.commit_with(&[("README.md", "y")], &[("Codeops-Retry", "till")]).await;
+    flow.settle().await;
+    let notes = flow.records(|record| match record {
+        Record::Note { text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    for (value, told) in [("app/tlil", "did you mean app/till?"), ("till", "a resource is such as app/shop")] {
+        let is_told = |note: &String| {
+            note.starts_with(&format!("`Codeops-Retry: {value}` of commit "))
+                && note.ends_with(&format!("names no resource and retries nothing; {told}"))
+        };
+        assert!(notes.iter().any(is_told), "{notes:?}");
+    }
+    assert_eq!(flow.view("till").pins.len(), 1, "still pinned");
+}
