@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use codeops_core::config::Settings;
-use codeops_core::desired::{Compiled, Compiler, Context, Diagnostic, Files, Severity, reaches_nobody};
+use codeops_core::desired::{
+    Compiled, Compiler, Context, Diagnostic, Files, Severity, reaches_nobody, without_overlays,
+};
 use codeops_core::model::Environment;
 use serde::Serialize;
 
@@ -52,6 +54,7 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
         let context = Context { unset: unset.clone(), ..compile::context(environment, settings.as_ref()) };
         let Compiled { desired, diagnostics, .. } = compiler.compile(&files, &context);
         let diagnostics = diagnostics.into_iter().chain(reaches_nobody(&desired, &context));
+        let diagnostics = diagnostics.chain(without_overlays(&files, &context));
         resources.extend(desired.resources.into_keys());
         for diagnostic in diagnostics {
             found.entry((diagnostic.place.clone(), diagnostic.message.clone())).or_insert(diagnostic);

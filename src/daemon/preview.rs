@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use codeops_core::config::{Freeze, TeamSettings};
-use codeops_core::desired::{Compiled, Compiler, Context};
+use codeops_core::desired::{Compiled, Compiler, Context, without_overlays};
 use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, TeamName, Why};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{self, Facts, Judged};
@@ -78,7 +78,8 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         snapshot.providers.insert(name.clone(), listing);
     }
     let compiled = Compiler::default().compile(&files, &context);
-    let diagnostics = compiled.diagnostics.clone();
+    let mut diagnostics = compiled.diagnostics.clone();
+    diagnostics.extend(without_overlays(&files, &context));
     let (freeze, teams) = (options.settings.freeze.as_ref(), &options.settings.teams);
     let world = World { snapshot: &snapshot, freeze, teams, now: SystemClock.now() };
     let no_store = past.is_missing.then(|| options.state.clone());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Owner, Place, Resource, ResourceId};
+use crate::model::{Environment, Owner, Place, Resource, ResourceId};
 
 use super::amend::{Changes, Good};
 use super::app::AppManifest;
@@ -290,8 +290,8 @@ fn missing_repository(resolved: &mut Resolved) {
     });
 }
 
-/// An environment without a folder is one without overlays, and allowed; but where there is a folder of nearly that name it
-/// is a slip, under which everything live would seem somebody else's.
+/// An environment without a folder, where others have one, is a slip: everything live would seem somebody else's. Where no
+/// environment has one yet, it is one without overlays, and allowed.
 fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: &mut Resolved) {
     let Some(selected) = &context.environment else { return };
     let folder = |file: &Arc<ParsedFile>| match &file.class {
@@ -299,22 +299,41 @@ fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: 
         _ => None,
     };
     let folders: BTreeSet<_> = files.iter().filter_map(folder).collect();
-    if folders.contains(selected) {
+    if folders.is_empty() || folders.contains(selected) {
         return;
     }
-    let Some(near) = near(selected.as_str(), folders.iter().map(|name| name.as_str())) else { return };
-    let why = format!("there is no folder environments/{selected} for the environment selected");
-    resolved.all_held.get_or_insert(why.clone());
-    resolved.found.push(Diagnostic {
-        severity: Severity::Error,
+    let names = || folders.iter().map(|name| name.as_str());
+    let help = match near(selected.as_str(), names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there is {}; {}", names().collect::<Vec<_>>().join(", "), says_so(selected)),
+    };
+    let found = no_folder(selected, Severity::Error, help);
+    resolved.all_held.get_or_insert(found.message.clone());
+    resolved.found.push(found);
+}
+
+/// Says so where an environment is selected and there is a folder of none.
+pub fn without_overlays(files: &Files, context: &Context) -> Option<Diagnostic> {
+    let selected = context.environment.as_ref()?;
+    let any = files.keys().any(|path| matches!(class(path), Class::Overlay(Some(_))));
+    (!any).then(|| no_folder(selected, Severity::Warning, says_so(selected)))
+}
+
+fn says_so(selected: &Environment) -> String {
+    format!("where it has no overlays, a file of a comment alone, environments/{selected}/none.yaml, says so")
+}
+
+fn no_folder(selected: &Environment, severity: Severity, help: String) -> Diagnostic {
+    Diagnostic {
+        severity,
         place: Place { file: format!("environments/{selected}"), line: 1, column: 1 },
         team: None,
-        message: why,
-        help: Some(format!("did you mean `{near}`?")),
+        message: format!("there is no folder environments/{selected} for the environment selected"),
+        help: Some(help),
         line: String::new(),
         line_start: 1,
         width: 1,
-    });
+    }
 }
 
 /// Holds what resolves through a Repository that cannot be resolved itself: everything while its name is not known, else

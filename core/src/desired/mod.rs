@@ -65,7 +65,7 @@ use crate::model::{
     Claims, Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName, Whose,
 };
 
-pub use compiler::Compiler;
+pub use compiler::{Compiler, without_overlays};
 pub use condition::condition_at;
 pub use coverage::reaches_nobody;
 pub use diagnostic::{Diagnostic, Severity};

@@ -76,7 +76,47 @@ fn a_misspelt_environment_is_named_and_holds_everything() {
     assert!(rendered(&slip).contains("environments/prdo") && rendered(&slip).contains("did you mean `prod`?"));
     assert!(slip.has_errors() && slip.desired.held.contains_key(&id("a")) && slip.desired.resources.is_empty());
     assert!(!compiled("prod").has_errors());
-    assert!(!compiled("staging").has_errors(), "one without overlays");
+    let far = compiled("staging");
+    assert!(
+        far.has_errors() && rendered(&far).contains("there is prod; where it has no overlays"),
+        "{}",
+        rendered(&far)
+    );
+    let context = Context { environment: Some("staging".parse().unwrap()), ..Context::default() };
+    let none = ("environments/staging/none.yaml", "# It is as the rest says.\n");
+    let said = compile_in(&[("a.yaml", &app), (path, overlay), none], &context);
+    assert!(said.diagnostics.is_empty(), "one without overlays: {}", rendered(&said));
+    // Where nobody has any, nothing is held; whoever misspelt it reads so all the same.
+    let pairs = [("codeops.yaml", REPOSITORY), ("teams/payments.yaml", TEAM), ("a.yaml", app.as_str())];
+    let told = without_overlays(&files(&pairs), &context).expect("said");
+    assert!(told.message.contains("no folder environments/staging"), "{}", told.message);
+    let first = compile_in(&[("a.yaml", &app)], &context);
+    assert!(!first.has_errors() && first.desired.resources.contains_key(&id("a")), "{}", rendered(&first));
+    let some = files(&[("environments/prod/a.yaml", overlay)]);
+    assert!(
+        [&some, &files(&pairs)].map(|files| without_overlays(files, &Context::default())).iter().all(Option::is_none)
+    );
+}
+
+#[test]
+fn what_follows_from_an_unreadable_codeops_yaml_does_not_drown_it() {
+    let cut = |text: &str| text.replace("ops}", "ops").replace("payments}", "payments");
+    let top = format!("{}---\n{}", cut(REPOSITORY), cut(TEAM));
+    let broken = app("broken", "  run: {comand: [x]}\n");
+    let (shop, playbook) = (app("shop", RUN), response::PLAYBOOK);
+    let all = [
+        ("codeops.yaml", &*top),
+        ("apps/a.yaml", &shop),
+        ("apps/b.yaml", &broken),
+        ("playbooks/down.yaml", playbook),
+        ("playbooks/scripts/diagnose.sh", "#!/bin/sh\n"),
+    ];
+    let compiled = Compiler::default().compile(&files(&all), &Context::default());
+    let mut told: Vec<&str> = compiled.diagnostics.iter().map(|one| &*one.place.file).collect();
+    told.dedup();
+    assert_eq!(told, ["apps/b.yaml", "codeops.yaml"], "{}", rendered(&compiled));
+    let why = &compiled.desired.held[&id("shop")];
+    assert!(why.contains("codeops.yaml:"), "{why}");
 }
 
 #[test]
