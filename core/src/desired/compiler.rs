@@ -13,7 +13,7 @@ use super::in_force::{self, InForce};
 use super::merging::Merged;
 use super::portion::Shares;
 use super::read::near;
-use super::resolve::{Resolved, resolve};
+use super::resolve::{Resolved, not_whole, resolve};
 use super::unit::Unit;
 use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references, rights, space};
 
@@ -79,7 +79,7 @@ impl Compiler {
     fn whole(&mut self, context: &Context, shares: Shares<'_>) -> Compiled {
         let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares);
         freeze::rescue(&self.parsed, &mut resolved);
-        missing_repository(&mut resolved);
+        missing_repository(&self.parsed, &mut resolved);
         misspelt_environment(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
         references::check(&mut resolved, context);
@@ -269,8 +269,12 @@ pub(super) fn lower_unit(
 }
 
 /// Says how to begin when there is no Repository at all.
-fn missing_repository(resolved: &mut Resolved) {
+fn missing_repository(files: &[Arc<ParsedFile>], resolved: &mut Resolved) {
     if resolved.owner.is_some() || resolved.repository_broken.is_some() {
+        return;
+    }
+    if let Some(why) = files.iter().find(|file| *file.source.path == *rights::TOP).and_then(|file| not_whole(file)) {
+        resolved.repository_broken = Some(why.clone());
         return;
     }
     let why = "there is no manifest of kind Repository";

@@ -27,7 +27,9 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         let mut notes = Vec::new();
         let known = if resolved.found.len() < NEAR { &known[..] } else { &[] };
         if let Some(team) = &std::sync::Arc::clone(&unit.app).team {
-            if !resolved.teams.contains_key(&team.value) {
+            if let (false, Some(why)) = (resolved.teams.contains_key(&team.value), &resolved.unread) {
+                unit.hold(format!("the team `{}` is not known: {why}", team.value));
+            } else if !resolved.teams.contains_key(&team.value) {
                 let names = known.iter().map(String::as_str);
                 notes.push(unknown(team, "team", "declare it with a manifest of kind Team", names));
             }
@@ -39,7 +41,10 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             unreadable(unit, context);
             listening::check(unit, team, context, &mut notes);
         }
-        if let Some(name) = provider(unit, resolved.repository.defaults.provider.as_ref(), context, &mut notes) {
+        // What the Repository gives by default is not known while it cannot be read: that holds it already.
+        let default = resolved.repository.defaults.provider.as_ref();
+        let known = resolved.repository_broken.is_none() || default.is_some() || unit.app.provider.is_some();
+        if let Some(name) = known.then(|| provider(unit, default, context, &mut notes)).flatten() {
             unchecked.entry(name.value).or_insert_with(|| (unit.id.clone(), name.span));
         }
         for (span, message, help) in notes {

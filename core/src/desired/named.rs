@@ -58,7 +58,7 @@ impl<'a> Named<'a> {
             teams: resolved.teams.keys().cloned().collect(),
             steps: candidates.iter().filter_map(steps).collect(),
             resolve_delay: resolved.repository_broken.is_none().then(|| resolved.repository.resolve_delay()),
-            uncertain: files.iter().any(|file| !file.lost.is_empty()),
+            uncertain: resolved.unread.is_some() || files.iter().any(|file| !file.lost.is_empty()),
             hints: Cell::new(NEAR),
         }
     }
@@ -156,7 +156,9 @@ enum Wrong {
 pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Mistakes) {
     let manifest = Arc::clone(&candidate.manifest);
     let Some(team) = &manifest.team else { return };
-    if !named.teams.contains(&team.value) {
+    if let (false, Some(why)) = (named.teams.contains(&team.value), &named.resolved.unread) {
+        candidate.broken.get_or_insert_with(|| format!("the team `{}` is not known: {why}", team.value));
+    } else if !named.teams.contains(&team.value) {
         let hints = if found.len() < NEAR { usize::MAX } else { 0 };
         let names = named.teams.iter().map(Name::as_str).take(hints);
         let note = grants::unknown(team, "team", "declare it with a manifest of kind Team", names);
@@ -169,6 +171,7 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Mi
         let near = found.len() < NEAR;
         match wrong(candidate, &team.value, value, *span, named) {
             None => {}
+            Some(Wrong::Missing(_)) if named.resolved.unread.is_some() => {}
             Some(Wrong::Missing(note)) if named.uncertain => candidate.warning(found, note),
             Some(Wrong::Missing((span, message, help))) => {
                 candidate.error(found, (span, message, help.filter(|_| near)));

@@ -29,6 +29,8 @@ pub(super) struct Resolved {
     pub repository: Arc<RepositorySpec>,
     /// Why what resolves through the Repository is held.
     pub repository_broken: Option<String>,
+    /// Why the Repository, or a team that is named, may stand where nothing can be read: what follows from that is no mistake.
+    pub unread: Option<String>,
     pub teams: BTreeMap<TeamName, Arc<TeamSpec>>,
     /// Teams whose manifest is wrong, with why.
     pub teams_broken: BTreeMap<TeamName, String>,
@@ -271,6 +273,8 @@ impl Resolver<'_> {
     /// for a file may have been cut off in it: what its file last declared and nobody does now is held too.
     fn lost(&mut self, files: &[Arc<ParsedFile>]) {
         let concerning: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| self.concerns(&file.class)).collect();
+        let of_people = concerning.iter().filter(|file| file.of_people && file.class == Class::Manifest);
+        self.resolved.unread = of_people.into_iter().find_map(|file| not_whole(file)).cloned();
         for file in &concerning {
             let Some(why) = file.lost.first().or_else(|| cut_off(file)).cloned() else { continue };
             let everywhere = &self.resolved.units;
@@ -333,8 +337,16 @@ fn is_mergeable(base: &Found<'_>, patch: &Found<'_>) -> bool {
 /// Why more may have stood in a file than can be read: a document that is no whole one, or a mistake in the last, where a
 /// file that was cut off ends.
 pub(super) fn cut_off(file: &ParsedFile) -> Option<&String> {
-    let broken = file.documents.iter().find_map(|document| document.broken.as_ref());
-    broken.or(file.last_mistake.as_ref())
+    broken(file).or(file.last_mistake.as_ref())
+}
+
+fn broken(file: &ParsedFile) -> Option<&String> {
+    file.documents.iter().find_map(|document| document.broken.as_ref())
+}
+
+/// Why not all of a file can be read.
+pub(super) fn not_whole(file: &ParsedFile) -> Option<&String> {
+    file.lost.first().or_else(|| broken(file))
 }
 
 /// One app as its documents say.
