@@ -230,6 +230,10 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
 /// What was seen before costs no turn either, for whoever once overheard a delivery can send it again. What is too much is not
 /// remembered: it comes again.
 fn act(shared: &Shared, delivery: &Delivery) -> Result<(StatusCode, &'static str), Problem> {
+    if delivery.meaning == Meaning::Unsaid {
+        let why = "the secret is right, and no header says what happened, such as X-Gitlab-Event: Push Hook";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, why));
+    }
     let again = {
         let mut seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let again = seen.knows(&delivery.ids);
@@ -242,7 +246,7 @@ fn act(shared: &Shared, delivery: &Delivery) -> Result<(StatusCode, &'static str
     let answer = match delivery.meaning {
         _ if again => (StatusCode::OK, "duplicate"),
         Meaning::Ping => (StatusCode::OK, "pong"),
-        Meaning::Other => (StatusCode::OK, "ignored"),
+        Meaning::Other | Meaning::Unsaid => (StatusCode::OK, "ignored"),
         Meaning::Push => {
             (shared.hooks.fetch_now)();
             (StatusCode::ACCEPTED, "fetching")

@@ -35,6 +35,8 @@ pub enum Meaning {
     Ping,
     /// Something else happened there.
     Other,
+    /// No header says what happened.
+    Unsaid,
 }
 
 /// An authentic request.
@@ -52,7 +54,8 @@ pub struct Delivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused(pub &'static str);
 
-/// Says who sends, by headers alone. Gitea is looked for first: it sends GitHub's headers too.
+/// Says who sends, by headers alone: what says what happened, else what proves it. Gitea is looked for first: it sends GitHub's
+/// headers too.
 pub fn forge(headers: &HeaderMap) -> Option<Forge> {
     let has = |names: &[&str]| names.iter().any(|name| headers.contains_key(*name));
     if has(&["x-gitea-event", "x-forgejo-event", "x-gogs-event"]) {
@@ -65,6 +68,14 @@ pub fn forge(headers: &HeaderMap) -> Option<Forge> {
         Some(Forge::Bitbucket)
     } else if has(&["x-codeops-signature"]) {
         Some(Forge::Generic)
+    } else if has(&["x-gitea-signature", "x-forgejo-signature", "x-gogs-signature"]) {
+        Some(Forge::Gitea)
+    } else if has(&["x-gitlab-token", "webhook-signature"]) {
+        Some(Forge::GitLab)
+    } else if has(&["x-hub-signature-256"]) {
+        Some(Forge::GitHub)
+    } else if has(&["x-hub-signature"]) {
+        Some(Forge::Bitbucket)
     } else {
         None
     }
@@ -213,6 +224,7 @@ fn meaning(event: Option<&str>, pushes: &[&str], pings: &[&str]) -> Meaning {
     match event {
         Some(event) if pushes.contains(&event) => Meaning::Push,
         Some(event) if pings.contains(&event) => Meaning::Ping,
-        _ => Meaning::Other,
+        Some(_) => Meaning::Other,
+        None => Meaning::Unsaid,
     }
 }

@@ -112,6 +112,27 @@ impl Edge {
     }
 }
 
+/// Whoever tries a hook by hand is told first whether the secret is right.
+#[tokio::test]
+async fn a_secret_is_checked_before_the_event_is_missed() {
+    let edge = Edge::start(HookLimits::default()).await;
+    let hub = format!("sha256={}", sign(&[b"{}"]));
+    let cases: [(&str, &str, u16, &str); 6] = [
+        ("X-Gitlab-Token", "wrong", 401, "X-Gitlab-Token is not the secret"),
+        ("X-Gitlab-Token", SECRET, 400, "no header says what happened"),
+        ("X-Hub-Signature-256", "sha256=00", 401, "the signature is not 64 hex digits"),
+        ("X-Hub-Signature-256", &hub, 400, "no header says what happened"),
+        ("X-Hub-Signature", &hub, 400, "no header says what happened"),
+        ("X-Other", "x", 401, "no header of a known forge"),
+    ];
+    for (header, value, status, told) in cases {
+        let (answered, text) = edge.post(&[(header, value)], b"{}").await;
+        assert!(answered == status && text.contains(told), "{header}: {text}");
+    }
+    assert_eq!(edge.looks(), 0);
+    edge.stop().await;
+}
+
 fn sign(parts: &[&[u8]]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
     parts.iter().for_each(|part| mac.update(part));
