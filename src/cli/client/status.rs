@@ -85,10 +85,13 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
         ("repository", &["source", "held"]),
     ] {
         if !text(status, path).is_empty() {
-            let why = printable(&text(status, path).replace('\n', " "));
+            let mut lines = text(status, path).lines().map(printable);
+            let why = lines.next().unwrap_or_default();
             // A freeze's sentence begins with its label.
             let why = why.strip_prefix(label).map_or(&*why, str::trim_start);
             page += &format!("{}: {}\n", output.paint(Style::Bad, label), why);
+            // Mistakes in settings are shown as `validate` shows those in manifests.
+            page.extend(lines.map(|line| format!("  {line}\n")));
         }
     }
     let unheard = runs::items(status, "unheard").iter().map(unheard);
@@ -162,6 +165,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn mistakes_in_settings_stand_on_lines_of_their_own() {
+        let error =
+            "daemon.yaml holds mistakes\nerror: unknown field `pol`\n --> daemon.yaml:2:3\n  |\n2 |   pol: 30s\n";
+        let status = json!({"settings_error": error});
+        let output = Output::plain();
+        let text = page(&status, &Value::Null, &Value::Null, false, &output);
+        let told = "settings: daemon.yaml holds mistakes\n  error: unknown field `pol`\n   --> daemon.yaml:2:3\n    |\n  2 |   pol: 30s\n";
+        assert!(text.contains(told), "{text}");
+    }
 
     #[test]
     fn fine_means_that_nobody_has_to_look() {
