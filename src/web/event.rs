@@ -248,7 +248,7 @@ fn sentence(record: &Record) -> String {
         Record::Renamed { from, .. } => format!("was {from} until now"),
         Record::System { provider, system } => format!("provider {provider} is system {system}"),
         Record::Waves { waves: Some(waves) } => {
-            let update = |what: String| format!("a wide update of {what} goes in waves");
+            let update = |what: String| format!("{what} to change in waves, one after the other");
             let own = waves
                 .own
                 .iter()
@@ -257,7 +257,7 @@ fn sentence(record: &Record) -> String {
             let all = all.map(|members| update(plural(members, "resource")));
             all.into_iter().chain(own).collect::<Vec<_>>().join("; ")
         }
-        Record::Waves { waves: None } => "the wide update has ended".to_owned(),
+        Record::Waves { waves: None } => "the update in waves has ended".to_owned(),
         Record::Alerts { receiver, signals, spoiled, .. } => alerts(receiver, signals, *spoiled),
         Record::AlertState { alerts, state, why } => {
             format!("{} {state}: {why}", plural(alerts.len(), "alert"))

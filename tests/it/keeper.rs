@@ -427,7 +427,7 @@ async fn what_it_wrote_last_is_told_with_how_it_ended_and_holds_no_secret() {
     let why = only(&bench.state).why.clone().unwrap_or_default();
     assert!(why.contains("3; it last wrote: ") && why.contains("no database at ***"), "{why}");
     assert!(why.contains("line 7") && !why.contains("line 1") && !why.contains("hunter"), "{why}");
-    assert!(why.contains("; started again in "), "{why}");
+    assert!(why.contains("; it is started again in "), "{why}");
 }
 
 #[tokio::test]
@@ -442,7 +442,7 @@ async fn a_last_line_without_its_newline_is_told_and_not_joined_to_the_next_proc
     bench.until("it loops", loops).await;
     let why = only(&bench.state).why.clone().unwrap_or_default();
     let told =
-        why.split_once("it last wrote: ").expect("what it wrote").1.split("; started").next().unwrap_or_default();
+        why.split_once("it last wrote: ").expect("what it wrote").1.split("; it is started").next().unwrap_or_default();
     let mut lines: Vec<&str> = told.split(" / ").collect();
     lines.sort_unstable();
     assert_eq!(lines, ["and no disk", "begin", "no database"], "{why}");

@@ -155,7 +155,9 @@ pub struct Instance {
 }
 
 /// What stands between the cause of an instance's state and when it is started again.
-pub const STARTED_AGAIN: &str = "; started again in ";
+pub const STARTED_AGAIN: &str = "; it is started again in ";
+/// The same, by keepers of older versions.
+const STARTED_AGAIN_BEFORE: &str = "; started again in ";
 
 fn is_zero(count: &u32) -> bool {
     *count == 0
@@ -203,7 +205,8 @@ impl Instance {
     /// Why it does not work, without what passes, such as the time to its next start: for what is remembered.
     pub fn lasting_why(&self) -> Option<&str> {
         let why = self.why.as_deref()?;
-        Some(why.split_once(STARTED_AGAIN).map_or(why, |(cause, _)| cause))
+        let split = why.split_once(STARTED_AGAIN).or_else(|| why.split_once(STARTED_AGAIN_BEFORE));
+        Some(split.map_or(why, |(cause, _)| cause))
     }
 }
 

@@ -48,7 +48,12 @@ fn instances(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) 
     }
     if !steps.is_empty() {
         let (have, wanted) = (healthy_current(&standing), target.spec.replicas);
-        return Next::going(steps, health, format!("{have} of {wanted} instances are as declared; the rest follow"));
+        let why = if steps.iter().all(|step| matches!(step.op, Op::Configure { .. })) {
+            "what is declared of it is told to its provider; its instances stay as they are".to_owned()
+        } else {
+            format!("{have} of {wanted} instances are as declared; the rest follow")
+        };
+        return Next::going(steps, health, why);
     }
     let whole = standing.old.is_empty() && standing.current.len() == wanted(target);
     if whole && health == Health::Healthy {

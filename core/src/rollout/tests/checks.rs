@@ -54,7 +54,10 @@ fn a_new_check_is_the_last_good_one_after_its_bake_and_not_before() {
     assert_eq!(old.template_digest, new.template_digest);
     let mut world = deployed(&old);
     let want = desired([Arc::clone(&new)]);
-    world.pass(&want, &revision(2));
+    let told = world.pass(&want, &revision(2));
+    let (sync, _, why) = status(&told, "shop");
+    assert_eq!(sync, Sync::OutOfSync);
+    assert!(why.contains("its instances stay as they are"), "{why}");
     let asked = world.pass(&want, &revision(2));
     let (_, health, why) = status(&asked, "shop");
     assert_eq!(health, Health::Progressing, "nobody has passed it yet");
