@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use codeops_core::action::{self, Lowered, Situation};
 use codeops_core::model::{
-    Action, DocumentName, PageEvent, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome, StepRef,
+    Action, DocumentName, PageEvent, PageId, Part, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome,
+    StepRef,
 };
 use codeops_core::playbook::{Order, pin};
 use serde_json::{Value, json};
@@ -126,6 +127,10 @@ impl Flow {
         begun: RunEvent,
         policy: Option<codeops_core::model::Name>,
     ) -> Result<(), LogError> {
+        if let Some(page) = self.told_of_failure(run, step) {
+            let why = format!("page {page} told of the same failure, and it has not succeeded since");
+            return self.record(run, vec![RunEvent::StepSkipped { step, why }]).await;
+        }
         let Some(policy) = self.who_is_told(run, policy.clone()) else {
             let error = match policy.or_else(|| run.policy.clone()) {
                 Some(policy) => format!("there is no escalation policy {policy}: nobody can be called"),
@@ -133,7 +138,11 @@ impl Flow {
             };
             return self.refuse(run, step, attempt, begun, error).await;
         };
-        let (title, body) = self.evidence(run, &self.latch_of(run));
+        let mut first = self.latch_of(run);
+        if step.part == Part::Otherwise && run.failure().is_some() {
+            first += "Nobody is called for the same failure again until a later run has succeeded.\n";
+        }
+        let (title, body) = self.evidence(run, &first);
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let event = PageEvent::Opened {
             run: Some(run.id),
@@ -144,6 +153,13 @@ impl Flow {
             silent: None,
         };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
+    }
+
+    /// The page of an earlier run that told of what a scheduled one has failed of.
+    fn told_of_failure(&self, run: &Run, step: StepRef) -> Option<PageId> {
+        let failure = run.failure().filter(|_| step.part == Part::Otherwise)?;
+        let told = self.remembered(|response| response.schedules.get(&run.playbook.name)?.told.clone())?;
+        (told.of == failure && told.run != run.id).then_some(told.page)
     }
 
     /// Another playbook, with the caller's authority and alerts.

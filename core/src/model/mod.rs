@@ -6,6 +6,7 @@ mod alert;
 mod commit;
 mod digest;
 mod expand;
+mod failure;
 mod group;
 mod id;
 mod kept;
@@ -35,6 +36,7 @@ pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprin
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
+pub use failure::ToldFailure;
 pub use group::{Group, covers, severity};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use kept::Kept;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Kept, Labels, Name, OnCallSpec, Page,
-    PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName,
+    PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName, ToldFailure,
 };
 
 /// How alerts are answered, as one revision says. Shared: runs and readers keep it.
@@ -80,21 +80,29 @@ pub struct Taken {
     /// Of which schedule, as its words: another one counts anew. `None` where an older record does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
+    /// The failure of its runs that a person was called for, until one of them succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<ToldFailure>,
 }
 
 /// As it is written; in an older store the time alone.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Told {
-    Whole { due: Timestamp, of: Option<String> },
+    Whole {
+        due: Timestamp,
+        of: Option<String>,
+        #[serde(default)]
+        told: Option<ToldFailure>,
+    },
     Time(Timestamp),
 }
 
 impl From<Told> for Taken {
     fn from(told: Told) -> Self {
         match told {
-            Told::Whole { due, of } => Self { due, of },
-            Told::Time(due) => Self { due, of: None },
+            Told::Whole { due, of, told } => Self { due, of, told },
+            Told::Time(due) => Self { due, of: None, told: None },
         }
     }
 }

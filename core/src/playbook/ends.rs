@@ -22,7 +22,13 @@ pub(super) fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
         }
         Part::Otherwise if called(run) && helped(run) => end(RunState::Resolved, "its `otherwise` is done".to_owned()),
         Part::Otherwise if called(run) => end(RunState::Failed, "its `otherwise` did not help".to_owned()),
-        Part::Otherwise => end(RunState::Failed, "nothing helped, and nobody could be called".to_owned()),
+        Part::Otherwise => end(
+            RunState::Failed,
+            match not_called(run) {
+                Some(why) => format!("nothing helped, and nobody was called: {why}"),
+                None => "nothing helped, and nobody could be called".to_owned(),
+            },
+        ),
     }
 }
 
@@ -43,6 +49,15 @@ pub fn still_fires(run: &Run, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> b
         let known = alerts.get(id).is_some_and(|alert| alert.state == AlertState::Firing);
         known && !matches!(state_of(run, id, alerts).0, AlertState::Resolved | AlertState::Silenced)
     })
+}
+
+/// Why a step that would call a person was passed over.
+fn not_called(run: &Run) -> Option<&str> {
+    let mut pages = run
+        .steps
+        .iter()
+        .filter(|record| run.step(record.step).is_some_and(|step| matches!(step.does, Does::Page { .. })));
+    pages.find_map(|record| record.skipped.as_deref())
 }
 
 fn called(run: &Run) -> bool {

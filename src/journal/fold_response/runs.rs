@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Ledger, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent, RunId,
-    RunState, Rung, Subject,
+    AlertId, AlertMemory, AlertState, Does, Ledger, Name, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent,
+    RunId, RunState, Rung, Subject, Taken, ToldFailure,
 };
 use jiff::Timestamp;
 
@@ -33,7 +33,43 @@ impl Fold<'_> {
             && let Some(run) = self.memory.runs.remove(&id)
         {
             self.count(&run);
+            self.succeeded(&run);
             self.folded.over.push(Over::Run(run));
+        }
+    }
+
+    /// A scheduled run that did what it should ends the failure that a person was called for.
+    fn succeeded(&mut self, run: &Run) {
+        let well = matches!(&run.ended, Some((RunState::Resolved | RunState::Replaced, _, _)));
+        if well && matches!(run.cause, RunCause::Schedule { .. }) {
+            self.told_failure(&run.playbook.name, None);
+        }
+    }
+
+    fn told_failure(&mut self, playbook: &Name, told: Option<ToldFailure>) {
+        let Some(taken) = self.memory.schedules.get_mut(playbook) else { return };
+        if std::mem::replace(&mut taken.told, told.clone()) != told {
+            self.changed(Change::Schedule(playbook.clone()));
+        }
+    }
+
+    /// A page tells of a scheduled run's failure, or nobody can be told of it.
+    fn tells_of_failure(&mut self, id: PageId, event: &PageEvent) {
+        match event {
+            PageEvent::Opened { run: Some(run), .. } => {
+                let Some(run) = self.memory.runs.get(run).cloned() else { return };
+                if let Some(of) = run.failure() {
+                    self.told_failure(&run.playbook.name, Some(ToldFailure { page: id, run: run.id, of }));
+                }
+            }
+            PageEvent::Withdrawn { .. } => {
+                let told = |taken: &Taken| taken.told.as_ref().is_some_and(|told| told.page == id);
+                let of_this = self.memory.schedules.iter().find(|(_, taken)| told(taken)).map(|(name, _)| name.clone());
+                if let Some(playbook) = of_this {
+                    self.told_failure(&playbook, None);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -81,6 +117,7 @@ impl Fold<'_> {
     }
 
     pub(super) fn page(&mut self, id: PageId, event: &PageEvent) {
+        self.tells_of_failure(id, event);
         if self.memory.counted.pages < id.0 {
             self.memory.counted.pages = id.0;
             self.changed(Change::Counted);

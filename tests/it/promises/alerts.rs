@@ -445,6 +445,44 @@ spec:
     assert!(flow.runs().await.iter().all(|run| run.state() == RunState::Resolved));
 }
 
+/// What fails every hour for one reason is one thing to look at.
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_fails_alike_calls_a_person_once_until_it_has_succeeded() {
+    let hourly = "apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: hourly, team: core}
+spec:
+  on: {schedule: \"0 * * * *\"}
+  steps: [{name: look, script: scripts/look.sh}, {name: ask, http: {method: GET, url: \"https://a.example/\"}}]
+  otherwise: [{name: call, page: {policy: people}}, {name: both, page: {policy: people}}]
+";
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &[], hourly).await;
+    let calls = |flow: &Flow| flow.outside.count("webhook");
+    flow.outside.fares("scripts/look.sh", Fare::Failed);
+    flow.elapse(3_600).await;
+    assert_eq!(calls(&flow), 2, "both of one run");
+    assert!(flow.outside.bodies()[0].contains("Nobody is called for the same failure again"));
+    flow.elapse(2 * 3_600).await;
+    flow.restart().await;
+    flow.elapse(3_600).await;
+    let last = flow.runs().await.last().map(Arc::clone).expect("runs");
+    let (state, why, _) = last.ended.clone().expect("it is over");
+    assert_eq!((calls(&flow), state), (2, RunState::Failed));
+    assert!(why.contains("nobody was called: page p2 told of the same failure"), "{why}");
+    // Another step fails.
+    flow.outside.fares("scripts/look.sh", Fare::Done(serde_json::json!({})));
+    flow.outside.fares("http", Fare::Failed);
+    flow.elapse(2 * 3_600).await;
+    assert_eq!(calls(&flow), 4);
+    // It succeeds, and fails as before.
+    flow.outside.fares("http", Fare::Done(serde_json::json!({})));
+    flow.elapse(3_600).await;
+    flow.outside.fares("http", Fare::Failed);
+    flow.elapse(2 * 3_600).await;
+    assert_eq!(calls(&flow), 6);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_schedule_that_changes_or_comes_back_counts_from_then_on() {
     let at = |cron: &str| {
