@@ -1020,6 +1020,23 @@ async fn junk_on_the_socket_ends_that_connection_only() {
 }
 
 #[tokio::test]
+async fn what_a_check_last_answered_is_told_while_an_instance_starts() {
+    let mut bench = Bench::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ready = folder.path().join("ready");
+    let probe = json!({"command": ["/bin/sh", "-c", format!("test -e {}", ready.display())]});
+    let health = json!({"probe": probe, "interval": "50ms", "timeout": "5s", "startTimeout": "60s", "failures": 2});
+    let resource = resource(bench.port, "blue", &json!({"health": health}));
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[]).await;
+    let told = |state: &State| only(state).why.as_deref().is_some_and(|why| why.contains("/bin/sh exited with code 1"));
+    bench.until("it says so", |state| only(state).health == InstanceHealth::Starting && told(state)).await;
+    std::fs::write(&ready, "").expect("written");
+    bench.until("it is over", |state| healthy(state) == 1).await;
+    assert_eq!(only(&bench.state).why, None);
+}
+
+#[tokio::test]
 async fn a_health_check_that_is_declared_later_is_run() {
     let mut bench = Bench::new().await;
     let resource_with =

@@ -96,5 +96,8 @@ pub(super) fn unwell(standing: &Standing<'_>, target: &Resource, now: Timestamp)
             late_at,
         );
     }
-    (format!("{healthy} of {replicas} instances healthy, waiting for the rest"), late_at)
+    let answers = |i: &&&Instance| i.state == InstanceState::Running && !is_healthy(i);
+    let told = instances.clone().filter(answers).find_map(|i| Some(format!("; {}: {}", i.id, i.lasting_why()?)));
+    let told = told.unwrap_or_default();
+    (format!("{healthy} of {replicas} instances healthy, waiting for the rest{told}"), late_at)
 }

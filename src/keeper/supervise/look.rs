@@ -24,6 +24,8 @@ impl Supervisor {
         let passes = |instance: &Instance| instance.health == InstanceHealth::Healthy || instance.on_trial;
         let mut passed = self.record().is_ok_and(|record| passes(&record.instance));
         let (mut failures, mut wait, mut asked) = (0, FIRST_LOOK, true);
+        // What it last answered while it starts.
+        let mut told = None;
         // The start timeout is for one check: a mended one is not late for what the wrong one took.
         let (mut before, mut since) = (None::<AppSpec>, begun);
         loop {
@@ -42,7 +44,7 @@ impl Supervisor {
             match checked {
                 Ok(()) => {
                     failures = 0;
-                    passed |= self.passed(&spec, begun).await;
+                    passed |= self.passed(&spec, begun, told.as_deref()).await;
                 }
                 // What it was before it stays.
                 Err(Failed::NotAsked(why)) if asked => eprintln!("codeops keeper: health is not known: {why}"),
@@ -52,6 +54,9 @@ impl Supervisor {
                     let late = !passed && since.elapsed() >= check.start_timeout.as_duration();
                     if late || (passed && failures >= check.failures) {
                         self.unwell(&spec, why).await;
+                    } else if !passed && begun.elapsed() >= SETTLED && told.as_ref() != Some(&why) {
+                        self.not_yet(&spec, told.as_deref(), &why).await;
+                        told = Some(why);
                     }
                 }
             }
@@ -98,8 +103,8 @@ impl Supervisor {
         }
     }
 
-    /// It passes the check of `spec`; whether that is still the one that counts.
-    async fn passed(&self, spec: &AppSpec, begun: Instant) -> bool {
+    /// It passes the check of `spec`; whether that is still the one that counts. What it `told` while it started is over.
+    async fn passed(&self, spec: &AppSpec, begun: Instant, told: Option<&str>) -> bool {
         // What passes a check that is asked no more is not put in the rotation for that.
         let counts = self.keeper.table.read(|all| {
             let counts = all.durable.is_judged_by(&self.id, spec);
@@ -118,12 +123,27 @@ impl Supervisor {
         }
         let well = |record: &mut Record, newest: Option<&Resource>| {
             record.instance.pass(SystemClock.now());
+            if told.is_some() && record.instance.why.as_deref() == told {
+                record.instance.why = None;
+            }
             if let Some(newest) = newest.filter(|newest| newest.template_digest == record.instance.template) {
                 record.passed_as(&newest.spec);
             }
         };
         self.judged(spec, well).await;
         true
+    }
+
+    /// It starts, and has answered so lately; what it said of an end of its own is worth more.
+    async fn not_yet(&self, spec: &AppSpec, before: Option<&str>, why: &str) {
+        let tell = |record: &mut Record, _: Option<&Resource>| {
+            let instance = &mut record.instance;
+            let own = instance.starts_again() == 0 || instance.why.as_deref() == before;
+            if own && instance.health == InstanceHealth::Starting {
+                instance.why = Some(why.to_owned());
+            }
+        };
+        self.judged(spec, tell).await;
     }
 
     /// It does not pass the check of `spec`. While that is new to it, it is sent requests all the same; one that it has

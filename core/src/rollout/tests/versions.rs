@@ -37,6 +37,19 @@ fn an_exit_inside_the_bake_goes_back() {
     assert!(world.memory.resources[&app("shop")].pins.contains_key(&next.template_digest));
 }
 
+#[test]
+fn what_starts_says_what_its_check_last_answered() {
+    let (mut world, want, _) = baking();
+    let instance = &mut world.object("local", "shop").instances[0];
+    instance.health = InstanceHealth::Starting;
+    instance.why = Some("GET /healthz answered 503".to_owned());
+    let id = instance.id.clone();
+    let passed = world.pass(&want, &revision(2));
+    let (_, health, why) = status(&passed, "shop");
+    assert_eq!(health, Health::Progressing);
+    assert_eq!(why, format!("0 of 1 instances healthy, waiting for the rest; {id}: GET /healthz answered 503"));
+}
+
 /// An app whose next version has begun its bake.
 fn baking() -> (World, crate::desired::Desired, Arc<Resource>) {
     let (good, next) = (version("shop", "info", 1), version("shop", "debug", 1));
