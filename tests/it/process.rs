@@ -84,6 +84,8 @@ async fn a_killed_keeper_is_replaced_and_its_instances_live_on() {
     assert_eq!(live.instances[0].pid, before.instances[0].pid);
     assert_eq!(live.instances[0].restarts, 0);
     bench.delete(&shop).await;
+    assert!(bench.harness.keepers(Some(&shop)).is_empty(), "what is deleted has no keeper left");
+    assert!(!bench.harness.folder(&shop).exists());
     assert!(!bench.harness.folder(&shop).exists());
     no_keeper_is_left(&bench).await;
 }

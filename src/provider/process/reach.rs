@@ -76,8 +76,12 @@ async fn start(shared: &Shared, name: &str) -> Result<(), String> {
 
 /// Whether a keeper process holds the folder, listening or not.
 fn is_held(folder: &Path) -> bool {
-    let Ok(lock) = File::open(folder.join(KEEPER_LOCK)) else { return false };
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+    File::open(folder.join(KEEPER_LOCK)).is_ok_and(|lock| is_locked(&lock))
+}
+
+/// Whether a process holds this lock.
+pub(super) fn is_locked(lock: &File) -> bool {
+    match rustix::fs::flock(lock, FlockOperation::NonBlockingLockShared) {
         Ok(()) => false,
         Err(error) => error == rustix::io::Errno::WOULDBLOCK,
     }

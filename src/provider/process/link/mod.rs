@@ -6,6 +6,7 @@ mod removal;
 mod secrets;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,6 +73,8 @@ pub(super) struct App {
     secrets: Mutex<Kept>,
     /// Set while its keeper has been asked whether it lives and has not answered in time.
     silent: AtomicBool,
+    /// The lock of a keeper that was asked to delete it all: its name goes before its keeper does.
+    lock: Mutex<Option<File>>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,6 +95,7 @@ impl App {
             heard: Mutex::new(Instant::now()),
             secrets: Mutex::default(),
             silent: AtomicBool::new(false),
+            lock: Mutex::default(),
         });
         let tended = Arc::clone(&app);
         (app, async move { tended.tend(shared, inbox).await })

@@ -1,6 +1,7 @@
 //! Deletes: asked for through the gate alone, and seen through to their end by whoever tends the app then. A keeper that
 //! took one goes on with it by itself; one that did not is never asked again but by the next step.
 
+use std::fs::File;
 use std::time::Duration;
 
 use codeops_core::model::Key;
@@ -9,13 +10,15 @@ use tokio::time::sleep;
 use super::{App, CallError, held};
 use crate::keeper::wire::{Done, Failure, Request};
 use crate::provider::process::Shared;
-use crate::provider::process::home::KEEPER_STATE;
+use crate::provider::process::home::{KEEPER_LOCK, KEEPER_STATE};
+use crate::provider::process::reach::is_locked;
 
 impl App {
     /// Writes down that it is being deleted, then asks for it: so that, whoever ends meanwhile, what its keeper leaves is
     /// removed. A keeper that refuses has begun nothing.
     pub(in super::super) async fn delete(&self, shared: &Shared, key: &Key) -> Result<Done, CallError> {
         self.goes(shared, key).await?;
+        *held(&self.lock) = self.open_lock(shared);
         let asked = self.call(Request::Delete { key: key.clone() }).await;
         match &asked {
             Err(CallError::Failed(_)) => self.stays(shared).await,
@@ -39,15 +42,23 @@ impl App {
         }
     }
 
-    /// A keeper that deletes hangs up first and removes its files next.
+    /// A keeper that deletes hangs up first, removes its files next, and its lock last; it holds that until it has ended. What
+    /// is said to be removed has no process left.
     pub(super) async fn removal(&self, shared: &Shared) {
         let state = shared.home.app(&self.folder).join(KEEPER_STATE);
-        for _ in 0..200 {
-            if held(&self.record).deleting.is_none() || !state.exists() {
+        // An earlier daemon may have asked for it.
+        let lock = held(&self.lock).take().or_else(|| self.open_lock(shared));
+        for _ in 0..400 {
+            let ended = || lock.as_ref().is_none_or(|lock| !is_locked(lock));
+            if held(&self.record).deleting.is_none() || (!state.exists() && ended()) {
                 return;
             }
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    fn open_lock(&self, shared: &Shared) -> Option<File> {
+        File::open(shared.home.app(&self.folder).join(KEEPER_LOCK)).ok()
     }
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
