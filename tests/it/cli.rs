@@ -756,6 +756,23 @@ fn a_case_that_fails_says_what_came_instead() {
     assert_eq!(answer["steps"][0]["does"], "app.restart on app/shop");
 }
 
+/// Inside a bake the version goes back and the run only proves; where a check alone bakes, nothing of the instances goes back.
+#[test]
+fn a_case_says_whether_a_check_alone_bakes() {
+    let folder = repository(APP);
+    let case = |name: &str, target: &str| {
+        format!(
+            "    - {{name: {name}, given: {{alert: {{labels: {{alertname: Down}}}}, target: {{{target}}}, resolvedAfter: restart}}, expect: {{steps: [restart, proof], state: resolved}}}}\n"
+        )
+    };
+    let text = "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {name: down, team: shop}\nspec:\n  on: {alert: {alertname: Down}}\n  target: app/shop\n  steps: [{name: restart, action: app.restart}]\n---\napiVersion: codeops/v1\nkind: PlaybookTest\nmetadata: {name: down, team: shop}\nspec:\n  playbook: down\n  cases:\n";
+    let cases = case("version", "unproven: true") + &case("check", "unproven: true, checkOnly: true");
+    fs::write(folder.path().join("down.yaml"), format!("{text}{cases}")).expect("written");
+    let (code, out, err) = run(codeops().args(["playbook", "test"]).arg(folder.path()));
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("FAILED  down: version") && out.contains("ok  down: check"), "{out}");
+}
+
 /// A misspelt label has no value: the case says so, what was asked, and where.
 #[test]
 fn a_case_whose_if_has_no_value_says_so_with_its_place() {

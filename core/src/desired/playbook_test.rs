@@ -92,9 +92,10 @@ fn target(node: &Node, reader: &mut Reader<'_>) -> GivenTarget {
     let dependencies_healthy = truth("dependenciesHealthy", default.dependencies_healthy, reader);
     let can_roll_back = truth("canRollBack", default.can_roll_back, reader);
     let unproven = truth("unproven", default.unproven, reader);
+    let check_only = truth("checkOnly", default.check_only, reader);
     let health = fields.get("health").and_then(|node| reader.word(node, &HEALTH)).unwrap_or(default.health);
     fields.finish(reader, &[]);
-    GivenTarget { health, replicas, healthy, dependencies_healthy, can_roll_back, unproven }
+    GivenTarget { health, replicas, healthy, dependencies_healthy, can_roll_back, unproven, check_only }
 }
 
 fn outcomes(node: &Node, body: &mut Body<'_, '_>) -> std::collections::BTreeMap<Name, StepOutcome> {

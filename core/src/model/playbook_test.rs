@@ -68,6 +68,8 @@ pub struct GivenTarget {
     pub can_roll_back: bool,
     /// Whether what is live has not finished its bake.
     pub unproven: bool,
+    /// Whether that is a changed check alone, which goes back by itself and mends no outage.
+    pub check_only: bool,
 }
 
 impl Default for GivenTarget {
@@ -79,6 +81,7 @@ impl Default for GivenTarget {
             dependencies_healthy: true,
             can_roll_back: true,
             unproven: false,
+            check_only: false,
         }
     }
 }

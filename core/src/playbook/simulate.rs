@@ -218,8 +218,11 @@ fn facts_of(target: Option<&ResourceId>, given: &GivenTarget, run: &Run, now: Ti
         dependencies_healthy: given.dependencies_healthy,
         can_roll_back: given.can_roll_back,
         unproven: given.unproven,
-        // An alert inside a bake rolls back before the run begins.
-        rolling_back: given.unproven && given.can_roll_back && matches!(run.cause, RunCause::Alert { .. }),
+        // An alert inside a bake rolls back before the run begins; where a check alone goes back, the instances stay.
+        rolling_back: given.unproven
+            && given.can_roll_back
+            && !given.check_only
+            && matches!(run.cause, RunCause::Alert { .. }),
     })
 }
 

@@ -83,6 +83,8 @@ struct GivenTarget {
     can_roll_back: Option<bool>,
     /// false when left out.
     unproven: Option<bool>,
+    /// Whether what is unproven is a changed check alone: then a rollback leaves the instances as they are. false when left out.
+    check_only: Option<bool>,
 }
 
 #[derive(JsonSchema)]

@@ -55,7 +55,7 @@ const ANSWERING: [(&str, &str); 8] = [
         r#"{"apiVersion": "codeops/v1", "kind": "PlaybookTest", "metadata": {"name": "shop-down", "team": "payments"},
   "spec": {"playbook": "shop-down", "cases": [{"name": "a restart helps",
     "given": {"alert": {"labels": {"app": "shop"}, "annotations": {"a": "b"}},
-      "target": {"health": "Degraded", "replicas": 2, "healthy": 1, "dependenciesHealthy": true, "canRollBack": true, "unproven": false},
+      "target": {"health": "Degraded", "replicas": 2, "healthy": 1, "dependenciesHealthy": true, "canRollBack": true, "unproven": false, "checkOnly": false},
       "steps": {"look": {"output": {"free": 9}}}, "resolvedAfter": "restart"},
     "expect": {"steps": ["look", "restart", "proof"], "state": "resolved"}}]}}"#,
     ),
