@@ -192,8 +192,17 @@ async fn deliver(
     let (told, ends) = in_order(shared, receiver, told);
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
+    let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     let take = async |ids: &[String], signals, spoiled| {
-        shared.intake.receive(&receiver.name, ids, signals, spoiled).await.map_err(|error| not_taken(receiver, &error))
+        let error = match shared.intake.receive(&receiver.name, ids, signals, spoiled).await {
+            Ok(receipt) => return Ok(receipt),
+            Err(error) => error,
+        };
+        // There is no room for what it brings besides; that its sender lives is known all the same.
+        if matches!(error, LogError::Full) && fires && receiver.notes_watchdog(now) {
+            shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
+        }
+        Err(not_taken(receiver, &error))
     };
     let (receipt, rest) = match truncated {
         None => (take(&durable, signals, spoiled).await?, 0),
@@ -212,7 +221,6 @@ async fn deliver(
     if receipt.duplicate {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
-    let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     if fires && receiver.notes_watchdog(now) {
         shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
     }
