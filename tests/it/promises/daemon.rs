@@ -36,6 +36,13 @@ impl Machine {
 
     /// Its daemon has deployed version 1 of `app/a` and `app/b`, which listen on these ports.
     fn serving() -> (Self, u16, u16) {
+        let (machine, a, b) = Self::begun();
+        machine.wait("deployed", all_well);
+        (machine, a, b)
+    }
+
+    /// Its daemon deploys them.
+    fn begun() -> (Self, u16, u16) {
         let repo = TempRepo::new();
         let (a, b) = (free_port(), free_port());
         repo.write("codeops.yaml", REPOSITORY);
@@ -45,7 +52,6 @@ impl Machine {
         repo.commit("First");
         let mut machine = Self::on(repo);
         machine.start();
-        machine.wait("deployed", all_well);
         (machine, a, b)
     }
 
@@ -287,15 +293,7 @@ fn a_release_command_that_the_daemons_end_cuts_off_runs_once() {
 
 #[test]
 fn a_reboot_during_a_bake_begins_it_again_and_takes_nothing_back() {
-    let repo = TempRepo::new();
-    let (a, b) = (free_port(), free_port());
-    repo.write("codeops.yaml", REPOSITORY);
-    repo.write("team.yaml", TEAM);
-    repo.write("a.yaml", &web_app("a", a, "1"));
-    repo.write("b.yaml", &web_app("b", b, "1"));
-    repo.commit("First");
-    let mut machine = Machine::on(repo);
-    machine.start();
+    let (mut machine, a, _) = Machine::begun();
     let good = |machine: &Machine| get(machine.page, "/api/v1/resources/app/a").is_some_and(|a| !a.contains("baking"));
     machine.wait("deployed and baked", |answer| all_well(answer) && good(&machine));
     let slow = web_app("a", a, "2").replace("bake: 1s", "bake: 1h");
