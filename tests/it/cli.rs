@@ -342,18 +342,6 @@ fn a_problem_document_is_told_in_its_own_words() {
     assert!(asked.join().expect("asked").starts_with("GET /api/v1/resources/app/shop "));
 }
 
-#[test]
-fn runs_and_alerts_are_printed_and_cannot_steer_the_terminal() {
-    let body = r#"{"items":[{"id":"r7","playbook":"app-down","target":"app/shop","state":"paged","cause":"alert",
-        "alert":{"labels":{"alertname":"App\u001b[2JDown"}},"started_at":"2026-11-20T16:00:00Z","ended_at":null,
-        "why":"receiver/chat accepted page p1"}],"next":null}"#;
-    let (address, asked) = page("200 OK", body);
-    let flags = ["--state", "paged", "--playbook", "app-down", "--target", "app/shop", "--limit", "3"];
-    let (code, out, err) = run(codeops().args(["runs", "--server", &address]).args(flags));
-    assert_eq!(code, 0, "{err}");
-    let asked = asked.join().expect("asked");
-    assert!(asked.starts_with("GET /api/v1/runs?limit=3&state=paged&playbook=app-down&target=app%2Fshop "), "{asked}");
-    assert!(out.contains("r7") && out.contains("paged") && out.contains("Down") && !out.contains('\u{1b}'), "{out}");
 /// A daemon that gives these answers, one after the other.
 fn pages(answers: &[(&str, &str)]) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -406,6 +394,18 @@ fn what_is_not_there_is_told_with_what_is() {
     assert_eq!(code, 0, "{err}");
 }
 
+#[test]
+fn runs_and_alerts_are_printed_and_cannot_steer_the_terminal() {
+    let body = r#"{"items":[{"id":"r7","playbook":"app-down","target":"app/shop","state":"paged","cause":"alert",
+        "alert":{"labels":{"alertname":"App\u001b[2JDown"}},"started_at":"2026-11-20T16:00:00Z","ended_at":null,
+        "why":"receiver/chat accepted page p1"}],"next":null}"#;
+    let (address, asked) = page("200 OK", body);
+    let flags = ["--state", "paged", "--playbook", "app-down", "--target", "app/shop", "--limit", "3"];
+    let (code, out, err) = run(codeops().args(["runs", "--server", &address]).args(flags));
+    assert_eq!(code, 0, "{err}");
+    let asked = asked.join().expect("asked");
+    assert!(asked.starts_with("GET /api/v1/runs?limit=3&state=paged&playbook=app-down&target=app%2Fshop "), "{asked}");
+    assert!(out.contains("r7") && out.contains("paged") && out.contains("Down") && !out.contains('\u{1b}'), "{out}");
 
     let body = r#"{"id":"r7","playbook":"app-down","state":"resolved","cause":"schedule","policy":"people","steps":[{"name":"look",
         "part":"steps","does":"script","what":"look.sh","state":"done","attempts":2,"begun_at":"2026-11-20T16:00:01Z",
@@ -533,6 +533,68 @@ fn a_receiver_that_its_team_may_not_reach_is_told_with_its_place() {
     }
 }
 
+/// Whom a step of the playbook pages, where it names others than its route does.
+#[test]
+fn a_steps_own_policy_is_told_with_the_routes() {
+    let own = "timeout: 10m}\n  otherwise: [{name: desk, page: {policy: second}}]\n";
+    let second = "---\napiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: second, team: shop}\nspec: {levels: [{notify: [receiver/desk]}]}\n---\napiVersion: codeops/v1\nkind: Receiver\nmetadata: {name: desk, team: shop}\nspec: {webhook: {url: \"https://desk.example/in\"}}\n";
+    let folder = repository(&format!("{APP}---\n{}{second}", ANSWERS.replace("timeout: 10m}\n", own)));
+    let told = |words: [&str; 2]| {
+        let labels = ["alertname=AppDown", "app=shop", "severity=critical"];
+        let (code, out, err) = run(codeops().args(words).args(labels).arg(folder.path()));
+        assert_eq!(code, 0, "{out}{err}");
+        out
+    };
+    let out = told(["alerts", "route"]);
+    for part in [
+        "policy    second, by the step desk of playbook app-down\ntold      desk (webhook, at once)",
+        "policy    first, where its steps are not tried\ntold      chat (webhook, at once)",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    let out = told(["playbook", "explain"]);
+    for part in [
+        "paged     second, by the step desk\n",
+        "paged     first, where its steps are not tried\n",
+        "desk)\n",
+        "chat)\n",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+}
+
+/// Who may answer can depend on the receiver that brings an alert.
+#[test]
+fn what_depends_on_the_receiver_is_told_by_it() {
+    let answers = ANSWERS.replace("app/{{ alert.labels.app }}", "app/shop");
+    let folder = repository(&format!("{APP}---\n{answers}"));
+    let settings = folder.path().join("settings");
+    let auth = "auth: {bearer: {file: /run/secrets/x}}";
+    let text = format!(
+        "teams: {{shop: {{paths: [apps.yaml, team.yaml]}}, platform: {{paths: [codeops.yaml]}}}}\nreceivers:\n  pay: {{format: generic, teams: [shop], {auth}}}\n  all: {{format: generic, {auth}}}\n"
+    );
+    fs::write(&settings, text).expect("written");
+    for words in [["alerts", "route"], ["playbook", "explain"]] {
+        let told = |more: &[&str]| {
+            let mut command = codeops();
+            command.args(words).arg("alertname=AppDown").arg(folder.path()).arg("--settings").arg(&settings);
+            run(command.args(more).args(["-o", "json"]))
+        };
+        let (_, out, _) = told(&[]);
+        let unknown = "who answers depends on the receiver, and --receiver names none: by pay playbook app-down runs";
+        assert!(out.contains(unknown), "{out}");
+        let (_, out, _) = told(&["--receiver", "all"]);
+        assert!(!out.contains("depends on the receiver") && out.contains("the alert names no team"), "{out}");
+        let (_, out, _) = told(&["--receiver", "pay"]);
+        let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        let playbook = [&answer["playbook"], &answer["playbooks"][0]["playbook"]].map(|it| it.as_str());
+        assert!(playbook.contains(&Some("app-down")), "{out}");
+        assert!(!out.contains("the alert names no team"), "{out}");
+        let (code, _, err) = told(&["--receiver", "al"]);
+        assert!(code == 2 && err.contains("no receiver `al`: did you mean `all`?"), "{err}");
+    }
+}
+
 /// Two commands that tell where an alert goes tell the same, in the same words.
 #[test]
 fn a_route_and_its_explanation_say_the_same_of_whom_an_alert_reaches() {
@@ -597,68 +659,6 @@ fn the_demo_proves_every_act_and_leaves_nothing() {
     let mut demo = codeops();
     demo.args(["demo", "--exit", "-o", "json"]).env("TMPDIR", folder.path()).timeout(Duration::from_secs(110));
     let (code, out, err) = run(&mut demo);
-/// Whom a step of the playbook pages, where it names others than its route does.
-#[test]
-fn a_steps_own_policy_is_told_with_the_routes() {
-    let own = "timeout: 10m}\n  otherwise: [{name: desk, page: {policy: second}}]\n";
-    let second = "---\napiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: second, team: shop}\nspec: {levels: [{notify: [receiver/desk]}]}\n---\napiVersion: codeops/v1\nkind: Receiver\nmetadata: {name: desk, team: shop}\nspec: {webhook: {url: \"https://desk.example/in\"}}\n";
-    let folder = repository(&format!("{APP}---\n{}{second}", ANSWERS.replace("timeout: 10m}\n", own)));
-    let told = |words: [&str; 2]| {
-        let labels = ["alertname=AppDown", "app=shop", "severity=critical"];
-        let (code, out, err) = run(codeops().args(words).args(labels).arg(folder.path()));
-        assert_eq!(code, 0, "{out}{err}");
-        out
-    };
-    let out = told(["alerts", "route"]);
-    for part in [
-        "policy    second, by the step desk of playbook app-down\ntold      desk (webhook, at once)",
-        "policy    first, where its steps are not tried\ntold      chat (webhook, at once)",
-    ] {
-        assert!(out.contains(part), "{part} is not in\n{out}");
-    }
-    let out = told(["playbook", "explain"]);
-    for part in [
-        "paged     second, by the step desk\n",
-        "paged     first, where its steps are not tried\n",
-        "desk)\n",
-        "chat)\n",
-    ] {
-        assert!(out.contains(part), "{part} is not in\n{out}");
-    }
-}
-
-/// Who may answer can depend on the receiver that brings an alert.
-#[test]
-fn what_depends_on_the_receiver_is_told_by_it() {
-    let answers = ANSWERS.replace("app/{{ alert.labels.app }}", "app/shop");
-    let folder = repository(&format!("{APP}---\n{answers}"));
-    let settings = folder.path().join("settings");
-    let auth = "auth: {bearer: {file: /run/secrets/x}}";
-    let text = format!(
-        "teams: {{shop: {{paths: [apps.yaml, team.yaml]}}, platform: {{paths: [codeops.yaml]}}}}\nreceivers:\n  pay: {{format: generic, teams: [shop], {auth}}}\n  all: {{format: generic, {auth}}}\n"
-    );
-    fs::write(&settings, text).expect("written");
-    for words in [["alerts", "route"], ["playbook", "explain"]] {
-        let told = |more: &[&str]| {
-            let mut command = codeops();
-            command.args(words).arg("alertname=AppDown").arg(folder.path()).arg("--settings").arg(&settings);
-            run(command.args(more).args(["-o", "json"]))
-        };
-        let (_, out, _) = told(&[]);
-        let unknown = "who answers depends on the receiver, and --receiver names none: by pay playbook app-down runs";
-        assert!(out.contains(unknown), "{out}");
-        let (_, out, _) = told(&["--receiver", "all"]);
-        assert!(!out.contains("depends on the receiver") && out.contains("the alert names no team"), "{out}");
-        let (_, out, _) = told(&["--receiver", "pay"]);
-        let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-        let playbook = [&answer["playbook"], &answer["playbooks"][0]["playbook"]].map(|it| it.as_str());
-        assert!(playbook.contains(&Some("app-down")), "{out}");
-        assert!(!out.contains("the alert names no team"), "{out}");
-        let (code, _, err) = told(&["--receiver", "al"]);
-        assert!(code == 2 && err.contains("no receiver `al`: did you mean `all`?"), "{err}");
-    }
-}
-
     assert_eq!(code, 0, "{err}\n{out}");
     let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(answer["proven"], true);
