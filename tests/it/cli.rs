@@ -342,8 +342,11 @@ fn a_problem_document_is_told_in_its_own_words() {
     assert!(asked.join().expect("asked").starts_with("GET /api/v1/resources/app/shop "));
 }
 
+/// The status and the body of one answer.
+type Answer<'a> = (&'a str, &'a str);
+
 /// A daemon that gives these answers, one after the other.
-fn pages(answers: &[(&str, &str)]) -> (String, std::thread::JoinHandle<()>) {
+fn pages(answers: &[Answer]) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let answers: Vec<String> = answers
@@ -370,7 +373,7 @@ fn what_is_not_there_is_told_with_what_is() {
     let missing = ("404 Not Found", r#"{"detail":"it is neither declared nor alive"}"#);
     let all = ("200 OK", r#"{"resources":[{"id":"app/shop"},{"id":"app/till"}]}"#);
     let one = ("200 OK", r#"{"id":"app/shop","instances":[{"id":"9f86d081-1"}]}"#);
-    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+    let cases: [(&[&str], &[Answer], &str); 5] = [
         (&["events", "--resource", "app/shpo"], &[none, missing, all], "nor alive; did you mean app/shop?"),
         (&["events", "--resource", "app/mail"], &[none, missing, all], "nor alive; there is app/shop, app/till"),
         (&["get", "app/tll"], &[missing, all], "nor alive; did you mean app/till?"),

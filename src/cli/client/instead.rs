@@ -22,14 +22,14 @@ pub(super) async fn instead(
     let Ok(all) = client.json("api/v1/resources", &[]).await else { return error };
     let ids = ids(&all, "resources");
     if !ids.contains(&id.to_string()) {
-        return with(error, &id.to_string(), &ids, "nothing is declared");
+        return with(&error, &id.to_string(), &ids, "nothing is declared");
     }
     let Some(instance) = instance else { return error };
     let Ok(one) = client.json(&format!("api/v1/resources/{}/{}", id.kind, id.name), &[]).await else { return error };
-    with(error, instance, &self::ids(&one, "instances"), "it has no instance now")
+    with(&error, instance, &self::ids(&one, "instances"), "it has no instance now")
 }
 
-fn with(error: anyhow::Error, asked: &str, there: &[String], none: &str) -> anyhow::Error {
+fn with(error: &anyhow::Error, asked: &str, there: &[String], none: &str) -> anyhow::Error {
     let names = || there.iter().map(String::as_str);
     let hint = match near(asked, names()) {
         Some(near) => format!("did you mean {near}?"),

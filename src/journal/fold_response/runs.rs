@@ -48,7 +48,8 @@ impl Fold<'_> {
 
     fn told_failure(&mut self, playbook: &Name, told: Option<ToldFailure>) {
         let Some(taken) = self.memory.schedules.get_mut(playbook) else { return };
-        if std::mem::replace(&mut taken.told, told.clone()) != told {
+        if taken.told != told {
+            taken.told = told;
             self.changed(Change::Schedule(playbook.clone()));
         }
     }
