@@ -281,7 +281,7 @@ fn document(node: &Node, body: &mut Body<'_, '_>) -> Option<DocumentName> {
     if let (true, Ok(name)) = (words.contains(&kind), name.parse()) {
         return Some(DocumentName { kind: kind.to_owned(), name });
     }
-    let help = match near(kind, words.into_iter()) {
+    let help = match body.reader.near(kind, words.into_iter()) {
         Some(near) if near != kind => format!("did you mean `{near}/{name}`?"),
         _ => "its kind and its name, such as `App/shop`".to_owned(),
     };
