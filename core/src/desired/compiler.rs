@@ -294,8 +294,8 @@ fn missing_repository(files: &[Arc<ParsedFile>], resolved: &mut Resolved) {
     });
 }
 
-/// An environment without a folder, where others have one, is a slip: everything live would seem somebody else's. Where no
-/// environment has one yet, it is one without overlays, and allowed.
+/// An environment that is all but named as one with a folder is a slip: everything live would seem somebody else's. One that
+/// is named otherwise may well be what all manifests say without overlays, which is said where others have some.
 fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: &mut Resolved) {
     let Some(selected) = &context.environment else { return };
     let folder = |file: &Arc<ParsedFile>| match &file.class {
@@ -307,10 +307,11 @@ fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: 
         return;
     }
     let names = || folders.iter().map(|name| name.as_str());
-    let help = match near(selected.as_str(), names()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there is {}; {}", names().collect::<Vec<_>>().join(", "), says_so(selected)),
+    let Some(near) = near(selected.as_str(), names()) else {
+        let help = format!("there is {}; {}", names().collect::<Vec<_>>().join(", "), says_so(selected));
+        return resolved.found.push(no_folder(selected, Severity::Warning, help));
     };
+    let help = format!("did you mean `{near}`? {}", says_so(selected));
     let found = no_folder(selected, Severity::Error, help);
     resolved.all_held.get_or_insert(found.message.clone());
     resolved.found.push(found);
