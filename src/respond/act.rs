@@ -142,7 +142,7 @@ impl Flow {
         if step.part == Part::Otherwise && run.failure().is_some() {
             first += "Nobody is called for the same failure again until a later run has succeeded.\n";
         }
-        let (title, body) = self.evidence(run, &first);
+        let (title, body) = self.evidence(run, Some(step), &first);
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let event = PageEvent::Opened {
             run: Some(run.id),
@@ -193,6 +193,7 @@ impl Flow {
             policy: run.policy.clone(),
             alert: run.alert.clone(),
             group: None,
+            because: None,
         };
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let alerts = run.alerts.clone();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use codeops_core::model::{
     AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory, TeamName,
 };
-use codeops_core::playbook::{says_latched, told_in_turn};
+use codeops_core::playbook::{about, says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
 
 use super::pages::SEND;
@@ -132,7 +132,7 @@ impl Flow {
             let effect = Effect::Send(Send {
                 team,
                 channel,
-                title: format!("Resolved: {}", call.title),
+                title: format!("Resolved: {}", about(&call.title)),
                 body: body.clone(),
                 page: Some(page),
                 over: true,

@@ -14,8 +14,8 @@ impl Flow {
         let event = |event, resource| Record::Run { run: run.id, resource, event };
         let mut records = Vec::new();
         match judged {
-            Judged::Higher { rung, latches } => {
-                records.push(event(RunEvent::Raised { rung }, None));
+            Judged::Higher { rung, latches, because } => {
+                records.push(event(RunEvent::Raised { rung, because: Some(because) }, None));
                 records.extend(latches.map(|subject| Record::Latched { subject }));
             }
             Judged::Told(told) => {

@@ -113,13 +113,13 @@ impl Flow {
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
         let policy = Some(self.who_is_told(run, None)?);
         let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
-        let (title, body) = self.evidence(run, &first);
+        let (title, body) = self.evidence(run, None, &first);
         Some(PageEvent::Opened { run: Some(run.id), policy, title, body, alerts: Vec::new(), silent: None })
     }
 
-    /// The title and the text of a run's page, after `first`.
-    pub(super) fn evidence(&self, run: &Run, first: &str) -> (String, String) {
-        let (title, body) = evidence(&self.as_shown(run), first, &self.changes(run), &self.others(run));
+    /// The title and the text of a run's page, after `first`; `at` is the step that pages, where one does.
+    pub(super) fn evidence(&self, run: &Run, at: Option<StepRef>, first: &str) -> (String, String) {
+        let (title, body) = evidence(&self.as_shown(run), at, first, &self.changes(run), &self.others(run));
         (self.said_by(run, &title), self.said_by(run, &body))
     }
 

@@ -26,6 +26,10 @@ fn asked(alert: &AlertId, name: &str, state: AlertState) -> String {
     format!("asked {}, which told of alert {name}, whether it still fires: {answer}", alert.source)
 }
 
+fn said(what: &str, because: Option<&str>) -> String {
+    because.map_or_else(|| what.to_owned(), |because| format!("{what}: {because}"))
+}
+
 /// What happened, with what steps and alerts are called.
 pub(super) fn of_run(event: &RunEvent, part: &dyn Fn(&StepRef) -> String, name: &dyn Fn(&AlertId) -> String) -> String {
     match event {
@@ -40,8 +44,10 @@ pub(super) fn of_run(event: &RunEvent, part: &dyn Fn(&StepRef) -> String, name: 
             StepOutcome::Failed { error } => format!("{} failed: {error}", part(step)),
             StepOutcome::Unknown { error } => format!("{}: outcome not known: {error}", part(step)),
         },
-        RunEvent::Raised { rung: Rung::Page } => "begins at the call to a person by now".to_owned(),
-        RunEvent::Raised { .. } => "begins at otherwise by now".to_owned(),
+        RunEvent::Raised { rung: Rung::Page, because } => {
+            said("begins at the call to a person by now", because.as_deref())
+        }
+        RunEvent::Raised { because, .. } => said("begins at otherwise by now", because.as_deref()),
         RunEvent::Turned { why } => format!("goes on with otherwise: {why}"),
         RunEvent::Paused { why: Some(why) } => format!("waits: {why}"),
         RunEvent::Paused { why: None } => "goes on".to_owned(),

@@ -23,6 +23,7 @@ mod routing;
 mod run;
 mod run_clock;
 mod run_state;
+mod run_step;
 mod secret;
 mod silence;
 mod spec;
@@ -59,9 +60,10 @@ pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,
 };
-pub use run::{Part, Run, RunCause, RunEvent, Rung, StepOutcome, StepRecord, StepRef};
+pub use run::{Part, Run, RunCause, RunEvent, Rung, StepOutcome, StepRef};
 pub use run_clock::RunClock;
 pub use run_state::RunState;
+pub use run_step::{StepRecord, Trace};
 pub use secret::Secret;
 pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,

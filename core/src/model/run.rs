@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     AlertId, AlertState, Group, Key, Labels, Name, Playbook, PlaybookStep, ResourceId, Revision, RunClock, RunId,
-    RunState, Subject, TeamName,
+    RunState, StepRecord, Subject, TeamName,
 };
 
 /// Why a run was opened.
@@ -116,6 +116,9 @@ pub enum RunEvent {
         /// The labels that others agree on which share its page, where an alert opened it; `None` in an older record.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         group: Option<Labels>,
+        /// Why it begins higher than at its steps, where it does; an older record does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
     },
     /// Another alert on the same thing joined it.
     Joined {
@@ -163,6 +166,9 @@ pub enum RunEvent {
     Raised {
         /// Where it begins now.
         rung: Rung,
+        /// Why; an older record does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
     },
     /// It goes on with `otherwise`.
     Turned {
@@ -181,27 +187,6 @@ pub enum RunEvent {
         /// In one sentence.
         why: String,
     },
-}
-
-/// One step of a run as it is known so far.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// Which.
-    pub step: StepRef,
-    /// When its first attempt began, or it was skipped.
-    pub begun_at: Timestamp,
-    /// When its last attempt ended.
-    pub ended_at: Option<Timestamp>,
-    /// Attempts begun; 0 for a step that was skipped before its first.
-    pub attempts: u32,
-    /// The present attempt's key and deadline, while it is on.
-    pub on: Option<(Key, Timestamp)>,
-    /// How the last attempt that ended did.
-    pub outcome: Option<StepOutcome>,
-    /// Why it was skipped.
-    pub skipped: Option<String>,
-    /// What it left for people.
-    pub evidence: String,
 }
 
 /// One run: the fold of its log.
@@ -250,7 +235,8 @@ pub struct Run {
 impl Run {
     /// A run from the first event of its log; `None` when that is not [`RunEvent::Opened`].
     pub fn open(id: RunId, at: Timestamp, event: &RunEvent) -> Option<Self> {
-        let RunEvent::Opened { playbook, authority, revision, target, cause, rung, policy, alert, group } = event
+        let RunEvent::Opened { playbook, authority, revision, target, cause, rung, policy, alert, group, because } =
+            event
         else {
             return None;
         };
@@ -273,7 +259,7 @@ impl Run {
             asked: BTreeMap::new(),
             opened_at: at,
             steps: Vec::new(),
-            turned: rung.why_not_by_its_steps().map(|why| (why.to_owned(), at)),
+            turned: rung.why_not_by_its_steps(because.as_deref()).map(|why| (why, at)),
             paused: None,
             clock: RunClock::default(),
             ended: None,
@@ -306,21 +292,14 @@ impl Run {
             RunEvent::StepBegun { step, attempt, key, deadline } => {
                 self.asked.clear();
                 self.clock.begins(at);
-                let record = self.record(*step, at);
-                record.attempts = *attempt;
-                record.on = Some((key.clone(), *deadline));
+                self.record(*step, at).begins(at, *attempt, key.clone(), *deadline);
             }
             RunEvent::StepEnded { step, attempt, outcome, evidence } => {
-                let record = self.record(*step, at);
-                record.attempts = *attempt;
-                record.on = None;
-                record.ended_at = Some(at);
-                record.outcome = Some(outcome.clone());
-                record.evidence.clone_from(evidence);
+                self.record(*step, at).ends(at, *attempt, outcome, evidence);
             }
-            RunEvent::Raised { rung } => {
+            RunEvent::Raised { rung, because } => {
                 self.rung = *rung;
-                self.turned = rung.why_not_by_its_steps().map(|why| (why.to_owned(), at));
+                self.turned = rung.why_not_by_its_steps(because.as_deref()).map(|why| (why, at));
             }
             RunEvent::Turned { why } => self.turned = Some((why.clone(), at)),
             RunEvent::Paused { why } => {
@@ -334,16 +313,7 @@ impl Run {
     fn record(&mut self, step: StepRef, at: Timestamp) -> &mut StepRecord {
         let known = self.steps.iter().position(|record| record.step == step);
         let index = known.unwrap_or_else(|| {
-            self.steps.push(StepRecord {
-                step,
-                begun_at: at,
-                ended_at: None,
-                attempts: 0,
-                on: None,
-                outcome: None,
-                skipped: None,
-                evidence: String::new(),
-            });
+            self.steps.push(StepRecord::new(step, at));
             self.steps.len() - 1
         });
         &mut self.steps[index]

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Period, Rung};
 
+/// How long writing a beginning down takes at most, in milliseconds, for what is reckoned from before it.
+const WRITING_MS: u64 = 200;
+
 /// The fold of what a run's log says of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunClock {
@@ -34,6 +37,11 @@ impl RunClock {
         Period::from_millis(limit.as_millis().saturating_sub(self.spent(now)))
     }
 
+    /// Whether that time is up, but for the moment that writing the first beginning down took.
+    pub fn is_up(&self, limit: Period, now: Timestamp) -> bool {
+        self.from.is_some() && self.left(limit, now).as_millis() <= WRITING_MS.min(limit.as_millis() / 20)
+    }
+
     /// How long its steps have taken by now, in milliseconds.
     pub fn spent(&self, now: Timestamp) -> u64 {
         let spent = |from| self.still.unwrap_or(now).duration_since(from).max(SignedDuration::ZERO);
@@ -42,12 +50,13 @@ impl RunClock {
 }
 
 impl Rung {
-    /// Why a run that begins here leaves its steps out.
-    pub(super) fn why_not_by_its_steps(self) -> Option<&'static str> {
-        match self {
-            Rung::Steps => None,
-            Rung::Otherwise => Some("what an earlier run on it did within 30 minutes did not hold"),
-            Rung::Page => Some("it is for a person to answer"),
-        }
+    /// Why a run that begins here leaves its steps out: `because`, where that was written down.
+    pub(super) fn why_not_by_its_steps(self, because: Option<&str>) -> Option<String> {
+        let otherwise = match self {
+            Rung::Steps => return None,
+            Rung::Otherwise => "what an earlier run on it did within 30 minutes did not hold",
+            Rung::Page => "it is for a person to answer",
+        };
+        Some(because.unwrap_or(otherwise).to_owned())
     }
 }

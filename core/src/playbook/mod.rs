@@ -41,7 +41,7 @@ pub use may::Hold;
 pub use next::{NO_VALUE, next};
 pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};
 pub use order::{target_for, target_of};
-pub use page::{PageNext, Told, evidence, next_send, told, told_in_turn};
+pub use page::{PageNext, Told, about, evidence, next_send, told, told_in_turn};
 pub use pin::pin;
 pub use queued::{Judged, judged};
 pub use simulate::{Begun, Preview, Scene, Simulated, preview, simulate};

@@ -81,7 +81,7 @@ pub enum Opening {
 pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opening {
     let playbook = asked.playbook;
     if let RunCause::Call { .. } = asked.cause {
-        return opened(asked, Rung::Steps, None);
+        return opened(asked, Rung::Steps, None, None);
     }
     if let Some(run) = busy(asked, response) {
         match (playbook.concurrency.when_busy, &asked.cause) {
@@ -98,22 +98,24 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
         }
     }
     let RunCause::Alert { .. } = asked.cause else {
-        return opened(asked, Rung::Steps, None);
+        return opened(asked, Rung::Steps, None, None);
     };
     match begins(asked, response, now) {
-        Begins::At(rung, latches) => opened(asked, rung, latches),
+        Begins::At { rung, latches, because } => opened(asked, rung, because, latches),
         Begins::Told(page, run) => Opening::Told { page, run },
     }
 }
 
 /// Where a run for the alert that asks begins, if it is to have one of its own.
 pub(super) fn begins(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins {
-    let (mut rung, latches) = match rung(asked, response, now) {
-        Begins::At(rung, latches) => (rung, latches),
+    let (mut rung, latches, mut because) = match rung(asked, response, now) {
+        Begins::At { rung, latches, because } => (rung, latches, because),
         told @ Begins::Told(..) => return told,
     };
     // A person has it already: nothing more is tried behind their back, however long ago they were called.
-    if is_with_a_person(asked, response) {
+    if let Some((page, run)) = with_a_person(asked, response) {
+        let since = format!("page {page} of run {run} calls a person for it, and what that tells of still fires");
+        because = because.filter(|_| rung == Rung::Page).or(Some(since));
         rung = Rung::Page;
     }
     // Where all that is left is to call a person, one who was called for the likes of it is not called again.
@@ -122,13 +124,19 @@ pub(super) fn begins(asked: &Asked<'_>, response: &ResponseMemory, now: Timestam
     {
         return Begins::Told(page, run);
     }
-    Begins::At(rung, latches)
+    Begins::At { rung, latches, because }
 }
 
 /// Where a run for an alert begins.
 pub(super) enum Begins {
-    /// At this rung; and what is latched with it.
-    At(Rung, Option<Subject>),
+    /// At this rung.
+    At {
+        rung: Rung,
+        /// What is latched with it.
+        latches: Option<Subject>,
+        /// Why not at its steps.
+        because: Option<String>,
+    },
     /// Nowhere: a person was called for it, and this page, which comes from this run, tells of it and is not over.
     Told(PageId, RunId),
 }
@@ -140,7 +148,8 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
     let tries = || latch::tries(&pin(playbook, &asked.cause, asked.target.as_ref(), asked.resolve_delay));
     if latch::latched(&subject, response).is_some() && tries() {
         let told = latch::page_of(asked, &subject, response);
-        return told.map_or(Begins::At(Rung::Page, None), |(page, run)| Begins::Told(page, run));
+        let at_once = || calls("it is latched: it came back for the third time within an hour".to_owned(), None);
+        return told.map_or_else(at_once, |(page, run)| Begins::Told(page, run));
     }
     let ends: Vec<&RunEnd> =
         ledger.map(|ledger| ledger.ends.iter().filter(|end| counts(end)).collect()).unwrap_or_default();
@@ -149,10 +158,11 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
         ends.iter().filter(move |end| end.at > since).copied()
     };
     if asked.only_pages {
-        return Begins::At(Rung::Page, None);
+        let why = asked.alert.pointer("/annotations/codeops").and_then(Value::as_str);
+        return calls(why.unwrap_or("no playbook answers it").to_owned(), None);
     }
     if latch::is_too_often(within(latch::LATCH)) && tries() {
-        return Begins::At(Rung::Page, Some(subject));
+        return calls("it came back for the third time within an hour".to_owned(), Some(subject));
     }
     if let Some((most, per)) = playbook.limits.runs {
         let per = SignedDuration::from_millis(i64::try_from(per.as_millis()).unwrap_or(i64::MAX));
@@ -167,15 +177,34 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
         let ends = response.ledger.iter().filter(|(of, _)| limited(of)).flat_map(|(_, ledger)| &ledger.ends);
         let of_this = ends.filter(|end| counts(end) && end.at > since && end.playbook == playbook.name).count();
         if of_this >= usize::try_from(most).unwrap_or(usize::MAX) {
-            return Begins::At(Rung::Page, None);
+            return calls(format!("its `limits.runs` are used up: {most} within {}", said(per)), None);
         }
     }
-    let rung = match within(REFIRE).map(|end| end.rung).max() {
-        None => Rung::Steps,
-        Some(Rung::Steps) => Rung::Otherwise,
-        Some(Rung::Otherwise | Rung::Page) => Rung::Page,
+    let Some(last) = within(REFIRE).max_by_key(|end| (end.rung, end.at)) else {
+        return Begins::At { rung: Rung::Steps, latches: None, because: None };
     };
-    Begins::At(rung, None)
+    let (run, ago) = (last.run, said(now.duration_since(last.at)));
+    match last.rung {
+        Rung::Steps => {
+            let because =
+                format!("run {run} ended {} {ago} before, after its steps, and that did not hold", last.state);
+            Begins::At { rung: Rung::Otherwise, latches: None, because: Some(because) }
+        }
+        Rung::Otherwise => calls(
+            format!("run {run} ended {} {ago} before, after its `otherwise`, and that did not hold", last.state),
+            None,
+        ),
+        Rung::Page => calls(format!("run {run} called a person {ago} before"), None),
+    }
+}
+
+/// A person is called at once.
+fn calls(because: String, latches: Option<Subject>) -> Begins {
+    Begins::At { rung: Rung::Page, latches, because: Some(because) }
+}
+
+fn said(time: SignedDuration) -> Period {
+    Period::from_secs(u64::try_from(time.as_secs()).unwrap_or_default())
 }
 
 fn is_on(run: &Run) -> String {
@@ -217,11 +246,12 @@ fn told_of(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opti
     covering.max_by_key(|page| page.id).map(|page| (page.id, page.run))
 }
 
-/// Whether a person was called for what this is about, and what they were called for still fires.
-fn is_with_a_person(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
+/// The page, and its run, by which a person was called for what this is about, if what they were called for still fires.
+fn with_a_person(asked: &Asked<'_>, response: &ResponseMemory) -> Option<(PageId, RunId)> {
     let wanted = Subject::of(&asked.playbook.name, asked.target.as_ref(), group(asked).as_ref());
     let mut of_this = out(response).filter(|page| page.group.subject() == wanted);
-    of_this.any(|page| lasting(&page, asked, response).next().is_some())
+    let page = of_this.find(|page| lasting(page, asked, response).next().is_some())?;
+    Some((page.id, page.run))
 }
 
 /// A page of a group that somebody is to see, or has seen, and that is not over.
@@ -340,7 +370,7 @@ fn counts(end: &RunEnd) -> bool {
     end.opened_at.is_some() && !matches!(end.state, RunState::Skipped | RunState::Cancelled)
 }
 
-fn opened(asked: &Asked<'_>, rung: Rung, latches: Option<Subject>) -> Opening {
+fn opened(asked: &Asked<'_>, rung: Rung, because: Option<String>, latches: Option<Subject>) -> Opening {
     let event = RunEvent::Opened {
         playbook: pin(asked.playbook, &asked.cause, asked.target.as_ref(), asked.resolve_delay),
         authority: asked.authority.clone(),
@@ -351,6 +381,7 @@ fn opened(asked: &Asked<'_>, rung: Rung, latches: Option<Subject>) -> Opening {
         policy: asked.policy.clone(),
         alert: asked.alert.clone(),
         group: group(asked),
+        because,
     };
     Opening::Open { event: Box::new(event), latches }
 }

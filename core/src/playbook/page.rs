@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp, Unit, tz::TimeZone};
 
 use crate::model::{
-    Channel, EscalationPolicySpec, Name, Notified, OnCallSpec, Page, Part, Response, Run, StepOutcome, StepRecord,
-    TeamName,
+    Channel, Does, EscalationPolicySpec, Name, Notified, OnCallSpec, Page, Part, PlaybookStep, Response, Run, Rung,
+    StepOutcome, StepRecord, StepRef, TeamName,
 };
 
 /// A page that nobody has accepted for so long goes to the fallback, too.
@@ -18,6 +18,10 @@ const STEP_EVIDENCE: usize = 4 << 10;
 const BODY: usize = 32 << 10;
 /// The most of a page that tells of a run's other alerts, in bytes.
 const OTHERS: usize = 8 << 10;
+/// How a title ends: nothing helped; a run calls and goes on by itself; its steps call, and that is all they do.
+const UNRESOLVED: &str = ": not resolved by code";
+const GOES_ON: &str = ": a person is called, and code goes on";
+const CALLED: &str = ": a person is called";
 
 /// One channel that a policy tells, every name looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,13 +141,20 @@ pub fn next_send(page: &Page, told: &[Told], mended: impl Fn(&Told) -> Timestamp
     }
 }
 
-/// What a page says of a run: its title and its evidence, after `first` and before `others`, its other alerts. `changes` is
-/// what changed since the target was last healthy, a line each.
-pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (String, String) {
+/// What a page says of a run: its title and its evidence, after `first` and before `others`, its other alerts. `at` is the step
+/// that pages, where one does; `changes` is what changed since the target was last healthy, a line each.
+pub fn evidence(run: &Run, at: Option<StepRef>, first: &str, changes: &[String], others: &str) -> (String, String) {
     let name = run.alert.pointer("/labels/alertname").and_then(|name| name.as_str());
     let what = name.map_or_else(|| format!("playbook {}", run.playbook.name), ToOwned::to_owned);
     let on = run.target.as_ref().map_or_else(|| named(run), |target| format!(" on {target}"));
-    let title: String = format!("{what}{on}: not resolved by code").chars().take(200).collect();
+    let follows = follows(run, at);
+    let state = match at {
+        _ if !follows.is_empty() => GOES_ON,
+        Some(StepRef { part: Part::Steps, .. }) => CALLED,
+        _ => UNRESOLVED,
+    };
+    let about: String = format!("{what}{on}").chars().take(200 - state.len()).collect();
+    let title = format!("{about}{state}");
     let mut body = first.to_owned();
     let _ = write!(body, "Run {} of playbook {} (revision {}).", run.id, run.playbook.name, run.revision.short());
     body.push('\n');
@@ -152,12 +163,12 @@ pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (St
             let _ = writeln!(body, "{key}: {}", value.as_str().unwrap_or_default());
         }
     }
-    body.push_str("\nWhat was done:\n");
-    for record in &run.steps {
-        step_line(run, record, &mut body);
-    }
-    if let Some((why, _)) = &run.turned {
-        let _ = writeln!(body, "Its steps did not end it: {why}");
+    done(run, at, &mut body);
+    if !follows.is_empty() {
+        body.push_str("\nWhat follows, whoever answers:\n");
+        for step in follows {
+            let _ = writeln!(body, "- {} ({})", step.name, step.does.word());
+        }
     }
     if !changes.is_empty() {
         body.push_str("\nWhat changed since it was last healthy:\n");
@@ -169,6 +180,50 @@ pub fn evidence(run: &Run, first: &str, changes: &[String], others: &str) -> (St
     let mut body = cut(body, BODY - others.len());
     body.push_str(&others);
     (title, body)
+}
+
+/// What a page is about: its title without how it stood when somebody was called.
+pub fn about(title: &str) -> &str {
+    [UNRESOLVED, GOES_ON, CALLED].iter().find_map(|state| title.strip_suffix(state)).unwrap_or(title)
+}
+
+/// What a run does after the step that pages without waiting for who is called; nothing where it only calls more people.
+fn follows(run: &Run, at: Option<StepRef>) -> Vec<&PlaybookStep> {
+    let Some(at) = at.filter(|_| run.rung != Rung::Page) else { return Vec::new() };
+    let list = match at.part {
+        Part::Steps => run.playbook.steps.as_slice(),
+        Part::Otherwise => run.playbook.otherwise.as_deref().unwrap_or_default(),
+    };
+    let after: Vec<_> = list.iter().skip(usize::try_from(at.index).map_or(usize::MAX, |index| index + 1)).collect();
+    let tells = |step: &PlaybookStep| matches!(step.does, Does::Page { .. } | Does::Notify { .. });
+    if after.iter().all(|step| tells(step)) { Vec::new() } else { after }
+}
+
+/// What was done before, and why it does not end with that.
+fn done(run: &Run, at: Option<StepRef>, body: &mut String) {
+    let tried = run.steps.iter().any(|record| record.attempts > 0 && Some(record.step) != at);
+    let steps = run.steps.iter().any(|record| record.step.part == Part::Steps);
+    match &run.turned {
+        // What it passes over for the call says nothing but that.
+        Some((why, _)) if run.rung == Rung::Page && !tried => {
+            let _ = writeln!(body, "\nNothing was done: {why}");
+            return;
+        }
+        Some((why, _)) if !steps && run.rung != Rung::Steps => {
+            let _ = writeln!(body, "\nIts steps were left out: {why}");
+        }
+        _ => {}
+    }
+    body.push_str("\nWhat was done:\n");
+    for record in &run.steps {
+        step_line(run, record, body);
+    }
+    if run.steps.is_empty() {
+        body.push_str("- nothing before this call\n");
+    }
+    if let Some((why, _)) = run.turned.as_ref().filter(|_| steps || run.rung == Rung::Steps) {
+        let _ = writeln!(body, "Its steps did not end it: {why}");
+    }
 }
 
 /// What the alert of a run without a target is about, as its labels name it.

@@ -24,6 +24,8 @@ pub enum Judged {
         rung: Rung,
         /// What is latched with it, if it is one time too many by now.
         latches: Option<Subject>,
+        /// Why.
+        because: String,
     },
 }
 
@@ -41,10 +43,17 @@ pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp) -> Option<Ju
         match begins(&asks(run, alert), response, now) {
             Begins::Told(page, of) => told.entry((page, of)).or_default().push(alert.alert.id.clone()),
             // One of them is not told of: a person is called for all, since a person has the others.
-            Begins::At(..) if !told.is_empty() => return Some(Judged::Higher { rung: Rung::Page, latches: None }),
-            Begins::At(rung, latches) => {
+            Begins::At { .. } if !told.is_empty() => {
+                let because = "a person was called for others of its alerts before its turn".to_owned();
+                return Some(Judged::Higher { rung: Rung::Page, latches: None, because });
+            }
+            Begins::At { rung, latches, because } => {
                 let its_turn = rung == Rung::Page || ahead(run, response).is_none();
-                return (rung > run.rung && its_turn).then_some(Judged::Higher { rung, latches });
+                return (rung > run.rung && its_turn).then(|| Judged::Higher {
+                    rung,
+                    latches,
+                    because: because.unwrap_or_default(),
+                });
             }
         }
     }

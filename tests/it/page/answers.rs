@@ -104,6 +104,7 @@ impl<'a> Story<'a> {
             policy: Some(name("storefront-oncall")),
             alert,
             group: None,
+            because: None,
         };
         log.add(ago(secs), Record::Run { run: RunId(run), resource: target.map(app), event });
         Self { log, run: RunId(run), target: target.map(app), secs }

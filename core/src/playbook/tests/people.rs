@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{PageNext, Told, due, evidence, next_send, next_time, told, told_in_turn};
+use super::super::{Next, PageNext, Told, about, due, evidence, next_send, next_time, told, told_in_turn};
 use super::{Live, ON, compiled, done, name};
-use crate::model::{CatchUp, Name, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome};
+use crate::model::{CatchUp, Name, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome, StepRef};
 
 fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -161,17 +161,62 @@ fn a_page_carries_the_evidence_within_its_bounds() {
         labels.insert(format!("label_{n}"), "ü".repeat(2_000).into());
     }
     labels.insert("alertname".to_owned(), "X".repeat(4_000).into());
-    let (title, body) = evidence(&live.run, "", &[], &"ö".repeat(9_000));
+    let (title, body) = evidence(&live.run, None, "", &[], &"ö".repeat(9_000));
     assert!(title.chars().count() <= 200 && body.len() <= 32 << 10, "{} {}", title.len(), body.len());
     assert!(body.ends_with("ö…"), "its other alerts have their place");
     let mut small = Live::answering(&spec, Rung::Steps);
     small.does("look", failed_with("no space left"));
-    let (title, body) = evidence(&small.run, "It failed.\n", &["shop: 1.4 since yesterday".to_owned()], "others");
+    let (title, body) = evidence(&small.run, None, "It failed.\n", &["shop: 1.4 since yesterday".to_owned()], "others");
     assert_eq!(title, "AppDown on app/shop: not resolved by code");
     assert!(body.starts_with("It failed.\nRun r1 ") && body.ends_with("others"), "{body}");
     for part in ["look (script): failed: no space left", "shop: 1.4 since yesterday", "revision aaaaaaa"] {
         assert!(body.contains(part), "{part} is not in\n{body}");
     }
+}
+
+/// The step that is about to begin.
+fn begins(live: &mut Live) -> Option<StepRef> {
+    let Next::Begin { step, .. } = live.settle() else { panic!("nothing begins") };
+    Some(step)
+}
+
+#[test]
+fn a_page_says_what_was_tried_why_not_more_and_what_follows() {
+    let of = |live: &Live, at| evidence(&live.run, at, "", &[], "");
+    // Nothing was tried: why not.
+    let mut called = Live::answering(&format!("{ON}  steps: [{{name: look, script: scripts/look.sh}}]"), Rung::Steps);
+    called.take(RunEvent::Raised { rung: Rung::Page, because: Some("run r34 called a person 15s before".to_owned()) });
+    let at = begins(&mut called);
+    let (title, body) = of(&called, at);
+    assert_eq!(title, "AppDown on app/shop: not resolved by code");
+    assert!(body.contains("\nNothing was done: run r34 called a person 15s before\n"), "{body}");
+    assert!(!body.contains("did not end it") && !body.contains("skipped"), "{body}");
+    // Its steps call somebody, and go on.
+    let steps = "  steps: [{name: tell, page: {}}, {name: look, script: scripts/look.sh}]";
+    let mut early = Live::answering(&format!("{ON}{steps}"), Rung::Steps);
+    let at = begins(&mut early);
+    let (title, body) = of(&early, at);
+    assert_eq!(title, "AppDown on app/shop: a person is called, and code goes on");
+    assert!(body.contains("\nWhat follows, whoever answers:\n- look (script)\n- proof (wait)\n"), "{body}");
+    // What a page is about does not change with how it ends.
+    assert_eq!(
+        [&title, "X on app/a: not resolved by code", "X"].map(about),
+        ["AppDown on app/shop", "X on app/a", "X"]
+    );
+    // Its steps were tried.
+    let mut tried = Live::answering(&format!("{ON}  steps: [{{name: look, script: scripts/look.sh}}]"), Rung::Steps);
+    tried.does("look", failed_with("no space left"));
+    tried.settle();
+    let (_, body) = of(&tried, None);
+    assert!(body.contains("Its steps did not end it: `look`: no space left"), "{body}");
+    let mut otherwise =
+        Live::answering(&format!("{ON}  steps: [{{name: look, script: scripts/look.sh}}]"), Rung::Otherwise);
+    otherwise.does("replace", done());
+    let (_, body) = of(&otherwise, None);
+    assert!(
+        body.contains("Its steps were left out: what an earlier run") && !body.contains("did not end it"),
+        "{body}"
+    );
 }
 
 fn failed_with(error: &str) -> StepOutcome {

@@ -51,10 +51,13 @@ fn its_alerts_go_to_the_page_that_a_person_got_before_its_turn() {
     both.sort();
     assert_eq!(judged(&run, &memory, at(60)), told(both));
     run.take(at(1), &RunEvent::Joined { alert: known("d", "critical", &mut memory) });
-    let calls = Some(Judged::Higher { rung: Rung::Page, latches: None });
+    let because = "a person was called for others of its alerts before its turn".to_owned();
+    let calls = Some(Judged::Higher { rung: Rung::Page, latches: None, because });
     assert_eq!(judged(&run, &memory, at(60)), calls);
     // Nor is anything tried when it is too late to join that page.
     let late = queued(&p, "b", "info", &mut memory);
+    let because = "page p1 of run r1 calls a person for it, and what that tells of still fires".to_owned();
+    let calls = Some(Judged::Higher { rung: Rung::Page, latches: None, because });
     assert_eq!(judged(&late, &memory, at(900)), calls);
 }
 
@@ -64,15 +67,24 @@ fn it_begins_where_the_ladder_the_limits_and_the_latch_say_when_its_turn_comes()
     let of = |p: &Arc<Playbook>, ends: &[(i64, RunState, Rung)]| {
         let mut memory = ended(p, ends, now);
         let run = queued(p, "b", "info", &mut memory);
-        judged(&run, &memory, now)
+        match judged(&run, &memory, now)? {
+            Judged::Higher { rung, latches, because } => Some((rung, latches, because)),
+            told => panic!("{told:?}"),
+        }
     };
-    let higher = |rung, latches| Some(Judged::Higher { rung, latches });
+    let higher = |rung, latches, why: &str| Some((rung, latches, why.to_owned()));
     let steps = (60, RunState::Resolved, Rung::Steps);
     assert_eq!(of(&p, &[]), None);
-    assert_eq!(of(&p, &[steps]), higher(Rung::Otherwise, None));
-    assert_eq!(of(&p, &[(60, RunState::Paged, Rung::Page)]), higher(Rung::Page, None));
-    assert_eq!(of(&p, &[steps, steps]), higher(Rung::Page, Some(Subject::Resource(shop()))));
-    assert_eq!(of(&queues("  limits: {timeout: 10m, runs: 1 per 1h}\n"), &[steps]), higher(Rung::Page, None));
+    assert_eq!(
+        of(&p, &[steps]),
+        higher(Rung::Otherwise, None, "run r1 ended resolved 1m before, after its steps, and that did not hold")
+    );
+    let called = [(60, RunState::Paged, Rung::Page)];
+    assert_eq!(of(&p, &called), higher(Rung::Page, None, "run r1 called a person 1m before"));
+    let (latched, often) = (Some(Subject::Resource(shop())), "it came back for the third time within an hour");
+    assert_eq!(of(&p, &[steps, steps]), higher(Rung::Page, latched, often));
+    let limited = queues("  limits: {timeout: 10m, runs: 1 per 1h}\n");
+    assert_eq!(of(&limited, &[steps]), higher(Rung::Page, None, "its `limits.runs` are used up: 1 within 1h"));
     // While another is ahead of it, nothing is decided but that a person is called.
     let mut memory = ended(&p, &[steps], now);
     let run = queued(&p, "b", "info", &mut memory);
@@ -93,8 +105,8 @@ fn what_has_begun_or_is_over_is_not_judged_again() {
     assert_eq!(judged(&run, &memory, at(60)), None);
     over(&mut memory, AlertState::Firing);
     let mut raised = run.clone();
-    raised.take(at(1), &RunEvent::Raised { rung: Rung::Page });
-    assert!(raised.turned.is_some(), "its steps are left out");
+    raised.take(at(1), &RunEvent::Raised { rung: Rung::Page, because: Some("r1 called".to_owned()) });
+    assert_eq!(raised.turned.as_ref().map(|(why, _)| why.as_str()), Some("r1 called"), "its steps are left out");
     assert_eq!(judged(&raised, &memory, at(60)), None);
     let step = StepRef { part: Part::Steps, index: 0 };
     run.take(at(1), &RunEvent::StepBegun { step, attempt: 1, key: Key("k".to_owned()), deadline: at(60) });
