@@ -139,7 +139,7 @@ impl Flow {
             now,
             alerts,
             hold: self.hold(run, memory, now),
-            cancelled: self.cancelled(run),
+            cancelled: self.cancelled(run, memory),
             in_hand: on.is_some_and(|step| self.in_hand.contains(&(run.id, step))),
             progress: None,
             called: on.and_then(|step| Self::called(run, step, memory)),
@@ -160,11 +160,17 @@ impl Flow {
         if let Some(frozen) = self.frozen(&memory.response, now) {
             return Some(Hold::Frozen(frozen));
         }
-        self.kept_still(run, memory, now).map(Hold::Still).or_else(|| self.waits_for(run, memory, now).map(Hold::Turn))
+        self.kept_still(run, memory, now).map(Hold::Still).or_else(|| self.waits_for(run, memory, now))
     }
 
     /// Why the run must end: what it stands on is gone.
-    fn cancelled(&self, run: &Run) -> Option<String> {
+    fn cancelled(&self, run: &Run, memory: &Memory) -> Option<String> {
+        if let RunCause::Call { run: caller, step } = &run.cause
+            && let Some(known) = memory.response.runs.get(caller)
+            && !known.steps.iter().any(|record| record.step == *step && record.on.is_some())
+        {
+            return Some(format!("run {caller}, which called it, goes on without it"));
+        }
         let desired = self.board.desired.as_ref()?;
         let name = &run.playbook.name;
         if self.declares(name) && !desired.response.playbooks.contains_key(name) {

@@ -3,7 +3,7 @@
 use codeops_core::alert;
 use codeops_core::model::{AlertState, Memory, ResourceMemory, RevisionState, Run, RunCause};
 use codeops_core::plan::{Effective, effective};
-use codeops_core::playbook::ahead;
+use codeops_core::playbook::{Hold, ahead};
 use jiff::Timestamp;
 
 use super::Flow;
@@ -26,17 +26,14 @@ impl Flow {
         whys.all(|why| why.is_some()).then_some(first)
     }
 
-    /// What it waits for: a commit on its way, then the runs before it. One that another called is a part of that.
-    pub(super) fn waits_for(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
-        if let Some(why) = self.changing(run, memory, now) {
-            return Some(why);
+    /// What it waits for: the runs before it, then a commit on its way. One that another called is a part of that.
+    pub(super) fn waits_for(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
+        let called = matches!(run.cause, RunCause::Call { .. });
+        if let Some(other) = ahead(run, &memory.response).filter(|_| !called) {
+            let on = other.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+            return Some(Hold::Queued(format!("run {}{on} is ahead of it", other.id)));
         }
-        if let RunCause::Call { .. } = run.cause {
-            return None;
-        }
-        let other = ahead(run, &memory.response)?;
-        let on = other.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
-        Some(format!("run {}{on} is ahead of it", other.id))
+        self.changing(run, memory, now).map(Hold::Turn)
     }
 
     /// A commit outranks a run: while its target goes from one version to the next, it waits, though no longer than its

@@ -201,6 +201,12 @@ fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, na
         Refers::Proof { timeout, within, quiet } => {
             proof(*timeout, *within, *quiet, span, named.resolve_delay?).map(Wrong::Refused)
         }
+        Refers::Longer { time, within } => {
+            let message =
+                format!("this may take {time}, and all `steps` together have {within}: then it is broken off");
+            let help = "give the playbook's `limits.timeout` more, or this less".to_owned();
+            Some(Wrong::Useless((span, message, Some(help))))
+        }
         Refers::Step(name) => step(candidate, name, span, named).map(Wrong::Refused),
         Refers::Address(url) => barred(url, team, span, named.context).map(Wrong::Useless),
     }

@@ -37,6 +37,16 @@ pub(super) fn read(
     body: &mut Body<'_, '_>,
 ) -> (Vec<PlaybookStep>, Option<Vec<PlaybookStep>>) {
     let first = part(steps, &[], Some(around.timeout), around, body);
+    let waits = first.iter().filter(|step| step.when.is_none()).filter_map(|step| match &step.does {
+        Does::Wait { what: WaitFor::For(time), .. } => Some(*time),
+        _ => None,
+    });
+    let (waits, within): (Vec<Period>, _) = (waits.collect(), around.timeout);
+    let time = Period::from_millis(waits.iter().map(|time| time.as_millis()).fold(0, u64::saturating_add));
+    // One that is too long by itself is told of by itself.
+    if time > within && waits.iter().all(|time| *time <= within) {
+        body.names.push(At { value: Refers::Longer { time, within }, span: steps.span });
+    }
     let names: Vec<Name> = names(steps);
     let second = otherwise.map(|node| part(node, &names, None, around, body));
     (first, second)
@@ -102,7 +112,8 @@ fn step(
 ) -> Option<PlaybookStep> {
     let mut fields = body.reader.fields(node, "a step")?;
     let name = fields.require(body.reader, "name").and_then(|node| body.reader.parse::<Name>(node));
-    let timeout = fields.get("timeout").and_then(|node| positive(node, body.reader));
+    let timeout_node = fields.get("timeout");
+    let timeout = timeout_node.and_then(|node| positive(node, body.reader));
     let when = fields.get("if").map(|node| expression(node, scope, body.reader));
     let retry_node = fields.get("retry");
     let retry = retry_node.map(|node| retry(node, body));
@@ -119,8 +130,23 @@ fn step(
     if let Does::Wait { what: WaitFor::Resolved, quiet } = &does {
         proof(node.get("wait").map_or(span, |node| node.span), timeout, within, *quiet, around, body);
     }
+    longer(&does, timeout.and(timeout_node).or(node.get("wait")), timeout, within, body);
     let (when, retry) = (when.map_or(Some(None), |when| when.map(Some))?, retry.map_or(Some(None), |r| r.map(Some))?);
     Some(PlaybookStep { name: name?.value, does, when, timeout, retry, on_error, idempotent })
+}
+
+/// Notes a step that cannot come to its end within the time that all of them have. A proof is told of by itself.
+fn longer(does: &Does, at: Option<&Node>, timeout: Option<Period>, within: Option<Period>, body: &mut Body<'_, '_>) {
+    let time = match does {
+        Does::Wait { what: WaitFor::For(time), .. } => Some(*time),
+        Does::Wait { what: WaitFor::Resolved, .. } | Does::Page { .. } | Does::Playbook(_) => None,
+        _ => timeout,
+    };
+    if let (Some(time), Some(within), Some(node)) = (time, within, at)
+        && time > within
+    {
+        body.names.push(At { value: Refers::Longer { time, within }, span: node.span });
+    }
 }
 
 /// A wait for the source to say that it is over: it needs an alert, and time enough.

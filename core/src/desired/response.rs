@@ -57,6 +57,8 @@ pub(super) enum Refers {
     /// A wait for a resolved signal: its own timeout, the time of all steps together where it is one of them, and how long
     /// it must stay quiet.
     Proof { timeout: Option<Period>, within: Option<Period>, quiet: Period },
+    /// A step that may take longer by itself than all steps together: what it says, and what they have.
+    Longer { time: Period, within: Period },
     /// A step of the playbook tested.
     Step(Name),
     /// An address that its team's requests go to, as a URL or the beginning of one.

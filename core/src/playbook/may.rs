@@ -2,7 +2,7 @@
 
 use super::Facts;
 use super::next::fires;
-use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepOutcome, StepRecord, StepRef, WaitFor};
+use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepOutcome, StepRecord, StepRef, Trace, WaitFor};
 
 /// Why no step may begin now that acts, and so what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,15 +11,17 @@ pub enum Hold {
     Frozen(String),
     /// People keep its target still, by its manifest or in maintenance: its steps wait, and `otherwise` only calls people.
     Still(String),
-    /// It goes on by itself: an earlier run's turn, a commit on its way.
+    /// It goes on by itself: a commit on its way.
     Turn(String),
+    /// An earlier run has the turn: nothing is begun but a call, not even a wait, as if this one were not opened yet.
+    Queued(String),
 }
 
 impl Hold {
     /// In one sentence.
     pub fn why(&self) -> &str {
         match self {
-            Hold::Frozen(why) | Hold::Still(why) | Hold::Turn(why) => why,
+            Hold::Frozen(why) | Hold::Still(why) | Hold::Turn(why) | Hold::Queued(why) => why,
         }
     }
 }
@@ -36,7 +38,7 @@ pub(super) enum Against {
 
 /// What stands against an attempt at this step now, whatever its `if` says.
 pub(super) fn against(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Option<Against> {
-    if at.part == Part::Steps && run.playbook.limits.timeout.as_millis() <= run.clock.spent(facts.now) {
+    if at.part == Part::Steps && run.clock.is_up(run.playbook.limits.timeout, facts.now) {
         return Some(Against::Part(format!("its time of {} is up", run.playbook.limits.timeout)));
     }
     if let Some(why) = skips(run, at, step, facts) {
@@ -95,21 +97,25 @@ fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>
         && before.all(|record| record.attempts == 0)
 }
 
-/// Whether a step of `steps` that was tried leaves all as it was: it changes nothing, or it failed and is known to have done nothing.
-/// What failed after a while may have done a part.
+/// Whether a step of `steps` that was tried leaves all as it was: it changes nothing, or it failed and none of its attempts is
+/// known to have done anything. What failed after a while may have done a part; but of a commit there are no parts.
 fn nothing_came_of(record: &StepRecord, does: &Does) -> bool {
     let failed = matches!(record.outcome, Some(StepOutcome::Failed { .. }));
-    let at_once = record.ended_at == Some(record.begun_at);
+    let (nothing, at_most_a_part) = (record.trace == Trace::Nothing, record.trace <= Trace::Part);
     match does {
         Does::Notify { .. } | Does::Page { .. } => true,
-        Does::Wait { .. } | Does::Git(_) => failed,
-        Does::Action { action, .. } => failed && (at_once || action.is_commit()),
-        Does::Script { .. } | Does::Http(_) | Does::Playbook(_) => failed && at_once,
+        Does::Wait { .. } => failed,
+        Does::Git(_) => failed && at_most_a_part,
+        Does::Action { action, .. } => failed && (nothing || (at_most_a_part && action.is_commit())),
+        Does::Script { .. } | Does::Http(_) | Does::Playbook(_) => failed && nothing,
     }
 }
 
 /// Whether a hold stops this. What ends a suspension is not stopped by it.
 fn holds_up(hold: &Hold, does: &Does) -> bool {
+    if let Hold::Queued(_) = hold {
+        return !matches!(does, Does::Page { .. });
+    }
     let resumes = matches!(does, Does::Action { action: Action::AppResume, .. });
     acts(does) && !(resumes && matches!(hold, Hold::Still(_)))
 }

@@ -12,7 +12,7 @@ use super::{Facts, Next, Order, facts, order};
 use crate::expression;
 use crate::model::{
     AlertId, AlertMemory, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunEvent, RunState,
-    StepOutcome, StepRecord, StepRef, Sync, WaitFor,
+    Rung, StepOutcome, StepRecord, StepRef, Sync, WaitFor,
 };
 
 /// How the error of a step begins whose `if` has no value.
@@ -29,6 +29,11 @@ pub fn next(run: &Run, facts: &Facts<'_>) -> Next {
         && is_on.is_none_or(|record| only_waits(run, record))
     {
         return end(RunState::Cancelled, why.clone());
+    }
+    // Raised while it waited: what it waited for is no answer any more.
+    if let Some(record) = is_on.filter(|record| is_left_out(run, record) && only_waits(run, record)) {
+        let error = "broken off: it began higher than at its steps".to_owned();
+        return ended(record, StepOutcome::Failed { error });
     }
     if let Some(record) = is_on {
         return on(run, record, facts);
@@ -50,13 +55,25 @@ fn only_waits(run: &Run, record: &StepRecord) -> bool {
     run.step(record.step).is_some_and(|step| matches!(step.does, Does::Wait { .. }))
 }
 
+/// Whether a run leaves this step out since it was raised.
+fn is_left_out(run: &Run, record: &StepRecord) -> bool {
+    (run.turned.is_some() && record.step.part == Part::Steps) || run.rung == Rung::Page
+}
+
 /// A step is on.
 fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
     let (Some(step), Some((_, deadline))) = (run.step(record.step), &record.on) else {
         return ended(record, StepOutcome::Failed { error: "the step is not in the playbook".to_owned() });
     };
     let late = facts.now >= *deadline;
-    let time_is_up = |what: &str| StepOutcome::Failed { error: format!("{what} within {}", timeout_of(step)) };
+    let time_is_up = |what: &str| {
+        let limit = run.playbook.limits.timeout;
+        let error = match record.step.part == Part::Steps && run.clock.is_up(limit, facts.now) {
+            true => format!("{what} in time: all steps together have only {limit}"),
+            false => format!("{what} within {}", timeout_of(step)),
+        };
+        StepOutcome::Failed { error }
+    };
     match &step.does {
         Does::Wait { what, quiet } => wait(run, record, what, *quiet, *deadline, facts),
         Does::Action { action, .. } => match &facts.progress {
@@ -71,7 +88,8 @@ fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
             Some(state) if state.is_over() => {
                 ended(record, StepOutcome::Failed { error: format!("playbook {name} ended {state}") })
             }
-            Some(_) => Next::Wait { until: None, why: format!("playbook {name} is on") },
+            Some(_) if late => ended(record, time_is_up(&format!("playbook {name} did not come to its end"))),
+            Some(_) => until(*deadline, format!("playbook {name} is on")),
             None => begin_again(run, record, step, *deadline, facts),
         },
         Does::Page { .. } => match facts.page {
@@ -80,7 +98,9 @@ fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
                 let error = "there is nobody to page: no escalation policy with a channel applies".to_owned();
                 ended(record, StepOutcome::Failed { error })
             }
-            Some(page) => Next::Wait { until: None, why: format!("no channel has accepted page {} yet", page.page) },
+            // It goes on being sent.
+            Some(page) if late => ended(record, time_is_up(&format!("no channel has accepted page {}", page.page))),
+            Some(page) => until(*deadline, format!("no channel has accepted page {} yet", page.page)),
             None => begin_again(run, record, step, *deadline, facts),
         },
         Does::Script { .. } | Does::Http(_) | Does::Notify { .. } | Does::Git(_) => {
@@ -135,7 +155,11 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
     let failed = |error: String| ended(record, StepOutcome::Failed { error });
     let late = facts.now >= deadline;
     match what {
-        WaitFor::For(time) if late && WRITING.after(deadline) >= time.after(record.begun_at) => done(),
+        WaitFor::For(time)
+            if late && WRITING.after(deadline) >= time.after(record.tried_at.unwrap_or(record.begun_at)) =>
+        {
+            done()
+        }
         WaitFor::For(_) if late => failed(format!("all steps together have only {}", run.playbook.limits.timeout)),
         WaitFor::For(_) => still(deadline, "its time is not up".to_owned()),
         WaitFor::Healthy => {
@@ -295,14 +319,15 @@ fn attempt(run: &Run, at: StepRef, nth: u32, facts: &Facts<'_>) -> Next {
 fn begin(run: &Run, at: StepRef, step: &PlaybookStep, attempt: u32, facts: &Facts<'_>) -> Next {
     match order::order(run, step, facts) {
         Ok(order) => {
-            let deadline = match order {
+            let own = match order {
                 // Paging ends when somebody has it, and a called run has its own limits.
                 Order::Page { .. } | Order::Call { .. } => Timestamp::MAX,
-                // Nobody waits longer than all of `steps` may take.
-                Order::Wait if at.part == Part::Steps => {
-                    timeout_of(step).min(run.clock.left(run.playbook.limits.timeout, facts.now)).after(facts.now)
-                }
                 _ => timeout_of(step).after(facts.now),
+            };
+            // Nothing takes longer than all of `steps` may.
+            let deadline = match at.part {
+                Part::Steps => own.min(run.clock.left(run.playbook.limits.timeout, facts.now).after(facts.now)),
+                Part::Otherwise => own,
             };
             Next::Begin { step: at, attempt, deadline, order: Box::new(order) }
         }
@@ -344,6 +369,11 @@ fn ended(record: &StepRecord, outcome: StepOutcome) -> Next {
 
 pub(super) fn end(state: RunState, why: String) -> Next {
     Next::Record(vec![RunEvent::Ended { state, why }])
+}
+
+/// As [`still`], of what may have no end.
+fn until(deadline: Timestamp, why: String) -> Next {
+    if deadline == Timestamp::MAX { Next::Wait { until: None, why } } else { still(deadline, why) }
 }
 
 fn still(until: Timestamp, why: String) -> Next {

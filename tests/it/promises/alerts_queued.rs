@@ -95,3 +95,36 @@ async fn what_is_over_before_its_turn_ends_without_a_word() {
     assert_eq!((flow.outside.count("webhook"), flow.outside.count("scripts/look.sh")), (1, 1), "the first alone calls");
     flow.check();
 }
+
+/// Three at once of a playbook that runs one at a time, and does nothing but wait.
+#[tokio::test(start_paused = true)]
+async fn one_at_a_time_waits_too() {
+    let playbook = "apiVersion: codeops/v1
+kind: Playbook
+metadata: {name: slow, team: core}
+spec:
+  on: {alert: {alertname: Slow}}
+  concurrency: {per: playbook, whenBusy: queue}
+  steps: [{name: w, wait: {for: 30s}}, {name: proof, wait: resolved, timeout: 1m}]
+";
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], playbook).await;
+    for name in ["a", "b", "c"] {
+        flow.tell(vec![firing(&flow, "Slow", name)]).await;
+        flow.elapse(1).await;
+    }
+    flow.elapse(60).await;
+    let runs = flow.runs().await;
+    let steps: Vec<Vec<String>> = runs.iter().map(|run| begun(run)).collect();
+    assert_eq!(steps, [vec!["w".to_owned(), "proof".to_owned()], vec![], vec![]]);
+    assert!(runs[1].paused.as_ref().is_some_and(|why| why.contains(&format!("{} is ahead", runs[0].id))));
+    flow.tell(vec![resolved(&flow, "Slow", "a"), resolved(&flow, "Slow", "c")]).await;
+    flow.elapse(50).await;
+    let second = run_of(&flow, 1).await;
+    assert_eq!(begun(&second), ["w", "proof"], "its turn came");
+    flow.elapse(120).await;
+    let states: Vec<RunState> = flow.runs().await.iter().map(|run| run.state()).collect();
+    assert_eq!(states, [RunState::Resolved, RunState::Paged, RunState::Resolved]);
+    assert_eq!(flow.outside.count("webhook"), 1);
+    flow.check();
+}

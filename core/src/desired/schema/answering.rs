@@ -33,7 +33,8 @@ struct PlaybookSpec {
     concurrency: Option<Concurrency>,
     /// How long and how often it may run. Paging is never limited.
     limits: Option<Limits>,
-    /// What is done, in order.
+    /// What is done, in order. A run that answers an alert ends them with a `proof` of its own, a wait for `resolved`, where none of
+    /// them is one.
     #[schemars(length(min = 1, max = 64))]
     steps: Vec<Step>,
     /// What is done when the steps do not prove the alert resolved.
@@ -85,7 +86,7 @@ enum CatchUp {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Concurrency {
-    /// What at most one run is for; target when left out.
+    /// What at most one run is for; target when left out. A run that has not had its turn begins nothing but a call.
     per: Option<Per>,
     /// What then happens; join when left out.
     when_busy: Option<WhenBusy>,
@@ -112,7 +113,7 @@ enum WhenBusy {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Limits {
-    /// For all steps before `otherwise`; 15m when left out.
+    /// For all steps before `otherwise`; 15m when left out. What is on then is broken off.
     timeout: Option<Period>,
     /// Such as `3 per 1h`: runs on one target within a time of at most 1h.
     #[schemars(regex(
@@ -165,7 +166,7 @@ struct Step {
     retry: Option<Retry>,
     /// What follows a last error; otherwise when left out.
     on_error: Option<OnError>,
-    /// Whether it may be done again when its outcome is not known.
+    /// Whether it may be done again when its outcome is not known: once, or as often as `retry` says in all.
     idempotent: Option<bool>,
 }
 

@@ -136,3 +136,18 @@ fn the_manuals_examples_are_good() {
     assert!(compiled.diagnostics.is_empty(), "{}", rendered(&compiled));
     assert!(compiled.desired.response.broken.is_empty());
 }
+
+#[test]
+fn a_step_that_cannot_come_to_its_end_within_all_steps_is_told_of() {
+    let of = |steps: &str| {
+        let text = "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {name: p, team: payments}\nspec:\n  limits: {timeout: 5s}\n  steps:\n";
+        rendered(&compile(&[("p.yaml", &format!("{text}{steps}")), ("scripts/look.sh", "#!/bin/sh\n")]))
+    };
+    let shown = of("    - {name: idle, wait: {for: 1h}}\n    - {name: look, script: scripts/look.sh, timeout: 40s}\n");
+    assert!(shown.contains("this may take 1h, and all `steps` together have 5s: then it is broken off"), "{shown}");
+    assert!(shown.contains("this may take 40s") && shown.contains("p.yaml:7:"), "{shown}");
+    let shown = of("    - {name: a, wait: {for: 3s}}\n    - {name: b, wait: {for: 3s}}\n");
+    assert!(shown.contains("this may take 6s"), "together: {shown}");
+    let shown = of("    - {name: a, wait: {for: 3s}}\n    - {name: look, script: scripts/look.sh, timeout: 5s}\n");
+    assert_eq!(shown, "");
+}

@@ -98,3 +98,40 @@ fn a_condition_that_is_too_much_work_fails_its_step_and_freezes_nothing() {
     assert_eq!(live.begins().0, "replace");
     assert!(live.run.turned.as_ref().expect("turned").0.contains("too much work"), "{:?}", live.run.turned);
 }
+
+#[test]
+fn nothing_takes_longer_than_all_steps_together() {
+    let spec = |step: &str| format!("{ON}  limits: {{timeout: 8s}}\n  steps: [{{name: hang, {step}}}]");
+    let deadline = |live: &Live| {
+        let on = live.run.steps.iter().find_map(|record| record.on.clone());
+        on.map(|(_, deadline)| deadline.duration_since(live.now).as_secs())
+    };
+    for step in [
+        "script: scripts/look.sh, timeout: 40s",
+        "http: {url: \"http://127.0.0.1:1/\"}, timeout: 40s",
+        "git: {revert: last}",
+        "action: app.restart",
+        "page: {}",
+        "playbook: sub",
+    ] {
+        let mut live = Live::answering(&spec(step), Rung::Steps);
+        live.begins();
+        assert_eq!(deadline(&live), Some(8), "{step}");
+    }
+    // What is on by itself is not waited for any longer.
+    let going = |live: &mut Live, step: &str| match step {
+        "page: {}" => live.page = Some(PageFacts { page: PageId(1), accepted: false, nobody: false }),
+        "playbook: sub" => live.called = Some(RunState::Running),
+        _ => live.progress = Some(Progress::Going("1 of 2".to_owned())),
+    };
+    for step in ["action: app.restart", "page: {}", "playbook: sub"] {
+        let mut live = Live::answering(&spec(step), Rung::Steps);
+        live.begins();
+        going(&mut live, step);
+        live.waits();
+        live.pass(9);
+        assert_eq!(live.begins().0, "replace", "{step}");
+        let why = &live.run.turned.as_ref().expect("turned").0;
+        assert!(why.contains("all steps together have only 8s"), "{why}");
+    }
+}

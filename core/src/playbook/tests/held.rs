@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::{Hold, Next, Order, PageFacts};
 use super::{Live, ON, done, failed};
-use crate::model::{AlertState, Health, PageId, RunState, Rung};
+use crate::model::{AlertState, Health, PageId, RunEvent, RunState, Rung};
 
 fn frozen() -> Hold {
     Hold::Frozen("frozen: bad night".to_owned())
@@ -15,7 +15,11 @@ fn still() -> Hold {
 }
 
 fn turn() -> Hold {
-    Hold::Turn("run r0 is ahead of it".to_owned())
+    Hold::Turn("app/shop is on its way to revision abc".to_owned())
+}
+
+fn queued() -> Hold {
+    Hold::Queued("run r0 is ahead of it".to_owned())
 }
 
 fn skipped(live: &Live, step: &str) -> String {
@@ -43,6 +47,40 @@ fn a_turn_or_what_is_kept_still_stops_what_acts_and_lets_waits_go_on() {
         assert_eq!(live.begins().0, "look");
         assert_eq!(live.run.paused, None);
     }
+}
+
+#[test]
+fn what_has_not_had_its_turn_does_not_even_wait_but_calls() {
+    let tells = "{name: tell, notify: {webhook: https://chat.example/, title: t, body: b}}";
+    for first in ["{name: pause, wait: {for: 5s}}", "{name: proof, wait: resolved}", tells] {
+        let mut live = Live::answering(&format!("{ON}  steps: [{first}]"), Rung::Steps);
+        live.hold = Some(queued());
+        assert_eq!(live.waits(), (None, "run r0 is ahead of it".to_owned()), "{first}");
+        assert!(live.run.steps.is_empty() && live.run.paused.is_some(), "{first}");
+        live.pass(3_600);
+        live.hold = None;
+        live.begins();
+    }
+    // Paging is never limited.
+    for (spec, rung) in [(PAUSED, Rung::Page), ("  steps: [{name: call, page: {}}]", Rung::Steps)] {
+        let mut live = Live::answering(&format!("{ON}{spec}"), rung);
+        live.hold = Some(queued());
+        live.accept_page();
+    }
+}
+
+#[test]
+fn a_wait_is_broken_off_when_its_run_is_raised() {
+    let mut live = Live::answering(&format!("{ON}  steps: [{{name: pause, wait: {{for: 10m}}}}]"), Rung::Steps);
+    live.begins();
+    live.take(RunEvent::Raised { rung: Rung::Page, because: None });
+    live.accept_page();
+    assert_eq!(live.now, super::at(0), "a person is called at once");
+    assert_eq!(live.over().0, RunState::Paged);
+    let mut live = Live::answering(&format!("{ON}  steps: [{{name: pause, wait: {{for: 10m}}}}]"), Rung::Steps);
+    live.begins();
+    live.take(RunEvent::Raised { rung: Rung::Otherwise, because: None });
+    assert_eq!(live.begins().0, "replace");
 }
 
 #[test]
@@ -287,7 +325,7 @@ fn a_wait_whose_beginning_was_written_down_a_moment_late_is_done_all_the_same() 
     let Next::Begin { step, attempt, deadline, .. } = live.next() else { panic!("it begins") };
     live.now = live.now.checked_add(jiff::SignedDuration::from_millis(20)).expect("a time");
     let key = crate::model::Key("memory:r1".to_owned());
-    live.take(crate::model::RunEvent::StepBegun { step, attempt, key, deadline });
+    live.take(RunEvent::StepBegun { step, attempt, key, deadline });
     live.pass(5);
     assert_eq!(live.begins().0, "look");
 }

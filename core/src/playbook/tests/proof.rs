@@ -128,3 +128,27 @@ fn where_nothing_was_done_a_person_is_called_at_once() {
     live.does("replace", done());
     assert_eq!(live.begins().0, "proof", "what was replaced is proven");
 }
+
+/// Each attempt counts: none that failed the moment it began did anything, and one whose end nobody knows may have.
+#[test]
+fn where_no_attempt_did_anything_a_person_is_called_at_once() {
+    let look = "{name: undo, script: scripts/look.sh, retry: {attempts: 2, backoff: 5s}}";
+    let revert = "{name: undo, git: {revert: last}, idempotent: true}";
+    let scale = "{name: undo, action: app.scale, with: {replicas: 3}, idempotent: true}";
+    for (step, first, follows) in [
+        (look, (0, failed()), "call"),
+        (look, (3, failed()), "proof"),
+        (revert, (3, unknown()), "proof"),
+        (scale, (3, unknown()), "proof"),
+    ] {
+        let mut live = Live::answering(&format!("{ON}  steps: [{step}]"), Rung::Steps);
+        live.target.as_mut().expect("a target").health = Health::Healthy;
+        live.begins();
+        live.pass(first.0);
+        live.ends(first.1);
+        live.waits();
+        live.pass(5);
+        live.does("undo", failed());
+        assert_eq!(live.begins().0, follows, "{step}");
+    }
+}
