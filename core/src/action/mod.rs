@@ -18,7 +18,7 @@ use crate::model::{
     Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
     ResourceId, ResourceMemory, RunId, Strategy,
 };
-use crate::plan::{Effective, effective, health_of, is_good, is_healthy, is_proven, is_tried, pin_of};
+use crate::plan::{Effective, effective, health_of, is_failing, is_good, is_healthy, is_proven, is_tried, pin_of};
 
 /// What an action rests on.
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +156,12 @@ pub fn progress(action: Action, situation: &Situation<'_>) -> Progress {
         // Nothing was to be done, or another run has taken over.
         return Progress::Done(json!({ "instances": [] }));
     };
+    let new = |instance: &&Instance| instance.state != InstanceState::Stopping && instance.created_at >= renewal.at;
+    // One that failed after its `startTimeout`, or ends again and again, is not waited for: it has shown what it comes to.
+    if let Some(failing) = live.instances.iter().filter(new).find(|instance| is_failing(instance)) {
+        let why = failing.why.as_deref().unwrap_or("its health check fails");
+        return Progress::Failed(format!("{} of {}, begun anew, does not get healthy: {why}", failing.id, declared.id));
+    }
     let left = live.instances.iter().filter(|instance| renewal.concerns(instance)).count();
     if left > 0 {
         return Progress::Going(format!("{left} of {} instances still to make way", renewal.instances.len()));

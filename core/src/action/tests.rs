@@ -199,6 +199,27 @@ fn a_renewal_goes_on_until_all_have_made_way_and_the_new_ones_are_healthy() {
 }
 
 #[test]
+fn a_renewal_whose_new_instances_fail_is_not_waited_out() {
+    for (failing, why, told) in
+        [(InstanceHealth::CrashLoop, Some("exit code 1"), "exit code 1"), (ILL, None, "its health check fails")]
+    {
+        let mut case = Case::of(shop(Strategy::Rolling, "info"), &[HEALTHY, HEALTHY, HEALTHY]);
+        let Ok(Lowered::Renew { renewal, .. }) = case.lower(Action::AppRestart, json!({})) else { panic!() };
+        case.memory.renewal = Some(renewal);
+        let first = &mut case.live.as_mut().unwrap().instances[0];
+        (first.created_at, first.health, first.why) = (now(), InstanceHealth::Starting, why.map(str::to_owned));
+        assert!(matches!(case.progress(Action::AppRestart), Progress::Going(_)), "it may come up yet");
+        case.live.as_mut().unwrap().instances[0].health = failing;
+        let progress = case.progress(Action::AppRestart);
+        let Progress::Failed(error) = progress else { panic!("{progress:?}") };
+        assert!(error.contains("of app/shop") && error.ends_with(told), "{error}");
+        // One that was ill before is what the action is for.
+        case.live.as_mut().unwrap().instances[0].created_at = ago(3_600);
+        assert!(matches!(case.progress(Action::AppRestart), Progress::Going(_)));
+    }
+}
+
+#[test]
 fn a_rollback_pins_the_declared_template_and_is_done_when_the_last_good_one_is_healthy() {
     let (old, new) = (shop(Strategy::Rolling, "info"), shop(Strategy::Rolling, "debug"));
     let mut case = Case::of(Arc::clone(&new), &[HEALTHY, HEALTHY, HEALTHY]);

@@ -2,6 +2,7 @@
 //! It only reads; what follows from an alert is decided elsewhere.
 
 mod alert;
+mod doing;
 mod latch;
 mod page;
 mod receiver;

@@ -1,17 +1,17 @@
 //! One run as JSON and pages show it: its steps with their times, outputs and evidence, also those still to come.
 
 use codeops_core::model::{
-    AlertId, Disposition, Does, Name, Part, PlaybookStep, ResourceId, ResponseMemory, Revision, Run, RunCause, RunId,
-    RunState, StepOutcome, StepRecord, StepRef, TeamName, WaitFor,
+    AlertId, Disposition, Does, Name, Part, PlaybookStep, ResourceId, Revision, Run, RunCause, RunId, RunState,
+    StepOutcome, StepRecord, StepRef, TeamName, WaitFor,
 };
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Extent, gather};
+use super::{Extent, doing, gather};
 use crate::journal::{LogError, RunQuery};
 use crate::port::Whose;
-use crate::web::words::{Mark, plural, took};
+use crate::web::words::{Mark, took};
 use crate::web::{Redact, Web, team};
 
 /// Runs looked through for those that a run called: a called run is opened soon after its caller.
@@ -85,7 +85,8 @@ pub(in crate::web) struct StepItem {
     pub(in crate::web) deadline: Option<Timestamp>,
     pub(in crate::web) attempts: u32,
     pub(in crate::web) output: Value,
-    /// Why it failed, is not known, was skipped, or of a call, why nobody has accepted it yet.
+    /// Why it failed, is not known or was skipped; while it is on, why nobody has accepted a call yet, or how the target of an action
+    /// is.
     pub(in crate::web) error: Option<String>,
     pub(in crate::web) evidence: String,
     /// Whether something of output, error or evidence was left out.
@@ -363,21 +364,10 @@ pub(in crate::web) fn of_run(web: &Web, run: &Run) -> RunItem {
     });
     let room = ALERTS.saturating_sub(item.alerts.len());
     item.alerts.extend(joined.into_iter().take(room));
-    if let Some(call) = item.steps.iter_mut().find(|step| step.does == "page" && step.state == "running") {
-        call.error = web.page.journal.response(|response| unaccepted(response, run.id));
+    for step in item.steps.iter_mut().filter(|step| step.state == "running") {
+        step.error = doing::waits_for(web, run, step.does).or(step.error.take());
     }
     item
-}
-
-/// Why nobody has accepted a run's page yet, by each who was told; it is sent again until somebody does.
-fn unaccepted(response: &ResponseMemory, run: RunId) -> Option<String> {
-    let page = response.pages.values().find(|page| page.run == Some(run))?;
-    let failed = page.tries.iter().filter_map(|(to, tried)| Some((to, tried.failures, tried.error.as_ref()?)));
-    let each = failed.map(|(to, failures, error)| {
-        format!("{to} has failed {}: {error}", plural(usize::try_from(failures).unwrap_or(usize::MAX), "time"))
-    });
-    let each: Vec<String> = each.collect();
-    (!each.is_empty()).then(|| format!("not accepted yet: {}", each.join("; ")))
 }
 
 /// The runs that this one called, in the order of its steps.
