@@ -136,7 +136,7 @@ impl Flow {
             }
         }
         decided.records.extend(self.seen(&decided.judged, &memory));
-        decided.records.extend(self.happenings(&decided.plan));
+        decided.records.extend(self.happenings(&decided.plan, &memory));
         // Who only observes decides nothing, and so writes down no decision.
         if self.world.observe_only.is_none() {
             decided.records.extend(self.guards(&decided.judged, &memory));

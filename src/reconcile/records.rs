@@ -6,7 +6,8 @@ use std::sync::PoisonError;
 
 use codeops_core::desired::Severity;
 use codeops_core::model::{
-    Cause, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Sync, Tally,
+    Cause, Does, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Run, StepRecord,
+    Sync, Tally,
 };
 use codeops_core::plan::Plan;
 use codeops_core::policy::{Decision, Judged};
@@ -102,7 +103,7 @@ impl Flow {
     }
 
     /// Exits of instances and drift that were not there at the last pass.
-    pub(super) fn happenings(&self, plan: &Plan) -> Vec<Record> {
+    pub(super) fn happenings(&self, plan: &Plan, memory: &Memory) -> Vec<Record> {
         let mut records = Vec::new();
         for (_, id, live) in self.world.snapshot.objects() {
             for instance in &live.instances {
@@ -121,11 +122,25 @@ impl Flow {
         for change in &plan.changes {
             if let Cause::Drift { what } = &change.cause
                 && !self.world.drifting.contains(&change.id)
+                && !self.is_acted_on(&change.id, memory)
             {
                 records.push(Record::Drift { resource: change.id.clone(), what: what.clone() });
             }
         }
         records
+    }
+
+    /// Whether a run acts on it or its instances make way for one: what is missing meanwhile is no drift.
+    fn is_acted_on(&self, id: &ResourceId, memory: &Memory) -> bool {
+        let Some(renewal) = memory.resources.get(id).and_then(|it| it.renewal.as_ref()) else { return false };
+        let run = memory.response.runs.get(&renewal.run);
+        let acts = |run: &Run, record: &StepRecord| {
+            record.on.is_some() && run.step(record.step).is_some_and(|step| matches!(step.does, Does::Action { .. }))
+        };
+        let lives = self.world.snapshot.objects().filter(|(_, of, _)| *of == id);
+        let mut instances = lives.flat_map(|(_, _, live)| &live.instances);
+        run.is_some_and(|run| run.steps.iter().any(|record| acts(run, record)))
+            || instances.any(|instance| renewal.concerns(instance))
     }
 
     /// Finds how resources stood when the daemon before ended, so that a restart does not look like a change.
@@ -168,13 +183,17 @@ impl Flow {
 
     /// Keeps what [`Flow::happenings`] compares with next time.
     pub(super) fn remember_happenings(&mut self, plan: &Plan) {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         self.world.restarts = (self.world.snapshot.objects())
             .flat_map(|(_, id, live)| {
                 live.instances.iter().map(move |i| ((id.clone(), i.id.clone()), i.starts_again()))
             })
             .collect();
         let drifts = plan.changes.iter().filter(|change| matches!(change.cause, Cause::Drift { .. }));
-        self.world.drifting = drifts.map(|change| change.id.clone()).collect();
+        let drifts = drifts.filter(|change| !self.is_acted_on(&change.id, &memory));
+        let drifting = drifts.map(|change| change.id.clone()).collect();
+        self.world.drifting = drifting;
     }
 
     /// How far the revision is; a record when that changed.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use codeops::daemon::{GRACE, unwritable};
-use codeops::journal::Journal;
+use codeops::journal::{Journal, Record};
 use codeops_core::desired::Severity;
 use codeops_core::model::{
     Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Name, Run, RunState, Signal,
@@ -581,4 +581,21 @@ async fn killed_at_every_boundary_of_a_run_it_ends_and_nothing_is_done_twice() {
             flow.check();
         }
     }
+}
+
+/// What a playbook takes away is no drift.
+#[tokio::test(start_paused = true)]
+async fn a_restart_by_a_playbook_is_not_told_as_drift() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let drifts = |flow: &Flow| {
+        let drift = |record: &Record| matches!(record, Record::Drift { .. });
+        flow.log.entries().iter().filter(|entry| drift(&entry.record)).count()
+    };
+    let before = drifts(&flow);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(120).await;
+    let run = only_run(&flow).await;
+    assert_eq!(begun(&run), ["look", "restart", "proof"]);
+    assert_eq!(drifts(&flow), before);
 }
