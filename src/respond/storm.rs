@@ -22,13 +22,14 @@ const STORM: &str = "No playbook is run for these; each alert has this page as i
 /// The alerts of a storm, by whom each would have been told to.
 pub(super) type Storm = BTreeMap<Option<Name>, Vec<Arc<AlertMemory>>>;
 
-/// The sources of which alerts wait for the page of their storm, and since when they do.
+/// The sources of which alerts wait for the page of their storm, and since when they do: since they came this time, for one
+/// that comes back was received long ago.
 pub(super) fn waiting(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> BTreeMap<Name, Timestamp> {
     let mut since: BTreeMap<Name, Timestamp> = BTreeMap::new();
     for alert in alerts.values().filter(|it| matches!(it.disposition, Disposition::Waits { .. })) {
         match since.get_mut(&alert.alert.id.source) {
-            Some(at) => *at = alert.received_at.min(*at),
-            None => drop(since.insert(alert.alert.id.source.clone(), alert.received_at)),
+            Some(at) => *at = alert.since.min(*at),
+            None => drop(since.insert(alert.alert.id.source.clone(), alert.since)),
         }
     }
     since
@@ -50,7 +51,7 @@ impl Flow {
         if alerts.is_empty() {
             return Ok(());
         }
-        let came = alerts.values().flatten().map(|it| it.received_at).chain(since).min();
+        let came = alerts.values().flatten().map(|it| it.since).chain(since).min();
         if let Some(next) = self.next_storm_page(came, now) {
             self.wake_at(next);
             return self.wait_for_page(alerts, next).await;
