@@ -422,6 +422,15 @@ fn runs_and_alerts_are_printed_and_cannot_steer_the_terminal() {
         assert!(out.contains(part) && !out.contains('\u{1b}'), "{part} is not in\n{out}");
     }
 
+    // One that was cut off called without a step of its own.
+    let body = r#"{"id":"r79","playbook":"app-down","state":"cancelled","cause":"alert","steps":[],
+        "pages":[{"id":"p4","state":"open"},{"id":"p3","state":"accepted"}]}"#;
+    let (address, asked) = page("200 OK", body);
+    let (code, out, err) = run(codeops().args(["runs", "r79", "--server", &address]));
+    assert_eq!(code, 0, "{err}");
+    drop(asked.join());
+    assert!(out.contains("paged     p3\n") && out.contains("page      p4, open\n"), "{out}");
+
     let body = r#"{"items":[{"name":"AppDown","state":"firing","source":"main","starts_at":"2026-11-20T16:00:00Z",
         "disposition":"quiet","run":null,"why":"muted by the mute time nights",
         "labels":{"alertname":"AppDown","app":"shop"},"annotations":{}}],"next":null}"#;

@@ -91,8 +91,18 @@ fn one(run: &Value, output: &Output) -> String {
     let is_page = |step: &&Value| text(step, &["does"]) == "page" && text(step, &["state"]) == "done";
     // Whom a policy names is not who was called: only an accepted page says that somebody was.
     let paged = steps.iter().filter(is_page).map(|step| text(step, &["output", "page"]));
-    for id in paged.filter(|id| !id.is_empty()) {
-        page += &format!("  {:<10}{}\n", "paged", printable(id));
+    let mut calls: Vec<(&str, &str)> = paged.filter(|id| !id.is_empty()).map(|id| (id, "accepted")).collect();
+    // A run that was cut off may have called without a step that did.
+    for called in items(run, "pages") {
+        let (id, state) = (text(called, &["id"]), text(called, &["state"]));
+        if !calls.iter().any(|(known, _)| *known == id) {
+            calls.push((id, state));
+        }
+    }
+    for (id, state) in calls {
+        let word = if state == "accepted" { "paged" } else { "page" };
+        let state = if state == "accepted" { String::new() } else { format!(", {state}") };
+        page += &format!("  {word:<10}{}{}\n", printable(id), printable(&state));
     }
     if !steps.is_empty() {
         page += "\n";

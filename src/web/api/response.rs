@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use codeops_core::model::{AlertState, PageId, ResourceId, Run, RunId, RunState};
+use serde::Serialize;
 
 use super::list::{DEFAULT, given, parsed};
 use super::{Answer, Asked, Listed, Paging};
@@ -99,8 +100,33 @@ pub(in crate::web) async fn runs(State(web): State<Arc<Web>>, asked: Asked) -> A
     Ok(Json(runs_page(&web, &paging, DEFAULT).await?))
 }
 
-pub(in crate::web) async fn run(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<Json<RunItem>, Problem> {
-    Ok(Json(response::of_run(&web, &*known_run(&web, &id).await?)))
+/// A run with whom it called, also where no step of it did.
+#[derive(Serialize)]
+pub(in crate::web) struct WithPages {
+    #[serde(flatten)]
+    run: RunItem,
+    pages: Vec<Called>,
+}
+
+/// One page of a run.
+#[derive(Serialize)]
+struct Called {
+    id: PageId,
+    state: &'static str,
+}
+
+/// How many pages of a run are named.
+const CALLED: usize = 20;
+
+pub(in crate::web) async fn run(
+    State(web): State<Arc<Web>>,
+    Path(id): Path<String>,
+) -> Result<Json<WithPages>, Problem> {
+    let known = known_run(&web, &id).await?;
+    let query = PageQuery { run: Some(known.id), before: None, limit: CALLED };
+    let (pages, _) = response::pages(&web, query, Extent::Short).await?;
+    let pages = pages.into_iter().map(|page| Called { id: page.id, state: page.state }).collect();
+    Ok(Json(WithPages { run: response::of_run(&web, &known), pages }))
 }
 
 pub(in crate::web) async fn pages(State(web): State<Arc<Web>>, asked: Asked) -> Answer<PageItem> {
