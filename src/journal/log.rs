@@ -58,7 +58,7 @@ pub struct Page {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// Nothing more is taken, because a commit failed; says how.
-    #[error("the journal is poisoned: {0}; free disk space or mend the state folder, then start the daemon again")]
+    #[error("the journal is poisoned and takes nothing more until it is opened anew: {0}")]
     Poisoned(String),
     /// A read failed.
     #[error("the journal cannot be read: {0}")]

@@ -53,16 +53,53 @@ pub enum StoreError {
         what: String,
     },
     /// SQLite says no.
-    #[error("{file} cannot be used: {what}")]
+    #[error("{file} cannot be used: {what}{}", .advice.at_start())]
     Database {
         /// The database.
         file: PathBuf,
         /// What SQLite says.
         what: String,
+        /// What to do about it.
+        advice: Advice,
     },
 }
 
+/// What helps a store that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing that is known.
+    Unknown,
+    /// Room on the disk.
+    FreeSpace,
+}
+
+impl Advice {
+    fn words(self) -> Option<&'static str> {
+        match self {
+            Advice::Unknown => None,
+            Advice::FreeSpace => Some("free disk space"),
+        }
+    }
+
+    /// For a start that fails.
+    fn at_start(self) -> String {
+        self.words().map(|words| format!("; {words}, then start codeops again")).unwrap_or_default()
+    }
+}
+
 impl StoreError {
+    /// The same of a store in use: a daemon needs nobody to start it again.
+    pub(super) fn while_running(&self) -> String {
+        match self {
+            Self::Database { file, what, advice } => {
+                let words = advice.words().map(|words| format!("; {words}")).unwrap_or_default();
+                let anew = "the daemon begins anew by itself after a minute, and again until it can write";
+                format!("{} cannot be used: {what}{words}; {anew}", file.display())
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// What SQLite said about `file`, told apart by whether the file is damaged.
     pub(super) fn sqlite(file: &Path, error: &rusqlite::Error) -> Self {
         let file = file.to_owned();
@@ -73,10 +110,8 @@ impl StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { file, what: error.to_string() }
             }
-            Some(ErrorCode::DiskFull) => {
-                Self::Database { file, what: format!("{error}; free disk space, then start codeops again") }
-            }
-            _ => Self::Database { file, what: error.to_string() },
+            Some(ErrorCode::DiskFull) => Self::Database { file, what: error.to_string(), advice: Advice::FreeSpace },
+            _ => Self::Database { file, what: error.to_string(), advice: Advice::Unknown },
         }
     }
 }

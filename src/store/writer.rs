@@ -210,7 +210,7 @@ impl Writer {
     }
 
     fn poison(&self, error: &rusqlite::Error) {
-        let why = StoreError::sqlite(&self.file, error).to_string();
+        let why = StoreError::sqlite(&self.file, error).while_running();
         tracing::error!(%why, "the journal is poisoned");
         let _ = self.shared.poison.set(why);
     }

@@ -509,6 +509,7 @@ fn a_full_disk_poisons_and_once_there_is_room_all_acknowledged_is_there() {
     let told = listen(&mut appending, |_, _| {});
     let why = told.poisoned.unwrap();
     assert!(why.contains("full") && why.contains("free disk space"), "{why}");
+    assert!(why.contains("begins anew by itself") && !why.contains("start codeops again"), "{why}");
     assert!(told.refused && told.acknowledged.len() > 10);
 
     Mounted::resize(&disk, "64m");
@@ -575,6 +576,7 @@ fn a_disk_that_fails_poisons_and_nothing_acknowledged_is_lost() {
         let Some(told) = on_a_bad_disk(&folder, how) else { return skip("there is no C compiler") };
         let why = told.poisoned.unwrap();
         assert!(why.contains(says) && told.refused, "{how}: {why}");
+        assert!(why.contains("begins anew by itself") && !why.contains("start codeops again"), "{how}: {why}");
         nothing_acknowledged_is_lost(&folder, &told.acknowledged);
     }
 }
