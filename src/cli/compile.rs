@@ -38,6 +38,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         fallback: settings.fallback.clone(),
         declared: BTreeMap::new(),
         claims: BTreeMap::new(),
+        deletions_wait: false,
     }
 }
 

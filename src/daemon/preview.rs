@@ -68,6 +68,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         fallback: options.settings.fallback.clone(),
         declared: acceptance::declared(&past.memory),
         claims: acceptance::claims(&past.memory),
+        deletions_wait: false,
         reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();

@@ -1,5 +1,5 @@
-//! What a compiler that has seen nothing takes over: what manifests that are broken now said when they last were good. A daemon
-//! that starts again answers alerts as the one before it did.
+//! What a compiler that has seen nothing takes over: what manifests that are broken now, or deleted and stay all the same, said
+//! when they last were good. A daemon that starts again answers alerts as the one before it did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const REVISIONS: usize = 50;
 /// How many entries of the journal are looked through for them.
 const ENTRIES: usize = 500;
 
-/// Of each broken manifest, as `Kind/name`, the revision that had it good last; `None` where it never was good.
+/// Of each broken manifest, and each that is deleted and stays, as `Kind/name`, the revision that had it good last; `None` where it never was good.
 pub(super) type Kept = BTreeMap<String, Option<Revision>>;
 
 /// What was found out.
@@ -38,8 +38,9 @@ pub(super) async fn as_before(
     compiled: &Compiled,
     remembered: &Kept,
 ) -> Before {
-    let known = |id: &String| Some((id.clone(), remembered.get(id)?.clone()));
-    let mut found: Kept = broken(&compiled.desired.response).filter_map(known).collect();
+    // Of what is remembered, what this revision deletes is in none of its files.
+    let still = remembered.iter().filter(|(id, _)| !is_good(&compiled.desired.response, id));
+    let mut found: Kept = still.map(|(id, good)| (id.clone(), good.clone())).collect();
     let mut wanted: BTreeSet<String> = broken(&compiled.desired.response).cloned().collect();
     wanted.retain(|id| !found.contains_key(id));
     if wanted.is_empty() && found.values().all(Option::is_none) {
@@ -94,11 +95,11 @@ fn oldest_first<'r>(
     seen
 }
 
-/// Where what is broken now was good last: as remembered or found out, else in the revision that was in force until now.
+/// Where what is broken now, or deleted and stays, was good last: as remembered or found out, else in the revision that was in force until now.
 pub(super) fn kept(now: &Response, remembered: &Kept, found: &Kept, until_now: Option<(&Revision, &Response)>) -> Kept {
     let until_now = |id: &String| until_now.map(|(revision, then)| is_good(then, id).then(|| revision.clone()));
     let last = |id: &String| remembered.get(id).or_else(|| found.get(id)).cloned().or_else(|| until_now(id));
-    broken(now).filter_map(|id| Some((id.clone(), last(id)?))).collect()
+    broken(now).chain(now.deleted.keys()).filter_map(|id| Some((id.clone(), last(id)?))).collect()
 }
 
 /// The broken manifests that answer alerts: a test that is broken answers none.

@@ -113,7 +113,8 @@ impl Flow {
                     };
                     match tokio::task::spawn_blocking(compile).await {
                         Ok((compiler, compiled)) => {
-                            let journal = journal.filter(|_| !compiled.desired.response.broken.is_empty());
+                            let broken = !compiled.desired.response.broken.is_empty();
+                            let journal = journal.filter(|(_, kept)| broken || !kept.is_empty());
                             let before = match journal {
                                 Some((journal, kept)) => {
                                     as_before(&source, &journal, &context, &revision, &compiled, &kept).await
@@ -169,13 +170,10 @@ impl Flow {
     async fn accept(
         &mut self,
         revision: Revision,
-        compiled: Compiled,
+        mut compiled: Compiled,
         commits: Vec<Commit>,
         found: &Kept,
     ) -> Result<(), LogError> {
-        let until_now = self.world.current.as_ref().map(|current| (&current.revision, &current.desired.response));
-        let remembered = self.kept();
-        let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
         let known = self.accepted().as_ref() == Some(&revision);
         if !known {
             let records = {
@@ -187,6 +185,10 @@ impl Flow {
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
             self.end_observe_only(&revision).await?;
         }
+        self.let_go_of_answers(&revision, &mut compiled);
+        let until_now = self.world.current.as_ref().map(|current| (&current.revision, &current.desired.response));
+        let remembered = self.kept();
+        let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
         if manifests != remembered {
             self.tools.journal.record(vec![Record::Kept { manifests }]).await?;
         }
@@ -249,5 +251,6 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         fallback: rules.fallback.clone(),
         declared: acceptance::declared(&memory),
         claims: acceptance::claims(&memory),
+        deletions_wait: true,
     }
 }

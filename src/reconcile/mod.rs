@@ -7,6 +7,7 @@
 
 pub mod acceptance;
 mod before;
+mod deleted;
 mod doubt;
 mod events;
 mod intake;

@@ -240,6 +240,7 @@ impl Flow {
         }
         self.world.status = status;
         self.world.holds = judged.holds;
+        self.notice_what_may_go();
         let working = findings || !look_again.is_empty() || !work.is_empty();
         let state = self.revision_state(&judged.decisions, working, now);
         records.extend(state);

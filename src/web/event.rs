@@ -333,10 +333,12 @@ fn page_text(event: &PageEvent) -> String {
     }
 }
 
-/// Which manifests are broken, and whose version of each stays in force.
+/// Which manifests are broken or deleted, and whose version of each stays in force.
 fn kept(manifests: &BTreeMap<String, Option<Revision>>) -> String {
     let one = |(id, good): (&String, &Option<Revision>)| match good {
-        Some(revision) => format!("{id} is broken and stays as in revision {}", revision.short()),
+        Some(revision) => {
+            format!("{id} stays as in revision {}: it is broken, or it is deleted and cannot go yet", revision.short())
+        }
         None => format!("{id} is broken and never was good"),
     };
     match manifests.is_empty() {

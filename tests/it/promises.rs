@@ -9,6 +9,7 @@ mod apply;
 mod checks;
 mod crash;
 mod daemon;
+mod emptied;
 mod gate;
 mod guards;
 mod latched;

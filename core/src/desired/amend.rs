@@ -26,6 +26,7 @@ impl Good {
     pub(super) fn of(compiled: &Compiled, context: &Context) -> Option<Self> {
         let desired = &compiled.desired;
         let all_counts = desired.held.is_empty() && desired.response.broken.is_empty();
+        let all_counts = all_counts && desired.response.deleted.is_empty();
         let whole = compiled.diagnostics.is_empty() && all_counts && desired.deletes_nothing.is_none();
         whole.then(|| Self {
             context: Context {
@@ -38,6 +39,7 @@ impl Good {
                 fallback: context.fallback.clone(),
                 declared: Declared::new(),
                 claims: BTreeMap::new(),
+                deletions_wait: false,
             },
             compiled: compiled.clone(),
         })

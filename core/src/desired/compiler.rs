@@ -29,7 +29,9 @@ pub struct Compiler {
     merged: Merged,
     /// In the order of the ids, so that one walk beside the next revision's finds all that stayed.
     lowered: Vec<Lowered>,
-    in_force: InForce,
+    pub(super) in_force: InForce,
+    /// What of it is deleted, and stays until the revision's removals are let go.
+    pub(super) waits: BTreeSet<in_force::Key>,
     good: Option<Good>,
 }
 
@@ -84,7 +86,7 @@ impl Compiler {
         grants::check(&mut resolved, context);
         references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
-        resolved.response = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
+        (resolved.response, self.waits) = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
         self.lower(resolved, context)
     }
 

@@ -1,7 +1,8 @@
 //! Which manifests of how alerts are answered are in force: those without a mistake in themselves and in what they name. One
-//! with a mistake keeps its last good version in force, as far as this compiler has seen one.
+//! with a mistake keeps its last good version in force, as far as this compiler has seen one; what stays of what is deleted
+//! says [`super::deleted`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Name, Response};
@@ -17,7 +18,7 @@ use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
 use super::tree::Span;
 use super::unit::source;
-use super::{calls, coverage, named, rivals};
+use super::{calls, coverage, deleted, named, rivals};
 
 /// What a manifest is about.
 pub(super) type Key = (ManifestKind, Name);
@@ -51,20 +52,20 @@ impl Candidate {
     }
 }
 
-fn id((kind, name): &Key) -> String {
+pub(super) fn id((kind, name): &Key) -> String {
     format!("{}/{name}", kind.word())
 }
 
 /// What was in force last, and the file it stood in.
 pub(super) type InForce = BTreeMap<Key, (Declares, Arc<str>)>;
 
-/// Checks all candidates against everything else, and gives what is in force now.
+/// Checks all candidates against everything else, and gives what is in force now; with what of it waits only for what is held.
 pub(super) fn settle(
     resolved: &mut Resolved,
     files: &[Arc<ParsedFile>],
     context: &Context,
     before: &mut InForce,
-) -> Response {
+) -> (Response, BTreeSet<Key>) {
     let mut candidates = std::mem::take(&mut resolved.candidates);
     let mut found = std::mem::take(&mut resolved.found);
     let named = Named::of(&candidates, resolved, files, context);
@@ -94,18 +95,25 @@ pub(super) fn settle(
             }
         }
     }
-    for (key, kept) in std::mem::take(before) {
+    let mut gone = InForce::new();
+    for (key, kept) in std::mem::take(before).into_iter().filter(|(key, _)| !now.contains_key(key)).collect::<Vec<_>>()
+    {
         // What a file said that cannot be read to its end, and nobody says now, is still meant.
-        if let Some(why) = unreadable(&kept.1, files).filter(|_| !now.contains_key(&key)) {
-            response.broken.insert(id(&key), why.clone());
-            now.insert(key, kept);
+        match unreadable(&kept.1, files) {
+            Some(why) => {
+                response.broken.insert(id(&key), why.clone());
+                now.insert(key, kept);
+            }
+            None => drop(gone.insert(key, kept)),
         }
     }
+    let stays = deleted::keep(&mut now, gone, context, &mut resolved.found);
+    response.deleted = stays.why;
     for ((_, name), (declares, _)) in &now {
         put(&mut response, name.clone(), declares);
     }
     *before = now;
-    response
+    (response, stays.wait)
 }
 
 /// Why more may stand in a file than could be read.

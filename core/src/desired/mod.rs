@@ -11,6 +11,7 @@ mod compiler;
 mod condition;
 mod contest;
 mod coverage;
+mod deleted;
 mod diagnostic;
 mod edit;
 mod file;
@@ -130,6 +131,9 @@ pub struct Context {
     /// The port and the former names that each app had by right at the last accepted revision: who had one keeps it when
     /// another asks for it too.
     pub claims: BTreeMap<ResourceId, Claims>,
+    /// Whether what is deleted of how alerts are answered stays: removals of this revision may be held, which
+    /// [`Compiler::let_go`] says they are not.
+    pub deletions_wait: bool,
 }
 
 /// What a provider can do, as far as manifests are checked against it.

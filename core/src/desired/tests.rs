@@ -8,6 +8,7 @@ mod bounds;
 mod checked;
 mod contested;
 mod costs;
+mod deleted;
 mod digests;
 mod kept;
 mod levelled;

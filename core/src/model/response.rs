@@ -29,6 +29,8 @@ pub struct Response {
     pub tests: BTreeMap<Name, Arc<Owned<PlaybookTest>>>,
     /// Manifests of these kinds that cannot be used, each `Kind/name` with why.
     pub broken: BTreeMap<String, String>,
+    /// Manifests of these kinds that the revision deletes and that stay as they were, each `Kind/name` with why.
+    pub deleted: BTreeMap<String, String>,
 }
 
 /// What a team declares that has no live state.

@@ -20,6 +20,8 @@ pub(super) type Removals = BTreeSet<(Verb, ResourceId)>;
 
 const ROLLING: SignedDuration = SignedDuration::from_hours(1);
 const ALWAYS_ALLOWED: usize = 2;
+/// How many manifests that stay with what is held are named.
+const NAMED: usize = 8;
 
 /// Decides on all removals of a plan that exceed what may go; those that may are not mentioned.
 pub(super) fn guard(
@@ -37,7 +39,7 @@ pub(super) fn guard(
             continue;
         }
         let discounted = released::discounted(&held, desired, facts);
-        let hold = Hold::new(held, why);
+        let hold = Hold::new(held, with_answers(why, desired));
         let these = match hold.changes.len() {
             1 => "this one".to_owned(),
             many => format!("these {many}"),
@@ -65,6 +67,20 @@ pub(super) fn guard(
     let all: Removals = plan.changes.iter().map(|c| (c.verb, c.id.clone())).collect();
     judged.spent.extend(released::spent(&all, facts).cloned());
     decisions
+}
+
+/// Why it is held, and what else of its revision stays until it is not.
+fn with_answers(why: String, desired: &Desired) -> String {
+    let deleted = &desired.response.deleted;
+    if deleted.is_empty() {
+        return why;
+    }
+    let names: Vec<&str> = deleted.keys().take(NAMED).map(String::as_str).collect();
+    let more = match deleted.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{why}; what it deletes of how alerts are answered stays until then: {}{more}", names.join(", "))
 }
 
 fn counts(change: &Change, desired: &Desired) -> bool {

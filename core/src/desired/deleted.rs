@@ -1,0 +1,127 @@
+//! What a revision deletes of how alerts are answered, and what of it stays all the same: whoever the settings' `fallback` tells,
+//! always; and the rest until it is known that nothing else the revision removes is held. A commit that empties the repository
+//! takes nobody away who could be called about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Name, Notified, Place, TeamName};
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::header::ManifestKind;
+use super::in_force::{InForce, Key, id};
+use super::mistakes::Mistakes;
+use super::response::Declares;
+use super::rights::{TOP, may_claim};
+use super::{Compiled, Compiler, Context};
+
+const OF_FALLBACK: &str = "the `fallback` of the daemon's settings needs it";
+const OF_HELD: &str = "removals of this revision are held, or not judged yet";
+
+/// What stays though it is deleted.
+#[derive(Debug, Default)]
+pub(super) struct Stays {
+    /// Each as `Kind/name`, with why.
+    pub why: BTreeMap<String, String>,
+    /// Those that only wait for what is held.
+    pub wait: BTreeSet<Key>,
+}
+
+/// Puts back into what is in force `now` what stays of what is `gone`.
+pub(super) fn keep(now: &mut InForce, mut gone: InForce, context: &Context, found: &mut Mistakes) -> Stays {
+    let mut stays = Stays::default();
+    let fallback = context.fallback.iter().map(|name| (ManifestKind::EscalationPolicy, name.clone()));
+    let mut needed: Vec<Key> = fallback.collect();
+    while let Some(key) = needed.pop() {
+        if let Some(kept) = gone.remove(&key) {
+            found.push(told(&key, &kept.0, &kept.1));
+            stays.why.insert(id(&key), OF_FALLBACK.to_owned());
+            now.insert(key.clone(), kept);
+        }
+        needed.extend(now.get(&key).into_iter().flat_map(|(declares, _)| tells(declares)));
+    }
+    if !context.deletions_wait {
+        return stays;
+    }
+    let trees: BTreeSet<Option<TeamName>> = now.values().filter_map(|(it, _)| tree_of_all(it, context)).collect();
+    for (key, kept) in gone {
+        // Another took its place: of two that take every alert only one counts.
+        let replaced = tree_of_all(&kept.0, context).is_some_and(|of| trees.contains(&of));
+        if matches!(kept.0, Declares::Test(_)) || replaced {
+            continue;
+        }
+        stays.why.insert(id(&key), OF_HELD.to_owned());
+        stays.wait.insert(key.clone());
+        now.insert(key, kept);
+    }
+    stays
+}
+
+/// Whom a policy names, or who is on call in turn.
+fn tells(declares: &Declares) -> Vec<Key> {
+    let of = |notified: &Notified| match notified {
+        Notified::Receiver(name) => (ManifestKind::Receiver, name.clone()),
+        Notified::OnCall(name) => (ManifestKind::OnCall, name.clone()),
+    };
+    let receiver = |name: &Name| (ManifestKind::Receiver, name.clone());
+    match declares {
+        Declares::Policy(policy) => policy.spec.levels.iter().flat_map(|level| level.notify.iter().map(of)).collect(),
+        Declares::OnCall(on_call) => {
+            let taken_over = on_call.spec.overrides.iter().map(|it| &it.member);
+            on_call.spec.members.iter().chain(taken_over).map(receiver).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// For whose alerts an AlertRoute takes all that no other does, if it does; `None` within: everybody's.
+fn tree_of_all(declares: &Declares, context: &Context) -> Option<Option<TeamName>> {
+    let Declares::Route(route) = declares else { return None };
+    let only_for = Some(&route.team).filter(|team| !may_claim(team, TOP, context));
+    route.spec.route.matchers.is_empty().then(|| only_for.cloned())
+}
+
+/// Says, where it stood, that it stays.
+fn told((kind, name): &Key, declares: &Declares, path: &str) -> Diagnostic {
+    let at_top = || Place { file: path.to_owned(), line: 1, column: 1 };
+    let place = match declares {
+        Declares::Policy(it) => it.place.clone(),
+        Declares::Receiver(it) => it.place.clone(),
+        Declares::OnCall(it) => it.place.clone(),
+        _ => at_top(),
+    };
+    Diagnostic {
+        severity: Severity::Warning,
+        line_start: place.line,
+        place,
+        team: None,
+        message: format!("{} `{name}` is deleted and stays as it was: {OF_FALLBACK}", kind.word()),
+        help: Some("declare it again, or name another `fallback` that is there in the daemon's settings".to_owned()),
+        line: String::new(),
+        width: 1,
+    }
+}
+
+impl Compiler {
+    /// Whether the last revision deletes something that stays only until its removals are let go.
+    pub fn keeps_deleted(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
+    /// Lets that go, in what is compiled next as in `compiled`, the last revision: nothing that it removes is held.
+    pub fn let_go(&mut self, compiled: &mut Compiled) {
+        let response = &mut compiled.desired.response;
+        for key in std::mem::take(&mut self.waits) {
+            self.in_force.remove(&key);
+            response.deleted.remove(&id(&key));
+            let (kind, name) = &key;
+            match kind {
+                ManifestKind::Playbook => drop(response.playbooks.remove(name)),
+                ManifestKind::AlertRoute => drop(response.routes.remove(name)),
+                ManifestKind::Receiver => drop(response.receivers.remove(name)),
+                ManifestKind::EscalationPolicy => drop(response.policies.remove(name)),
+                ManifestKind::OnCall => drop(response.on_calls.remove(name)),
+                ManifestKind::PlaybookTest | ManifestKind::Repository | ManifestKind::Team | ManifestKind::App => {}
+            }
+        }
+    }
+}

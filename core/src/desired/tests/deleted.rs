@@ -1,0 +1,71 @@
+//! What of how alerts are answered stays though a revision deletes it.
+
+use super::response::{CHANNELS, PLAYBOOK, ROUTE};
+use super::*;
+
+const LOOK: (&str, &str) = ("scripts/diagnose.sh", "#!/bin/sh\n");
+
+/// All of a repository, and what its settings say.
+fn whole(fallback: Option<&str>) -> (Vec<(String, String)>, Context) {
+    let repository = REPOSITORY.replace("spec: {", "spec: {resolveDelay: 30s, ");
+    let all = [
+        ("codeops.yaml", repository.as_str()),
+        ("team.yaml", TEAM),
+        ("shop.yaml", &app("shop", "  run: {command: [x]}\n")),
+    ];
+    let more = [("people.yaml", CHANNELS), ("route.yaml", ROUTE), ("playbook.yaml", PLAYBOOK), LOOK];
+    let files = all.iter().chain(&more).map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    (files, Context { fallback: fallback.map(name), ..Context::default() })
+}
+
+fn compiled(compiler: &mut Compiler, all: &[(String, String)], context: &Context) -> Compiled {
+    let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (&**path, &**text)).collect();
+    compiler.compile(&files(&pairs), context)
+}
+
+fn of(compiled: &Compiled) -> [usize; 5] {
+    let response = &compiled.desired.response;
+    let [policies, people] = [response.policies.len(), response.on_calls.len()];
+    [response.playbooks.len(), response.routes.len(), response.receivers.len(), policies, people]
+}
+
+#[test]
+fn whom_the_fallback_tells_stays_and_that_is_said() {
+    let (mut files, context) = whole(Some("payments-oncall"));
+    let mut compiler = Compiler::default();
+    assert_eq!(of(&compiled(&mut compiler, &files, &context)), [1, 1, 3, 1, 1]);
+    files.retain(|(path, _)| path == "codeops.yaml" || path == "team.yaml");
+    let emptied = compiled(&mut compiler, &files, &context);
+    assert_eq!(of(&emptied), [0, 0, 3, 1, 1], "the policy, who is on call, and how each is told");
+    let shown = rendered(&emptied);
+    assert!(shown.contains("EscalationPolicy `payments-oncall` is deleted and stays as it was"), "{shown}");
+    assert!(emptied.desired.response.deleted.contains_key("Receiver/pager") && !emptied.has_errors(), "{shown}");
+    assert!(!compiler.keeps_deleted(), "whatever is held");
+    // Once the settings name another, nothing needs it.
+    let elsewhere = compiled(&mut compiler, &files, &Context { fallback: Some(name("other")), ..context.clone() });
+    assert_eq!(of(&elsewhere), [0; 5]);
+    assert_eq!(of(&compiled(&mut Compiler::default(), &files, &context)), [0; 5], "who never had it has none");
+}
+
+#[test]
+fn what_is_deleted_stays_until_it_is_let_go() {
+    let (mut files, context) = whole(None);
+    let context = Context { deletions_wait: true, ..context };
+    let mut compiler = Compiler::default();
+    compiled(&mut compiler, &files, &context);
+    let all = files.clone();
+    files.retain(|(path, _)| path == "codeops.yaml" || path == "team.yaml");
+    let mut emptied = compiled(&mut compiler, &files, &context);
+    assert_eq!((of(&emptied), compiler.keeps_deleted()), ([1, 1, 3, 1, 1], true));
+    assert_eq!(emptied.desired.response.deleted.len(), 7);
+    compiler.let_go(&mut emptied);
+    assert_eq!((of(&emptied), compiler.keeps_deleted()), ([0; 5], false));
+    assert!(emptied.desired.response.deleted.is_empty());
+    assert_eq!(of(&compiled(&mut compiler, &files, &context)), [0; 5], "and does not come back");
+    assert_eq!(of(&compiled(&mut compiler, &all, &context)), [1, 1, 3, 1, 1]);
+    // Of two trees that take every alert only one counts: the one that is declared.
+    let mut renamed = all.clone();
+    renamed[4].1 = ROUTE.replace("name: main", "name: other");
+    let routes = compiled(&mut compiler, &renamed, &context).desired.response.routes;
+    assert_eq!(routes.keys().map(Name::as_str).collect::<Vec<_>>(), ["other"]);
+}
