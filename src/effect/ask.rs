@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use codeops_core::config::{AuthSettings, ReceiverSettings, SecretSource};
-use codeops_core::model::{Alert, AlertState, Fingerprint, Labels, Name, Secret, bounded_labels};
+use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Labels, Name, Secret, bounded_labels};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
@@ -77,17 +77,40 @@ impl MonitoringApis {
         Ok(Self { by_receiver, by_source, clock })
     }
 
-    async fn state(&self, alert: &Alert) -> Result<AlertState, String> {
-        let of_source = || self.by_source.get(&alert.id.source);
-        let api = self.by_receiver.get(&alert.receiver).or_else(of_source).ok_or("its source has no `api`")?;
-        let query: Vec<_> = filters(&alert.labels).into_iter().map(|filter| ("filter", filter)).collect();
+    /// Whom to ask about an alert.
+    fn of(&self, alert: &Alert) -> Option<&Arc<Api>> {
+        self.by_receiver.get(&alert.receiver).or_else(|| self.by_source.get(&alert.id.source))
+    }
+
+    /// How one API says that these alerts are: one question, of what they have in common.
+    async fn states(&self, api: &Api, alerts: &[&Alert]) -> Result<Vec<AlertState>, String> {
+        let query: Vec<_> = filters(&in_common(alerts)).into_iter().map(|filter| ("filter", filter)).collect();
         let listed: Vec<Listed> = api.ask("/api/v2/alerts", &query).await?;
-        let same = |listed: &&Listed| fingerprint(listed).as_ref() == Some(&alert.id.fingerprint);
-        match listed.iter().find(same) {
-            Some(listed) if listed.status.state == "suppressed" => Ok(AlertState::Silenced),
-            Some(_) => Ok(AlertState::Firing),
-            None => Ok(if self.settled(api).await? { AlertState::Resolved } else { AlertState::Unknown }),
-        }
+        let known = |listed: &Listed| Some((fingerprint(listed)?, listed.status.state == "suppressed"));
+        let known: BTreeMap<Fingerprint, bool> = listed.iter().filter_map(known).collect();
+        let gone = match alerts.iter().all(|alert| known.contains_key(&alert.id.fingerprint)) {
+            false if self.settled(api).await? => AlertState::Resolved,
+            _ => AlertState::Unknown,
+        };
+        let state = |alert: &&Alert| match known.get(&alert.id.fingerprint) {
+            Some(true) => AlertState::Silenced,
+            Some(false) => AlertState::Firing,
+            None => gone,
+        };
+        Ok(alerts.iter().map(state).collect())
+    }
+
+    /// The same, where there is one and whatever comes of it.
+    async fn asked(&self, api: Option<&Arc<Api>>, alerts: &[&Alert]) -> Vec<AlertState> {
+        let states = match api {
+            Some(api) => self.states(api, alerts).await,
+            None => Err("its source has no `api`".to_owned()),
+        };
+        states.unwrap_or_else(|error| {
+            let (alert, many) = (alerts.first().map(|alert| alert.id.to_string()), alerts.len());
+            tracing::warn!(alert, many, error, "a source cannot be asked how its alerts are");
+            vec![AlertState::Unknown; many]
+        })
     }
 
     /// Whether what it does not know is over.
@@ -100,10 +123,22 @@ impl MonitoringApis {
 #[async_trait]
 impl AlertSources for MonitoringApis {
     async fn ask(&self, alert: &Alert) -> AlertState {
-        self.state(alert).await.unwrap_or_else(|error| {
-            tracing::warn!(alert = %alert.id, error, "its source cannot be asked how it is");
-            AlertState::Unknown
-        })
+        self.asked(self.of(alert), &[alert]).await.first().copied().unwrap_or(AlertState::Unknown)
+    }
+
+    async fn ask_all(&self, alerts: &[Arc<Alert>]) -> Vec<(AlertId, AlertState)> {
+        let mut by_api: BTreeMap<Option<&str>, (Option<&Arc<Api>>, Vec<&Alert>)> = BTreeMap::new();
+        for alert in alerts {
+            let api = self.of(alert);
+            let of_api = by_api.entry(api.map(|api| api.base.as_str())).or_insert_with(|| (api, Vec::new()));
+            of_api.1.push(alert);
+        }
+        let mut answers = Vec::with_capacity(alerts.len());
+        for (api, alerts) in by_api.into_values() {
+            let states = self.asked(api, &alerts).await;
+            answers.extend(alerts.iter().map(|alert| alert.id.clone()).zip(states));
+        }
+        answers
     }
 }
 
@@ -173,6 +208,14 @@ struct Status {
 /// Computed as when it came in: a fingerprint of the other side's counts for nothing.
 fn fingerprint(listed: &Listed) -> Option<Fingerprint> {
     bounded_labels(listed.labels.clone()).ok().map(|labels| Fingerprint::of(&labels))
+}
+
+/// The labels that all of them have, with the same values.
+fn in_common(alerts: &[&Alert]) -> Labels {
+    let Some((first, others)) = alerts.split_first() else { return Labels::new() };
+    let mut common = first.labels.clone();
+    common.retain(|name, value| others.iter().all(|other| other.labels.get(name) == Some(value)));
+    common
 }
 
 /// Matchers that let little more through than what is asked for: labels whose value may have been changed when it came in

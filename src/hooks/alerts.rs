@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use codeops_core::model::{Fingerprint, Kept};
+use codeops_core::model::{Alert, Fingerprint, Kept, Signal};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
@@ -191,7 +191,8 @@ async fn deliver(
     let nothing = told.is_empty() && watchdogs.is_empty();
     let (told, ends) = in_order(shared, receiver, told);
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
-    let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began)).collect();
+    let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began));
+    let signals = signals.filter(|signal| !is_held_back(shared, receiver, signal)).collect();
     let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     let take = async |ids: &[String], signals, spoiled| {
         let error = match shared.intake.receive(&receiver.name, ids, signals, spoiled).await {
@@ -230,6 +231,13 @@ async fn deliver(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
     }
     Ok(Taken { duplicate: false, new, spoiled })
+}
+
+/// Whether this says only what is no news of an alert that its source holds back: a Prometheus tells on of what its Alertmanager
+/// silences.
+fn is_held_back(shared: &Shared, receiver: &Receiver, signal: &Signal) -> bool {
+    let fires = |alert: &Alert| receiver.source_is_asked && shared.intake.is_silenced(&alert.id);
+    matches!(signal, Signal::Firing(alert) if fires(alert))
 }
 
 /// Leaves out what an end that came before it has overtaken; and the ends among the rest, to be remembered once they are

@@ -26,6 +26,9 @@ pub trait Intake: Send + Sync {
     /// Since when an alert fires that its source tells of without a time; `None` where it does not fire.
     fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp>;
 
+    /// Whether the source of an alert holds it back.
+    fn is_silenced(&self, alert: &AlertId) -> bool;
+
     /// The alerts with these labels that a receiver told of and that are not over.
     fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId>;
 }
@@ -53,6 +56,13 @@ impl Intake for Journal {
         let mut known = memory.response.alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX)).rev();
         known.find(|(_, alert)| alert.state != AlertState::Resolved).map(|(id, _)| id.starts_at)
     }
+
+    fn is_silenced(&self, alert: &AlertId) -> bool {
+        let memory = self.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        memory.response.alerts.get(alert).is_some_and(|known| known.state == AlertState::Silenced)
+    }
+
     fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId> {
         let memory = self.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);

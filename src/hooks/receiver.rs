@@ -1,6 +1,6 @@
 //! The receivers of alerts that the settings declare, each ready: its door, how its bodies are read, and what it may send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codeops_core::config::{AuthSettings, ReceiverFormat, ReceiverSettings, SecretSource};
@@ -31,6 +31,8 @@ pub(super) struct Receiver {
     pub(super) body_bytes: usize,
     /// Whether its source can be asked for what a delivery left out.
     pub(super) has_api: bool,
+    /// Whether its source is asked what it holds back, of which what comes by this receiver says nothing.
+    pub(super) source_is_asked: bool,
     /// Whether it was said lately that no more of its alerts are taken.
     pub(super) full: Seldom,
     watchdog: Option<Watchdog>,
@@ -55,10 +57,15 @@ impl Receivers {
         read: impl Fn(&SecretSource) -> Result<Secret<String>, String>,
     ) -> Result<Self, String> {
         let shut = Door::shut().map_err(|error| error.to_string())?;
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<Name, Receiver> = BTreeMap::new();
         for (name, settings) in settings {
             let receiver = Receiver::new(name, settings, limits, &read);
             all.insert(name.clone(), receiver.map_err(|error| format!("the receiver `{name}`: {error}"))?);
+        }
+        let askable: BTreeSet<Name> = all.values().filter(|it| it.has_api).map(|it| it.source.clone()).collect();
+        for receiver in all.values_mut() {
+            let of_prometheus = receiver.reading.format == ReceiverFormat::Prometheus;
+            receiver.source_is_asked = of_prometheus && askable.contains(&receiver.source);
         }
         Ok(Self { all, shut })
     }
@@ -113,6 +120,7 @@ impl Receiver {
             rate: Rate::new(limits.per_second, limits.burst),
             body_bytes: if many { limits.many_bytes } else { limits.body_bytes },
             has_api: settings.api.is_some(),
+            source_is_asked: false,
             full: Seldom::default(),
             watchdog: settings.watchdog.as_ref().map(|watchdog| Watchdog {
                 alertname: watchdog.alertname.clone().unwrap_or_else(|| "Watchdog".to_owned()),

@@ -1,11 +1,12 @@
 //! Effects of playbooks on the outside world, ready to be done: every template filled in, every name looked up.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use codeops_core::model::{
-    Alert, AlertState, Channel, DocumentName, Labels, Name, PageId, Period, ResourceId, Revision, RunId, SecretName,
-    TeamName,
+    Alert, AlertId, AlertState, Channel, DocumentName, Labels, Name, PageId, Period, ResourceId, Revision, RunId,
+    SecretName, TeamName,
 };
 use serde_json::Value;
 
@@ -178,6 +179,15 @@ pub trait AlertSources: std::marker::Send + Sync {
     /// How its source says that this alert is, now. `Resolved` only where the source says so, or answers and does not know
     /// it as firing; `Unknown` where there is no API or it does not answer.
     async fn ask(&self, alert: &Alert) -> AlertState;
+
+    /// The same of many, of which a source is asked at once where it can be.
+    async fn ask_all(&self, alerts: &[Arc<Alert>]) -> Vec<(AlertId, AlertState)> {
+        let mut answers = Vec::with_capacity(alerts.len());
+        for alert in alerts {
+            answers.push((alert.id.clone(), self.ask(alert).await));
+        }
+        answers
+    }
 }
 
 /// The sign of life that codeops sends while it makes progress.

@@ -21,7 +21,7 @@ use crate::journal::{LogError, Record};
 const QUIET_LOOK: SignedDuration = SignedDuration::from_secs(15);
 
 /// What is to become of one alert.
-enum Fate {
+pub(super) enum Fate {
     Left(String),
     Quiet(String),
     Joins(RunId),
@@ -40,6 +40,7 @@ impl Flow {
     pub(super) async fn alerts(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
         self.expire(now).await?;
+        self.silenced(now);
         let again = self.quiet_looked_at.is_none_or(|at| now.duration_since(at) >= QUIET_LOOK);
         let (quiet, stormy) = self.remembered(|response| {
             (response.alerts.values().any(|it| is_quiet(it)), super::storm::waiting(&response.alerts))
@@ -53,7 +54,11 @@ impl Flow {
             self.wake_at(next.max(now));
         }
         let open: Vec<Arc<AlertMemory>> = self.remembered(|response| {
+            let askable = |it: &AlertMemory| self.tools.rules.askable.contains(&it.alert.id.source);
             let wants = |it: &&Arc<AlertMemory>| match &it.disposition {
+                // It has its receipt until its source, which is asked, says something else.
+                Disposition::Quiet { .. } if it.state == AlertState::Silenced => !askable(it),
+                Disposition::Run { run } if it.state == AlertState::Silenced => !response.runs.contains_key(run),
                 Disposition::Received => true,
                 Disposition::Waits { .. } => page.is_none() || it.state != AlertState::Firing,
                 Disposition::Quiet { .. } => again || it.state != AlertState::Firing,
@@ -111,6 +116,7 @@ impl Flow {
             let (fate, target) = match (alert.state, hushed) {
                 (AlertState::Firing, None) => self.fate(&alert, &routed, frozen.as_deref(), stormy, now),
                 (AlertState::Firing, Some(why)) => (Fate::Quiet(why), None),
+                (AlertState::Silenced, _) => (self.fate_of_silenced(&alert), None),
                 (state, _) => (Fate::Left(format!("it was {state} before its turn")), None),
             };
             // Whatever becomes of the alert; once is enough for all that come together.

@@ -13,7 +13,7 @@ use crate::journal::LogError;
 use crate::port::AlertSources;
 
 /// How long all questions of one run may take: a person waits behind them.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How many are on at once.
 const AT_ONCE: usize = 8;
 
@@ -39,6 +39,8 @@ impl Flow {
     pub(super) async fn answered(&mut self, id: RunId, answers: Vec<(AlertId, AlertState)>) -> Result<(), LogError> {
         self.asking.remove(&id);
         let Some(run) = self.remembered(|response| response.runs.get(&id).cloned()) else { return Ok(()) };
+        let silenced = answers.iter().filter(|(_, state)| *state == AlertState::Silenced).map(|(id, _)| id.clone());
+        self.hold_back(silenced.collect()).await?;
         let events = answers.into_iter().map(|(alert, state)| RunEvent::Asked { alert, state }).collect();
         self.record(&run, events).await
     }

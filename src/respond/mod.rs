@@ -20,6 +20,7 @@ mod said;
 mod schedules;
 mod shown;
 mod silence;
+mod silenced;
 mod storm;
 mod targets;
 mod unwritable;
@@ -106,6 +107,8 @@ enum Event {
     Sent { page: PageId, notified: Notified, team: TeamName, result: Result<Performed, EffectError> },
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
+    /// Answers of sources about what they held back.
+    Looked { answers: Vec<(AlertId, AlertState)> },
     /// An attempt to tell of a page's end; who accepted it, and who did not.
     Closed { page: PageId, accepted: Vec<Name>, untold: Vec<Name> },
     /// The sign of life has left, or could not.
@@ -132,6 +135,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         closing: BTreeMap::new(),
         asking: BTreeSet::new(),
         quiet_looked_at: None,
+        silenced_asked_at: None,
+        asking_silenced: false,
         wake: None,
         sender,
         tasks: JoinSet::new(),
@@ -173,6 +178,9 @@ struct Flow {
     asking: BTreeSet<RunId>,
     /// When what is kept quiet was last looked at.
     quiet_looked_at: Option<Timestamp>,
+    /// When sources were last asked about what they hold back, and whether they are being asked.
+    silenced_asked_at: Option<Timestamp>,
+    asking_silenced: bool,
     /// When to look again though nothing happened.
     wake: Option<Timestamp>,
     sender: mpsc::Sender<Event>,
@@ -252,6 +260,7 @@ impl Flow {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
             Event::Sent { page, notified, team, result } => self.sent(page, notified, &team, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
+            Event::Looked { answers } => self.looked(answers).await,
             Event::Closed { page, accepted, untold } => self.closed(page, accepted, untold).await,
             Event::Beaten => {
                 self.beating = false;

@@ -534,3 +534,22 @@ async fn a_receiver_that_has_brought_all_it_may_brings_ends_and_nothing_new_and_
     assert_eq!(fires().len(), 3);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_prometheus_that_tells_on_of_what_its_alertmanager_silences_ends_no_silence() {
+    let edge = Edge::start().await;
+    let by_prometheus = || edge.post("/api/v2/alerts", &[edge::bearer("prometheus")], &fixture("prometheus.json"));
+    assert_eq!(by_prometheus().await.0, 200);
+    let firing = edge.firing();
+    edge.are(AlertState::Silenced).await;
+    assert_eq!(by_prometheus().await.0, 200);
+    assert!(edge.firing().is_empty(), "{:?}", edge.states());
+    // What comes through Alertmanager is not silenced.
+    let told = serde_json::json!({"version": "4", "status": "firing", "groupKey": "g", "receiver": "codeops",
+        "truncatedAlerts": 0, "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "",
+        "alerts": [{"status": "firing", "labels": firing[0].labels, "annotations": {},
+            "startsAt": firing[0].id.starts_at, "endsAt": "0001-01-01T00:00:00Z"}]});
+    assert_eq!(edge.post("/hooks/alerts/am", &[edge::bearer("am")], told.to_string().as_bytes()).await.0, 200);
+    assert_eq!(edge.firing().iter().map(|alert| &alert.id).collect::<Vec<_>>(), [&firing[0].id]);
+    edge.stop().await;
+}

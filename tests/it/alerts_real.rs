@@ -10,7 +10,7 @@ mod storm;
 mod unheard;
 mod world;
 
-use codeops_core::model::{Disposition, RunState};
+use codeops_core::model::{AlertState, Disposition, RunState};
 use world::{Monitoring, World};
 
 /// Restarts, and waits for the source's own word.
@@ -67,4 +67,20 @@ async fn an_alert_that_a_person_silences_at_its_source_ends_its_run_and_pages_no
     let why = run.ended.as_ref().map(|end| format!("{end:?}")).unwrap_or_default();
     assert!(why.contains("muted"), "{why}");
     assert_eq!(world.pages(), 0, "it is silenced, and somebody was called");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_was_silenced_at_its_source_is_answered_again_when_the_silence_ends() {
+    let Some(world) = World::start(IN_VAIN, Monitoring::Both).await else { return };
+    world.fault("all");
+    world.run_begins().await;
+    world.silence().await;
+    assert_eq!(world.run_ends().await.state(), RunState::Cancelled);
+    let held = world.alert_is(AlertState::Silenced).await;
+    assert!(matches!(held.disposition, Disposition::Run { .. } | Disposition::Quiet { .. }), "{held:#?}");
+    world.speak().await;
+    let run = world.second_run().await;
+    assert_eq!(run.alerts.iter().next(), Some(&held.alert.id), "{run:#?}");
+    world.page().await;
+    assert_eq!((world.alerts().len(), world.runs().len()), (1, 2));
 }

@@ -8,7 +8,9 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 use super::{Routed, Router};
-use crate::model::{Alert, AlertId, AlertMemory, AlertState, Inhibition, Labels, Matcher, Name, TeamName, TimeSpan};
+use crate::model::{
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Inhibition, Labels, Matcher, Name, TeamName, TimeSpan,
+};
 
 /// How the reasons begin for which a rule keeps an alert quiet.
 const MUTED: &str = "muted by the mute time";
@@ -46,7 +48,7 @@ impl<'a> Quiet<'a> {
         let rules = routes.flat_map(|route| route.spec.inhibit.iter().map(|says| (&route.team, says)));
         let mut inhibitions: Vec<Rule<'a>> =
             rules.map(|(team, says)| Rule { team, says, sources: Sources::new() }).collect();
-        for memory in alerts.values().filter(|memory| memory.state == AlertState::Firing) {
+        for memory in alerts.values().filter(|memory| inhibits(memory)) {
             for rule in &mut inhibitions {
                 if all_hold(&rule.says.source, &memory.alert.labels) {
                     let values = agreed(rule.says, &memory.alert.labels);
@@ -106,6 +108,12 @@ pub fn maintained(router: &Router, labels: &Labels, owner: Option<&TeamName>, no
 /// there was no revision yet.
 pub fn is_by_rule(why: &str) -> bool {
     [MUTED, INHIBITED, MAINTAINED].iter().any(|begin| why.starts_with(begin))
+}
+
+/// Whether an alert is there for others to be quiet for: also one that its source silences, as in Alertmanager.
+fn inhibits(memory: &AlertMemory) -> bool {
+    let left = matches!(memory.disposition, Disposition::Left { .. });
+    memory.state == AlertState::Firing || (memory.state == AlertState::Silenced && !left)
 }
 
 fn all_hold(matchers: &[Matcher], labels: &Labels) -> bool {

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use codeops_core::model::{
     Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, PageId, Run, RunId, Signal,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Fold, MATTERS};
 use crate::journal::fold::{Change, Over};
+
+/// How soon the source of an alert that it held back tells of it again, where it tells when it expires.
+const HEARD_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
 type Alerts = BTreeMap<AlertId, Arc<AlertMemory>>;
 
@@ -82,9 +85,22 @@ impl Fold<'_> {
 
     pub(super) fn is_now(&mut self, id: &AlertId, state: AlertState) {
         let at = self.at;
+        let is_answered = self.memory.alerts.get(id).is_some_and(|it| answered(&it.disposition, &self.memory.runs));
         self.alert(id, |alert| {
-            if alert.state != state {
-                (alert.state, alert.since) = (state, at);
+            if alert.state == state {
+                return;
+            }
+            (alert.state, alert.since) = (state, at);
+            if state != AlertState::Firing {
+                return;
+            }
+            if !is_answered {
+                alert.disposition = Disposition::Received;
+            }
+            // What its source told of its end, while it was held back, was not listened to.
+            if alert.alert.expires_at.is_some_and(|expires| expires <= at) {
+                let expires_at = at.checked_add(HEARD_WITHIN).ok();
+                alert.alert = Arc::new(Alert { expires_at, ..alert.alert.as_ref().clone() });
             }
         });
     }
@@ -143,7 +159,9 @@ impl Fold<'_> {
     }
 
     fn matters(&self, alert: &AlertMemory) -> bool {
+        let held_back = alert.state == AlertState::Silenced && !matches!(alert.disposition, Disposition::Left { .. });
         alert.state == AlertState::Firing
+            || held_back
             || self.at.duration_since(alert.since) <= MATTERS
             || answered(&alert.disposition, &self.memory.runs)
     }

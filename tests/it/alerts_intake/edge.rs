@@ -139,6 +139,13 @@ impl Edge {
         fires.map(|alert| Arc::clone(&alert.alert)).collect()
     }
 
+    /// As if sources had been asked, and said this of all alerts.
+    pub(super) async fn are(&self, state: AlertState) {
+        let alerts = self.firing().iter().map(|alert| alert.id.clone()).collect();
+        let record = Record::AlertState { alerts, state, why: "asked".to_owned() };
+        self.intake.journal.record(vec![record]).await.expect("it is written down");
+    }
+
     pub(super) fn states(&self) -> Vec<AlertState> {
         let memory = self.intake.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -245,6 +252,10 @@ impl Intake for Failing {
 
     fn began(&self, source: &Name, fingerprint: &Fingerprint) -> Option<Timestamp> {
         Intake::began(&self.journal, source, fingerprint)
+    }
+
+    fn is_silenced(&self, alert: &AlertId) -> bool {
+        Intake::is_silenced(&self.journal, alert)
     }
 
     fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId> {

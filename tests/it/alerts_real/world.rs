@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use codeops::journal::RunQuery;
 use codeops::store::{Archive, Sqlite};
-use codeops_core::model::{AlertMemory, Memory, Run};
+use codeops_core::model::{AlertMemory, AlertState, Memory, Run};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -151,6 +151,29 @@ impl World {
         let words = ["silence", "add", &url, "--author=test", "--comment=known", "--duration=1h", "alertname=AppDown"];
         let mut silencing = program("amtool", &words, Stdio::null());
         assert!(silencing.wait().expect("amtool runs").success(), "amtool could not silence the alert");
+    }
+
+    /// Ends all silences as a person would.
+    pub(super) async fn speak(&self) {
+        let list = get(self.alertmanager, "/api/v2/silences").expect("an Alertmanager that answers");
+        let list: Value = serde_json::from_str(&list).expect("a list of silences");
+        let ids = list.as_array().into_iter().flatten().filter_map(|it| it["id"].as_str());
+        let url = format!("--alertmanager.url=http://127.0.0.1:{}", self.alertmanager);
+        let words: Vec<&str> = ["silence", "expire", &url].into_iter().chain(ids).collect();
+        let mut ending = program("amtool", &words, Stdio::null());
+        assert!(ending.wait().expect("amtool runs").success(), "amtool could not end the silence");
+    }
+
+    /// Waits until the one alert is so.
+    pub(super) async fn alert_is(&self, state: AlertState) -> Arc<AlertMemory> {
+        self.until("the alert is so", || self.alerts().pop().filter(|alert| alert.state == state))
+    }
+
+    /// The second run, once it is on.
+    pub(super) async fn second_run(&self) -> Arc<Run> {
+        self.until("another run begins", || {
+            self.runs().into_iter().max_by_key(|run| run.id).filter(|run| run.id.0 == 2)
+        })
     }
 
     /// What `look` finds, once it finds it.
