@@ -23,6 +23,9 @@ pub(crate) struct RunsArgs {
     /// How many of the newest.
     #[arg(long, env = "CODEOPS_LIMIT", default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: u16,
+    /// Only those before this place: what the list before ended with.
+    #[arg(long, env = "CODEOPS_AFTER", value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -50,6 +53,9 @@ pub(crate) struct AlertListArgs {
     /// How many of the newest.
     #[arg(long, env = "CODEOPS_LIMIT", default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: u16,
+    /// Only those before this place: what the list before ended with.
+    #[arg(long, env = "CODEOPS_AFTER", value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

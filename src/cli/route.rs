@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use codeops_core::alert::{Quiet, Routed, Router, quiet};
+use codeops_core::alert::{Quiet, Routed, Router, inhibitions, quiet};
 use codeops_core::desired::{Compiled, Compiler, Desired};
-use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Playbook, RunCause};
+use codeops_core::model::{Alert, AlertId, Fingerprint, Inhibition, Labels, Name, Playbook, RunCause};
 use codeops_core::playbook::{Answer as Answered, Told, World, pin, seen, target_for};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,6 +27,8 @@ struct Report {
     routed: Shown,
     /// What would keep it quiet now.
     quiet: Option<String>,
+    /// The alerts that would keep it quiet while they fire.
+    inhibited_by: Vec<String>,
     /// Who would be told now, in turn.
     told: Vec<Person>,
     /// Whom steps page that name a policy of their own.
@@ -162,6 +164,10 @@ fn report(
     };
     let nothing = BTreeMap::new();
     let quiet = quiet(&alert, &routed, &Quiet::new(&router, &nothing, &receivers.limited), now);
+    let inhibited_by: Vec<String> = inhibitions(&router, &alert.labels, routed.owner.as_ref())
+        .into_iter()
+        .map(|it| inhibitor(it, &alert.labels))
+        .collect();
     let mut warnings = Vec::new();
     let missing = routed.playbooks.iter().filter(|name| !response.playbooks.contains_key(*name));
     warnings.extend(missing.map(|name| format!("playbook {name} does not exist, or has a mistake")));
@@ -209,7 +215,19 @@ fn report(
     let shown = Shown { taken, playbooks, not_taken, policy, group_by, mute };
     let told = told.collect();
     let labels = alert.labels;
-    Ok(Report { labels, routed: shown, quiet, told, when_told, step_pages, people, warnings, pages, lost })
+    Ok(Report {
+        labels,
+        routed: shown,
+        quiet,
+        inhibited_by,
+        told,
+        when_told,
+        step_pages,
+        people,
+        warnings,
+        pages,
+        lost,
+    })
 }
 
 fn person(told: &Told) -> Person {
@@ -219,6 +237,13 @@ fn person(told: &Told) -> Person {
         channel: told.channel.word(),
         after_seconds: told.after.as_secs(),
     }
+}
+
+/// Which alerts a rule makes keep one with these labels quiet.
+fn inhibitor(rule: &Inhibition, labels: &Labels) -> String {
+    let own = |name: &String| format!("{name}=\"{}\"", labels.get(name).map_or("", String::as_str));
+    let all: Vec<String> = rule.source.iter().map(ToString::to_string).chain(rule.equal.iter().map(own)).collect();
+    all.join(", ")
 }
 
 fn nobody() -> Name {
@@ -280,6 +305,9 @@ fn text(report: &Report, output: &Output) -> String {
     }
     if let Some(why) = &report.quiet {
         line("quiet", &format!("{why}: now it would start nothing"), Style::Busy);
+    }
+    for source in &report.inhibited_by {
+        line("inhibited", &format!("while an alert with {source} fires: then it would start nothing"), Style::Dim);
     }
     for warning in &report.warnings {
         line("warning", warning, Style::Bad);

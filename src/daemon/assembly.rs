@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use codeops_core::config::{Mode, ReceiverSettings, Settings};
-use codeops_core::model::{CatchUp, Name, ProviderName, Schedule, Secret, TeamName};
+use codeops_core::model::{CatchUp, Name, ProviderName, Schedule, Secret};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +17,8 @@ use crate::gate::{self, Gate};
 use crate::hooks::{self, AlertLimits};
 use crate::journal::{Journal, Log};
 use crate::port::{
-    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Source, SystemClock, Vault, Vitals,
-    Watcher,
+    Actuator, AlertSources, Committer, Effects, Heartbeat, Observer, Publisher, Senders, Source, SystemClock, Vault,
+    Vitals, Watcher,
 };
 use crate::provider::{self, Environment};
 use crate::reconcile::{self, Rules};
@@ -209,7 +209,10 @@ impl Answers {
 }
 
 /// The receivers of the settings, and the teams whose resources alone their alerts may reach.
-pub(super) fn receivers_of(settings: &Settings) -> BTreeMap<Name, Option<BTreeSet<TeamName>>> {
+pub(super) fn receivers_of(settings: &Settings) -> Senders {
+    if settings.receivers.is_empty() {
+        return Name::new(hooks::Receivers::DEFAULT).map(|name| (name, None)).into_iter().collect();
+    }
     settings.receivers.iter().map(|(name, it)| (name.clone(), it.teams.clone())).collect()
 }
 
@@ -223,6 +226,8 @@ fn answer_rules(settings: &Settings) -> respond::Rules {
         watchdogs: receivers.iter().filter_map(watchdog).collect(),
         may_freeze: may_freeze(settings),
         receivers: settings.receivers.iter().filter_map(|(name, it)| Some((name.clone(), it.teams.clone()?))).collect(),
+        senders: receivers_of(settings),
+        expire: receivers.iter().filter_map(|(name, it)| Some((name.clone(), it.expire?))).collect(),
         askable: receivers.iter().filter(|(_, it)| it.api.is_some()).map(source).collect(),
         heartbeat: settings.heartbeat.as_ref().map(|beat| beat.every),
         self_test: settings.self_test.clone().map(|cron| Schedule { cron, timezone: None, catch_up: CatchUp::Last }),
@@ -232,7 +237,7 @@ fn answer_rules(settings: &Settings) -> respond::Rules {
 }
 
 /// Receivers whose alert may freeze everything.
-fn may_freeze(settings: &Settings) -> BTreeSet<Name> {
+pub(super) fn may_freeze(settings: &Settings) -> BTreeSet<Name> {
     settings.receivers.iter().filter(|(_, it)| it.may_freeze).map(|(name, _)| name.clone()).collect()
 }
 

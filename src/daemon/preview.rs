@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use codeops_core::alert;
 use codeops_core::config::{Freeze, TeamSettings};
 use codeops_core::desired::{Compiled, Compiler, Context, without_overlays};
 use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, TeamName, Why};
@@ -81,7 +82,10 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     let compiled = Compiler::default().compile(&files, &context);
     let mut diagnostics = compiled.diagnostics.clone();
     diagnostics.extend(without_overlays(&files, &context));
-    let (freeze, teams) = (options.settings.freeze.as_ref(), &options.settings.teams);
+    // As the daemon sees it: an alert that may freeze everything outranks the settings' own.
+    let may_freeze = super::assembly::may_freeze(&options.settings);
+    let freeze = alert::freeze(&past.memory.response.alerts, &may_freeze, options.settings.freeze.as_ref());
+    let (freeze, teams) = (freeze.as_ref(), &options.settings.teams);
     let world = World { snapshot: &snapshot, freeze, teams, now: SystemClock.now() };
     let no_store = past.is_missing.then(|| options.state.clone());
     let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);

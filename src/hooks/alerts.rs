@@ -191,19 +191,16 @@ async fn deliver(
     let nothing = told.is_empty() && watchdogs.is_empty();
     let (told, ends) = in_order(shared, receiver, told);
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
-    let signals = told.into_iter().map(|told| told.signal(&receiver.name, &receiver.source, now, began));
+    let told = told.into_iter().map(|told| told.expiring(receiver.expire, now));
+    let signals = told.map(|told| told.signal(&receiver.name, &receiver.source, now, began));
     let signals = signals.filter(|signal| !is_held_back(shared, receiver, signal)).collect();
     let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     let take = async |ids: &[String], signals, spoiled| {
-        let error = match shared.intake.receive(&receiver.name, ids, signals, spoiled).await {
-            Ok(receipt) => return Ok(receipt),
-            Err(error) => error,
-        };
-        // There is no room for what it brings besides; that its sender lives is known all the same.
-        if matches!(error, LogError::Full) && fires && receiver.notes_watchdog(now) {
-            shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
+        let taken = shared.intake.receive(&receiver.name, ids, signals, spoiled).await;
+        if fires && matches!(taken, Err(LogError::Full)) {
+            hear_though_full(shared, receiver, &durable, now).await?;
         }
-        Err(not_taken(receiver, &error))
+        taken.map_err(|error| not_taken(receiver, &error))
     };
     let (receipt, rest) = match truncated {
         None => (take(&durable, signals, spoiled).await?, 0),
@@ -222,8 +219,8 @@ async fn deliver(
     if receipt.duplicate {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
-    if fires && receiver.notes_watchdog(now) {
-        shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
+    if fires {
+        hear(shared, receiver, now).await?;
     }
     let new = receipt.new + rest;
     tracing::debug!(receiver = %receiver.name, new, spoiled, "alerts taken");
@@ -231,6 +228,25 @@ async fn deliver(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
     }
     Ok(Taken { duplicate: false, new, spoiled })
+}
+
+/// Notes that the Watchdog of a receiver was heard.
+async fn hear(shared: &Shared, receiver: &Receiver, now: Timestamp) -> Result<(), Problem> {
+    if receiver.notes_watchdog(now) {
+        shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
+    }
+    Ok(())
+}
+
+/// The same of a delivery that is refused for want of room: its sender is there. It will come again and be no duplicate then,
+/// so that what it was heard by is known under other ids.
+async fn hear_though_full(shared: &Shared, receiver: &Receiver, ids: &[String], now: Timestamp) -> Result<(), Problem> {
+    let ids: Vec<String> = ids.iter().map(|id| format!("watchdog {id}")).collect();
+    let before = shared.intake.receive(&receiver.name, &ids, Vec::new(), 0).await;
+    if before.map_err(|error| not_taken(receiver, &error))?.duplicate {
+        return Ok(());
+    }
+    hear(shared, receiver, now).await
 }
 
 /// Whether this says only what is no news of an alert that its source holds back: a Prometheus tells on of what its Alertmanager

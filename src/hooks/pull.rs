@@ -82,7 +82,10 @@ async fn ask(
     let mut signals = if settled { over } else { Vec::new() };
     let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let fires = listed.firing.into_iter().filter(|told| !receiver.is_watchdog(told));
-    signals.extend(fires.map(|told: Told| told.signal(&receiver.name, &receiver.source, now, began)));
+    signals
+        .extend(fires.map(|told: Told| {
+            told.expiring(receiver.expire, now).signal(&receiver.name, &receiver.source, now, began)
+        }));
     Ok(Rest { signals, spoiled: listed.spoiled, unsettled })
 }
 

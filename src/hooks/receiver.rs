@@ -35,6 +35,8 @@ pub(super) struct Receiver {
     pub(super) source_is_asked: bool,
     /// Whether it was said lately that no more of its alerts are taken.
     pub(super) full: Seldom,
+    /// After what time its alerts expire whose sender says no end of them.
+    pub(super) expire: Option<Period>,
     watchdog: Option<Watchdog>,
 }
 
@@ -47,6 +49,9 @@ struct Watchdog {
 }
 
 impl Receivers {
+    /// The name of the one that there is where the settings declare none.
+    pub const DEFAULT: &str = "alerts";
+
     /// Makes receivers of the settings. `read` gives the values of secrets.
     ///
     /// # Errors
@@ -75,7 +80,7 @@ impl Receivers {
     /// # Errors
     /// The system gives no random bytes.
     pub fn only_default(limits: AlertLimits, token: &Secret<String>) -> Result<Self, String> {
-        let name = Name::new("alerts").map_err(|error| error.to_string())?;
+        let name = Name::new(Self::DEFAULT).map_err(|error| error.to_string())?;
         let settings = ReceiverSettings {
             format: ReceiverFormat::Generic,
             source: None,
@@ -85,6 +90,7 @@ impl Receivers {
             api_auth: None,
             mapping: None,
             watchdog: None,
+            expire: None,
             may_freeze: false,
             teams: None,
         };
@@ -122,6 +128,7 @@ impl Receiver {
             has_api: settings.api.is_some(),
             source_is_asked: false,
             full: Seldom::default(),
+            expire: settings.expire,
             watchdog: settings.watchdog.as_ref().map(|watchdog| Watchdog {
                 alertname: watchdog.alertname.clone().unwrap_or_else(|| "Watchdog".to_owned()),
                 within: watchdog.within,

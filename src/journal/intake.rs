@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Name, ResponseMemory, Signal};
+use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Kept, Name, ResponseMemory, Signal};
 use jiff::{SignedDuration, Timestamp};
 
 use super::delivery::delivery_id;
@@ -62,6 +62,32 @@ impl Journal {
         let record = Record::Alerts { receiver: receiver.clone(), delivery, signals, spoiled };
         let taken = self.log.offer(vec![record]).await?;
         Ok(taken.map_or(Receipt { duplicate: true, new: 0 }, |_| Receipt { duplicate: false, new }))
+    }
+}
+
+/// So many alerts that do not matter any more are worth an entry; fewer go with the next that comes.
+const WORTH: usize = 100;
+
+impl Journal {
+    /// Lets go of some of the alerts that do not matter any more, where they are many or a receiver is full: what is let go of
+    /// otherwise goes with what comes in. Answers whether there may be more.
+    ///
+    /// # Errors
+    /// As [`Journal::record`].
+    pub async fn sweep(&self) -> Result<bool, LogError> {
+        let now = self.log.now();
+        let receiver = {
+            let memory = self.log.memory();
+            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+            let response = &memory.response;
+            let least = if response.kept.values().any(Kept::is_full) { 1 } else { WORTH };
+            let mut gone = response.alerts.values().filter(|it| !response.matters(it, now)).take(least);
+            let first = gone.next().map(|it| it.alert.receiver.clone());
+            first.filter(|_| gone.count() + 1 == least)
+        };
+        let Some(receiver) = receiver else { return Ok(false) };
+        let record = Record::Alerts { receiver, delivery: Vec::new(), signals: Vec::new(), spoiled: 0 };
+        self.record(vec![record]).await.map(|_| true)
     }
 }
 

@@ -38,6 +38,6 @@ pub use fold::{Change, Folded, Over, fold, fold_doubts, fold_epoch};
 pub use history::{AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 pub use intake::Receipt;
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
-pub use record::{Outcome, Record};
+pub use record::{Outcome, Record, SCHEDULE_CHANGED};
 pub use shared::{Read, SharedMemory};
 pub use writer::{InDoubt, Journal, Reader, Started, StartedEffect};

@@ -312,6 +312,9 @@ pub enum Record {
     },
 }
 
+/// Why no time of a schedule is taken up when it is seen for the first time, or was changed.
+pub const SCHEDULE_CHANGED: &str = "it counts from now on";
+
 /// How an intent ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::desired::SecretFacts;
-use codeops_core::model::{Secret, SecretName, TeamName};
+use codeops_core::model::{Name, Secret, SecretName, TeamName};
 
 use super::Secrets;
 
@@ -21,10 +21,18 @@ pub enum Whose<'a> {
     Everybody,
 }
 
+/// The receivers of the settings, and the teams whose resources alone their alerts may reach.
+pub type Senders = BTreeMap<Name, Option<BTreeSet<TeamName>>>;
+
 impl<'a> Whose<'a> {
     /// One team's, or anybody's.
     pub fn of(team: impl Into<Option<&'a TeamName>>) -> Self {
         team.into().map_or(Self::Nobody, Self::Team)
+    }
+
+    /// Of what a receiver of these brings; anybody's by one that the settings do not have any more.
+    pub fn sent_by(receivers: &'a Senders, receiver: &Name) -> Self {
+        receivers.get(receiver).map_or(Self::Nobody, |teams| Self::sent_to(teams.as_ref()))
     }
 
     /// Of what a receiver brings: whose resources it may reach, as the settings say, are its senders. What it is without such

@@ -151,6 +151,7 @@ impl Flow {
             body,
             alerts: Vec::new(),
             silent: None,
+            full: None,
         };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }

@@ -76,8 +76,14 @@ impl Flow {
     }
 
     async fn expire(&mut self, now: Timestamp) -> Result<(), LogError> {
-        let (expired, next) =
-            self.remembered(|response| (alert::expired(&response.alerts, now), alert::next_expiry(&response.alerts)));
+        // What came before its receiver had an `expire` counts from when that was taken over.
+        let expires = |it: &AlertMemory| {
+            let by_rule = || self.tools.rules.expire.get(&it.alert.receiver);
+            it.alert.expires_at.or_else(|| Some(by_rule()?.after(it.since.max(self.began_at))))
+        };
+        let (expired, next) = self.remembered(|response| {
+            (alert::expired(&response.alerts, expires, now), alert::next_expiry(&response.alerts, expires))
+        });
         if let Some(next) = next {
             self.wake_at(next);
         }

@@ -55,6 +55,9 @@ fn stands(call: &Call, response: &ResponseMemory, watched: impl Fn(&Name) -> boo
         let heard = call.opened_at.is_none_or(|at| response.heard_since(receiver, at));
         return if heard || !watched(receiver) { Stands::Over } else { Stands::Open };
     }
+    if let Some(receiver) = &call.full {
+        return if response.kept_of(receiver).has_room() { Stands::Over } else { Stands::Open };
+    }
     let alerts = &response.alerts;
     let mut lost = call.lost.unwrap_or(false);
     for id in &call.alerts {
@@ -157,6 +160,9 @@ impl Flow {
     }
 
     fn what_is_over(&self, page: PageId, call: &Call) -> String {
+        if let Some(receiver) = &call.full {
+            return format!("New alerts of receiver {receiver} are taken again.");
+        }
         let Some(receiver) = &call.silent else {
             return format!("All alerts of page {page} are resolved, says their source.");
         };
@@ -202,8 +208,11 @@ impl Flow {
             self.closing.remove(&page);
             return Ok(());
         }
-        let silence = self.remembered(|response| response.calls.get(&page).is_some_and(|call| call.silent.is_some()));
-        let over = if silence { "the silence is over" } else { "its alerts are resolved" };
+        let over = self.remembered(|response| match response.calls.get(&page) {
+            Some(call) if call.silent.is_some() => "the silence is over",
+            Some(call) if call.full.is_some() => "the receiver has room again",
+            _ => "its alerts are resolved",
+        });
         if untold.is_empty() {
             return self.close(page, format!("{over}, and those who were told know")).await;
         }

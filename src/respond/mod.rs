@@ -15,6 +15,7 @@ mod holds;
 mod ledger;
 mod pages;
 mod queued;
+mod room;
 mod runs;
 mod said;
 mod schedules;
@@ -43,7 +44,9 @@ use tokio_util::sync::CancellationToken;
 pub use self::said::Said;
 use crate::gate::Gate;
 use crate::journal::{Entry, Journal, LogError};
-use crate::port::{AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Vault, Vitals, Watcher};
+use crate::port::{
+    AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Senders, Vault, Vitals, Watcher,
+};
 
 /// The shortest time between two looks at everything: what comes in a burst is looked at together.
 const BREATH: Duration = Duration::from_millis(5);
@@ -87,6 +90,10 @@ pub struct Rules {
     pub may_freeze: BTreeSet<Name>,
     /// Receivers that may only reach what these teams own.
     pub receivers: BTreeMap<Name, BTreeSet<TeamName>>,
+    /// Receivers whose alerts expire when they are not told of again within this time, where their senders say no end.
+    pub expire: BTreeMap<Name, Period>,
+    /// All receivers, and whose what they bring is.
+    pub senders: Senders,
     /// Sources that have an API to be asked.
     pub askable: BTreeSet<Name>,
     /// How often a sign of life is sent.
@@ -135,6 +142,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         closing: BTreeMap::new(),
         asking: BTreeSet::new(),
         quiet_looked_at: None,
+        room_looked_at: None,
         silenced_asked_at: None,
         asking_silenced: false,
         wake: None,
@@ -178,6 +186,8 @@ struct Flow {
     asking: BTreeSet<RunId>,
     /// When what is kept quiet was last looked at.
     quiet_looked_at: Option<Timestamp>,
+    /// When it was last looked whether there is room for alerts.
+    room_looked_at: Option<Timestamp>,
     /// When sources were last asked about what they hold back, and whether they are being asked.
     silenced_asked_at: Option<Timestamp>,
     asking_silenced: bool,
@@ -234,6 +244,7 @@ impl Flow {
     /// One look at everything.
     async fn turn(&mut self) -> Result<(), LogError> {
         self.wake = None;
+        self.room().await?;
         if !self.board.ready || self.board.desired.is_none() {
             // Until everything has been looked at once, nothing is known of any target. Intake goes on; so does paging.
             return self.pages().await;

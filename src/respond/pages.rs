@@ -18,6 +18,8 @@ use crate::port::{Effect, EffectError, Performed, Send};
 pub(super) const SEND: Duration = Duration::from_secs(30);
 /// What a page begins with that nobody could be told of in time.
 const LATE: &str = "All its alerts are over by now: nobody accepted this page before.\n\n";
+/// The same of a receiver that was full.
+const ROOM: &str = "It has room again by now: nobody accepted this page before.\n\n";
 /// The same of a silence.
 const HEARD: &str = "It is heard again by now: nobody accepted this page before.\n\n";
 
@@ -38,7 +40,8 @@ impl Flow {
                     }
                 }
                 PageNext::Wait(until) => self.wake_at(until),
-                PageNext::Nobody if self.nobody(&page, now) => self.withdraw(&page).await?,
+                // It is shown for as long as it lasts, though nobody can be called.
+                PageNext::Nobody if self.nobody(&page, now) && !self.lasts(&page) => self.withdraw(&page).await?,
                 PageNext::Nobody | PageNext::Over => {}
             }
         }
@@ -61,6 +64,16 @@ impl Flow {
     pub(super) fn nobody(&self, page: &Page, now: Timestamp) -> bool {
         let whole = self.board.desired.as_ref().is_some_and(|desired| desired.response.broken.is_empty());
         self.board.ready && whole && self.told_by(page, now).is_empty()
+    }
+
+    /// Whether it is of a receiver, and that is as it says still.
+    fn lasts(&self, page: &Page) -> bool {
+        let watched = |receiver| self.tools.rules.watchdogs.contains_key(receiver);
+        self.remembered(|response| {
+            let silent = page.silent.as_ref();
+            silent.is_some_and(|receiver| watched(receiver) && !response.heard_since(receiver, page.opened_at))
+                || page.full.as_ref().is_some_and(|receiver| !response.kept_of(receiver).has_room())
+        })
     }
 
     /// Takes back a page that nobody can be told of: it would stay open for ever, and stop the sign of life.
@@ -101,9 +114,10 @@ impl Flow {
         let over = |response: &ResponseMemory, id| {
             response.alerts.get(id).is_none_or(|alert| alert.state == AlertState::Resolved)
         };
-        self.remembered(|response| match &page.silent {
-            Some(receiver) => response.heard_since(receiver, page.opened_at),
-            None => !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)),
+        self.remembered(|response| match (&page.silent, &page.full) {
+            (Some(receiver), _) => response.heard_since(receiver, page.opened_at),
+            (None, Some(receiver)) => response.kept_of(receiver).has_room(),
+            (None, None) => !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)),
         })
     }
 
@@ -113,10 +127,11 @@ impl Flow {
         }
         let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver).await?;
         let late = self.is_late(page);
-        let first = match &page.silent {
-            Some(_) if late => HEARD,
-            None if late => LATE,
-            _ => "",
+        let first = match (&page.silent, &page.full) {
+            _ if !late => "",
+            (Some(_), _) => HEARD,
+            (None, Some(_)) => ROOM,
+            (None, None) => LATE,
         };
         let body = format!("{first}{}{}", self.joined(page, &told.team), page.body);
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
@@ -153,12 +168,13 @@ impl Flow {
     ) -> Result<(), LogError> {
         self.sending.remove(&(page, notified.clone()));
         let Some(known) = self.remembered(|response| response.pages.get(&page).cloned()) else { return Ok(()) };
-        let mut records = Vec::new();
+        let (mut records, mut told_over) = (Vec::new(), false);
         let event = match result {
             Ok(_) => {
                 tracing::info!(%page, %notified, "a page was accepted");
                 let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page }) };
                 records.extend(self.with_memory(|memory| page_ends(memory, &known, outcome)));
+                told_over = self.was_told_as_over(&known);
                 PageEvent::Accepted { notified }
             }
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {
@@ -168,6 +184,24 @@ impl Flow {
             }
         };
         records.push(Record::Page { page, event });
+        if told_over {
+            let why = "it was over before anybody was told of it, and was told so".to_owned();
+            records.push(Record::Page { page, event: PageEvent::Closed { why } });
+        }
         self.tools.journal.record(records).await.map(|_| ())
+    }
+
+    /// Whether all its alerts were over before the first send of a page began, and still are: whoever has it knows.
+    fn was_told_as_over(&self, page: &Page) -> bool {
+        let began = page.tries.values().map(|tried| (tried.failures == 0).then_some(tried.at)).min().flatten();
+        let Some(began) = began.filter(|_| page.silent.is_none() && page.full.is_none()) else { return false };
+        self.remembered(|response| {
+            let over = |id| {
+                let alert = response.alerts.get(id);
+                alert.is_some_and(|it| it.state == AlertState::Resolved && it.since <= began)
+            };
+            let of_run = page.run.and_then(|run| response.runs.get(&run)).into_iter().flat_map(|run| &run.alerts);
+            !page.alerts.is_empty() && page.alerts.iter().chain(of_run).all(over)
+        })
     }
 }

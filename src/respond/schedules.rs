@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Flow;
 use super::silence::SELF_TEST;
-use crate::journal::{LogError, Record};
+use crate::journal::{LogError, Record, SCHEDULE_CHANGED};
 
 /// How late a time may be taken up where missed times are not caught up with.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -45,7 +45,7 @@ impl Flow {
         {
             return Ok(Some(known.due));
         }
-        let left = Some("it counts from now on".to_owned());
+        let left = Some(SCHEDULE_CHANGED.to_owned());
         let record = Record::Scheduled { playbook: name.clone(), due: now, left, of: Some(of) };
         self.tools.journal.record(vec![record]).await.map(|_| None)
     }

@@ -15,7 +15,7 @@ use crate::port::Whose;
 impl Flow {
     /// Who sends by this receiver.
     fn sender_by(&self, receiver: Option<&Name>) -> Whose<'_> {
-        Whose::sent_to(receiver.and_then(|name| self.tools.rules.receivers.get(name)))
+        receiver.map_or(Whose::Everybody, |name| Whose::sent_by(&self.tools.rules.senders, name))
     }
 
     /// Whose secrets the alert of a run may carry.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::alert::silent;
-use codeops_core::model::{Name, PageEvent};
+use codeops_core::model::{Name, Page, PageEvent};
 use codeops_core::playbook::{due, next_time};
 use jiff::{SignedDuration, Timestamp};
 
@@ -61,7 +61,7 @@ impl Flow {
             );
             let policy = self.tools.rules.fallback.clone();
             let silent = Some(receiver.clone());
-            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new(), silent };
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new(), silent, full: None };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
             // Said only once it is durable: what could not be written down is said by whoever begins anew.
             self.tools.said.with(|said| said.silent.insert(receiver));
@@ -90,6 +90,7 @@ impl Flow {
                 body,
                 alerts: Vec::new(),
                 silent: None,
+                full: None,
             };
             let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
             self.tools.journal.open_page(event, |_| vec![record]).await?;
@@ -139,9 +140,9 @@ impl Flow {
         if !fresh {
             return Some("a provider has not been observed lately".to_owned());
         }
-        let unheard = self.remembered(|response| {
-            response.pages.values().find(|page| now.duration_since(page.opened_at) > UNHEARD).map(|page| page.id)
-        });
+        // What nobody could ever accept says nothing of whether paging goes on.
+        let waits = |page: &Page| now.duration_since(page.opened_at) > UNHEARD && !self.nobody(page, now);
+        let unheard = self.remembered(|response| response.pages.values().find(|page| waits(page)).map(|page| page.id));
         unheard.map(|page| format!("nobody has accepted page {page}"))
     }
 }

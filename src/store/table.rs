@@ -65,7 +65,26 @@ pub(super) fn insert(db: &Connection, head: &mut Mark, at: Timestamp, prepared: 
     Ok(())
 }
 
-/// One page, newest first.
+/// How many entries one answer looks at, where no index leads to those that are asked for: an index of entries about alerts would
+/// cost every delivery.
+const LOOKED_AT: i64 = 20_000;
+
+/// From which entry on one answer looks, where that is bounded and there are earlier ones: the next goes on before it.
+fn floor(db: &Connection, query: &Query) -> Sql<Option<i64>> {
+    if !query.categories.contains(&Category::Alert) || query.resource.is_some() || query.run.is_some() {
+        return Ok(None);
+    }
+    let ends = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
+    let ends = db
+        .prepare_cached("SELECT (SELECT min(seq) FROM entries), (SELECT max(seq) FROM entries)")?
+        .query_row([], ends)?;
+    let (Some(first), Some(last)) = ends else { return Ok(None) };
+    let before = query.before.map_or(last + 1, |seq| int(seq).min(last + 1));
+    let first = first.max(query.since.map_or(0, |seq| int(seq) + 1));
+    Ok(Some(before - LOOKED_AT).filter(|floor| *floor > first))
+}
+
+/// One page, newest first. It may have fewer than asked for and go on all the same.
 pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
     let limit = query.limit.clamp(1, 1000);
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
@@ -94,6 +113,11 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
             values.push(Value::Integer(int(seq)));
         }
     }
+    let floor = floor(db, query)?;
+    if let Some(floor) = floor {
+        conditions.push("seq >= ?".to_owned());
+        values.push(Value::Integer(floor));
+    }
     let filter = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
     values.push(Value::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
     let mut items: Vec<Entry> = db
@@ -102,7 +126,8 @@ pub(super) fn page(db: &Connection, query: &Query) -> Sql<Page> {
         .collect::<Result<_, _>>()?;
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = more.then(|| items.last().map(|last| last.seq)).flatten();
+    let last = more.then(|| items.last().map(|last| last.seq)).flatten();
+    let next = last.or_else(|| floor.map(|floor| Seq(floor.unsigned_abs())));
     Ok(Page { items, next })
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::run_words::{hash, numbered, of_run};
 use super::words::{Mark, plural, took};
-use crate::journal::{Category, Entry, Outcome, Record, Seq};
+use crate::journal::{Category, Entry, Outcome, Record, SCHEDULE_CHANGED, Seq};
 
 /// One event.
 #[derive(Debug, Clone, Serialize)]
@@ -270,6 +270,9 @@ fn sentence(record: &Record) -> String {
         }
         Record::Page { page, event } => format!("page {page} {}", page_text(event)),
         Record::Scheduled { playbook, due, left: None, .. } => format!("playbook {playbook} was due at {due}"),
+        Record::Scheduled { playbook, due, left: Some(why), of: Some(of) } if why == SCHEDULE_CHANGED => {
+            format!("playbook {playbook} has a new schedule, `{of}`: its times after {due} count, and none was missed")
+        }
         Record::Scheduled { playbook, due, left: Some(why), .. } => {
             format!("playbook {playbook}, due at {due}, is left: {why}")
         }

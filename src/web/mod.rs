@@ -25,19 +25,19 @@ mod shape;
 mod team;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use codeops_core::model::{Name, ProviderName, Secret, TeamName};
+use codeops_core::model::{ProviderName, Secret};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::{self, Bounds};
 use crate::journal::Reader;
-use crate::port::{Board, Clock, Observer, SettingsState, Vitals, Watcher, Whose};
+use crate::port::{Board, Clock, Observer, Senders, SettingsState, Vitals, Watcher, Whose};
 
 pub use metrics::Counters;
 
@@ -56,7 +56,7 @@ pub struct Page {
     /// What every answer passes before it leaves.
     pub redact: Redact,
     /// The receivers of the settings, and the teams whose resources alone their alerts may reach.
-    pub receivers: BTreeMap<Name, Option<BTreeSet<TeamName>>>,
+    pub receivers: Senders,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which worker makes no progress.

@@ -68,7 +68,7 @@ async fn of_page_id(web: &Web, id: PageId) -> Option<TeamName> {
 
 /// Who sends by a receiver; anybody by one that the settings do not have any more.
 pub(super) fn sender<'a>(web: &'a Web, receiver: &Name) -> Whose<'a> {
-    web.page.receivers.get(receiver).map_or(Whose::Nobody, |teams| Whose::sent_to(teams.as_ref()))
+    Whose::sent_by(&web.page.receivers, receiver)
 }
 
 /// The one team that a receiver is for.

@@ -538,11 +538,12 @@ async fn a_receiver_that_has_brought_all_it_may_brings_ends_and_nothing_new_and_
 #[tokio::test]
 async fn a_prometheus_that_tells_on_of_what_its_alertmanager_silences_ends_no_silence() {
     let edge = Edge::start().await;
-    let by_prometheus = || edge.post("/api/v2/alerts", &[edge::bearer("prometheus")], &fixture("prometheus.json"));
-    assert_eq!(by_prometheus().await.0, 200);
+    let by_prometheus =
+        async || edge.post("/api/v2/alerts", &[edge::bearer("prometheus")], &fixture("prometheus.json")).await.0;
+    assert_eq!(by_prometheus().await, 200);
     let firing = edge.firing();
     edge.are(AlertState::Silenced).await;
-    assert_eq!(by_prometheus().await.0, 200);
+    assert_eq!(by_prometheus().await, 200);
     assert!(edge.firing().is_empty(), "{:?}", edge.states());
     // What comes through Alertmanager is not silenced.
     let told = serde_json::json!({"version": "4", "status": "firing", "groupKey": "g", "receiver": "codeops",
@@ -551,5 +552,35 @@ async fn a_prometheus_that_tells_on_of_what_its_alertmanager_silences_ends_no_si
             "startsAt": firing[0].id.starts_at, "endsAt": "0001-01-01T00:00:00Z"}]});
     assert_eq!(edge.post("/hooks/alerts/am", &[edge::bearer("am")], told.to_string().as_bytes()).await.0, 200);
     assert_eq!(edge.firing().iter().map(|alert| &alert.id).collect::<Vec<_>>(), [&firing[0].id]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_full_hears_its_watchdog() {
+    let edge = Edge::start().await;
+    edge.fill("am", true);
+    let alert = |name: &str| serde_json::json!({"status": "firing", "labels": {"alertname": name}});
+    let body = serde_json::json!({"version": "4", "alerts": [alert("Watchdog"), alert("AppDown")]}).to_string();
+    let (status, answer) = edge.post("/hooks/alerts/am", &[edge::bearer("am")], body.as_bytes()).await;
+    assert_eq!((status, edge.heard(), edge.firing().len()), (503, 1, 0), "{answer}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn alerts_of_a_receiver_that_says_no_end_expire_as_its_settings_say() {
+    let mut settings = receivers();
+    settings.get_mut("alerts").expect("a receiver").expire = Some(codeops_core::model::Period::from_secs(3_600));
+    let edge = Edge::with(AlertLimits::default(), settings).await;
+    let body = br#"{"labels":{"alertname":"AppDown"},"startsAt":"2026-11-20T20:00:00Z"}"#;
+    let post = async |receiver: &str| {
+        let path = format!("/hooks/alerts/{receiver}");
+        assert_eq!(edge.post(&path, &[edge::bearer(receiver)], body).await.0, 200);
+    };
+    post("alerts").await;
+    let hour = jiff::SignedDuration::from_hours(1);
+    assert_eq!(edge.firing()[0].expires_at, edge.now().checked_add(hour).ok());
+    edge.advance(1_900);
+    post("alerts").await;
+    assert_eq!(edge.firing()[0].expires_at, edge.now().checked_add(hour).ok(), "it is told of again");
     edge.stop().await;
 }

@@ -694,3 +694,21 @@ proptest! {
         })?;
     }
 }
+
+/// How much one look for events about alerts costs does not grow with the journal, and all of them are found.
+#[tokio::test]
+async fn a_look_for_what_no_index_leads_to_is_bounded_and_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let heard = Record::Watchdog { receiver: "main".parse().unwrap() };
+    store.append(vec![heard.clone()]).await.unwrap();
+    for _ in 0..9 {
+        store.append((0..2_500).map(|_| note("much else")).collect()).await.unwrap();
+    }
+    store.append(vec![heard]).await.unwrap();
+    let query = |before| Query { categories: vec![Category::Alert], before, limit: 10, ..Query::default() };
+    let first = store.read(query(None)).await.unwrap();
+    assert_eq!(first.items.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [Seq(22_502)]);
+    let second = store.read(query(first.next)).await.unwrap();
+    assert_eq!((second.items.iter().map(|entry| entry.seq).collect::<Vec<_>>(), second.next), (vec![Seq(1)], None));
+}

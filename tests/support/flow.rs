@@ -161,7 +161,11 @@ impl Flow {
             clock,
             rules,
             vault: no_secrets(),
-            responds: respond::Rules { fallback: "people".parse().ok(), ..respond::Rules::default() },
+            responds: respond::Rules {
+                fallback: "people".parse().ok(),
+                senders: [("main".parse().expect("a name"), None)].into(),
+                ..respond::Rules::default()
+            },
             vitals: Vitals::default(),
             outside: ScriptedEffects::new(),
             said: respond::Said::default(),

@@ -19,7 +19,7 @@ use crate::model::{
     TeamName, Trigger, Whose,
 };
 
-pub use quiet::{Quiet, is_by_rule, maintained};
+pub use quiet::{Quiet, inhibitions, is_by_rule, maintained};
 
 /// Where one alert goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -237,18 +237,24 @@ impl Node {
     }
 }
 
-/// The alerts that expire now: firing ones whose source has not told of them again in time.
-pub fn expired(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, now: Timestamp) -> Vec<AlertId> {
-    let over = |memory: &Arc<AlertMemory>| {
-        memory.state == AlertState::Firing && memory.alert.expires_at.is_some_and(|at| at <= now)
-    };
-    alerts.values().filter(|memory| over(memory)).map(|memory| memory.alert.id.clone()).collect()
+/// The alerts that expire now: firing ones whose source has not told of them again in time. `expires` says when one does.
+pub fn expired(
+    alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
+    expires: impl Fn(&AlertMemory) -> Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<AlertId> {
+    let firing = alerts.values().filter(|memory| memory.state == AlertState::Firing);
+    let over = firing.filter(|memory| expires(memory).is_some_and(|at| at <= now));
+    over.map(|memory| memory.alert.id.clone()).collect()
 }
 
 /// The next time at which an alert expires.
-pub fn next_expiry(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> Option<Timestamp> {
+pub fn next_expiry(
+    alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
+    expires: impl Fn(&AlertMemory) -> Option<Timestamp>,
+) -> Option<Timestamp> {
     let firing = alerts.values().filter(|memory| memory.state == AlertState::Firing);
-    firing.filter_map(|memory| memory.alert.expires_at).min()
+    firing.filter_map(|memory| expires(memory)).min()
 }
 
 /// The receivers whose Watchdog was not heard in time: its name, when it was last heard, and within what time it should be.

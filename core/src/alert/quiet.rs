@@ -104,6 +104,13 @@ pub fn maintained(router: &Router, labels: &Labels, owner: Option<&TeamName>, no
     Some(format!("{MAINTAINED} {until}: {reason}"))
 }
 
+/// The rules by which another alert may keep what has these labels quiet, whatever fires: of manifests that count for `owner`.
+pub fn inhibitions<'a>(router: &'a Router, labels: &Labels, owner: Option<&TeamName>) -> Vec<&'a Inhibition> {
+    let routes = router.response().routes.values().filter(|route| router.counts(&route.team, owner));
+    let rules = routes.flat_map(|route| route.spec.inhibit.iter());
+    rules.filter(|says| all_hold(&says.target, labels) && !all_hold(&says.source, labels)).collect()
+}
+
 /// Whether it was the rules of a revision that kept an alert quiet, by what its receipt says of why: not another run, or that
 /// there was no revision yet.
 pub fn is_by_rule(why: &str) -> bool {

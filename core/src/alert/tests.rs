@@ -220,8 +220,9 @@ fn what_is_not_told_of_again_expires_and_a_silent_watchdog_is_named() {
     let fires = memory(&[("app", "shop")], AlertState::Firing);
     let over = memory(&[("app", "front")], AlertState::Resolved);
     let known = all(&[Arc::clone(&fires), over]);
-    assert_eq!((next_expiry(&known), expired(&known, at(59)).len()), (Some(at(60)), 0));
-    assert_eq!(expired(&known, at(60)), vec![fires.alert.id.clone()]);
+    let says = |memory: &AlertMemory| memory.alert.expires_at;
+    assert_eq!((next_expiry(&known, says), expired(&known, says, at(59)).len()), (Some(at(60)), 0));
+    assert_eq!(expired(&known, says, at(60)), vec![fires.alert.id.clone()]);
     let watched = [(&name("main"), Period::from_secs(60))];
     let heard = BTreeMap::from([(name("main"), at(10))]);
     assert!(silent(watched, &heard, at(0), at(70)).is_empty());

@@ -30,6 +30,10 @@ pub struct ReceiverSettings {
     /// An alert that always fires: its absence is an alert of its own.
     #[serde(default)]
     pub watchdog: Option<WatchdogSettings>,
+    /// Within what time its alerts must be told of again, or they expire, where their sender says no end of them; for ever when
+    /// left out.
+    #[serde(default)]
+    pub expire: Option<Period>,
     /// Whether an alert named `CodeopsFreeze` freezes everything while it fires.
     #[serde(default)]
     pub may_freeze: bool,

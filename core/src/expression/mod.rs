@@ -15,7 +15,7 @@ mod weight;
 use std::fmt;
 use std::sync::Arc;
 
-use cel::{Context, Program};
+use cel::{Context, ExecutionError, Program};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -211,6 +211,25 @@ fn paths_of(program: &Program) -> Vec<Path> {
 /// # Errors
 /// In one sentence, why it has none.
 pub fn evaluate(expression: &Expression, facts: &Value, budget: &Budget) -> Result<Value, String> {
+    value(expression, facts, budget).map_err(|why| match why {
+        NoValue::Absent(error) | NoValue::Wrong(error) => error,
+    })
+}
+
+/// Why an expression has no value, in one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoValue {
+    /// It came to a field that is not there, or that lies within null.
+    Absent(String),
+    /// Anything else: a value of another type than it takes, or more work than it may do.
+    Wrong(String),
+}
+
+/// The same as [`evaluate`].
+///
+/// # Errors
+/// Why it has none.
+pub fn value(expression: &Expression, facts: &Value, budget: &Budget) -> Result<Value, NoValue> {
     let left = budget.left();
     let evaluated = on_large_stack(|| {
         let program = compile(expression.source())?;
@@ -226,11 +245,15 @@ pub fn evaluate(expression: &Expression, facts: &Value, budget: &Budget) -> Resu
         }
         Ok((cost, executed(&program, &context)))
     });
-    let value = evaluated.and_then(|(cost, value)| {
+    let value = evaluated.map_err(NoValue::Wrong).and_then(|(cost, value)| {
         budget.spend(cost);
         value
     });
-    value.map_err(|error| format!("`{}`: {error}", expression.source()))
+    let said = |error: String| format!("`{}`: {error}", expression.source());
+    value.map_err(|why| match why {
+        NoValue::Absent(error) => NoValue::Absent(said(error)),
+        NoValue::Wrong(error) => NoValue::Wrong(said(error)),
+    })
 }
 
 /// Whether an expression is true; it is a look of its own.
@@ -276,9 +299,22 @@ pub fn fill(
     Ok(text)
 }
 
-fn executed(program: &Program, context: &Context<'_, '_>) -> Result<Value, String> {
-    let value = program.execute(context).map_err(|error| error.to_string())?;
-    value.json().map_err(|_| "it has no value that can be shown".to_owned())
+fn executed(program: &Program, context: &Context<'_, '_>) -> Result<Value, NoValue> {
+    let value = program.execute(context).map_err(|error| match is_absent(&error) {
+        true => NoValue::Absent(error.to_string()),
+        false => NoValue::Wrong(error.to_string()),
+    })?;
+    value.json().map_err(|_| NoValue::Wrong("it has no value that can be shown".to_owned()))
+}
+
+/// Whether it is a field that is not there, or the field of a null.
+fn is_absent(error: &ExecutionError) -> bool {
+    let of_null = |types: &[String]| types.first().is_some_and(|operand| operand.starts_with("null"));
+    match error {
+        ExecutionError::NoSuchKey(_) => true,
+        ExecutionError::NoSuchOverload(error) => error.function() == "_._" && of_null(error.argument_types()),
+        _ => false,
+    }
 }
 
 /// The part of the facts that these paths lead to: no more than that is handed over and counted.

@@ -3,7 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{Alert, AlertId, AlertMemory, Labels, Name, ResponseMemory};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Alert, AlertId, AlertMemory, AlertState, Disposition, Labels, Name, ResponseMemory};
+
+/// How long what is over is remembered: it may come back as the same alert.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is remembered of one receiver's alerts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +28,11 @@ impl Kept {
     /// Whether its receiver is to bring no more for now. It may be over its bounds by as much as came in at once.
     pub fn is_full(&self) -> bool {
         self.alerts >= Self::MOST_ALERTS || self.bytes >= Self::MOST_BYTES
+    }
+
+    /// Whether there is room again, and not only for the next few: whoever was told that it is full is told so.
+    pub fn has_room(&self) -> bool {
+        self.alerts <= Self::MOST_ALERTS / 10 * 9 && self.bytes <= Self::MOST_BYTES / 10 * 9
     }
 }
 
@@ -55,6 +65,26 @@ impl ResponseMemory {
         let gone = self.alerts.remove(id)?;
         self.uncount(&gone.alert);
         Some(gone)
+    }
+
+    /// Whether an alert still matters: it is open, it may come back, or it is answered.
+    pub fn matters(&self, alert: &AlertMemory, now: Timestamp) -> bool {
+        let held_back = alert.state == AlertState::Silenced && !matches!(alert.disposition, Disposition::Left { .. });
+        alert.state == AlertState::Firing
+            || held_back
+            || now.duration_since(alert.since) <= REMEMBERED
+            || self.answers(&alert.disposition)
+    }
+
+    /// Whether a run that is not over is what became of an alert.
+    pub fn answers(&self, disposition: &Disposition) -> bool {
+        matches!(disposition, Disposition::Run { run } if self.runs.contains_key(run))
+    }
+
+    /// The receivers that are full and of whom a page tells so.
+    pub fn told_full(&self) -> impl Iterator<Item = &Name> {
+        let pages = self.pages.values().filter_map(|page| page.full.as_ref());
+        pages.chain(self.calls.values().filter_map(|call| call.full.as_ref()))
     }
 
     /// How much is remembered of a receiver's alerts.

@@ -38,6 +38,9 @@ pub struct Page {
     /// The receiver whose silence it tells of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<Name>,
+    /// The receiver of which it tells that it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<Name>,
 }
 
 /// A map whose keys are no texts, as a list of pairs: JSON has no other place for them.
@@ -96,6 +99,9 @@ pub struct Call {
     /// The receiver whose silence it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<Name>,
+    /// The receiver that it says is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<Name>,
     /// When it was opened. `None` in an older store: long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -125,6 +131,9 @@ pub enum PageEvent {
         /// The receiver whose silence it tells of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         silent: Option<Name>,
+        /// The receiver of which it tells that it is full.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        full: Option<Name>,
     },
     /// More alerts came that it tells of: nobody is called again for them.
     Joined {
@@ -166,7 +175,7 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened { run, policy, title, body, alerts, silent } = event else { return None };
+        let PageEvent::Opened { run, policy, title, body, alerts, silent, full } = event else { return None };
         Some(Self {
             id,
             run: *run,
@@ -180,6 +189,7 @@ impl Page {
             alerts: alerts.iter().cloned().collect(),
             group: None,
             silent: silent.clone(),
+            full: full.clone(),
         })
     }
 
@@ -203,11 +213,11 @@ impl Page {
         }
     }
 
-    /// Its end, once it is accepted: its alerts, or whose silence it is, go over to what is left to be told. Of a page about neither,
+    /// Its end, once it is accepted: its alerts, or which receiver is silent or full, go over to what is left to be told. Of a page about none,
     /// that is nothing. `lost` says whether nothing is known of one of them any more.
     pub fn call(&mut self, lost: impl Fn(&AlertId) -> bool) -> Option<Call> {
         let (alerts, group) = (std::mem::take(&mut self.alerts), self.group.take());
-        if self.accepted.is_none() || (alerts.is_empty() && self.silent.is_none()) {
+        if self.accepted.is_none() || (alerts.is_empty() && self.silent.is_none() && self.full.is_none()) {
             return None;
         }
         let unknown = self.tries.iter().filter(|(_, tried)| tried.receivers.is_empty());
@@ -215,8 +225,8 @@ impl Page {
         let receivers = self.tries.values().flat_map(|tried| tried.receivers.iter().cloned()).collect();
         let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
         let opened_at = Some(self.opened_at);
-        let silent = self.silent.clone();
-        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, silent, opened_at, lost })
+        let (silent, full) = (self.silent.clone(), self.full.clone());
+        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, silent, full, opened_at, lost })
     }
 
     /// Whether nothing more is sent.

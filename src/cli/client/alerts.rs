@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::runs::items;
+use super::runs::{items, more};
 use super::{Client, moment, text};
 use crate::cli::args::AlertListArgs;
 use crate::cli::block_on;
@@ -18,8 +18,9 @@ pub(crate) fn alerts(args: &AlertListArgs, variables: &Variables, output: &Outpu
     query.extend(args.state.as_ref().map(|state| ("state", state.clone())));
     query.extend(args.target.as_ref().map(|id| ("target", id.to_string())));
     query.extend(args.source.as_ref().map(|name| ("source", name.to_string())));
+    query.extend(args.after.as_ref().map(|cursor| ("after", cursor.clone())));
     let answer = block_on(client.json("api/v1/alerts", &query))?;
-    output.value(&answer, || rows(items(&answer, "items"), output))?;
+    output.value(&answer, || rows(items(&answer, "items"), output) + &more(&answer))?;
     Ok(Exit::Fine)
 }
 
@@ -69,4 +70,21 @@ fn labels(alert: &Value) -> String {
         .collect();
     let all = printable(&pairs.join(" ").replace('\n', " "));
     if all.chars().count() <= MOST { all } else { all.chars().take(MOST).collect::<String>() + "…" }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_goes_on_says_how_the_rest_is_seen() {
+        assert_eq!(more(&json!({"items": [{}], "next": null})), "");
+        for next in [json!("c42"), json!(42)] {
+            let said = more(&json!({"items": [{}, {}], "next": next}));
+            assert!(said.starts_with("2 are shown and there are more") && said.contains("--after"), "{said}");
+            assert!(said.contains("42`"), "{said}");
+        }
+    }
 }

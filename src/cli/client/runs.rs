@@ -22,14 +22,29 @@ pub(crate) fn runs(args: &RunsArgs, variables: &Variables, output: &Output) -> a
     query.extend(args.state.as_ref().map(|state| ("state", state.clone())));
     query.extend(args.playbook.as_ref().map(|name| ("playbook", name.to_string())));
     query.extend(args.target.as_ref().map(|id| ("target", id.to_string())));
+    query.extend(args.after.as_ref().map(|cursor| ("after", cursor.clone())));
     let answer = block_on(client.json("api/v1/runs", &query))?;
-    output.value(&answer, || rows(items(&answer, "items"), output))?;
+    output.value(&answer, || rows(items(&answer, "items"), output) + &more(&answer))?;
     Ok(Exit::Fine)
 }
 
 /// The list under a key.
 pub(super) fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Says that there are more, and how they are seen; nothing where there are none.
+pub(super) fn more(answer: &Value) -> String {
+    let next = match answer.get("next") {
+        Some(Value::String(next)) => next.clone(),
+        Some(Value::Number(next)) => next.to_string(),
+        _ => return String::new(),
+    };
+    let shown = items(answer, "items").len();
+    format!(
+        "{shown} are shown and there are more: `--after {}` goes on, `--limit 1000` shows most at once\n",
+        printable(&next)
+    )
 }
 
 fn rows(runs: &[Value], output: &Output) -> String {

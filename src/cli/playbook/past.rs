@@ -57,7 +57,11 @@ impl Past {
             let (at, was) = match runs.get(&id) {
                 // What was kept quiet first was decided when that ended.
                 Some(run) => (at.max(run.opened_at), Was::Run(Arc::clone(run))),
-                None => (at, was(receipts.get(&id))),
+                // All that had come by then was judged together.
+                None => match receipts.get(&id) {
+                    Some((judged_at, receipt)) => (at.max(*judged_at), was(Some(receipt))),
+                    None => (at, was(None)),
+                },
             };
             Moment { at, alert, was }
         };
@@ -136,8 +140,8 @@ fn was(receipt: Option<&Disposition>) -> Was {
     }
 }
 
-/// What became of each alert last; of those that were kept quiet at some time, why.
-fn receipts(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, Disposition>> {
+/// What became of each alert last; of those that were kept quiet at some time, why; and when each was judged first.
+fn receipts(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<AlertId, (Timestamp, Disposition)>> {
     let (mut found, mut before) = (BTreeMap::new(), None);
     loop {
         let categories = vec![Category::Alert];
@@ -145,9 +149,10 @@ fn receipts(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<Alert
         // The newest come first.
         let older = page.items.last().is_some_and(|entry| entry.at < from);
         for entry in page.items {
-            let Record::Disposed { alerts, disposition } = entry.record else { continue };
+            let (at, Record::Disposed { alerts, disposition }) = (entry.at, entry.record) else { continue };
             for alert in alerts {
-                let known = found.entry(alert).or_insert_with(|| disposition.clone());
+                let (judged_at, known) = found.entry(alert).or_insert_with(|| (at, disposition.clone()));
+                *judged_at = at;
                 let quiet = |it: &Disposition| matches!(it, Disposition::Quiet { .. });
                 if quiet(&disposition) && !quiet(known) {
                     known.clone_from(&disposition);
@@ -158,5 +163,65 @@ fn receipts(archive: &Archive, from: Timestamp) -> anyhow::Result<BTreeMap<Alert
             Some(next) if !older => before = Some(next),
             _ => return Ok(found),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use codeops_core::model::{Fingerprint, Labels, Response, Whose};
+
+    use super::*;
+    use crate::journal::Log as _;
+    use crate::port::Clock;
+    use crate::store::Sqlite;
+
+    /// A clock of its own, in milliseconds.
+    struct At(AtomicI64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millisecond(self.0.load(Ordering::Relaxed)).expect("a time")
+        }
+    }
+
+    fn told_of(name: &str) -> (AlertId, Record) {
+        let labels: Labels = [("alertname".to_owned(), name.to_owned())].into();
+        let receiver: Name = "main".parse().expect("a name");
+        let id = AlertId {
+            source: receiver.clone(),
+            fingerprint: Fingerprint::of(&labels),
+            starts_at: Timestamp::UNIX_EPOCH,
+        };
+        let (annotations, url, expires_at) = (Labels::new(), None, None);
+        let alert = Alert { id: id.clone(), receiver: receiver.clone(), labels, annotations, url, expires_at };
+        let signals = vec![Signal::Firing(Arc::new(alert))];
+        (id, Record::Alerts { receiver, delivery: Vec::new(), signals, spoiled: 0 })
+    }
+
+    #[tokio::test]
+    async fn what_came_shortly_after_it_and_was_judged_with_it_fires_when_it_is_decided_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(At(AtomicI64::new(1_000)));
+        let store = Sqlite::open(folder.path(), Arc::clone(&clock) as Arc<dyn Clock>).expect("a store");
+        let ((disk, first), (_, second)) = (told_of("DiskSlow"), told_of("HostDown"));
+        let quiet = Disposition::Quiet { why: "inhibited by alert HostDown, which fires".to_owned() };
+        for (at, record) in [
+            (1_000, first),
+            (1_003, second),
+            (1_005, Record::Disposed { alerts: vec![disk.clone()], disposition: quiet }),
+        ] {
+            clock.0.store(at, Ordering::Relaxed);
+            store.append(vec![record]).await.expect("it is written down");
+        }
+        let archive = Sqlite::open_read(folder.path()).expect("a store to read");
+        let end = Timestamp::from_second(9).expect("a time");
+        let past = Past::read(&archive, Timestamp::UNIX_EPOCH, end).expect("it reads");
+        let router = Router::new(&Arc::new(Response::default()), None, Whose::default());
+        let mut seen = Vec::new();
+        past.each(&router, &BTreeMap::new(), |moment, _| seen.push((moment.alert.id.clone(), moment.at)));
+        let judged = seen.iter().find(|(id, _)| *id == disk).map(|(_, at)| at.as_millisecond());
+        assert_eq!(judged, Some(1_005), "when it was judged, and not when it came");
     }
 }

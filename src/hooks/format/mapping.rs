@@ -2,7 +2,7 @@
 //! here they are evaluated, within bounds on the work that one body may cause.
 
 use codeops_core::config::MappingSettings;
-use codeops_core::expression::{Budget, Path, evaluate, paths};
+use codeops_core::expression::{Budget, NoValue, Path, evaluate, paths, value};
 use codeops_core::model::{Expression, bounded_annotations, bounded_labels};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -144,15 +144,15 @@ impl Part {
         if self.whole { &facts.body } else { &facts.item }
     }
 
-    /// Its value; null where a field that it reads is not there, and it says nothing of that.
+    /// Its value; null where it came to a field that is not there, and it says nothing of that.
     ///
     /// # Errors
-    /// When it has no value though all is there.
+    /// When it has no value for another reason, whatever is not there beside.
     fn evaluate(&self, facts: &Facts<'_>) -> Result<Value, String> {
         let facts_of = self.facts(facts);
-        evaluate(&self.expression, facts_of, facts.budget).or_else(|error| match self.lacks(facts_of) {
-            true => Ok(Value::Null),
-            false => Err(error),
+        value(&self.expression, facts_of, facts.budget).or_else(|why| match why {
+            NoValue::Absent(_) if self.lacks(facts_of) => Ok(Value::Null),
+            NoValue::Absent(error) | NoValue::Wrong(error) => Err(error),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Signal};
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, Name, Period, Signal};
 use jiff::Timestamp;
 
 /// One alert, told of.
@@ -45,6 +45,15 @@ impl Told {
     /// What tells it from other alerts of its source.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.identity.as_ref().unwrap_or(&self.labels))
+    }
+
+    /// The same, of a sender whose alerts expire after this time unless they are told of again, where it says no end of them.
+    #[must_use]
+    pub fn expiring(mut self, expire: Option<Period>, now: Timestamp) -> Self {
+        if let State::Firing { expires_at: expires_at @ None } = &mut self.state {
+            *expires_at = expire.map(|expire| expire.after(now));
+        }
+        self
     }
 
     /// What the journal is told. `began` says since when an alert fires that its sender gives no time for.

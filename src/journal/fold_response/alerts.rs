@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use codeops_core::model::{
-    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, PageId, Run, RunId, Signal,
-};
+use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, PageId, Signal};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Fold, MATTERS};
+use super::Fold;
 use crate::journal::fold::{Change, Over};
 
 /// How soon the source of an alert that it held back tells of it again, where it tells when it expires.
@@ -60,7 +58,6 @@ impl Fold<'_> {
 
     fn fires(&mut self, alert: &Arc<Alert>) {
         let (at, id) = (self.at, &alert.id);
-        let runs = &self.memory.runs;
         let Some(known) = self.memory.alerts.get(id) else {
             let (state, disposition) = (AlertState::Firing, Disposition::Received);
             let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
@@ -73,7 +70,7 @@ impl Fold<'_> {
             (told.state, told.since) = (AlertState::Firing, at);
             // One that was only out of sight for a while goes on with the run that answers it.
             let over = matches!(known.state, AlertState::Resolved | AlertState::Expired);
-            if over || !answered(&known.disposition, runs) {
+            if over || !self.memory.answers(&known.disposition) {
                 told.disposition = Disposition::Received;
             }
         }
@@ -85,7 +82,7 @@ impl Fold<'_> {
 
     pub(super) fn is_now(&mut self, id: &AlertId, state: AlertState) {
         let at = self.at;
-        let is_answered = self.memory.alerts.get(id).is_some_and(|it| answered(&it.disposition, &self.memory.runs));
+        let is_answered = self.memory.alerts.get(id).is_some_and(|it| self.memory.answers(&it.disposition));
         self.alert(id, |alert| {
             if alert.state == state {
                 return;
@@ -123,22 +120,34 @@ impl Fold<'_> {
         let mut left = most;
         while let Some((id, alert)) = looked.next_if(|_| left > 0) {
             left -= 1;
-            if !self.matters(alert) {
+            if !self.memory.matters(alert, self.at) {
                 gone.push(id.clone());
             }
             last = Some(id.clone());
         }
         let swept = looked.peek().and(last);
+        self.let_go(gone);
+        if self.memory.swept != swept {
+            self.memory.swept = swept;
+            self.changed(Change::Swept);
+        }
+    }
+
+    /// Lets go of what does not matter any more, of all that are remembered: at most so many.
+    pub(super) fn sweep_all(&mut self, most: usize) {
+        let alerts = self.memory.alerts.iter();
+        let gone = alerts.filter(|(_, alert)| !self.memory.matters(alert, self.at)).take(most);
+        let gone = gone.map(|(id, _)| id.clone()).collect();
+        self.let_go(gone);
+    }
+
+    fn let_go(&mut self, gone: Vec<AlertId>) {
         for id in gone {
             if let Some(alert) = self.memory.drop_alert(&id) {
                 self.gone_for_calls(&id, alert.state);
                 self.folded.over.push(Over::Alert(alert));
             }
             self.changed(Change::Alert(id));
-        }
-        if self.memory.swept != swept {
-            self.memory.swept = swept;
-            self.changed(Change::Swept);
         }
     }
 
@@ -157,14 +166,6 @@ impl Fold<'_> {
         let changed: Vec<PageId> = changed.collect();
         changed.into_iter().for_each(|page| self.changed(Change::Call(page)));
     }
-
-    fn matters(&self, alert: &AlertMemory) -> bool {
-        let held_back = alert.state == AlertState::Silenced && !matches!(alert.disposition, Disposition::Left { .. });
-        alert.state == AlertState::Firing
-            || held_back
-            || self.at.duration_since(alert.since) <= MATTERS
-            || answered(&alert.disposition, &self.memory.runs)
-    }
 }
 
 /// What is told of a known alert: by whom it first came in stays, and one who does not say when it expires takes nothing
@@ -175,9 +176,4 @@ fn told_again(known: &Arc<Alert>, alert: &Arc<Alert>) -> Arc<Alert> {
         return Arc::clone(alert);
     }
     Arc::new(Alert { receiver: known.receiver.clone(), expires_at, ..alert.as_ref().clone() })
-}
-
-/// Whether a run that is not over answers it.
-fn answered(disposition: &Disposition, runs: &BTreeMap<RunId, Arc<Run>>) -> bool {
-    matches!(disposition, Disposition::Run { run } if runs.contains_key(run))
 }

@@ -14,7 +14,7 @@ use super::fold::{Change, Folded};
 use super::log::Entry;
 use super::record::Record;
 
-/// How long an alert that is over may come back as the same one, and how long a run's end counts.
+/// How long a run's end counts.
 const MATTERS: SignedDuration = SignedDuration::from_hours(1);
 
 /// How many alerts one entry looks at, to see whether they still matter.
@@ -23,10 +23,17 @@ const SWEPT: usize = 8;
 /// The same of a delivery, beside two for each alert that it names: more than it can bring.
 const SWEPT_BY_DELIVERY: usize = 2;
 
+/// How many are let go of by an entry that is there for that alone.
+const SWEPT_AT_ONCE: usize = 1_000;
+
 /// Folds one entry.
 pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: &mut Folded) {
     let mut fold = Fold { memory, at: entry.at, folded };
     match &entry.record {
+        // That nothing came says that there is something to let go of.
+        Record::Alerts { delivery, signals, spoiled: 0, .. } if delivery.is_empty() && signals.is_empty() => {
+            fold.sweep_all(SWEPT_AT_ONCE);
+        }
         Record::Alerts { signals, .. } => {
             signals.iter().for_each(|signal| fold.signal(signal));
             fold.sweep(SWEPT_BY_DELIVERY + 2 * signals.len());

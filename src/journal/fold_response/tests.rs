@@ -192,6 +192,42 @@ fn an_hour_after_its_end_an_alert_is_let_go_of_unless_a_run_still_answers_it() {
 }
 
 #[test]
+fn an_entry_that_says_that_nothing_came_makes_room_at_once() {
+    let mut told = Told::default();
+    for began in 0..40 {
+        told.signal(40, &firing(began, &json!({})));
+    }
+    told.signal(41, &resolved(38, None));
+    let nothing = json!({"type": "alerts", "receiver": "alertmanager", "signals": [], "spoiled": 0});
+    assert_eq!(told.at(100, nothing.clone()).over, [], "it may come back");
+    assert_eq!(told.at(102, nothing).over.len(), 39);
+    let kept = told.memory.response.kept_of(&"alertmanager".parse().unwrap());
+    assert_eq!((kept.alerts, told.memory.response.alerts.len()), (1, 1));
+}
+
+#[test]
+fn what_its_source_holds_back_is_remembered_and_judged_anew_when_it_fires() {
+    let mut told = Told::default();
+    told.signal(0, &firing(0, &json!({"expires_at": minute(4)})));
+    told.run(0, 1, &[]);
+    told.at(0, json!({"type": "disposed", "alerts": [id(0)], "disposition": {"run": {"run": "r1"}}}));
+    let is = |state: &str| json!({"type": "alertState", "alerts": [id(0)], "state": state, "why": "asked"});
+    told.at(1, is("silenced"));
+    told.run(1, 1, &[ended("cancelled")]);
+    let nothing = json!({"type": "alerts", "receiver": "alertmanager", "signals": [], "spoiled": 0});
+    told.at(300, nothing.clone());
+    told.at(300, is("firing"));
+    let alert = told.alert(&id(0)).unwrap();
+    assert_eq!((alert.state, &alert.disposition), (AlertState::Firing, &Disposition::Received));
+    assert_eq!(alert.alert.expires_at, Some(minute(305)), "its source has just said that it fires");
+    // What is left for good goes as what is over does.
+    told.at(301, is("silenced"));
+    told.at(301, json!({"type": "disposed", "alerts": [id(0)], "disposition": {"left": {"why": "silenced"}}}));
+    told.at(400, nothing);
+    assert!(told.memory.response.alerts.is_empty());
+}
+
+#[test]
 fn what_a_receiver_has_brought_is_counted_for_as_long_as_it_is_remembered() {
     let mut told = Told::default();
     let kept = |told: &Told| {

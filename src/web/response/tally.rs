@@ -234,13 +234,9 @@ impl Tally {
         registry.register("codeops_receiver_alerts", "Alerts that are remembered, by receiver", kept);
         registry.register("codeops_receiver_bytes", "The bytes of what they say, by receiver", bytes);
         registry.register("codeops_receiver_full", "Whether a receiver may bring no more alerts for now", full);
-        registry.register(
-            "codeops_receiver_silent",
-            "Whether somebody was called for a Watchdog that is missed",
-            silent,
-        );
+        registry.register("codeops_receiver_silent", "Whether a Watchdog is missed", silent);
         registry.register("codeops_alerts", "Alerts that fire, and those whose end is younger than an hour", alerts);
-        let help = "Firing alerts that came in, by receiver; told again counts again";
+        let help = "Firing alerts that came in with something new, by receiver; what is told again as it is known does not count";
         registry.register("codeops_alerts_received", help, self.received.clone());
         registry.register("codeops_runs", "Runs that ended, by playbook and how", self.runs.clone());
         registry.register("codeops_runs_active", "Runs that are not over", active);

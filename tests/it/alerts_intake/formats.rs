@@ -177,6 +177,36 @@ fn a_mapping_takes_what_is_not_there_for_none() {
 }
 
 #[test]
+fn a_mapping_takes_a_wrong_type_for_none_beside_no_field_that_is_not_there() {
+    let settings = |label: &str, resolved: &str| MappingSettings {
+        items: None,
+        labels: [("alertname".to_owned(), "body.name".to_owned()), ("code".to_owned(), label.to_owned())].into(),
+        annotations: [].into(),
+        resolved: Some(resolved.to_owned()),
+        starts_at: None,
+        id: None,
+    };
+    let of = |label: &str, resolved: &str, body: &str| {
+        let mapping = Mapping::new(&settings(label, resolved)).expect("a mapping");
+        let reading = Reading { format: ReceiverFormat::Generic, mapping: Some(mapping) };
+        let parsed = parse(&HeaderMap::new(), body.as_bytes(), &reading, now()).expect("it reads");
+        (parsed.told.first().map(line), parsed.why)
+    };
+    let guarded = "has(body.recovered) ? body.recovered : body.code < 400";
+    let fires = |line: &str| (Some(line.to_owned()), None);
+    assert_eq!(of("'x'", guarded, r#"{"name":"B","code":500}"#), fires("fires: alertname=B code=x"));
+    assert_eq!(of("'x'", guarded, r#"{"name":"B","code":200}"#).0.as_deref(), Some("over: alertname=B code=x"));
+    // Neither is there: nothing says that it is over.
+    assert_eq!(of("'x'", guarded, r#"{"name":"B"}"#), fires("fires: alertname=B code=x"));
+    let no_value = "the mapping's `resolved` has no value in it";
+    assert_eq!(of("'x'", guarded, r#"{"name":"B","code":"200"}"#), (None, Some(no_value)));
+    let label = "has(body.short) ? body.short : body.code + '!'";
+    assert_eq!(of(label, "false", r#"{"name":"B"}"#), fires("fires: alertname=B"));
+    let no_label = "a label of the mapping has no value in it";
+    assert_eq!(of(label, "false", r#"{"name":"B","code":["x"]}"#), (None, Some(no_label)));
+}
+
+#[test]
 fn the_fuzz_corpora_hold() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     for (name, format) in FORMATS {

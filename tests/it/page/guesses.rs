@@ -58,7 +58,15 @@ fn run(log: &MemoryLog, id: u64, playbook: Arc<Playbook>, target: &str, words: &
     story.end(Part::Steps, 0, 1, done(json!({ "said": words })), words);
     story.then(1, RunEvent::Paused { why: Some(words.to_owned()) });
     let (title, body) = (words.to_owned(), words.to_owned());
-    let event = PageEvent::Opened { run: Some(RunId(id)), policy: None, title, body, alerts: Vec::new(), silent: None };
+    let event = PageEvent::Opened {
+        run: Some(RunId(id)),
+        policy: None,
+        title,
+        body,
+        alerts: Vec::new(),
+        silent: None,
+        full: None,
+    };
     log.add(ago(30), Record::Page { page: PageId(id), event });
 }
 

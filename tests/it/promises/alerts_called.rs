@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, RunCause, RunState, Signal};
+use codeops::journal::Record;
+use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, PageEvent, PageId, RunCause, RunState, Signal};
 
 use super::alerts::{PEOPLE, begin_with, begun, firing, labels, only_run, resolved};
 use crate::support::flow::Flow;
@@ -180,4 +181,30 @@ async fn a_page_whose_policy_is_gone_goes_to_the_fallback_and_is_withdrawn_where
         assert_eq!(only_run(&flow).await.state(), expected);
         assert!(flow.response().pages.is_empty(), "none stays open for ever");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_first_told_of_an_alert_when_it_is_over_gets_no_second_message() {
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], "").await;
+    let Signal::Firing(alert) = firing(&flow, "DiskFull", "shop") else { unreachable!() };
+    flow.tell(vec![Signal::Firing(Arc::clone(&alert))]).await;
+    flow.tell(vec![resolved(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(20).await;
+    assert_eq!(flow.outside.count("webhook"), 0, "it was over before its turn");
+    // A page that was opened just before its alert was over.
+    let event = PageEvent::Opened {
+        run: None,
+        policy: "people".parse().ok(),
+        title: "DiskFull".to_owned(),
+        body: "It is full.".to_owned(),
+        alerts: vec![alert.id.clone()],
+        silent: None,
+        full: None,
+    };
+    let page = Record::Page { page: PageId(1), event };
+    codeops::journal::Log::append(&*flow.log, vec![page]).await.expect("it is taken");
+    flow.elapse(600).await;
+    assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 0));
+    assert!(flow.response().calls.is_empty(), "and nothing is left to tell");
 }

@@ -45,7 +45,7 @@ async fn the_end_of_a_silence_at_the_source_starts_the_run_that_the_silence_ende
 
 #[tokio::test(start_paused = true)]
 async fn what_its_source_tells_of_again_or_says_is_over_is_not_silenced_any_more() {
-    let mut flow = silenced().await;
+    let flow = silenced().await;
     let again = flow.response().alerts.values().next().map(|it| it.alert.clone()).expect("an alert");
     flow.tell(vec![codeops_core::model::Signal::Firing(again)]).await;
     flow.elapse(20).await;
@@ -56,7 +56,7 @@ async fn what_its_source_tells_of_again_or_says_is_over_is_not_silenced_any_more
     flow.elapse(20).await;
     assert_eq!((state(&flow), flow.runs().await.len()), (AlertState::Resolved, 1));
 
-    let mut flow = silenced().await;
+    let flow = silenced().await;
     flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
     flow.elapse(20).await;
     assert_eq!((state(&flow), flow.runs().await.len()), (AlertState::Resolved, 1));

@@ -2,9 +2,9 @@
 
 use codeops::journal::Record;
 use codeops::port::Watchdog;
-use codeops_core::model::{CatchUp, PageEvent, Period, Schedule};
+use codeops_core::model::{AlertState, CatchUp, Kept, PageEvent, Period, Schedule};
 
-use super::alerts::{begin, firing};
+use super::alerts::{begin, firing, resolved};
 use crate::support::flow::{Flow, app_with, path};
 use crate::support::scripted_effects::Fare;
 
@@ -228,4 +228,72 @@ async fn silence_is_told_also_where_a_daemon_only_observes() {
     flow.elapse(60).await;
     assert!(flow.board().observe_only.is_some());
     assert!(pages(&flow).iter().any(|title| title.contains("only observes")), "{:?}", pages(&flow));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watchdog_that_is_missed_is_shown_also_where_nobody_can_be_called() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.watchdogs.insert("main".parse().expect("a name"), Period::from_secs(300));
+    flow.responds.heartbeat = Some(Period::from_secs(60));
+    flow.responds.fallback = None;
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.elapse(1_200).await;
+    let silent = |flow: &Flow| flow.response().silent().into_keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((silent(&flow), pages(&flow).len()), (vec!["main".to_owned()], 1));
+    assert!(beats(&flow, 600).await > 0, "paging stands still for nobody");
+    heard(&flow).await;
+    flow.elapse(20).await;
+    assert_eq!((silent(&flow), flow.response().pages.len()), (vec![], 0));
+}
+
+/// As if a receiver had brought all that it may, or less.
+fn fill(flow: &Flow, alerts: usize) {
+    let memory = codeops::journal::Log::memory(&*flow.log);
+    let mut memory = memory.write().expect("no panic");
+    memory.response.kept.insert("main".parse().expect("a name"), Kept { alerts, bytes: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_full_is_told_of_once_and_so_is_its_end() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    fill(&flow, Kept::MOST_ALERTS);
+    flow.elapse(600).await;
+    assert_eq!(pages(&flow), ["receiver main is full: no new alert of it is taken"]);
+    fill(&flow, Kept::MOST_ALERTS - 1);
+    flow.elapse(600).await;
+    assert_eq!(flow.outside.count("webhook over"), 0, "the next would fill it");
+    fill(&flow, 10);
+    flow.elapse(600).await;
+    assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_over_long_ago_keeps_no_room_where_nothing_comes_in() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let of = |n: usize| format!("Noise{n}");
+    flow.tell((0..150).map(|n| firing(&flow, &of(n), "none")).collect()).await;
+    flow.elapse(5).await;
+    flow.tell((0..150).map(|n| resolved(&flow, &of(n), "none")).collect()).await;
+    flow.elapse(300).await;
+    assert_eq!(flow.response().alerts.len(), 150);
+    flow.elapse(3_700).await;
+    assert_eq!((flow.response().alerts.len(), flow.response().kept.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_its_receiver_had_an_expiry_expires_as_well() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(7_200).await;
+    flow.responds.expire.insert("main".parse().expect("a name"), Period::from_secs(600));
+    flow.restart().await;
+    let state = |flow: &Flow| flow.response().alerts.values().next().map(|it| it.state);
+    flow.elapse(500).await;
+    assert_eq!(state(&flow), Some(AlertState::Firing), "it may be told of again");
+    flow.elapse(200).await;
+    assert_eq!(state(&flow), Some(AlertState::Expired));
 }

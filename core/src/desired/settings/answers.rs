@@ -80,6 +80,7 @@ fn receiver(reader: &mut Reader<'_>, node: &Node) -> Option<(ReceiverSettings, S
         fields.finish(reader, &[]);
         Some(WatchdogSettings { alertname, within: within? })
     });
+    let expire = fields.get("expire").and_then(|node| app_parts::positive(node, reader));
     let may_freeze = fields.get("mayFreeze").and_then(|node| reader.boolean(node)).unwrap_or_default();
     let teams = fields.get("teams").map(|node| {
         let teams = reader.list::<Name>(node, "teams");
@@ -94,6 +95,7 @@ fn receiver(reader: &mut Reader<'_>, node: &Node) -> Option<(ReceiverSettings, S
         api_auth,
         mapping,
         watchdog,
+        expire,
         may_freeze,
         teams,
     };

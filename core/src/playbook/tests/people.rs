@@ -109,6 +109,7 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
         body: String::new(),
         alerts: vec![],
         silent: None,
+        full: None,
     };
     let mut page = Page::open(PageId(1), opened, &event).expect("a page");
     let at = |seconds| opened.checked_add(SignedDuration::from_secs(seconds)).expect("a time");

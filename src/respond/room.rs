@@ -1,0 +1,57 @@
+//! Room for alerts: what is over for long is let go of also where nothing comes in, and where a receiver has brought all that it
+//! may, somebody is told.
+
+use std::collections::BTreeSet;
+
+use codeops_core::model::{Kept, Name, PageEvent};
+use jiff::SignedDuration;
+
+use super::Flow;
+use crate::journal::LogError;
+
+/// How often it is looked for.
+const LOOK: SignedDuration = SignedDuration::from_secs(15);
+/// How many entries one turn writes for it at most: others have theirs.
+const AT_ONCE: usize = 20;
+
+impl Flow {
+    /// Makes room, and tells of receivers that have none left.
+    pub(super) async fn room(&mut self) -> Result<(), LogError> {
+        let now = self.tools.clock.now();
+        if self.room_looked_at.is_some_and(|at| now.duration_since(at) < LOOK) {
+            return Ok(());
+        }
+        for _ in 0..AT_ONCE {
+            if !self.tools.journal.sweep().await? {
+                self.room_looked_at = Some(now);
+                return self.full().await;
+            }
+        }
+        self.wake_at(now);
+        Ok(())
+    }
+
+    /// A receiver that is full pages, once until it has room again.
+    async fn full(&mut self) -> Result<(), LogError> {
+        let full: Vec<(Name, Kept)> = self.remembered(|response| {
+            let told: BTreeSet<&Name> = response.told_full().collect();
+            let full = response.kept.iter().filter(|(name, kept)| kept.is_full() && !told.contains(*name));
+            full.map(|(name, kept)| (name.clone(), *kept)).collect()
+        });
+        for (receiver, kept) in full {
+            let title = format!("receiver {receiver} is full: no new alert of it is taken");
+            let body = format!(
+                "{} of its alerts fire or have been over for less than an hour, with {} MiB of labels and annotations; \
+                 its sender is told 503 for every new one until some are over. Look at what it sends. Where it does not say \
+                 that its alerts are over, `expire` in the settings of the receiver says after what time they count as such.",
+                kept.alerts,
+                kept.bytes >> 20
+            );
+            let (policy, alerts) = (self.tools.rules.fallback.clone(), Vec::new());
+            let full = Some(receiver);
+            let event = PageEvent::Opened { run: None, policy, title, body, alerts, silent: None, full };
+            self.tools.journal.open_page(event, |_| Vec::new()).await?;
+        }
+        Ok(())
+    }
+}
