@@ -262,11 +262,7 @@ impl Turns {
 
 /// The resources that a step is about: a rename is about both its names.
 fn claims_of(step: &Step) -> Vec<ResourceId> {
-    let from = match &step.op {
-        Op::Rename { from, .. } => Some(from),
-        _ => None,
-    };
-    [&step.resource].into_iter().chain(from).cloned().collect()
+    [&step.resource].into_iter().chain(step.op.former()).cloned().collect()
 }
 
 /// Applies and settles a step whose intent is durable; its place is free once it has ended.

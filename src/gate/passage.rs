@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use codeops_core::model::{Cause, Op, Pin, Step};
+use codeops_core::model::{Cause, Op, Pin, Resource, ResourceId, Step};
 
 use super::{Parts, STEP_DEADLINE, backoff};
 use crate::journal::{Outcome, Record, Started};
@@ -79,7 +79,7 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
     match result {
         Ok(applied) => {
             let note = applied.note.map(|note| clean(&note));
-            (Outcome::Done { note }, consequences(started.step()), Passage::Applied)
+            (Outcome::Done { note }, consequences(parts, started.step()), Passage::Applied)
         }
         // Not now; but the same was begun before, and how that ended is still not known.
         Err(ApplyError::Retry(error) | ApplyError::Barred(error)) if started.is_again() => in_doubt(clean(&error)),
@@ -118,14 +118,28 @@ fn failures(parts: &Parts, step: &Step) -> u32 {
 }
 
 /// What is remembered because a step took effect.
-fn consequences(step: &Step) -> Vec<Record> {
+fn consequences(parts: &Parts, step: &Step) -> Vec<Record> {
+    let renamed = |from: ResourceId| Record::Renamed { from, resource: step.resource.clone() };
     match &step.op {
         Op::Release { desired } => {
             vec![Record::Released { resource: step.resource.clone(), template: desired.template_digest.clone() }]
         }
-        Op::Rename { from, .. } => vec![Record::Renamed { from: from.clone(), resource: step.resource.clone() }],
+        Op::Rename { from, .. } => vec![renamed(from.clone())],
+        Op::Create { desired } => heir_of(parts, desired).map(renamed).into_iter().collect(),
         _ => Vec::new(),
     }
+}
+
+/// What is made anew because its old id lives no longer, such as by a hand's doing, is still what that was, if nothing is known of
+/// it by itself: what went well under the old id and what failed counts for it.
+fn heir_of(parts: &Parts, desired: &Resource) -> Option<ResourceId> {
+    let memory = parts.journal.memory();
+    let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+    let has_history = |id: &ResourceId| {
+        memory.resources.get(id).is_some_and(|known| known.last_good.is_some() || !known.pins.is_empty())
+    };
+    let from = desired.was.iter().find(|was| has_history(was)).filter(|_| !has_history(&desired.id));
+    from.cloned()
 }
 
 /// A template whose release command or start is rejected is a template that failed; unless it is the last good one, which

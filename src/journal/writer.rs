@@ -86,6 +86,12 @@ impl InDoubt {
     pub fn what(&self) -> String {
         what(&self.word, &self.subject)
     }
+
+    /// For a rename: the id it had.
+    pub fn former(&self) -> Option<ResourceId> {
+        let from = (self.word == "rename").then(|| self.subject.split(' ').next()).flatten();
+        from.and_then(|from| from.parse().ok())
+    }
 }
 
 fn what(word: &str, subject: &str) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use codeops_core::model::{Key, Listing, Observed, Owner, ResourceId, Revision};
+use codeops_core::plan::UnderWay;
 use jiff::Timestamp;
 
 use super::Flow;
@@ -44,14 +45,19 @@ impl Flow {
             || self.world.cooling.get(id).copied().max(retry_at).is_some_and(|until| until > now)
     }
 
+    /// The renames of which it is not known how they ended, whether their steps are under way or were cut off.
+    pub(super) fn under_way(&self) -> UnderWay {
+        let doubts = self.tools.journal.in_doubt();
+        UnderWay::new(doubts.iter().filter_map(|doubt| Some((doubt.former()?, doubt.resource.clone()))))
+    }
+
     /// A rename that took effect before its result was written: what is remembered moves with it, before a pass would
     /// take the old id for gone and the new one for a stranger.
     pub(super) async fn settle_renames(&mut self) -> Result<(), LogError> {
-        let renames = self.tools.journal.in_doubt().into_iter().filter(|doubt| doubt.word == "rename");
+        let renames = self.tools.journal.in_doubt().into_iter();
         let mut records = Vec::new();
         for doubt in renames.filter(|doubt| self.is_seen(&doubt.resource)) {
-            let from = doubt.subject.split(' ').next().and_then(|from| from.parse::<ResourceId>().ok());
-            let Some(from) = from.filter(|from| self.is_seen(from)) else { continue };
+            let Some(from) = doubt.former().filter(|from| self.is_seen(from)) else { continue };
             if self.lives(&doubt.resource) && !self.lives(&from) {
                 let resource = doubt.resource.clone();
                 records.push(result(doubt, Outcome::Done { note: None }));

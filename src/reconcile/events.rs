@@ -109,12 +109,14 @@ impl Flow {
         self.observe_wanted(provider);
     }
 
-    /// What is looked at under its new name is looked at under its old ones too: else a renaming that was just carried out
-    /// would look like two apps, one of which is too much.
+    /// What is looked at under one name is looked at under all that it has or had: else a renaming that was just carried out
+    /// would look like two apps, one of which is too much, or like none.
     fn with_former_names(&self, scope: Scope) -> Scope {
         let (Scope::Ids(ids), Some(current)) = (&scope, &self.world.current) else { return scope };
         let known = ids.iter().filter_map(|id| current.desired.resources.get(id));
-        Scope::Ids(ids.iter().chain(known.flat_map(|it| &it.was)).cloned().collect())
+        let renamed = current.desired.resources.values().filter(|it| it.was.iter().any(|was| ids.contains(was)));
+        let names = known.chain(renamed).flat_map(|it| it.was.iter().chain([&it.id]));
+        Scope::Ids(ids.iter().chain(names).cloned().collect())
     }
 
     fn observe_wanted(&mut self, provider: &ProviderName) {
@@ -236,7 +238,8 @@ impl Flow {
         }
         touched.insert(id.clone());
         let next = self.world.providers.get(provider).map_or(0, |watched| watched.begun + 1);
-        self.world.busy.insert(id.clone(), Busy::Until(provider.clone(), next));
+        let until = Busy::Until(provider.clone(), next);
+        self.world.busy.extend(touched.iter().map(|id| (id.clone(), until.clone())));
         self.observe(provider, Scope::Ids(touched));
         Ok(())
     }

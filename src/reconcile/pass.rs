@@ -9,7 +9,7 @@ use codeops_core::config::Freeze;
 use codeops_core::model::{
     Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, RevisionState, Scope, Step, Sync, Verb, Why,
 };
-use codeops_core::plan::{self, Change, Plan};
+use codeops_core::plan::{self, Change, Plan, UnderWay};
 use codeops_core::policy::{self, Decision, Facts, Judged};
 use codeops_core::rollout::{Finding, Look, Planned, Sight};
 use jiff::{SignedDuration, Timestamp};
@@ -90,6 +90,7 @@ impl Flow {
     /// Pure but for what it reads of the world: everything one pass decides.
     fn decide(&self, owner: &Owner, now: Timestamp) -> Decided {
         let Some(current) = &self.world.current else { return Decided::default() };
+        let under_way = self.under_way();
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         let plan = plan::plan(&current.desired, &current.revision, owner, &self.world.snapshot, &memory);
@@ -109,6 +110,10 @@ impl Flow {
         let sight = Sight { owner, snapshot: &self.world.snapshot, memory: &memory, cause: &cause, now };
         let mut work = Vec::new();
         for id in self.everyone(current, &changes) {
+            if let Some(status) = self.being_renamed(id, &under_way, now) {
+                decided.status.insert(id.clone(), status);
+                continue;
+            }
             let change = changes.get(id).copied();
             let planned = Planned { change, unknown: unknown.get(id).copied() };
             let look = sight.look(id, current.desired.resources.get(id), planned);
@@ -140,7 +145,7 @@ impl Flow {
         // Who only observes decides nothing, and so writes down no decision.
         if self.world.observe_only.is_none() {
             decided.records.extend(self.guards(&decided.judged, &memory));
-            decided.records.extend(self.forgotten(current, &memory));
+            decided.records.extend(self.forgotten(current, &memory, &under_way));
         }
         decided.work = work;
         decided
@@ -161,6 +166,16 @@ impl Flow {
             && self.world.observe_only.is_none()
             && !self.world.busy.contains_key(id)
             && self.world.cooling.get(id).is_none_or(|until| *until <= now)
+    }
+
+    /// How what is being renamed stands: as it did, until it is known how that ended. What is seen in between is of neither id.
+    fn being_renamed(&self, id: &ResourceId, under_way: &UnderWay, now: Timestamp) -> Option<Status> {
+        let from = under_way.former(id).filter(|_| self.world.busy.contains_key(id))?;
+        let stood = self.world.status.get(id).cloned();
+        Some(stood.unwrap_or_else(|| {
+            let (sync, health) = (Sync::OutOfSync, Health::Unknown);
+            Status { sync, health, why: Some(format!("{from} is being renamed")), since: now, next_at: None }
+        }))
     }
 
     fn status(
@@ -277,7 +292,8 @@ impl Flow {
             freeze,
         });
         for work in work {
-            self.world.busy.insert(work.id.clone(), Busy::Stepping);
+            let touched = work.steps.iter().flat_map(|step| step.op.former()).chain([&work.id]);
+            self.world.busy.extend(touched.map(|id| (id.clone(), Busy::Stepping)));
             self.step(work, Arc::clone(&picture));
         }
     }

@@ -6,10 +6,10 @@ use std::sync::PoisonError;
 
 use codeops_core::desired::Severity;
 use codeops_core::model::{
-    Cause, Does, Health, HoldId, Listing, Memory, Observed, ResourceId, ResourceMemory, RevisionState, Run, StepRecord,
+    Cause, Does, Health, HoldId, Listing, Memory, ResourceId, ResourceMemory, RevisionState, Run, StepRecord,
     Sync, Tally,
 };
-use codeops_core::plan::Plan;
+use codeops_core::plan::{self, Plan, UnderWay};
 use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
 
@@ -76,30 +76,11 @@ impl Flow {
         unused.into_iter()
     }
 
-    /// What is neither declared nor live any more, by the word of every provider: what cannot be told is not gone. A provider
-    /// that is no longer in the settings is not asked: what may still run there is not forgotten.
-    pub(super) fn forgotten(&self, current: &Current, memory: &Memory) -> Vec<Record> {
-        let snapshot = &self.world.snapshot;
-        let is_gone =
-            |id| snapshot.providers.keys().all(|name| matches!(snapshot.observed(name, id), Observed::Absent(_)));
-        let gone = memory.resources.keys().filter(|id| {
-            !current.desired.resources.contains_key(*id)
-                && !current.desired.held.contains_key(*id)
-                && !self.world.busy.contains_key(*id)
-                && self.is_asked_for(id, memory)
-                && is_gone(id)
-        });
-        gone.map(|id| Record::Forgotten { resource: id.clone() }).collect()
-    }
-
-    /// Whether every provider it may live on is in the settings.
-    fn is_asked_for(&self, id: &ResourceId, memory: &Memory) -> bool {
-        let asked = |provider| self.world.snapshot.providers.contains_key(provider);
-        let mut known = memory.resources.get(id).into_iter().flat_map(ResourceMemory::lived_on).peekable();
-        match known.peek() {
-            Some(_) => known.all(asked),
-            None => memory.systems.keys().all(asked),
-        }
+    /// What is gone, and so is remembered no longer.
+    pub(super) fn forgotten(&self, current: &Current, memory: &Memory, under_way: &UnderWay) -> Vec<Record> {
+        let gone = plan::gone(&current.desired, &self.world.snapshot, memory, under_way).into_iter();
+        let still = gone.filter(|id| !self.world.busy.contains_key(*id));
+        still.map(|id| Record::Forgotten { resource: id.clone() }).collect()
     }
 
     /// Exits of instances and drift that were not there at the last pass.

@@ -16,13 +16,10 @@ impl Flow {
         let (gate, sender) = (self.tools.gate.clone(), self.sender.clone());
         self.tasks.spawn(async move {
             let Work { id, steps, mut removing } = work;
-            let mut touched = BTreeSet::new();
+            let touched: BTreeSet<_> = steps.iter().filter_map(|step| step.op.former()).cloned().collect();
             let mut passage = Passage::Applied;
             let (mut provider, mut did) = (None, Vec::new());
             for step in steps {
-                if let Op::Rename { from, .. } = &step.op {
-                    touched.insert(from.clone());
-                }
                 provider = Some(step.provider.clone());
                 let counted = takes_away(&step.op).then(|| removing.take()).flatten();
                 let what = (step.op.word(), step.op.subject());

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use codeops::journal::Started;
@@ -68,6 +69,7 @@ struct State {
     lists_nothing: bool,
     restless: bool,
     lingers: bool,
+    answers_after: Duration,
     faults: VecDeque<Fault>,
     faults_of: BTreeMap<&'static str, Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
@@ -126,6 +128,11 @@ impl MemoryProvider {
     pub(crate) fn set_restless(&self, is: bool) {
         self.state().restless = is;
         let _ = self.hints.send(Hint::Lost);
+    }
+
+    /// From now on each step's answer comes this long after its effect, and its hints at once.
+    pub(crate) fn set_answers_after(&self, wait: Duration) {
+        self.state().answers_after = wait;
     }
 
     /// From now on what is deleted ends its instances by itself, until [`MemoryProvider::remove`] says that it is gone.
@@ -394,6 +401,10 @@ impl Actuator for MemoryProvider {
         self.changed(id);
         if let Op::Rename { from, .. } = &started.step().op {
             self.changed(from);
+        }
+        let wait = self.state().answers_after;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
         result
     }

@@ -106,6 +106,14 @@ impl Op {
         }
     }
 
+    /// For a rename: the id it had.
+    pub fn former(&self) -> Option<&ResourceId> {
+        match self {
+            Op::Rename { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+
     /// What it is to bring about.
     pub fn aim(&self) -> Aim {
         match self {

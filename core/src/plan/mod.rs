@@ -4,6 +4,7 @@ mod beside;
 mod compare;
 mod difference;
 mod effective;
+mod gone;
 mod locate;
 mod order;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use beside::{Beside, Known, Seen};
 
 pub use compare::{apart, may_adopt};
 pub use effective::{Effective, effective, pin_of};
+pub use gone::{UnderWay, gone};
 pub use locate::doubt;
 pub use standing::{
     Standing, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving, is_tried,

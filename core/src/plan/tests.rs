@@ -1,5 +1,6 @@
 //! Plans of single moments.
 
+mod gone;
 mod properties;
 
 use std::collections::BTreeMap;

@@ -76,6 +76,31 @@ async fn killed_at_every_boundary_of_the_journal_the_end_is_the_same() {
     }
 }
 
+/// Renames an app while its new version is bad, by a provider that tells of what it did long before it answers.
+async fn renames(flow: &mut Flow) {
+    flow.begin(&[("a", "v1")]).await;
+    go_on(flow).await;
+    flow.local().set_answers_after(Duration::from_secs(2));
+    let renamed = app_with("z", "bad-2", "was: [a], ", "");
+    flow.commit(&[(&path("a"), ""), (&path("z"), &renamed)]).await;
+    go_on(flow).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_boundary_of_a_rename_what_was_good_comes_back() {
+    let mut whole = Flow::new().await;
+    renames(&mut whole).await;
+    let (expected, appends) = (end(&whole), whole.log.appends());
+    assert_eq!(expected.0["z"].0, ["v1"]);
+    for crash in (0..appends).flat_map(|at| [Crash::Before(at), Crash::After(at)]) {
+        let mut flow = Flow::stopped(&["local"]);
+        flow.restart_with(Some(crash)).await;
+        renames(&mut flow).await;
+        assert_eq!(end(&flow), expected, "{crash:?}: {:?}", flow.effects());
+        flow.check();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_release_command_runs_once_whenever_the_daemon_is_killed_and_the_repository_answers() {
     let mut whole = Flow::new().await;

@@ -1,5 +1,7 @@
 //! A new version goes bad, or is overtaken; names change; objects are in the way.
 
+use std::time::Duration;
+
 use codeops_core::config::{SecretSettings, SecretSource};
 use codeops_core::model::{Health, Revision, Sync};
 
@@ -266,6 +268,68 @@ async fn a_rename_keeps_instances_and_history() {
     flow.restart().await;
     flow.settle().await;
     assert_eq!(flow.serving("z"), ["v1"]);
+    flow.check();
+}
+
+/// What is written of a rename: what is forgotten, what is said of the two ids, and what is handed on.
+fn written(flow: &Flow) -> Vec<String> {
+    flow.records(|record| match record {
+        Record::Forgotten { resource } => Some(format!("forgotten {resource}")),
+        Record::Status { resource, health, why, .. } if *health == Health::Missing => {
+            Some(format!("missing {resource}: {why:?}"))
+        }
+        Record::Renamed { from, resource } => Some(format!("{resource} was {from}")),
+        _ => None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_version_that_comes_with_a_rename_goes_back_and_a_pin_comes_along() {
+    for strategy in ["rolling", "recreate"] {
+        let mut flow = Flow::new().await;
+        let version = |name: &str, version: &str, metadata: &str| {
+            let rollout = format!("rollout: {{strategy: {strategy}, bake: 10s}}");
+            app_with(name, version, metadata, "").replace("rollout: {bake: 10s}", &rollout)
+        };
+        flow.begin(&[]).await;
+        flow.commit(&[(&path("a"), &version("a", "v1", ""))]).await;
+        flow.settle().await;
+        let before = written(&flow).len();
+        // The provider tells of what it did before it answers.
+        flow.local().set_answers_after(Duration::from_secs(3));
+        let renamed = version("y", "bad-2", "was: [a], ");
+        flow.commit(&[(&path("a"), ""), (&path("y"), &renamed)]).await;
+        flow.settle().await;
+        assert_eq!(flow.serving("y"), ["v1"], "{strategy}: {}", flow.why("y"));
+        assert_eq!(flow.view("y").pins.len(), 1);
+        assert_eq!(written(&flow)[before..], ["app/y was app/a"], "{strategy}");
+
+        let (starts, before) = (starts(&flow), written(&flow).len());
+        let renamed = version("z", "bad-2", "was: [y], ").replace("./z", "./y");
+        flow.commit(&[(&path("y"), ""), (&path("z"), &renamed)]).await;
+        flow.settle().await;
+        assert_eq!((flow.serving("z"), self::starts(&flow)), (vec!["v1".to_owned()], starts), "{strategy}: pinned");
+        assert_eq!(written(&flow)[before..], ["app/z was app/y"], "{strategy}");
+        flow.check();
+    }
+}
+
+fn starts(flow: &Flow) -> usize {
+    flow.effects().iter().filter(|effect| effect.starts_with("start ")).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_anew_under_another_name_has_the_history_of_the_old_one() {
+    let mut flow = running("v1").await;
+    flow.rules.observe = true;
+    flow.restart().await;
+    flow.local().remove(&id("a"));
+    flow.rules.observe = false;
+    let renamed = app_with("z", "bad-2", "was: [a], ", "");
+    flow.commit(&[(&path("a"), ""), (&path("z"), &renamed)]).await;
+    flow.restart().await;
+    flow.settle().await;
+    assert_eq!(flow.serving("z"), ["v1"], "{}", flow.why("z"));
     flow.check();
 }
 
