@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use codeops_core::alert;
 use codeops_core::config::{Freeze, TeamSettings};
-use codeops_core::desired::{Compiled, Compiler, Context, without_overlays};
-use codeops_core::model::{Memory, Owner, Revision, Scope, Secret, Snapshot, TeamName, Why};
+use codeops_core::desired::{Compiled, Compiler, Context, Desired, without_overlays};
+use codeops_core::model::{AsDeclared, Memory, Owner, ResourceId, Revision, Scope, Secret, Snapshot, TeamName, Why};
 use codeops_core::plan::Plan;
 use codeops_core::policy::{self, Facts, Judged};
 use jiff::Timestamp;
@@ -80,13 +80,20 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         snapshot.providers.insert(name.clone(), listing);
     }
     let compiled = Compiler::default().compile(&files, &context);
+    let until_now = match &since {
+        Some(since) if !compiled.desired.held.is_empty() => {
+            let files = mirror.files(since).await.ok();
+            files.map(|files| (since.clone(), Compiler::default().compile(&files, &context).desired))
+        }
+        _ => None,
+    };
     let mut diagnostics = compiled.diagnostics.clone();
     diagnostics.extend(without_overlays(&files, &context));
     // As the daemon sees it: an alert that may freeze everything outranks the settings' own.
     let may_freeze = super::assembly::may_freeze(&options.settings);
     let freeze = alert::freeze(&past.memory.response.alerts, &may_freeze, options.settings.freeze.as_ref());
     let (freeze, teams) = (freeze.as_ref(), &options.settings.teams);
-    let world = World { snapshot: &snapshot, freeze, teams, now: SystemClock.now() };
+    let world = World { snapshot: &snapshot, freeze, teams, now: SystemClock.now(), until_now: until_now.as_ref() };
     let no_store = past.is_missing.then(|| options.state.clone());
     let (owner, plan, judged) = foresee(compiled, &tip.revision, &commits, past.memory, &world);
     Ok(PlanOutcome { owner, revision: newest, plan, judged, diagnostics, notes, no_store })
@@ -108,6 +115,16 @@ struct World<'a> {
     freeze: Option<&'a Freeze>,
     teams: &'a BTreeMap<TeamName, TeamSettings>,
     now: Timestamp,
+    /// The revision in force until now, and what it declares; for what the new one cannot describe.
+    until_now: Option<&'a (Revision, Desired)>,
+}
+
+impl World<'_> {
+    fn declared(&self, id: &ResourceId) -> Option<AsDeclared> {
+        let (revision, desired) = self.until_now?;
+        let resource = Arc::clone(desired.resources.get(id)?);
+        Some(AsDeclared { resource, revision: revision.clone() })
+    }
 }
 
 /// What the daemon decides once it has accepted this revision: with the very records it would write folded in.
@@ -118,17 +135,19 @@ fn foresee(
     mut memory: Memory,
     world: &World<'_>,
 ) -> (Option<Owner>, Plan, Judged) {
-    for record in acceptance::records(revision, &compiled, commits, world.teams, &memory) {
+    let mut records = acceptance::records(revision, &compiled, commits, world.teams, &memory);
+    records.extend(acceptance::stays(&compiled.desired, &memory, |id| world.declared(id)));
+    for record in records {
         fold(&mut memory, &Entry { seq: Seq(0), at: world.now, record });
     }
-    let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
+    let (desired, kept) = acceptance::keep_as_declared(compiled.desired, &memory);
     let Some(owner) = acceptance::owner(Some(&desired), &memory) else {
         return (None, Plan::default(), Judged::default());
     };
     let mut plan = codeops_core::plan::plan(&desired, revision, &owner, world.snapshot, &memory);
     let facts = Facts { now: world.now, memory: &memory, snapshot: world.snapshot, revision, freeze: world.freeze };
     let judged = policy::judge(&plan, &desired, &facts);
-    // What stays as it last was good is kept as well, for whoever reads the plan.
+    // What stays as it was is kept as well, for whoever reads the plan.
     plan.kept.extend(kept);
     (Some(owner), plan, judged)
 }
@@ -270,7 +289,13 @@ mod tests {
     fn planned(files: &[(String, String)]) -> (Plan, Judged) {
         let (memory, snapshot) = past();
         let next = compiled(files, &memory);
-        let world = World { snapshot: &snapshot, freeze: None, teams: &BTreeMap::new(), now: Timestamp::UNIX_EPOCH };
+        let world = World {
+            snapshot: &snapshot,
+            freeze: None,
+            teams: &BTreeMap::new(),
+            now: Timestamp::UNIX_EPOCH,
+            until_now: None,
+        };
         let (owner, plan, judged) = foresee(next, &revision(2), &[], memory, &world);
         assert!(owner.is_some());
         (plan, judged)
@@ -304,7 +329,7 @@ mod tests {
         for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {
             fold(&mut memory, &Entry { seq: Seq(2), at, record });
         }
-        let world = World { snapshot: &snapshot, freeze: None, teams: &BTreeMap::new(), now: at };
+        let world = World { snapshot: &snapshot, freeze: None, teams: &BTreeMap::new(), now: at, until_now: None };
         let (_, plan, _) = foresee(next, &revision(2), &[], memory, &world);
         assert!(plan.kept.get(&id).is_some_and(|why| why.contains("it ended")), "{:?}", plan.kept);
         let change = plan.changes.iter().find(|change| change.id == id).expect("instances are missing here");

@@ -56,6 +56,7 @@ impl Record {
             | Record::Status { resource, .. }
             | Record::Instance { resource, .. }
             | Record::Drift { resource, .. }
+            | Record::Stays { resource, .. }
             | Record::Baked { resource, .. }
             | Record::Released { resource, .. }
             | Record::Pinned { resource, .. }
@@ -103,6 +104,7 @@ impl Record {
             Record::RevisionAccepted { .. }
             | Record::RevisionState { .. }
             | Record::Kept { .. }
+            | Record::Stays { .. }
             | Record::Source { .. } => Category::Commit,
             Record::Intent { .. } | Record::Result { .. } | Record::Released { .. } => Category::Step,
             Record::Status { .. } | Record::Instance { .. } | Record::Baked { .. } => Category::Health,

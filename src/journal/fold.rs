@@ -157,6 +157,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             let before = std::mem::replace(&mut memory.revision.kept, manifests.clone());
             changed(before != *manifests, Change::Revision)
         }
+        Record::Stays { resource, declared } => resource_of(memory, resource, |it| it.stays.clone_from(declared)),
         Record::Intent { resource, provider, word, .. } => {
             let leaves = (word == "delete").then_some(entry.seq.0);
             let begins = leaves.is_some() && memory.revision.removes.insert(resource.clone());
@@ -365,7 +366,7 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
         Arc::make_mut(resource).id = to.clone();
     }
     if let Some(there) = memory.resources.remove(to).filter(|there| there.file.is_some()) {
-        (moved.file, moved.claims) = (there.file, there.claims);
+        (moved.file, moved.claims, moved.stays) = (there.file, there.claims, there.stays);
     }
     memory.resources.insert(to.clone(), moved);
     vec![Change::Resource(from.clone()), Change::Resource(to.clone())]

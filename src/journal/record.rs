@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    Aim, AlertId, AlertState, CauseKind, Claims, Commit, Digest, Disposition, Health, HoldId, InstanceId, Key,
-    LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState,
+    Aim, AlertId, AlertState, AsDeclared, CauseKind, Claims, Commit, Digest, Disposition, Health, HoldId, InstanceId,
+    Key, LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState,
     RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
@@ -60,6 +60,14 @@ pub enum Record {
         /// Each of those manifests, as `Kind/name`, with the revision that had it good last, whose version stays in force;
         /// `null` where it never was good.
         manifests: BTreeMap<String, Option<Revision>>,
+    },
+    /// A resource whose manifest now has a mistake stays as it was declared last without one; or the manifest has none any
+    /// more.
+    Stays {
+        /// The resource.
+        resource: ResourceId,
+        /// What it stays as; `None`: what is declared counts again.
+        declared: Option<AsDeclared>,
     },
     /// The repository answers differently than before: an error, a hold, or neither when it is well again.
     Source {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use codeops_core::config::TeamSettings;
 use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts};
-use codeops_core::model::{Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName};
+use codeops_core::model::{AsDeclared, Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName};
 
 use super::trailers;
 use crate::journal::Record;
@@ -64,7 +64,7 @@ pub fn records(
         revision: revision.clone(),
         owner,
         commits: commits.iter().map(|it| Commit { teams: trailers::written_by(it, teams), ..it.clone() }).collect(),
-        blast_percent: compiled.desired.repository.blast_radius.percent,
+        blast_percent: limit(&compiled.desired, memory),
         files,
         gone,
         claims,
@@ -97,13 +97,35 @@ fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims>
     each.filter(|(id, claims)| differs(id, claims)).map(|(id, claims)| (id.clone(), claims)).collect()
 }
 
-/// Resources that this revision cannot describe stay as they last were good, where that is known; with why, for each that
-/// it cannot describe.
-pub fn keep_last_good(mut desired: Desired, memory: &Memory) -> (Desired, BTreeMap<ResourceId, String>) {
+/// The limit of a revision: its own, or where its Repository has a mistake that of the one before, so that neither the mistake
+/// nor what mends it counts as a limit that somebody declared.
+fn limit(desired: &Desired, memory: &Memory) -> u8 {
+    let before = memory.revision.blast_declared.filter(|_| desired.keeps_limit);
+    before.unwrap_or(desired.repository.blast_radius.percent)
+}
+
+/// What is written of resources that a revision cannot describe, each once: what they were declared as last without a mistake,
+/// as the revision in force `until_now` says; and which are described again.
+pub fn stays(desired: &Desired, memory: &Memory, until_now: impl Fn(&ResourceId) -> Option<AsDeclared>) -> Vec<Record> {
+    let stays = |id: &ResourceId| memory.resources.get(id).is_some_and(|known| known.stays.is_some());
+    let begin = desired.held.keys().filter(|id| !stays(id)).filter_map(|id| {
+        let declared = until_now(id)?;
+        Some(Record::Stays { resource: id.clone(), declared: Some(declared) })
+    });
+    let end = memory.resources.keys().filter(|id| stays(id) && !desired.held.contains_key(*id));
+    begin.chain(end.map(|id| Record::Stays { resource: id.clone(), declared: None })).collect()
+}
+
+/// What a revision cannot describe stays as it was declared last without a mistake, or where nobody remembers that, as it last
+/// was good; with why, for each resource that it cannot describe. `memory` knows what [`records`] and [`stays`] say of it.
+pub fn keep_as_declared(mut desired: Desired, memory: &Memory) -> (Desired, BTreeMap<ResourceId, String>) {
+    desired.repository.blast_radius.percent = limit(&desired, memory);
     let kept = desired.held.clone();
     let known = kept.keys().filter_map(|id| {
-        let good = memory.resources.get(id)?.last_good.as_ref()?;
-        Some((id.clone(), Arc::clone(&good.resource)))
+        let known = memory.resources.get(id)?;
+        let declared = known.stays.as_ref().map(|stays| &stays.resource);
+        let resource = declared.or_else(|| known.last_good.as_ref().map(|good| &good.resource))?;
+        Some((id.clone(), Arc::clone(resource)))
     });
     let known: Vec<_> = known.collect();
     for (id, resource) in known {

@@ -175,13 +175,16 @@ impl Flow {
         found: &Kept,
     ) -> Result<(), LogError> {
         let known = self.accepted().as_ref() == Some(&revision);
+        let records = {
+            let memory = self.tools.journal.memory();
+            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+            let mut records = acceptance::records(&revision, &compiled, &commits, &self.rules.teams, &memory);
+            let current = self.world.current.as_ref();
+            records.extend(acceptance::stays(&compiled.desired, &memory, |id| current?.declares(id)));
+            records
+        };
+        self.tools.journal.record(records).await?;
         if !known {
-            let records = {
-                let memory = self.tools.journal.memory();
-                let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-                acceptance::records(&revision, &compiled, &commits, &self.rules.teams, &memory)
-            };
-            self.tools.journal.record(records).await?;
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
             self.end_observe_only(&revision).await?;
         }
@@ -194,7 +197,7 @@ impl Flow {
         }
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        let (desired, kept) = acceptance::keep_last_good(compiled.desired, &memory);
+        let (desired, kept) = acceptance::keep_as_declared(compiled.desired, &memory);
         let newest = commits.last();
         let previous = self.world.current.take().filter(|current| current.revision == revision);
         let applied = memory.revision.applied.as_ref() == Some(&revision);

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::alert;
 use codeops_core::config::Freeze;
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, RevisionState, Scope, Step, Sync, Verb, Why,
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, Revision, RevisionState, Scope, Step, Sync,
+    Verb, Why,
 };
 use codeops_core::plan::{self, Change, Plan, UnderWay};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -128,7 +129,9 @@ impl Flow {
                     continue;
                 }
                 if self.world.observe_only.is_none() {
-                    decided.records.push(remember(id, finding, current, now));
+                    let stays = memory.resources.get(id).and_then(|known| known.stays.as_ref());
+                    let revision = stays.map_or(&current.revision, |stays| &stays.revision);
+                    decided.records.push(remember(id, finding, revision, now));
                     decided.findings = true;
                 }
                 continue;
@@ -317,8 +320,9 @@ fn removing(change: &Change, judged: &Judged, provider: &ProviderName) -> Option
     leaves.then_some(Removing { verb: change.verb, hold })
 }
 
-fn remember(id: &ResourceId, finding: Finding, current: &Current, now: Timestamp) -> Record {
-    let revision = Some(current.revision.clone());
+/// `declared` by this revision: the one in force, or where that has a mistake in it, the last without one.
+fn remember(id: &ResourceId, finding: Finding, declared: &Revision, now: Timestamp) -> Record {
+    let revision = Some(declared.clone());
     match finding {
         Finding::Baked(resource) => {
             Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }

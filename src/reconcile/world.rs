@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
 use codeops_core::model::{
-    Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, TeamName, Why,
+    AsDeclared, Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, TeamName,
+    Why,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::{Decision, Hold};
@@ -112,7 +113,7 @@ pub(super) enum Busy {
 pub(super) struct Current {
     pub(super) revision: Revision,
     pub(super) desired: Arc<Desired>,
-    /// Resources kept at their last good because this revision cannot say what they should be, and why.
+    /// Resources kept as they were because this revision cannot say what they should be, and why.
     pub(super) kept: BTreeMap<ResourceId, String>,
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) subject: String,
@@ -131,6 +132,14 @@ pub(super) struct Status {
     pub(super) why: Option<String>,
     pub(super) since: Timestamp,
     pub(super) next_at: Option<Timestamp>,
+}
+
+impl Current {
+    /// What this revision itself declares a resource as.
+    pub(super) fn declares(&self, id: &ResourceId) -> Option<AsDeclared> {
+        let resource = self.desired.resources.get(id).filter(|_| !self.kept.contains_key(id))?;
+        Some(AsDeclared { resource: Arc::clone(resource), revision: self.revision.clone() })
+    }
 }
 
 impl World {

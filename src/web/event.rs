@@ -219,6 +219,10 @@ fn sentence(record: &Record) -> String {
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
         Record::Kept { manifests } => kept(manifests),
+        Record::Stays { declared: Some(declared), .. } => {
+            format!("its manifest has a mistake now: it stays as revision {} declares it", declared.revision.short())
+        }
+        Record::Stays { declared: None, .. } => "its manifest counts again".to_owned(),
         Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),
         Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
         Record::Source { .. } => "the repository answers, and its newest commit is followed".to_owned(),

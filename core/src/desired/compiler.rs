@@ -185,6 +185,7 @@ impl Compiler {
         let environment = context.environment.clone();
         let desired = Desired {
             owner: resolved.owner.map(|repository| Owner { repository, environment }),
+            keeps_limit: resolved.repository_broken.is_some(),
             repository: Arc::unwrap_or_clone(resolved.repository),
             teams: resolved.teams.into_iter().map(|(name, team)| (name, Arc::unwrap_or_clone(team))).collect(),
             resources,

@@ -164,6 +164,8 @@ pub struct Desired {
     pub owner: Option<Owner>,
     /// The `Repository` manifest's spec.
     pub repository: RepositorySpec,
+    /// Whether that has a mistake, so that the limit on removals is the one of the revision before.
+    pub keeps_limit: bool,
     /// Teams by name.
     pub teams: BTreeMap<TeamName, TeamSpec>,
     /// All resources that could be lowered. No dependency cycle: those in one are in `held` instead.

@@ -76,6 +76,9 @@ pub struct ResourceMemory {
     /// What it had by right when a revision was last accepted.
     #[serde(skip_serializing_if = "Claims::is_empty")]
     pub claims: Claims,
+    /// What it stays as while its manifest has a mistake: as it was declared last without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stays: Option<AsDeclared>,
     /// What last finished its bake, whole, so that it can come back.
     pub last_good: Option<LastGood>,
     /// Templates that failed, by template digest.
@@ -178,6 +181,15 @@ impl Claims {
     pub fn is_empty(&self) -> bool {
         self.port.is_none() && self.was.is_empty()
     }
+}
+
+/// What a revision declared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AsDeclared {
+    /// The whole resource.
+    pub resource: Arc<Resource>,
+    /// The revision.
+    pub revision: Revision,
 }
 
 /// The last template that finished its bake.

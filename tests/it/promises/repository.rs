@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codeops_core::model::{Health, Sync};
 
-use crate::support::flow::{Flow, REPOSITORY, app, id};
+use crate::support::flow::{Flow, REPOSITORY, TEAM, app, id, path};
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_becomes_running_software() {
@@ -138,6 +138,65 @@ async fn one_bad_manifest_among_many_stays_at_its_last_good() {
     flow.check();
 }
 
+/// A mistake that comes while a version bakes, wherever it stands, takes nothing back: the version bakes on and is good then.
+#[tokio::test(start_paused = true)]
+async fn what_still_bakes_under_a_mistake_bakes_on() {
+    let app_typo = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: a, team: core}\nspec: {runn: [x]}\n";
+    let team_typo = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: core}\nspec: {memberz: []}\n";
+    let repository_typo = REPOSITORY.replace("spec: {", "spec: {freez: 7, ");
+    for (file, text) in [("apps/a.yaml", app_typo), ("team.yaml", team_typo), ("codeops.yaml", &*repository_typo)] {
+        for restarts in [false, true] {
+            let mut flow = Flow::new().await;
+            flow.begin(&[("a", "v1")]).await;
+            flow.settle().await;
+            let declared = flow.change(&[("a", "v2")]).await;
+            flow.elapse(5).await;
+            assert_eq!(flow.serving("a"), ["v2"], "half through its bake");
+            flow.commit(&[(file, text)]).await;
+            if restarts {
+                flow.elapse(1).await;
+                flow.restart().await;
+            }
+            flow.settle().await;
+            assert_eq!((flow.serving("a"), flow.status("a")), (vec!["v2".to_owned()], (Sync::Held, Health::Healthy)));
+            let good = flow.view("a").last_good.clone().expect("it has baked");
+            assert_eq!(good.revision, Some(declared), "{file}: what declared it");
+            // What is mended counts at once.
+            flow.commit(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM), ("apps/a.yaml", &app("a", "v3"))]).await;
+            flow.settle().await;
+            assert_eq!((flow.serving("a"), flow.revision_state()), (vec!["v3".to_owned()], "applied"), "{file}");
+            flow.check();
+        }
+    }
+}
+
+/// A limit that was never accepted is nobody's: neither while it is there nor once it is mended.
+#[tokio::test(start_paused = true)]
+async fn a_limit_with_a_mistake_counts_for_nothing() {
+    let mut flow = Flow::new().await;
+    let apps: Vec<String> = (0..16).map(|n| format!("a{n:02}")).collect();
+    let all: Vec<(&str, &str)> = apps.iter().map(|name| (name.as_str(), "v1")).collect();
+    flow.begin(&all).await;
+    flow.settle().await;
+    let limited =
+        |percent: u32| REPOSITORY.replace("spec: {", &format!("spec: {{blastRadius: {{percent: {percent}}}, "));
+    flow.commit(&[("codeops.yaml", &limited(25))]).await;
+    flow.settle().await;
+    let paths: Vec<String> = apps[..6].iter().map(|name| path(name)).collect();
+    let removed: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "")).collect();
+    flow.commit(&removed).await;
+    flow.settle().await;
+    let held = |flow: &Flow| flow.board().holds.iter().map(|hold| hold.why.clone()).collect::<Vec<_>>();
+    let before = held(&flow);
+    assert!(before.len() == 1 && before[0].contains("25 %"), "{before:?}");
+    for percent in [250, 25] {
+        flow.commit(&[("codeops.yaml", &limited(percent))]).await;
+        flow.settle().await;
+        assert_eq!(held(&flow), before, "{percent}");
+    }
+    flow.check();
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_bad_manifest_of_an_app_that_never_was_good_leaves_the_live_object_alone() {
     let mut flow = Flow::new().await;
@@ -184,7 +243,7 @@ async fn a_broken_team_or_repository_holds_what_resolves_through_it() {
     flow.change(&[("a", "v2")]).await;
     flow.settle().await;
     assert_eq!((flow.instances("a"), flow.instances("b")), instances, "nothing moved");
-    flow.commit(&[("team.yaml", super::super::support::flow::TEAM), ("codeops.yaml", REPOSITORY)]).await;
+    flow.commit(&[("team.yaml", TEAM), ("codeops.yaml", REPOSITORY)]).await;
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v2"]);
     assert_eq!(flow.revision_state(), "applied");
