@@ -25,6 +25,9 @@ impl Archive {
         if !file.exists() {
             return Err(StoreError::Missing { folder: state_dir.to_owned() });
         }
+        // SQLite says of such a file only that it cannot be opened.
+        rustix::fs::access(&file, rustix::fs::Access::READ_OK)
+            .map_err(|source| StoreError::Folder { path: file.clone(), source: source.into() })?;
         Ok(Self { db: open_reader(&file)?, file })
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::StoreError;
@@ -150,7 +151,11 @@ fn settle(db: &Connection) -> Result<(), rusqlite::Error> {
     db.busy_timeout(BUSY)
 }
 
-/// A connection that only reads, beside a writer in this or another process.
+/// How many pages of a store are copied at a time.
+const COPIED_AT_A_TIME: std::ffi::c_int = 1_000;
+
+/// A connection that only reads, beside a writer in this or another process. What an older codeops wrote is read from a copy
+/// in memory that is brought to this format: the file itself is, once a daemon opens it.
 pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     let attempt = || -> Result<Connection, rusqlite::Error> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -160,7 +165,18 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     };
     let db = attempt().map_err(|error| StoreError::sqlite(file, &error))?;
     refuse_newer(&db, file)?;
-    Ok(db)
+    let is_older = version(&db).map(|found| found < known());
+    let read = is_older.and_then(|is_older| if is_older { copy(&db) } else { Ok(db) });
+    read.map_err(|error| StoreError::sqlite(file, &error))
+}
+
+/// A store as this format has it, in memory.
+fn copy(db: &Connection) -> Result<Connection, rusqlite::Error> {
+    let mut copy = Connection::open_in_memory()?;
+    Backup::new(db, &mut copy)?.run_to_completion(COPIED_AT_A_TIME, Duration::ZERO, None)?;
+    migrate(&mut copy)?;
+    copy.pragma_update(None, "query_only", true)?;
+    Ok(copy)
 }
 
 /// SQLite's own check of the whole file; answers the first thing that is wrong.
@@ -206,4 +222,36 @@ fn migrate(db: &mut Connection) -> Result<(), rusqlite::Error> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store as a codeops wrote it that knew so many migrations.
+    fn older(file: &Path, format: usize) {
+        let db = Connection::open(file).expect("made");
+        db.pragma_update(None, "journal_mode", "WAL").expect("as a daemon's");
+        for statements in MIGRATIONS.iter().take(format) {
+            db.execute_batch(statements).expect("migrated");
+        }
+        db.pragma_update(None, "user_version", i64::try_from(format).expect("few")).expect("numbered");
+        let kept = "INSERT INTO projection VALUES ('revision', '{\"owner\": \"acme-ops/prod\"}')";
+        db.execute_batch(kept).expect("written");
+    }
+
+    #[test]
+    fn what_an_older_codeops_wrote_is_read_and_left_as_it_is() {
+        for format in 1..=MIGRATIONS.len() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = super::super::folder::database(folder.path());
+            older(&file, format);
+            let archive = super::super::Archive::open(folder.path()).expect("it opens");
+            let (memory, _) = archive.memory().unwrap_or_else(|error| panic!("format {format}: {error}"));
+            assert_eq!(memory.revision.owner.map(|owner| owner.to_string()).as_deref(), Some("acme-ops/prod"));
+            archive.read(&crate::journal::Query { limit: 10, ..Default::default() }).expect("its events, too");
+            let left = Connection::open(&file).and_then(|db| version(&db)).expect("it opens");
+            assert_eq!(left, i64::try_from(format).expect("few"), "its daemon may still run");
+        }
+    }
 }
