@@ -10,6 +10,7 @@ use codeops_core::desired::{self, File, Files, is_manifest};
 use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::census::Teams;
+use super::text::clean;
 use super::{Limits, SourceError, crowded};
 
 /// Why a revision cannot be read.
@@ -40,6 +41,8 @@ impl From<git2::Error> for Halt {
     }
 }
 
+/// So many folders are named where none comes near.
+const SHOWN: usize = 10;
 /// How much of a script is kept: what is read again when it runs is its blob.
 const BEGINNING: usize = 256;
 
@@ -127,7 +130,7 @@ pub(super) fn read(
     previous: Option<Listing>,
     (limits, teams): (Limits, &Teams),
 ) -> Result<Listing, Unread> {
-    let tree = root(repository, revision, path)?;
+    let tree = Some(root(repository, revision, path)?);
     let count = || crowded::count(repository, tree.as_ref(), (limits, teams));
     let brought = match previous {
         Some(previous) if previous.is_crowded => {
@@ -155,19 +158,42 @@ pub(super) fn crowded(files: Files, limits: Limits) -> Listing {
     Listing { files: Arc::new(files), tree: None, budget: Budget::new(limits), is_crowded: true }
 }
 
-/// The tree of the folder `path`; `None` where there is no such folder.
-fn root<'r>(repository: &'r Repository, revision: Oid, path: &[String]) -> Result<Option<Tree<'r>>, Unread> {
+/// The tree of the folder `path`. One that is not there is no empty one: where it is misspelt, or was moved, nobody has said that
+/// all in it is to go.
+fn root<'r>(repository: &'r Repository, revision: Oid, path: &[String]) -> Result<Tree<'r>, Unread> {
     let mut tree = repository.find_commit(revision)?.tree()?;
-    for segment in path {
+    for (depth, segment) in path.iter().enumerate() {
         let Some((id, kind)) = tree.get_name(segment).map(|entry| (entry.id(), entry.kind())) else {
-            return Ok(None);
+            return Err(refused(no_folder(&tree, path, depth, revision)));
         };
         if kind != Some(ObjectType::Tree) {
             return Err(refused(format!("repository.path: `{}` is not a folder in {revision}", path.join("/"))));
         }
         tree = repository.find_tree(id)?;
     }
-    Ok(Some(tree))
+    Ok(tree)
+}
+
+/// That `path` is not there from its folder `depth` on, which `tree` should have, with what comes nearest.
+fn no_folder(tree: &Tree<'_>, path: &[String], depth: usize, revision: Oid) -> String {
+    let folders = tree.iter().filter(|entry| entry.kind() == Some(ObjectType::Tree) && !is_hidden(entry.name_bytes()));
+    let names: Vec<String> = folders.map(|entry| clean(&legible(entry.name_bytes()), 200)).collect();
+    let whole = |name: &str| [&path[..depth], &[name.to_owned()]].concat().join("/");
+    let there = match desired::near(&path[depth], names.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean `{}`?", whole(name)),
+        None if names.is_empty() => "there is no folder at all beside it".to_owned(),
+        None => {
+            let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", whole(name))).collect();
+            let more = names.len().checked_sub(SHOWN).filter(|more| *more > 0);
+            let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
+            format!("there are {}{more}", shown.join(", "))
+        }
+    };
+    format!(
+        "repository.path: there is no folder `{}` in revision {}; {there}",
+        path.join("/"),
+        &revision.to_string()[..12]
+    )
 }
 
 /// Brings a listing to another tree.

@@ -117,6 +117,33 @@ async fn only_the_configured_folder_is_read_and_links_are_not_followed() {
     assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml"]);
 }
 
+/// A folder that is not there is no empty one, in which nothing is declared any more: the revision is not taken.
+#[tokio::test]
+async fn a_folder_that_a_revision_has_not_is_told_with_what_comes_near() {
+    let repo = TempRepo::with(&[("ops/prod/a.yaml", "a"), ("ops/stage/a.yaml", "a"), ("docs/x.yaml", "x")]);
+    let mut bench = Bench::new(&repo.url());
+    for (path, told) in [
+        ("opps/prod", "did you mean `ops`?"),
+        ("ops/prdo", "did you mean `ops/prod`?"),
+        ("nowhere", "there are `docs`, `ops`"),
+        ("docs/deep", "there is no folder at all beside it"),
+    ] {
+        bench.settings.path = path.to_owned();
+        let mirror = bench.open().await;
+        let tip = mirror.fetch(None).await.expect("reachable");
+        let why = mirror.files(&tip.revision).await.expect_err("it has no such folder").0;
+        assert!(why.contains(&format!("no folder `{path}`")) && why.contains(told), "{why}");
+    }
+    bench.settings.path = "ops/prod".to_owned();
+    let mirror = bench.open().await;
+    let tip = mirror.fetch(None).await.expect("reachable");
+    assert_eq!(mirror.files(&tip.revision).await.expect("readable").len(), 1);
+    repo.git(&["rm", "--quiet", "ops/prod/a.yaml"]);
+    repo.commit("Take all of it away");
+    let tip = mirror.fetch(Some(&tip.revision)).await.expect("reachable");
+    mirror.files(&tip.revision).await.expect_err("who takes the folder away has taken it all away, or moved it");
+}
+
 /// Whatever one commit does to folders and files, the next revision read from it is the one read from nothing.
 #[tokio::test]
 async fn a_revision_read_from_the_one_before_is_the_one_read_from_nothing() {
