@@ -79,19 +79,24 @@ fn names_nothing(value: &str, revision: &Revision, desired: &Desired) -> String 
 
 /// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it
 /// changes the Repository's own file and nothing of a team's, as only those who run all of it may. A commit that changes nothing,
-/// or files that are nobody's, proves nothing.
+/// or files that are nobody's, proves nothing; nor does a change that was taken back by the time the revision is taken: who pushes
+/// both together has changed nothing, whatever a server that judges the push as a whole lets pass.
 fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
     if teams.is_empty() {
         return None;
     }
-    let by = written_by(commit, teams);
-    let everybodys = by.is_empty() && commit.changed.iter().any(|path| path == TOP);
-    (!everybodys).then_some(by)
+    let everybodys = written_by(commit, teams).is_empty() && commit.stands.iter().any(|path| path == TOP);
+    (!everybodys).then(|| of(&commit.stands, teams))
 }
 
 /// The teams whose files a commit changes.
 pub(super) fn written_by(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> BTreeSet<TeamName> {
-    let claims_one = |own: &TeamSettings| commit.changed.iter().any(|path| claims(own, path));
+    of(&commit.changed, teams)
+}
+
+/// The teams that may claim one of these files.
+fn of(files: &BTreeSet<String>, teams: &BTreeMap<TeamName, TeamSettings>) -> BTreeSet<TeamName> {
+    let claims_one = |own: &TeamSettings| files.iter().any(|path| claims(own, path));
     teams.iter().filter(|(_, own)| claims_one(own)).map(|(name, _)| name.clone()).collect()
 }
 
@@ -113,6 +118,14 @@ mod tests {
     }
 
     fn by(changed: &[&str], teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
+        by_what_stands(changed, changed, teams)
+    }
+
+    fn by_what_stands(
+        changed: &[&str],
+        stands: &[&str],
+        teams: &BTreeMap<TeamName, TeamSettings>,
+    ) -> Option<BTreeSet<TeamName>> {
         let commit = Commit {
             revision: "1".repeat(40).parse().expect("a revision"),
             author: String::new(),
@@ -121,6 +134,7 @@ mod tests {
             trailers: Vec::new(),
             signer: None,
             changed: changed.iter().map(|path| (*path).to_owned()).collect(),
+            stands: stands.iter().map(|path| (*path).to_owned()).collect(),
             teams: BTreeSet::new(),
         };
         authority(&commit, teams)
@@ -136,5 +150,21 @@ mod tests {
         assert_eq!(by(&[], &teams), Some(BTreeSet::new()), "nobody's");
         assert_eq!(by(&["notes.txt"], &teams), Some(BTreeSet::new()), "nobody's: anybody may write there");
         assert_eq!(by(&[], &BTreeMap::new()), None, "on a laptop everybody's");
+    }
+
+    #[test]
+    fn what_was_changed_and_changed_back_proves_nothing() {
+        let teams = teams();
+        let nobody = Some(BTreeSet::new());
+        assert_eq!(by_what_stands(&["apps/a/x.yaml"], &[], &teams), nobody);
+        assert_eq!(by_what_stands(&["codeops.yaml"], &[], &teams), nobody);
+        let both = ["apps/a/x.yaml", "apps/b/x.yaml"];
+        assert_eq!(by_what_stands(&both, &["apps/b/x.yaml"], &teams), Some([name("b")].into()));
+        let top = ["apps/a/x.yaml", "codeops.yaml"];
+        assert_eq!(
+            by_what_stands(&top, &["codeops.yaml"], &teams),
+            nobody,
+            "not everybody's for having undone the rest"
+        );
     }
 }

@@ -85,12 +85,17 @@ pub(super) fn commits(
 ) -> Result<Vec<Commit>, git2::Error> {
     let mut left = MERGED;
     let mut found = Vec::new();
+    let differ = since.map(|since| differ(repository, Some(since), until, path)).transpose()?;
     for oid in first_parents(repository, since, until, COMMITS)?.into_iter().rev() {
         let mut commit = commit(repository, oid, signers)?;
         let mut brought = brought(repository, since, oid, &mut left)?;
         brought.retain(|trailer| !commit.trailers.contains(trailer));
         commit.trailers.extend(brought);
         commit.changed = changed(repository, oid, path)?;
+        commit.stands = match &differ {
+            Some(differ) => commit.changed.intersection(differ).cloned().collect(),
+            None => commit.changed.clone(),
+        };
         found.push(commit);
     }
     found.reverse();
@@ -99,9 +104,21 @@ pub(super) fn commits(
 
 /// The files below the followed folder that a commit changes, against its first parent.
 fn changed(repository: &Repository, oid: Oid, path: &[String]) -> Result<BTreeSet<String>, git2::Error> {
-    let commit = repository.find_commit(oid)?;
-    let before = commit.parent(0).ok().map(|parent| parent.tree()).transpose()?;
-    let diff = repository.diff_tree_to_tree(before.as_ref(), Some(&commit.tree()?), None)?;
+    // A shallow clone names parents that it has not.
+    let parent = repository.find_commit(oid)?.parent(0).ok();
+    differ(repository, parent.map(|parent| parent.id()), oid, path)
+}
+
+/// The files below the followed folder that differ between two commits, or that the second one has.
+fn differ(
+    repository: &Repository,
+    before: Option<Oid>,
+    after: Oid,
+    path: &[String],
+) -> Result<BTreeSet<String>, git2::Error> {
+    let tree = |oid: Oid| repository.find_commit(oid)?.tree();
+    let before = before.map(tree).transpose()?;
+    let diff = repository.diff_tree_to_tree(before.as_ref(), Some(&tree(after)?), None)?;
     let folder: String = path.iter().flat_map(|segment| [segment, "/"]).collect();
     let files = diff.deltas().flat_map(|delta| {
         [delta.old_file().path(), delta.new_file().path()]
@@ -160,6 +177,7 @@ fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Resul
         subject: clean(message.trim_start().lines().next().unwrap_or_default(), 200),
         trailers: trailers(&message),
         changed: BTreeSet::new(),
+        stands: BTreeSet::new(),
         teams: BTreeSet::new(),
         signer: signers.and_then(|signers| signer(repository, oid, signers).ok().and_then(Result::ok)),
     })

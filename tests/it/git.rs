@@ -525,6 +525,30 @@ async fn commits_tell_who_and_what_and_the_trailers() {
     assert_eq!(commits[0].trailers, trailers);
 }
 
+/// Who pushes a change together with what takes it back has changed nothing, and shows nothing of whose commits these are.
+#[tokio::test]
+async fn what_a_push_changes_and_changes_back_does_not_stand() {
+    let repo = TempRepo::with(&[("a/shop.yaml", "a"), ("b/shop.yaml", "b")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let base = mirror.fetch(None).await.expect("reachable").revision;
+    for (path, text, message) in [
+        ("a/shop.yaml", "other", "Look like them\n\nCodeops-Allow: 83de91986205"),
+        ("a/shop.yaml", "a", "And back"),
+        ("b/shop.yaml", "mine", "Ours"),
+    ] {
+        repo.write(path, text);
+        repo.commit(message);
+    }
+    let tip = mirror.fetch(Some(&base)).await.expect("reachable").revision;
+    let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
+    let stands: Vec<Vec<&str>> = commits.iter().map(|it| it.stands.iter().map(String::as_str).collect()).collect();
+    assert_eq!(stands, [vec![], vec![], vec!["b/shop.yaml"]]);
+    assert_eq!(commits[0].changed.iter().collect::<Vec<_>>(), ["a/shop.yaml"]);
+    let first = mirror.commits(None, &base).await.expect("readable");
+    assert_eq!(first[0].stands.len(), 2, "the first revision of all brings all that it has");
+}
+
 #[tokio::test]
 async fn a_merge_has_the_trailers_of_the_commits_that_it_brings_and_of_no_others() {
     let repo = TempRepo::with(&[("a.yaml", "1")]);

@@ -74,6 +74,7 @@ impl ScriptedSource {
             trailers: trailers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             signer: None,
             changed: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
+            stands: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
             teams: Default::default(),
         };
         let committed = Committed { parent: parent.cloned(), files: Arc::new(files), commit };

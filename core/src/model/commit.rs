@@ -25,6 +25,10 @@ pub struct Commit {
     /// The files that it changes below the folder that is followed: they show whose words it holds.
     #[serde(skip)]
     pub changed: BTreeSet<String>,
+    /// Those of them that are another way in the revision that is taken than in the one followed before: what was changed and
+    /// changed back is nobody's doing.
+    #[serde(skip)]
+    pub stands: BTreeSet<String>,
     /// The teams whose files it changes, where the settings keep teams apart: its words are theirs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub teams: BTreeSet<TeamName>,

@@ -541,6 +541,7 @@ pub(crate) fn history(log: &MemoryLog) {
             trailers: vec![("Codeops-Retry".to_owned(), "app/shop".to_owned())],
             signer: None,
             changed: BTreeSet::new(),
+            stands: BTreeSet::new(),
             teams: BTreeSet::new(),
         };
         let owner = "acme-ops/prod".parse().expect("the fixture is valid");

@@ -31,6 +31,7 @@ fn accepted(digit: char, words: &str, teams: &[&str]) -> Record {
         trailers: vec![("Codeops-Retry".to_owned(), words.to_owned())],
         signer: Some(words.to_owned()),
         changed: BTreeSet::new(),
+        stands: BTreeSet::new(),
         teams: teams.iter().map(|team| name(team)).collect(),
     };
     Record::RevisionAccepted {
