@@ -18,8 +18,10 @@ use crate::port::{CommitChange, CommitError, CommitOrder, Committed, Committer};
 const TRIES: usize = 4;
 /// So many commits are looked through for one that has the same key.
 const KNOWN: usize = 100;
-/// So many commits are looked through for one to take back.
+/// So many commits that change a file are looked through for one to take back.
 const BACK: usize = 1_000;
+/// And so many for those: others may commit what they like, and a change of an hour ago must be found behind it.
+const WALKED: usize = 100_000;
 
 #[async_trait]
 impl Committer for Mirror {
@@ -176,10 +178,15 @@ fn advice(url: &str, complaint: &str) -> String {
 }
 
 fn line(repository: &Repository, tip: Oid, most: usize) -> Result<Vec<Oid>, git2::Error> {
+    first_parents(repository, tip)?.take(most).collect()
+}
+
+/// The tip and its first parents, newest first.
+fn first_parents(repository: &Repository, tip: Oid) -> Result<git2::Revwalk<'_>, git2::Error> {
     let mut walk = repository.revwalk()?;
     walk.simplify_first_parent()?;
     walk.push(tip)?;
-    walk.take(most).collect()
+    Ok(walk)
 }
 
 fn is_bots(commit: &git2::Commit<'_>, email: &str) -> bool {
@@ -215,8 +222,15 @@ fn reverted(
     since: Option<Timestamp>,
 ) -> Result<(Oid, Oid), Unread> {
     let mut taken_back = Vec::new();
-    for oid in line(repository, tip, BACK)? {
+    let mut left = BACK;
+    let mut walk = first_parents(repository, tip)?.take(WALKED);
+    while let Some(oid) = walk.next().filter(|_| left > 0) {
+        let oid = oid?;
         let commit = repository.find_commit(oid)?;
+        if !touches(&commit, path)? {
+            continue;
+        }
+        left -= 1;
         if is_bots(&commit, email) {
             let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
             let back = message.lines().find_map(|line| line.strip_prefix("This reverts commit "));
@@ -235,7 +249,18 @@ fn reverted(
             return Ok((without(repository, tip, &commit, path)?, oid));
         }
     }
-    Err(not_so(format!("no commit of the last {BACK} changes `{path}` and nothing else: revert by hand")))
+    let looked = if left == 0 { format!("the last {BACK} that change it") } else { format!("the last {WALKED}") };
+    Err(not_so(format!("no commit of {looked} changes `{path}` and nothing else: revert by hand")))
+}
+
+/// Whether a commit changes `path`, against its first parent.
+fn touches(commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
+    let at = |commit: &git2::Commit<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
+        let entry = commit.tree()?.get_path(std::path::Path::new(path)).ok();
+        Ok(entry.map(|entry| (entry.id(), entry.filemode())))
+    };
+    let before = commit.parent(0).ok().map(|parent| at(&parent)).transpose()?.flatten();
+    Ok(before != at(commit)?)
 }
 
 fn touches_only(repository: &Repository, commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {

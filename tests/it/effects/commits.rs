@@ -147,6 +147,25 @@ async fn the_last_change_of_the_target_alone_is_taken_back() {
     assert!(error.contains("cannot be taken back"), "{error}");
 }
 
+/// What others commit, however much, puts the last change of a file out of nobody's reach.
+#[tokio::test]
+async fn the_last_change_is_found_behind_what_others_commit() {
+    let remote = Remote::plain().await;
+    remote.commit("apps/shop.yaml", &SHOP.replace("v1", "v2"), "Release v2");
+    remote.commit("other/x.yaml", "kind: App\n# more\n", "Elsewhere");
+    let bare = git2::Repository::open(remote.bare.path()).expect("it opens");
+    let tip = bare.find_reference("refs/heads/main").and_then(|main| main.peel_to_commit()).expect("a branch");
+    let trees = [tip.parent(0).and_then(|before| before.tree()), tip.tree()].map(|tree| tree.expect("a tree"));
+    let other = git2::Signature::now("Other", "other@example.org").expect("a name");
+    let mut last = tip;
+    for n in 0..1_001 {
+        let next = bare.commit(Some("refs/heads/main"), &other, &other, "Elsewhere", &trees[n % 2], &[&last]);
+        last = next.and_then(|next| bare.find_commit(next)).expect("committed");
+    }
+    remote.stage.perform(revert()).await.expect("reverted");
+    assert_eq!(remote.shop(), SHOP);
+}
+
 #[tokio::test]
 async fn who_pushes_first_is_built_upon() {
     let remote = Remote::plain().await;
