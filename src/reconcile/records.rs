@@ -207,8 +207,9 @@ impl Flow {
         let sick = status.values().filter(|s| s.sync == Sync::Synced && s.health == Health::Degraded).count();
         let tally = Tally { resources: status.len(), off: bad + sick, removed, mistakes: errors };
         let state = if busy || moving { RevisionState::Applying } else { RevisionState::settled(tally) };
+        let unwell = status.values().filter(|s| matches!(s.health, Health::Degraded | Health::Missing)).count();
         let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
-        self.came_to(state, format!("{errors} {mistakes} in manifests, {bad} not in sync, {sick} not healthy"))
+        self.came_to(state, format!("{errors} {mistakes} in manifests, {bad} not in sync, {unwell} not healthy"))
     }
 
     /// The revision in force is so far: what the page and the history say of it is this one word. A record when it changed.

@@ -130,6 +130,11 @@ async fn new_version_bad_without_a_last_good_is_degraded_and_nothing_is_deleted(
     let mut flow = running("bad-1").await;
     assert_eq!(flow.status("a").1, Health::Degraded, "{}", flow.why("a"));
     assert_eq!(flow.serving("a"), ["bad-1"], "it is left as it is");
+    let told = flow.records(|record| match record {
+        Record::RevisionState { why, .. } => why.clone(),
+        _ => None,
+    });
+    assert_eq!(told, ["0 mistakes in manifests, 1 not in sync, 1 not healthy"], "held, and ill all the same");
     let there = flow.live("a").expect("it lives");
     flow.local().edit(&id("a"), |live| live.instances.clear());
     flow.elapse(120).await;
