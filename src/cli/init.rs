@@ -40,7 +40,9 @@ pub(crate) fn init(args: &InitArgs, variables: &Variables, output: &Output) -> a
             shell(&program)
         ));
     }
-    let dir = shell(&args.dir.to_string_lossy());
+    let dir = args.dir.to_string_lossy();
+    // What begins like an option is one, wherever it stands.
+    let dir = shell(&if dir.starts_with('-') { format!("./{dir}") } else { dir.into_owned() });
     output.note(format!("next: codeops validate {dir} && codeops run --repo {dir}"));
     Ok(Exit::Fine)
 }

@@ -1,11 +1,11 @@
 //! `validate`: every mistake in a folder's manifests. It runs no program and opens no connection.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use codeops_core::config::Settings;
 use codeops_core::desired::{
-    Compiled, Compiler, Context, Diagnostic, Files, Severity, reaches_nobody, without_overlays,
+    Compiled, Compiler, Context, Diagnostic, Files, Severity, TOP, reaches_nobody, without_overlays,
 };
 use codeops_core::model::Environment;
 use serde::Serialize;
@@ -63,8 +63,22 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
     let diagnostics: Vec<Diagnostic> = found.into_values().collect();
     let valid = diagnostics.iter().all(|d| d.severity != Severity::Error);
     let report = Report { valid, manifests: files.len(), resources: resources.len(), environments, diagnostics };
+    if let Some(top) = repository_above(&args.dir).filter(|_| !files.contains_key(TOP)) {
+        output.note(format!(
+            "{} is a part of the config repository {}, whose other files it refers to: validate that folder instead",
+            args.dir.display(),
+            top.display()
+        ));
+    }
     output.value(&report, || text(&report, output))?;
     Ok(if valid { Exit::Fine } else { Exit::Failed })
+}
+
+/// The folder around this one, within the same checkout, that holds the Repository's file.
+fn repository_above(folder: &Path) -> Option<PathBuf> {
+    let folder = std::path::absolute(folder).ok()?;
+    let mut around = folder.ancestors().take_while(|inner| !inner.join(".git").exists()).filter_map(Path::parent);
+    around.find(|outer| outer.join(TOP).is_file()).map(Path::to_owned)
 }
 
 /// The files of a folder, as the daemon would read those of a revision.

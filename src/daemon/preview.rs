@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use codeops_core::alert;
-use codeops_core::config::{Freeze, TeamSettings};
+use codeops_core::config::{Freeze, Mode, TeamSettings};
 use codeops_core::desired::{Compiled, Compiler, Context, Desired, without_overlays};
 use codeops_core::model::{AsDeclared, Memory, Owner, ResourceId, Revision, Scope, Secret, Snapshot, TeamName, Why};
 use codeops_core::plan::Plan;
@@ -73,6 +73,9 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
+    if options.settings.mode == Mode::Observe {
+        notes.push("the settings say `mode: observe`: the daemon shows this plan and changes nothing".to_owned());
+    }
     let mut snapshot = Snapshot::default();
     for (name, observer) in &observers {
         let listing = observer.observe(&Scope::All).await.map_err(|error| Why(error.0));

@@ -159,6 +159,17 @@ fn validate_takes_and_refuses_what_the_daemon_does() {
 }
 
 #[test]
+fn validate_of_a_part_says_first_of_what_it_is_one() {
+    let folder = repository(APP);
+    let whole = run(codeops().arg("validate").arg(folder.path()));
+    assert!(!whole.2.contains("is a part of"), "{}", whole.2);
+    let apps = folder.path().join("apps");
+    fs::create_dir_all(&apps).expect("made");
+    let (_, _, err) = run(codeops().arg("validate").arg(&apps));
+    assert!(err.contains("is a part of the config repository") && err.contains("instead"), "{err}");
+}
+
+#[test]
 fn validate_follows_no_link_out_of_the_folder() {
     let folder = repository(APP);
     std::os::unix::fs::symlink("/etc", folder.path().join("more")).expect("a link");

@@ -63,6 +63,7 @@ pub(super) const SIGNALS: [&str; 6] = ["TERM", "INT", "QUIT", "HUP", "USR1", "US
 /// `run`: a command or an image.
 pub(super) fn run(node: &Node, reader: &mut Reader<'_>) -> Option<At<RunSpec>> {
     let mut fields = reader.fields(node, "run")?;
+    let before = reader.found.len();
     let command = fields.get("command");
     let image = fields.get("image");
     let artifact = fields.get("artifact");
@@ -84,13 +85,20 @@ pub(super) fn run(node: &Node, reader: &mut Reader<'_>) -> Option<At<RunSpec>> {
             }
             RunSpec::Image(self::image(image, reader)?)
         }
-        (Some(_), Some(image)) => {
+        (Some(command), Some(image)) => {
             reader.error(image.span, "run has a command or an image, not both", None);
+            self::command(command, reader);
+            self::image(image, reader);
+            artifact.map(|node| self::artifact(node, reader));
             return None;
         }
         (None, None) => {
-            let help = "such as `run: {command: [./shop, --port, $PORT]}`".to_owned();
-            reader.error(span, "run needs `command` or `image`", Some(help));
+            // It may stand there misspelt, which has been told.
+            if reader.found.len() == before {
+                let help = "such as `run: {command: [./shop, --port, $PORT]}`".to_owned();
+                reader.error(span, "run needs `command` or `image`", Some(help));
+            }
+            artifact.map(|node| self::artifact(node, reader));
             return None;
         }
     };
@@ -216,12 +224,16 @@ pub(super) fn health(node: &Node, has_port: bool, reader: &mut Reader<'_>) -> Op
 
 fn probe(fields: &mut Fields<'_>, has_port: bool, reader: &mut Reader<'_>) -> Option<Probe> {
     let given = ["http", "tcp", "command"].map(|name| fields.get(name).map(|node| (name, node)));
-    let mut given = given.into_iter().flatten();
-    let (name, node) = given.next()?;
-    if let Some((_, node)) = given.next() {
-        reader.error(node.span, "health has one probe: `http`, `tcp` or `command`", None);
-        return None;
+    let given: Vec<(&str, &Node)> = given.into_iter().flatten().collect();
+    if let Some((_, second)) = given.get(1) {
+        reader.error(second.span, "health has one probe: `http`, `tcp` or `command`", None);
     }
+    let mut probes: Vec<Option<Probe>> =
+        given.iter().map(|(name, node)| one_probe(name, node, has_port, reader)).collect();
+    probes.pop().filter(|_| probes.is_empty()).flatten()
+}
+
+fn one_probe(name: &str, node: &Node, has_port: bool, reader: &mut Reader<'_>) -> Option<Probe> {
     if name != "command" && !has_port {
         let help = "add a `port`, or use `command: […]`".to_owned();
         reader.error(node.span, format!("the probe `{name}` needs the app to have a port"), Some(help));

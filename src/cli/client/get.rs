@@ -86,16 +86,16 @@ fn one(resource: &Value, output: &Output) -> String {
     for key in ["team", "provider", "sync", "health", "why", "revision", "since", "digest", "address"] {
         let value = text(resource, &[key]);
         if !value.is_empty() {
-            page += &format!("  {key:<10}{}\n", output.paint(style_of(value), printable(value)));
+            page += &format!("  {key:<11}{}\n", output.paint(style_of(value), printable(value)));
         }
     }
     if let Some(latch) = resource.get("latch").filter(|latch| !latch.is_null()) {
-        page += &format!("  {:<10}{}\n", "latched", output.paint(Style::Busy, printable(&super::latched(latch))));
+        page += &format!("  {:<11}{}\n", "latched", output.paint(Style::Busy, printable(&super::latched(latch))));
     }
     for key in ["depends_on", "used_by", "notes"] {
         let list: Vec<&str> = array(resource, key).iter().filter_map(Value::as_str).collect();
         if !list.is_empty() {
-            page += &format!("  {:<10}{}\n", key.replace('_', " "), printable(&list.join(", ")));
+            page += &format!("  {:<11}{}\n", key.replace('_', " "), printable(&list.join(", ")));
         }
     }
     let differences = array(resource, "diff");
