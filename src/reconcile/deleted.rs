@@ -38,7 +38,7 @@ impl Flow {
         }
         let memory = self.tools.journal.memory();
         let memory: &Memory = &memory.read().unwrap_or_else(PoisonError::into_inner);
-        let (desired, _) = acceptance::keep_last_good(desired.clone(), memory);
+        let (desired, _) = acceptance::keep_as_declared(desired.clone(), memory);
         let Some(owner) = acceptance::owner(Some(&desired), memory) else { return true };
         let snapshot = &self.world.snapshot;
         let plan = plan::plan(&desired, revision, &owner, snapshot, memory);
