@@ -34,6 +34,7 @@ pub(super) struct Assembly {
     pub(super) actuators: BTreeMap<ProviderName, Arc<dyn Actuator>>,
     pub(super) mirror: Arc<Mirror>,
     pub(super) vitals: Vitals,
+    seal: effect::Seal,
 }
 
 /// Who may tell of alerts.
@@ -61,6 +62,7 @@ impl Assembly {
                 .with_known(options.known.clone())
                 .with_teams_apart(!options.settings.teams.is_empty()),
         );
+        let seal = effect::Seal::under(store.tag_key().reveal());
         let vitals = Vitals::writing(store.pulse());
         let log: Arc<dyn Log> = Arc::new(store);
         let journal = Journal::new(Arc::clone(&log));
@@ -76,7 +78,7 @@ impl Assembly {
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let (settings, variables) = (&options.settings, &options.variables);
         let mirror = Mirror::open(&settings.repository, &options.state, variables, &settings.teams).await?;
-        Ok(Self { log, journal, vault, actuators, mirror: Arc::new(mirror), vitals })
+        Ok(Self { log, journal, vault, actuators, mirror: Arc::new(mirror), vitals, seal })
     }
 
     /// The read halves.
@@ -166,6 +168,7 @@ impl Assembly {
             teams: settings.teams.clone(),
             scripts: settings.scripts,
             bot: settings.bot.clone(),
+            seal: self.seal.clone(),
             page: Some(settings.page_url()),
             folder: options.state.join("effects"),
             launcher: options.binary.clone(),

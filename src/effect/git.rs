@@ -36,7 +36,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
         change,
         subject: text::line(&parts.veil(&order.team).redact(&order.subject), 72),
         trailers: vec![("Codeops-Run".to_owned(), order.run.to_string())],
-        key: key.to_owned(),
+        key: parts.seal.of(key),
         bot: &parts.bot,
     };
     let made = parts.committer.commit(&commit).await.map_err(|error| match error {

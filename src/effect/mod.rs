@@ -7,6 +7,7 @@ mod git;
 mod heartbeat;
 mod http;
 mod script;
+mod seal;
 mod send;
 mod text;
 
@@ -25,6 +26,7 @@ use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Sec
 pub use self::ask::MonitoringApis;
 pub use self::heartbeat::Beats;
 pub use self::script::{UIDS, confinement};
+pub use self::seal::Seal;
 
 /// What effects need of the rest.
 pub struct Parts {
@@ -42,6 +44,8 @@ pub struct Parts {
     pub scripts: ScriptsMode,
     /// Who commits.
     pub bot: BotSettings,
+    /// What its commits are told by.
+    pub seal: Seal,
     /// Where the page is, such as `http://127.0.0.1:8080`: messages link to it.
     pub page: Option<String>,
     /// A folder of effects' own below the state folder.

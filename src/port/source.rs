@@ -64,7 +64,8 @@ pub struct CommitOrder<'a> {
     pub subject: String,
     /// Its trailers, beside `Codeops-Key`, which holds `key`.
     pub trailers: Vec<(String, String)>,
-    /// What it is told by: where one of the last 100 commits has it, nothing is done again.
+    /// What it is told by, which nobody knows before it is there: where one of the last 100 commits has it, nothing is done
+    /// again.
     pub key: String,
     /// Who makes it, and signs it.
     pub bot: &'a BotSettings,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use git2::{ObjectType, Oid, Repository};
 use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
 
 use super::history::{self, trailers};
 use super::owner::Service;
@@ -89,7 +90,9 @@ impl Mirror {
             for oid in line(repository, tip, KNOWN)? {
                 let commit = repository.find_commit(oid)?;
                 let message = String::from_utf8_lossy(commit.message_bytes());
-                let has = trailers(&message).iter().any(|(name, value)| name == "Codeops-Key" && *value == key);
+                let has = trailers(&message)
+                    .iter()
+                    .any(|(name, value)| name == "Codeops-Key" && bool::from(value.as_bytes().ct_eq(key.as_bytes())));
                 if has && is_bots(&commit, &email) {
                     let subject = message.lines().next().unwrap_or_default().to_owned();
                     return Ok(Some(Committed { revision: history::revision(oid)?, subject, already: true }));
@@ -231,11 +234,14 @@ fn reverted(
             continue;
         }
         left -= 1;
+        let touches_only = touches_only(repository, &commit, path)?;
         if is_bots(&commit, email) {
+            // Anybody can call himself the bot; who changes another's file alone has a right to it.
             let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
             let back = message.lines().find_map(|line| line.strip_prefix("This reverts commit "));
+            let back = back.filter(|_| touches_only);
             taken_back.extend(back.and_then(|id| Oid::from_str(id.trim_end_matches('.')).ok()));
-        } else if touches_only(repository, &commit, path)? {
+        } else if touches_only {
             let short = oid.to_string()[..12].to_owned();
             if taken_back.contains(&oid) {
                 return Err(not_so(format!("the last change of `{path}`, commit {short}, was taken back already")));

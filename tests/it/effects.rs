@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use codeops::effect::{Parts, Performer};
+use codeops::effect::{Parts, Performer, Seal};
 use codeops::journal::Journal;
 use codeops::port::{
     CommitError, CommitOrder, Committed, Committer, Effect, EffectError, Effects as _, Performed, Source, SystemClock,
@@ -111,6 +111,7 @@ impl Setting {
             teams: BTreeMap::from([(payments(), team), (name("other"), other)]),
             scripts: self.scripts,
             bot: self.bot,
+            seal: Seal::under(&[7; 32]),
             page: Some("http://codeops.example/".to_owned()),
             folder: folder.join("effects"),
             launcher: PathBuf::from(env!("CARGO_BIN_EXE_codeops")),

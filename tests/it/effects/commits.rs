@@ -103,7 +103,8 @@ async fn one_value_is_set_by_one_commit_of_the_bots() {
     assert_eq!(done.output["revision"], remote.git(&["rev-parse", "main"]));
     let log = remote.git(&["log", "-1", "--format=%cn <%ce>%n%B", "main"]);
     assert!(log.starts_with("codeops <codeops@localhost>\nScale app/shop to 4\n\n"), "{log}");
-    assert!(log.contains("\nCodeops-Run: r42\nCodeops-Key: memory:p1"), "{log}");
+    let proof = log.split_once("\nCodeops-Run: r42\nCodeops-Key: ").expect("trailers").1.trim();
+    assert!(proof.len() == 64 && proof.bytes().all(|byte| byte.is_ascii_hexdigit()), "the key itself is known: {log}");
     // The same key again, as after a crash: nothing more happens.
     let again = remote.stage.perform(set("apps/shop.yaml", "spec.replicas", json!(9))).await.expect("known");
     assert_eq!(again.output["revision"], done.output["revision"]);
@@ -112,6 +113,21 @@ async fn one_value_is_set_by_one_commit_of_the_bots() {
     // What is so already needs no commit.
     remote.stage.perform_as(2, set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("nothing to do");
     assert_eq!(remote.git(&["rev-list", "--count", "main"]), "2");
+}
+
+#[tokio::test]
+async fn who_pretends_to_be_the_bot_stops_no_commit_of_its() {
+    let remote = Remote::plain().await;
+    remote.commit("apps/shop.yaml", &SHOP.replace("v1", "v2"), "Release v2");
+    let bad = remote.work.head();
+    remote.work.git(&["config", "user.email", "codeops@localhost"]);
+    remote.commit("other/x.yaml", "kind: App\n# mine\n", "Mine\n\nCodeops-Key: memory:p1\nCodeops-Key: memory:p2");
+    let taken_back = format!("Mine again\n\nThis reverts commit {bad}.");
+    remote.commit("other/x.yaml", "kind: App\n# mine again\n", &taken_back);
+    let done = remote.stage.perform_as(1, set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("pushed");
+    assert!(!done.evidence.contains("already"), "{}", done.evidence);
+    remote.stage.perform_as(2, revert()).await.expect("reverted");
+    assert_eq!(remote.shop(), SHOP.replace("replicas: 2", "replicas: 4"));
 }
 
 #[tokio::test]
