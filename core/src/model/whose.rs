@@ -55,17 +55,26 @@ impl Whose {
         &self.everybodys
     }
 
-    /// Whose an alert is, as far as its labels tell: the team of the app or service they name, else the team they name.
+    /// Whose an alert is, as far as its labels tell: the team they name, else that of the app or service they name. Any team may
+    /// declare an app by a name that another's alerts have.
     pub fn owner(&self, labels: &Labels) -> Option<&TeamName> {
         if !self.asks() {
             return None;
         }
+        let team = labels.get(TEAM).and_then(|team| team.parse::<Name>().ok());
+        let team = team.and_then(|team| self.teams.get(&team).or_else(|| Some(self.reach.get_key_value(&team)?.0)));
         let resource = |(label, kind): &(&str, &str)| {
             let id: ResourceId = format!("{kind}/{}", labels.get(*label)?).parse().ok()?;
             self.resources.get(&id)
         };
-        let team = || self.teams.get(&labels.get(TEAM)?.parse::<Name>().ok()?);
-        NAMES.iter().find_map(resource).or_else(team)
+        team.or_else(|| NAMES.iter().find_map(resource))
+    }
+
+    /// Whose an alert is that came by a receiver for these teams, where that is not for all: what its labels do not tell is the
+    /// team's whose alone the receiver is.
+    pub fn owner_of<'a>(&'a self, labels: &Labels, receiver: Option<&'a BTreeSet<TeamName>>) -> Option<&'a TeamName> {
+        let only = receiver.filter(|teams| self.asks() && teams.len() == 1);
+        self.owner(labels).or_else(|| only?.first())
     }
 
     /// Whether a team may speak for another: it is the same, or is let.

@@ -88,7 +88,8 @@ impl World<'_> {
     pub fn answer(&self, routed: &Routed, seen: &Value, receiver: Option<&BTreeSet<TeamName>>) -> Answer {
         let policy = routed.policy.as_ref();
         let Answering { may, why, .. } = self.may_answer(routed, receiver);
-        let mut answers = may.into_iter().map(|playbook| self.answered_by(playbook, policy, seen));
+        let mut answers =
+            may.into_iter().map(|playbook| self.answered_by(playbook, routed.owner.as_ref(), policy, seen));
         let first = answers.next();
         let answer = match first {
             None => self.pages(policy, why),
@@ -161,8 +162,14 @@ impl World<'_> {
         }
     }
 
-    /// What becomes of an alert that this playbook is to answer; `policy` is its route's.
-    pub fn answered_by(&self, playbook: &Arc<Playbook>, policy: Option<&Name>, seen: &Value) -> Answer {
+    /// What becomes of an alert of this team that this playbook is to answer; `policy` is its route's.
+    pub fn answered_by(
+        &self,
+        playbook: &Arc<Playbook>,
+        owner: Option<&TeamName>,
+        policy: Option<&Name>,
+        seen: &Value,
+    ) -> Answer {
         let target = match playbook.target.as_ref().map(|template| target_for(template, seen)).transpose() {
             Ok(target) => target,
             Err(error) => return self.pages(policy, error),
@@ -173,6 +180,12 @@ impl World<'_> {
             };
             if !self.may_act(&playbook.team, target) {
                 return self.pages(policy, format!("team {} may not act on {target}", playbook.team));
+            }
+            // What a label comes to may be anybody's: only what the alert's team may act on itself helps it, or what is the playbook's.
+            if let Some(owner) = owner.filter(|owner| declared.team != playbook.team && !self.may_act(owner, target)) {
+                let theirs = &declared.team;
+                let why = format!("its target {target} is team {theirs}'s, and the alert team {owner}'s");
+                return self.pages(policy, why);
             }
             if declared.spec.suspend {
                 return Answer::Quiet(format!("{target} {SUSPENDED}"));

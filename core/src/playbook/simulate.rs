@@ -190,7 +190,7 @@ fn answer(scene: &Scene<'_>, seen: &Value) -> Answer {
             let policy = scene.policy.cloned().or_else(|| scene.world.escalation(&scene.playbook.team));
             Answer::Runs { playbook: Arc::clone(scene.playbook), target: Some(target), policy }
         }
-        None => scene.world.answered_by(scene.playbook, scene.policy, seen),
+        None => scene.world.answered_by(scene.playbook, None, scene.policy, seen),
     }
 }
 

@@ -132,7 +132,9 @@ impl Live {
             fallback: None,
             resolve_delay: Period::from_secs(60),
         };
-        let Answer::Runs { target, .. } = world.answered_by(playbook, None, &seen) else { panic!("nothing runs") };
+        let Answer::Runs { target, .. } = world.answered_by(playbook, None, None, &seen) else {
+            panic!("nothing runs")
+        };
         let asked = Asked {
             playbook,
             authority: &playbook.team,

@@ -113,6 +113,31 @@ fn a_playbook_of_another_team_never_answers_instead() {
 }
 
 #[test]
+fn an_alert_that_names_its_team_is_not_taken_by_who_declares_its_app() {
+    let own = playbook("shop-db", "shop", "alertname=\"DbDown\"", None);
+    let platforms = playbook("restart", "platform", "alertname=\"DbDown\"", Some("app/{{ alert.labels.app }}"));
+    let theirs = playbook("aaa", "evil", "app=\"evil\"", None);
+    let alert = labelled(&[("alertname", "DbDown"), ("app", "evil"), ("team", "shop")]);
+    let mut desired = guarded(&format!("{own}{theirs}"), &[]);
+    assert_eq!(answered(&desired, &alert), Ok("shop-db".to_owned()));
+    assert_eq!(with_world(&desired, &alert, |_, routed, _| routed.owner.clone()), Some(name("shop")));
+    // It is that team's without a manifest of it, too.
+    desired.teams.remove(&name("shop"));
+    assert_eq!(with_world(&desired, &alert, |_, routed, _| routed.owner.clone()), Some(name("shop")));
+    let mut desired = guarded(&format!("{platforms}{theirs}"), &["platform"]);
+    desired.reach.insert(name("evil"), [name("platform")].into());
+    let why = answered(&desired, &alert).unwrap_err();
+    assert!(why.contains("app/evil is team evil's, and the alert team shop's"), "{why}");
+    // Without such a label, or with one that names no team, its app tells.
+    for team in [&[][..], &[("team", "nobody")]] {
+        let pairs = [&[("alertname", "DbDown"), ("app", "evil")][..], team].concat();
+        assert_eq!(answered(&desired, &labelled(&pairs)), Ok("aaa".to_owned()));
+    }
+    let own = labelled(&[("alertname", "DbDown"), ("app", "shop"), ("team", "platform")]);
+    assert_eq!(answered(&desired, &own), Ok("restart".to_owned()), "shop lets the platform act");
+}
+
+#[test]
 fn what_names_nobody_is_the_platforms_and_no_teams_catch_all_takes_it() {
     let fixed = playbook("shop-disk", "shop", "alertname=\"DiskFull\"", Some("app/shop"));
     let theirs = playbook("aaa", "evil", "alertname=~\".+\"", None);
