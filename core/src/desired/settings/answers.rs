@@ -54,13 +54,29 @@ pub(super) fn read(fields: &mut Fields<'_>, reader: &mut Reader<'_>, out: &mut S
 
 fn receivers(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<Name, ReceiverSettings> {
     let mut prometheus = None;
-    reader.named(node, "receivers by name", |reader, node| {
+    let receivers: BTreeMap<Name, ReceiverSettings> = reader.named(node, "receivers by name", |reader, node| {
         let (settings, format) = receiver(reader, node)?;
         if settings.format == ReceiverFormat::Prometheus && prometheus.replace(format).is_some() {
             reader.error(format, "there is one address for `prometheus`, and another receiver has it", None);
         }
         Some(settings)
-    })
+    });
+    let mut of_source: BTreeMap<&Name, &Name> = BTreeMap::new();
+    for (name, settings) in &receivers {
+        let source = settings.source.as_ref().unwrap_or(name);
+        let first = *of_source.entry(source).or_insert(name);
+        if receivers[first].teams != settings.teams {
+            let entry = node.entries().unwrap_or_default().iter().find(|entry| &*entry.key == name.as_str());
+            let span = entry.map_or(node.span, |entry| entry.key_span);
+            let message = format!(
+                "receiver `{name}` shares source `{source}` with receiver `{first}` and is for other teams: what one says \
+                 would hush and end what the other says"
+            );
+            let help = format!("give each a `source` of its own, or both the same `teams`: `source: {name}` here");
+            reader.error(span, message, Some(help));
+        }
+    }
+    receivers
 }
 
 /// One receiver, and where its format stands.

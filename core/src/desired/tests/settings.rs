@@ -76,6 +76,25 @@ fn an_empty_file_gives_the_defaults() {
 }
 
 #[test]
+fn receivers_of_one_source_are_for_the_same_teams() {
+    let read = |receivers: &[(&str, &str)]| {
+        let line = |(name, more): &(&str, &str)| {
+            format!("  {name}: {{format: generic, auth: {{bearer: {{env: X}}}}{more}}}\n")
+        };
+        let text = receivers.iter().map(line).collect::<String>();
+        parse_settings("daemon.yaml", &format!("receivers:\n{text}")).map_err(|found| found[0].render(false))
+    };
+    let (main, of_b) = (", source: main", ", source: main, teams: [b]");
+    let why = read(&[("sb", of_b), ("sa", main)]).expect_err("b could end what sa tells");
+    assert!(why.contains("daemon.yaml:2:3") && why.contains("`sb` shares source `main` with receiver `sa`"), "{why}");
+    assert!(why.contains("`source: sb` here"), "{why}");
+    // A receiver's own name is a source as well.
+    assert!(read(&[("main", ""), ("sb", of_b)]).is_err());
+    assert!(read(&[("sa", of_b), ("sb", of_b)]).is_ok() && read(&[("sa", main), ("main", "")]).is_ok());
+    assert!(read(&[("sa", ""), ("sb", ", teams: [b]")]).is_ok());
+}
+
+#[test]
 fn mistakes_are_all_shown_with_their_places() {
     let text = r#"
 repository: {url: --upload-pack=x, branch: a b, path: ../x, poll: 0s, hook: {secret: {file: secret}}, accept: abc}
