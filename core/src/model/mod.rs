@@ -25,6 +25,7 @@ mod run_clock;
 mod run_state;
 mod run_step;
 mod secret;
+pub mod share;
 mod silence;
 mod spec;
 mod status;

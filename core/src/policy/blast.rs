@@ -1,7 +1,7 @@
 //! The blast radius: how much of a kind may be taken away over a rolling hour before a commit has to say so again.
 //!
 //! Where teams are kept apart each has its own, so that what one removes is not put in another's hold, and that of the whole
-//! kind is the outer limit: past it wait those that remove most.
+//! kind is the outer limit, which they share: past it wait those that remove most, until those that remove less fit beside them.
 //!
 //! A removal that was let through counts for an hour against its kind, and what it removed still counts as having lived, so
 //! that a removal in progress does not shrink its own allowance.
@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, Facts, Hold, Judged, is_suspended, released};
 use crate::desired::Desired;
-use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, Step, TeamName, Verb};
+use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, Step, TeamName, Verb, share};
 use crate::plan::{Change, Plan};
 
 /// What a set of removals is called and counted by.
@@ -131,31 +131,62 @@ fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(R
     Kind::ALL.iter().copied().flat_map(of_kind).collect()
 }
 
-/// The teams whose removals exceed what is theirs; and of the others those that remove most, while all together exceed.
+/// What each team asks for.
+type Asks<'a> = BTreeMap<Option<&'a TeamName>, Removals>;
+
+/// The teams whose removals exceed what is theirs; and of the others those that remove most, while what all ask for exceeds.
 fn of_teams(kind: Kind, new: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(Removals, String)> {
-    let (mut held, mut fits) = (Vec::new(), Vec::new());
+    let (mut held, mut asks) = (Vec::new(), Asks::new());
     for (team, removals) in by_team(new, desired, facts) {
         let own = team.and_then(|team| Budget::of(kind, Some(team), desired, facts).exceeded_by(&removals));
         match own {
             Some(why) => held.push((removals, why)),
-            None => fits.push(removals),
+            None => drop(asks.insert(team, removals)),
         }
     }
-    fits.sort_by_key(BTreeSet::len);
-    let all = Budget::of(kind, None, desired, facts);
-    while let Some(why) = all.exceeded_by(&fits.iter().flatten().cloned().collect()) {
-        let Some(most) = fits.pop() else { break };
-        held.push((most, format!("together with what other teams remove this {why}")));
+    while let Some((most, why)) = beyond_share(kind, &asks, desired, facts) {
+        held.extend(asks.remove(&most).map(|it| (it, format!("together with what other teams remove this {why}"))));
     }
     held
+}
+
+/// The team that removes most, with what it removed within the hour, if what all ask for is too much of a kind and that team asks
+/// for more than its share; and why.
+fn beyond_share<'a>(
+    kind: Kind,
+    asks: &Asks<'a>,
+    desired: &Desired,
+    facts: &Facts<'_>,
+) -> Option<(Option<&'a TeamName>, String)> {
+    let all = Budget::of(kind, None, desired, facts);
+    let together: Removals = asks.values().flatten().cloned().collect();
+    let mut totals: BTreeMap<Option<&TeamName>, BTreeSet<&ResourceId>> = BTreeMap::new();
+    for removal in recent(facts).filter(|removal| removal.id.kind == kind) {
+        totals.entry(removal.team.as_ref()).or_default().insert(&removal.id);
+    }
+    for (team, removals) in asks {
+        totals.entry(*team).or_default().extend(removals.iter().map(|(_, id)| id));
+    }
+    let total = |team: &Option<&TeamName>| totals.get(team).map_or(0, BTreeSet::len);
+    let most = asks.keys().max_by_key(|team| total(team)).copied()?;
+    let others = totals.iter().filter(|(team, _)| **team != most).map(|(_, ids)| ids.len());
+    let too_many = all.too_many(&together).filter(|_| !share::fits(total(&most), others, all.allowed()));
+    // What others removed earlier makes nobody's only one the last of several.
+    let had =
+        |team: &Option<&TeamName>| team.map_or(all.base, |team| Budget::of(kind, Some(team), desired, facts).base);
+    let last = || all.leaves_none(&together).filter(|_| asks.keys().map(had).sum::<usize>() >= 2);
+    Some((most, too_many.or_else(last)?))
 }
 
 /// Why this one removal is too many by itself, if it is.
 pub(super) fn alone_exceeds(verb: Verb, id: &ResourceId, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
     let alone = Removals::from([(verb, id.clone())]);
-    let team = team_of(id, desired, facts).filter(|_| desired.keeps_teams_apart());
+    if !desired.keeps_teams_apart() {
+        return Budget::of(id.kind, None, desired, facts).exceeded_by(&alone);
+    }
+    let team = team_of(id, desired, facts);
     let own = team.and_then(|team| Budget::of(id.kind, Some(team), desired, facts).exceeded_by(&alone));
-    own.or_else(|| Budget::of(id.kind, None, desired, facts).exceeded_by(&alone))
+    own.or_else(|| Some(beyond_share(id.kind, &Asks::from([(team, alone)]), desired, facts)?.1))
 }
 
 /// Removals within their hour that were let through without a hold, or under one whose release is not spent: they go on, but
@@ -231,25 +262,40 @@ impl Budget {
         }
     }
 
-    /// Why these new removals, together with what was taken away within the hour, are too many, if they are.
+    /// How many may go within an hour.
+    fn allowed(&self) -> usize {
+        ALWAYS_ALLOWED.max(self.base * usize::from(self.percent) / 100)
+    }
+
+    /// Why these new removals, together with what was taken away within the hour, exceed it, if they do.
     fn exceeded_by(&self, new: &Removals) -> Option<String> {
+        self.too_many(new).or_else(|| self.leaves_none(new))
+    }
+
+    fn too_many(&self, new: &Removals) -> Option<String> {
         let total = self.taken.iter().chain(new.iter().map(|(_, id)| id)).collect::<BTreeSet<_>>().len();
-        let allowed = ALWAYS_ALLOWED.max(self.base * usize::from(self.percent) / 100);
-        let what = &self.what;
-        // What an action takes away comes back by itself.
-        let renews = new.iter().all(|(verb, _)| *verb == Verb::Replace);
-        let (does, away) = if renews { ("takes", " out of service for a while") } else { ("removes", "") };
-        if total > allowed {
+        let (what, allowed, (does, away)) = (&self.what, self.allowed(), words(new));
+        (total > allowed).then(|| {
             let earlier = total - new.iter().map(|(_, id)| id).collect::<BTreeSet<_>>().len();
             let earlier =
                 if earlier > 0 { format!(", {earlier} of them earlier within the hour") } else { String::new() };
-            return Some(format!(
+            format!(
                 "{does} {total} of {} {what}{away}{earlier}; at most {allowed} may go within an hour ({} %, and always {ALWAYS_ALLOWED})",
                 self.base, self.percent
-            ));
-        }
+            )
+        })
+    }
+
+    fn leaves_none(&self, new: &Removals) -> Option<String> {
         let leaves = |id: &ResourceId| new.iter().any(|(verb, gone)| gone == id && *verb != Verb::Move);
         let none_left = !self.standing.iter().any(|id| !leaves(id)) && new.iter().any(|(verb, _)| *verb != Verb::Move);
-        (self.base >= 2 && none_left).then(|| format!("{does} the last of {} {what}{away}", self.base))
+        let (does, away) = words(new);
+        (self.base >= 2 && none_left).then(|| format!("{does} the last of {} {}{away}", self.base, self.what))
     }
+}
+
+/// What they do, before and after what they do it to. What an action takes away comes back by itself.
+fn words(new: &Removals) -> (&'static str, &'static str) {
+    let renews = new.iter().all(|(verb, _)| *verb == Verb::Replace);
+    if renews { ("takes", " out of service for a while") } else { ("removes", "") }
 }

@@ -110,6 +110,43 @@ fn all_teams_together_remove_no_more_than_may_go_of_a_kind_and_those_that_remove
 }
 
 #[test]
+fn what_one_team_had_released_takes_nothing_of_anothers_share() {
+    let (a, b) = (of_team("a", 3), of_team("b", 11));
+    let mut world = deployed(&a.iter().chain(&b).cloned().collect::<Vec<_>>());
+    let left = |a_has: usize| want_of(&["a", "b"], a[..a_has].iter().chain(&b[..4]).cloned());
+    let hold = world.settle(&left(3), &revision(2)).judged.holds[0].id.clone();
+    allow(&mut world, &hold);
+    world.settle(&left(3), &revision(3));
+    assert_eq!(world.essence().len(), 7, "seven went by b's own word");
+    let snapshot = world.snapshot();
+    let (revision_now, want) = (revision(3), left(3));
+    let memory = world.memory.clone();
+    let facts = Facts { now: world.now, memory: &memory, snapshot: &snapshot, revision: &revision_now, freeze: None };
+    assert_eq!(permit_mark(&a[0].id, Some(Action::AppRestart), &want, &facts), Ok(()), "a's playbook may restart");
+    assert!(
+        permit_mark(&b[0].id, Some(Action::AppRestart), &want, &facts).unwrap_err().contains("blast radius is spent")
+    );
+    let passed = world.settle(&left(2), &revision(4));
+    assert_eq!((held(&passed), world.essence().len()), (0, 6), "{:?}", passed.judged.holds);
+}
+
+#[test]
+fn the_only_one_of_a_team_is_not_the_last_of_what_others_removed() {
+    let (a, b) = (of_team("a", 1), of_team("b", 4));
+    let mut world = deployed(&a.iter().chain(&b).cloned().collect::<Vec<_>>());
+    let hold = world.settle(&want_of(&["a", "b"], a.iter().cloned()), &revision(2)).judged.holds[0].id.clone();
+    allow(&mut world, &hold);
+    let want = want_of(&["a", "b"], a.iter().cloned());
+    world.settle(&want, &revision(3));
+    assert_eq!(world.essence().len(), 1);
+    let snapshot = world.snapshot();
+    let revision_now = revision(3);
+    let facts =
+        Facts { now: world.now, memory: &world.memory, snapshot: &snapshot, revision: &revision_now, freeze: None };
+    assert_eq!(permit_mark(&a[0].id, Some(Action::AppRestart), &want, &facts), Ok(()));
+}
+
+#[test]
 fn blast_radius_counts_what_went_within_the_hour_and_forgets_it_after() {
     let all = apps(8, "info");
     let mut world = deployed(&all);
