@@ -195,6 +195,7 @@ impl Flow {
             alert: run.alert.clone(),
             group: None,
             because: None,
+            owner: None,
         };
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let alerts = run.alerts.clone();

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Flow;
-use super::storm::Storm;
+use super::storm::{Storm, Stormy};
 use crate::journal::{LogError, Record};
 
 /// How often what is kept quiet is looked at again.
@@ -42,9 +42,8 @@ impl Flow {
         self.expire(now).await?;
         self.silenced(now);
         let again = self.quiet_looked_at.is_none_or(|at| now.duration_since(at) >= QUIET_LOOK);
-        let (quiet, stormy) = self.remembered(|response| {
-            (response.alerts.values().any(|it| is_quiet(it)), super::storm::waiting(&response.alerts))
-        });
+        let (quiet, stormy) =
+            self.remembered(|response| (response.alerts.values().any(|it| is_quiet(it)), self.storms(response)));
         let page = self.next_storm_page(stormy.values().min().copied(), now);
         if let Some(page) = page.filter(|_| !stormy.is_empty()) {
             self.wake_at(page);
@@ -95,12 +94,7 @@ impl Flow {
         self.tools.journal.record(vec![record]).await.map(|_| ())
     }
 
-    async fn dispose(
-        &mut self,
-        open: Vec<Arc<AlertMemory>>,
-        stormy: &BTreeMap<Name, Timestamp>,
-        now: Timestamp,
-    ) -> Result<(), LogError> {
+    async fn dispose(&mut self, open: Vec<Arc<AlertMemory>>, stormy: &Stormy, now: Timestamp) -> Result<(), LogError> {
         let mut left: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut quiet: BTreeMap<String, Vec<AlertId>> = BTreeMap::new();
         let mut told: BTreeMap<(PageId, RunId), Vec<AlertId>> = BTreeMap::new();
@@ -163,7 +157,7 @@ impl Flow {
         alert: &AlertMemory,
         routed: &Routed,
         frozen: Option<&str>,
-        stormy: &BTreeMap<Name, Timestamp>,
+        stormy: &Stormy,
         now: Timestamp,
     ) -> (Fate, Option<ResourceId>) {
         let (Some(revision), Some(world)) = (&self.board.revision, self.world()) else {
@@ -188,6 +182,7 @@ impl Flow {
             // The page tells of it beside what the source wrote.
             alert_seen["annotations"]["codeops"] = Value::from(why.as_str());
         }
+        let owner = self.router.whose().owner_of(&alert.alert.labels, receiver);
         let asked = Asked {
             playbook: &playbook,
             authority: &playbook.team,
@@ -198,13 +193,14 @@ impl Flow {
             revision: &revision.id,
             resolve_delay: world.resolve_delay,
             group: routed.group(&alert.alert.labels),
+            owner,
             only_pages: only_pages.is_some(),
         };
         let source = &alert.alert.id.source;
         // A storm goes on until its page has told of all that wait for it.
-        let (opening, storm) = self.remembered(|response| {
-            (open(&asked, response, now), stormy.contains_key(source) || in_storm(response, source, now))
-        });
+        let goes_on = stormy.contains_key(&(source.clone(), owner.cloned()));
+        let (opening, storm) = self
+            .remembered(|response| (open(&asked, response, now), goes_on || in_storm(response, source, owner, now)));
         let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Later(why) => Fate::Quiet(why),

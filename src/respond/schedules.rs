@@ -109,6 +109,7 @@ impl Flow {
             revision: &revision.id,
             resolve_delay: self.resolve_delay(),
             group: Labels::new(),
+            owner: None,
             only_pages: false,
         };
         match self.remembered(|response| open(&asked, response, now)) {

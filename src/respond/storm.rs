@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent, ResponseMemory, TeamName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -22,24 +22,26 @@ const STORM: &str = "No playbook is run for these; each alert has this page as i
 /// The alerts of a storm, by whom each would have been told to.
 pub(super) type Storm = BTreeMap<Option<Name>, Vec<Arc<AlertMemory>>>;
 
-/// The sources of which alerts wait for the page of their storm, and since when they do: since they came this time, for one
-/// that comes back was received long ago.
-pub(super) fn waiting(alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> BTreeMap<Name, Timestamp> {
-    let mut since: BTreeMap<Name, Timestamp> = BTreeMap::new();
-    for alert in alerts.values().filter(|it| matches!(it.disposition, Disposition::Waits { .. })) {
-        match since.get_mut(&alert.alert.id.source) {
-            Some(at) => *at = alert.since.min(*at),
-            None => drop(since.insert(alert.alert.id.source.clone(), alert.since)),
-        }
-    }
-    since
-}
+/// The storms that are on, each of what one source tells of one team, and since when alerts wait for their page.
+pub(super) type Stormy = BTreeMap<(Name, Option<TeamName>), Timestamp>;
 
 fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 impl Flow {
+    /// The storms of which alerts wait for their page: since they came this time, for one that comes back was received long ago.
+    pub(super) fn storms(&self, response: &ResponseMemory) -> Stormy {
+        let mut since = Stormy::new();
+        for it in response.alerts.values().filter(|it| matches!(it.disposition, Disposition::Waits { .. })) {
+            let receiver = self.tools.rules.receivers.get(&it.alert.receiver);
+            let owner = self.router.whose().owner_of(&it.alert.labels, receiver).cloned();
+            let first = since.entry((it.alert.id.source.clone(), owner)).or_insert(it.since);
+            *first = it.since.min(*first);
+        }
+        since
+    }
+
     /// More alerts than can be answered one by one: one page tells each policy of all that are its own, at most one a minute.
     /// `since` is when the first of those came that wait for it already.
     pub(super) async fn storm(

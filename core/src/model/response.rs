@@ -207,4 +207,7 @@ pub struct RunEnd {
     /// Whose alert that was; `None` where an older record does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Name>,
+    /// The team whose it was, where the settings name teams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<TeamName>,
 }

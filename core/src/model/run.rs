@@ -119,6 +119,9 @@ pub enum RunEvent {
         /// Why it begins higher than at its steps, where it does; an older record does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<String>,
+        /// The team whose the alert was that opened it, where the settings name teams.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<TeamName>,
     },
     /// Another alert on the same thing joined it.
     Joined {
@@ -213,6 +216,9 @@ pub struct Run {
     /// The labels on which those agree that share its page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Labels>,
+    /// The team whose the alert was that opened it, where the settings name teams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<TeamName>,
     /// The alerts it answers.
     pub alerts: BTreeSet<AlertId>,
     /// What their sources said when asked, and when, for the present wait.
@@ -235,8 +241,19 @@ pub struct Run {
 impl Run {
     /// A run from the first event of its log; `None` when that is not [`RunEvent::Opened`].
     pub fn open(id: RunId, at: Timestamp, event: &RunEvent) -> Option<Self> {
-        let RunEvent::Opened { playbook, authority, revision, target, cause, rung, policy, alert, group, because } =
-            event
+        let RunEvent::Opened {
+            playbook,
+            authority,
+            revision,
+            target,
+            cause,
+            rung,
+            policy,
+            alert,
+            group,
+            because,
+            owner,
+        } = event
         else {
             return None;
         };
@@ -255,6 +272,7 @@ impl Run {
             policy: policy.clone(),
             alert: alert.clone(),
             group: group.clone(),
+            owner: owner.clone(),
             alerts,
             asked: BTreeMap::new(),
             opened_at: at,

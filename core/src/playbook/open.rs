@@ -1,7 +1,7 @@
 //! What becomes of an alert or a due time that a playbook answers: a run of its own, a place in another's, or nothing, said
 //! why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,13 +11,13 @@ use super::{latch, pin};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period,
     Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord,
-    Subject, TeamName, WhenBusy, covers, severity,
+    Subject, TeamName, WhenBusy, covers, severity, share,
 };
 
-/// So many runs opened within [`STORM_WITHIN`] for the alerts of one source are a storm of that source: more are not opened
-/// for it, and one page tells of all.
+/// So many runs opened within [`STORM_WITHIN`] for the alerts that one source tells of one team are a storm of these: more are not
+/// opened for them, and one page tells of all.
 pub const STORM_RUNS: usize = 20;
-/// So many for all sources together are a storm of each: what the machine is kept from.
+/// So many for all sources together are a storm of those teams that have more of them than others: what the machine is kept from.
 pub const STORM_ALL: usize = 60;
 /// See [`STORM_RUNS`].
 pub const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
@@ -48,6 +48,8 @@ pub struct Asked<'a> {
     pub resolve_delay: Period,
     /// The labels on which alerts without a target must agree to share a run: its route's `groupBy`.
     pub group: Labels,
+    /// The team whose the alert is, where the settings name teams: it shares nothing with another's.
+    pub owner: Option<&'a TeamName>,
     /// It goes to a person at once: no playbook answers it.
     pub only_pages: bool,
 }
@@ -86,7 +88,7 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Ope
     if let Some(run) = busy(asked, response) {
         match (playbook.concurrency.when_busy, &asked.cause) {
             // What one run does helps its own target only: for another, the playbook's next run waits its turn.
-            (WhenBusy::Join, RunCause::Alert { .. }) if run.target != asked.target => {}
+            (WhenBusy::Join, RunCause::Alert { .. }) if run.target != asked.target || is_anothers(run, asked) => {}
             (WhenBusy::Join, RunCause::Alert { .. })
                 if !has_called(run) || (run.target.is_some() && was_answered(asked, response)) =>
             {
@@ -211,21 +213,24 @@ fn is_on(run: &Run) -> String {
     format!("run {} of playbook {} is on", run.id, run.playbook.name)
 }
 
-/// Whether so many runs were opened lately for alerts of this source, or for all, that another would only add to the storm.
-pub fn in_storm(response: &ResponseMemory, source: &Name, now: Timestamp) -> bool {
+/// Whether so many runs were opened lately for what this source tells of this team, or for all, that another would only add to the
+/// storm. What is no team's counts as one's. However many one team's are, they leave the others their share.
+pub fn in_storm(response: &ResponseMemory, source: &Name, owner: Option<&TeamName>, now: Timestamp) -> bool {
     let since = now.checked_sub(STORM_WITHIN).unwrap_or(Timestamp::MIN);
     let on = response.runs.values().filter(|run| run.opened_at > since).filter_map(|run| match &run.cause {
-        RunCause::Alert { alert } => Some(Some(&alert.source)),
+        RunCause::Alert { alert } => Some((Some(&alert.source), run.owner.as_ref())),
         RunCause::Schedule { .. } | RunCause::Call { .. } => None,
     });
     let ends = response.ledger.values().flat_map(|ledger| &ledger.ends);
-    let over = ends.filter(|end| end.opened_at.is_some_and(|at| at > since)).map(|end| end.source.as_ref());
-    let (mut all, mut own) = (0, 0);
-    for of in on.chain(over) {
-        all += 1;
-        own += usize::from(of == Some(source));
+    let over = ends.filter(|end| end.opened_at.is_some_and(|at| at > since));
+    let over = over.map(|end| (end.source.as_ref(), end.owner.as_ref()));
+    let (mut by_team, mut of_source): (BTreeMap<Option<&TeamName>, usize>, usize) = (BTreeMap::from([(owner, 1)]), 0);
+    for (from, team) in on.chain(over) {
+        *by_team.entry(team).or_default() += 1;
+        of_source += usize::from(from == Some(source) && team == owner);
     }
-    own >= STORM_RUNS || all >= STORM_ALL
+    let own = by_team.remove(&owner).unwrap_or_default();
+    of_source >= STORM_RUNS || !share::fits(own, by_team.into_values(), STORM_ALL)
 }
 
 /// The page that tells of an alert of this group, if others that it tells of still fire: one that nobody has accepted yet, or
@@ -297,17 +302,15 @@ fn lasting<'a>(
 }
 
 /// The labels on which others must agree to share its page: its route's `groupBy`; without one its name, if it has one, for what
-/// acts on the same target, and all where nothing says that two are one thing.
+/// acts on the same target, and all where nothing says that two are one thing. Whose it is is always one of them.
 fn group(asked: &Asked<'_>) -> Option<Labels> {
     let RunCause::Alert { .. } = asked.cause else { return None };
-    if !asked.group.is_empty() {
-        return Some(asked.group.clone());
+    let mut group = if asked.group.is_empty() { labels(asked) } else { asked.group.clone() };
+    if asked.group.is_empty() && asked.target.is_some() && group.contains_key("alertname") {
+        group.retain(|name, _| name == "alertname");
     }
-    let mut labels = labels(asked);
-    if asked.target.is_some() && labels.contains_key("alertname") {
-        labels.retain(|name, _| name == "alertname");
-    }
-    Some(labels)
+    group.extend(asked.owner.map(|owner| ("team".to_owned(), owner.to_string())));
+    Some(group)
 }
 
 /// The labels of the alert that asks.
@@ -362,7 +365,12 @@ fn agrees(asked: &Asked<'_>, run: &Run) -> bool {
     let labels = run.alert.get("labels");
     let has = |name: &String| labels.and_then(|labels| labels.get(name)?.as_str()).unwrap_or_default();
     let calls = asked.playbook.concurrency.when_busy != WhenBusy::Join || run.policy == asked.policy;
-    calls && asked.group.iter().all(|(name, value)| has(name) == value)
+    calls && !is_anothers(run, asked) && asked.group.iter().all(|(name, value)| has(name) == value)
+}
+
+/// Whether an alert opened a run that is not of the team whose the one is that asks.
+fn is_anothers(run: &Run, asked: &Asked<'_>) -> bool {
+    matches!(run.cause, RunCause::Alert { .. }) && run.owner.as_ref() != asked.owner
 }
 
 /// What no alert opened, or never began, says nothing of whether a fix holds.
@@ -382,6 +390,7 @@ fn opened(asked: &Asked<'_>, rung: Rung, because: Option<String>, latches: Optio
         alert: asked.alert.clone(),
         group: group(asked),
         because,
+        owner: asked.owner.cloned(),
     };
     Opening::Open { event: Box::new(event), latches }
 }

@@ -78,6 +78,7 @@ fn asks<'a>(run: &'a Run, alert: &AlertMemory) -> Asked<'a> {
         // The run's program is complete already.
         resolve_delay: Period::default(),
         group: run.group.clone().unwrap_or_default(),
+        owner: run.owner.as_ref(),
         only_pages: false,
     }
 }

@@ -166,6 +166,7 @@ fn opened(scene: &Scene<'_>, alert: Option<&Alert>) -> Result<Run, String> {
         revision: &revision,
         resolve_delay: scene.world.resolve_delay,
         group: Labels::new(),
+        owner: None,
         only_pages,
     };
     match open(&asked, &ResponseMemory::default(), scene.now) {

@@ -145,6 +145,7 @@ impl Live {
             revision: &"a".repeat(40).parse().expect("a revision"),
             resolve_delay: world.resolve_delay,
             group: Labels::new(),
+            owner: None,
             only_pages: false,
         };
         let Opening::Open { mut event, .. } = super::open(&asked, &ResponseMemory::default(), at(0)) else {

@@ -96,7 +96,8 @@ impl Fold<'_> {
             RunCause::Schedule { .. } | RunCause::Call { .. } => None,
         };
         let opened_at = source.is_some().then_some(run.opened_at);
-        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at, source };
+        let owner = run.owner.clone();
+        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at, source, owner };
         self.ledger(&run.subject(), |ledger, _| {
             ledger.ends.push(end);
             let many = ledger.ends.len().saturating_sub(ENDS);

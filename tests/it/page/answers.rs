@@ -105,6 +105,7 @@ impl<'a> Story<'a> {
             alert,
             group: None,
             because: None,
+            owner: None,
         };
         log.add(ago(secs), Record::Run { run: RunId(run), resource: target.map(app), event });
         Self { log, run: RunId(run), target: target.map(app), secs }

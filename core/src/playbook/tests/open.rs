@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::{Asked, Opening, STORM_RUNS, ahead, in_storm, open};
+use super::super::{Asked, Opening, STORM_ALL, STORM_RUNS, ahead, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Ledger, Notified, Page, PageEvent, PageId, Period,
-    Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
+    Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject, TeamName,
 };
 
 pub(super) fn declared(more: &str) -> Arc<Playbook> {
@@ -42,6 +42,7 @@ fn opening(
         revision: &"a".repeat(40).parse().expect("a revision"),
         resolve_delay: Period::from_secs(60),
         group: Labels::new(),
+        owner: None,
         only_pages,
     };
     open(&asked, memory, now)
@@ -63,6 +64,7 @@ pub(super) fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], no
         rung: *rung,
         opened_at: Some(now),
         source: None,
+        owner: None,
         at: now.checked_sub(jiff::SignedDuration::from_secs(*ago)).expect("a time"),
     };
     let ends = ends.iter().enumerate().map(end).collect();
@@ -167,11 +169,74 @@ fn many_runs_in_a_minute_are_a_storm() {
     let (p, main) = (declared(""), firing("shop", at(0)).alert.id.source.clone());
     let mut memory = ResponseMemory::default();
     for id in 0..STORM_RUNS as u64 {
-        assert!(!in_storm(&memory, &main, at(30)));
+        assert!(!in_storm(&memory, &main, None, at(30)));
         memory.runs.insert(RunId(id), going(&p, id, at(1)));
     }
-    assert!(in_storm(&memory, &main, at(30)));
-    assert!(!in_storm(&memory, &main, at(61)), "a minute later it is over");
+    assert!(in_storm(&memory, &main, None, at(30)));
+    assert!(!in_storm(&memory, &main, None, at(61)), "a minute later it is over");
+}
+
+#[test]
+fn one_teams_storm_is_no_others() {
+    let (p, main) = (declared(""), firing("shop", at(0)).alert.id.source.clone());
+    let (evil, shop) = (name("evil"), name("shop"));
+    let mut memory = ResponseMemory::default();
+    let opens = |memory: &mut ResponseMemory, from: usize, count: usize, source: Option<&str>| {
+        for id in (from..from + count).map(|id| RunId(id as u64)) {
+            let mut run = going(&p, id.0, at(1));
+            let it = Arc::make_mut(&mut run);
+            it.owner = Some(evil.clone());
+            if let (Some(source), RunCause::Alert { alert }) = (source, &mut it.cause) {
+                alert.source = name(source);
+            }
+            memory.runs.insert(id, run);
+        }
+    };
+    opens(&mut memory, 0, STORM_RUNS, None);
+    let storms =
+        |memory: &ResponseMemory| [Some(&evil), Some(&shop), None].map(|team| in_storm(memory, &main, team, at(30)));
+    assert_eq!(storms(&memory), [true, false, false]);
+    assert!(!in_storm(&memory, &name("other"), Some(&evil), at(30)));
+    // Nor does it come near the bound of all for others, from however many sources it tells.
+    opens(&mut memory, 100, STORM_ALL, Some("another"));
+    assert_eq!(storms(&memory), [true, false, false]);
+    assert!(in_storm(&memory, &name("other"), Some(&evil), at(30)));
+}
+
+#[test]
+fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
+    let p = declared("  concurrency: {whenBusy: join}\n");
+    let asked = |owner: Option<&TeamName>, target: Option<ResourceId>, memory: &ResponseMemory| {
+        let asked = Asked {
+            playbook: &p,
+            authority: &p.team,
+            cause: cause(),
+            target,
+            policy: None,
+            alert: serde_json::json!({"labels": {"alertname": "DiskFull"}}),
+            revision: &"a".repeat(40).parse().expect("a revision"),
+            resolve_delay: Period::from_secs(60),
+            group: [("alertname".to_owned(), "DiskFull".to_owned())].into(),
+            owner,
+            only_pages: false,
+        };
+        open(&asked, memory, at(1))
+    };
+    let evil = name("evil");
+    for target in [None, Some(shop())] {
+        let Opening::Open { event, .. } = asked(Some(&evil), target.clone(), &ResponseMemory::default()) else {
+            panic!("no run")
+        };
+        let run = Run::open(RunId(7), at(0), &event).expect("a run");
+        assert_eq!(run.group.as_ref().and_then(|group| group.get("team")).map(String::as_str), Some("evil"));
+        let mut memory = ResponseMemory::default();
+        memory.runs.insert(run.id, Arc::new(run));
+        assert_eq!(asked(Some(&evil), target.clone(), &memory), Opening::Join(RunId(7)));
+        for owner in [None, Some(&name("shop"))] {
+            let opening = asked(owner, target.clone(), &memory);
+            assert!(matches!(opening, Opening::Open { .. }), "{opening:?}");
+        }
+    }
 }
 
 #[test]
@@ -205,6 +270,7 @@ pub(super) fn asks(
         revision: &"a".repeat(40).parse().expect("a revision"),
         resolve_delay: Period::from_secs(60),
         group: Labels::new(),
+        owner: None,
         only_pages,
     };
     open(&asked, memory, now)
@@ -310,6 +376,7 @@ fn who_is_paged_matters_only_to_what_joins() {
             revision: &"a".repeat(40).parse().expect("a revision"),
             resolve_delay: Period::from_secs(60),
             group: Labels::new(),
+            owner: None,
             only_pages: false,
         };
         let opening = open(&asked, &memory, at(1));
