@@ -17,11 +17,19 @@ pub(super) fn people(policy: Option<&Name>, fallback: Option<&Name>, response: &
 }
 
 /// What is missing where nobody is told; `answered` says whether a playbook is on it.
-pub(super) fn lost(answered: bool, policy: Option<&Name>, people: &[Told]) -> Option<String> {
+pub(super) fn lost(answered: bool, policy: Option<&Name>, response: &Response, people: &[Told]) -> Option<String> {
     if !people.is_empty() {
         return None;
     }
-    let policy = policy.map(|policy| format!("its policy {policy} tells nobody"));
+    // What was there before this mistake is known to a daemon alone.
+    let policy = policy.map(|policy| match response.broken.get(&format!("EscalationPolicy/{policy}")) {
+        Some(why) => {
+            format!(
+                "its policy {policy} tells nobody by this folder alone, and a daemon goes on with the one it had: {why}"
+            )
+        }
+        None => format!("its policy {policy} tells nobody"),
+    });
     Some(if answered {
         let why = policy
             .unwrap_or_else(|| "name a `policy` in its route, or an `escalation` in the playbook's team".to_owned());

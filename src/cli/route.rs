@@ -207,7 +207,7 @@ fn report(
     let step_pages = runs.as_ref().map(of_steps).unwrap_or_default();
     let when_told = runs.as_ref().map_or("", |program| reached::when_its_own(program, policy.as_ref()));
     let all: Vec<Told> = people.iter().chain(step_pages.iter().flat_map(|page| &page.people)).cloned().collect();
-    warnings.extend(reached::lost(!pages, policy.as_ref(), &all));
+    warnings.extend(reached::lost(!pages, policy.as_ref(), &response, &all));
     let lost = pages && people.is_empty();
     let told = people.iter().map(person);
     let Routed { group_by, mute, taken, .. } = routed;

@@ -512,6 +512,15 @@ fn a_route_is_shown_without_a_daemon() {
     );
     let (code, out, _) = route(&["alertname=Other", "team=search"]);
     assert!(code == 1 && out.contains("reaches no playbook and no person"), "{out}");
+    // Which of two was there before is known to a daemon alone.
+    let again = "apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: first, team: shop}\n\
+                 spec: {levels: [{notify: [receiver/chat]}]}\n";
+    fs::write(folder.path().join("zz.yaml"), again).expect("written");
+    let (_, out, _) = route(&["alertname=AppDown", "app=shop", "severity=critical"]);
+    let says = "its policy first tells nobody by this folder alone, and a daemon goes on with the one it had: \
+                EscalationPolicy `first` is declared at apps.yaml";
+    assert!(out.contains(says), "{out}");
+    fs::remove_file(folder.path().join("zz.yaml")).expect("removed");
     let json = ["-o", "json", "--repo"];
     let (code, out, err) =
         run(codeops().args(["alerts", "route", "alertname=AppDown", "app=shop"]).args(json).arg(folder.path()));

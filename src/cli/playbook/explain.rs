@@ -155,7 +155,7 @@ pub(super) fn explain(tree: &Tree, labels: Labels, receiver: Option<&Name>, outp
         }
         let people = reached::people(policy, tree.fallback.as_ref(), &tree.response, now);
         let all: Vec<Told> = people.iter().chain(pages.iter().flat_map(|page| &page.people)).cloned().collect();
-        explained.warnings.extend(reached::lost(explained.playbook.is_some(), policy, &all));
+        explained.warnings.extend(reached::lost(explained.playbook.is_some(), policy, &tree.response, &all));
         explained.lost = explained.playbook.is_none() && people.is_empty();
         explained.warnings.extend(reached::barred(&all, &tree.response, &tree.teams));
         let nobody = reached::unreachable(policy, &pages, tree.fallback.as_ref(), &tree.response, &tree.teams, now);
