@@ -19,6 +19,8 @@ pub enum Passage {
     Refused(String),
     /// It did not take effect and is tried again later.
     Retry(String),
+    /// It did not take effect yet: what it needs is under way beside it, and does well. Says how far that is.
+    UnderWay(String),
     /// It did not take effect and will not as declared.
     Rejected(String),
     /// It may have taken effect: observe before anything else.
@@ -83,6 +85,15 @@ fn conclude(parts: &Parts, started: &Started, result: Result<Applied, ApplyError
         }
         // Not now; but the same was begun before, and how that ended is still not known.
         Err(ApplyError::Retry(error) | ApplyError::Barred(error)) if started.is_again() => in_doubt(clean(&error)),
+        // What was begun before keeps its key meanwhile.
+        Err(ApplyError::UnderWay(note)) if started.is_again() => {
+            let note = clean(&note);
+            (Outcome::Unknown { error: note.clone() }, Vec::new(), Passage::UnderWay(note))
+        }
+        Err(ApplyError::UnderWay(note)) => {
+            let note = clean(&note);
+            (Outcome::UnderWay { note: note.clone() }, Vec::new(), Passage::UnderWay(note))
+        }
         Err(ApplyError::Retry(error)) => {
             let error = clean(&error);
             let backoff_ms = backoff::wait_ms(failures(parts, started.step()) + 1, started.key());

@@ -345,8 +345,9 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
             (resource.retry_at, resource.missed, resource.waits_long) = (None, None, false);
             resource.error = Some(error.clone());
         }
-        // Nothing is known to have failed; the intent itself stays in doubt, or is replaced.
-        Outcome::Unknown { .. } | Outcome::Superseded => {}
+        // Nothing is known to have failed; the intent itself stays in doubt, or is replaced, or is made anew. What failed
+        // before has not succeeded either.
+        Outcome::Unknown { .. } | Outcome::UnderWay { .. } | Outcome::Superseded => {}
     }
 }
 

@@ -339,6 +339,11 @@ pub enum Outcome {
         /// How long to wait.
         backoff_ms: u64,
     },
+    /// It did not yet, and nothing failed: what it needs is under way beside it. It is asked again soon.
+    UnderWay {
+        /// How far that is, redacted.
+        note: String,
+    },
     /// It did not, and will not as it is declared.
     Rejected {
         /// Why, redacted.

@@ -104,6 +104,10 @@ pub enum ApplyError {
     /// changed, no template failed; tried again now and then.
     #[error("{0}")]
     Barred(String),
+    /// Not yet, and nothing failed: what the step needs is under way beside it and does well, such as a fetch; says how far it
+    /// is. Nothing was changed. Asked again soon, and at the hint that its end is.
+    #[error("{0}")]
+    UnderWay(String),
     /// It may have happened: observe before anything else.
     #[error("{0}")]
     OutcomeUnknown(String),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Flow;
 use super::before::Kept;
 use super::repeats::Did;
-use super::world::Busy;
+use super::world::{Busy, UnderWay};
 use crate::gate::{self, Passage};
 use crate::journal::LogError;
 use crate::port::{Commit, Hint, SourceError, Tip, Unreachable, Vault, Veil};
@@ -26,6 +26,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const COOLING: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const LONGEST_COOLING: Duration = Duration::from_secs(30);
+/// What is under way is asked for again after a quarter of the time that it has taken so far, within these bounds: a hint tells
+/// of its end, and until then it is only to be seen how far it is.
+const ASKED_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 pub(super) enum Event {
     /// The repository answered, or not.
@@ -78,7 +81,16 @@ impl Flow {
             Event::Loaded(load) => self.loaded(*load).await?,
             Event::Observed { provider, scope, number, result } => self.observed(&provider, &scope, number, result),
             Event::LookAgain(provider) => self.look_again(&provider),
-            Event::Hinted(provider, Hint::Changed(id)) => self.observe(&provider, Scope::Ids(BTreeSet::from([id]))),
+            Event::Hinted(provider, Hint::Changed(id)) => {
+                // What it waits for may have ended, also while it still was told that it had not.
+                if self.world.under_way.contains_key(&id) {
+                    self.world.cooling.remove(&id);
+                }
+                if self.world.busy.get(&id) == Some(&Busy::Stepping) {
+                    self.world.hinted.insert(id.clone());
+                }
+                self.observe(&provider, Scope::Ids(BTreeSet::from([id])));
+            }
             Event::Hinted(provider, Hint::Lost) => self.observe(&provider, Scope::All),
             Event::Stepped { id, provider, touched, did, passage } => {
                 let again = self.world.repeats.again(&id, did, self.tools.clock.now());
@@ -216,6 +228,8 @@ impl Flow {
         mut touched: BTreeSet<ResourceId>,
         passage: &Passage,
     ) -> Result<(), LogError> {
+        let before = self.world.under_way.remove(id);
+        let hinted = self.world.hinted.remove(id);
         match passage {
             Passage::Applied => {
                 self.world.unsettled.remove(id);
@@ -224,6 +238,17 @@ impl Flow {
             Passage::Refused(why) => {
                 tracing::debug!(resource = %id, why, "refused at the gate");
                 self.cool(id);
+            }
+            Passage::UnderWay(how) => {
+                let now = self.tools.clock.now();
+                let since = before.map_or(now, |before| before.since);
+                let so_far = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+                tracing::debug!(resource = %id, how, "under way");
+                self.world.moved_at = now;
+                self.world.under_way.insert(id.clone(), UnderWay { since, how: how.clone() });
+                if !hinted {
+                    self.cool_for(id, (so_far / 4).clamp(ASKED_AGAIN.0, ASKED_AGAIN.1));
+                }
             }
             Passage::Retry(why) | Passage::Rejected(why) => tracing::warn!(resource = %id, why, "a step failed"),
             Passage::InDoubt(why) => {

@@ -60,6 +60,8 @@ impl Flow {
             self.settle_renames().await?;
             let mut decided = self.decide(&owner, began);
             let pending = std::mem::take(&mut decided.pending);
+            // What a commit took away is waited for by nobody.
+            self.world.under_way.retain(|id, _| pending.iter().any(|(wanted, ..)| wanted == id));
             self.carry_out(decided, began).await?;
             if self.world.all_answered() {
                 self.settle_doubts(&pending).await?;
@@ -189,7 +191,7 @@ impl Flow {
         look: Option<&Look>,
         now: Timestamp,
     ) -> Status {
-        let (mut sync, health, mut why, mut next_at) = match look {
+        let (mut sync, mut health, mut why, mut next_at) = match look {
             Some(look) => (look.next.sync, look.next.health, look.next.why.clone(), look.next.wake),
             None => (Sync::Held, self.health_of_undescribed(id), None, None),
         };
@@ -203,7 +205,12 @@ impl Flow {
                 next_at = *until;
             }
             Some(Decision::Suspended) => sync = Sync::Suspended,
-            Some(Decision::Go) | None => {}
+            Some(Decision::Go) | None => {
+                if let Some(under_way) = self.world.under_way.get(id) {
+                    why = Some(under_way.how.clone());
+                    health = if health == Health::Missing { Health::Progressing } else { health };
+                }
+            }
         }
         if let (Some(reason), Some(look), Some(Decision::Go) | None) = (&self.world.observe_only, look, decision)
             && !look.next.steps.is_empty()

@@ -51,6 +51,10 @@ pub(super) struct World {
     pub(super) cooling: BTreeMap<ResourceId, Timestamp>,
     /// How often in a row a resource was refused or its outcome was lost.
     pub(super) unsettled: BTreeMap<ResourceId, u32>,
+    /// Resources whose step waits for what is under way beside it.
+    pub(super) under_way: BTreeMap<ResourceId, UnderWay>,
+    /// Resources that were hinted at while a step of theirs was under way.
+    pub(super) hinted: BTreeSet<ResourceId>,
     /// Steps that took effect and came again.
     pub(super) repeats: Repeats,
     pub(super) status: BTreeMap<ResourceId, Status>,
@@ -109,6 +113,15 @@ pub(super) enum Busy {
     Until(ProviderName, u64),
 }
 
+/// What a step waits for that is under way beside it and does well, such as a fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    /// Since when.
+    pub(super) since: Timestamp,
+    /// How far it is.
+    pub(super) how: String,
+}
+
 /// The revision in force.
 pub(super) struct Current {
     pub(super) revision: Revision,
@@ -160,6 +173,8 @@ impl World {
             busy: BTreeMap::new(),
             cooling: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            hinted: BTreeSet::new(),
             repeats: Repeats::default(),
             status: BTreeMap::new(),
             restarts: BTreeMap::new(),
@@ -218,7 +233,15 @@ impl World {
         let later = |(id, decision): (&ResourceId, &Decision)| {
             matches!(decision, Decision::Waiting { until: Some(_), .. }) && !stuck.contains(id)
         };
-        others().any(moves) || decisions.iter().any(later) || stuck.is_empty() && decisions.values().any(waits)
+        self.fetches(decisions)
+            || others().any(moves)
+            || decisions.iter().any(later)
+            || stuck.is_empty() && decisions.values().any(waits)
+    }
+
+    /// Whether something that may go waits for nothing but what is under way beside it.
+    fn fetches(&self, decisions: &BTreeMap<ResourceId, Decision>) -> bool {
+        self.under_way.keys().any(|id| matches!(decisions.get(id), Some(Decision::Go) | None))
     }
 
     /// Whether anything goes on by itself soon: what one `apply` waits for. It does not wait out a freeze, a long backoff,
@@ -234,7 +257,7 @@ impl World {
         let waits = decisions.values().any(|d| matches!(d, Decision::Waiting { until: None, .. }));
         // What waits for a later wave waits for bakes, and a bake shows only as a time to look again.
         let bakes = || self.status.values().any(|s| s.sync == Sync::Synced && s.next_at.is_some_and(|at| at > now));
-        (moving || waits && bakes()) && now.duration_since(self.moved_at) <= self.patience()
+        (moving || self.fetches(decisions) || waits && bakes()) && now.duration_since(self.moved_at) <= self.patience()
     }
 
     /// The longest time in which nothing need happen though all goes well.

@@ -90,7 +90,11 @@ impl Flow {
         match self.tools.gate.mark(Mark { resource: target, records, disturbs }, picture).await {
             Passage::Applied => Ok(true),
             Passage::Closed(why) => Err(LogError::Poisoned(why)),
-            Passage::Refused(why) | Passage::Retry(why) | Passage::Rejected(why) | Passage::InDoubt(why) => {
+            Passage::Refused(why)
+            | Passage::Retry(why)
+            | Passage::UnderWay(why)
+            | Passage::Rejected(why)
+            | Passage::InDoubt(why) => {
                 self.refuse(run, step, attempt, begun, format!("not let through: {why}")).await.map(|()| true)
             }
         }

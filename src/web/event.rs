@@ -155,7 +155,7 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::Source { held: Some(_), .. } | Record::Held { .. } => Some(Mark::Held),
         Record::Result { outcome, .. } => match outcome {
             Outcome::Done { .. } => Some(Mark::Fine),
-            Outcome::Retry { .. } => Some(Mark::Progressing),
+            Outcome::Retry { .. } | Outcome::UnderWay { .. } => Some(Mark::Progressing),
             Outcome::Rejected { .. } => Some(Mark::Degraded),
             Outcome::Unknown { .. } => Some(Mark::Unknown),
             Outcome::Superseded => None,
@@ -382,6 +382,7 @@ pub(super) fn outcome_text(outcome: &Outcome) -> String {
             let wait = SignedDuration::from_millis(i64::try_from(*backoff_ms).unwrap_or(i64::MAX));
             format!("not yet, again after {}: {error}", took(wait))
         }
+        Outcome::UnderWay { note } => format!("under way: {note}"),
         Outcome::Rejected { error } => format!("refused: {error}"),
         Outcome::Unknown { error } => format!("not known, looking again: {error}"),
         Outcome::Superseded => "no longer matters".to_owned(),

@@ -93,6 +93,7 @@ fn every_kind_of_record_that_was_ever_written_is_read_for_ever() {
             Record::Intent { .. } => 4,
             Record::Result { outcome: Outcome::Done { .. }, .. } => 5,
             Record::Result { outcome: Outcome::Retry { .. }, .. } => 6,
+            Record::Result { outcome: Outcome::UnderWay { .. }, .. } => 6,
             Record::Result { outcome: Outcome::Rejected { .. }, .. } => 7,
             Record::Result { outcome: Outcome::Unknown { .. }, .. } => 8,
             Record::Result { outcome: Outcome::Superseded, .. } => 9,

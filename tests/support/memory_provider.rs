@@ -28,6 +28,8 @@ const ABILITIES: Abilities = Abilities { word: "memory", kinds: &[Kind::App], co
 pub(crate) enum Fault {
     /// Nothing is done: not now.
     Retry,
+    /// Nothing is done yet: something that it needs is under way.
+    UnderWay,
     /// Nothing is done: not like this.
     Reject,
     /// Nothing is done: not as things are.
@@ -100,7 +102,8 @@ impl MemoryProvider {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self, id: &ResourceId) {
+    /// Hints that something of it may have changed, as at the end of what is under way.
+    pub(crate) fn changed(&self, id: &ResourceId) {
         let _ = self.hints.send(Hint::Changed(id.clone()));
     }
 
@@ -398,6 +401,9 @@ impl Actuator for MemoryProvider {
     async fn apply(&self, started: &Started, secrets: &Secrets) -> Result<Applied, ApplyError> {
         let id = &started.step().resource;
         let result = self.do_once(started, secrets);
+        if matches!(result, Err(ApplyError::UnderWay(_))) {
+            return result;
+        }
         self.changed(id);
         if let Op::Rename { from, .. } = &started.step().op {
             self.changed(from);
@@ -435,6 +441,7 @@ impl MemoryProvider {
         let fault = of_word.or_else(|| state.faults.pop_front());
         match fault {
             Some(Fault::Retry) => return Err(ApplyError::Retry("told to fail for now".to_owned())),
+            Some(Fault::UnderWay) => return Err(ApplyError::UnderWay("fetching it: 57 %".to_owned())),
             Some(Fault::Reject) => return Err(ApplyError::Reject("told to refuse".to_owned())),
             Some(Fault::Barred) => return Err(ApplyError::Barred("told to bar it".to_owned())),
             Some(Fault::LostBefore) => return Err(ApplyError::OutcomeUnknown("told to hang up first".to_owned())),

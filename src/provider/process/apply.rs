@@ -112,7 +112,7 @@ impl Work<'_> {
     fn must_be_free(&self, app: &App) -> Result<()> {
         match app.view() {
             View::Known(state) if state.deleting => {
-                Err(ApplyError::Retry(format!("{} is still being deleted", app.id())))
+                Err(ApplyError::UnderWay(format!("{} is still being deleted", app.id())))
             }
             View::Known(state) if state.stamp.as_ref().is_some_and(|s| s.owner != *self.owner()) => {
                 Err(not_ours(&app.id()))
@@ -263,6 +263,7 @@ impl Work<'_> {
                 shared.release(app, artifact, &self.started.step().team, &self.egress()).await.map_err(|error| {
                     match error {
                         ArtifactError::Transient(why) => ApplyError::Retry(why),
+                        ArtifactError::UnderWay(how) => ApplyError::UnderWay(how),
                         ArtifactError::Refused(why) => ApplyError::Reject(why),
                         ArtifactError::Barred(why) => ApplyError::Barred(why),
                     }

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use codeops_core::model::Artifact;
-use tokio::sync::{Semaphore, watch};
+use codeops_core::model::{Artifact, ResourceId};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::artifact::{ArtifactError, Egress, Progress, shown};
 use super::held;
 use super::releases::name_of;
+use crate::port::Hint;
 
 /// Fetches that go on at once; others wait for their turn.
 const AT_ONCE: usize = 8;
@@ -34,6 +35,8 @@ type End = Result<PathBuf, ArtifactError>;
 struct Fetch {
     progress: Arc<Progress>,
     end: watch::Sender<Option<(Instant, End)>>,
+    /// The apps whose steps went away before the end: they come back for it at a hint.
+    left: Mutex<BTreeSet<ResourceId>>,
 }
 
 /// The fetches under way, and the ends nobody has asked for yet. Dropping it ends them.
@@ -42,21 +45,22 @@ pub(super) struct Fetches {
     all: Mutex<BTreeMap<Wanted, Arc<Fetch>>>,
     tasks: Mutex<JoinSet<()>>,
     turns: Arc<Semaphore>,
-}
-
-impl Default for Fetches {
-    fn default() -> Self {
-        Self { all: Mutex::default(), tasks: Mutex::default(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
+    hints: broadcast::Sender<Hint>,
 }
 
 impl Fetches {
+    /// None yet. Who left before an end is told of it by a hint.
+    pub(super) fn new(hints: broadcast::Sender<Hint>) -> Self {
+        Self { all: Mutex::default(), tasks: Mutex::default(), turns: Arc::new(Semaphore::new(AT_ONCE)), hints }
+    }
+
     /// Begins `work` for the folder `release`, or joins what was begun for the same, and waits for its end as long as `patience`.
     ///
     /// # Errors
-    /// What `work` says; [`ArtifactError::Transient`] with how far it is when it takes longer.
+    /// What `work` says; [`ArtifactError::UnderWay`] with how far it is when it takes longer: `app` is hinted at at its end.
     pub(super) async fn join<W>(
         &self,
+        app: &ResourceId,
         release: &Path,
         artifact: &Artifact,
         egress: &Egress,
@@ -75,7 +79,14 @@ impl Fetches {
                 let ended = ended.ok().and_then(|end| end.clone());
                 ended.map_or_else(|| Err(ended_early()), |(_, end)| end)
             }
-            Err(_) => Err(ArtifactError::Transient(format!("fetching {}: {}", shown(&wanted.url), fetch.progress))),
+            Err(_) => {
+                held(&fetch.left).insert(app.clone());
+                // It may have ended between the two: then nobody else says so.
+                if fetch.end.borrow().is_some() {
+                    fetch.tell(&self.hints);
+                }
+                Err(ArtifactError::UnderWay(format!("fetching {}: {}", shown(&wanted.url), fetch.progress)))
+            }
         }
     }
 
@@ -91,7 +102,7 @@ impl Fetches {
         let fetch = Arc::new(Fetch::default());
         all.insert(wanted.clone(), Arc::clone(&fetch));
         let (work, turns) = (work(Arc::clone(&fetch.progress)), Arc::clone(&self.turns));
-        let ending = Ending(Arc::clone(&fetch));
+        let ending = Ending(Arc::clone(&fetch), self.hints.clone());
         let mut tasks = held(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
@@ -112,12 +123,22 @@ impl Fetches {
     }
 }
 
+impl Fetch {
+    /// Hints at those who left before its end.
+    fn tell(&self, hints: &broadcast::Sender<Hint>) {
+        for app in std::mem::take(&mut *held(&self.left)) {
+            // Nobody may be listening.
+            let _ = hints.send(Hint::Changed(app));
+        }
+    }
+}
+
 fn is_over(fetch: &Fetch, since: Duration) -> bool {
     fetch.end.borrow().as_ref().is_some_and(|(at, _)| at.elapsed() > since)
 }
 
 /// Says how a fetch ended, also when its task panics: nobody waits for ever.
-struct Ending(Arc<Fetch>);
+struct Ending(Arc<Fetch>, broadcast::Sender<Hint>);
 
 impl Ending {
     fn say(&self, end: End) {
@@ -128,6 +149,7 @@ impl Ending {
             }
             first
         });
+        self.0.tell(&self.1);
     }
 }
 

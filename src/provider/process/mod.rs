@@ -132,8 +132,9 @@ impl Process {
         let users = Users::new(settings.run_as.as_deref())?;
         let home = Home::open(&environment.state, name.as_str()).map_err(trouble)?;
         let cancel = CancellationToken::new();
+        let hints = broadcast::channel(HINTS).0;
         let shared = Shared {
-            releases: Arc::new(Releases::open(home.releases()).map_err(trouble)?),
+            releases: Arc::new(Releases::open(home.releases(), hints.clone()).map_err(trouble)?),
             pruning: RwLock::default(),
             system: home.system().map_err(trouble)?,
             users,
@@ -144,7 +145,7 @@ impl Process {
             clock: Arc::clone(&environment.clock),
             vault: environment.vault.clone().filter(|_| starts),
             epoch: AtomicU64::new(environment.epoch),
-            hints: broadcast::channel(HINTS).0,
+            hints,
             apps: Mutex::default(),
             foreign: Mutex::default(),
             listed: AtomicBool::new(false),

@@ -47,7 +47,7 @@ impl Shared {
     /// As whom `app` reads releases: its group is its own where its uid is, and no other app's files are then in reach.
     fn reader(&self, app: &App, team: &TeamName) -> Reader {
         let group = app.uid().filter(|_| self.users == Users::Own);
-        Reader { team: team.clone(), group }
+        Reader { app: app.id(), team: team.clone(), group }
     }
 
     async fn note(&self, app: &App, release: Option<String>) -> io::Result<()> {

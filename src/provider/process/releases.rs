@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use codeops_core::model::{Artifact, TeamName};
+use codeops_core::model::{Artifact, ResourceId, TeamName};
 use rustix::fs::{Gid, chown};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::broadcast;
 
 use super::artifact::{self, ArtifactError, Egress, Limits, Progress};
 use super::fetches::Fetches;
+use crate::port::Hint;
 
 /// How many releases that nothing needs are kept, newest first, so that going back is quick.
 const SPARE: usize = 3;
@@ -28,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Who fetches a release, and so who may use it.
 #[derive(Debug, Clone)]
 pub struct Reader {
+    /// The app that asks, for hints.
+    pub app: ResourceId,
     /// The team that asks.
     pub team: TeamName,
     /// The group of the app that asks, where it has one of its own: no other app then gets into the folder.
@@ -43,14 +47,14 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// Opens or makes the folder.
+    /// Opens or makes the folder. Through `hints` an app that went away from a fetch is told of its end.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn open(root: PathBuf) -> io::Result<Self> {
+    pub fn open(root: PathBuf, hints: broadcast::Sender<Hint>) -> io::Result<Self> {
         // Apps that run as other users reach their release through it; they cannot list it.
         DirBuilder::new().recursive(true).mode(0o711).create(&root)?;
-        Ok(Self { root, fetches: Fetches::default(), patience: PATIENCE })
+        Ok(Self { root, fetches: Fetches::new(hints), patience: PATIENCE })
     }
 
     /// Throws away what an earlier daemon left unfinished. Only before anything is fetched.
@@ -71,8 +75,8 @@ impl Releases {
     /// once; what takes longer than a step may wait goes on without it.
     ///
     /// # Errors
-    /// As [`artifact::fetch`] and [`artifact::unpack`] say; nothing is left behind. [`ArtifactError::Transient`] while the
-    /// fetch is under way.
+    /// As [`artifact::fetch`] and [`artifact::unpack`] say; nothing is left behind. [`ArtifactError::UnderWay`] while the
+    /// fetch is.
     pub async fn ensure(
         &self,
         artifact: &Artifact,
@@ -88,7 +92,7 @@ impl Releases {
         let (place, group) = (self.place(artifact, reader), reader.group);
         let (into, wanted, rights) = (place.clone(), artifact.clone(), egress.clone());
         let bring = move |progress| bring(into, group, wanted, rights, progress);
-        self.fetches.join(&place, artifact, egress, self.patience, bring).await
+        self.fetches.join(&reader.app, &place, artifact, egress, self.patience, bring).await
     }
 
     /// Takes all but `needed` (folder names as [`name_of`] gives them) and the few newest others away from where they are
@@ -224,13 +228,13 @@ mod tests {
     use super::*;
 
     fn reader(team: &str) -> Reader {
-        Reader { team: team.parse().unwrap(), group: None }
+        Reader { app: "app/a".parse().unwrap(), team: team.parse().unwrap(), group: None }
     }
 
     #[tokio::test]
     async fn a_digest_alone_gives_nobody_what_another_team_may_fetch() {
         let home = tempfile::tempdir().unwrap();
-        let releases = Releases::open(home.path().join("releases")).unwrap();
+        let releases = Releases::open(home.path().join("releases"), broadcast::channel(8).0).unwrap();
         let folder = home.path().join("a");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("tool"), "private").unwrap();
@@ -252,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_zip_that_was_unpacked_is_not_the_program_of_the_same_bytes() {
         let home = tempfile::tempdir().unwrap();
-        let releases = Releases::open(home.path().join("releases")).unwrap();
+        let releases = Releases::open(home.path().join("releases"), broadcast::channel(8).0).unwrap();
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
         zip.start_file("main", zip::write::SimpleFileOptions::default()).unwrap();
         let bytes = zip.finish().unwrap().into_inner();
@@ -286,7 +290,8 @@ mod tests {
             stream.write_all(b"world").await.unwrap();
         });
         let home = tempfile::tempdir().unwrap();
-        let mut releases = Releases::open(home.path().join("releases")).unwrap();
+        let (sender, mut hints) = broadcast::channel(8);
+        let mut releases = Releases::open(home.path().join("releases"), sender).unwrap();
         let sha256 = hex::encode(Sha256::digest("helloworld"));
         let artifact = Artifact { url, sha256 };
         // The gate cuts a step off.
@@ -297,7 +302,7 @@ mod tests {
             loop {
                 let error = releases.ensure(&artifact, &Egress::Open, &reader("a")).await.unwrap_err();
                 assert!(
-                    matches!(&error, ArtifactError::Transient(why) if why.starts_with("fetching http://")),
+                    matches!(&error, ArtifactError::UnderWay(how) if how.starts_with("fetching http://")),
                     "{error}"
                 );
                 if error.to_string().ends_with("/tool: 50 %") {
@@ -307,9 +312,8 @@ mod tests {
         };
         timeout(Duration::from_secs(20), halfway).await.unwrap();
         go_on.notify_one();
-        while releases.fetches.promised().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let hint = timeout(Duration::from_secs(20), hints.recv()).await.unwrap().unwrap();
+        assert_eq!(hint, Hint::Changed("app/a".parse().unwrap()), "who waits for it is told");
         // What was fetched for a step that waits for its next try is not pruned.
         for index in 0..6 {
             fs::create_dir(releases.root().join(format!("newer-{index}"))).unwrap();
@@ -322,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn one_digest_is_fetched_once_and_pruned_when_nothing_needs_it() {
         let home = tempfile::tempdir().unwrap();
-        let releases = Releases::open(home.path().join("releases")).unwrap();
+        let releases = Releases::open(home.path().join("releases"), broadcast::channel(8).0).unwrap();
         let mut folders = Vec::new();
         for index in 0..6 {
             let file = home.path().join(format!("tool-{index}"));
@@ -351,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_digest_is_refused_and_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
-        let releases = Releases::open(home.path().join("releases")).unwrap();
+        let releases = Releases::open(home.path().join("releases"), broadcast::channel(8).0).unwrap();
         let file = home.path().join("tool");
         fs::write(&file, "not that").unwrap();
         let artifact = Artifact { url: format!("file://{}", file.display()), sha256: "0".repeat(64) };

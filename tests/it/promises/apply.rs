@@ -74,6 +74,24 @@ async fn apply_ends_when_every_step_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn apply_waits_for_what_is_under_way_as_long_as_that_takes() {
+    let mut flow = untouched(&[("a.yaml", &app("a", "v1"))]).await;
+    flow.apply().await;
+    // An artifact that takes half an hour, with the instance before it serving.
+    flow.commit(&[("a.yaml", &app("a", "v2"))]).await;
+    for _ in 0..80 {
+        flow.local().fail_next(Fault::UnderWay);
+    }
+    let began = flow.clock.now();
+    let board = flow.apply().await;
+    assert_eq!(board.revision.as_ref().map(|r| r.state.word()), Some("applied"));
+    assert_eq!(flow.serving("a"), ["v2"]);
+    let took = flow.clock.now().duration_since(began).as_secs();
+    assert!((1_200..2_700).contains(&took), "{took} s: asked less often the longer it takes");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn apply_ends_when_the_repository_is_unreachable_or_empty_or_broken() {
     let mut flow = untouched(&[("a.yaml", &app("a", "v1"))]).await;
     flow.source.set_unreachable(Some("down"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codeops_core::config::{SecretSettings, SecretSource};
 use codeops_core::model::{Health, Revision, Sync};
 
-use codeops::journal::Record;
+use codeops::journal::{Outcome, Record};
 
 use crate::support::flow::{Flow, app_with, id, path, secrets};
 use crate::support::memory_provider::Fault;
@@ -231,6 +231,30 @@ async fn a_commit_that_mends_or_removes_what_failed_never_waits_out_its_backoff(
     flow.change(&[("a", "")]).await;
     flow.elapse(3).await;
     assert_eq!(flow.live("a").map(|live| live.instances.len()), None, "a removal waits for no start");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_no_failure_and_its_step_goes_on_at_the_hint_that_it_has_ended() {
+    let mut flow = running("v1").await;
+    for _ in 0..9 {
+        flow.local().fail_next(Fault::UnderWay);
+    }
+    flow.change(&[("n", "v1")]).await;
+    flow.elapse(21).await;
+    let view = flow.view("n");
+    assert_eq!((view.sync, view.health, view.stuck), (Sync::OutOfSync, Health::Progressing, false));
+    assert_eq!((flow.why("n").as_str(), flow.revision_state()), ("fetching it: 57 %", "applying"));
+    let under_way = flow.records(|record| match record {
+        Record::Result { outcome: Outcome::UnderWay { note }, .. } => Some(note.clone()),
+        _ => None,
+    });
+    assert_eq!(under_way.len(), 9, "{under_way:?}");
+    flow.local().changed(&id("n"));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(flow.serving("n"), ["v1"], "at once");
+    flow.settle().await;
+    assert_eq!((flow.status("n"), flow.revision_state()), ((Sync::Synced, Health::Healthy), "applied"));
     flow.check();
 }
 

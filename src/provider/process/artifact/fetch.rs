@@ -108,10 +108,15 @@ async fn from_file(path: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_>
     let mut file = File::from_std(file);
     let mut buffer = vec![0_u8; 64 << 10];
     loop {
-        match file.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
-            Ok(count) => sink.write(&buffer[..count]).await?,
-            Err(error) => return Err(ArtifactError::disk("read", &path, &error)),
+        // Of a disk that is far away as of a server.
+        match tokio::time::timeout(SILENCE, file.read(&mut buffer)).await {
+            Ok(Ok(0)) => return Ok(()),
+            Ok(Ok(count)) => sink.write(&buffer[..count]).await?,
+            Ok(Err(error)) => return Err(ArtifactError::disk("read", &path, &error)),
+            Err(_) => {
+                let silence = SILENCE.as_secs();
+                return Err(ArtifactError::Transient(format!("{shown} has not been read on for {silence} s")));
+            }
         }
     }
 }

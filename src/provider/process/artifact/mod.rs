@@ -28,6 +28,9 @@ pub enum ArtifactError {
     /// Not now: the network, the server, the disk. Trying again may help.
     #[error("{0}")]
     Transient(String),
+    /// Not yet: it is being fetched, and comes further. Says how far.
+    #[error("{0}")]
+    UnderWay(String),
     /// Not like this: wrong digest, unsafe archive. Only another declaration helps.
     #[error("{0}")]
     Refused(String),
@@ -50,6 +53,7 @@ impl ArtifactError {
     pub(super) fn of(self, what: &str) -> Self {
         match self {
             Self::Transient(why) => Self::Transient(format!("{what}: {why}")),
+            Self::UnderWay(how) => Self::UnderWay(format!("{what}: {how}")),
             Self::Refused(why) => Self::Refused(format!("{what}: {why}")),
             Self::Barred(why) => Self::Barred(format!("{what}: {why}")),
         }
