@@ -335,6 +335,8 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
             let backoff = SignedDuration::from_millis(i64::try_from(*backoff_ms).unwrap_or(i64::MAX));
             let before = aim.map_or(resource.failures, |aim| resource.failures_of(aim));
             resource.failures = before.saturating_add(1);
+            resource.failing_since = resource.failing_since.filter(|_| before > 0).or(Some(at));
+            resource.failed_at = Some(at);
             resource.missed = aim.cloned();
             resource.waits_long = *backoff_ms >= LONG_WAIT_MS;
             resource.retry_at = Some(at.saturating_add(backoff).unwrap_or(Timestamp::MAX));
@@ -343,6 +345,7 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
         Outcome::Rejected { error } => {
             resource.failures = resource.failures.saturating_add(1);
             (resource.retry_at, resource.missed, resource.waits_long) = (None, None, false);
+            (resource.failing_since, resource.failed_at) = (None, None);
             resource.error = Some(error.clone());
         }
         // Nothing is known to have failed; the intent itself stays in doubt, or is replaced, or is made anew. What failed
@@ -353,6 +356,7 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
 
 fn try_now(resource: &mut ResourceMemory) {
     resource.failures = 0;
+    (resource.failing_since, resource.failed_at) = (None, None);
     (resource.retry_at, resource.missed, resource.waits_long) = (None, None, false);
     resource.error = None;
 }
@@ -505,8 +509,12 @@ mod tests {
         at(memory, 7, retry);
         assert_eq!((shop(memory).failures, shop(memory).error.as_deref()), (2, Some("busy")));
         assert_eq!(shop(memory).retry_at, Some(Timestamp::from_second(8 * 60).unwrap()));
+        let minute = |minute: i64| Some(Timestamp::from_second(minute * 60).unwrap());
+        assert_eq!((shop(memory).failing_since, shop(memory).failed_at), (minute(5), minute(7)));
+        assert_eq!(now(memory, result(&json!({"underWay": {"note": "57 %"}}))), [], "neither failed nor done");
 
         at(memory, 8, result(&json!({"rejected": {"error": "no such file"}})));
+        assert_eq!(shop(memory).failing_since, None);
         let rejected = shop(memory);
         assert_eq!((rejected.failures, rejected.retry_at), (3, None));
         assert_eq!(rejected.error.as_deref(), Some("no such file"));

@@ -265,8 +265,9 @@ impl Flow {
         }
         self.world.status = status;
         self.world.holds = judged.holds;
+        self.world.stuck = judged.stuck;
         self.notice_what_may_go();
-        let working = findings || !look_again.is_empty() || !work.is_empty();
+        let working = findings || !look_again.is_empty() || work.iter().any(|it| !self.world.stuck.contains(&it.id));
         let state = self.revision_state(&judged.decisions, working, now);
         records.extend(state);
         told::tell(&records);

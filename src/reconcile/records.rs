@@ -1,7 +1,7 @@
 //! What a pass writes down beside its decisions, so that "why did this change?" has an answer: holds, waves, systems,
 //! changes of status, exits, drift, and how far the revision is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use codeops_core::desired::Severity;
@@ -187,18 +187,17 @@ impl Flow {
         if !self.world.all_answered() {
             return None;
         }
-        let busy = working || !self.world.busy.is_empty();
-        let (removed, stuck) = {
+        // What is stuck is tried again and again, and no try makes the revision another.
+        let busy = working || self.world.busy.keys().any(|id| !self.world.stuck.contains(id));
+        let removed = {
             let (memory, status) = (self.tools.journal.memory(), &self.world.status);
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            let is_stuck = |id: &&ResourceId| memory.resources.get(*id).is_some_and(ResourceMemory::is_stuck);
-            let stuck: BTreeSet<ResourceId> = status.keys().filter(is_stuck).cloned().collect();
-            (memory.revision.removes.iter().filter(|id| !status.contains_key(*id)).count(), stuck)
+            memory.revision.removes.iter().filter(|id| !status.contains_key(*id)).count()
         };
         let moving = self.world.observe_only.is_none()
             && match self.rules.until_settled {
                 true => self.world.moves_soon(decisions, now),
-                false => self.world.moves(decisions, &stuck),
+                false => self.world.moves(decisions),
             };
         let status = &self.world.status;
         let current = self.world.current.as_ref()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::config::Freeze;
-use codeops_core::model::{Live, Memory, ProviderName, Resource, ResourceId, ResourceMemory, Sync};
+use codeops_core::model::{Live, Memory, ProviderName, Resource, ResourceId, Sync};
 use codeops_core::plan::{Difference, apart};
 
 use super::Flow;
@@ -99,7 +99,7 @@ impl Flow {
             last_good: remembered.and_then(|remembered| remembered.last_good.clone()),
             pins: remembered.map(|remembered| remembered.pins.clone()).unwrap_or_default(),
             next_at: status.next_at,
-            stuck: status.sync != Sync::Synced && remembered.is_some_and(ResourceMemory::is_stuck),
+            stuck: status.sync != Sync::Synced && self.world.stuck.contains(id),
         })
     }
 

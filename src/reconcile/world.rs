@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) drifting: BTreeSet<ResourceId>,
     pub(super) differences: BTreeMap<ResourceId, Vec<Difference>>,
     pub(super) holds: Vec<Hold>,
+    /// What has failed for so long that somebody has to look.
+    pub(super) stuck: BTreeSet<ResourceId>,
     pub(super) views: BTreeMap<ResourceId, Arc<ResourceView>>,
     /// Whether steps go, and when they do at the latest.
     pub(super) acts: bool,
@@ -181,6 +183,7 @@ impl World {
             drifting: BTreeSet::new(),
             differences: BTreeMap::new(),
             holds: Vec::new(),
+            stuck: BTreeSet::new(),
             views: BTreeMap::new(),
             acts: false,
             act_at: None,
@@ -225,7 +228,8 @@ impl World {
 
     /// Whether anything is on its way, or goes on by itself some day. What is stuck is not, though it is tried again; and what
     /// waits for others may wait for that.
-    pub(super) fn moves(&self, decisions: &BTreeMap<ResourceId, Decision>, stuck: &BTreeSet<ResourceId>) -> bool {
+    pub(super) fn moves(&self, decisions: &BTreeMap<ResourceId, Decision>) -> bool {
+        let stuck = &self.stuck;
         let waits = |decision: &Decision| matches!(decision, Decision::Waiting { until: None, .. });
         let waits_for_others = |id: &ResourceId| decisions.get(id).is_some_and(waits);
         let moves = |(id, status): (&ResourceId, &Status)| status.is_on_its_way() && !waits_for_others(id);
@@ -233,15 +237,15 @@ impl World {
         let later = |(id, decision): (&ResourceId, &Decision)| {
             matches!(decision, Decision::Waiting { until: Some(_), .. }) && !stuck.contains(id)
         };
-        self.fetches(decisions)
+        self.fetches(decisions).any(|id| !stuck.contains(id))
             || others().any(moves)
             || decisions.iter().any(later)
             || stuck.is_empty() && decisions.values().any(waits)
     }
 
-    /// Whether something that may go waits for nothing but what is under way beside it.
-    fn fetches(&self, decisions: &BTreeMap<ResourceId, Decision>) -> bool {
-        self.under_way.keys().any(|id| matches!(decisions.get(id), Some(Decision::Go) | None))
+    /// What may go and waits for nothing but what is under way beside it.
+    fn fetches(&self, decisions: &BTreeMap<ResourceId, Decision>) -> impl Iterator<Item = &ResourceId> {
+        self.under_way.keys().filter(|id| matches!(decisions.get(*id), Some(Decision::Go) | None))
     }
 
     /// Whether anything goes on by itself soon: what one `apply` waits for. It does not wait out a freeze, a long backoff,
@@ -257,7 +261,8 @@ impl World {
         let waits = decisions.values().any(|d| matches!(d, Decision::Waiting { until: None, .. }));
         // What waits for a later wave waits for bakes, and a bake shows only as a time to look again.
         let bakes = || self.status.values().any(|s| s.sync == Sync::Synced && s.next_at.is_some_and(|at| at > now));
-        (moving || self.fetches(decisions) || waits && bakes()) && now.duration_since(self.moved_at) <= self.patience()
+        (moving || self.fetches(decisions).next().is_some() || waits && bakes())
+            && now.duration_since(self.moved_at) <= self.patience()
     }
 
     /// The longest time in which nothing need happen though all goes well.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -97,6 +97,12 @@ pub struct ResourceMemory {
     pub renewal: Option<Renewal>,
     /// Failed applies in a row, and when the next may be tried.
     pub failures: u32,
+    /// When the first of them failed; `None` in the memory of early versions, until one fails again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// When the last of them did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Timestamp>,
     /// No step that aims at what failed before this time.
     pub retry_at: Option<Timestamp>,
     /// What the step aimed at that `retry_at` is the wait of; `None` in the memory of early versions: everything waits.
@@ -130,14 +136,17 @@ impl Renewal {
     }
 }
 
-/// From so many failed steps in a row on a resource is stuck.
+/// From so many failed steps in a row on a resource is stuck, once they have failed for so long.
 const STUCK: u32 = 3;
+const STUCK_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 impl ResourceMemory {
-    /// Whether its steps have failed so often in a row, or one was refused, that somebody has to look; they are tried again all
-    /// the same.
-    pub fn is_stuck(&self) -> bool {
-        self.failures >= STUCK || self.waits_long
+    /// Whether steps that aim at one of `aims` have failed so often in a row and for so long, or one was refused, that somebody
+    /// has to look; they are tried again all the same. What failed of another aim says nothing of these.
+    pub fn is_stuck(&self, aims: &[Aim]) -> bool {
+        let same = self.missed.as_ref().is_none_or(|missed| aims.contains(missed));
+        let lasted = self.failing_since.zip(self.failed_at).map(|(first, last)| last.duration_since(first));
+        same && (self.waits_long || self.failures >= STUCK && lasted.is_some_and(|lasted| lasted >= STUCK_FOR))
     }
 
     /// Until when what aims at `aim` waits, if it does.

@@ -101,6 +101,9 @@ pub struct Judged {
     pub accepted: BTreeMap<ProviderName, SystemId>,
     /// The wide update under way, to be remembered.
     pub waves: Option<Waves>,
+    /// What is stuck: its steps have failed for so long that somebody has to look, though they are tried again.
+    #[serde(skip)]
+    pub stuck: BTreeSet<ResourceId>,
 }
 
 /// Judges a plan. The same plan and facts give the same answer.
@@ -110,6 +113,8 @@ pub struct Judged {
 pub fn judge(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> Judged {
     let mut judged = Judged::default();
     let waits = wait::Waits::new(plan, desired, facts);
+    let stuck = plan.changes.iter().filter(|change| waits.stuck(change).is_some());
+    judged.stuck = stuck.map(|change| change.id.clone()).collect();
     let guards = Guards {
         systems: system::guard(plan, facts, &mut judged),
         removals: blast::guard(plan, desired, facts, &mut judged),

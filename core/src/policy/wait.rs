@@ -34,6 +34,13 @@ impl<'a> Waits<'a> {
         Some(Decision::Waiting { why, until: Some(at) })
     }
 
+    /// The error of a change whose steps have failed for so long that somebody has to look.
+    pub(super) fn stuck(&self, change: &Change) -> Option<&'a str> {
+        let memory = self.facts.memory.resources.get(&change.id)?;
+        let is = memory.is_stuck(&aims(change, memory));
+        is.then(|| memory.error.as_deref().unwrap_or("its steps fail"))
+    }
+
     pub(super) fn dependency(&self, change: &Change) -> Option<Decision> {
         let waiting = |why| Some(Decision::Waiting { why, until: None });
         if change.verb == Verb::Delete {

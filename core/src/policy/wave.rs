@@ -1,5 +1,5 @@
 //! Wide updates in waves: one resource, then a tenth, then the rest; each wave only after all before it are baked and
-//! healthy, and none after a failure.
+//! healthy, and none after a failure: what failed for good holds them, what is tried again lets them wait.
 //!
 //! Where teams are kept apart each has waves of its own for what is its own, so that what fails or bakes in one holds up no
 //! other. What changes several from outside, the value of a secret that they share, goes in waves over all.
@@ -33,7 +33,7 @@ pub(super) fn guard(
     let mut decisions = BTreeMap::new();
     let mut waves = Waves { revision: facts.revision.clone(), members: Vec::new(), own: BTreeMap::new() };
     for (team, members) in look.under_way() {
-        let all: Vec<(&ResourceId, State)> = members.iter().map(|id| (*id, look.state(id))).collect();
+        let all: Vec<(&ResourceId, State<'_>)> = members.iter().map(|id| (*id, look.state(id))).collect();
         if all.iter().all(|(_, state)| matches!(state, State::Done | State::Failed(_))) {
             continue;
         }
@@ -60,8 +60,8 @@ fn counts(change: &Change, desired: &Desired) -> bool {
         && !is_suspended(&change.id, desired)
 }
 
-/// Whose wide update it is: one team's, or everybody's.
-type Whose<'a> = Option<&'a TeamName>;
+/// Of whom a wide update is: of one team, or of everybody.
+type Of<'a> = Option<&'a TeamName>;
 
 /// All that a decision on waves looks at.
 struct Look<'a> {
@@ -81,11 +81,11 @@ impl<'a> Look<'a> {
     ///
     /// An update that another revision overtakes goes on with the members that are not done, those under way or failed before
     /// the rest: an unrelated commit neither forgets a bake nor carries a failure to the next resource.
-    fn under_way(&self) -> BTreeMap<Whose<'a>, Vec<&'a ResourceId>> {
+    fn under_way(&self) -> BTreeMap<Of<'a>, Vec<&'a ResourceId>> {
         let before = self.facts.memory.waves.as_ref();
         let same = before.is_some_and(|waves| waves.revision == *self.facts.revision);
-        let mut updates: BTreeMap<Whose<'a>, Vec<&ResourceId>> = BTreeMap::new();
-        let mut known: BTreeMap<&ResourceId, Whose<'a>> = BTreeMap::new();
+        let mut updates: BTreeMap<Of<'a>, Vec<&ResourceId>> = BTreeMap::new();
+        let mut known: BTreeMap<&ResourceId, Of<'a>> = BTreeMap::new();
         for (team, id) in before.into_iter().flat_map(Waves::all) {
             if same || !matches!(self.state(id), State::Done) {
                 let whose = if same { team } else { self.whose(id) };
@@ -93,7 +93,7 @@ impl<'a> Look<'a> {
                 known.insert(id, whose);
             }
         }
-        let mut pending: BTreeMap<Whose<'a>, Vec<&ResourceId>> = BTreeMap::new();
+        let mut pending: BTreeMap<Of<'a>, Vec<&ResourceId>> = BTreeMap::new();
         for id in &self.pending {
             let whose = known.get(id).copied().unwrap_or_else(|| self.whose(id));
             pending.entry(whose).or_default().push(id);
@@ -122,7 +122,7 @@ impl<'a> Look<'a> {
 
     /// Whose update a member belongs to: its team's where teams are kept apart, unless nothing but the values of secrets has
     /// changed, and those of shared ones.
-    fn whose(&self, id: &ResourceId) -> Whose<'a> {
+    fn whose(&self, id: &ResourceId) -> Of<'a> {
         let declared = self.desired.resources.get(id).filter(|_| self.desired.keeps_teams_apart())?;
         let good = self.facts.memory.resources.get(id).and_then(|memory| memory.last_good.as_ref());
         let from_outside = good.is_some_and(|good| {
@@ -135,7 +135,7 @@ impl<'a> Look<'a> {
     }
 
     /// The pending changes of each kind of which too many are pending.
-    fn wide(&self, whose: Whose<'a>, pending: &[&'a ResourceId]) -> impl Iterator<Item = &'a ResourceId> {
+    fn wide(&self, whose: Of<'a>, pending: &[&'a ResourceId]) -> impl Iterator<Item = &'a ResourceId> {
         let mut all = Vec::new();
         for kind in Kind::ALL {
             let of_kind: Vec<&ResourceId> = pending.iter().filter(|id| id.kind == *kind).copied().collect();
@@ -147,7 +147,7 @@ impl<'a> Look<'a> {
     }
 
     /// What others made does not count: it makes no update of ours less wide.
-    fn at_once(&self, kind: Kind, whose: Whose<'a>) -> usize {
+    fn at_once(&self, kind: Kind, whose: Of<'a>) -> usize {
         let owner = self.facts.memory.revision.owner.as_ref().or(self.desired.owner.as_ref());
         let ours = |live: &Live| {
             let ours = |owner_of| owner.is_none_or(|owner| owner_of == owner);
@@ -157,11 +157,11 @@ impl<'a> Look<'a> {
         ALWAYS_AT_ONCE.max(live * WIDE_PERCENT / 100)
     }
 
-    fn state(&self, id: &ResourceId) -> State {
+    fn state(&self, id: &ResourceId) -> State<'a> {
         let Some(declared) = self.desired.resources.get(id) else { return State::Done };
         let memory = self.facts.memory.resources.get(id);
         if let Some(pin) = memory.and_then(|memory| pin_of(declared, memory)) {
-            return State::Failed(pin.why.clone());
+            return State::Failed(&pin.why);
         }
         if declared.spec.suspend || self.desired.held.contains_key(id) {
             return State::Done; // It will not move; the others need not wait for it.
@@ -171,13 +171,12 @@ impl<'a> Look<'a> {
             return State::Silent;
         }
         let change = self.changing.get(id);
-        if let Some(stuck) = memory.filter(|memory| memory.is_stuck() && change.is_some()) {
-            let error = stuck.error.as_deref().unwrap_or("its steps fail");
-            return State::Failed(format!("it cannot be applied, and is tried again: {error}"));
-        }
-        // Who waits for another, of another team even, keeps none waiting that does not.
+        // Who waits for another, of another team even, keeps none waiting that does not: also where it failed before.
         if change.is_some_and(|change| self.waits.dependency(change).is_some()) {
             return State::Silent;
+        }
+        if let Some(error) = change.and_then(|change| self.waits.stuck(change)) {
+            return State::Stuck(error);
         }
         let live = self.facts.snapshot.live(&target.spec.provider, id);
         let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
@@ -185,18 +184,19 @@ impl<'a> Look<'a> {
         if healthy && baked && change.is_none() { State::Done } else { State::Going }
     }
 
-    fn decide(&self, members: &[&ResourceId], states: &[State]) -> BTreeMap<ResourceId, Decision> {
+    fn decide(&self, members: &[&ResourceId], states: &[State<'_>]) -> BTreeMap<ResourceId, Decision> {
         let failure = members.iter().zip(states).find_map(|(id, state)| match state {
-            State::Failed(why) => Some((*id, why)),
-            State::Done | State::Silent | State::Going => None,
+            State::Failed(why) => Some((*id, *why)),
+            State::Done | State::Silent | State::Going | State::Stuck(_) => None,
         });
         let open_until = open(states);
         let mut decisions = BTreeMap::new();
-        // What cannot be applied is tried again.
-        let failed = |at: usize| matches!(states.get(at), Some(State::Failed(_)));
-        let pending = |(at, id): &(usize, &&ResourceId)| self.pending.contains(**id) && !failed(*at);
-        for (at, id) in members.iter().enumerate().filter(pending) {
-            if let Some((failed, why)) = failure {
+        for (at, (id, state)) in
+            members.iter().zip(states).enumerate().filter(|(_, (id, _))| self.pending.contains(*id))
+        {
+            // What had its turn and cannot be applied is tried again.
+            let had_its_turn = at < open_until && matches!(state, State::Stuck(_));
+            if let Some((failed, why)) = failure.filter(|_| !had_its_turn) {
                 decisions.insert((*id).clone(), self.stopped(id, failed, why));
             } else if at >= open_until {
                 decisions.insert((*id).clone(), waiting(members, states, open_until));
@@ -234,11 +234,13 @@ fn shared(desired: &Desired) -> BTreeSet<&SecretName> {
 }
 
 /// How far one member is.
-enum State {
+enum State<'a> {
     /// There, no longer changing, healthy and baked; or not wanted any more.
     Done,
-    /// Its template failed, or it cannot be applied: this ends the update.
-    Failed(String),
+    /// Its template failed: this ends the update until a commit.
+    Failed(&'a str),
+    /// It cannot be applied, and is tried again: until it can, no later wave begins.
+    Stuck(&'a str),
     /// Nothing is known of it, or it waits for another: nothing is done to it until then, and after it is under way like any
     /// other.
     Silent,
@@ -246,21 +248,33 @@ enum State {
     Going,
 }
 
-fn waiting(members: &[&ResourceId], states: &[State], open_until: usize) -> Decision {
-    let before = members.iter().zip(states).take(open_until);
-    let behind = before.filter(|(_, state)| !matches!(state, State::Done)).map(|(id, _)| id.to_string());
-    let behind: Vec<String> = behind.take(3).collect();
-    let why = format!(
-        "its wave comes later: {} of {} may change now, waiting for {} to finish the bake",
-        open_until,
-        members.len(),
-        behind.join(", ")
-    );
+fn waiting(members: &[&ResourceId], states: &[State<'_>], open_until: usize) -> Decision {
+    let before = || members.iter().zip(states).take(open_until);
+    let stuck = before().find_map(|(id, state)| match state {
+        State::Stuck(error) => Some((id, error)),
+        State::Done | State::Failed(_) | State::Silent | State::Going => None,
+    });
+    let why = match stuck {
+        Some((id, error)) => format!(
+            "its wave comes later: it goes on by itself once {id} can be applied, which is tried again, or with a commit that \
+             mends that: {error}"
+        ),
+        None => {
+            let behind = before().filter(|(_, state)| !matches!(state, State::Done)).map(|(id, _)| id.to_string());
+            let behind: Vec<String> = behind.take(3).collect();
+            format!(
+                "its wave comes later: {} of {} may change now, waiting for {} to finish the bake",
+                open_until,
+                members.len(),
+                behind.join(", ")
+            )
+        }
+    };
     Decision::Waiting { why, until: None }
 }
 
 /// How many members, from the first, may change: all of the waves up to the first that is not done.
-fn open(states: &[State]) -> usize {
+fn open(states: &[State<'_>]) -> usize {
     let tenth = (states.len() * SECOND_WAVE_PERCENT / 100).max(1);
     let ends = [1, 1 + tenth, states.len()];
     let done = |end: &usize| states.iter().take(*end).all(|state| matches!(state, State::Done));

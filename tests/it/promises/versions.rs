@@ -259,6 +259,29 @@ async fn what_is_under_way_is_no_failure_and_its_step_goes_on_at_the_hint_that_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fails_for_a_minute_is_stuck_and_no_further_try_makes_its_revision_another() {
+    let mut flow = running("v1").await;
+    for _ in 0..12 {
+        flow.local().fail_next(Fault::Retry);
+    }
+    let revision = flow.change(&[("a", "v2")]).await;
+    flow.elapse(20).await;
+    assert_eq!((flow.view("a").stuck, flow.revision_state()), (false, "applying"), "a few quick tries");
+    let states = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::RevisionState { revision: of, state, .. } if *of == revision => Some(state.word()),
+            _ => None,
+        })
+    };
+    flow.elapse(1_100).await;
+    assert_eq!((flow.view("a").stuck, flow.revision_state()), (true, "partial"));
+    assert_eq!(states(&flow), ["partial"], "once, however often it is tried");
+    flow.elapse(1_500).await;
+    assert_eq!((flow.view("a").stuck, states(&flow)), (false, vec!["partial", "applying", "applied"]));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_superseded_rollout_never_becomes_last_good() {
     let mut flow = running("v1").await;
     flow.change(&[("a", "v2")]).await;
