@@ -135,7 +135,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Folded {
 
 fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
-        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, .. } => {
+        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, changed, .. } => {
             inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
             memory.revision.accepted_at = Some(entry.at);
@@ -145,6 +145,8 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.removes.retain(|id| memory.resources.contains_key(id));
             let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
             changes.extend(claimed.collect::<Vec<_>>());
+            let by = changed.iter().flat_map(|(id, by)| resource_of(memory, id, |it| it.changed_by = Some(*by)));
+            changes.extend(by.collect::<Vec<_>>());
             changes.push(Change::Revision);
             changes
         }
@@ -171,7 +173,10 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
                 it.places.retain(|_, leaves| *leaves != Some(intent.0));
             }
         }),
-        Record::Baked { resource, good } => resource_of(memory, resource, |it| it.last_good = Some(good.clone())),
+        Record::Baked { resource, good } => resource_of(memory, resource, |it| {
+            it.last_good = Some(good.clone());
+            it.changed_by = None;
+        }),
         Record::Released { resource, template } => {
             resource_of(memory, resource, |it| it.released = Some(template.clone()))
         }
@@ -324,7 +329,7 @@ fn place(resource: &mut ResourceMemory, provider: &ProviderName, leaves: Option<
 }
 
 fn forget(resource: &mut ResourceMemory) {
-    resource.file = None;
+    (resource.file, resource.changed_by) = (None, None);
     resource.claims = Claims::default();
 }
 

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    Aim, AlertId, AlertState, AsDeclared, CauseKind, Claims, Commit, Digest, Disposition, Health, HoldId, InstanceId,
-    Key, LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision, RevisionState,
-    RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
+    Aim, AlertId, AlertState, AsDeclared, CauseKind, ChangedBy, Claims, Commit, Digest, Disposition, Health, HoldId,
+    InstanceId, Key, LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision,
+    RevisionState, RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub enum Record {
         /// The port and former names of each resource that had others, or none, before.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         claims: BTreeMap<ResourceId, Claims>,
+        /// Whose commits changed each resource that they changed, where teams are kept apart.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        changed: BTreeMap<ResourceId, ChangedBy>,
     },
     /// A revision came to a state.
     RevisionState {

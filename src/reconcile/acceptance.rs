@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::config::TeamSettings;
-use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts};
-use codeops_core::model::{AsDeclared, Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName};
+use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts, TOP};
+use codeops_core::model::{
+    AsDeclared, ChangedBy, Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName,
+};
 
 use super::trailers;
 use crate::journal::Record;
@@ -60,6 +62,7 @@ pub fn records(
     let Some(owner) = owner(Some(&compiled.desired), memory) else { return Vec::new() };
     let (files, gone) = moved(compiled, memory);
     let claims = claimed(compiled, memory);
+    let changed = changed(compiled, commits, memory);
     let mut records = vec![Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
@@ -68,6 +71,7 @@ pub fn records(
         files,
         gone,
         claims,
+        changed,
     }];
     records.extend(trailers::released(commits, &compiled.desired, teams, memory));
     records
@@ -95,6 +99,31 @@ fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims>
         None => !claims.is_empty(),
     };
     each.filter(|(id, claims)| differs(id, claims)).map(|(id, claims)| (id.clone(), claims)).collect()
+}
+
+/// Whose commits changed each resource, the last of them, where teams are kept apart. What a commit over several teams' manifests
+/// changes, or one of what all of them take, is of somebody who writes for all; what only the latter can have changed is what is not
+/// as it last was good and no team has changed since. A change that was taken back is nobody's.
+fn changed(compiled: &Compiled, commits: &[Commit], memory: &Memory) -> BTreeMap<ResourceId, ChangedBy> {
+    let desired = &compiled.desired;
+    let mut changed = BTreeMap::new();
+    for commit in commits.iter().filter(|_| desired.keeps_teams_apart()) {
+        let files = commit.stands.iter().filter_map(|path| compiled.declared.get(path.as_str()));
+        let ids: BTreeSet<&ResourceId> = files.flat_map(|ids| ids.iter()).collect();
+        let declared = ids.iter().filter_map(|id| desired.resources.get(*id));
+        let teams: BTreeSet<&TeamName> = declared.map(|resource| &resource.team).collect();
+        let of_all = commit.stands.iter().any(|path| path == TOP);
+        let by = if of_all || teams.len() > 1 { ChangedBy::Several } else { ChangedBy::Team };
+        changed.extend(ids.into_iter().map(|id| (id.clone(), by)));
+        for (id, resource) in desired.resources.iter().filter(|_| of_all) {
+            let remembered = memory.resources.get(id).filter(|remembered| remembered.changed_by.is_none());
+            let good = remembered.and_then(|remembered| remembered.last_good.as_ref());
+            if good.is_some_and(|good| good.resource.spec_digest != resource.spec_digest) {
+                changed.entry(id.clone()).or_insert(ChangedBy::Several);
+            }
+        }
+    }
+    changed
 }
 
 /// The limit of a revision: its own, or where its Repository has a mistake that of the one before, so that neither the mistake
@@ -137,10 +166,62 @@ pub fn keep_as_declared(mut desired: Desired, memory: &Memory) -> (Desired, BTre
 
 #[cfg(test)]
 mod tests {
+    use codeops_core::desired::{Compiler, Context, File, Files};
+
     use super::*;
 
     fn id(text: &str) -> ResourceId {
         text.parse().expect("an id")
+    }
+
+    /// Two teams with an app each, and a commit that changes these files, after memory says this of the apps.
+    fn by_whom(changes: &[&str], memory: &Memory) -> BTreeMap<ResourceId, ChangedBy> {
+        let head = "apiVersion: codeops/v1\n";
+        let file = |text: String| File::new(text.as_str(), text.as_bytes());
+        let team = |name: &str| format!("{head}kind: Team\nmetadata: {{name: {name}}}\nspec: {{}}\n");
+        let app = |name: &str| {
+            format!(
+                "{head}kind: App\nmetadata: {{name: {name}, team: {name}}}\nspec: {{provider: local, run: {{command: [./x]}}}}\n"
+            )
+        };
+        let top = format!(
+            "{head}kind: Repository\nmetadata: {{name: ops}}\nspec: {{}}\n---\n{}---\n{}",
+            team("a"),
+            team("b")
+        );
+        let files: Files = [("codeops.yaml", top), ("a/x.yaml", app("a")), ("b/x.yaml", app("b"))]
+            .map(|(path, text)| (Arc::from(path), file(text)))
+            .into();
+        let paths = |name: &str| TeamSettings { paths: vec![format!("{name}/**")], ..TeamSettings::default() };
+        let name = |text: &str| text.parse().expect("a name");
+        let teams: BTreeMap<_, _> = ["a", "b"].map(|text| (name(text), paths(text))).into();
+        let compiled = Compiler::default().compile(&files, &Context { teams, ..Context::default() });
+        let commit = Commit {
+            revision: "1".repeat(40).parse().expect("a revision"),
+            author: String::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            subject: String::new(),
+            trailers: Vec::new(),
+            signer: None,
+            changed: BTreeSet::new(),
+            stands: changes.iter().map(|path| (*path).to_owned()).collect(),
+            teams: BTreeSet::new(),
+        };
+        changed(&compiled, &[commit], memory)
+    }
+
+    #[test]
+    fn a_commit_over_several_teams_is_told_from_a_teams_own() {
+        let memory = Memory::default();
+        let (a, b) = (id("app/a"), id("app/b"));
+        assert_eq!(by_whom(&["a/x.yaml", "notes.txt"], &memory), [(a.clone(), ChangedBy::Team)].into());
+        let several = [(a, ChangedBy::Several), (b, ChangedBy::Several)];
+        assert_eq!(by_whom(&["a/x.yaml", "b/x.yaml"], &memory), several.into());
+        assert_eq!(
+            by_whom(&["codeops.yaml"], &memory),
+            BTreeMap::new(),
+            "nothing that it changed is another than before"
+        );
     }
 
     #[test]

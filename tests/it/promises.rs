@@ -22,3 +22,4 @@ mod silence;
 mod storm;
 mod strangers;
 mod versions;
+mod waves;

@@ -95,6 +95,9 @@ pub struct ResourceMemory {
     /// Instances that a run has told to make way for new ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal: Option<Renewal>,
+    /// By whom it was changed since it was last good, where that is known and teams are kept apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<ChangedBy>,
     /// Failed applies in a row, and when the next may be tried.
     pub failures: u32,
     /// When the first of them failed; `None` in the memory of early versions, until one fails again.
@@ -113,6 +116,16 @@ pub struct ResourceMemory {
     pub waits_long: bool,
     /// The last apply error, redacted.
     pub error: Option<String>,
+}
+
+/// Whose commit changed a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChangedBy {
+    /// One that changes no other team's manifests: its team's own.
+    Team,
+    /// One that changes the manifests of several teams, or what all of them take: of somebody who writes for all.
+    Several,
 }
 
 /// Instances that make way for new ones of the same template, within what the rollout allows: what `app.restart` and

@@ -43,7 +43,9 @@ pub use group::{Group, covers, severity};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use kept::Kept;
 pub use label::{bounded_annotations, bounded_labels, visible, web_url};
-pub use memory::{AsDeclared, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves};
+pub use memory::{
+    AsDeclared, ChangedBy, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves,
+};
 pub use number::{PageId, RunId};
 pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,

@@ -214,7 +214,10 @@ impl World {
         let (at, revision) = (self.now, Some(revision.clone()));
         let memory = self.remembered(id);
         match finding {
-            Finding::Baked(resource) => memory.last_good = Some(LastGood { resource, revision, at }),
+            Finding::Baked(resource) => {
+                memory.last_good = Some(LastGood { resource, revision, at });
+                memory.changed_by = None;
+            }
             Finding::Failed { template, tried, why, check_only } => {
                 memory.pins.insert(template, Pin { at, revision, why, tried: Some(tried), check_only });
             }

@@ -2,14 +2,15 @@
 //! healthy, and none after a failure: what failed for good holds them, what is tried again lets them wait.
 //!
 //! Where teams are kept apart each has waves of its own for what is its own, so that what fails or bakes in one holds up no
-//! other. What changes several from outside, the value of a secret that they share, goes in waves over all.
+//! other. What changes several from outside goes in waves over all: the value of a secret that they share, a commit over the
+//! manifests of several teams or over what all of them take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wait::Waits;
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
-use crate::model::{Cause, Health, Kind, Live, Observed, ResourceId, SecretName, TeamName, Verb, Waves};
+use crate::model::{Cause, ChangedBy, Health, Kind, Live, Observed, ResourceId, SecretName, TeamName, Verb, Waves};
 use crate::plan::{Change, Plan, effective, health_of, is_proven, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
@@ -120,11 +121,15 @@ impl<'a> Look<'a> {
         order.map(|(place, change)| (&change.id, place)).collect()
     }
 
-    /// Whose update a member belongs to: its team's where teams are kept apart, unless nothing but the values of secrets has
-    /// changed, and those of shared ones.
+    /// Whose update a member belongs to: its team's where teams are kept apart, unless a commit over several teams changed it, or
+    /// nothing but the values of secrets has changed, and those of shared ones.
     fn whose(&self, id: &ResourceId) -> Of<'a> {
         let declared = self.desired.resources.get(id).filter(|_| self.desired.keeps_teams_apart())?;
-        let good = self.facts.memory.resources.get(id).and_then(|memory| memory.last_good.as_ref());
+        let memory = self.facts.memory.resources.get(id);
+        if memory.is_some_and(|memory| memory.changed_by == Some(ChangedBy::Several)) {
+            return None;
+        }
+        let good = memory.and_then(|memory| memory.last_good.as_ref());
         let from_outside = good.is_some_and(|good| {
             let same =
                 |variable: &String| good.resource.secret_tags.get(variable) == declared.secret_tags.get(variable);

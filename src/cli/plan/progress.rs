@@ -30,7 +30,7 @@ fn named(step: &Doing, output: &Output) -> String {
 fn worded(outcome: &Outcome) -> (Style, &'static str, Option<&str>) {
     match outcome {
         Outcome::Done { note } => (Style::Good, "done", note.as_deref()),
-Outcome::Retry { error, .. } => (Style::Busy, "not yet, tried again", Some(error)),
+        Outcome::Retry { error, .. } => (Style::Busy, "not yet, tried again", Some(error)),
         Outcome::UnderWay { note } => (Style::Busy, "under way", Some(note)),
         Outcome::Rejected { error } => (Style::Bad, "failed", Some(error)),
         Outcome::Unknown { error } => (Style::Busy, "not known, looking", Some(error)),

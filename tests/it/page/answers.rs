@@ -224,6 +224,7 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
         files: BTreeMap::new(),
         gone: BTreeSet::new(),
         claims: BTreeMap::new(),
+        changed: BTreeMap::new(),
     };
     log.add(ago(15), accepted);
     let intent = Record::Intent {

@@ -553,6 +553,7 @@ pub(crate) fn history(log: &MemoryLog) {
             files: BTreeMap::new(),
             gone: BTreeSet::new(),
             claims: BTreeMap::new(),
+            changed: BTreeMap::new(),
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);

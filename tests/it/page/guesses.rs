@@ -42,6 +42,7 @@ fn accepted(digit: char, words: &str, teams: &[&str]) -> Record {
         files: BTreeMap::new(),
         gone: BTreeSet::new(),
         claims: BTreeMap::new(),
+        changed: BTreeMap::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 
 use crate::desired::Desired;
-use crate::model::{Aim, InstanceHealth, Resource, ResourceId, Revision};
+use crate::model::{Aim, ChangedBy, InstanceHealth, Resource, ResourceId, Revision};
 use crate::plan::sim::{World, app, digested, name, resource, revision};
 use crate::policy::Decision;
 
@@ -252,6 +252,30 @@ fn what_changes_all_teams_from_outside_goes_in_waves_over_all_and_a_teams_own_ch
     a.splice(..1, logging(&a[..1], "fixed"));
     world.settle(&of_both(&a, &fixed), &revision(4));
     assert!(is_newest(&mut world, &a) && is_newest(&mut world, &fixed) && world.memory.waves.is_none());
+}
+
+#[test]
+fn what_one_commit_changes_of_several_teams_goes_in_waves_over_all_until_a_teams_own_commit_takes_it_out() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let all = |log: &str| names.iter().flat_map(|team| logging(&of_team(team, 2), log)).collect::<Vec<_>>();
+    let mut world = deployed(&all("info"));
+    let broken = all("broken");
+    for app in &broken {
+        world.remembered(&app.id).changed_by = Some(ChangedBy::Several);
+    }
+    world.bad.insert(broken[0].template_digest.clone(), InstanceHealth::CrashLoop);
+    let passed = world.settle(&want_of(&names, broken.iter().cloned()), &revision(2));
+    assert_eq!(held(&passed), 11, "all but the first");
+    assert!(world.history.iter().all(|(id, _)| *id == app("a-00")));
+    // Its own commit takes one team's out, and nothing else.
+    let mut own = broken.clone();
+    own.splice(2..4, logging(&of_team("b", 2), "own"));
+    for app in &own[2..4] {
+        world.remembered(&app.id).changed_by = Some(ChangedBy::Team);
+    }
+    let passed = world.settle(&want_of(&names, own.iter().cloned()), &revision(3));
+    assert_eq!(held(&passed), 9);
+    assert!(is_newest(&mut world, &own[2..4]));
 }
 
 #[test]
