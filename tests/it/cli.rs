@@ -342,6 +342,56 @@ fn get_prints_a_table_and_shows_a_token_only_in_the_header() {
     assert!(!out.contains('\u{1b}') && !out.contains("s3cret"), "{out}");
 }
 
+/// A daemon's page that gives these answers, one a connection, and is gone.
+fn streams(answers: Vec<(&'static str, String)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = std::thread::spawn(move || {
+        let answer = |(kind, body): (&str, String)| {
+            let (mut stream, _) = listener.accept().expect("a request");
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).expect("a request");
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n");
+            stream.write_all((head + &body).as_bytes()).expect("an answer");
+            let request = String::from_utf8_lossy(&request[..length]);
+            request.lines().next().unwrap_or_default().to_owned()
+        };
+        answers.into_iter().map(answer).collect()
+    });
+    (address, asked)
+}
+
+#[test]
+fn events_go_on_with_the_next_daemon_and_leave_none_out() {
+    let event = |id: u64| serde_json::json!({"id": id, "at": "2026-11-20T16:00:00Z", "category": "step", "resource": "app/shop", "text": format!("number {id}")});
+    let stream = |ids: &[u64]| {
+        let sent = ids.iter().map(|id| format!("event: event\nid: {id}\ndata: {}\n\n", event(*id)));
+        ("text/event-stream", sent.collect::<String>())
+    };
+    let page = |ids: &[u64], next: Option<&str>| {
+        let items: Vec<_> = ids.iter().map(|id| event(*id)).collect();
+        ("application/json", serde_json::json!({"items": items, "next": next}).to_string())
+    };
+    // The daemon ends after its fifth; the next one has written more than one page of others before it is asked again.
+    let (address, asked) = streams(vec![
+        stream(&[4, 5]),
+        page(&[4, 3], None),
+        stream(&[9]),
+        page(&[9, 8], Some("8")),
+        page(&[7, 6, 5], Some("5")),
+    ]);
+    #[expect(clippy::disallowed_methods, reason = "a command that goes on is read while it runs")]
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_codeops"));
+    command.args(["events", "-f", "--limit", "2", "--server", &address]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let out = std::io::BufReader::new(child.stdout.take().expect("its output"));
+    let told: Vec<String> = std::io::BufRead::lines(out).map(|line| line.expect("text")).take(7).collect();
+    child.kill().and_then(|()| child.wait()).expect("it goes on until then");
+    let numbers: Vec<&str> = told.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(numbers, ["3", "4", "5", "6", "7", "8", "9"]);
+    assert!(asked.join().expect("asked")[4].contains("after=8"), "page by page");
+}
+
 #[test]
 fn a_problem_document_is_told_in_its_own_words() {
     let body =

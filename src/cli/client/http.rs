@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::stream::LocalBoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
@@ -13,6 +14,12 @@ use crate::cli::exit::Coded;
 
 /// A page answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A daemon that takes over settings, or is started anew, is back within that many seconds.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a daemon streams, line by line.
+pub(crate) type Lines = LocalBoxStream<'static, anyhow::Result<String>>;
 
 /// The daemon answered that it has not what was asked for, or does not give it.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +82,29 @@ impl Client {
     }
 
     /// The lines of a stream at `path`, as they come.
-    pub(crate) async fn lines(
+    pub(crate) async fn lines(&self, path: &str, query: &[(&str, String)], accept: &str) -> anyhow::Result<Lines> {
+        let response = self.send(self.request(path, query)?.header("accept", accept)).await?;
+        let bytes = response.bytes_stream().map_err(std::io::Error::other);
+        Ok(Box::pin(lines(bytes).map(|line| line.context("the daemon ended the stream"))))
+    }
+
+    /// The same, once one that was there has ended: from the daemon that follows, as soon as that answers.
+    pub(crate) async fn lines_again(
         &self,
         path: &str,
         query: &[(&str, String)],
         accept: &str,
-    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<String>> + Unpin + use<>> {
-        let response = self.send(self.request(path, query)?.header("accept", accept)).await?;
-        let bytes = response.bytes_stream().map_err(std::io::Error::other);
-        Ok(Box::pin(lines(bytes).map(|line| line.context("the daemon ended the stream"))))
+    ) -> anyhow::Result<Lines> {
+        let mut tries = 0;
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            tries += 1;
+            match self.lines(path, query, accept).await {
+                Err(error) if tries >= TRIES => return Err(error),
+                Err(_) => {}
+                lines => return lines,
+            }
+        }
     }
 
     fn request(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<RequestBuilder> {

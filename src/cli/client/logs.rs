@@ -1,7 +1,6 @@
 //! `logs`: what an app writes, line by line.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
@@ -15,9 +14,6 @@ use crate::cli::environment::Variables;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Style, printable};
 
-/// A daemon that takes over settings, or is started anew, is back within that many seconds.
-const TRIES: u32 = 30;
-const PAUSE: Duration = Duration::from_secs(1);
 /// As many lines as one answer may have: what came meanwhile should be among them.
 const MISSED: usize = 10_000;
 
@@ -48,16 +44,7 @@ pub(crate) fn logs(args: &LogsArgs, variables: &Variables, output: &Output) -> a
             if !args.follow {
                 return Ok(Exit::Fine);
             }
-            let mut tries = 0;
-            lines = loop {
-                tokio::time::sleep(PAUSE).await;
-                tries += 1;
-                match client.lines(&path, &query(MISSED.to_string()), "application/x-ndjson").await {
-                    Ok(lines) => break lines,
-                    Err(error) if tries >= TRIES => return Err(error),
-                    Err(_) => {}
-                }
-            };
+            lines = client.lines_again(&path, &query(MISSED.to_string()), "application/x-ndjson").await?;
         }
     })
 }
@@ -68,12 +55,15 @@ struct Told {
     /// Of each instance the newest time, and how many lines had it.
     before: BTreeMap<String, (Timestamp, usize)>,
     now: BTreeMap<String, (Timestamp, usize)>,
+    /// The newest time of all before this answer: what an instance wrote until then that nobody was told of was not asked for.
+    newest: Option<Timestamp>,
 }
 
 impl Told {
     /// Another answer begins.
     fn begin(&mut self) {
         self.before = self.now.clone();
+        self.newest = self.before.values().map(|(at, _)| *at).max();
         self.now.values_mut().for_each(|(_, count)| *count = 0);
     }
 
@@ -90,7 +80,7 @@ impl Told {
         }
         match self.before.get(&instance) {
             Some((last, lines)) => at > *last || at == *last && *count > *lines,
-            None => true,
+            None => self.newest.is_none_or(|newest| at > newest),
         }
     }
 }
@@ -121,9 +111,15 @@ mod tests {
             let new = lines.iter().filter(|line| told.is_new(line));
             new.map(|line| text(line, &["line"]).to_owned()).collect::<Vec<_>>()
         };
-        let first = [line(1, "x", "a"), line(2, "x", "b"), line(2, "x", "b"), line(9, "y", "c")];
+        let first = [line(1, "x", "a"), line(2, "x", "b"), line(2, "x", "b"), line(2, "y", "c")];
         assert_eq!(answer(&first), ["a", "b", "b", "c"], "equal lines are lines too");
-        let second = [&first[..], &[line(2, "x", "d"), line(3, "x", "e"), line(3, "z", "f")]].concat();
+        // One that was over before is no news; one that came and went meanwhile is.
+        let second = [
+            &[line(1, "w", "o"), line(2, "w", "o")],
+            &first[..],
+            &[line(2, "x", "d"), line(3, "x", "e"), line(3, "z", "f")],
+        ]
+        .concat();
         assert_eq!(answer(&second), ["d", "e", "f"]);
         assert_eq!(answer(&second), [""; 0]);
         assert_eq!(answer(&[line(3, "x", "e"), line(4, "x", "g")]), ["g"], "also where it begins later");
