@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::family::Family;
@@ -18,6 +19,8 @@ pub(super) struct Holder {
     port: u16,
     /// The descriptor its socket was last seen at: looking again there is cheap.
     seen: Mutex<Option<(PathBuf, u64)>>,
+    /// Whether it was ever its own.
+    listened: AtomicBool,
 }
 
 /// Whose a port is.
@@ -35,7 +38,13 @@ impl Holder {
     /// For the process of `family` that was told to listen on `port`, as `user`.
     pub(super) fn new(family: Family, user: Option<u32>, port: u16) -> Self {
         let own = rustix::process::geteuid().as_raw();
-        Self { family, user: user.filter(|user| *user != own), port, seen: Mutex::default() }
+        Self {
+            family,
+            user: user.filter(|user| *user != own),
+            port,
+            seen: Mutex::default(),
+            listened: AtomicBool::new(false),
+        }
     }
 
     /// Whose the port is now. A connection that was made before this says `Own` was made to the instance.
@@ -56,7 +65,13 @@ impl Holder {
             *seen = found.map(|path| (path, listener.inode));
             is_own
         });
+        self.listened.fetch_or(own, Ordering::Relaxed);
         if own { Held::Own } else { Held::Other }
+    }
+
+    /// Whether it was ever found to be its own.
+    pub(super) fn has_listened(&self) -> bool {
+        self.listened.load(Ordering::Relaxed)
     }
 
     /// Whether one of its processes lets nobody see its descriptors: then its user, here the keeper's own, has to do.

@@ -2,8 +2,7 @@
 //! record and the secrets in memory.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 
 use codeops_core::model::{AppSpec, InstanceId, Probe, Resource, RunSpec, expand, expand_env};
 
@@ -76,22 +75,6 @@ pub(super) fn command(spec: &AppSpec) -> Result<&[String], String> {
 pub(super) fn wants_port(spec: &AppSpec) -> bool {
     let asked = |probe: &Probe| matches!(probe, Probe::Http(_) | Probe::Tcp);
     spec.port.is_some() || spec.health.as_ref().is_some_and(|health| asked(&health.probe))
-}
-
-/// A loopback port that nobody listens on, and never the one of `before`: whoever waits for an instance's end to take its
-/// port knows that one.
-///
-/// # Errors
-/// When the machine has none left.
-pub(super) fn free_port(before: Option<u16>) -> io::Result<u16> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let first = bind()?;
-    let port = first.local_addr()?.port();
-    if Some(port) != before {
-        return Ok(port);
-    }
-    // The first one is still held, so it is another.
-    Ok(bind()?.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! decides what should run; it does what the daemon asks and keeps doing it when nobody asks.
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
-//! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers, `supervise` lives an instance,
-//! `process` starts one through [`launch`](crate::launch), `holder` and `listeners` see that its port is its own, `forward` carries its traffic,
-//! `descriptors` says how much of it; [`init`] is for process 1.
+//! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers and `slots` keeps that, `supervise` lives an instance,
+//! `process` starts one through [`launch`](crate::launch), `ports` gives it a port, `holder` and `listeners` see that it is its own,
+//! `forward` carries its traffic, `descriptors` says how much of it; [`init`] is for process 1.
 
 mod backoff;
 pub mod client;
@@ -19,11 +19,13 @@ mod instance;
 mod judged;
 mod listeners;
 pub mod logs;
+mod ports;
 mod process;
 mod release;
 mod requests;
 mod run;
 mod server;
+mod slots;
 mod stats;
 mod supervise;
 mod table;

@@ -35,7 +35,7 @@ fn log_name(template: &Digest) -> Result<InstanceId, String> {
 pub(super) async fn run(keeper: Arc<Keeper>, resource: Resource, setting: Setting, secrets: Confidential) {
     let outcome = match attempt(&keeper, &resource, &setting, &secrets).await {
         Ok(()) => ReleaseOutcome::Succeeded,
-        Err(why) => ReleaseOutcome::Failed { why },
+        Err(failed) => failed,
     };
     settle(&keeper, &resource.template_digest, outcome).await;
 }
@@ -45,15 +45,19 @@ async fn attempt(
     resource: &Resource,
     setting: &Setting,
     secrets: &Confidential,
-) -> Result<(), String> {
-    let release = resource.spec.release.as_ref().ok_or("the app has no release command")?;
-    let name = log_name(&resource.template_digest)?;
+) -> Result<(), ReleaseOutcome> {
+    let release = resource.spec.release.as_ref().ok_or_else(|| fails("the app has no release command".to_owned()))?;
+    let name = log_name(&resource.template_digest).map_err(fails)?;
     // It serves nothing: the port it may speak of is the stable one.
-    let env = environment(&name, resource, setting, resource.spec.port.map(|port| port.number))?;
-    let orders = orders(&release.command, env, secrets, setting)?;
-    let failed = |error: io::Error| format!("the release command cannot be started: {error}");
+    let env = environment(&name, resource, setting, resource.spec.port.map(|port| port.number)).map_err(fails)?;
+    let orders = orders(&release.command, env, secrets, setting).map_err(fails)?;
+    // Up to its start all is the machine's affair.
+    let refused = |error: io::Error| ReleaseOutcome::Failed {
+        why: format!("the release command cannot be started: {error}"),
+        refused: true,
+    };
     let user = setting.user.as_ref().map(|user| user.uid);
-    let pipes = Capture::new(FIFOS.as_ref(), &name, user).map_err(failed)?;
+    let pipes = Capture::new(FIFOS.as_ref(), &name, user).map_err(refused)?;
     let (mut captures, done) = (JoinSet::new(), CancellationToken::new());
     let begun = SystemClock.now();
     let exit = async {
@@ -80,15 +84,20 @@ async fn attempt(
     while captures.join_next().await.is_some() {}
     pipes.remove();
     family::kill_orphans(Some(&name));
-    let failed = match exit.map_err(failed)? {
+    let failed = match exit.map_err(refused)? {
         Some(exit) if exit.is_success() => return Ok(()),
         Some(exit) => format!("the release command {exit}"),
         None => out_of_time(release.timeout),
     };
-    Err(match last_line(name, begun, secrets).await {
+    Err(fails(match last_line(name, begun, secrets).await {
         Some(line) => format!("{failed}: {line}"),
         None => failed,
-    })
+    }))
+}
+
+/// By its own doing.
+fn fails(why: String) -> ReleaseOutcome {
+    ReleaseOutcome::Failed { why, refused: false }
 }
 
 /// The last line it wrote since `begun`, without its secrets. Its errors come first: how they and the rest of its output
@@ -161,7 +170,7 @@ impl Left {
         while captures.join_next().await.is_some() {}
         let outcome = match exit {
             Some(_) => lost(),
-            None => ReleaseOutcome::Failed { why: out_of_time(self.timeout) },
+            None => fails(out_of_time(self.timeout)),
         };
         self.settle(&keeper, outcome).await;
     }
@@ -205,6 +214,10 @@ async fn settle(keeper: &Keeper, template: &Digest, outcome: ReleaseOutcome) {
             durable.released = Some(template.clone());
         }
         if let Some(release) = &mut durable.release {
+            // What never began may be asked for again under the same key.
+            if matches!(outcome, ReleaseOutcome::Failed { refused: true, .. }) {
+                durable.keys.retain(|(key, _)| *key != release.key);
+            }
             release.outcome = outcome;
         }
     };

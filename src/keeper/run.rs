@@ -25,7 +25,8 @@ use super::client::SOCKET;
 use super::forward::{Rotation, Stable, own};
 use super::logs::{self, LogFiles, LogLimits};
 use super::release::Left;
-use super::table::{self, Table};
+use super::slots;
+use super::table::Table;
 use super::tasks::Tasks;
 use super::wire::Confidential;
 use super::{descriptors, family, server, supervise};
@@ -329,7 +330,7 @@ fn remove_all() -> io::Result<()> {
     let here = std::env::current_dir()?;
     fs::remove_dir_all(logs::FOLDER)?;
     fs::remove_dir_all(FIFOS)?;
-    for file in [SOCKET, ERRORS].iter().chain(&table::FILES).chain(&[LOCK]) {
+    for file in [SOCKET, ERRORS].iter().chain(&slots::FILES).chain(&[LOCK]) {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -1,14 +1,11 @@
-//! All that a keeper knows, in one place: the durable part, written to `keeper.json` by an atomic rename, and the part that
-//! lives in memory. Every change is pushed to whoever watches. It decides nothing.
+//! All that a keeper knows, in one place: the durable part, which `slots` keeps on the disk, and the part that lives in memory. Every change is pushed to whoever watches. It decides nothing.
 //!
 //! The disk is written on a thread of its own, one change after the other, so that no request waits for it that is being
 //! forwarded. A change shows after it was written.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codeops_core::model::{Digest, FieldDrift, Instance, InstanceId, Key, Resource, Stamp};
@@ -17,18 +14,10 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard, watch};
 use tokio::task::spawn_blocking;
 
 use super::process::Identity;
+use super::slots::{FILE, Slots};
 use super::wire::{Confidential, Done, Failure, Lost, ReleaseRun, Setting, State};
 use crate::launch::cgroup::Group;
 
-/// The file in the app's folder, which is the keeper's working directory.
-pub(super) const FILE: &str = "keeper.json";
-const NEW_FILE: &str = "keeper.json.new";
-/// The one before, for a start that finds the newest broken.
-const EARLIER: &str = "keeper.json.bak";
-/// A newest one that was found broken, for whoever wants to know.
-const BROKEN: &str = "keeper.json.broken";
-/// All the files of a table.
-pub(super) const FILES: [&str; 4] = [FILE, NEW_FILE, EARLIER, BROKEN];
 /// Keys that are remembered.
 const KEYS: usize = 256;
 
@@ -125,31 +114,20 @@ pub(super) struct All {
 pub(super) struct Table {
     all: Mutex<All>,
     serial: watch::Sender<u64>,
-    dir: PathBuf,
+    slots: Arc<Slots>,
     /// Held from the look at what is until what becomes of it is written and shown: changes come one after the other.
     turns: Arc<Turns<()>>,
 }
 
 impl Table {
-    /// What the file in `dir` says, or the one before it where that is broken; empty without either.
+    /// What the files in `dir` say; empty without one.
     ///
     /// # Errors
     /// When there is one and none can be read: starting without it would forget instances that run.
     pub(super) fn load(dir: &Path) -> io::Result<Self> {
-        let durable = match (read(&dir.join(FILE)), read(&dir.join(EARLIER))) {
-            (Ok(Some(durable)), _) => durable,
-            (newest, Ok(Some(durable))) => {
-                let why = newest.map_or_else(|error| error.to_string(), |_| format!("there is no {FILE}"));
-                eprintln!("codeops keeper: {why}; goes on with the {EARLIER} before it");
-                // Out of the way, so that it never becomes the earlier one.
-                drop(fs::rename(dir.join(FILE), dir.join(BROKEN)));
-                durable
-            }
-            (Ok(None), Ok(None)) => Durable::default(),
-            (Err(error), _) | (_, Err(error)) => return Err(error),
-        };
-        let all = Mutex::new(All { durable, ..All::default() });
-        Ok(Self { all, serial: watch::Sender::new(0), dir: dir.to_owned(), turns: Arc::default() })
+        let (slots, durable) = Slots::open(dir)?;
+        let all = Mutex::new(All { durable: durable.unwrap_or_default(), ..All::default() });
+        Ok(Self { all, serial: watch::Sender::new(0), slots: Arc::new(slots), turns: Arc::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -258,8 +236,8 @@ impl Table {
             Ok(bytes) => bytes,
             Err(error) => return (Some(turn), Err(named(error.into()))),
         };
-        let dir = self.dir.clone();
-        match spawn_blocking(move || (turn, save(&dir, &bytes, durable))).await {
+        let slots = self.slots.clone();
+        match spawn_blocking(move || (turn, slots.write(&bytes, durable))).await {
             Ok((turn, written)) => (Some(turn), written.map_err(named)),
             Err(error) => (None, Err(named(io::Error::other(error)))),
         }
@@ -304,36 +282,10 @@ impl Table {
     }
 }
 
-/// Reads one of the files; `None` when it is not there.
-fn read(file: &Path) -> io::Result<Option<Durable>> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{} cannot be read: {error}", file.display()));
-    match fs::read(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| named(error.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(named(error)),
-    }
-}
-
-/// Writes the file anew, in one rename. With `durable` it outlives a power cut, and so does a second name for it, which is
-/// read where a later, unsynced one is found broken: what such a one knows more is of processes, and none of them outlives
-/// a power cut.
-fn save(dir: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let [file, new, earlier] = [FILE, NEW_FILE, EARLIER].map(|name| dir.join(name));
-    let mut next = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    next.write_all(bytes)?;
-    if !durable {
-        return fs::rename(&new, &file);
-    }
-    next.sync_data()?;
-    fs::rename(&new, &file)?;
-    // A file system without links has the newest alone.
-    drop(fs::remove_file(&earlier));
-    drop(fs::hard_link(&file, &earlier));
-    File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     async fn told(table: &Table, epoch: u64) {
@@ -359,7 +311,7 @@ mod tests {
         // The broken one never takes the earlier one's place.
         told(&Table::load(dir.path()).expect("the earlier one"), 4).await;
         assert_eq!(epoch(dir.path()).ok(), Some(4));
-        for file in [FILE, EARLIER] {
+        for file in [FILE, "keeper.json.bak"] {
             fs::write(dir.path().join(file), "{").expect("written");
         }
         let error = epoch(dir.path()).expect_err("instances would be forgotten");
@@ -370,7 +322,7 @@ mod tests {
     async fn what_must_be_written_is_not_shown_when_it_cannot_be_and_what_is_observed_is() {
         let dir = tempfile::tempdir().expect("a folder");
         let table = Table::load(dir.path()).expect("empty");
-        fs::create_dir(dir.path().join(NEW_FILE)).expect("in the way");
+        fs::create_dir(dir.path().join("keeper.json.new")).expect("in the way");
         let error = table.record(|durable| durable.deleting = true).await.expect_err("it cannot be written");
         assert!(error.to_string().contains("cannot write its keeper.json"), "{error}");
         assert!(!table.read(|all| all.durable.deleting));

@@ -345,6 +345,10 @@ pub enum ReleaseOutcome {
     Failed {
         /// Why.
         why: String,
+        /// Whether it never began, for the machine would not let it: it may be asked for again. An earlier keeper does not
+        /// tell.
+        #[serde(default)]
+        refused: bool,
     },
     /// It has ended, and how is not known: its keeper was killed while it ran.
     Lost {

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::support::app;
 use crate::support::port::free_port;
 use crate::support::skip::skip;
+use crate::support::small_disk::SmallDisk;
 
 #[test]
 fn the_app() {
@@ -101,7 +102,11 @@ impl Bench {
 
     /// With the keeper that `program` becomes.
     async fn of(program: &Path) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::within(program, tempfile::tempdir().expect("a folder")).await
+    }
+
+    /// In this folder.
+    async fn within(program: &Path, folder: TempDir) -> Self {
         let keeper = client::start(program, folder.path()).expect("a keeper starts");
         let (writer, reader, state) = connect(folder.path(), 1).await;
         Self { folder, keeper, writer, reader, state, port: free_port(), next: 0, epoch: 1 }
@@ -588,6 +593,7 @@ async fn who_takes_the_port_of_an_instance_gets_no_request() {
     thief(first);
     let held = format!("port {first} is held by another process");
     bench.until("it is seen", |state| only(state).why.as_ref().is_some_and(|why| why.contains(&held))).await;
+    assert_eq!(only(&bench.state).health, InstanceHealth::Starting, "another port is all that it needs");
     bench.until("it serves", |state| healthy(state) == 1).await;
     assert_eq!((only(&bench.state).restarts, only(&bench.state).losses), (0, 1), "it was not its own doing");
     assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
@@ -599,6 +605,46 @@ async fn who_takes_the_port_of_an_instance_gets_no_request() {
     thief(second);
     bench.until("it is back", |state| only(state).restarts == 1 && healthy(state) == 1).await;
     assert!(only(&bench.state).port.is_some_and(|third| third != second), "{:?}", bench.state);
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_else_has_time_and_again_is_no_failure_of_the_instance() {
+    let mut bench = Bench::new().await;
+    let app = app::command().join(" ");
+    let script = format!("echo port $PORT; until [ -e go-$PORT ]; do sleep 0.01; done; exec {app}");
+    let resource = resource(bench.port, "blue", &json!({"run": {"command": {"command": ["sh", "-c", script]}}}));
+    bench.configure(&resource).await;
+    bench.start(&resource, 1, &[("COLOR", "blue")]).await;
+    for taken in 0..4 {
+        let told = |lines: &[String]| Some(lines.iter().filter_map(|l| l.strip_prefix("port ")).nth(taken)?.to_owned());
+        let port: String = bench.until_log("it begins", told).await;
+        // One that asks for any port is given another one by the kernel; this one wants it.
+        if taken < 3 {
+            thief(port.parse().expect("a port"));
+        }
+        std::fs::write(bench.dir().join(format!("go-{port}")), "").expect("written");
+        let ends = |state: &State| only(state).losses as usize > taken || healthy(state) == 1;
+        let mut seen = Vec::new();
+        while !ends(&bench.state) {
+            seen.push((only(&bench.state).state, only(&bench.state).health));
+            let next = timeout(PATIENCE, bench.reader.next()).await.expect("in time").expect("well formed");
+            let Some(FromKeeper::State(state)) = next else { panic!("{next:?}") };
+            bench.state = *state;
+        }
+        // What runs and is unwell, or ends again and again, is the version's failure.
+        let fails = |(state, health): &(InstanceState, InstanceHealth)| match health {
+            InstanceHealth::Unhealthy => *state == InstanceState::Running,
+            health => *health == InstanceHealth::CrashLoop,
+        };
+        assert!(!seen.iter().any(fails), "{seen:?}");
+        assert_eq!(only(&bench.state).restarts, 0, "{:?}", bench.state);
+        if taken == 2 {
+            let instance = only(&bench.state);
+            assert_eq!((instance.state, instance.health), (InstanceState::Backoff, InstanceHealth::Unhealthy));
+            assert!(instance.why.as_ref().is_some_and(|why| why.contains("by another process")), "{instance:?}");
+        }
+    }
     assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
 }
 
@@ -931,7 +977,7 @@ async fn a_release_that_its_keeper_left_goes_on_to_its_end_or_its_time_and_leave
             if lost {
                 matches!(outcome, Some(ReleaseOutcome::Lost { .. }))
             } else {
-                matches!(outcome, Some(ReleaseOutcome::Failed { why }) if why.contains("did not end within 2s"))
+                matches!(outcome, Some(ReleaseOutcome::Failed { why, .. }) if why.contains("did not end within 2s"))
             }
         };
         bench.until("it is settled", ended).await;
@@ -1242,14 +1288,39 @@ async fn a_program_that_cannot_be_written_down_is_not_started() {
     bench.serving(json!({})).await;
     // In the way of the file's next content, as a full disk is.
     let in_the_way = bench.dir().join("keeper.json.new");
+    drop(std::fs::remove_file(&in_the_way));
     std::fs::create_dir(&in_the_way).expect("made");
     kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
     let says = |state: &State| only(state).why.as_ref().is_some_and(|why| why.contains("cannot write its keeper.json"));
-    bench.until("it is told", |state| only(state).state == InstanceState::Backoff && says(state)).await;
-    assert_eq!(only(&bench.state).pid, None);
+    let waits =
+        |state: &State| only(state).state == InstanceState::Backoff && only(state).health == InstanceHealth::Unhealthy;
+    bench.until("it is told", |state| waits(state) && says(state)).await;
+    // What does not run for want of room has not failed; its own end before that has.
+    assert_eq!((only(&bench.state).pid, only(&bench.state).restarts), (None, 1));
     bench.until_childless().await;
     std::fs::remove_dir(&in_the_way).expect("removed");
     bench.until("it is back", |state| healthy(state) == 1).await;
+}
+
+#[tokio::test]
+async fn on_a_full_disk_an_instance_that_ends_is_started_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_disk) = SmallDisk::new(folder.path(), "4m") else { return skip("no file system can be mounted here") };
+    let mut bench = Bench::within(&binary(), tempfile::tempdir_in(folder.path()).expect("a folder")).await;
+    bench.serving(json!({})).await;
+    // Until not a byte more goes in.
+    let filler = std::fs::File::create(folder.path().join("filler")).expect("made");
+    while (&filler).write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    for ends in 1..=2 {
+        kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
+        bench.until("it is back", |state| only(state).restarts == ends && healthy(state) == 1).await;
+    }
+    // Also where the keeper ends with it.
+    bench.kill_keeper();
+    kill(only(&bench.state).pid.expect("it runs"), rustix::process::Signal::KILL);
+    bench.next_keeper().await;
+    bench.until("it is back", |state| only(state).losses == 1 && healthy(state) == 1).await;
+    assert_eq!(bench.get("/COLOR"), (200, "blue".to_owned()));
 }
 
 #[tokio::test]
@@ -1258,6 +1329,7 @@ async fn a_disk_that_hangs_stalls_no_request() {
     let resource = bench.serving(json!({})).await;
     // Opening it to write waits until somebody reads: a disk that takes its time.
     let slow = bench.dir().join("keeper.json.new");
+    drop(std::fs::remove_file(&slow));
     rustix::fs::mkfifoat(rustix::fs::CWD, &slow, rustix::fs::Mode::from_raw_mode(0o600)).expect("made");
     let request = bench.start_of(&resource, 2, &[], &[]);
     bench.next += 1;

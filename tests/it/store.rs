@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::support::fault_log::{Crash, FaultLog, MemoryLog};
 use crate::support::skip::skip;
+use crate::support::small_disk::{SmallDisk, run};
 
 /// Where a child of these tests finds its store.
 const CHILD: &str = "CODEOPS_TEST_STORE";
@@ -502,7 +503,7 @@ fn a_full_disk_poisons_and_once_there_is_room_all_acknowledged_is_there() {
     let parent = TempDir::new().unwrap();
     let disk = parent.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
-    let Some(_mounted) = Mounted::new(&disk) else {
+    let Some(_mounted) = SmallDisk::new(&disk, "4m") else {
         // The same, less really, is proven by `a_disk_that_fails_poisons_and_nothing_acknowledged_is_lost`.
         return skip("no file system can be mounted here");
     };
@@ -514,38 +515,8 @@ fn a_full_disk_poisons_and_once_there_is_room_all_acknowledged_is_there() {
     assert!(why.contains("begins anew by itself") && !why.contains("start codeops again"), "{why}");
     assert!(told.refused && told.acknowledged.len() > 10);
 
-    Mounted::resize(&disk, "64m");
+    SmallDisk::resize(&disk, "64m");
     nothing_acknowledged_is_lost(&folder, &told.acknowledged);
-}
-
-/// A small file system of memory, gone when dropped.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(folder: &Path) -> Option<Self> {
-        let arguments = ["-t", "tmpfs", "-o", "size=4m,mode=1777", "tmpfs", folder.to_str()?];
-        as_root("mount", &arguments).then(|| Self(folder.to_owned()))
-    }
-
-    fn resize(folder: &Path, size: &str) {
-        assert!(as_root("mount", &["-o", &format!("remount,size={size}"), folder.to_str().unwrap()]));
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        as_root("umount", &["--lazy", self.0.to_str().unwrap()]);
-    }
-}
-
-/// Directly, else by a `sudo` that asks for no password, as machines of CI have it.
-fn as_root(program: &str, arguments: &[&str]) -> bool {
-    run(program, arguments) || run("sudo", &[&["-n", program], arguments].concat())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test makes a disk that is small, or one that fails")]
-fn run(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// A child that appends until its disk goes bad after 25 acknowledgements: writes fail, or syncs. `None` if the shim

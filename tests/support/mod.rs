@@ -16,3 +16,4 @@ pub(crate) mod scripted_source;
 pub(crate) mod sink;
 pub(crate) mod site;
 pub(crate) mod skip;
+pub(crate) mod small_disk;

@@ -67,6 +67,11 @@ impl Backend {
         self.holder.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Held::Own, Holder::held)
     }
 
+    /// Whether its port was ever found to be its own.
+    pub(in crate::keeper) fn has_listened(&self) -> bool {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Holder::has_listened)
+    }
+
     /// Connects to it, and to nobody else.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl Supervisor {
             let checked = self.check(&check).await;
             // Well or not is for its own answer only.
             if self.is_stolen().await {
-                return format!("port {} is held by another process", self.backend.address().port());
+                return format!("found that port {} is held by another process", self.backend.address().port());
             }
             let could_ask = !matches!(checked, Err(Failed::NotAsked(_)));
             let passes_now = checked.is_ok();

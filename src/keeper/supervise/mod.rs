@@ -2,13 +2,14 @@
 //! instance; what it learns goes to the table, whether it takes requests goes to the rotation.
 
 mod look;
+mod over;
 
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol, STARTED_AGAIN};
+use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol};
 use rustix::process::{Signal, geteuid};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,14 +20,17 @@ use crate::keeper::family::{self, Family};
 use crate::keeper::forward::Backend;
 use crate::keeper::health::check_of;
 use crate::keeper::holder::{Held, Holder};
-use crate::keeper::instance::{command, environment, free_port, orders, wants_port};
+use crate::keeper::instance::{command, environment, orders, wants_port};
 use crate::keeper::logs::{Capture, Ends, LastLines, Veil, capture};
-use crate::keeper::process::{Bound, Exit, Identity, Launching, Process, signal_named};
+use crate::keeper::ports::Reserved;
+use crate::keeper::process::{Bound, Identity, Launching, Process, signal_named};
 use crate::keeper::run::{FIFOS, Keeper};
 use crate::keeper::table::{All, Durable, Record};
 use crate::launch::Orders;
 use crate::launch::cgroup::{self, Group};
 use crate::port::{Clock as _, SystemClock};
+
+use over::{Over, refused};
 
 /// Lives one instance. Ends when the instance is gone for good; dropped earlier, the process goes on by itself.
 pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: CancellationToken) {
@@ -34,16 +38,10 @@ pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: Cancellation
     let backend = Arc::new(Backend::new(id.clone(), record.instance.port));
     keeper.rotation.add(backend.clone());
     let (streak, group, last) = (Streak::default(), Group::default(), LastLines::default());
-    let mut supervisor = Supervisor { keeper, id, backend, stop, streak, group, memory_kills: 0, last };
+    let (losses, reserved) = (Streak::default(), None);
+    let mut supervisor =
+        Supervisor { keeper, id, backend, stop, streak, losses, reserved, group, memory_kills: 0, last };
     supervisor.run(record).await;
-}
-
-/// Why a process is over.
-enum Over {
-    /// By its own doing.
-    Own(String),
-    /// By something that says nothing of it.
-    Lost(String),
 }
 
 struct Supervisor {
@@ -51,7 +49,12 @@ struct Supervisor {
     id: InstanceId,
     backend: Arc<Backend>,
     stop: CancellationToken,
+    /// The ends of its own doing.
     streak: Streak,
+    /// The other ones.
+    losses: Streak,
+    /// The port of its present process, or of its last.
+    reserved: Option<Reserved>,
     group: Group,
     /// What its group had counted before its present process.
     memory_kills: u64,
@@ -103,7 +106,7 @@ impl Supervisor {
                     Some(over) => over,
                     None => return self.end(&process).await,
                 },
-                Err(why) => Over::Own(why),
+                Err(over) => over,
             };
             self.backend.set_ready(false);
             // A machine that goes down ends all at once: what ends with its keeper says nothing of itself.
@@ -116,9 +119,11 @@ impl Supervisor {
             ends.told().await;
             let over = match over {
                 Over::Own(why) => Over::Own(self.last.told(why)),
-                lost @ Over::Lost(_) => lost,
+                other => other,
             };
-            let wait = self.streak.ended(begun.elapsed());
+            // What says nothing of it makes no loop of it.
+            let streak = if matches!(over, Over::Own(_)) { &mut self.streak } else { &mut self.losses };
+            let wait = streak.ended(begun.elapsed());
             self.ended(&over, wait).await;
             if wait.is_zero() {
                 continue;
@@ -136,6 +141,7 @@ impl Supervisor {
         self.memory_kills = self.group.memory_kills();
         let identity = record.process.as_ref()?;
         let adopted = Process::adopt(identity);
+        self.reserved = record.instance.port.map(Reserved::of);
         self.hold(record.instance.pid, record.instance.port, record);
         match &adopted {
             // What passed its check before is taken to pass it still: the port is back at once.
@@ -169,10 +175,10 @@ impl Supervisor {
         self.keeper.table.read(spec)
     }
 
-    async fn start(&mut self, pipes: &Capture) -> Result<Process, String> {
+    async fn start(&mut self, pipes: &Capture) -> Result<Process, Over> {
         self.last.clear();
-        let record = self.record()?;
-        self.secrets_there(&record).await?;
+        let record = self.record().map_err(Over::Own)?;
+        self.secrets_there(&record).await.map_err(Over::Own)?;
         let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));
         let own_user = record.setting.user.as_ref().is_some_and(|user| user.uid != geteuid().as_raw());
         let (group, notes) = cgroup::prepare(cgroup.as_deref(), &record.resource.spec.resources, own_user);
@@ -180,15 +186,15 @@ impl Supervisor {
         self.memory_kills = self.group.memory_kills();
         self.keeper.table.note(|volatile| volatile.notes.insert(self.id.to_string(), notes));
         let port = self.port(&record)?;
-        let orders = self.orders(&record, command(&record.resource.spec)?, port)?;
-        let failed = |error: io::Error| format!("it cannot be started: {error}");
-        let [out, err] = pipes.ends().map_err(failed)?;
-        let launching = Launching::new(out, err, &self.keeper.tasks).map_err(failed)?;
+        let orders = command(&record.resource.spec).and_then(|command| self.orders(&record, command, port));
+        let orders = orders.map_err(Over::Own)?;
+        let [out, err] = pipes.ends().map_err(|error| refused(&error))?;
+        let launching = Launching::new(out, err, &self.keeper.tasks).map_err(|error| refused(&error))?;
         // Written before the program is let go: whatever happens to this keeper, the next one knows of it.
         let written = self.written(launching.identity().clone(), port).await;
-        written.map_err(|error| format!("it is not started: {error}"))?;
+        written.map_err(|error| Over::Refused(format!("is not started: {error}")))?;
         self.hold(Some(launching.identity().pid), port, &record);
-        launching.go(&orders).map(Bound::unbind).map_err(failed)
+        launching.go(&orders).map(Bound::unbind).map_err(|error| refused(&error))
     }
 
     /// From now on the port has to be that of the process `pid` or its family.
@@ -218,11 +224,13 @@ impl Supervisor {
         self.keeper.table.record(begins).await
     }
 
-    fn port(&self, record: &Record) -> Result<Option<u16>, String> {
+    fn port(&mut self, record: &Record) -> Result<Option<u16>, Over> {
         if !wants_port(&record.resource.spec) {
             return Ok(None);
         }
-        let port = free_port(record.instance.port).map_err(|error| format!("no port is free for it: {error}"))?;
+        let reserved = Reserved::new(record.instance.port);
+        let reserved = reserved.map_err(|error| Over::Refused(format!("finds no port free: {error}")))?;
+        let port = self.reserved.insert(reserved).port;
         self.backend.set_port(port);
         Ok(Some(port))
     }
@@ -268,57 +276,24 @@ impl Supervisor {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            exit = process.ended() => Some(self.told(&exit)),
+            exit = process.ended() => Some(self.told(&exit).await),
             why = self.look(begun) => {
                 self.backend.set_ready(false);
-                self.failed(why.clone()).await;
+                // Not unwell: another port is all that it needs.
+                let looping = self.streak.is_loop();
+                self.change(|instance| {
+                    if !looping {
+                        set_health(instance, InstanceHealth::Starting);
+                    }
+                    (instance.on_trial, instance.why) = (false, Some(why.clone()));
+                })
+                .await;
                 if let Some(spec) = self.spec() {
                     self.quit(process, &spec).await;
                 }
                 Some(Over::Lost(why))
             }
         }
-    }
-
-    /// How it ended, and that it was its memory, where the kernel says so.
-    fn told(&self, exit: &Exit) -> Over {
-        let limit = self.record().ok().and_then(|record| record.resource.spec.resources.memory);
-        match (limit, exit) {
-            (Some(limit), Exit::Signal(_) | Exit::Unknown) if self.group.memory_kills() > self.memory_kills => {
-                Over::Own(format!("used more than its memory limit of {limit} and was killed"))
-            }
-            (Some(limit), Exit::Code(_)) if !exit.is_success() && self.group.memory_kills() > self.memory_kills => {
-                let part =
-                    format!("{exit} after a part of it was killed for using more than its memory limit of {limit}");
-                Over::Own(part)
-            }
-            (_, Exit::Unknown) => Over::Lost(exit.to_string()),
-            _ => Over::Own(exit.to_string()),
-        }
-    }
-
-    async fn ended(&self, over: &Over, wait: Duration) {
-        let looping = self.streak.is_loop();
-        let ended = |durable: &mut Durable| {
-            let Some(record) = durable.instances.get_mut(&self.id) else { return };
-            record.process = None;
-            let instance = &mut record.instance;
-            (instance.pid, instance.started_at, instance.on_trial) = (None, None, false);
-            let (why, count) = match over {
-                Over::Own(why) => (why, &mut instance.restarts),
-                Over::Lost(why) => (why, &mut instance.losses),
-            };
-            *count = count.saturating_add(1);
-            if instance.state == InstanceState::Running {
-                instance.state = InstanceState::Backoff;
-            }
-            set_health(instance, if looping { InstanceHealth::CrashLoop } else { InstanceHealth::Starting });
-            instance.why = Some(match wait {
-                Duration::ZERO => why.clone(),
-                wait => format!("{why}{STARTED_AGAIN}{} s", wait.as_secs()),
-            });
-        };
-        self.keeper.table.update(ended).await;
     }
 
     /// Out of rotation, drained, asked, killed.

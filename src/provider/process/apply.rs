@@ -210,7 +210,8 @@ impl Work<'_> {
         };
         match outcome {
             Some(ReleaseOutcome::Succeeded) => Ok(Applied { note: Some("the release command succeeded".to_owned()) }),
-            Some(ReleaseOutcome::Failed { why }) => Err(ApplyError::Reject(why)),
+            Some(ReleaseOutcome::Failed { why, refused: true }) => Err(ApplyError::Retry(why)),
+            Some(ReleaseOutcome::Failed { why, .. }) => Err(ApplyError::Reject(why)),
             // Whether it may run again is for whoever sees what it did to say, with `Codeops-Retry`.
             Some(ReleaseOutcome::Lost { why }) => Err(ApplyError::Reject(why)),
             _ => Err(ApplyError::OutcomeUnknown(format!("the release command of {} has not ended", desired.id))),
@@ -270,7 +271,7 @@ impl Work<'_> {
                 })?
             }
         };
-        let cgroup = format!("codeops/{}/{}", shared.short_system(), app.folder);
+        let cgroup = setting::cgroup(&shared.system, &app.folder);
         Ok(setting::setting(&desired.spec, dir, &data, user, cgroup))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use codeops_core::model::{AppSpec, RunSpec, Secret};
+use codeops_core::model::{AppSpec, RunSpec, Secret, SystemId};
 
 use crate::keeper::wire::{Confidential, Setting, User};
 use crate::port::{ApplyError, Secrets};
@@ -18,6 +18,13 @@ pub(super) fn setting(spec: &AppSpec, dir: PathBuf, data: &Path, user: Option<Us
     env.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
     env.entry("STATE_DIRECTORY".to_owned()).or_insert_with(|| data.display().to_string().replace('$', "$$"));
     Setting { dir, env, user, cgroup: Some(cgroup), files: None }
+}
+
+/// The control group of the app in `folder`. An app may have the name of a file that every group has, such as `tasks`; no
+/// such file's begins like this.
+pub(super) fn cgroup(system: &SystemId, folder: &str) -> String {
+    let system: String = system.0.trim_start_matches("process:").chars().take(8).collect();
+    format!("codeops/{system}/app-{folder}")
 }
 
 /// The values of the secrets that `spec` names, by variable.
@@ -41,5 +48,19 @@ pub(super) fn artifact(spec: &AppSpec) -> Result<Option<&codeops_core::model::Ar
         RunSpec::Image(image) => Err(ApplyError::Reject(format!(
             "a process provider runs no images such as {image}: give `run.command`, or another provider"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_app_has_the_name_of_a_file_that_its_system_keeps_in_every_group() {
+        let system = SystemId("process:0123456789abcdef".to_owned());
+        for name in ["tasks", "cgroup.procs", "memory.max", "notify_on_release"] {
+            let group = cgroup(&system, name);
+            assert_eq!(group, format!("codeops/01234567/app-{name}"));
+        }
     }
 }
