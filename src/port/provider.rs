@@ -33,6 +33,8 @@ pub struct Unreachable(pub String);
 pub enum Hint {
     /// This resource may have changed.
     Changed(ResourceId),
+    /// Something befell this resource that its state does not show: this sentence is for whoever asks later.
+    Befell(ResourceId, String),
     /// Hints were lost: observe everything.
     Lost,
 }

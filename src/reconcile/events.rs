@@ -15,7 +15,7 @@ use super::before::Kept;
 use super::repeats::Did;
 use super::world::{Busy, UnderWay};
 use crate::gate::{self, Passage};
-use crate::journal::LogError;
+use crate::journal::{LogError, Record};
 use crate::port::{Commit, Hint, SourceError, Tip, Unreachable, Vault, Veil};
 
 /// How long one observation may take before its provider counts as down.
@@ -90,6 +90,10 @@ impl Flow {
                     self.world.hinted.insert(id.clone());
                 }
                 self.observe(&provider, Scope::Ids(BTreeSet::from([id])));
+            }
+            Event::Hinted(_, Hint::Befell(id, text)) => {
+                tracing::warn!(resource = %id, "{text}");
+                self.tools.journal.record(vec![Record::Note { resource: Some(id), text }]).await?;
             }
             Event::Hinted(provider, Hint::Lost) => self.observe(&provider, Scope::All),
             Event::Stepped { id, provider, touched, did, passage } => {

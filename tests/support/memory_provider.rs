@@ -107,6 +107,11 @@ impl MemoryProvider {
         let _ = self.hints.send(Hint::Changed(id.clone()));
     }
 
+    /// Says that this befell an object.
+    pub(crate) fn befall(&self, id: &ResourceId, what: &str) {
+        let _ = self.hints.send(Hint::Befell(id.clone(), what.to_owned()));
+    }
+
     /// The next call of `apply` that would do something fails so; calls queue up.
     pub(crate) fn fail_next(&self, fault: Fault) {
         self.state().faults.push_back(fault);

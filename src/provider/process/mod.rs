@@ -312,8 +312,12 @@ impl Shared {
     }
 
     fn hint(&self, id: ResourceId) {
+        self.tell(Hint::Changed(id));
+    }
+
+    fn tell(&self, hint: Hint) {
         // Nobody may be listening.
-        let _ = self.hints.send(Hint::Changed(id));
+        let _ = self.hints.send(hint);
     }
 
     fn epoch(&self) -> u64 {
@@ -338,6 +342,7 @@ impl Shared {
         if let Err(error) = tidied.await {
             tracing::warn!(%error, "what an earlier daemon left half made cannot be removed");
         }
+        self.prune().await;
     }
 
     /// Keeps a started keeper until it ends, so that none is left a zombie.
@@ -352,10 +357,6 @@ impl Shared {
     /// Whether the file that keepers are started from is not this daemon's any more.
     fn is_replaced(&self) -> bool {
         binary_id(&self.binary).map_or(true, |now| now != self.binary_id)
-    }
-
-    fn short_system(&self) -> String {
-        self.system.0.trim_start_matches("process:").chars().take(8).collect()
     }
 }
 

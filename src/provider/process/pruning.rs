@@ -1,11 +1,12 @@
 //! Which releases are needed, and the removal of the others. A release stays while an instance lives that was started from
-//! it, also one that only waits to be started again, and so does an app's last good one. What is needed is written in the
+//! it, also one that only waits to be started again, and so do an app's last good one and its last few. What is needed is written in the
 //! apps' records, so that it is known while a keeper is silent. Nothing is fetched here.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use codeops_core::model::{Artifact, InstanceHealth, TeamName};
 
@@ -95,6 +96,7 @@ impl Shared {
 
     /// All that some app needs; `None` while that is not known of one.
     fn needed(&self) -> Option<BTreeSet<String>> {
+        self.listed.load(Ordering::Acquire).then_some(())?;
         let mut needed = BTreeSet::new();
         for app in self.apps() {
             let record = app.recorded();

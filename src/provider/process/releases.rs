@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use codeops_core::model::{Artifact, ResourceId, TeamName};
 use rustix::fs::{Gid, chown};
@@ -21,8 +21,6 @@ use super::artifact::{self, ArtifactError, Egress, Limits, Progress};
 use super::fetches::Fetches;
 use crate::port::Hint;
 
-/// How many releases that nothing needs are kept, newest first, so that going back is quick.
-const SPARE: usize = 3;
 const UNFINISHED: &str = ".new-";
 /// How long a step waits for a fetch, and keeps its place from others. The fetch goes on: the step's next try joins it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -95,29 +93,27 @@ impl Releases {
         self.fetches.join(&reader.app, &place, artifact, egress, self.patience, bring).await
     }
 
-    /// Takes all but `needed` (folder names as [`name_of`] gives them) and the few newest others away from where they are
-    /// found; says where they lie now, for [`remove`].
+    /// Takes all but `needed` (folder names as [`name_of`] gives them) away from where they are found; says where they lie
+    /// now, for [`remove`].
     ///
     /// # Errors
     /// The folder cannot be read, or a release cannot be renamed.
     pub fn set_aside(&self, needed: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
         let promised = self.fetches.promised();
-        let mut others: Vec<(SystemTime, PathBuf)> = Vec::new();
+        let mut others: Vec<PathBuf> = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !needed.contains(&name) && !promised.contains(&name) && !name.starts_with('.') {
-                others.push((entry.metadata()?.modified()?, entry.path()));
+                others.push(entry.path());
             }
         }
-        others.sort();
-        let gone = others.len().saturating_sub(SPARE);
         // Renamed first: a half-removed release is never taken for a whole one.
-        let aside = |(_, path): (SystemTime, PathBuf)| {
+        let aside = |path: PathBuf| {
             let doomed = self.root.join(format!("{UNFINISHED}old-{}", name_of(&path)));
             fs::rename(&path, &doomed).map(|()| doomed)
         };
-        others.into_iter().take(gone).map(aside).collect()
+        others.into_iter().map(aside).collect()
     }
 
     /// Where the releases lie.
@@ -345,11 +341,11 @@ mod tests {
         }
         let kept = BTreeSet::from([name_of(&folders[0])]);
         let aside = releases.set_aside(&kept).unwrap();
-        assert_eq!(aside.len(), 2);
+        assert_eq!(aside.len(), 5);
         aside.iter().for_each(|path| remove(path).unwrap());
         assert!(folders[0].exists());
-        assert_eq!(folders.iter().filter(|f| f.exists()).count(), 4);
-        assert_eq!(fs::read_dir(releases.root()).unwrap().count(), 4, "no scratch is left");
+        assert_eq!(folders.iter().filter(|f| f.exists()).count(), 1);
+        assert_eq!(fs::read_dir(releases.root()).unwrap().count(), 1, "no scratch is left");
     }
 
     #[tokio::test]

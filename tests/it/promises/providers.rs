@@ -25,6 +25,18 @@ async fn two_places() -> Flow {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_befalls_a_resource_and_leaves_no_trace_on_it_is_told() {
+    let flow = two_places().await;
+    flow.local().befall(&id("a"), "its keeper had ended");
+    flow.settle().await;
+    let told = flow.records(|record| match record {
+        Record::Note { resource, text } => Some((resource.clone(), text.clone())),
+        _ => None,
+    });
+    assert_eq!(told, [(Some(id("a")), "its keeper had ended".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn provider_down_halfway_makes_its_resources_unknown_and_the_rest_go_on() {
     let mut flow = two_places().await;
     flow.provider("edge").set_unreachable(Some("connection refused"));

@@ -23,6 +23,7 @@ use secrets::Kept;
 
 use crate::keeper::client::{Reader, Writer};
 use crate::keeper::wire::{Done, Failure, FromKeeper, Request, State, Welcome};
+use crate::port::Hint;
 
 /// How long a keeper may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -234,7 +235,7 @@ impl App {
 
     /// Goes on until everything of it is removed.
     async fn tend(&self, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>) {
-        let mut failures = 0_u32;
+        let (mut failures, mut keeper) = (0_u32, None);
         loop {
             if self.is_removed(&shared).await {
                 break;
@@ -242,7 +243,14 @@ impl App {
             match reach(&shared, &self.folder).await {
                 Ok((writer, reader, welcome)) => {
                     let connected = Instant::now();
+                    let before = keeper.replace(welcome.pid).filter(|before| *before != welcome.pid);
                     self.welcome(*welcome, &shared).await;
+                    if let Some(before) = before {
+                        let what = format!(
+                            "its keeper, process {before}, had ended and was started again: until then its port answered                              nobody; its instances do not end with it"
+                        );
+                        shared.tell(Hint::Befell(self.id(), what));
+                    }
                     self.note_id(&shared).await;
                     let why = self.converse(writer, reader, &mut inbox, &shared).await;
                     tracing::info!(resource = %self.id(), why, "the keeper is no longer connected");
