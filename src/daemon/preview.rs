@@ -329,7 +329,7 @@ mod tests {
             codeops_core::model::Pin { at, revision: None, why: "it ended".to_owned(), tried: None, check_only: false };
         let good = codeops_core::model::LastGood { resource: good, revision: None, at };
         let pinned = crate::journal::Record::Pinned { resource: id.clone(), template: failed, pin };
-        for record in [crate::journal::Record::Baked { resource: id.clone(), good }, pinned] {
+        for record in [crate::journal::Record::Baked { resource: id.clone(), good, again: false }, pinned] {
             fold(&mut memory, &Entry { seq: Seq(2), at, record });
         }
         let world = World { snapshot: &snapshot, freeze: None, teams: &BTreeMap::new(), now: at, until_now: None };

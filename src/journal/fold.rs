@@ -173,7 +173,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
                 it.places.retain(|_, leaves| *leaves != Some(intent.0));
             }
         }),
-        Record::Baked { resource, good } => resource_of(memory, resource, |it| {
+        Record::Baked { resource, good, .. } => resource_of(memory, resource, |it| {
             it.last_good = Some(good.clone());
             it.changed_by = None;
         }),
@@ -355,7 +355,7 @@ fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: 
         }
         // Nothing is known to have failed; the intent itself stays in doubt, or is replaced, or is made anew. What failed
         // before has not succeeded either.
-        Outcome::Unknown { .. } | Outcome::UnderWay { .. } | Outcome::Superseded => {}
+        Outcome::Unknown { .. } | Outcome::UnderWay { .. } | Outcome::Superseded | Outcome::TakenUp => {}
     }
 }
 

@@ -10,7 +10,7 @@
 //! starts finds the intents that an earlier one left so: it observes first, and what it then begins again, the same word
 //! and subject on the same resource, goes under the key it had, so that it takes effect once. [`Outcome::Unknown`] leaves
 //! an intent in doubt; every other outcome ends it. Whoever ends one as [`Outcome::Superseded`] knows that the same step is
-//! not to come any more.
+//! not to come any more; [`Outcome::TakenUp`] is said by the intent that goes on with it.
 //!
 //! # Guarantees
 //! - What [`Log::append`] has answered survives a kill and a power cut, all of one call or nothing.

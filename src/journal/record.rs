@@ -147,6 +147,9 @@ pub enum Record {
         resource: ResourceId,
         /// What is now the last good.
         good: LastGood,
+        /// Whether that template was it before and only what is around it is declared otherwise, such as how many instances.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// A release command succeeded.
     Released {
@@ -357,6 +360,9 @@ pub enum Outcome {
         /// Why, redacted.
         error: String,
     },
-    /// After a look it turned out that it had not happened, or no longer matters.
+    /// After a look it turned out that it had not happened, or no longer matters. Earlier versions said it also of what was
+    /// taken up again.
     Superseded,
+    /// How it went on was not known, and a later intent takes it up under the same key.
+    TakenUp,
 }

@@ -137,7 +137,7 @@ impl Journal {
                 resource: doubt.resource.clone(),
                 what: Some(doubt.what()),
                 aim: None,
-                outcome: Outcome::Superseded,
+                outcome: Outcome::TakenUp,
             });
         }
         let again = same.is_some();

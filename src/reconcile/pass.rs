@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError};
 use codeops_core::alert;
 use codeops_core::config::Freeze;
 use codeops_core::model::{
-    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, Revision, RevisionState, Scope, Step, Sync,
-    Verb, Why,
+    Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, ResourceMemory, Revision, RevisionState,
+    Scope, Step, Sync, Verb, Why,
 };
 use codeops_core::plan::{self, Change, Plan, UnderWay};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -131,9 +131,10 @@ impl Flow {
                     continue;
                 }
                 if self.world.observe_only.is_none() {
-                    let stays = memory.resources.get(id).and_then(|known| known.stays.as_ref());
+                    let remembered = memory.resources.get(id);
+                    let stays = remembered.and_then(|known| known.stays.as_ref());
                     let revision = stays.map_or(&current.revision, |stays| &stays.revision);
-                    decided.records.push(remember(id, finding, revision, now));
+                    decided.records.push(remember(id, finding, revision, remembered, now));
                     decided.findings = true;
                 }
                 continue;
@@ -329,11 +330,19 @@ fn removing(change: &Change, judged: &Judged, provider: &ProviderName) -> Option
 }
 
 /// `declared` by this revision: the one in force, or where that has a mistake in it, the last without one.
-fn remember(id: &ResourceId, finding: Finding, declared: &Revision, now: Timestamp) -> Record {
+fn remember(
+    id: &ResourceId,
+    finding: Finding,
+    declared: &Revision,
+    remembered: Option<&ResourceMemory>,
+    now: Timestamp,
+) -> Record {
     let revision = Some(declared.clone());
     match finding {
         Finding::Baked(resource) => {
-            Record::Baked { resource: id.clone(), good: codeops_core::model::LastGood { resource, revision, at: now } }
+            let again = remembered.is_some_and(|memory| plan::is_proven(&resource, memory));
+            let good = codeops_core::model::LastGood { resource, revision, at: now };
+            Record::Baked { resource: id.clone(), good, again }
         }
         Finding::Failed { template, tried, why, check_only } => {
             let pin = Pin { at: now, revision, why, tried: Some(tried), check_only };

@@ -27,7 +27,8 @@ pub(super) fn tell(records: &[Record]) {
                     false => tracing::warn!(%resource, template, why, "a version failed and is pinned"),
                 }
             }
-            Record::Baked { resource, good } => {
+            Record::Baked { again: true, .. } => {}
+            Record::Baked { resource, good, .. } => {
                 let template = good.resource.template_digest.short();
                 tracing::info!(%resource, template, "a version has shown that it is good");
             }

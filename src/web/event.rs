@@ -158,12 +158,12 @@ fn mark(record: &Record) -> Option<Mark> {
             Outcome::Retry { .. } | Outcome::UnderWay { .. } => Some(Mark::Progressing),
             Outcome::Rejected { .. } => Some(Mark::Degraded),
             Outcome::Unknown { .. } => Some(Mark::Unknown),
-            Outcome::Superseded => None,
+            Outcome::Superseded | Outcome::TakenUp => None,
         },
         Record::Status { sync, health, .. } => Some(status_mark(*sync, *health)),
         Record::Instance { .. } | Record::Pinned { .. } => Some(Mark::Degraded),
         Record::Drift { .. } => Some(Mark::Progressing),
-        Record::Baked { .. } => Some(Mark::Fine),
+        Record::Baked { again, .. } => (!again).then_some(Mark::Fine),
         Record::Alerts { signals, .. } => signals.iter().map(|signal| of_signal(signal, &BTreeSet::new())).min(),
         Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
         Record::Run { event, .. } => mark_of_run(event),
@@ -232,6 +232,9 @@ fn sentence(record: &Record) -> String {
         Record::Status { sync, health, why, .. } => and(format!("{sync}, {health}"), why),
         Record::Instance { instance, what, .. } => format!("{instance}: {what}"),
         Record::Drift { what, .. } => format!("live state moved away: {what}"),
+        Record::Baked { good, again: true, .. } => {
+            format!("{} stays the last good, as it is declared now", good.resource.template_digest.short())
+        }
         Record::Baked { good, .. } => format!("baked: {} is the last good", good.resource.template_digest.short()),
         Record::Released { template, .. } => format!("release command of {} succeeded", template.short()),
         Record::Pinned { template, pin, .. } if pin.check_only => {
@@ -386,5 +389,6 @@ pub(super) fn outcome_text(outcome: &Outcome) -> String {
         Outcome::Rejected { error } => format!("refused: {error}"),
         Outcome::Unknown { error } => format!("not known, looking again: {error}"),
         Outcome::Superseded => "no longer matters".to_owned(),
+        Outcome::TakenUp => "taken up again where it was left".to_owned(),
     }
 }

@@ -126,9 +126,10 @@ fn every_kind_of_record_that_was_ever_written_is_read_for_ever() {
             Record::Renewed { .. } => 35,
             Record::Kept { .. } => 36,
             Record::Stays { .. } => 37,
+            Record::Result { outcome: Outcome::TakenUp, .. } => 38,
         });
     }
-    assert_eq!(kinds, (0..38).collect(), "each kind has a golden file");
+    assert_eq!(kinds, (0..39).collect(), "each kind has a golden file");
 }
 
 #[tokio::test]

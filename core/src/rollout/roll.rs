@@ -50,6 +50,9 @@ fn instances(situation: &Situation<'_>, effective: &Effective<'_>, live: &Live) 
         let (have, wanted) = (healthy_current(&standing), target.spec.replicas);
         let why = if steps.iter().all(|step| matches!(step.op, Op::Configure { .. })) {
             "what is declared of it is told to its provider; its instances stay as they are".to_owned()
+        } else if have > count(wanted) {
+            // Above what is declared there is nothing to follow.
+            format!("{have} instances run instead of {wanted}; the others end")
         } else {
             format!("{have} of {wanted} instances are as declared; the rest follow")
         };

@@ -105,6 +105,17 @@ fn an_in_place_change_restarts_nothing_and_refreshes_the_last_good() {
 }
 
 #[test]
+fn what_is_scaled_down_is_told_to_end_and_not_to_follow() {
+    let mut world = deployed(&[version("shop", "info", 4), version("other", "x", 1)]);
+    let passed = world.pass(&desired([version("shop", "info", 1), version("other", "x", 1)]), &revision(2));
+    assert_eq!(status(&passed, "shop").2, "4 instances run instead of 1; the others end");
+    let passed = world.settle(&desired([version("shop", "info", 3), version("other", "x", 1)]), &revision(3));
+    assert_eq!(status(&passed, "shop").2, "");
+    let passed = world.pass(&desired([version("shop", "info", 4), version("other", "x", 1)]), &revision(4));
+    assert_eq!(status(&passed, "shop").2, "3 of 4 instances are as declared; the rest follow");
+}
+
+#[test]
 fn scaling_to_zero_keeps_the_object_and_comes_back() {
     let mut world = deployed(&[version("shop", "info", 2), version("other", "x", 1)]);
     let other = version("other", "x", 1);

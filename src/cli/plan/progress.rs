@@ -35,6 +35,7 @@ fn worded(outcome: &Outcome) -> (Style, &'static str, Option<&str>) {
         Outcome::Rejected { error } => (Style::Bad, "failed", Some(error)),
         Outcome::Unknown { error } => (Style::Busy, "not known, looking", Some(error)),
         Outcome::Superseded => (Style::Plain, "no longer matters", None),
+        Outcome::TakenUp => (Style::Plain, "taken up again", None),
     }
 }
 

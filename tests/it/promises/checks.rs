@@ -22,7 +22,7 @@ async fn running() -> Flow {
 /// The paths that became the last good ones, oldest first.
 fn baked(flow: &Flow) -> Vec<String> {
     flow.records(|record| match record {
-        Record::Baked { resource, good } if *resource == id("a") => {
+        Record::Baked { resource, good, .. } if *resource == id("a") => {
             let check = serde_json::to_value(&good.resource.spec.health).expect("a check");
             check["probe"]["http"].as_str().map(str::to_owned)
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use codeops::journal::Record;
+use codeops::journal::{Outcome, Record};
 use codeops_core::model::{Health, ResourceId, Sync};
 
 use crate::support::flow::{Flow, app, app_with, id, path};
@@ -73,6 +73,11 @@ async fn an_answer_that_is_lost_is_looked_at_and_never_repeated_blindly() {
             flow.settle().await;
             assert_eq!((flow.serving("a"), flow.serving("b")), (vec!["v2".to_owned()], vec!["v1".to_owned()]));
             assert_eq!(flow.revision_state(), "applied", "{fault:?} at {at}");
+            if matches!(fault, Fault::LostBefore) {
+                let taken_up = |record: &Record| matches!(record, Record::Result { outcome: Outcome::TakenUp, .. });
+                let told = flow.records(|record| taken_up(record).then_some(()));
+                assert!(!told.is_empty(), "it matters still, and goes on under its key: at {at}");
+            }
             flow.check();
         }
     }

@@ -18,6 +18,22 @@ async fn running(version: &str) -> Flow {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_is_told_to_be_the_last_good_once_however_it_is_scaled() {
+    let mut flow = running("v1").await;
+    for replicas in 2..=3 {
+        let scaled = app_with("a", "v1", "", &format!("replicas: {replicas}, "));
+        flow.commit(&[(&path("a"), &scaled)]).await;
+        flow.settle().await;
+        assert_eq!(flow.serving("a").len(), replicas);
+    }
+    let told = flow.records(|record| match record {
+        Record::Baked { resource, again, .. } if *resource == id("a") => Some(*again),
+        _ => None,
+    });
+    assert_eq!(told, [false, true, true], "what a rollback returns to is as it is declared now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_version_bad_goes_back_to_the_last_good_and_is_pinned() {
     for bad in ["bad-2", "sick-2"] {
         let mut flow = running("v1").await;
@@ -295,7 +311,7 @@ async fn a_superseded_rollout_never_becomes_last_good() {
     flow.settle().await;
     assert_eq!(flow.serving("a"), ["v5"]);
     let baked = flow.records(|record| match record {
-        Record::Baked { resource, good } if *resource == id("a") => Some(good.resource.spec_digest.clone()),
+        Record::Baked { resource, good, .. } if *resource == id("a") => Some(good.resource.spec_digest.clone()),
         _ => None,
     });
     assert_eq!(baked.len(), 2, "v1 and v5");
