@@ -166,6 +166,7 @@ impl Work<'_> {
         };
         let trouble = |error: std::io::Error| ApplyError::Retry(format!("the record of {}: {error}", desired.id));
         let artifact = setting::artifact(&desired.spec)?;
+        self.shared.releases.leave(&desired.id, artifact);
         self.note_uses(app, artifact).await?;
         // Before the keeper takes a new id, so that both count while it is silent; the old one is free once it is certain.
         let judged_since = app.is_judged_unseen(desired).then(|| self.shared.clock.now());
@@ -220,6 +221,7 @@ impl Work<'_> {
 
     async fn delete(&self, ours: &Ours) -> Result<Applied> {
         let id = &self.started.step().resource;
+        self.shared.releases.leave(id, None);
         let Some(app) = self.find(id).await? else { return Ok(Applied { note: Some("already gone".to_owned()) }) };
         self.check(&app, ours)?;
         let folder = app.folder.clone();

@@ -14,6 +14,7 @@ mod pruning;
 mod reach;
 pub mod releases;
 mod setting;
+mod turns;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};

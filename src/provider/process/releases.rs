@@ -90,7 +90,12 @@ impl Releases {
         let (place, group) = (self.place(artifact, reader), reader.group);
         let (into, wanted, rights) = (place.clone(), artifact.clone(), egress.clone());
         let bring = move |progress| bring(into, group, wanted, rights, progress);
-        self.fetches.join(&reader.app, &place, artifact, egress, self.patience, bring).await
+        self.fetches.join(reader, &place, artifact, egress, self.patience, bring).await
+    }
+
+    /// `app` wants no other artifact than this one: a fetch for what nobody wants any more ends.
+    pub fn leave(&self, app: &ResourceId, but: Option<&Artifact>) {
+        self.fetches.leave(app, but);
     }
 
     /// Takes all but `needed` (folder names as [`name_of`] gives them) away from where they are found; says where they lie
@@ -317,6 +322,81 @@ mod tests {
         releases.set_aside(&BTreeSet::new()).unwrap();
         let folder = releases.ensure(&artifact, &Egress::Open, &reader("a")).await.unwrap();
         assert_eq!(fs::read_to_string(folder.join("tool")).unwrap(), "helloworld");
+    }
+
+    #[tokio::test]
+    async fn a_team_that_fetches_from_a_slow_server_holds_up_nobody_and_ends_what_it_wants_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let mut server = JoinSet::new();
+        // It begins an answer and never ends it, but for `/quick`; it says what it begins, and what is left.
+        server.spawn(async move {
+            let mut clients = JoinSet::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let begun = begun.clone();
+                clients.spawn(async move {
+                    let mut request = [0; 4_096];
+                    let count = stream.read(&mut request).await.unwrap();
+                    let request = String::from_utf8_lossy(&request[..count]).into_owned();
+                    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+                    let body = if path == "/quick" { "hello" } else { "h" };
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{body}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    let _ = begun.send(format!("began {path}"));
+                    while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+                    let _ = begun.send(format!("left {path}"));
+                });
+            }
+        });
+        let home = tempfile::tempdir().unwrap();
+        let mut releases = Releases::open(home.path().join("releases"), broadcast::channel(64).0).unwrap();
+        releases.patience = Duration::ZERO;
+        let of = |path: &str| Artifact {
+            url: format!("http://127.0.0.1:{port}/{path}"),
+            sha256: hex::encode(Sha256::digest("hello")),
+        };
+        let app = |n: usize| Reader { app: format!("app/b-{n}").parse().unwrap(), ..reader("b") };
+        for n in 0..10 {
+            let error = releases.ensure(&of(&format!("slow-{n}")), &Egress::Open, &app(n)).await.unwrap_err();
+            assert!(matches!(error, ArtifactError::UnderWay(_)), "{error}");
+        }
+        let mut next = async || timeout(Duration::from_secs(20), begins.recv()).await.unwrap().unwrap();
+        let mut first = Vec::new();
+        for _ in 0..4 {
+            first.push(next().await);
+        }
+        first.sort();
+        assert_eq!(first, [0, 1, 2, 3].map(|n| format!("began /slow-{n}")), "no more at once");
+
+        // Others neither wait for them nor for their turns, from servers or from here.
+        releases.patience = Duration::from_secs(20);
+        releases.ensure(&of("quick"), &Egress::Open, &reader("a")).await.unwrap();
+        assert_eq!(next().await, "began /quick");
+        let file = home.path().join("tool");
+        fs::write(&file, "hello").unwrap();
+        let here = Artifact { url: format!("file://{}", file.display()), ..of("") };
+        releases.ensure(&here, &Egress::Open, &reader("a")).await.unwrap();
+        releases.ensure(&here, &Egress::Open, &app(11)).await.unwrap();
+
+        // One is declared otherwise, one is gone: the next ones have their turns.
+        releases.leave(&app(0).app, Some(&of("quick")));
+        releases.leave(&app(1).app, Some(&of("slow-1")));
+        releases.leave(&app(2).app, None);
+        let mut told: Vec<String> = Vec::new();
+        while told.iter().filter(|told| told.contains("slow")).count() < 4 {
+            told.push(next().await);
+        }
+        told.retain(|told| told.contains("slow"));
+        told.sort();
+        assert_eq!(told, ["began /slow-4", "began /slow-5", "left /slow-0", "left /slow-2"]);
+        assert_eq!(
+            fs::read_dir(releases.root())
+                .unwrap()
+                .filter(|entry| !name_of(&entry.as_ref().unwrap().path()).starts_with('.'))
+                .count(),
+            3
+        );
     }
 
     #[tokio::test]

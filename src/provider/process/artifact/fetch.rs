@@ -12,6 +12,7 @@ use reqwest::{Client, StatusCode, Url};
 use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use super::{ArtifactError, Egress, Progress, local};
 use crate::base::percent_decoded;
@@ -21,7 +22,10 @@ use crate::base::request::{self, Forbidden, REDIRECTS, causes, may_reach, shown}
 const LARGEST: u64 = 1 << 30;
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
-/// A bound for servers that trickle; an honest line brings 1 GiB in it.
+/// What a server has to bring in each such time, in bytes: one that trickles holds a turn for nothing.
+const LEAST: u64 = 60 << 10;
+const PACE: Duration = Duration::from_secs(60);
+/// A bound for all of it; an honest line brings 1 GiB in it.
 const WHOLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Fetches `artifact` into the new file `into` and verifies it.
@@ -134,10 +138,32 @@ async fn from_server(url: &str, shown: &str, egress: &Egress, sink: &mut Sink<'_
     }
     sink.progress.expects(response.content_length().unwrap_or_default());
     let mut body = response.bytes_stream();
+    let mut pace = Pace { since: Instant::now(), count: 0 };
     while let Some(part) = body.next().await {
         sink.write(&part.map_err(|e| failure(shown, &e))?).await?;
+        if !pace.is_kept(Instant::now(), sink.count) {
+            let (least, time) = (LEAST >> 10, PACE.as_secs());
+            return Err(ArtifactError::Transient(format!("{shown} brings less than {least} KiB in {time} s")));
+        }
     }
     Ok(())
+}
+
+/// How much had come when.
+struct Pace {
+    since: Instant,
+    count: u64,
+}
+
+impl Pace {
+    /// Whether enough comes; silence has a bound of its own.
+    fn is_kept(&mut self, now: Instant, count: u64) -> bool {
+        if now.duration_since(self.since) < PACE {
+            return true;
+        }
+        let before = std::mem::replace(self, Self { since: now, count });
+        count - before.count >= LEAST
+    }
 }
 
 /// A client of its own for each fetch: fetches are rare, and an idle daemon then holds no pool and no certificates.
@@ -235,6 +261,21 @@ mod tests {
         }
         let error = get("ssh://example.com/tool".to_owned(), &open).await.unwrap_err();
         assert!(error.to_string().contains("scheme"), "{error}");
+    }
+
+    #[test]
+    fn who_trickles_is_left_and_who_is_slow_is_not() {
+        let begun = Instant::now();
+        // What comes every 8 seconds, and after how many seconds it is left.
+        let left = |bytes: u64| {
+            let mut pace = Pace { since: begun, count: 0 };
+            (1..=900_u64).find(|n| !pace.is_kept(begun + Duration::from_secs(n * 8), n * bytes)).map(|n| n * 8)
+        };
+        assert_eq!(left(1), Some(64));
+        assert_eq!(left(8 << 10), None);
+        // Fast at first does not help for ever.
+        let mut pace = Pace { since: begun, count: 0 };
+        assert!(pace.is_kept(begun + PACE, 1 << 20) && !pace.is_kept(begun + 2 * PACE, (1 << 20) + 60));
     }
 
     #[tokio::test]
