@@ -6,8 +6,7 @@ use std::sync::PoisonError;
 
 use codeops_core::desired::Severity;
 use codeops_core::model::{
-    Cause, Does, Health, HoldId, Listing, Memory, ResourceId, RevisionState, Run, StepRecord, Sync,
-    Tally,
+    Cause, Does, Health, HoldId, Listing, Memory, ResourceId, RevisionState, Run, StepRecord, Sync, Tally,
 };
 use codeops_core::plan::{self, Plan, UnderWay};
 use codeops_core::policy::{Decision, Judged};
