@@ -242,7 +242,7 @@ fn told_of(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opti
         policy: asked.policy.clone(),
         labels: group(asked)?,
     };
-    let labels = labels(asked);
+    let labels = labels(&asked.alert);
     let since = now.checked_sub(JOINS_WITHIN).unwrap_or(Timestamp::MIN);
     let of_group = out(response).filter(|page| *page.group == group);
     let tells = of_group.filter(|page| page.joins_until_accepted || page.opened_at.is_some_and(|at| at > since));
@@ -305,7 +305,7 @@ fn lasting<'a>(
 /// acts on the same target, and all where nothing says that two are one thing. Whose it is is always one of them.
 fn group(asked: &Asked<'_>) -> Option<Labels> {
     let RunCause::Alert { .. } = asked.cause else { return None };
-    let mut group = if asked.group.is_empty() { labels(asked) } else { asked.group.clone() };
+    let mut group = if asked.group.is_empty() { labels(&asked.alert) } else { asked.group.clone() };
     if asked.group.is_empty() && asked.target.is_some() && group.contains_key("alertname") {
         group.retain(|name, _| name == "alertname");
     }
@@ -313,9 +313,9 @@ fn group(asked: &Asked<'_>) -> Option<Labels> {
     Some(group)
 }
 
-/// The labels of the alert that asks.
-fn labels(asked: &Asked<'_>) -> Labels {
-    let labels = asked.alert.get("labels").and_then(Value::as_object).into_iter().flatten();
+/// The labels of an alert.
+fn labels(alert: &Value) -> Labels {
+    let labels = alert.get("labels").and_then(Value::as_object).into_iter().flatten();
     labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
@@ -360,12 +360,17 @@ pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory) -> Option<&'a Arc<Run>
     })
 }
 
-/// Whether a run without a target is of the same group; what joins it must call the same people, too.
+/// Whether a run without a target is of the same group, which is all labels where nobody says which; what joins it must call the
+/// same people, too.
 fn agrees(asked: &Asked<'_>, run: &Run) -> bool {
-    let labels = run.alert.get("labels");
-    let has = |name: &String| labels.and_then(|labels| labels.get(name)?.as_str()).unwrap_or_default();
+    let has = labels(&run.alert);
+    let of = |name: &String| has.get(name).map(String::as_str).unwrap_or_default();
+    let same = match asked.group.is_empty() {
+        true => has == labels(&asked.alert),
+        false => asked.group.iter().all(|(name, value)| of(name) == value),
+    };
     let calls = asked.playbook.concurrency.when_busy != WhenBusy::Join || run.policy == asked.policy;
-    calls && !is_anothers(run, asked) && asked.group.iter().all(|(name, value)| has(name) == value)
+    calls && !is_anothers(run, asked) && same
 }
 
 /// Whether an alert opened a run that is not of the team whose the one is that asks.

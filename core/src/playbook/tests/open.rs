@@ -240,6 +240,34 @@ fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
 }
 
 #[test]
+fn what_has_no_target_and_no_group_is_one_with_nothing_but_itself() {
+    let p = declared("  concurrency: {whenBusy: join}\n");
+    let asked = |labels: serde_json::Value, memory: &ResponseMemory| {
+        let asked = Asked {
+            playbook: &p,
+            authority: &p.team,
+            cause: cause(),
+            target: None,
+            policy: None,
+            alert: serde_json::json!({ "labels": labels }),
+            revision: &"a".repeat(40).parse().expect("a revision"),
+            resolve_delay: Period::from_secs(60),
+            group: Labels::new(),
+            owner: None,
+            only_pages: false,
+        };
+        open(&asked, memory, at(1))
+    };
+    let down = serde_json::json!({"alertname": "AppDown", "app": "gone"});
+    let Opening::Open { event, .. } = asked(down.clone(), &ResponseMemory::default()) else { panic!("no run") };
+    let mut memory = ResponseMemory::default();
+    memory.runs.insert(RunId(7), Arc::new(Run::open(RunId(7), at(0), &event).expect("a run")));
+    assert_eq!(asked(down, &memory), Opening::Join(RunId(7)));
+    let other = asked(serde_json::json!({"alertname": "DiskFull", "host": "h7"}), &memory);
+    assert!(matches!(other, Opening::Open { .. }), "{other:?}");
+}
+
+#[test]
 fn what_does_not_wait_for_another_run_is_asked_again_after_it() {
     let skips = declared("  concurrency: {whenBusy: skip}\n");
     let (now, mut memory) = (at(0), ResponseMemory::default());
