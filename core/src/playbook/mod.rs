@@ -8,6 +8,7 @@
 mod answer;
 mod ends;
 mod facts;
+mod group;
 mod latch;
 mod may;
 mod next;

@@ -242,7 +242,7 @@ fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
 #[test]
 fn what_has_no_target_and_no_group_is_one_with_nothing_but_itself() {
     let p = declared("  concurrency: {whenBusy: join}\n");
-    let asked = |labels: serde_json::Value, memory: &ResponseMemory| {
+    let asked = |labels: Value, memory: &ResponseMemory| {
         let asked = Asked {
             playbook: &p,
             authority: &p.team,
