@@ -9,7 +9,8 @@ use super::super::{Asked, Opening, STORM_ALL, STORM_RUNS, ahead, in_storm, open}
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Ledger, Notified, Page, PageEvent, PageId, Period,
-    Playbook, ResourceId, ResponseMemory, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject, TeamName,
+    Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
+    TeamName,
 };
 
 pub(super) fn declared(more: &str) -> Arc<Playbook> {
@@ -23,6 +24,23 @@ pub(super) fn shop() -> ResourceId {
 
 fn cause() -> RunCause {
     RunCause::Alert { alert: firing("shop", at(0)).alert.id.clone() }
+}
+
+/// What an alert of these labels asks of a playbook, without a target, a group or an owner.
+fn untargeted<'a>(playbook: &'a Arc<Playbook>, revision: &'a Revision, labels: &Value) -> Asked<'a> {
+    Asked {
+        playbook,
+        authority: &playbook.team,
+        cause: cause(),
+        target: None,
+        policy: None,
+        alert: serde_json::json!({ "labels": labels }),
+        revision,
+        resolve_delay: Period::from_secs(60),
+        group: Labels::new(),
+        owner: None,
+        only_pages: false,
+    }
 }
 
 fn opening(
@@ -207,19 +225,10 @@ fn one_teams_storm_is_no_others() {
 fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
     let p = declared("  concurrency: {whenBusy: join}\n");
     let asked = |owner: Option<&TeamName>, target: Option<ResourceId>, memory: &ResponseMemory| {
-        let asked = Asked {
-            playbook: &p,
-            authority: &p.team,
-            cause: cause(),
-            target,
-            policy: None,
-            alert: serde_json::json!({"labels": {"alertname": "DiskFull"}}),
-            revision: &"a".repeat(40).parse().expect("a revision"),
-            resolve_delay: Period::from_secs(60),
-            group: [("alertname".to_owned(), "DiskFull".to_owned())].into(),
-            owner,
-            only_pages: false,
-        };
+        let revision = "a".repeat(40).parse().expect("a revision");
+        let group = [("alertname".to_owned(), "DiskFull".to_owned())].into();
+        let disk = serde_json::json!({"alertname": "DiskFull"});
+        let asked = Asked { target, group, owner, ..untargeted(&p, &revision, &disk) };
         open(&asked, memory, at(1))
     };
     let evil = name("evil");
@@ -242,28 +251,15 @@ fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
 #[test]
 fn what_has_no_target_and_no_group_is_one_with_nothing_but_itself() {
     let p = declared("  concurrency: {whenBusy: join}\n");
-    let asked = |labels: Value, memory: &ResponseMemory| {
-        let asked = Asked {
-            playbook: &p,
-            authority: &p.team,
-            cause: cause(),
-            target: None,
-            policy: None,
-            alert: serde_json::json!({ "labels": labels }),
-            revision: &"a".repeat(40).parse().expect("a revision"),
-            resolve_delay: Period::from_secs(60),
-            group: Labels::new(),
-            owner: None,
-            only_pages: false,
-        };
-        open(&asked, memory, at(1))
+    let asked = |labels: &Value, memory: &ResponseMemory| {
+        open(&untargeted(&p, &"a".repeat(40).parse().expect("a revision"), labels), memory, at(1))
     };
     let down = serde_json::json!({"alertname": "AppDown", "app": "gone"});
-    let Opening::Open { event, .. } = asked(down.clone(), &ResponseMemory::default()) else { panic!("no run") };
+    let Opening::Open { event, .. } = asked(&down, &ResponseMemory::default()) else { panic!("no run") };
     let mut memory = ResponseMemory::default();
     memory.runs.insert(RunId(7), Arc::new(Run::open(RunId(7), at(0), &event).expect("a run")));
-    assert_eq!(asked(down, &memory), Opening::Join(RunId(7)));
-    let other = asked(serde_json::json!({"alertname": "DiskFull", "host": "h7"}), &memory);
+    assert_eq!(asked(&down, &memory), Opening::Join(RunId(7)));
+    let other = asked(&serde_json::json!({"alertname": "DiskFull", "host": "h7"}), &memory);
     assert!(matches!(other, Opening::Open { .. }), "{other:?}");
 }
 
@@ -394,19 +390,8 @@ fn who_is_paged_matters_only_to_what_joins() {
         Arc::make_mut(&mut run).policy = Some(name("others"));
         let mut memory = ResponseMemory::default();
         memory.runs.insert(RunId(7), run);
-        let asked = Asked {
-            playbook: &p,
-            authority: &p.team,
-            cause: cause(),
-            target: None,
-            policy: None,
-            alert: Value::Null,
-            revision: &"a".repeat(40).parse().expect("a revision"),
-            resolve_delay: Period::from_secs(60),
-            group: Labels::new(),
-            owner: None,
-            only_pages: false,
-        };
+        let revision = "a".repeat(40).parse().expect("a revision");
+        let asked = untargeted(&p, &revision, &Value::Null);
         let opening = open(&asked, &memory, at(1));
         assert_eq!(matches!(opening, Opening::Open { .. }), policy_matters || when == "queue", "{opening:?}");
         assert_eq!(matches!(opening, Opening::Later(_)), when == "skip", "{opening:?}");

@@ -1,6 +1,7 @@
 //! Promises about what may go, each in the simulator as a user would meet it.
 
 mod removals;
+mod stuck;
 mod waves;
 
 use std::collections::BTreeSet;
