@@ -117,12 +117,13 @@ impl Fetches {
         all.insert(wanted.clone(), Arc::clone(&fetch));
         let (work, turns) = (work(Arc::clone(&fetch.progress)), Arc::clone(&self.turns));
         let (team, here) = (reader.team.clone(), wanted.url.starts_with("file://"));
-        let ending = Ending(Arc::clone(&fetch), self.hints.clone());
+        let (ending, progress) = (Ending(Arc::clone(&fetch), self.hints.clone()), Arc::clone(&fetch.progress));
         let mut tasks = held(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             let work = async {
                 let _turn = turns.take(&team, here).await;
+                progress.begins();
                 work.await
             };
             tokio::select! {
@@ -218,6 +219,8 @@ struct Ending(Arc<Fetch>, broadcast::Sender<Hint>);
 
 impl Ending {
     fn say(&self, end: End) {
+        // What cannot be ended from outside, such as unpacking, ends by itself.
+        self.0.progress.give_up();
         self.0.end.send_if_modified(|said| {
             let first = said.is_none();
             if first {

@@ -160,7 +160,7 @@ async fn bring(
     let fetched = scratch.path().join("fetched");
     artifact::fetch(&artifact, &egress, &fetched, &progress).await?;
     let unpacked = tokio::task::spawn_blocking(move || {
-        let result = unpack_into_place(&place, group, scratch.path(), &fetched, &artifact);
+        let result = unpack_into_place(&place, group, scratch.path(), &fetched, &artifact, &progress);
         // A sealed folder is not removed by an ordinary remove.
         let path = scratch.keep();
         let _ = remove(&path);
@@ -180,11 +180,12 @@ fn unpack_into_place(
     scratch: &Path,
     fetched: &Path,
     artifact: &Artifact,
+    progress: &Progress,
 ) -> Result<PathBuf, ArtifactError> {
     let tree = scratch.join("tree");
     fs::create_dir(&tree).map_err(|e| ArtifactError::disk("make", &tree, &e))?;
     let name = artifact::file_name(&artifact.url);
-    artifact::unpack(fetched, &name, &tree, &Limits::default())?;
+    artifact::unpack(fetched, &name, &tree, &Limits::default(), progress)?;
     if let Some(group) = group {
         chown(&tree, None, Some(Gid::from_raw(group)))
             .map_err(io::Error::from)

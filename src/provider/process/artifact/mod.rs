@@ -2,21 +2,23 @@
 //!
 //! Every byte here comes from outside: the sender, the redirects and the archive are all treated as hostile.
 
+mod bounded;
 mod fetch;
 mod local;
+mod progress;
 mod tar;
 mod tree;
 mod zip;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::request::Forbidden;
 
+use bounded::Bounded;
 pub use fetch::fetch;
+pub use progress::Progress;
 
 pub use crate::base::Egress;
 pub use crate::base::request::shown;
@@ -61,34 +63,6 @@ impl ArtifactError {
 
     pub(super) fn disk(what: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::Transient(format!("cannot {what} {}: {error}", path.display()))
-    }
-}
-
-/// How far a fetch is, for others to read while it goes on.
-#[derive(Debug, Default)]
-pub struct Progress {
-    done: AtomicU64,
-    /// Zero while it is not known.
-    whole: AtomicU64,
-}
-
-impl Progress {
-    fn expects(&self, bytes: u64) {
-        self.whole.store(bytes, Ordering::Relaxed);
-    }
-
-    fn came(&self, bytes: u64) {
-        self.done.store(bytes, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let done = self.done.load(Ordering::Relaxed);
-        match done.saturating_mul(100).checked_div(self.whole.load(Ordering::Relaxed)) {
-            Some(percent) => write!(out, "{} %", percent.min(100)),
-            None => write!(out, "{} MiB so far", done >> 20),
-        }
     }
 }
 
@@ -141,7 +115,14 @@ pub fn file_name(url: &str) -> String {
 ///
 /// # Errors
 /// [`ArtifactError::Refused`] names the entry that is not safe; `into` then holds a part that must be thrown away.
-pub fn unpack(from: &Path, name: &str, into: &Path, limits: &Limits) -> Result<Form, ArtifactError> {
+/// [`ArtifactError::Transient`] once `progress` says that nobody wants it any more.
+pub fn unpack(
+    from: &Path,
+    name: &str,
+    into: &Path,
+    limits: &Limits,
+    progress: &Progress,
+) -> Result<Form, ArtifactError> {
     let mut file = File::open(from).map_err(|error| ArtifactError::disk("open", from, &error))?;
     let size = file.metadata().map_err(|error| ArtifactError::disk("read", from, &error))?.len();
     let mut head = [0_u8; 4];
@@ -157,11 +138,14 @@ pub fn unpack(from: &Path, name: &str, into: &Path, limits: &Limits) -> Result<F
     let form = Form::of(&head[..seen], name);
     let mut tree = Tree::new(into, size, limits);
     let reader = BufReader::with_capacity(64 << 10, file);
+    let most = limits.unpacked(size);
     match form {
-        Form::File => tree.file(name.as_bytes(), true, &mut { reader })?,
-        Form::TarGz => tar::unpack(flate2::read::MultiGzDecoder::new(reader), &mut tree)?,
-        Form::TarZst => tar::unpack(tar::zstd(reader)?, &mut tree)?,
-        Form::Zip => zip::unpack(reader, &mut tree)?,
+        Form::File => tree.file(name.as_bytes(), true, &mut Bounded::new(reader, most, progress))?,
+        Form::TarGz => {
+            tar::unpack(Bounded::new(flate2::read::MultiGzDecoder::new(reader), most, progress), &mut tree)?;
+        }
+        Form::TarZst => tar::unpack(Bounded::new(tar::zstd(reader)?, most, progress), &mut tree)?,
+        Form::Zip => zip::unpack(reader, &mut tree, progress)?,
     }
     tree.seal()?;
     Ok(form)

@@ -4,6 +4,7 @@ use std::io::{BufRead, Read};
 
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
+use super::bounded::ended;
 use super::{ArtifactError, Tree};
 
 /// More than any name needs, and little memory.
@@ -111,5 +112,6 @@ fn extension<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArtifactError
 }
 
 fn broken(error: &std::io::Error) -> ArtifactError {
-    ArtifactError::Refused(format!("the artifact is not a tar that can be read: {error}"))
+    let broken = || ArtifactError::Refused(format!("the artifact is not a tar that can be read: {error}"));
+    ended(error).unwrap_or_else(broken)
 }

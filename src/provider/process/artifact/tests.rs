@@ -40,7 +40,8 @@ fn try_unpack(bytes: &[u8], name: &str) -> (tempfile::TempDir, Result<Form, Arti
     let into = home.path().join("tree");
     fs::write(&from, bytes).unwrap();
     fs::create_dir(&into).unwrap();
-    let result = unpack(&from, name, &into, &Limits { bytes: 1 << 20, entries: 50, ratio: 200 });
+    let limits = Limits { bytes: 1 << 20, entries: 50, ratio: 200 };
+    let result = unpack(&from, name, &into, &limits, &Progress::default());
     (home, result)
 }
 
@@ -115,10 +116,35 @@ fn bombs_are_refused() {
     let zeros = vec![0_u8; 2 << 20];
     let (_home, result) = try_unpack(&gz(&tar(&[("big", FILE, 0o644, "", &zeros)])), "a.tar.gz");
     assert!(result.unwrap_err().to_string().contains("far more than it may"));
+    // What is skipped counts, too.
+    for kind in [EntryType::XGlobalHeader, EntryType::Directory, EntryType::Symlink] {
+        let (_home, result) = try_unpack(&gz(&tar(&[("d", kind, 0o755, "x", &zeros), ("f", FILE, 0o644, "", b"x")])), "a");
+        let error = result.unwrap_err();
+        assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("far more than it may")), "{error}");
+    }
     let names: Vec<String> = (0..60).map(|i| format!("f{i}")).collect();
     let many: Vec<_> = names.iter().map(|n| (n.as_str(), FILE, 0o644, "", b"".as_slice())).collect();
     let (_home, result) = try_unpack(&gz(&tar(&many)), "a.tar.gz");
     assert!(result.unwrap_err().to_string().contains("too many entries"));
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_not_unpacked_further() {
+    let home = tempfile::tempdir().unwrap();
+    let (progress, limits) = (Progress::default(), Limits::default());
+    progress.give_up();
+    let mut zip = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("f", SimpleFileOptions::default()).unwrap();
+    zip.write_all(b"x").unwrap();
+    let zip = zip.finish().unwrap().into_inner();
+    let tar = gz(&tar(&[("f", FILE, 0o644, "", b"x")]));
+    for (name, bytes) in [("tar", tar), ("zip", zip), ("file", b"program".to_vec())] {
+        let (from, into) = (home.path().join(format!("{name}-from")), home.path().join(name));
+        fs::write(&from, bytes).unwrap();
+        fs::create_dir(&into).unwrap();
+        let error = unpack(&from, name, &into, &limits, &progress).unwrap_err();
+        assert!(matches!(&error, ArtifactError::Transient(why) if why.contains("nobody wants")), "{name}: {error}");
+    }
 }
 
 #[test]

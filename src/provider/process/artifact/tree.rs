@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use super::ArtifactError;
+use super::bounded::ended;
 
 /// How much an archive may become; beyond it is a bomb.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// How many bytes the files of an archive of `packed` bytes may have together.
+    fn of_files(&self, packed: u64) -> u64 {
+        self.bytes.min(packed.saturating_mul(self.ratio).max(FREE_OF_RATIO.max(packed)))
+    }
+
+    /// How many bytes it may unpack to, with what is beside the files.
+    pub(super) fn unpacked(&self, packed: u64) -> u64 {
+        self.of_files(packed).saturating_add(self.entries.saturating_mul(BESIDE_A_FILE))
+    }
+}
+
+/// A tar's header, a full pax header with its own, and the padding of each.
+const BESIDE_A_FILE: u64 = 4 << 10;
 const FREE_OF_RATIO: u64 = 64 << 20;
 const DEEPEST: usize = 64;
 const LONGEST: usize = 4_096;
@@ -45,8 +60,8 @@ pub struct Tree {
 impl Tree {
     /// A tree below `root`, which exists and is empty; `packed` is the archive's size in bytes.
     pub fn new(root: &Path, packed: u64, limits: &Limits) -> Self {
-        let bytes = limits.bytes.min(packed.saturating_mul(limits.ratio).max(FREE_OF_RATIO.max(packed)));
-        Self { root: root.to_owned(), bytes_left: bytes, entries_left: limits.entries, folders: BTreeSet::new() }
+        let bytes_left = limits.of_files(packed);
+        Self { root: root.to_owned(), bytes_left, entries_left: limits.entries, folders: BTreeSet::new() }
     }
 
     /// Makes a folder and its parents.
@@ -178,7 +193,10 @@ impl Tree {
                 Ok(0) => return Ok(()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(refused(name, &format!("it cannot be unpacked: {error}"))),
+                Err(error) => {
+                    let broken = || refused(name, &format!("it cannot be unpacked: {error}"));
+                    return Err(ended(&error).unwrap_or_else(broken));
+                }
             };
             self.bytes_left = self
                 .bytes_left

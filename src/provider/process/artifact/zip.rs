@@ -4,13 +4,13 @@ use std::io::{Read, Seek, SeekFrom};
 
 use zip::ZipArchive;
 
-use super::{ArtifactError, Tree};
+use super::{ArtifactError, Bounded, Progress, Tree};
 
 /// A table of contents beyond this would cost more memory than a daemon should spend on one archive.
 const CONTENTS_LIMIT: u64 = 32 << 20;
 
 /// Writes every entry of the zip `from` into `tree`.
-pub(super) fn unpack<R: Read + Seek>(mut from: R, tree: &mut Tree) -> Result<(), ArtifactError> {
+pub(super) fn unpack<R: Read + Seek>(mut from: R, tree: &mut Tree, progress: &Progress) -> Result<(), ArtifactError> {
     contents_fit(&mut from)?;
     let mut archive = ZipArchive::new(from).map_err(|e| broken(&e))?;
     if archive.is_empty() {
@@ -30,7 +30,8 @@ pub(super) fn unpack<R: Read + Seek>(mut from: R, tree: &mut Tree) -> Result<(),
                 entry.by_ref().take(4_097).read_to_end(&mut target).map_err(|e| broken(&e.into()))?;
                 tree.symlink(&name, &target)?;
             }
-            0 | 0o100_000 => tree.file(&name, mode & 0o111 != 0, &mut entry)?,
+            // The tree counts the bytes of files, and nothing else of a zip is unpacked.
+            0 | 0o100_000 => tree.file(&name, mode & 0o111 != 0, &mut Bounded::new(&mut entry, u64::MAX, progress))?,
             _ => return Err(tree.refuse(&name, "it is a device or pipe")),
         }
     }
