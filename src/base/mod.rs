@@ -4,6 +4,7 @@
 mod egress;
 mod file;
 mod percent;
+mod remove;
 pub mod request;
 mod sealed;
 
@@ -11,9 +12,15 @@ pub use codeops_core::config::Egress;
 pub use egress::{allows_file, file_refusal};
 pub use file::{replace, write_private};
 pub use percent::percent_decoded;
-pub use sealed::{Sealed, remove_sealed};
+pub use remove::remove_folder;
+pub use sealed::Sealed;
 
-use std::io;
+use std::io::{self, Write as _};
+
+/// A line on standard error. That it cannot be written, on a full disk or to a terminal that is closed, ends nothing.
+pub fn complain(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Bytes from the kernel. Up to 256 it never gives fewer, and once the machine is up it never fails.
 ///

@@ -1,4 +1,4 @@
-//! Folders whose content nobody changes: files 0444 or 0555, folders 0555. Made, and thrown away whole.
+//! Folders whose content nobody changes: files 0444 or 0555, folders 0555.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
@@ -47,18 +47,6 @@ impl Sealed {
     }
 }
 
-/// Removes a sealed folder. One that is not there is removed already.
-///
-/// # Errors
-/// The disk's.
-pub fn remove_sealed(root: &Path) -> io::Result<()> {
-    let opened = each_folder(root, &mut |folder| fs::set_permissions(folder, Permissions::from_mode(0o700)));
-    match opened.and_then(|()| fs::remove_dir_all(root)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Folders before what is in them; links are not followed.
 fn each_folder(root: &Path, act: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let mut folders = vec![root.to_owned()];
@@ -92,8 +80,7 @@ mod tests {
         sealed.seal().unwrap();
         let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode("a/b/run.sh"), mode("a/data"), mode("a/b"), mode("")), (0o555, 0o444, 0o555, 0o555));
-        remove_sealed(&root).unwrap();
+        super::super::remove_folder(&root).unwrap();
         assert!(!root.exists());
-        remove_sealed(&root).unwrap();
     }
 }

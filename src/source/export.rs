@@ -9,7 +9,7 @@ use git2::{ObjectType, Odb, Oid, Repository, Tree};
 use super::census::{Census, Teams};
 use super::tree::Unread;
 use super::{Limits, SourceError};
-use crate::base::{Sealed, remove_sealed};
+use crate::base::{Sealed, remove_folder};
 
 /// The largest file that is written out, in bytes.
 const FILE: u64 = 32 << 20;
@@ -34,7 +34,7 @@ pub(super) fn export(
         tree = repository.find_tree(id)?;
     }
     // A first try may have ended in the middle.
-    remove_sealed(into).map_err(unwritable)?;
+    remove_folder(into).map_err(unwritable)?;
     let mut walk = Walk { repository, odb: repository.odb()?, limits, census: Census::new(limits, teams) };
     walk.folder(&tree, "", 0)?;
     let Walk { odb, census, .. } = walk;

@@ -195,5 +195,5 @@ async fn what_scripts_see_of_a_revision_has_everybodys_share_and_nothing_too_big
     assert!(view.join("a/scripts/look.sh").exists() && view.join("codeops.yaml").exists());
     assert!(view.join("b/n0.txt").exists() && !view.join("b/n9.txt").exists() && !view.join("b/big.bin").exists());
     // It can be removed again only by its owner.
-    codeops::base::remove_sealed(&view).expect("removed");
+    codeops::base::remove_folder(&view).expect("removed");
 }

@@ -23,6 +23,7 @@ use self::process::{Ended, Running};
 use self::uids::TeamUids;
 use self::view::{View, Views};
 use super::{Parts, failed, text};
+use crate::base::remove_folder;
 use crate::launch::{Limits, Orders, User, Walls, calls};
 use crate::port::{EffectError, Performed, ScriptCall};
 
@@ -74,9 +75,7 @@ impl Scripts {
         DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
         let uids = TeamUids::open(folder)?;
         let tmp = folder.join("tmp");
-        if tmp.exists() {
-            fs::remove_dir_all(&tmp)?;
-        }
+        remove_folder(&tmp)?;
         DirBuilder::new().mode(0o711).create(&tmp)?;
         Ok(Self { folder: folder.to_owned(), views: Views::open(&folder.join("views"))?, uids })
     }
@@ -93,7 +92,7 @@ impl Scripts {
         let mut running = started.map_err(|error| cannot_start(&call.file, &error.to_string()))?;
         let orders = orders(key, call, &view, &program, &running);
         let ended = running.run(&parts.launcher, &orders, limit).await;
-        drop(running);
+        running.clear().await;
         drop(view);
         told(parts, call, ended)
     }

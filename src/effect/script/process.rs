@@ -1,7 +1,6 @@
 //! The processes of one script: started below a warden, read to their end, and ended all of them by it, also when whoever
 //! waits for them is gone.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
@@ -10,13 +9,14 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use codeops_core::model::{Bytes, Resources, TeamName};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::uids::{self, TeamUids};
+use crate::base::remove_folder;
 use crate::effect::text::{Kept, Last};
 use crate::launch::cgroup::{self, Group};
 use crate::launch::{Orders, warden};
@@ -44,17 +44,17 @@ pub(super) struct Ended {
 pub(super) struct Running<'u> {
     uids: &'u TeamUids,
     uid: Option<u32>,
-    tmp: TempDir,
+    tmp: PathBuf,
     group: Group,
 }
 
 impl<'u> Running<'u> {
     /// A user, a folder and control groups for a script of this team.
     pub(super) fn prepare(uids: &'u TeamUids, team: &TeamName, folder: &Path) -> io::Result<Self> {
-        let tmp = tempfile::Builder::new().prefix("run-").tempdir_in(folder)?;
+        let tmp = tempfile::Builder::new().prefix("run-").tempdir_in(folder)?.keep();
         let uid = rustix::process::geteuid().is_root().then(|| uids.begin(team)).transpose()?;
         let limits = Resources { cpu: None, memory: Some(Bytes(MEMORY)) };
-        let name = tmp.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = tmp.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = uid.map_or_else(|| name.clone(), |uid| uids::group_of(uid) + &name);
         // What control groups cannot hold here, the other limits do.
         let (group, _) = cgroup::prepare(Some(&format!("{}/{name}", uids::GROUPS)), &limits, uid.is_some());
@@ -65,7 +65,7 @@ impl<'u> Running<'u> {
 
     /// The folder it may write in.
     pub(super) fn tmp(&self) -> &Path {
-        self.tmp.path()
+        &self.tmp
     }
 
     /// The user it runs as; the daemon's own without.
@@ -122,6 +122,29 @@ impl<'u> Running<'u> {
         }
     }
 
+    /// Ends it, and removes what it wrote beside the tasks that answer others: it may be any number of files.
+    pub(super) async fn clear(mut self) {
+        if let Some(remove) = self.leave() {
+            // It panics nowhere, and nothing waits for how it went.
+            let _ = tokio::task::spawn_blocking(remove).await;
+        }
+    }
+
+    /// Ends it; what then removes what it wrote, once.
+    fn leave(&mut self) -> Option<impl FnOnce() + Send + use<>> {
+        let tmp = std::mem::take(&mut self.tmp);
+        if tmp.as_os_str().is_empty() {
+            return None;
+        }
+        self.end();
+        self.group.remove();
+        Some(move || {
+            if let Err(error) = remove_folder(&tmp) {
+                tracing::warn!(path = %tmp.display(), %error, "what a script wrote cannot be removed");
+            }
+        })
+    }
+
     /// Ends every process of it that can be found without its warden.
     fn end(&mut self) {
         for _ in 0..20 {
@@ -138,10 +161,11 @@ impl<'u> Running<'u> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.end();
-        self.group.remove();
-        if let Err(error) = fs::remove_dir_all(self.tmp.path()) {
-            tracing::warn!(path = %self.tmp.path().display(), %error, "what a script wrote cannot be removed");
+        if let Some(remove) = self.leave() {
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+                Err(_) => remove(),
+            }
         }
     }
 }

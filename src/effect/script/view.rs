@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::Revision;
 
-use crate::base::remove_sealed;
+use crate::base::remove_folder;
 use crate::port::Source;
 
 /// How many views stay for the next script.
@@ -56,7 +56,7 @@ impl Views {
         DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
         for entry in fs::read_dir(folder)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(NEW) {
-                remove_sealed(&entry.path())?;
+                remove_folder(&entry.path())?;
             }
         }
         Ok(Self { folder: folder.to_owned(), used: Arc::default(), making: tokio::sync::Mutex::default() })
@@ -72,7 +72,7 @@ impl Views {
         if !path.is_dir() {
             let fresh = self.folder.join(format!("{NEW}{revision}"));
             let unwritable = |error: io::Error| format!("the view of {} cannot be made: {error}", revision.short());
-            remove_sealed(&fresh).map_err(unwritable)?;
+            remove_folder(&fresh).map_err(unwritable)?;
             source.export(revision, &fresh).await.map_err(|error| error.0)?;
             fs::rename(&fresh, &path).map_err(unwritable)?;
         }
@@ -91,7 +91,7 @@ impl Views {
             idle.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
         idle.sort();
         for (_, path) in idle.iter().rev().skip(KEPT) {
-            if let Err(error) = remove_sealed(path) {
+            if let Err(error) = remove_folder(path) {
                 tracing::warn!(path = %path.display(), %error, "an old view cannot be removed");
             }
         }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::base::{random, write_private};
+use crate::base::{random, remove_folder, write_private};
 
 /// The record in an app's folder: without it the folder is not ours.
 pub(super) const RECORD: &str = "app.json";
@@ -111,6 +111,9 @@ struct Identity {
     id: String,
     #[serde(default)]
     last_uid: Option<u32>,
+    /// Where the folder lay when that was first written down.
+    #[serde(default)]
+    folder: Option<PathBuf>,
 }
 
 /// The folders of one provider.
@@ -137,9 +140,15 @@ impl Home {
             fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
         }
         fs::set_permissions(home.apps(), Permissions::from_mode(0o700))?;
-        if !home.root.join(IDENTITY).exists() {
+        let (file, folder) = (home.root.join(IDENTITY), Some(fs::canonicalize(&home.root)?));
+        if !file.exists() {
             let id = hex::encode(random::<16>()?);
-            write_json(&home.root.join(IDENTITY), &Identity { id, last_uid: None })?;
+            write_json(&file, &Identity { id, last_uid: None, folder })?;
+        } else {
+            let identity: Identity = read_json(&file)?;
+            if identity.folder.is_none() {
+                write_json(&file, &Identity { folder, ..identity })?;
+            }
         }
         Ok(home)
     }
@@ -149,18 +158,23 @@ impl Home {
         for entry in fs::read_dir(self.apps())? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(".new-") {
-                fs::remove_dir_all(entry.path())?;
+                remove_folder(&entry.path())?;
             }
         }
         Ok(())
     }
 
-    /// The identity of this system: this folder on this machine. A copy on another machine is another system.
+    /// The identity of this system: this folder, where it lies, on this machine. A copy is another system: what it knows of runs
+    /// under the other one's daemon.
     pub(super) fn system(&self) -> io::Result<SystemId> {
         let identity: Identity = read_json(&self.root.join(IDENTITY))?;
         let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        let both = Sha256::digest(format!("{}\n{}", machine.trim(), identity.id));
-        Ok(SystemId(format!("process:{}", hex::encode(&both[..16]))))
+        let mut all = format!("{}\n{}", machine.trim(), identity.id);
+        let here = fs::canonicalize(&self.root)?;
+        if identity.folder.is_some_and(|folder| folder != here) {
+            all = format!("{all}\n{}", here.display());
+        }
+        Ok(SystemId(format!("process:{}", hex::encode(&Sha256::digest(all)[..16]))))
     }
 
     /// The uids that apps of the other providers beside this one have: the range is one for the whole machine.
@@ -276,7 +290,7 @@ impl Home {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        gone(fs::remove_dir_all(self.data(folder)))?;
+        remove_folder(&self.data(folder))?;
         let app = self.app(folder);
         match fs::read_dir(&app) {
             Ok(entries) => {
@@ -287,7 +301,7 @@ impl Home {
                     }
                     let path = entry.path();
                     let is_folder = entry.file_type()?.is_dir();
-                    gone(if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) })?;
+                    gone(if is_folder { remove_folder(&path) } else { fs::remove_file(path) })?;
                 }
             }
             Err(error) => return gone(Err(error)),
@@ -331,6 +345,13 @@ mod tests {
         let one = Home::open(state.path(), "local").unwrap().system().unwrap();
         assert_eq!(one, Home::open(state.path(), "local").unwrap().system().unwrap());
         assert_ne!(one, Home::open(state.path(), "other").unwrap().system().unwrap());
+        // A copy, as somebody unpacks a backup beside what it is of.
+        let copy = tempfile::tempdir().unwrap();
+        fs::create_dir(copy.path().join("local")).unwrap();
+        fs::copy(state.path().join("local").join(IDENTITY), copy.path().join("local").join(IDENTITY)).unwrap();
+        let copied = Home::open(copy.path(), "local").unwrap().system().unwrap();
+        assert_ne!(one, copied);
+        assert_eq!(copied, Home::open(copy.path(), "local").unwrap().system().unwrap());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 
 use super::artifact::{self, ArtifactError, Egress, Limits, Progress};
 use super::fetches::Fetches;
+use crate::base::remove_folder;
 use crate::port::Hint;
 
 const UNFINISHED: &str = ".new-";
@@ -204,16 +205,9 @@ fn unpack_into_place(
     }
 }
 
-/// Removes a folder whose folders may be read-only.
+/// Removes a release, or a file that is in the place of one.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return fs::remove_file(path);
-    }
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        remove(&entry?.path())?;
-    }
-    fs::remove_dir(path)
+    if fs::symlink_metadata(path)?.is_dir() { remove_folder(path) } else { fs::remove_file(path) }
 }
 
 #[cfg(test)]

@@ -118,7 +118,8 @@ fn bombs_are_refused() {
     assert!(result.unwrap_err().to_string().contains("far more than it may"));
     // What is skipped counts, too.
     for kind in [EntryType::XGlobalHeader, EntryType::Directory, EntryType::Symlink] {
-        let (_home, result) = try_unpack(&gz(&tar(&[("d", kind, 0o755, "x", &zeros), ("f", FILE, 0o644, "", b"x")])), "a");
+        let (_home, result) =
+            try_unpack(&gz(&tar(&[("d", kind, 0o755, "x", &zeros), ("f", FILE, 0o644, "", b"x")])), "a");
         let error = result.unwrap_err();
         assert!(matches!(&error, ArtifactError::Refused(why) if why.contains("far more than it may")), "{error}");
     }
