@@ -28,7 +28,9 @@ pub(crate) fn start(cli: &Cli, variables: &Variables) -> anyhow::Result<()> {
         // A command's own progress is for the person who called it, also through a pipe.
         LogFormat::Auto => !terminal && matches!(cli.command, Command::Run(_)),
     };
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What cannot be logged is told nobody, and ends nothing: a full disk, a terminal that is closed.
+    let base =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let started = if json {
         base.json().flatten_event(true).with_current_span(false).try_init()
     } else {

@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
+use crate::base::complain;
+
 /// How long apps may take to end; a container that is stopped is killed after 10 s.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -20,7 +22,7 @@ pub fn run_if_pid1(arguments: &[OsString]) -> Option<ExitCode> {
         return None;
     }
     Some(run(arguments).unwrap_or_else(|error| {
-        eprintln!("codeops: the init around the daemon failed: {error}");
+        complain(format_args!("codeops: the init around the daemon failed: {error}"));
         ExitCode::FAILURE
     }))
 }

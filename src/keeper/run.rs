@@ -30,6 +30,7 @@ use super::table::Table;
 use super::tasks::Tasks;
 use super::wire::Confidential;
 use super::{descriptors, family, server, supervise};
+use crate::base::complain;
 use crate::launch;
 
 const LOCK: &str = "keeper.lock";
@@ -135,14 +136,14 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         [dir] => (Path::new(dir), false),
         [dir, flag] if flag == CONTINUE => (Path::new(dir), true),
         _ => {
-            eprintln!("codeops keeper: expected the app's folder");
+            complain(format_args!("codeops keeper: expected the app's folder"));
             return ExitCode::FAILURE;
         }
     };
     match keep(dir, goes_on) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("codeops keeper {}: {error}", dir.display());
+            complain(format_args!("codeops keeper {}: {error}", dir.display()));
             ExitCode::FAILURE
         }
     }

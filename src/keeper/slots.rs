@@ -16,6 +16,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use crate::base::complain;
+
 /// The file in the app's folder, which is the keeper's working directory.
 pub(super) const FILE: &str = "keeper.json";
 const NEW_FILE: &str = "keeper.json.new";
@@ -48,6 +50,8 @@ struct Turn {
     written: u64,
     /// Whether that one was synced, and so must outlive the next one's being written.
     synced: bool,
+    /// Whether somebody else has written it, and maybe synced it: nothing is written beside it that is not synced.
+    inherited: bool,
 }
 
 /// What a file holds.
@@ -69,7 +73,7 @@ impl Slots {
         if let Err(error) = &newest
             && (next.is_some() || matches!(earlier, Ok(Some(_))))
         {
-            eprintln!("codeops keeper: {error}; goes on with the one before it");
+            complain(format_args!("codeops keeper: {error}; goes on with the one before it"));
             // Out of the way, so that it never becomes the earlier one.
             drop(fs::rename(dir.join(FILE), dir.join(BROKEN)));
         }
@@ -87,7 +91,7 @@ impl Slots {
                 [next, earlier, newest].into_iter().flatten().max_by_key(|found| found.written)
             }
         };
-        let turn = Mutex::new(Turn { written, synced: false });
+        let turn = Mutex::new(Turn { written, synced: false, inherited: found.is_some() });
         Ok((Self { dir: dir.to_owned(), turn }, found.map(|found| found.content)))
     }
 
@@ -97,6 +101,7 @@ impl Slots {
     /// When it cannot be written; then the one before is the newest still.
     pub(super) fn write(&self, object: &[u8], durable: bool) -> io::Result<()> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = durable || turn.inherited;
         turn.written += 1;
         let slot = self.dir.join(if turn.synced { EARLIER } else { NEW_FILE });
         let next = fill(&slot, &sealed(turn.written, object))?;
@@ -124,7 +129,7 @@ impl Slots {
             drop(fs::hard_link(&file, &earlier));
         }
         File::open(&self.dir)?.sync_all()?;
-        turn.synced = changed;
+        (turn.synced, turn.inherited) = (changed, false);
         Ok(())
     }
 }
@@ -257,7 +262,24 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_an_earlier_version_is_the_newest_and_its_second_name_is_left_alone() {
+    fn what_an_earlier_keeper_synced_outlives_what_the_next_one_writes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (slots, _) = Slots::open::<Value>(dir.path()).expect("empty");
+        (1..=3).for_each(|n| write(&slots, &json!({"n": n}), true));
+        let (slots, _) = Slots::open::<Value>(dir.path()).expect("readable");
+        for n in 4..=5 {
+            write(&slots, &json!({"n": n}), false);
+        }
+        // As a power cut may leave what was not synced.
+        for name in [FILE, NEW_FILE] {
+            fs::write(dir.path().join(name), "{").expect("written");
+        }
+        let kept = newest(dir.path()).expect("readable");
+        assert!(kept >= Some(3), "{kept:?}");
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_the_newest_and_is_not_written_over() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = |name| dir.path().join(name);
         let (slots, _) = Slots::open::<Value>(dir.path()).expect("empty");
@@ -268,7 +290,8 @@ mod tests {
         assert_eq!(newest(dir.path()).expect("readable"), Some(7));
         let (slots, _) = Slots::open::<Value>(dir.path()).expect("readable");
         (8..11).for_each(|n| write(&slots, &json!({"n": n}), false));
-        assert_eq!(fs::read_to_string(path(EARLIER)).expect("read"), r#"{"n":7}"#);
+        let earlier = read::<Value>(&path(EARLIER)).expect("readable").expect("there");
+        assert_eq!(earlier.content["n"], 8, "what was written first over one of somebody else's is synced");
         assert_eq!(newest(dir.path()).expect("readable"), Some(10));
     }
 }

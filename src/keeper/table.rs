@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use super::process::Identity;
 use super::slots::{FILE, Slots};
 use super::wire::{Confidential, Done, Failure, Lost, ReleaseRun, Setting, State};
+use crate::base::complain;
 use crate::launch::cgroup::Group;
 
 /// Keys that are remembered.
@@ -210,7 +211,7 @@ impl Table {
             let (_turn, written) = self.write(turn, &next, true).await;
             if let Err(error) = written {
                 // It counts all the same, and is written with the first step: none takes effect before that is on the disk.
-                eprintln!("codeops keeper: the daemon's epoch {epoch} is known in memory alone: {error}");
+                complain(format_args!("codeops keeper: the daemon's epoch {epoch} is known in memory alone: {error}"));
             }
             self.commit(next);
         }

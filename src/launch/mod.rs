@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cgroup::ITSELF;
 pub use self::confine::Walls;
+use crate::base::complain;
 
 /// The exit code of a launcher that could not start its program; the reason went to whoever started it and to standard error.
 pub const CANNOT_START: u8 = 127;
@@ -104,7 +105,7 @@ pub fn main() -> ExitCode {
     let report = io::stdin().as_fd().try_clone_to_owned();
     let error = launch(&orders);
     let why = format!("cannot start {}: {error}", orders.command.first().map_or("nothing", String::as_str));
-    eprintln!("codeops: {why}");
+    complain(format_args!("codeops: {why}"));
     // Without a starter nobody asks.
     drop(report.and_then(|report| File::from(report).write_all(why.as_bytes())));
     ExitCode::from(CANNOT_START)

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use super::{CANNOT_START, Limits, User, become_user, close_on_exec};
+use crate::base::complain;
 
 /// The arguments that make a launcher become `user` and then the program whose words follow.
 pub fn arguments(user: &User) -> Vec<String> {
@@ -24,7 +25,7 @@ pub fn main(user: &OsString, command: &[OsString]) -> ExitCode {
         (Some(user), [program, arguments @ ..]) => become_it(&user, program, arguments),
         _ => io::Error::new(io::ErrorKind::InvalidInput, "`launch --as` takes UID:GID and a program"),
     };
-    eprintln!("codeops: cannot become user {}: {error}", user.display());
+    complain(format_args!("codeops: cannot become user {}: {error}", user.display()));
     ExitCode::from(CANNOT_START)
 }
 

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CANNOT_START;
+use crate::base::complain;
 
 /// The word after `launch` that asks for it.
 pub const WORD: &str = "--warden";
@@ -33,7 +34,7 @@ pub fn main() -> ExitCode {
         Ok((launcher, ended)) => end_as(end_all(launcher).or(ended)),
         Err(error) => {
             let why = format!("cannot start its warden: {error}");
-            eprintln!("codeops: {why}");
+            complain(format_args!("codeops: {why}"));
             // Without a starter nobody asks.
             drop(starter().and_then(|starter| File::from(starter).write_all(why.as_bytes())));
             ExitCode::from(CANNOT_START)

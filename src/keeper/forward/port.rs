@@ -14,6 +14,7 @@ use super::clients::Clients;
 use super::http::{self, Forwarder};
 use super::rotation::Rotation;
 use super::tcp;
+use crate::base::complain;
 use crate::keeper::descriptors;
 use crate::keeper::table::Table;
 use crate::keeper::tasks::Tasks;
@@ -101,7 +102,9 @@ pub(in crate::keeper) async fn own(
     }
     if !owner.connections.drain(patience).await {
         let seconds = patience.as_secs();
-        eprintln!("codeops keeper: requests and upgraded connections that did not end within {seconds} s were cut");
+        complain(format_args!(
+            "codeops keeper: requests and upgraded connections that did not end within {seconds} s were cut"
+        ));
     }
     owner.instances.drain(Duration::ZERO).await;
     owner.listener

@@ -6,6 +6,7 @@ use codeops_core::model::{AppSpec, Instance, InstanceHealth, Probe, Resource};
 use tokio::time::{Instant, sleep};
 
 use super::Supervisor;
+use crate::base::complain;
 use crate::keeper::backoff::Streak;
 use crate::keeper::health::{self, Check, Failed, check_of};
 use crate::keeper::holder::Held;
@@ -47,7 +48,9 @@ impl Supervisor {
                     passed |= self.passed(&spec, begun, told.as_deref()).await;
                 }
                 // What it was before it stays.
-                Err(Failed::NotAsked(why)) if asked => eprintln!("codeops keeper: health is not known: {why}"),
+                Err(Failed::NotAsked(why)) if asked => {
+                    complain(format_args!("codeops keeper: health is not known: {why}"))
+                }
                 Err(Failed::NotAsked(_)) => {}
                 Err(Failed::Unwell(why)) => {
                     failures += 1;
