@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Aim, AlertId, AlertMemory, Claims, HoldId, LastGood, Memory, Name, Page, PageId, ProviderName, Removal, ResourceId,
-    ResourceMemory, RevisionMemory, RevisionState, Run, RunId, Subject, TeamName,
+    Aim, AlertId, AlertMemory, Claims, Does, HoldId, LastGood, Memory, Name, Page, PageId, PlaybookStep, ProviderName,
+    Removal, ResourceId, ResourceMemory, RevisionMemory, RevisionState, Run, RunEvent, RunId, Subject, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -221,6 +221,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             let before = std::mem::replace(&mut memory.waves, waves.clone());
             changed(before != memory.waves, Change::Waves)
         }
+        Record::Run { run, event: RunEvent::Ended { .. }, .. } => end_renewals(memory, *run),
         // What people read, and what `fold_response` takes.
         Record::DaemonStarted { .. }
         | Record::RevisionState { .. }
@@ -279,6 +280,20 @@ fn allow(memory: &mut Memory, hold: &HoldId, teams: Option<&BTreeSet<TeamName>>,
             before != Some(at) || known.len() != had
         }
     }
+}
+
+/// With its run a renewal is over: nothing is taken away for an alert that was resolved, nor for a run that called a person.
+fn end_renewals(memory: &mut Memory, run: RunId) -> Vec<Change> {
+    let is_action = |step: &PlaybookStep| matches!(step.does, Does::Action { .. });
+    let acted = |run: &Arc<Run>| run.steps.iter().any(|it| run.step(it.step).is_some_and(is_action));
+    if !memory.response.runs.get(&run).is_some_and(acted) {
+        return Vec::new();
+    }
+    let is_of = |it: &ResourceMemory| it.renewal.as_ref().is_some_and(|renewal| renewal.run == run && !renewal.over);
+    let renewed = memory.resources.iter().filter(|(_, it)| is_of(it)).map(|(id, _)| id.clone());
+    let renewed: Vec<_> = renewed.collect();
+    let over = |it: &mut ResourceMemory| it.renewal.iter_mut().for_each(|renewal| renewal.over = true);
+    renewed.iter().flat_map(|id| resource_of(memory, id, over)).collect()
 }
 
 fn changed(is: bool, change: Change) -> Vec<Change> {

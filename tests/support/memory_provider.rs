@@ -49,6 +49,8 @@ pub(crate) enum Script {
     UnhealthyAfter(Period),
     /// Healthy for this long, then unhealthy.
     HealthyFor(Period),
+    /// Unhealthy until so long after the start.
+    UnhealthyUntil(Period),
     /// It ends again and again.
     CrashLoop,
     /// Starting for ever.
@@ -368,6 +370,9 @@ fn fare(instance: &mut Instance, script: Option<Script>, now: Timestamp) {
         }
         Some(Script::UnhealthyAfter(period)) => {
             since(period).map_or((InstanceHealth::Starting, created), |at| (InstanceHealth::Unhealthy, at))
+        }
+        Some(Script::UnhealthyUntil(period)) => {
+            since(period).map_or((InstanceHealth::Unhealthy, created), |at| (InstanceHealth::Healthy, at))
         }
         Some(Script::HealthyFor(period)) => {
             since(period).map_or((InstanceHealth::Healthy, created), |at| (InstanceHealth::Unhealthy, at))

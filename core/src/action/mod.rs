@@ -110,7 +110,7 @@ fn renew(situation: &Situation<'_>, live: &Live, which: impl Fn(&Instance) -> bo
     }
     let instances: BTreeSet<InstanceId> = chosen.iter().map(|instance| instance.id.clone()).collect();
     let (at, run, playbook) = (situation.now, situation.run, situation.playbook.clone());
-    Ok(Lowered::Renew { renewal: Renewal { at, instances, run, playbook }, healthy: healthy > 0 })
+    Ok(Lowered::Renew { renewal: Renewal { at, instances, run, playbook, over: false }, healthy: healthy > 0 })
 }
 
 fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {

@@ -140,12 +140,20 @@ pub struct Renewal {
     pub run: RunId,
     /// Its playbook.
     pub playbook: Name,
+    /// Whether that run has ended: what has not made way by then stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
 }
 
 impl Renewal {
     /// Whether this instance makes way.
     pub fn concerns(&self, instance: &Instance) -> bool {
-        instance.created_at < self.at && self.instances.contains(&instance.id)
+        !self.over && instance.created_at < self.at && self.instances.contains(&instance.id)
+    }
+
+    /// Whether this instance may have been begun for one that was to make way.
+    pub fn began(&self, instance: &Instance) -> bool {
+        instance.created_at >= self.at
     }
 }
 

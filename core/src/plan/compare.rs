@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::locate::Located;
 use super::{Change, Difference, Effective, Known, Look, Plan, Standing, difference, effective, is_good};
-use crate::model::{Cause, Live, Owner, Resource, ResourceId, ResourceMemory, Stamp, Verb};
+use crate::model::{Cause, Live, Owner, Renewal, Resource, ResourceId, ResourceMemory, Stamp, Verb};
 
 impl Look<'_> {
     /// Adds to `plan` what is to be said of one declared resource.
@@ -89,7 +89,14 @@ impl Look<'_> {
             change.cause = Cause::Drift { what: what_moved(target, &standing, live) };
         }
         let renewal = memory.and_then(|memory| memory.renewal.as_ref());
-        if let Some(renewal) = renewal.filter(|renewal| live.instances.iter().any(|i| renewal.concerns(i))) {
+        let is_cause = |renewal: &&Renewal| match renewal.over {
+            false => live.instances.iter().any(|i| renewal.concerns(i)),
+            // What it began anew and was not needed goes.
+            true => {
+                verb == Verb::Repair && standing.is_surplus(target) && live.instances.iter().any(|i| renewal.began(i))
+            }
+        };
+        if let Some(renewal) = renewal.filter(is_cause) {
             change.cause = Cause::Run { run: renewal.run, playbook: renewal.playbook.clone() };
         }
         Some(change)

@@ -1,11 +1,12 @@
 //! Freezes, suspensions, maintenance and bakes: what holds playbooks, and never the calls to people.
 
 use codeops::journal::Record;
-use codeops_core::model::{Alert, AlertId, Fingerprint, RunState, Signal, Sync};
+use codeops_core::model::{Alert, AlertId, Fingerprint, Health, Period, RunState, Signal, Sync};
 use std::sync::Arc;
 
 use super::alerts::{APP_DOWN, PEOPLE, begin, begin_with, begun, firing, labels, only_run, resolved};
 use crate::support::flow::{Flow, app, app_with, id, path};
+use crate::support::memory_provider::Script;
 use crate::support::scripted_effects::Fare;
 
 /// A daemon whose one receiver may freeze everything.
@@ -250,4 +251,26 @@ async fn an_alert_in_the_bake_time_that_joins_a_run_or_is_one_of_many_rolls_back
     storm.elapse(30).await;
     assert!(storm.runs().await.iter().all(|run| run.target != Some(id("shop"))), "it is one of the storm");
     assert_eq!(storm.serving("shop"), ["v1", "v1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_began_to_replace_stays_once_the_run_is_over() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    let before = flow.instances("shop");
+    let template = flow.live("shop").expect("it lives").instances[0].template.clone();
+    flow.elapse(700).await;
+    flow.local().set_health(&template, Script::UnhealthyUntil(Period::from_secs(600)));
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(120).await;
+    assert_ne!(flow.instances("shop"), before, "one begins anew");
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(120).await;
+    let run = only_run(&flow).await;
+    assert_eq!(run.state(), RunState::Resolved, "{run:#?}");
+    flow.elapse(1_200).await;
+    assert_eq!(flow.instances("shop"), before, "nothing is taken away for an alert that is over");
+    assert_eq!(flow.status("shop"), (Sync::Synced, Health::Healthy));
+    let drifts = flow.records(|record| matches!(record, Record::Drift { .. }).then_some(()));
+    assert!(drifts.is_empty(), "it was not the world that moved");
 }
