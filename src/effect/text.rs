@@ -13,6 +13,10 @@ pub(super) const ERROR: usize = 2 << 10;
 /// Read beyond a bound, so that a secret which begins before it is known as one; secrets are hardly longer.
 const MARGIN: usize = 4 << 10;
 
+/// How many levels JSON has that is taken as such. What is deeper is a text: with what the journal puts around it, it could not
+/// be read any more.
+const DEEPEST: usize = 64;
+
 /// The beginning of a stream, and how long all of it was.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -37,6 +41,7 @@ impl Kept {
     pub(super) fn value(&self, veil: &Veil<'_>, text: impl Fn(String) -> Value) -> Value {
         let whole = self.total <= OUTPUT as u64;
         let json = whole.then(|| serde_json::from_slice(&self.bytes).ok()).flatten();
+        let json = json.filter(|json| is_at_most(DEEPEST, json));
         json.map_or_else(|| text(self.text(veil, OUTPUT)), |json| veiled(json, veil))
     }
 
@@ -84,6 +89,16 @@ impl Last {
 fn quoted(text: &str) -> usize {
     // Only control characters, quotes and such grow, to six bytes at most.
     if text.len() * 6 < OUTPUT - 256 { text.len() } else { serde_json::to_string(text).map_or(usize::MAX, |t| t.len()) }
+}
+
+/// Whether a value has at most so many levels.
+fn is_at_most(levels: usize, value: &Value) -> bool {
+    let below = |value| levels > 0 && is_at_most(levels - 1, value);
+    match value {
+        Value::Array(items) => items.iter().all(below),
+        Value::Object(entries) => entries.values().all(below),
+        _ => true,
+    }
 }
 
 /// A value whose texts, keys and numbers hold no secret.
@@ -170,6 +185,16 @@ mod tests {
         let mut kept = Kept::default();
         bytes.chunks(1_000).for_each(|piece| kept.take(piece));
         kept
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_a_text() {
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let value = |text: &str| kept(text.as_bytes()).value(&Veil::of(&Hunter, &team()), Value::String);
+        assert!(value(&nested(DEEPEST)).is_array());
+        for levels in [DEEPEST + 1, 125, 127, 5_000] {
+            assert_eq!(value(&nested(levels)), Value::String(nested(levels)));
+        }
     }
 
     #[test]

@@ -57,8 +57,8 @@ impl Shared {
             clock,
             limits,
             places: Semaphore::new(limits.concurrency),
-            proven: Room::new(limits.proven_bytes),
-            unproven: Room::of_strangers(limits.unproven_bytes, BOUNDS.connections),
+            proven: Room::new(limits.proven_bytes, BOUNDS.connections),
+            unproven: Room::new(limits.unproven_bytes, BOUNDS.connections),
             seen: Mutex::new(Seen::new(limits.remembered)),
             ends: Mutex::new(Ends::new(limits.remembered)),
             refusals: Seldom::default(),
@@ -142,13 +142,13 @@ async fn enter<'s>(
     let limits = shared.limits;
     if door.opens_to(headers) {
         let receiver = receiver.ok_or_else(|| refused("there is no such receiver"))?;
-        let body = shared.proven.read((headers, leaves), body, receiver.body_bytes, limits.body_time).await?;
+        let body = shared.proven.read(name, (headers, leaves), body, receiver.body_bytes, limits.body_time).await?;
         return Ok((receiver, None, body));
     }
     if !is_signed(headers) {
         return Err(refused("neither the right Authorization nor a signature, or no such receiver"));
     }
-    let body = shared.unproven.read((headers, leaves), body, limits.body_bytes, limits.body_time).await?;
+    let body = shared.unproven.read("", (headers, leaves), body, limits.body_bytes, limits.body_time).await?;
     match (door.check(headers, &body.bytes, now), receiver) {
         (Ok(proof), Some(receiver)) => Ok((receiver, Some(proof), body)),
         (Ok(_), None) => Err(refused("there is no such receiver")),

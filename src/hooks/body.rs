@@ -2,8 +2,8 @@
 //! many at once cost no more memory than that. Who finds no room, or is slow, is told to come again: some senders never do
 //! after a 4xx.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
@@ -18,7 +18,7 @@ use crate::edge::Leaves;
 /// Room is counted in pieces of so many bytes.
 const PIECE: usize = 1 << 10;
 
-/// What each body of a stranger has for itself: deliveries as senders mostly make them find room whatever others hold.
+/// What each body has for itself: deliveries as senders mostly make them find room whatever others hold.
 const OWN: usize = 32 << 10;
 
 /// The memory for bodies.
@@ -26,16 +26,22 @@ pub(super) struct Room {
     shared: Arc<Semaphore>,
     /// What each has beside the shared, in bytes.
     own: usize,
-    /// Those that are being read and may have to make room, by when they first took of the shared; none in a room that is
-    /// for senders who have shown who they are.
-    reading: Option<Mutex<Reading>>,
+    /// Those that are being read and may have to make room, by when they first took of the shared.
+    reading: Mutex<Reading>,
 }
 
 #[derive(Default)]
 struct Reading {
     last: u64,
-    /// How many pieces of the shared each has, and its end.
-    all: BTreeMap<u64, (usize, CancellationToken)>,
+    all: BTreeMap<u64, Part>,
+}
+
+/// What a body that is being read has of the shared.
+struct Part {
+    /// By which receiver it comes; nobody's where that is not shown yet.
+    whose: String,
+    pieces: usize,
+    end: CancellationToken,
 }
 
 /// A body, and its place in the room until it is dropped.
@@ -47,47 +53,51 @@ pub(super) struct Held {
 /// A body that is being read: it goes from the list when it is read, or left.
 struct Turn<'r> {
     room: &'r Room,
+    whose: &'r str,
     number: Option<u64>,
     end: CancellationToken,
 }
 
 impl Turn<'_> {
     /// From its first piece of the shared on, a body may have to make room.
-    fn has(&mut self, reading: &Mutex<Reading>, pieces: usize) {
-        let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+    fn has(&mut self, pieces: usize) {
+        let mut reading = self.room.reading();
         let number = *self.number.get_or_insert_with(|| {
             reading.last += 1;
             reading.last
         });
-        reading.all.insert(number, (pieces, self.end.clone()));
+        let (whose, end) = (self.whose.to_owned(), self.end.clone());
+        reading.all.insert(number, Part { whose, pieces, end });
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let (Some(number), Some(reading)) = (self.number, &self.room.reading) {
-            reading.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&number);
+        if let Some(number) = self.number {
+            self.room.reading().all.remove(&number);
         }
     }
 }
 
 impl Room {
-    /// For so many bytes of senders who have shown who they are: who finds none left comes again.
-    pub(super) fn new(bytes: usize) -> Self {
-        Self { shared: Arc::new(Semaphore::new(bytes / PIECE)), own: 0, reading: None }
-    }
-
-    /// For so many bytes of strangers, on so many connections at most. Each has a share of its own, and of the rest the one
-    /// that has been at it for longest makes room: who means it is done in no time, who only wants to hold it is not.
-    pub(super) fn of_strangers(bytes: usize, connections: usize) -> Self {
+    /// For so many bytes, on so many connections at most. Each has a share of its own. Of the rest whoever has most of it makes
+    /// room, and of its bodies the one that has been at it for longest: who means it is done in no time, who only wants to hold
+    /// it is not.
+    pub(super) fn new(bytes: usize, connections: usize) -> Self {
         let own = OWN.min(bytes / 2 / connections);
         let shared = Arc::new(Semaphore::new((bytes - own * connections) / PIECE));
-        Self { shared, own, reading: Some(Mutex::default()) }
+        Self { shared, own, reading: Mutex::default() }
     }
 
-    /// Reads a body of at most `most` bytes, of a request whose connection may have to make room for another.
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a body of at most `most` bytes, of a request whose connection may have to make room for another. Those of one
+    /// receiver, `whose`, are counted together.
     pub(super) async fn read(
         &self,
+        whose: &str,
         (headers, leaves): (&HeaderMap, Option<&Leaves>),
         body: Body,
         most: usize,
@@ -98,7 +108,7 @@ impl Room {
             return Err(too_big());
         }
         let slow = Problem::unavailable("the body did not come in time: send it again");
-        let mut turn = Turn { room: self, number: None, end: CancellationToken::new() };
+        let mut turn = Turn { room: self, whose, number: None, end: CancellationToken::new() };
         let end = turn.end.clone();
         tokio::select! {
             biased;
@@ -148,18 +158,15 @@ impl Room {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        let more = match (shared.try_acquire_many_owned(more), &self.reading) {
-            (Ok(more), _) => more,
-            (Err(_), None) => return Err(Problem::overload()),
-            (Err(_), Some(reading)) => {
-                make_room(reading, turn, self.shared.available_permits(), more as usize)?;
+        let more = match shared.try_acquire_many_owned(more) {
+            Ok(more) => more,
+            Err(_) => {
+                make_room(&mut self.reading(), turn, self.shared.available_permits(), (needs, more as usize))?;
                 // What others held is free once they have gone: until then as much is in memory as may be.
                 Arc::clone(&self.shared).acquire_many_owned(more).await.map_err(|_| Problem::overload())?
             }
         };
-        if let Some(reading) = &self.reading {
-            turn.has(reading, needs);
-        }
+        turn.has(needs);
         match place {
             Some(place) => place.merge(more),
             None => *place = Some(more),
@@ -168,23 +175,33 @@ impl Room {
     }
 }
 
-/// Ends those that have been read for longest, until so many pieces are free; nobody where that would not do. Whoever is the
-/// oldest itself has had its time.
-fn make_room(reading: &Mutex<Reading>, turn: &Turn<'_>, free: usize, pieces: usize) -> Result<(), Problem> {
-    let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
-    let (mut made, mut leave) = (free, Vec::new());
-    for (number, (has, _)) in &reading.all {
-        if made >= pieces {
-            break;
-        }
-        if turn.number == Some(*number) {
+/// Ends bodies of whoever has most of the shared, the oldest first, until `more` pieces are free for one that then `needs` so
+/// many in all; nobody where that would not do. Whose own body it would be has had its time.
+fn make_room(
+    reading: &mut Reading,
+    turn: &Turn<'_>,
+    free: usize,
+    (needs, more): (usize, usize),
+) -> Result<(), Problem> {
+    let mut of = BTreeMap::<&str, usize>::new();
+    let others = reading.all.iter().filter(|(number, _)| turn.number != Some(**number));
+    others.for_each(|(_, part)| *of.entry(&part.whose).or_default() += part.pieces);
+    *of.entry(turn.whose).or_default() += needs;
+    let (mut made, mut leave) = (free, BTreeSet::new());
+    while made < more {
+        let most = of.iter().max_by_key(|(whose, pieces)| (**pieces, **whose == turn.whose)).map(|(whose, _)| *whose);
+        let oldest = reading.all.iter().find(|(number, part)| most == Some(&part.whose) && !leave.contains(*number));
+        let Some((number, part)) = oldest.filter(|(number, _)| turn.number != Some(**number)) else {
             return Err(Problem::overload());
+        };
+        leave.insert(*number);
+        made += part.pieces;
+        if let Some(pieces) = of.get_mut(part.whose.as_str()) {
+            *pieces -= part.pieces;
         }
-        leave.push(*number);
-        made += has;
     }
-    for (_, end) in leave.iter().filter_map(|number| reading.all.remove(number)) {
-        end.cancel();
+    for part in leave.iter().filter_map(|number| reading.all.remove(number)) {
+        part.end.cancel();
     }
     Ok(())
 }
@@ -221,13 +238,13 @@ mod tests {
     #[tokio::test]
     async fn nobody_makes_room_for_who_is_refused_all_the_same() {
         // Each has one piece of its own; eight are shared.
-        let (room, time) = (Room::of_strangers(16 * PIECE, 8), Duration::from_secs(5));
+        let (room, time) = (Room::new(16 * PIECE, 8), Duration::from_secs(5));
         let headers = HeaderMap::new();
         let (mut senders, mut reads) = (Vec::new(), Vec::new());
         for size in [4, 3, 3] {
             let (sender, body) = sent();
             sender.send(size * PIECE).expect("it is read");
-            let mut read = Box::pin(room.read((&headers, None), body, 1 << 20, time));
+            let mut read = Box::pin(room.read("", (&headers, None), body, 1 << 20, time));
             assert!(poll!(read.as_mut()).is_pending());
             senders.push(sender);
             reads.push(read);
@@ -246,15 +263,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_has_most_makes_room_for_others() {
+        let (room, time) = (Room::new(16 * PIECE, 8), Duration::from_secs(5));
+        let headers = HeaderMap::new();
+        let (mut senders, mut reads) = (Vec::new(), Vec::new());
+        for (whose, size) in [("a", 3), ("b", 4), ("b", 4)] {
+            let (sender, body) = sent();
+            sender.send(size * PIECE).expect("it is read");
+            let mut read = Box::pin(room.read(whose, (&headers, None), body, 1 << 20, time));
+            assert!(poll!(read.as_mut()).is_pending());
+            senders.push(sender);
+            reads.push(read);
+        }
+        // All eight are taken: two by a, three and three by b, whose first has been coming for longer than its second.
+        senders[0].send(PIECE).expect("it is read");
+        assert!(poll!(reads[0].as_mut()).is_pending());
+        assert!(reads[1].as_mut().await.is_err(), "b has most");
+        assert!(poll!(reads[0].as_mut()).is_pending(), "a goes on");
+        let small = room.read("c", (&headers, None), Body::from(vec![b'x'; PIECE]), 1 << 20, time).await;
+        assert!(small.is_ok(), "what is small needs no room");
+    }
+
+    #[tokio::test]
     async fn all_bodies_together_have_so_much_room_and_no_more() {
-        let (room, time) = (Room::new(4 * PIECE), Duration::from_secs(5));
-        let read =
-            async |size: usize| room.read((&HeaderMap::new(), None), Body::from(vec![b'x'; size]), 1 << 20, time).await;
-        let (one, two) = (read(PIECE + 1).await, read(2 * PIECE).await);
-        assert!(one.is_ok() && two.is_ok(), "two pieces each");
-        assert!(read(1).await.is_err(), "there is no room left");
-        assert!(read(0).await.is_ok(), "what is empty needs none");
+        let (room, time) = (Room::new(8 * PIECE, 4), Duration::from_secs(5));
+        let read = async |size: usize| {
+            room.read("a", (&HeaderMap::new(), None), Body::from(vec![b'x'; size]), 1 << 20, time).await
+        };
+        let (one, two) = (read(2 * PIECE + 1).await, read(3 * PIECE).await);
+        assert!(one.is_ok() && two.is_ok(), "two pieces each beside their own");
+        assert!(read(PIECE + 1).await.is_err(), "there is no room left, and nobody who could make it");
+        assert!(read(PIECE).await.is_ok(), "but for what is small");
         drop(one);
-        assert!(read(PIECE).await.is_ok(), "it is free again");
+        assert!(read(3 * PIECE).await.is_ok(), "it is free again");
     }
 }

@@ -197,7 +197,7 @@ fn router(hooks: Hooks) -> Router {
     let limits = hooks.limits;
     let shared = Shared {
         hooks,
-        room: Room::of_strangers(limits.all_bytes, BOUNDS.connections),
+        room: Room::new(limits.all_bytes, BOUNDS.connections),
         rate: Rate::new(limits.per_second, limits.burst),
         seen: Mutex::new(Seen::new(limits.remembered)),
         refusals: Seldom::default(),
@@ -219,7 +219,7 @@ async fn take(shared: &Shared, request: Request<Body>) -> Result<(StatusCode, &'
     }
     let limits = shared.hooks.limits;
     let of = (&parts.headers, parts.extensions.get());
-    let body = shared.room.read(of, body, limits.body_bytes, limits.body_time).await?;
+    let body = shared.room.read("", of, body, limits.body_bytes, limits.body_time).await?;
     let now = shared.hooks.clock.now();
     // To be refused costs one hash of a bounded body and nobody's turn: a stranger's flood keeps no real hook out.
     let delivery = authenticate(&parts.headers, &body.bytes, shared.hooks.git_secret.reveal(), now)

@@ -111,9 +111,18 @@ impl FromStr for AlertId {
         let mut parts = text.splitn(3, '/');
         let (source, fingerprint, at) =
             (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
-        let starts_at = at.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).ok_or_else(bad)?;
+        let starts_at = at.parse().ok().and_then(of_milliseconds).ok_or_else(bad)?;
         Ok(Self { source: source.parse()?, fingerprint: fingerprint.parse()?, starts_at })
     }
+}
+
+/// The last second there is has times whose milliseconds cannot be read back as they are.
+fn of_milliseconds(ms: i64) -> Option<Timestamp> {
+    let last = Timestamp::MAX.as_millisecond();
+    if (last - last % 1_000..=last).contains(&ms) {
+        return Timestamp::from_second(ms / 1_000).ok();
+    }
+    Timestamp::from_millisecond(ms).ok()
 }
 
 impl TryFrom<String> for AlertId {
@@ -276,4 +285,21 @@ pub struct AlertMemory {
     pub received_at: Timestamp,
     /// What became of it.
     pub disposition: Disposition,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_any_time_is_read_back() {
+        let labels = Labels::new();
+        for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::constant(1_790_000_000, 5_000_000), Timestamp::MAX]
+        {
+            let source = Name::new("main").unwrap();
+            let id = AlertId { source, fingerprint: Fingerprint::of(&labels), starts_at: at };
+            let read: AlertId = id.to_string().parse().unwrap();
+            assert!((read.starts_at.as_second() - at.as_second()).abs() <= 1, "{at}");
+        }
+    }
 }

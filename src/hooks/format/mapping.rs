@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::told::{State, Told};
-use super::wire::time;
+use super::wire::{is_meant, time};
 use super::{Malformed, Parsed};
 
 /// How many bytes expressions may be given to read of one body, all together.
@@ -182,7 +182,7 @@ fn text(value: &Value) -> Option<String> {
 
 /// RFC 3339, or seconds since 1970; none where it is neither.
 fn moment(value: &Value) -> Option<Timestamp> {
-    let seconds = |seconds: f64| Timestamp::from_millisecond((seconds * 1e3) as i64).ok();
+    let seconds = |seconds: f64| Timestamp::from_millisecond((seconds * 1e3) as i64).ok().filter(is_meant);
     match value {
         Value::Number(number) => seconds(number.as_f64()?),
         Value::String(text) => match text.parse::<f64>() {

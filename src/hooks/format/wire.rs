@@ -62,11 +62,19 @@ fn nothing<S>() -> Option<S> {
     None
 }
 
-/// A time in RFC 3339; the zero time of Go, and nothing, are none.
+/// Where the year 9999 begins: with it people mean never, and the calendar ends.
+const NEVER: Timestamp = Timestamp::constant(253_370_764_800, 0);
+
+/// Whether it is a time at which something can have begun or will end.
+pub(super) fn is_meant(at: &Timestamp) -> bool {
+    *at > Timestamp::UNIX_EPOCH && *at < NEVER
+}
+
+/// A time in RFC 3339; the zero time of Go, never, and nothing, are none.
 pub(super) fn time(text: &str) -> Result<Option<Timestamp>, &'static str> {
-    if text.is_empty() {
+    if text.is_empty() || text.starts_with("9999-") {
         return Ok(None);
     }
     let at: Timestamp = text.parse().map_err(|_| "a time in it is not RFC 3339")?;
-    Ok((at > Timestamp::UNIX_EPOCH).then_some(at))
+    Ok(Some(at).filter(is_meant))
 }
