@@ -51,6 +51,8 @@ struct Report {
 struct Shown {
     taken: Vec<String>,
     playbooks: Vec<Answer>,
+    /// Why none of those that match would run, and a person is called at once.
+    only_pages: Option<String>,
     /// Those that match and may not answer it.
     not_taken: Vec<NotTaken>,
     policy: Option<Name>,
@@ -185,11 +187,18 @@ fn report(
     if answering.may.is_empty() && !not_taken.is_empty() {
         warnings.push(reached::unanswered(&answering.why));
     }
-    let playbooks: Vec<Answer> =
+    let mut playbooks: Vec<Answer> =
         answering.may.iter().map(|playbook| answer(desired, playbook, &alert.labels, &mut warnings)).collect();
     // As the daemon does: where no route says who, the team of the playbook that answers.
     let answered = world.answer(&routed, &seen, teams);
     warnings.extend(receiver.is_none().then(|| receivers.unknown(&world, &routed, &seen)).flatten());
+    let only_pages = match &answered {
+        Answered::Pages { why, .. } if !playbooks.is_empty() => Some(why.clone()),
+        _ => None,
+    };
+    if only_pages.is_some() {
+        playbooks.clear();
+    }
     let pages = matches!(answered, Answered::Pages { .. });
     let runs = match &answered {
         Answered::Runs { playbook, target, .. } => {
@@ -212,7 +221,7 @@ fn report(
     let told = people.iter().map(person);
     let Routed { group_by, mute, taken, .. } = routed;
     let mute = mute.into_iter().map(|(_, name)| name).collect();
-    let shown = Shown { taken, playbooks, not_taken, policy, group_by, mute };
+    let shown = Shown { taken, playbooks, only_pages, not_taken, policy, group_by, mute };
     let told = told.collect();
     let labels = alert.labels;
     Ok(Report {
@@ -283,6 +292,9 @@ fn text(report: &Report, output: &Output) -> String {
     for answer in &report.routed.playbooks {
         let on = answer.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
         line("playbook", &format!("{}{on}: {}", answer.playbook, answer.steps.join(", ")), Style::Good);
+    }
+    if let Some(why) = &report.routed.only_pages {
+        line("playbook", &format!("none, a person is called at once: {why}"), Style::Busy);
     }
     for not_taken in &report.routed.not_taken {
         line("not taken", &format!(" {not_taken}"), Style::Dim);

@@ -553,6 +553,7 @@ fn a_route_is_shown_without_a_daemon() {
         code == 1 && out.contains("app/gone is not declared") && out.contains("no playbook and no person"),
         "{out}"
     );
+    assert!(!out.contains("app-down on app/gone") && out.contains("none, a person is called at once: "), "{out}");
     let team = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: shop}\nspec: {escalation: first}\n";
     fs::write(folder.path().join("team.yaml"), team).expect("written");
     let (code, out, _) = route(&["alertname=AppDown", "app=shop"]);
