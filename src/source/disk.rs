@@ -11,7 +11,7 @@ use codeops_core::model::Revision;
 use git2::{Oid, Repository};
 
 use super::address::Address;
-use super::git::{Ended, Git};
+use super::git::{Ended, Git, HOME};
 use super::judge::Acceptance;
 use super::owner::{self, Service};
 use super::{SourceError, away, history};
@@ -107,7 +107,7 @@ impl Disk {
 
     /// The tip over there.
     async fn look(&self) -> Result<Oid, SourceError> {
-        let (home, url) = (self.root.join("home"), self.address.argument());
+        let (home, url) = (self.root.join(HOME), self.address.argument());
         let wanted = format!("refs/heads/{}", self.branch);
         let served = self.served(Service::Upload)?;
         let mut arguments = vec!["ls-remote", "--exit-code", "--quiet"];
@@ -156,6 +156,10 @@ impl Disk {
     }
 
     async fn fetch_or_rebuild(&self, current: Option<&Revision>) -> Result<(), SourceError> {
+        if let Err(error) = self.repository() {
+            tracing::warn!(error = error.message(), "the mirror is gone or damaged; it is cloned again");
+            return self.rebuild(current).await;
+        }
         let refspec = format!("refs/heads/{}:{}", self.branch, self.tip_ref());
         let mut ended = self.fetch(&self.folder, &refspec).await?;
         if !ended.ok() && ended.complaint.contains(".lock") {

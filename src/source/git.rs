@@ -21,6 +21,10 @@ use super::{Limits, SourceError};
 
 /// The oldest git that has every switch used here.
 const OLDEST: (u32, u32) = (2, 30);
+/// Git's own home, below the folder of the mirrors.
+pub(super) const HOME: &str = "home";
+/// Its configuration there.
+const CONFIGURATION: &str = ".gitconfig";
 /// More than this of what git prints is dropped.
 const OUTPUT: u64 = 1 << 20;
 /// What git calls `SSL_CERT_FILE`, which Debian's git, linked with GnuTLS, does not read by itself.
@@ -88,6 +92,8 @@ impl Ended {
 #[derive(Debug)]
 pub(super) struct Git {
     address: Address,
+    /// Where its home is.
+    folder: PathBuf,
     environment: Vec<(String, String)>,
     limits: Limits,
 }
@@ -100,9 +106,7 @@ impl Git {
         environment: &BTreeMap<String, String>,
         limits: Limits,
     ) -> Result<Self, SourceError> {
-        let home = prepare_home(folder, address).map_err(|error| {
-            SourceError(format!("the folder `{}` cannot be prepared for git: {error}", folder.display()))
-        })?;
+        let home = prepare_home(folder, address)?;
         let mut variables: Vec<(String, String)> = PASSED
             .iter()
             .filter_map(|name| environment.get(*name).map(|value| ((*name).to_owned(), value.clone())))
@@ -117,7 +121,7 @@ impl Git {
         let fixed = [
             ("HOME", home_text.as_str()),
             ("GIT_CEILING_DIRECTORIES", &folder.display().to_string()),
-            ("GIT_CONFIG_GLOBAL", &format!("{home_text}/.gitconfig")),
+            ("GIT_CONFIG_GLOBAL", &format!("{home_text}/{CONFIGURATION}")),
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_ASKPASS", "/bin/false"),
@@ -133,7 +137,7 @@ impl Git {
             ("LC_ALL", "C"),
         ];
         variables.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let git = Self { address: address.clone(), environment: variables, limits };
+        let git = Self { address: address.clone(), folder: folder.to_owned(), environment: variables, limits };
         git.check_version().await?;
         Ok(git)
     }
@@ -182,6 +186,10 @@ impl Git {
         arguments: &[&str],
         watched: Option<&Path>,
     ) -> Result<Ended, SourceError> {
+        if !self.folder.join(HOME).join(CONFIGURATION).exists() {
+            // Somebody removed it.
+            prepare_home(&self.folder, &self.address)?;
+        }
         let mut command = Command::new("git");
         for setting in CONFIG {
             command.args(["-c", setting]);
@@ -189,7 +197,7 @@ impl Git {
         command.args(["-c", &format!("protocol.{}.allow=always", self.address.protocol())]);
         command.args(arguments).current_dir(folder).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| SourceError(cannot_start(&error)))?;
+        let mut child = command.spawn().map_err(|error| SourceError(cannot_start(folder, &error)))?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         // Before git has started what does the work: that inherits it. A git that cannot be bounded does its work all the same.
         let _ = group
@@ -211,8 +219,11 @@ impl Git {
     }
 }
 
-/// What to do when git cannot be started.
-fn cannot_start(error: &std::io::Error) -> String {
+/// What to do when git cannot be started in a folder.
+fn cannot_start(folder: &Path, error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound && !folder.is_dir() {
+        return format!("`git` cannot be started in `{}`: that folder is gone; it is made again", folder.display());
+    }
     let advice = match error.kind() {
         std::io::ErrorKind::NotFound => "install git 2.30 or newer, and see that the daemon's PATH leads to it",
         std::io::ErrorKind::PermissionDenied => "see that the daemon may run it",
@@ -286,12 +297,21 @@ fn folder_bytes(folder: &Path) -> u64 {
 /// A home of git's own. Its `.gitconfig` takes the place of the user's and says that the folder named in the settings may
 /// be read whoever owns it, that one alone: `upload-pack` reads this from no other place. Nothing is pushed there then.
 /// Credentials of an http address are presented from here.
-fn prepare_home(folder: &Path, address: &Address) -> std::io::Result<PathBuf> {
-    let home = folder.join("home");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&home)?;
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(home.join(".gitconfig"))?;
-    writeln!(file, "{}{}", address.safe_folders(), address.configuration())?;
+fn prepare_home(folder: &Path, address: &Address) -> Result<PathBuf, SourceError> {
+    let home = folder.join(HOME);
+    let prepare = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&home)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(home.join(CONFIGURATION))?;
+        writeln!(file, "{}{}", address.safe_folders(), address.configuration())
+    };
+    prepare().map_err(|error: std::io::Error| {
+        SourceError(format!("the folder `{}` cannot be prepared for git: {error}", folder.display()))
+    })?;
     Ok(home)
 }
 
@@ -315,8 +335,10 @@ mod tests {
 
     #[test]
     fn only_a_git_that_is_not_there_is_to_be_installed() {
-        let why = |error: rustix::io::Errno| cannot_start(&error.into());
+        let why = |error: rustix::io::Errno| cannot_start(Path::new("/"), &error.into());
         assert!(why(rustix::io::Errno::NOENT).contains("install git"));
+        let gone = cannot_start(Path::new("/nowhere"), &rustix::io::Errno::NOENT.into());
+        assert!(gone.contains("`/nowhere`") && !gone.contains("install git"), "{gone}");
         for error in [rustix::io::Errno::AGAIN, rustix::io::Errno::NOMEM, rustix::io::Errno::ACCESS] {
             assert!(!why(error).contains("install git"), "{error}");
         }

@@ -286,6 +286,24 @@ async fn a_repository_that_is_too_big_is_not_fetched() {
     assert_eq!(mirror.fetch(None).await.expect("small again").revision, repo.head());
 }
 
+/// Whoever removes it loses nothing: it is a copy.
+#[tokio::test]
+async fn a_mirror_that_was_removed_is_cloned_again() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let mut current = mirror.fetch(None).await.expect("reachable").revision;
+    for folder in [bench.mirror(), bench.state.path().join("source/home"), bench.state.path().join("source")] {
+        fs::remove_dir_all(&folder).expect("removed");
+        assert_eq!(mirror.fetch(Some(&current)).await.expect("cloned again").revision, current, "{}", folder.display());
+        fs::remove_dir_all(&folder).expect("removed");
+        let next = repo.commit_file("a.yaml", &folder.display().to_string(), "Change");
+        current = mirror.fetch(Some(&current)).await.expect("cloned again").revision;
+        assert_eq!(current, next, "{}", folder.display());
+        assert_eq!(mirror.files(&current).await.expect("readable").len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn rewritten_history_is_held_until_a_descendant_or_an_acceptance() {
     let repo = TempRepo::with(&[("a.yaml", "1")]);
