@@ -269,26 +269,83 @@ fn touches(commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
     Ok(before != at(commit)?)
 }
 
+/// Whether a commit modifies the file `path` and nothing else, against its first parent. Goes into no other folder: what is in one
+/// may be without end.
 fn touches_only(repository: &Repository, commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
     let Ok(parent) = commit.parent(0) else { return Ok(false) };
-    let diff = repository.diff_tree_to_tree(Some(&parent.tree()?), Some(&commit.tree()?), None)?;
-    let mut deltas = diff.deltas();
-    let (Some(only), None) = (deltas.next(), deltas.next()) else { return Ok(false) };
-    // What added the file is not taken back by a playbook: that would remove what it declares.
-    Ok(only.status() == git2::Delta::Modified && only.new_file().path_bytes() == Some(path.as_bytes()))
+    let (mut before, mut after) = (parent.tree()?, commit.tree()?);
+    for segment in path.split('/') {
+        if before.len() != after.len() {
+            return Ok(false);
+        }
+        for entry in &after {
+            let was = before.get_name_bytes(entry.name_bytes()).map(|was| (was.id(), was.filemode()));
+            if entry.name_bytes() != segment.as_bytes() && was != Some((entry.id(), entry.filemode())) {
+                return Ok(false);
+            }
+        }
+        let named = |tree: &git2::Tree<'_>| tree.get_name(segment).map(|entry| (entry.id(), entry.filemode()));
+        let (Some(was), Some(is)) = (named(&before), named(&after)) else { return Ok(false) };
+        let kind = |mode: i32| mode & 0o170_000;
+        if kind(was.1) != kind(is.1) {
+            return Ok(false);
+        }
+        if kind(is.1) != 0o040_000 {
+            // What added the file is not taken back by a playbook: that would remove what it declares.
+            return touches(commit, path);
+        }
+        (before, after) = (repository.find_tree(was.0)?, repository.find_tree(is.0)?);
+    }
+    Ok(false)
 }
 
+/// The tip's tree without what a commit changes in `path`, the one file that it changes.
 fn without(repository: &Repository, tip: Oid, commit: &git2::Commit<'_>, path: &str) -> Result<Oid, Unread> {
-    let ours = repository.find_commit(tip)?;
-    let mainline = u32::from(commit.parent_count() > 1);
-    let mut index = repository.revert_commit(commit, &ours, mainline, None)?;
+    let ours = repository.find_commit(tip)?.tree()?;
+    let at = |tree: git2::Tree<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
+        let entry = tree.get_path(std::path::Path::new(path)).ok();
+        let entry = entry.filter(|entry| entry.filemode() & 0o170_000 == 0o100_000);
+        Ok(entry.map(|entry| (entry.id(), entry.filemode())))
+    };
     let short = commit.id().to_string()[..12].to_owned();
-    if index.has_conflicts() {
-        return Err(not_so(format!("commit {short} cannot be taken back: `{path}` changed since; revert by hand")));
-    }
-    let tree = index.write_tree_to(repository)?;
-    if tree == ours.tree_id() {
+    let cannot = || not_so(format!("commit {short} cannot be taken back: `{path}` changed since; revert by hand"));
+    let (Some(base), Some(now)) = (at(commit.tree()?)?, at(ours.clone())?) else { return Err(cannot()) };
+    let Some(before) = at(commit.parent(0)?.tree()?)? else { return Err(cannot()) };
+    let mode = if now.1 == base.1 { before.1 } else { now.1 };
+    let id = if now.0 == base.0 {
+        before.0
+    } else {
+        let entry = |(id, mode)| entry(id, mode, path);
+        let merged = repository.merge_file_from_index(&entry(base), &entry(now), &entry(before), None)?;
+        if !merged.is_automergeable() {
+            return Err(cannot());
+        }
+        repository.blob(merged.content())?
+    };
+    if (id, mode) == now {
         return Err(not_so(format!("the last change of `{path}`, commit {short}, was taken back already")));
     }
-    Ok(tree)
+    let mode = if mode & 0o111 == 0 { git2::FileMode::Blob } else { git2::FileMode::BlobExecutable };
+    let mut update = git2::build::TreeUpdateBuilder::new();
+    update.upsert(path, id, mode);
+    Ok(update.create_updated(repository, &ours)?)
+}
+
+/// A file as one side of a merge.
+fn entry(id: Oid, mode: i32, path: &str) -> git2::IndexEntry {
+    let never = git2::IndexTime::new(0, 0);
+    git2::IndexEntry {
+        ctime: never,
+        mtime: never,
+        dev: 0,
+        ino: 0,
+        mode: mode.unsigned_abs(),
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended: 0,
+        path: path.into(),
+    }
 }

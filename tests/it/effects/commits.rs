@@ -182,6 +182,37 @@ async fn the_last_change_is_found_behind_what_others_commit() {
     assert_eq!(remote.shop(), SHOP);
 }
 
+/// Nor does a folder without end: a revert looks at its file alone.
+#[tokio::test]
+async fn the_last_change_is_taken_back_beside_folders_without_end() {
+    let remote = Remote::plain().await;
+    remote.commit("apps/shop.yaml", &SHOP.replace("v1", "v2"), "Release v2");
+    let bare = git2::Repository::open(remote.bare.path()).expect("it opens");
+    let tip = bare.find_reference("refs/heads/main").and_then(|main| main.peel_to_commit()).expect("a branch");
+    let mut folder = bare.treebuilder(None).and_then(|builder| builder.write()).expect("written");
+    for _ in 0..20 {
+        let mut builder = bare.treebuilder(None).expect("a builder");
+        for number in 0..10 {
+            builder.insert(format!("d{number}"), folder, 0o040_000).expect("inserted");
+        }
+        folder = builder.write().expect("written");
+    }
+    let other = git2::Signature::now("Other", "other@example.org").expect("a name");
+    let commit = |shop: &str, parent: &git2::Commit<'_>| {
+        let mut update = git2::build::TreeUpdateBuilder::new();
+        update.upsert("apps/shop.yaml", bare.blob(shop.as_bytes()).expect("written"), git2::FileMode::Blob);
+        update.upsert("other/without", folder, git2::FileMode::Tree);
+        let tree = update.create_updated(&bare, &parent.tree().expect("a tree")).expect("written");
+        let tree = bare.find_tree(tree).expect("there");
+        let made = bare.commit(Some("refs/heads/main"), &other, &other, "With it", &tree, &[parent]);
+        made.and_then(|made| bare.find_commit(made)).expect("committed")
+    };
+    let both = commit(&SHOP.replace("image: v1", "image: v2").replace("replicas: 2", "replicas: 3"), &tip);
+    commit(&SHOP.replace("image: v1", "image: v3").replace("replicas: 2", "replicas: 3"), &both);
+    remote.stage.perform(revert()).await.expect("reverted");
+    assert_eq!(remote.shop(), SHOP.replace("image: v1", "image: v2").replace("replicas: 2", "replicas: 3"));
+}
+
 #[tokio::test]
 async fn who_pushes_first_is_built_upon() {
     let remote = Remote::plain().await;
