@@ -40,7 +40,7 @@ pub trait Source: Send + Sync {
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError>;
 
     /// The first-parent commits after `since` up to `until`, oldest first, at most 1,000; without `since`, `until` alone. A
-    /// merge has the trailers of the commits that it brings, too.
+    /// merge has the commits with trailers that it brings, too.
     async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError>;
 
     /// Writes all regular files of one revision below the configured path, manifests or not, into the new folder `into`,

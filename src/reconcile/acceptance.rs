@@ -66,7 +66,7 @@ pub fn records(
     let mut records = vec![Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
-        commits: commits.iter().map(|it| Commit { teams: trailers::written_by(it, teams), ..it.clone() }).collect(),
+        commits: commits.iter().map(|it| trailers::written(it, teams)).collect(),
         blast_percent: limit(&compiled.desired, memory),
         files,
         gone,
@@ -108,11 +108,12 @@ fn changed(compiled: &Compiled, commits: &[Commit], memory: &Memory) -> BTreeMap
     let desired = &compiled.desired;
     let mut changed = BTreeMap::new();
     for commit in commits.iter().filter(|_| desired.keeps_teams_apart()) {
-        let files = commit.stands.iter().filter_map(|path| compiled.declared.get(path.as_str()));
-        let ids: BTreeSet<&ResourceId> = files.flat_map(|ids| ids.iter()).collect();
+        let files = commit.brings.iter().filter_map(|path| compiled.declared.get(path.as_str()));
+        let more = compiled.declared.iter().filter(|(path, _)| is_beyond(commit, path)).map(|(_, ids)| ids);
+        let ids: BTreeSet<&ResourceId> = files.chain(more).flat_map(|ids| ids.iter()).collect();
         let declared = ids.iter().filter_map(|id| desired.resources.get(*id));
         let teams: BTreeSet<&TeamName> = declared.map(|resource| &resource.team).collect();
-        let of_all = commit.stands.iter().any(|path| path == TOP);
+        let of_all = commit.brings.contains(TOP) || is_beyond(commit, TOP);
         let by = if of_all || teams.len() > 1 { ChangedBy::Several } else { ChangedBy::Team };
         changed.extend(ids.into_iter().map(|id| (id.clone(), by)));
         for (id, resource) in desired.resources.iter().filter(|_| of_all) {
@@ -124,6 +125,12 @@ fn changed(compiled: &Compiled, commits: &[Commit], memory: &Memory) -> BTreeMap
         }
     }
     changed
+}
+
+/// Whether a commit may have brought a change of a file, for that was too much to be looked at.
+fn is_beyond(commit: &Commit, path: &str) -> bool {
+    let holds = |it: &String| if it.is_empty() || it.ends_with('/') { path.starts_with(it) } else { path == it };
+    commit.beyond.iter().any(holds)
 }
 
 /// The limit of a revision: its own, or where its Repository has a mistake that of the one before, so that neither the mistake
@@ -176,6 +183,11 @@ mod tests {
 
     /// Two teams with an app each, and a commit that changes these files, after memory says this of the apps.
     fn by_whom(changes: &[&str], memory: &Memory) -> BTreeMap<ResourceId, ChangedBy> {
+        by_whom_with(changes, &[], memory)
+    }
+
+    /// The same, where it changes more of these folders than is looked at.
+    fn by_whom_with(changes: &[&str], beyond: &[&str], memory: &Memory) -> BTreeMap<ResourceId, ChangedBy> {
         let head = "apiVersion: codeops/v1\n";
         let file = |text: String| File::new(text.as_str(), text.as_bytes());
         let team = |name: &str| format!("{head}kind: Team\nmetadata: {{name: {name}}}\nspec: {{}}\n");
@@ -204,7 +216,10 @@ mod tests {
             trailers: Vec::new(),
             signer: None,
             changed: BTreeSet::new(),
-            stands: changes.iter().map(|path| (*path).to_owned()).collect(),
+            stands: BTreeSet::new(),
+            brings: changes.iter().map(|path| (*path).to_owned()).collect(),
+            beyond: beyond.iter().map(|path| (*path).to_owned()).collect(),
+            brought: Vec::new(),
             teams: BTreeSet::new(),
         };
         changed(&compiled, &[commit], memory)
@@ -215,8 +230,12 @@ mod tests {
         let memory = Memory::default();
         let (a, b) = (id("app/a"), id("app/b"));
         assert_eq!(by_whom(&["a/x.yaml", "notes.txt"], &memory), [(a.clone(), ChangedBy::Team)].into());
-        let several = [(a, ChangedBy::Several), (b, ChangedBy::Several)];
-        assert_eq!(by_whom(&["a/x.yaml", "b/x.yaml"], &memory), several.into());
+        let several = [(a.clone(), ChangedBy::Several), (b.clone(), ChangedBy::Several)];
+        assert_eq!(by_whom(&["a/x.yaml", "b/x.yaml"], &memory), several.clone().into());
+        assert_eq!(by_whom_with(&["a/x.yaml"], &["b/y/", "bb"], &memory), [(a.clone(), ChangedBy::Team)].into());
+        assert_eq!(by_whom_with(&["a/x.yaml"], &["b/"], &memory), several.clone().into());
+        assert_eq!(by_whom_with(&[], &["a/x.yaml"], &memory), [(a, ChangedBy::Team)].into());
+        assert_eq!(by_whom_with(&[], &[""], &memory), several.into());
         assert_eq!(
             by_whom(&["codeops.yaml"], &memory),
             BTreeMap::new(),

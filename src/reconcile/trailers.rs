@@ -10,6 +10,9 @@ use codeops_core::model::{HoldId, Memory, ResourceId, Revision, TeamName};
 use crate::journal::Record;
 use crate::port::Commit;
 
+/// So many trailers of the commits that a merge brings are shown with it.
+const SHOWN: usize = 100;
+
 /// The records that these commits' trailers make, in order. A hold that there is none of is passed over; a resource that
 /// there is none of is noted, for whoever misspelt it waits for it.
 pub(super) fn released(
@@ -23,7 +26,7 @@ pub(super) fn released(
         let one = |(key, value): &(String, String)| one(commit, by.as_ref(), key, value, desired, memory);
         commit.trailers.iter().filter_map(one).collect()
     };
-    commits.iter().flat_map(all).collect()
+    commits.iter().flat_map(|commit| commit.brought.iter().chain([commit])).flat_map(all).collect()
 }
 
 fn one(
@@ -80,13 +83,39 @@ fn names_nothing(value: &str, revision: &Revision, desired: &Desired) -> String 
 /// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it
 /// changes the Repository's own file and nothing of a team's, as only those who run all of it may. A commit that changes nothing,
 /// or files that are nobody's, proves nothing; nor does a change that was taken back by the time the revision is taken: who pushes
-/// both together has changed nothing, whatever a server that judges the push as a whole lets pass.
+/// both together has changed nothing, whatever a server that judges the push as a whole lets pass. What is too much to be looked at
+/// proves nothing, and may be any team's.
 fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
     if teams.is_empty() {
         return None;
     }
-    let everybodys = written_by(commit, teams).is_empty() && commit.stands.iter().any(|path| path == TOP);
+    let of_teams = !commit.beyond.is_empty() || !written_by(commit, teams).is_empty();
+    let everybodys = !of_teams && commit.stands.contains(TOP);
     (!everybodys).then(|| of(&commit.stands, teams))
+}
+
+/// A commit as it is written down: with whose words it holds, what is said by those that it brings, and no files.
+pub(super) fn written(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Commit {
+    let mut trailers = commit.trailers.clone();
+    for said in commit.brought.iter().flat_map(|it| &it.trailers).take(SHOWN) {
+        if !trailers.contains(said) {
+            trailers.push(said.clone());
+        }
+    }
+    Commit {
+        revision: commit.revision.clone(),
+        author: commit.author.clone(),
+        at: commit.at,
+        subject: commit.subject.clone(),
+        trailers,
+        signer: commit.signer.clone(),
+        changed: BTreeSet::new(),
+        stands: BTreeSet::new(),
+        brings: BTreeSet::new(),
+        beyond: BTreeSet::new(),
+        brought: Vec::new(),
+        teams: written_by(commit, teams),
+    }
 }
 
 /// The teams whose files a commit changes.
@@ -118,12 +147,13 @@ mod tests {
     }
 
     fn by(changed: &[&str], teams: &BTreeMap<TeamName, TeamSettings>) -> Option<BTreeSet<TeamName>> {
-        by_what_stands(changed, changed, teams)
+        by_what_stands(changed, changed, &[], teams)
     }
 
     fn by_what_stands(
         changed: &[&str],
         stands: &[&str],
+        beyond: &[&str],
         teams: &BTreeMap<TeamName, TeamSettings>,
     ) -> Option<BTreeSet<TeamName>> {
         let commit = Commit {
@@ -135,6 +165,9 @@ mod tests {
             signer: None,
             changed: changed.iter().map(|path| (*path).to_owned()).collect(),
             stands: stands.iter().map(|path| (*path).to_owned()).collect(),
+            brings: BTreeSet::new(),
+            beyond: beyond.iter().map(|path| (*path).to_owned()).collect(),
+            brought: Vec::new(),
             teams: BTreeSet::new(),
         };
         authority(&commit, teams)
@@ -153,16 +186,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_much_to_be_looked_at_gives_no_authority_and_takes_that_over_all() {
+        let (teams, nobody) = (teams(), Some(BTreeSet::new()));
+        assert_eq!(by_what_stands(&[], &[], &["apps/a/"], &teams), nobody);
+        assert_eq!(by_what_stands(&["codeops.yaml"], &["codeops.yaml"], &["apps/"], &teams), nobody);
+        let seen = ["apps/a/x.yaml"];
+        assert_eq!(by_what_stands(&seen, &seen, &["apps/a/", "apps/b/"], &teams), Some([name("a")].into()));
+    }
+
+    #[test]
     fn what_was_changed_and_changed_back_proves_nothing() {
         let teams = teams();
         let nobody = Some(BTreeSet::new());
-        assert_eq!(by_what_stands(&["apps/a/x.yaml"], &[], &teams), nobody);
-        assert_eq!(by_what_stands(&["codeops.yaml"], &[], &teams), nobody);
+        assert_eq!(by_what_stands(&["apps/a/x.yaml"], &[], &[], &teams), nobody);
+        assert_eq!(by_what_stands(&["codeops.yaml"], &[], &[], &teams), nobody);
         let both = ["apps/a/x.yaml", "apps/b/x.yaml"];
-        assert_eq!(by_what_stands(&both, &["apps/b/x.yaml"], &teams), Some([name("b")].into()));
+        assert_eq!(by_what_stands(&both, &["apps/b/x.yaml"], &[], &teams), Some([name("b")].into()));
         let top = ["apps/a/x.yaml", "codeops.yaml"];
         assert_eq!(
-            by_what_stands(&top, &["codeops.yaml"], &teams),
+            by_what_stands(&top, &["codeops.yaml"], &[], &teams),
             nobody,
             "not everybody's for having undone the rest"
         );

@@ -6,6 +6,7 @@ use codeops_core::model::Revision;
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 
+use super::changes::{Comparer, Pair};
 use super::signers::Signers;
 use super::text::clean;
 use crate::port::Commit;
@@ -81,64 +82,56 @@ pub(super) fn commits(
     since: Option<Oid>,
     until: Oid,
     signers: Option<&Signers>,
-    path: &[String],
+    mut comparer: Comparer<'_>,
 ) -> Result<Vec<Commit>, git2::Error> {
     let mut left = MERGED;
     let mut found = Vec::new();
-    let differ = since.map(|since| differ(repository, Some(since), until, path)).transpose()?;
+    let way: Vec<Pair> = since.map(|since| comparer.pair(since, until)).transpose()?.into_iter().collect();
     for oid in first_parents(repository, since, until, COMMITS)?.into_iter().rev() {
         let mut commit = commit(repository, oid, signers)?;
-        let mut brought = brought(repository, since, oid, &mut left)?;
-        brought.retain(|trailer| !commit.trailers.contains(trailer));
-        commit.trailers.extend(brought);
-        commit.changed = changed(repository, oid, path)?;
-        commit.stands = match &differ {
-            Some(differ) => commit.changed.intersection(differ).cloned().collect(),
-            None => commit.changed.clone(),
-        };
+        let first = comparer.first_parent(oid)?;
+        let brings = comparer.differing(&[&[first], &way[..]].concat())?;
+        own(&mut comparer, &mut commit, oid, &way)?;
+        commit.brings = brings.files;
+        commit.beyond.extend(brings.beyond);
+        // The first revision of all stands alone.
+        if let Some(since) = since {
+            for oid in brought(repository, since, oid, &mut left)? {
+                let mut said = self::commit(repository, oid, None)?;
+                own(&mut comparer, &mut said, oid, &[&[first], &way[..]].concat())?;
+                commit.brought.push(said);
+            }
+        }
         found.push(commit);
     }
     found.reverse();
     Ok(found)
 }
 
-/// The files below the followed folder that a commit changes, against its first parent.
-fn changed(repository: &Repository, oid: Oid, path: &[String]) -> Result<BTreeSet<String>, git2::Error> {
-    // A shallow clone names parents that it has not.
-    let parent = repository.find_commit(oid)?.parent(0).ok();
-    differ(repository, parent.map(|parent| parent.id()), oid, path)
+/// What a commit changes itself: what is another way than in every parent of it. What is as in one of them was made there, by
+/// whomever: in a merge that somebody makes of a branch and of his own commits, the first parent is not the branch. What of it
+/// stands differs on the `way` as well.
+fn own(comparer: &mut Comparer<'_>, commit: &mut Commit, oid: Oid, way: &[Pair]) -> Result<(), git2::Error> {
+    let Some(parents) = comparer.parents(oid)? else {
+        commit.beyond.insert(String::new());
+        return Ok(());
+    };
+    let changed = comparer.differing(&parents)?;
+    let stands = comparer.differing(&[&parents, way].concat())?;
+    commit.changed = changed.files;
+    commit.stands = stands.files;
+    commit.beyond = changed.beyond.into_iter().chain(stands.beyond).collect();
+    Ok(())
 }
 
-/// The files below the followed folder that differ between two commits, or that the second one has.
-fn differ(
-    repository: &Repository,
-    before: Option<Oid>,
-    after: Oid,
-    path: &[String],
-) -> Result<BTreeSet<String>, git2::Error> {
-    let tree = |oid: Oid| repository.find_commit(oid)?.tree();
-    let before = before.map(tree).transpose()?;
-    let diff = repository.diff_tree_to_tree(before.as_ref(), Some(&tree(after)?), None)?;
-    let folder: String = path.iter().flat_map(|segment| [segment, "/"]).collect();
-    let files = diff.deltas().flat_map(|delta| {
-        [delta.old_file().path(), delta.new_file().path()]
-            .map(|path| path.map(|path| path.to_string_lossy().into_owned()))
-    });
-    Ok(files.flatten().filter_map(|file| Some(file.strip_prefix(&folder)?.to_owned())).collect())
-}
-
-/// What the commits say that a merge brings beside its first parent: a pull request's trailers stand in its own commits.
-/// Who made or signed the merge answers for them. `left` is how many are still looked at.
-fn brought(
-    repository: &Repository,
-    since: Option<Oid>,
-    merge: Oid,
-    left: &mut usize,
-) -> Result<Vec<(String, String)>, git2::Error> {
+/// The commits with trailers that a merge brings beside its first parent, oldest first: a pull request's stand in its own
+/// commits. `left` is how many are still looked at.
+fn brought(repository: &Repository, since: Oid, merge: Oid, left: &mut usize) -> Result<Vec<Oid>, git2::Error> {
     let parents: Vec<Oid> = repository.find_commit(merge)?.parent_ids().collect();
     let [first, others @ ..] = parents.as_slice() else { return Ok(Vec::new()) };
-    // The first revision of all stands alone.
-    let Some(since) = since.filter(|_| !others.is_empty()) else { return Ok(Vec::new()) };
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut walk = repository.revwalk()?;
     walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
     for parent in others {
@@ -156,11 +149,11 @@ fn brought(
             break;
         }
         *left -= 1;
-        let commit = repository.find_commit(oid)?;
-        // The oldest first, as they were said.
-        said.splice(0..0, trailers(&String::from_utf8_lossy(commit.message_bytes())));
+        if !trailers(&String::from_utf8_lossy(repository.find_commit(oid)?.message_bytes())).is_empty() {
+            said.push(oid);
+        }
     }
-    said.dedup();
+    said.reverse();
     Ok(said)
 }
 
@@ -178,6 +171,9 @@ fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Resul
         trailers: trailers(&message),
         changed: BTreeSet::new(),
         stands: BTreeSet::new(),
+        brings: BTreeSet::new(),
+        beyond: BTreeSet::new(),
+        brought: Vec::new(),
         teams: BTreeSet::new(),
         signer: signers.and_then(|signers| signer(repository, oid, signers).ok().and_then(Result::ok)),
     })

@@ -7,6 +7,7 @@
 mod address;
 mod away;
 mod census;
+mod changes;
 mod commit;
 mod crowded;
 mod disk;
@@ -35,6 +36,7 @@ use git2::{Oid, Repository};
 
 use self::address::Address;
 use self::census::Teams;
+use self::changes::Comparer;
 use self::disk::Disk;
 use self::git::Git;
 use self::judge::{Question, Verdict};
@@ -313,7 +315,8 @@ impl Source for Mirror {
             // What a rewritten history left behind may be gone; then `until` stands alone.
             let since = since.filter(|oid| repository.find_commit(*oid).is_ok());
             let signers = inner.signers.as_ref().map(Signers::read).transpose().map_err(Unread::Refused)?;
-            Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref(), &inner.path)?)
+            let comparer = Comparer::new(repository, &inner.path, (inner.limits, &inner.teams))?;
+            Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref(), comparer)?)
         })
         .await
     }

@@ -585,12 +585,18 @@ async fn a_merge_has_the_trailers_of_the_commits_that_it_brings_and_of_no_others
     let mirror = bench.open().await;
     let tip = mirror.fetch(Some(&base)).await.expect("reachable").revision;
     let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
+    let text = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
     let trailers: Vec<_> = commits.iter().map(|commit| commit.trailers.clone()).collect();
-    let text = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    assert_eq!(trailers, [vec![text("Codeops-Retry", "app/shop"), text("Codeops-Allow", "000000000002")]]);
-    assert_eq!(commits[0].changed, ["b.yaml".to_owned()].into(), "what it changes shows whose it is");
+    assert_eq!(trailers, [text("Codeops-Retry", "app/shop")]);
+    let brought: Vec<_> = commits[0].brought.iter().map(|commit| commit.trailers.clone()).collect();
+    assert_eq!(brought, [text("Codeops-Allow", "000000000002"), text("Codeops-Retry", "app/shop")]);
+    for commit in &commits[0].brought {
+        assert_eq!(commit.changed, ["b.yaml".to_owned()].into(), "what it changes shows whose it is");
+    }
+    assert!(commits[0].changed.is_empty(), "a merge that only merges changes nothing");
+    assert_eq!(commits[0].brings, ["b.yaml".to_owned()].into());
     let first = mirror.commits(None, &base).await.expect("readable");
-    assert_eq!(first[0].trailers, [], "the first revision of all stands alone");
+    assert!(first[0].trailers.is_empty() && first[0].brought.is_empty(), "the first revision of all stands alone");
     let plain = repo.commit_file("c.yaml", "1", "Say a word");
     let tip = mirror.fetch(Some(&tip)).await.expect("reachable").revision;
     let commits = mirror.commits(None, &tip).await.expect("readable");

@@ -1,6 +1,6 @@
 //! Revisions over real git that hold more than all teams may have together: whoever writes too much keeps out only their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use codeops::port::Source as _;
@@ -76,6 +76,23 @@ impl Bench {
         self.declared.clone_from(&compiled.declared);
         self.last = Some(tip.revision);
         compiled
+    }
+
+    /// A folder of 10^20 files in twenty objects.
+    fn without_end(&self) -> Oid {
+        let git = Repository::open(self.repo.path()).expect("a repository");
+        let blob = git.blob(app("b", "many", "x").as_bytes()).expect("written");
+        let mut tree = None;
+        for _ in 0..20 {
+            let mut folder = git.treebuilder(None).expect("a builder");
+            for number in 0..10 {
+                let name = if tree.is_some() { format!("d{number}") } else { format!("d{number}.yaml") };
+                let mode = if tree.is_some() { 0o040_000 } else { 0o100_644 };
+                folder.insert(name, tree.unwrap_or(blob), mode).expect("inserted");
+            }
+            tree = Some(folder.write().expect("written"));
+        }
+        tree.expect("a folder")
     }
 
     /// Commits what is at `path` of nothing but trees.
@@ -157,26 +174,51 @@ async fn a_file_beyond_its_share_is_held_by_what_it_last_declared() {
 #[tokio::test]
 async fn folders_without_end_keep_out_only_those_who_may_write_there() {
     let mut bench = Bench::new(Limits { entries: 100, ..Limits::default() }).await;
-    let git = Repository::open(bench.repo.path()).expect("a repository");
-    let blob = git.blob(app("b", "many", "x").as_bytes()).expect("written");
-    // 10^20 files in twenty objects.
-    let mut tree = None;
-    for _ in 0..20 {
-        let mut folder = git.treebuilder(None).expect("a builder");
-        for number in 0..10 {
-            let name = if tree.is_some() { format!("d{number}") } else { format!("d{number}.yaml") };
-            let mode = if tree.is_some() { 0o040_000 } else { 0o100_644 };
-            folder.insert(name, tree.unwrap_or(blob), mode).expect("inserted");
-        }
-        tree = Some(folder.write().expect("written"));
-    }
-    bench.commit_tree("b", tree.expect("a folder"));
+    bench.commit_tree("b", bench.without_end());
     let compiled = bench.take().await;
     assert_eq!(text(&compiled, "one"), Some("first"));
     assert!(compiled.desired.deletes_nothing.is_some(), "what is in them is not known");
     let told = |why: &str| compiled.diagnostics.iter().any(|found| found.message.contains(why));
     assert!(told("more than 100 files and folders"), "{:?}", compiled.diagnostics);
     assert!(compiled.diagnostics.iter().all(|found| found.place.file.starts_with("b/")), "{:?}", compiled.diagnostics);
+}
+
+/// Who changes folders without end hides nothing that another changes, before it or after it, and may take them out again.
+#[tokio::test]
+async fn changes_without_end_keep_out_only_those_who_made_them() {
+    let mut bench = Bench::new(Limits { entries: 1_000, ..Limits::default() }).await;
+    let base = bench.last.clone().expect("a revision");
+    bench.repo.commit_file("a/one.yaml", &app("a", "one", "second"), "Before");
+    bench.commit_tree("b", bench.without_end());
+    bench.repo.write("a/one.yaml", &app("a", "one", "third"));
+    let git = Repository::open(bench.repo.path()).expect("a repository");
+    let mut folder = git.treebuilder(None).expect("a builder");
+    folder
+        .insert("one.yaml", git.blob(app("a", "one", "third").as_bytes()).expect("written"), 0o100_644)
+        .expect("inserted");
+    bench.commit_tree("a", folder.write().expect("written"));
+    let compiled = bench.take().await;
+    assert_eq!(text(&compiled, "one"), Some("third"), "{:?}", compiled.diagnostics);
+    let tip = bench.last.clone().expect("a revision");
+    let commits = bench.mirror.commits(Some(&base), &tip).await.expect("readable");
+    let [before, bomb, after] = &commits[..] else { panic!("{commits:?}") };
+    for theirs in [before, after] {
+        assert_eq!(theirs.changed, ["a/one.yaml".to_owned()].into());
+        assert_eq!((&theirs.stands, &theirs.brings), (&theirs.changed, &theirs.changed));
+        assert!(theirs.beyond.is_empty(), "{:?}", theirs.beyond);
+    }
+    let ours = |paths: &BTreeSet<String>| !paths.is_empty() && paths.iter().all(|path| path.starts_with("b/"));
+    assert!(ours(&bomb.beyond) && ours(&bomb.changed) && ours(&bomb.brings), "{bomb:?}");
+
+    bench.repo.commit("Take it out");
+    let compiled = bench.take().await;
+    assert_eq!((text(&compiled, "one"), text(&compiled, "two")), (Some("third"), Some("first")));
+    let last = bench.last.clone().expect("a revision");
+    let commits = bench.mirror.commits(Some(&tip), &last).await.expect("readable");
+    assert!(commits.len() == 1 && ours(&commits[0].beyond) && ours(&commits[0].brings), "{commits:?}");
+    let commits = bench.mirror.commits(Some(&base), &last).await.expect("readable");
+    assert_eq!(commits.len(), 4, "also in its history");
+    assert!(commits[3].stands.is_empty(), "{:?}", commits[3].stands);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod effects;
 mod floors;
 mod git;
 mod git_crowded;
+mod git_merges;
 mod git_owner;
 mod git_remote;
 mod hooks;

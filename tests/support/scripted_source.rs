@@ -75,6 +75,9 @@ impl ScriptedSource {
             signer: None,
             changed: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
             stands: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
+            brings: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
+            beyond: Default::default(),
+            brought: Vec::new(),
             teams: Default::default(),
         };
         let committed = Committed { parent: parent.cloned(), files: Arc::new(files), commit };

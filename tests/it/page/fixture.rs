@@ -542,6 +542,9 @@ pub(crate) fn history(log: &MemoryLog) {
             signer: None,
             changed: BTreeSet::new(),
             stands: BTreeSet::new(),
+            brings: BTreeSet::new(),
+            beyond: BTreeSet::new(),
+            brought: Vec::new(),
             teams: BTreeSet::new(),
         };
         let owner = "acme-ops/prod".parse().expect("the fixture is valid");

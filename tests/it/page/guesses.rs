@@ -32,6 +32,9 @@ fn accepted(digit: char, words: &str, teams: &[&str]) -> Record {
         signer: Some(words.to_owned()),
         changed: BTreeSet::new(),
         stands: BTreeSet::new(),
+        brings: BTreeSet::new(),
+        beyond: BTreeSet::new(),
+        brought: Vec::new(),
         teams: teams.iter().map(|team| name(team)).collect(),
     };
     Record::RevisionAccepted {
