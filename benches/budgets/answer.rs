@@ -11,15 +11,15 @@ use async_trait::async_trait;
 use codeops::gate::{self, Gate};
 use codeops::journal::{Journal, StartedEffect};
 use codeops::port::{
-    AlertSources, Board, Clock, Effect, EffectError, Effects, Performed, Publisher, RevisionView, SystemClock, Vault,
-    Vitals,
+    AlertAnswer, AlertSources, Board, Clock, Effect, EffectError, Effects, Performed, Publisher, RevisionView,
+    SystemClock, Vault, Vitals,
 };
 use codeops::respond;
 use codeops::secret::SettingsVault;
 use codeops::store::Sqlite;
 use codeops_core::alert::Router;
 use codeops_core::desired::{Compiler, Context, Desired, File, Files};
-use codeops_core::model::{Alert, AlertState, Labels, RevisionState, Whose};
+use codeops_core::model::{Alert, AlertState, Labels, Name, RevisionState, Whose};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -73,6 +73,14 @@ impl Effects for Noted {
 impl AlertSources for Noted {
     async fn ask(&self, _: &Alert) -> AlertState {
         AlertState::Unknown
+    }
+
+    fn asked_by(&self, _: &Alert) -> Option<Name> {
+        None
+    }
+
+    async fn ask_all(&self, _: &Name, _: &[Arc<Alert>]) -> Vec<AlertAnswer> {
+        Vec::new()
     }
 }
 

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use codeops_core::config::{AuthSettings, ReceiverSettings, SecretSource};
-use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Labels, Name, Secret, bounded_labels};
+use codeops_core::model::{
+    Alert, AlertId, AlertState, Fingerprint, Labels, Name, Secret, bounded_annotations, bounded_labels, web_url,
+};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::port::{AlertListing, AlertSources, Clock, GroupListing};
+use crate::port::{AlertAnswer, AlertListing, AlertSources, Clock, GroupListing};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +29,8 @@ const SETTLED: SignedDuration = SignedDuration::from_mins(3);
 /// The monitoring systems whose API the settings name.
 pub struct MonitoringApis {
     by_receiver: BTreeMap<Name, Arc<Api>>,
-    by_source: BTreeMap<Name, Arc<Api>>,
+    /// The receiver that is asked about what came by others of its source, which have no API.
+    by_source: BTreeMap<Name, Name>,
     clock: Arc<dyn Clock>,
 }
 
@@ -71,45 +74,51 @@ impl MonitoringApis {
             };
             let base = base.trim_end_matches('/').to_owned();
             let api = Arc::new(Api { base, auth, client: client.clone() });
-            by_source.insert(settings.source.clone().unwrap_or_else(|| name.clone()), Arc::clone(&api));
+            by_source.insert(settings.source.clone().unwrap_or_else(|| name.clone()), name.clone());
             by_receiver.insert(name.clone(), api);
         }
         Ok(Self { by_receiver, by_source, clock })
     }
 
     /// Whom to ask about an alert.
-    fn of(&self, alert: &Alert) -> Option<&Arc<Api>> {
-        self.by_receiver.get(&alert.receiver).or_else(|| self.by_source.get(&alert.id.source))
+    fn of(&self, alert: &Alert) -> Option<&Name> {
+        let own = self.by_receiver.get_key_value(&alert.receiver).map(|(name, _)| name);
+        own.or_else(|| self.by_source.get(&alert.id.source))
     }
 
     /// How one API says that these alerts are: one question, of what they have in common.
-    async fn states(&self, api: &Api, alerts: &[&Alert]) -> Result<Vec<AlertState>, String> {
+    async fn answers(&self, api: &Api, alerts: &[&Alert]) -> Result<Vec<AlertAnswer>, String> {
         let query: Vec<_> = filters(&in_common(alerts)).into_iter().map(|filter| ("filter", filter)).collect();
         let listed: Vec<Listed> = api.ask("/api/v2/alerts", &query).await?;
-        let known = |listed: &Listed| Some((fingerprint(listed)?, listed.status.state == "suppressed"));
-        let known: BTreeMap<Fingerprint, bool> = listed.iter().filter_map(known).collect();
+        let known = |listed: Listed| Some((fingerprint(&listed)?, listed));
+        let known: BTreeMap<Fingerprint, Listed> = listed.into_iter().filter_map(known).collect();
         let gone = match alerts.iter().all(|alert| known.contains_key(&alert.id.fingerprint)) {
             false if self.settled(api).await? => AlertState::Resolved,
             _ => AlertState::Unknown,
         };
-        let state = |alert: &&Alert| match known.get(&alert.id.fingerprint) {
-            Some(true) => AlertState::Silenced,
-            Some(false) => AlertState::Firing,
-            None => gone,
+        let answer = |alert: &&Alert| {
+            let listed = known.get(&alert.id.fingerprint);
+            let state = match listed.map(|listed| listed.status.state == "suppressed") {
+                Some(true) => AlertState::Silenced,
+                Some(false) => AlertState::Firing,
+                None => gone,
+            };
+            AlertAnswer { id: alert.id.clone(), state, anew: listed.and_then(|listed| listed.anew(alert)) }
         };
-        Ok(alerts.iter().map(state).collect())
+        Ok(alerts.iter().map(answer).collect())
     }
 
     /// The same, where there is one and whatever comes of it.
-    async fn asked(&self, api: Option<&Arc<Api>>, alerts: &[&Alert]) -> Vec<AlertState> {
-        let states = match api {
-            Some(api) => self.states(api, alerts).await,
+    async fn asked(&self, receiver: Option<&Name>, alerts: &[&Alert]) -> Vec<AlertAnswer> {
+        let answers = match receiver.and_then(|receiver| self.by_receiver.get(receiver)) {
+            Some(api) => self.answers(api, alerts).await,
             None => Err("its source has no `api`".to_owned()),
         };
-        states.unwrap_or_else(|error| {
+        answers.unwrap_or_else(|error| {
             let (alert, many) = (alerts.first().map(|alert| alert.id.to_string()), alerts.len());
             tracing::warn!(alert, many, error, "a source cannot be asked how its alerts are");
-            vec![AlertState::Unknown; many]
+            let unknown = |alert: &&Alert| AlertAnswer { id: alert.id.clone(), state: AlertState::Unknown, anew: None };
+            alerts.iter().map(unknown).collect()
         })
     }
 
@@ -123,22 +132,17 @@ impl MonitoringApis {
 #[async_trait]
 impl AlertSources for MonitoringApis {
     async fn ask(&self, alert: &Alert) -> AlertState {
-        self.asked(self.of(alert), &[alert]).await.first().copied().unwrap_or(AlertState::Unknown)
+        self.asked(self.of(alert), &[alert]).await.first().map_or(AlertState::Unknown, |answer| answer.state)
     }
 
-    async fn ask_all(&self, alerts: &[Arc<Alert>]) -> Vec<(AlertId, AlertState)> {
-        let mut by_api: BTreeMap<Option<&str>, (Option<&Arc<Api>>, Vec<&Alert>)> = BTreeMap::new();
-        for alert in alerts {
-            let api = self.of(alert);
-            let of_api = by_api.entry(api.map(|api| api.base.as_str())).or_insert_with(|| (api, Vec::new()));
-            of_api.1.push(alert);
-        }
-        let mut answers = Vec::with_capacity(alerts.len());
-        for (api, alerts) in by_api.into_values() {
-            let states = self.asked(api, &alerts).await;
-            answers.extend(alerts.iter().map(|alert| alert.id.clone()).zip(states));
-        }
-        answers
+    // What one system answers differs by who asks, so nothing that has the same address is asked about together.
+    fn asked_by(&self, alert: &Alert) -> Option<Name> {
+        self.of(alert).cloned()
+    }
+
+    async fn ask_all(&self, receiver: &Name, alerts: &[Arc<Alert>]) -> Vec<AlertAnswer> {
+        let alerts: Vec<&Alert> = alerts.iter().map(Arc::as_ref).collect();
+        self.asked(Some(receiver), &alerts).await
     }
 }
 
@@ -189,9 +193,34 @@ impl Api {
 
 /// One alert of an Alertmanager's answer.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Listed {
     labels: Labels,
+    #[serde(default)]
+    annotations: Option<Labels>,
+    #[serde(default)]
+    starts_at: Option<String>,
+    #[serde(default, rename = "generatorURL")]
+    generator_url: Option<String>,
     status: State,
+}
+
+impl Listed {
+    /// As it fires now, where that began later than the alert that was asked about.
+    fn anew(&self, alert: &Alert) -> Option<Arc<Alert>> {
+        let starts_at: Timestamp = self.starts_at.as_ref()?.parse().ok()?;
+        let starts_at = Timestamp::from_millisecond(starts_at.as_millisecond()).ok()?;
+        (starts_at > alert.id.starts_at).then(|| {
+            Arc::new(Alert {
+                id: AlertId { starts_at, ..alert.id.clone() },
+                receiver: alert.receiver.clone(),
+                labels: alert.labels.clone(),
+                annotations: bounded_annotations(self.annotations.clone().unwrap_or_default()),
+                url: self.generator_url.as_deref().and_then(web_url),
+                expires_at: None,
+            })
+        })
+    }
 }
 
 #[derive(Deserialize)]

@@ -122,7 +122,9 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
             memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
         }
         Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint, .. } => {
-            let open = |(_, known): (&AlertId, &std::sync::Arc<AlertMemory>)| known.state != AlertState::Resolved;
+            let open = |(_, known): (&AlertId, &std::sync::Arc<AlertMemory>)| {
+                known.state != AlertState::Resolved || known.asked
+            };
             !alone
                 || opened.iter().any(|(s, f)| s == source && f == fingerprint)
                 || of_fingerprint(&memory.alerts, source, fingerprint).any(open)

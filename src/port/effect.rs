@@ -180,14 +180,22 @@ pub trait AlertSources: std::marker::Send + Sync {
     /// it as firing; `Unknown` where there is no API or it does not answer.
     async fn ask(&self, alert: &Alert) -> AlertState;
 
-    /// The same of many, of which a source is asked at once where it can be.
-    async fn ask_all(&self, alerts: &[Arc<Alert>]) -> Vec<(AlertId, AlertState)> {
-        let mut answers = Vec::with_capacity(alerts.len());
-        for alert in alerts {
-            answers.push((alert.id.clone(), self.ask(alert).await));
-        }
-        answers
-    }
+    /// The receiver whose source, asked with its credentials, says how this alert is; `None` where nobody can be asked.
+    fn asked_by(&self, alert: &Alert) -> Option<Name>;
+
+    /// How alerts are that are all asked about by this receiver, in one question.
+    async fn ask_all(&self, receiver: &Name, alerts: &[Arc<Alert>]) -> Vec<AlertAnswer>;
+}
+
+/// What a source says of one alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertAnswer {
+    /// The alert that it was asked about.
+    pub id: AlertId,
+    /// How it is, as for [`AlertSources::ask`].
+    pub state: AlertState,
+    /// As it fires now, where it was over and began anew since.
+    pub anew: Option<Arc<Alert>>,
 }
 
 /// The sign of life that codeops sends while it makes progress.

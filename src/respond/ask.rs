@@ -41,6 +41,8 @@ impl Flow {
         let Some(run) = self.remembered(|response| response.runs.get(&id).cloned()) else { return Ok(()) };
         let silenced = answers.iter().filter(|(_, state)| *state == AlertState::Silenced).map(|(id, _)| id.clone());
         self.hold_back(silenced.collect()).await?;
+        let over = answers.iter().filter(|(_, state)| *state == AlertState::Resolved).map(|(id, _)| id.clone());
+        self.found_over(over.collect()).await?;
         let events = answers.into_iter().map(|(alert, state)| RunEvent::Asked { alert, state }).collect();
         self.record(&run, events).await
     }

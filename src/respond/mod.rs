@@ -45,7 +45,8 @@ pub use self::said::Said;
 use crate::gate::Gate;
 use crate::journal::{Entry, Journal, LogError};
 use crate::port::{
-    AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Senders, Vault, Vitals, Watcher,
+    AlertAnswer, AlertSources, Board, Clock, EffectError, Effects, Heartbeat, Performed, Senders, Vault, Vitals,
+    Watcher,
 };
 
 /// The shortest time between two looks at everything: what comes in a burst is looked at together.
@@ -114,8 +115,8 @@ enum Event {
     Sent { page: PageId, notified: Notified, team: TeamName, result: Result<Performed, EffectError> },
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
-    /// Answers of sources about what they held back.
-    Looked { answers: Vec<(AlertId, AlertState)> },
+    /// Answers of the source that this receiver's credentials ask, about what it held back or was found to be over.
+    Looked { receiver: Name, answers: Vec<AlertAnswer> },
     /// An attempt to tell of a page's end; who accepted it, and who did not.
     Closed { page: PageId, accepted: Vec<Name>, untold: Vec<Name> },
     /// The sign of life has left, or could not.
@@ -144,7 +145,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         quiet_looked_at: None,
         room_looked_at: None,
         silenced_asked_at: None,
-        asking_silenced: false,
+        asking_silenced: BTreeSet::new(),
         wake: None,
         sender,
         tasks: JoinSet::new(),
@@ -188,9 +189,9 @@ struct Flow {
     quiet_looked_at: Option<Timestamp>,
     /// When it was last looked whether there is room for alerts.
     room_looked_at: Option<Timestamp>,
-    /// When sources were last asked about what they hold back, and whether they are being asked.
+    /// When sources were last asked about what they hold back, and by which receivers they are being asked.
     silenced_asked_at: Option<Timestamp>,
-    asking_silenced: bool,
+    asking_silenced: BTreeSet<Name>,
     /// When to look again though nothing happened.
     wake: Option<Timestamp>,
     sender: mpsc::Sender<Event>,
@@ -271,7 +272,7 @@ impl Flow {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
             Event::Sent { page, notified, team, result } => self.sent(page, notified, &team, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
-            Event::Looked { answers } => self.looked(answers).await,
+            Event::Looked { receiver, answers } => self.looked(&receiver, answers).await,
             Event::Closed { page, accepted, untold } => self.closed(page, accepted, untold).await,
             Event::Beaten => {
                 self.beating = false;

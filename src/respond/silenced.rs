@@ -1,9 +1,11 @@
 //! What its source holds back, by a silence or an inhibition there, is asked about again: most sources do not tell when that
-//! ends. Until then nothing is done about it; then it is judged as if it came now.
+//! ends. Until then nothing is done about it; then it is judged as if it came now. So is what its source, when asked, said to be
+//! over and has not told of since: where its end was held back, the source may take what comes back for told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Disposition};
+use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Disposition, Name, ResponseMemory, Signal};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
@@ -11,61 +13,122 @@ use super::alerts::Fate;
 use super::ask::PATIENCE;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
+use crate::port::AlertAnswer;
 
 /// How often sources are asked.
 const LOOK: SignedDuration = SignedDuration::from_secs(15);
 
 impl Flow {
-    /// Asks the sources of what they hold back, if it is time.
+    /// Asks the sources of what they hold back, and of what was found to be over, if it is time. Each has a question and a time
+    /// of its own: one that hangs keeps its own alerts waiting, and nobody else's.
     pub(super) fn silenced(&mut self, now: Timestamp) {
-        let askable = &self.tools.rules.askable;
-        let held = |it: &&Arc<AlertMemory>| {
-            it.state == AlertState::Silenced
-                && matches!(it.disposition, Disposition::Quiet { .. })
-                && askable.contains(&it.alert.id.source)
-        };
-        let held: Vec<Arc<Alert>> =
-            self.remembered(|response| response.alerts.values().filter(held).map(|it| Arc::clone(&it.alert)).collect());
-        if held.is_empty() || self.asking_silenced {
+        let mut asked: BTreeMap<Name, Vec<Arc<Alert>>> = BTreeMap::new();
+        for alert in self.remembered(|response| self.to_ask(response, now)) {
+            if let Some(receiver) = self.tools.sources.asked_by(&alert) {
+                asked.entry(receiver).or_default().push(alert);
+            }
+        }
+        if asked.is_empty() {
             return;
         }
         let next = self.silenced_asked_at.and_then(|at| at.checked_add(LOOK).ok()).unwrap_or(now);
         if now < next {
             return self.wake_at(next);
         }
-        (self.silenced_asked_at, self.asking_silenced) = (Some(now), true);
-        let (sources, sender) = (Arc::clone(&self.tools.sources), self.sender.clone());
-        self.tasks.spawn(async move {
-            // One of its own: what panics says nothing, and must not end the asking.
-            let mut on = JoinSet::new();
-            on.spawn(async move { sources.ask_all(&held).await });
-            let answers = match tokio::time::timeout(PATIENCE, on.join_next()).await {
-                Ok(Some(Ok(answers))) => answers,
-                _ => Vec::new(),
-            };
-            let _ = sender.send(Event::Looked { answers }).await;
-        });
+        self.silenced_asked_at = Some(now);
+        self.wake_at(now.checked_add(LOOK).unwrap_or(now));
+        for (receiver, alerts) in asked {
+            if !self.asking_silenced.insert(receiver.clone()) {
+                continue;
+            }
+            let (sources, sender) = (Arc::clone(&self.tools.sources), self.sender.clone());
+            self.tasks.spawn(async move {
+                // One of its own: what panics says nothing, and must not end the asking.
+                let (mut on, name) = (JoinSet::new(), receiver.clone());
+                on.spawn(async move { sources.ask_all(&name, &alerts).await });
+                let answers = match tokio::time::timeout(PATIENCE, on.join_next()).await {
+                    Ok(Some(Ok(answers))) => answers,
+                    _ => Vec::new(),
+                };
+                let _ = sender.send(Event::Looked { receiver, answers }).await;
+            });
+        }
     }
 
-    /// What sources say of what they held back.
-    pub(super) async fn looked(&mut self, answers: Vec<(AlertId, AlertState)>) -> Result<(), LogError> {
-        self.asking_silenced = false;
-        let still: Vec<(AlertId, AlertState)> = self.remembered(|response| {
-            let silenced = |id: &AlertId| response.alerts.get(id).is_some_and(|it| it.state == AlertState::Silenced);
-            answers.into_iter().filter(|(id, _)| silenced(id)).collect()
+    /// The alerts whose sources are to be asked how they are.
+    fn to_ask(&self, response: &ResponseMemory, now: Timestamp) -> Vec<Arc<Alert>> {
+        let wanted = |it: &AlertMemory| match it.state {
+            AlertState::Silenced => matches!(it.disposition, Disposition::Quiet { .. }),
+            AlertState::Resolved => it.asked && response.matters(it, now) && is_last(&it.alert.id, response),
+            _ => false,
+        };
+        let askable = |it: &&Arc<AlertMemory>| self.tools.rules.askable.contains(&it.alert.id.source);
+        let asked = response.alerts.values().filter(|it| wanted(it)).filter(askable);
+        asked.map(|it| Arc::clone(&it.alert)).collect()
+    }
+
+    /// What a source says of what it held back, and of what was found to be over.
+    pub(super) async fn looked(&mut self, receiver: &Name, answers: Vec<AlertAnswer>) -> Result<(), LogError> {
+        self.asking_silenced.remove(receiver);
+        let (mut fires, mut over, mut anew) = (BTreeMap::new(), Vec::new(), Vec::new());
+        self.remembered(|response| {
+            for answer in answers {
+                let Some(known) = response.alerts.get(&answer.id) else { continue };
+                let why = match known.state {
+                    AlertState::Silenced => "its source does not hold it back any more",
+                    AlertState::Resolved if known.asked => "its source has it again, and did not tell",
+                    _ => continue,
+                };
+                let silenced = known.state == AlertState::Silenced;
+                match (answer.state, answer.anew) {
+                    (AlertState::Firing, None) => fires.entry(why).or_insert_with(Vec::new).push(answer.id),
+                    (AlertState::Firing, Some(alert)) => {
+                        over.extend(silenced.then_some(answer.id));
+                        anew.push(alert);
+                    }
+                    (AlertState::Resolved, _) => over.extend(silenced.then_some(answer.id)),
+                    _ => {}
+                }
+            }
         });
-        let now = [
-            (AlertState::Firing, "its source does not hold it back any more"),
-            (AlertState::Resolved, "its source says so, which held it back"),
-        ];
-        let mut records = Vec::new();
-        for (state, why) in now {
-            let alerts: Vec<AlertId> = still.iter().filter(|(_, is)| *is == state).map(|(id, _)| id.clone()).collect();
-            if !alerts.is_empty() {
-                records.push(Record::AlertState { alerts, state, why: why.to_owned() });
+        let record = |(why, alerts): (&str, Vec<AlertId>), state| {
+            let why = why.to_owned();
+            (!alerts.is_empty()).then_some(Record::AlertState { alerts, state, why })
+        };
+        let mut records: Vec<Record> = fires.into_iter().filter_map(|it| record(it, AlertState::Firing)).collect();
+        records.extend(record(("its source says so, which held it back", over), AlertState::Resolved));
+        self.tools.journal.record(records).await?;
+        self.begin_anew(anew).await
+    }
+
+    /// Takes in alerts that began anew and that their source may not tell of for long: it thinks that it has.
+    async fn begin_anew(&self, alerts: Vec<Arc<Alert>>) -> Result<(), LogError> {
+        for alert in alerts {
+            let (receiver, name) = (alert.receiver.clone(), alert.name().to_owned());
+            match self.tools.journal.receive(&receiver, &[], vec![Signal::Firing(alert)], 0).await {
+                // There is no room now: the source is asked again.
+                Err(error @ (LogError::Overloaded | LogError::Full)) => {
+                    tracing::warn!(%receiver, alert = name, %error, "an alert that fires anew cannot be taken in now");
+                }
+                taken => drop(taken?),
             }
         }
-        self.tools.journal.record(records).await.map(|_| ())
+        Ok(())
+    }
+
+    /// Notes of these alerts that their source, when asked, said that they are over: what it says itself of their end may have
+    /// been held back by a silence, or lost.
+    pub(super) async fn found_over(&self, alerts: Vec<AlertId>) -> Result<(), LogError> {
+        let alerts: Vec<AlertId> = self.remembered(|response| {
+            let open = |id: &AlertId| response.alerts.get(id).is_some_and(|it| it.state != AlertState::Resolved);
+            alerts.into_iter().filter(open).collect()
+        });
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let why = "its source, when asked, says so".to_owned();
+        let record = Record::AlertState { alerts, state: AlertState::Resolved, why };
+        self.tools.journal.record(vec![record]).await.map(|_| ())
     }
 
     /// Notes of these alerts that their source, when asked, said that it holds them back. What is over by now stays over.
@@ -96,4 +159,10 @@ impl Flow {
             _ => "it was silenced before its turn".to_owned(),
         })
     }
+}
+
+/// Whether nothing is known of the same that began later.
+fn is_last(id: &AlertId, response: &ResponseMemory) -> bool {
+    let last = AlertId { starts_at: Timestamp::MAX, ..id.clone() };
+    response.alerts.range(id..=&last).nth(1).is_none()
 }

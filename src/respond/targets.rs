@@ -85,7 +85,7 @@ mod tests {
         let id = AlertId { source: source.clone(), fingerprint, starts_at: at };
         let alert = Alert { id, receiver: source, labels, annotations: Labels::new(), url: None, expires_at: None };
         let (alert, state, disposition) = (Arc::new(alert), AlertState::Firing, Disposition::Received);
-        Arc::new(AlertMemory { alert, state, since: at, received_at: at, disposition })
+        Arc::new(AlertMemory { alert, state, since: at, received_at: at, disposition, asked: false })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Effects on the outside world, done for real: requests and messages to servers on loopback, scripts under the kernel's
 //! walls, commits pushed to repositories.
 
+mod asks;
 mod commits;
 mod confinement;
 mod requests;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use codeops::journal::StartedEffect;
-use codeops::port::{AlertSources, Effect, EffectError, Effects, Heartbeat, Performed};
-use codeops_core::model::{Alert, AlertState, Fingerprint};
+use codeops::port::{AlertAnswer, AlertSources, Effect, EffectError, Effects, Heartbeat, Performed};
+use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Name};
+use jiff::Timestamp;
 
 /// How an effect fares.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub(crate) struct ScriptedEffects {
     bodies: Mutex<Vec<String>>,
     fares: Mutex<BTreeMap<String, Fare>>,
     answers: Mutex<BTreeMap<Fingerprint, AlertState>>,
+    /// When what fires there began.
+    began: Mutex<BTreeMap<Fingerprint, Timestamp>>,
     asked: Mutex<BTreeSet<Fingerprint>>,
 }
 
@@ -38,7 +41,8 @@ impl ScriptedEffects {
         Arc::default()
     }
 
-    /// From now on effects of this word fare so: a script's file, `http`, a channel's word, `git`; and questions, as `ask`.
+    /// From now on effects of this word fare so: a script's file, `http`, a channel's word, `git`; and questions, as `ask`, or `ask RECEIVER` for
+    /// those of one receiver.
     pub(crate) fn fares(&self, word: &str, fare: Fare) {
         self.fares.lock().expect("no panic").insert(word.to_owned(), fare);
     }
@@ -61,6 +65,11 @@ impl ScriptedEffects {
     /// What the monitoring system says of this alert when asked.
     pub(crate) fn answers(&self, fingerprint: &Fingerprint, state: AlertState) {
         self.answers.lock().expect("no panic").insert(fingerprint.clone(), state);
+    }
+
+    /// And since when it fires, if it does.
+    pub(crate) fn began(&self, fingerprint: &Fingerprint, at: Timestamp) {
+        self.began.lock().expect("no panic").insert(fingerprint.clone(), at);
     }
 }
 
@@ -108,12 +117,32 @@ impl Effects for ScriptedEffects {
 impl AlertSources for ScriptedEffects {
     async fn ask(&self, alert: &Alert) -> AlertState {
         self.asked.lock().expect("no panic").insert(alert.id.fingerprint.clone());
-        let fare = self.fares.lock().expect("no panic").get("ask").cloned();
+        let fare = {
+            let fares = self.fares.lock().expect("no panic");
+            fares.get(&format!("ask {}", alert.receiver)).or_else(|| fares.get("ask")).cloned()
+        };
         match fare {
             Some(Fare::Slow(seconds)) => tokio::time::sleep(Duration::from_secs(seconds)).await,
             Some(Fare::Panics) => panic!("the monitoring system panics, as it is told to"),
             _ => {}
         }
         self.answers.lock().expect("no panic").get(&alert.id.fingerprint).copied().unwrap_or(AlertState::Unknown)
+    }
+
+    fn asked_by(&self, alert: &Alert) -> Option<Name> {
+        Some(alert.receiver.clone())
+    }
+
+    async fn ask_all(&self, _: &Name, alerts: &[Arc<Alert>]) -> Vec<AlertAnswer> {
+        let mut answers = Vec::new();
+        for alert in alerts {
+            let state = self.ask(alert).await;
+            let began = self.began.lock().expect("no panic").get(&alert.id.fingerprint).copied();
+            let id = |starts_at| AlertId { starts_at, ..alert.id.clone() };
+            let anew = began.filter(|at| *at > alert.id.starts_at);
+            let anew = anew.map(|at| Arc::new(Alert { id: id(at), ..alert.as_ref().clone() }));
+            answers.push(AlertAnswer { id: alert.id.clone(), state, anew });
+        }
+        answers
     }
 }

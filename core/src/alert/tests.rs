@@ -62,7 +62,7 @@ fn memory(pairs: &[(&str, &str)], state: AlertState) -> Arc<AlertMemory> {
     let (receiver, annotations) = (name("main"), Labels::new());
     let alert = Arc::new(Alert { id, receiver, labels, annotations, url: None, expires_at: Some(at(60)) });
     let disposition = Disposition::Received;
-    Arc::new(AlertMemory { alert, state, since: at(0), received_at: at(0), disposition })
+    Arc::new(AlertMemory { alert, state, since: at(0), received_at: at(0), disposition, asked: false })
 }
 
 fn all(memories: &[Arc<AlertMemory>]) -> BTreeMap<AlertId, Arc<AlertMemory>> {

@@ -285,6 +285,10 @@ pub struct AlertMemory {
     pub received_at: Timestamp,
     /// What became of it.
     pub disposition: Disposition,
+    /// Whether it is over by what its source said when it was asked, and the source has not told so by itself: it may think that
+    /// it has told of what comes back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ fn given_alert(scene: &Scene<'_>) -> Arc<Alert> {
 
 fn remembered(alert: Arc<Alert>, now: Timestamp) -> Arc<AlertMemory> {
     let (state, disposition) = (AlertState::Firing, Disposition::Received);
-    Arc::new(AlertMemory { alert, state, since: now, received_at: now, disposition })
+    Arc::new(AlertMemory { alert, state, since: now, received_at: now, disposition, asked: false })
 }
 
 fn facts_of(target: Option<&ResourceId>, given: &GivenTarget, run: &Run, now: Timestamp) -> Option<TargetFacts> {

@@ -63,6 +63,7 @@ pub(super) fn firing(app: &str, now: Timestamp) -> Arc<AlertMemory> {
         since: now,
         received_at: now,
         disposition: Disposition::Received,
+        asked: false,
     })
 }
 

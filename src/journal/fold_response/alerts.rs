@@ -31,14 +31,14 @@ impl Fold<'_> {
             Signal::Firing(alert) => self.fires(alert),
             Signal::Resolved { source, fingerprint, starts_at, ended_at, .. } => {
                 let began = starts_at.map(Timestamp::as_millisecond);
-                self.each_of(source, fingerprint, AlertState::Resolved, |id, state| {
-                    state != AlertState::Resolved
+                self.each_of(source, fingerprint, AlertState::Resolved, |id, it| {
+                    (it.state != AlertState::Resolved || it.asked)
                         && id.starts_at <= *ended_at
                         && began.is_none_or(|began| began == id.starts_at.as_millisecond())
                 });
             }
             Signal::Silenced { source, fingerprint, .. } => {
-                self.each_of(source, fingerprint, AlertState::Silenced, |_, state| state == AlertState::Firing);
+                self.each_of(source, fingerprint, AlertState::Silenced, |_, it| it.state == AlertState::Firing);
             }
         }
     }
@@ -49,25 +49,26 @@ impl Fold<'_> {
         source: &Name,
         fingerprint: &Fingerprint,
         state: AlertState,
-        meant: impl Fn(&AlertId, AlertState) -> bool,
+        meant: impl Fn(&AlertId, &AlertMemory) -> bool,
     ) {
         let of = of_fingerprint(&self.memory.alerts, source, fingerprint);
-        let ids: Vec<AlertId> = of.filter(|(id, it)| meant(id, it.state)).map(|(id, _)| id.clone()).collect();
-        ids.iter().for_each(|id| self.is_now(id, state));
+        let ids: Vec<AlertId> = of.filter(|(id, it)| meant(id, it)).map(|(id, _)| id.clone()).collect();
+        ids.iter().for_each(|id| self.is_now(id, state, false));
     }
 
     fn fires(&mut self, alert: &Arc<Alert>) {
         let (at, id) = (self.at, &alert.id);
         let Some(known) = self.memory.alerts.get(id) else {
             let (state, disposition) = (AlertState::Firing, Disposition::Received);
-            let new = AlertMemory { alert: Arc::clone(alert), state, since: at, received_at: at, disposition };
+            let alert = Arc::clone(alert);
+            let new = AlertMemory { alert, state, since: at, received_at: at, disposition, asked: false };
             self.memory.put_alert(Arc::new(new));
             return self.changed(Change::Alert(id.clone()));
         };
         let mut told = known.as_ref().clone();
         told.alert = told_again(&known.alert, alert);
         if known.state != AlertState::Firing {
-            (told.state, told.since) = (AlertState::Firing, at);
+            (told.state, told.since, told.asked) = (AlertState::Firing, at, false);
             // One that was only out of sight for a while goes on with the run that answers it.
             let over = matches!(known.state, AlertState::Resolved | AlertState::Expired);
             if over || !self.memory.answers(&known.disposition) {
@@ -80,14 +81,17 @@ impl Fold<'_> {
         }
     }
 
-    pub(super) fn is_now(&mut self, id: &AlertId, state: AlertState) {
+    /// How an alert is now, by its source's own word, or as it was found out: by asking, where it is over.
+    pub(super) fn is_now(&mut self, id: &AlertId, state: AlertState, found: bool) {
         let at = self.at;
         let is_answered = self.memory.alerts.get(id).is_some_and(|it| self.memory.answers(&it.disposition));
         self.alert(id, |alert| {
             if alert.state == state {
+                alert.asked &= found;
                 return;
             }
             (alert.state, alert.since) = (state, at);
+            alert.asked = found && state == AlertState::Resolved;
             if state != AlertState::Firing {
                 return;
             }

@@ -38,7 +38,7 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
             signals.iter().for_each(|signal| fold.signal(signal));
             fold.sweep(SWEPT_BY_DELIVERY + 2 * signals.len());
         }
-        Record::AlertState { alerts, state, .. } => alerts.iter().for_each(|id| fold.is_now(id, *state)),
+        Record::AlertState { alerts, state, .. } => alerts.iter().for_each(|id| fold.is_now(id, *state, true)),
         Record::Disposed { alerts, disposition } => {
             alerts.iter().for_each(|id| fold.alert(id, |alert| alert.disposition = disposition.clone()));
             fold.sweep(SWEPT);

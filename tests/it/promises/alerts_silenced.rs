@@ -1,9 +1,12 @@
 //! What its source holds back is neither forgotten nor answered, and is judged anew when that ends.
 
-use codeops_core::model::{AlertState, Disposition, Fingerprint, RunState};
+use std::sync::Arc;
+
+use codeops_core::model::{Alert, AlertId, AlertState, Disposition, Fingerprint, RunState, Signal};
 
 use super::alerts::{begin, firing, labels, resolved};
 use crate::support::flow::Flow;
+use crate::support::scripted_effects::Fare;
 
 /// A flow that has found out, when it asked, that the alert it answers is silenced.
 async fn silenced() -> Flow {
@@ -47,7 +50,7 @@ async fn the_end_of_a_silence_at_the_source_starts_the_run_that_the_silence_ende
 async fn what_its_source_tells_of_again_or_says_is_over_is_not_silenced_any_more() {
     let flow = silenced().await;
     let again = flow.response().alerts.values().next().map(|it| it.alert.clone()).expect("an alert");
-    flow.tell(vec![codeops_core::model::Signal::Firing(again)]).await;
+    flow.tell(vec![Signal::Firing(again)]).await;
     flow.elapse(20).await;
     assert_eq!((state(&flow), flow.runs().await.len()), (AlertState::Firing, 2));
 
@@ -71,4 +74,86 @@ async fn a_source_that_can_be_asked_no_more_keeps_no_alert_for_ever() {
     let response = flow.response();
     let left = response.alerts.values().next().map(|it| it.disposition.clone());
     assert!(matches!(left, Some(Disposition::Left { .. })), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_keeps_no_other_sources_alerts_waiting() {
+    let mut flow = silenced().await;
+    for hanging in ["h1", "h2", "h3", "h4"] {
+        let Signal::Firing(alert) = firing(&flow, "AppDown", "shop") else { unreachable!() };
+        let id = AlertId { source: hanging.parse().unwrap(), ..alert.id.clone() };
+        flow.responds.askable.insert(id.source.clone());
+        let alert = Alert { id, receiver: hanging.parse().unwrap(), ..(*alert).clone() };
+        let held =
+            Signal::Silenced { source: alert.id.source.clone(), fingerprint: alert.id.fingerprint.clone(), name: None };
+        flow.tell(vec![Signal::Firing(Arc::new(alert)), held]).await;
+        flow.outside.fares(&format!("ask {hanging}"), Fare::Slow(3_600));
+    }
+    flow.restart().await;
+    flow.elapse(60).await;
+    answers(&flow, AlertState::Firing);
+    flow.elapse(20).await;
+    let of_main = flow.response().alerts.values().find(|it| it.alert.id.source.as_str() == "main").cloned();
+    assert_eq!((of_main.map(|it| it.state), flow.runs().await.len()), (Some(AlertState::Firing), 2));
+}
+
+/// A flow whose run asked the source at its end, which said that the alert is over: nothing was told of that.
+async fn found_over() -> Flow {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.askable.insert("main".parse().expect("a name"));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    answers(&flow, AlertState::Resolved);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(600).await;
+    assert_eq!(flow.runs().await[0].state(), RunState::Resolved);
+    flow
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_proves_by_asking_is_how_the_alert_is() {
+    let flow = found_over().await;
+    assert_eq!(state(&flow), AlertState::Resolved, "its run is proven, and it is said to fire");
+    assert_eq!(flow.outside.count("webhook"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_over_by_asking_is_answered_when_its_source_has_it_again_and_does_not_tell() {
+    let mut flow = found_over().await;
+    flow.restart().await;
+    flow.elapse(600).await;
+    let again = firing(&flow, "AppDown", "shop");
+    let Signal::Firing(alert) = &again else { unreachable!() };
+    flow.outside.began(&alert.id.fingerprint, alert.id.starts_at);
+    answers(&flow, AlertState::Silenced);
+    flow.elapse(60).await;
+    assert_eq!(flow.runs().await.len(), 1, "held back there");
+    answers(&flow, AlertState::Firing);
+    flow.elapse(20).await;
+    let response = flow.response();
+    let known = response.alerts.get(&alert.id).expect("it is known as it began anew");
+    assert_eq!((known.state, flow.runs().await.len()), (AlertState::Firing, 2));
+    // What its source tells of it at last is not another.
+    flow.tell(vec![again.clone()]).await;
+    flow.elapse(60).await;
+    assert_eq!((flow.response().alerts.len(), flow.runs().await.len()), (2, 2));
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert!(flow.response().alerts.values().all(|it| it.state == AlertState::Resolved));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_source_itself_says_is_over_is_not_asked_about() {
+    let flow = found_over().await;
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    answers(&flow, AlertState::Firing);
+    flow.elapse(60).await;
+    assert_eq!((state(&flow), flow.runs().await.len()), (AlertState::Resolved, 1));
+
+    // Nor for longer than it is remembered.
+    let flow = found_over().await;
+    flow.elapse(3_700).await;
+    answers(&flow, AlertState::Firing);
+    flow.elapse(60).await;
+    assert_eq!(flow.runs().await.len(), 1);
 }
