@@ -165,11 +165,8 @@ impl Flow {
 
     /// Why the run must end: what it stands on is gone.
     fn cancelled(&self, run: &Run, memory: &Memory) -> Option<String> {
-        if let RunCause::Call { run: caller, step } = &run.cause
-            && let Some(known) = memory.response.runs.get(caller)
-            && !known.steps.iter().any(|record| record.step == *step && record.on.is_some())
-        {
-            return Some(format!("run {caller}, which called it, goes on without it"));
+        if let Some(why) = without_it(run, &memory.response) {
+            return Some(why);
         }
         let desired = self.board.desired.as_ref()?;
         let name = &run.playbook.name;
@@ -232,4 +229,25 @@ impl Flow {
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         read(&memory)
     }
+}
+
+/// Why nobody waits for a run that another called: whoever did, or called that one, has ended or gone on. What is over is not
+/// remembered.
+fn without_it(run: &Run, response: &ResponseMemory) -> Option<String> {
+    let mut called = run;
+    while let RunCause::Call { run: caller, step } = &called.cause {
+        let Some(known) = response.runs.get(caller) else {
+            return Some(format!("run {caller}, which called {}, has ended", said(run, called)));
+        };
+        if !known.steps.iter().any(|record| record.step == *step && record.on.is_some()) {
+            return Some(format!("run {caller}, which called {}, goes on without it", said(run, called)));
+        }
+        called = known;
+    }
+    None
+}
+
+/// A run, as its own end names it.
+fn said(run: &Run, other: &Run) -> String {
+    if run.id == other.id { "it".to_owned() } else { format!("run {}", other.id) }
 }

@@ -65,6 +65,46 @@ async fn a_called_playbook_that_fails_leaves_the_call_to_its_caller() {
     assert_eq!(flow.outside.count("webhook"), 1, "once, by the caller");
 }
 
+/// Whoever waits for them has called a person by then: what nobody waits for does nothing more, however deep, whoever forgot it.
+#[tokio::test(start_paused = true)]
+async fn what_was_called_does_nothing_more_once_no_caller_waits_for_it() {
+    let called = |name: &str, on: &str, limit: &str, steps: &str| {
+        format!(
+            "---\napiVersion: codeops/v1\nkind: Playbook\nmetadata: {{name: {name}, team: core}}\nspec:\n  {on}\n  \
+             {limit}\n  steps: [{steps}]\n"
+        )
+    };
+    let on = "on: {alert: {alertname: AppDown}}\n  target: app/{{ alert.labels.app }}\n  otherwise: [{name: call, page: {}}]";
+    let inner = "{name: look, script: scripts/look.sh}, {name: restart, action: app.restart}";
+    let sub = |name: &str| format!("{{name: sub, playbook: {name}}}");
+    let (short, long) = ("limits: {timeout: 6s}", "limits: {timeout: 10m}");
+    let one = called("app-down", on, short, &sub("inner")) + &called("inner", "", long, inner);
+    let three = called("app-down", on, short, &sub("mid"))
+        + &called("mid", "", long, &sub("mid2"))
+        + &called("mid2", "", long, &sub("inner"))
+        + &called("inner", "", long, inner);
+    for (playbooks, restarts) in [(&one, false), (&three, false), (&three, true)] {
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop"], playbooks).await;
+        flow.outside.fares("scripts/look.sh", Fare::Slow(9));
+        let before = flow.serving("shop");
+        let made = flow.effects().len();
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(8).await;
+        assert_eq!(flow.runs().await[0].state(), RunState::Paged);
+        if restarts {
+            flow.restart().await;
+        }
+        flow.elapse(120).await;
+        let runs = flow.runs().await;
+        let inner = runs.last().expect("a run");
+        assert_eq!((begun(inner), flow.serving("shop")), (vec!["look".to_owned()], before), "{inner:#?}");
+        assert_eq!(flow.effects().len(), made, "nothing is done behind the back of who was called");
+        assert!(runs[1..].iter().all(|run| run.state().is_over()), "{runs:#?}");
+        assert_eq!(flow.outside.count("webhook"), 1);
+    }
+}
+
 fn one_at_a_time(target: &str, concurrency: &str) -> String {
     format!(
         "apiVersion: codeops/v1
