@@ -6,6 +6,7 @@ mod stall;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -73,6 +74,12 @@ impl Leaves {
 /// With each request: who counts as one client. An address, of IPv6 its first half, since whoever has one has all that share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Peer(IpAddr);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// One connection as seen from outside.
 struct Open {

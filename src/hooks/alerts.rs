@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use codeops_core::model::{Alert, Fingerprint, Kept, Signal};
+use codeops_core::model::{Alert, Fingerprint, Kept, Name, Signal};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
@@ -23,7 +23,7 @@ use super::problem::Problem;
 use super::receiver::{Receiver, Receivers};
 use super::seen::Seen;
 use super::{AlertLimits, Alerts, BOUNDS, pull};
-use crate::edge::{Leaves, Seldom};
+use crate::edge::{Leaves, Peer, Seldom};
 use crate::journal::{LogError, Receipt};
 use crate::port::{AlertListing, Clock};
 
@@ -114,7 +114,8 @@ impl Taken {
 async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let now = shared.clock.now();
-    let (receiver, proof, body) = enter(shared, name, (&parts.headers, parts.extensions.get()), body, now).await?;
+    let from = (&parts.headers, parts.extensions.get(), parts.extensions.get());
+    let (receiver, proof, body) = enter(shared, name, from, body, now).await?;
     if !receiver.rate.admits() {
         return Err(Problem::overload());
     }
@@ -128,14 +129,16 @@ async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<Tak
 async fn enter<'s>(
     shared: &'s Shared,
     name: &str,
-    (headers, leaves): (&HeaderMap, Option<&Leaves>),
+    (headers, leaves, peer): (&HeaderMap, Option<&Leaves>, Option<&Peer>),
     body: Body,
     now: Timestamp,
 ) -> Result<(&'s Receiver, Option<String>, Held), Problem> {
     let (receiver, door) = shared.receivers.named(name);
     let refused = |why: &'static str| {
         if let Some(more) = shared.refusals.admits(why) {
-            tracing::warn!(why, more, "an alert is refused");
+            // Anybody may send anything: what can be no receiver's name is not repeated.
+            let receiver = Name::new(name).map_or_else(|_| "(no name of one)".to_owned(), |name| name.to_string());
+            tracing::warn!(receiver, peer = peer.map(tracing::field::display), why, more, "an alert is refused");
         }
         Problem::new(StatusCode::UNAUTHORIZED, "no receiver of this name is opened by what was sent")
     };

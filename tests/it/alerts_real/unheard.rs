@@ -92,3 +92,26 @@ async fn a_page_that_no_channel_accepts_says_why_at_its_step_and_in_status() {
     let over = || asks(&daemon, &["events"]).1.contains("AppDown is over").then_some(());
     until("the alert's end is told by its name", over, || asks(&daemon, &["events"]).1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_is_refused_is_told_with_its_receiver_and_whoever_sent_it() {
+    let repo = TempRepo::new();
+    repo.write("codeops.yaml", REPOSITORY);
+    repo.commit("First");
+    let daemon = Daemon::start(repo, RECEIVERS).await;
+    let told = |address: &str, headers: &str, parts: &[&str]| {
+        let refused = || request(daemon.hooks, &format!("POST {address}"), headers, "{}").filter(|it| it.0 == 401);
+        until("it is refused", refused, || daemon.log());
+        let line = || {
+            let log = daemon.log();
+            let mut lines = log.lines().filter(|line| line.contains("an alert is refused"));
+            lines.find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+        };
+        until("it is told", line, || daemon.log())
+    };
+    let line = told("/hooks/alerts/main", "Authorization: Bearer wrong\r\n", &["main", "127.0.0.1"]);
+    assert!(line.contains("WARN"), "{line}");
+    // What can be no receiver's name is not repeated.
+    let line = told("/hooks/alerts/ma%0Ain", "X-Codeops-Signature: sha256=00\r\n", &["no name of one"]);
+    assert!(!line.contains("ma\\n"), "{line}");
+}
