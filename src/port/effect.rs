@@ -8,6 +8,7 @@ use codeops_core::model::{
     Alert, AlertId, AlertState, Channel, DocumentName, Labels, Name, PageId, Period, ResourceId, Revision, RunId,
     SecretName, TeamName,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::journal::StartedEffect;
@@ -92,6 +93,21 @@ pub struct Send {
     pub late: bool,
     /// Where the page shows more: a path such as `/runs/r42`.
     pub path: Option<String>,
+    /// The alert that it tells of first, if it is a page of one.
+    pub alert: Option<ToldAlert>,
+}
+
+/// What people look for in an alert beside what it says, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldAlert {
+    /// When it began.
+    pub starts_at: Timestamp,
+    /// The monitoring system.
+    pub source: Name,
+    /// The receiver by which it came in.
+    pub receiver: Name,
+    /// Where that system shows it: http or https.
+    pub url: Option<String>,
 }
 
 /// A commit to make.

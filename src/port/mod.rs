@@ -15,7 +15,7 @@ pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionV
 pub use clock::{Clock, SystemClock};
 pub use effect::{
     AlertAnswer, AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, GroupListing,
-    Heartbeat, HttpRequest, Performed, ScriptCall, Send,
+    Heartbeat, HttpRequest, Performed, ScriptCall, Send, ToldAlert,
 };
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,

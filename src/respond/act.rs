@@ -246,6 +246,7 @@ impl Flow {
                 over: false,
                 late: false,
                 path: Some(format!("/runs/{}", run.id)),
+                alert: None,
             }),
             Order::Revert { target, within } => {
                 let file = self.file_of(&target)?;

@@ -141,6 +141,7 @@ impl Flow {
                 over: true,
                 late: false,
                 path: Some(path),
+                alert: None,
             });
             sends.push((receiver, started, effect));
         }

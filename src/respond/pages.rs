@@ -145,6 +145,7 @@ impl Flow {
             over: false,
             late,
             path: Some(path),
+            alert: self.told_first(page, &team),
         });
         let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.sender.clone(), page.id);
         self.tasks.spawn(async move {

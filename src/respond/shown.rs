@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertMemory, Name, Run};
+use codeops_core::model::{AlertMemory, Name, Page, Run, RunCause, TeamName};
 use serde_json::Value;
 
 use super::Flow;
 use super::runs::first_of;
-use crate::port::Whose;
+use crate::port::{ToldAlert, Whose};
 
 impl Flow {
     /// Who sends by this receiver.
@@ -36,6 +36,30 @@ impl Flow {
     pub(super) fn said_by(&self, run: &Run, text: &str) -> String {
         let (vault, carried) = (&self.tools.vault, plain(&run.alert));
         vault.redact_read(self.sender(run), &carried, &vault.redact_of(&run.authority, text))
+    }
+
+    /// The alert that a run's page tells of first: the one that opened the run, or of its own that began first. `team` is whom it is
+    /// sent to.
+    pub(super) fn told_first(&self, page: &Page, team: &TeamName) -> Option<ToldAlert> {
+        let (alert, authority) = self.remembered(|response| {
+            let run = response.runs.get(&page.run?);
+            let opened = run.and_then(|run| match &run.cause {
+                RunCause::Alert { alert } => response.alerts.get(alert),
+                RunCause::Schedule { .. } | RunCause::Call { .. } => None,
+            });
+            let own = || page.alerts.iter().filter_map(|id| response.alerts.get(id));
+            let alert = opened.or_else(|| own().min_by_key(|it| it.alert.id.starts_at))?;
+            Some((Arc::clone(&alert.alert), run.map(|run| run.authority.clone())))
+        })?;
+        let (vault, sender) = (&self.tools.vault, self.sender_by(Some(&alert.receiver)));
+        let shown = |url: &String| {
+            let masked = vault.redact(sender, &vault.redact_of(authority.as_ref().unwrap_or(team), url));
+            // One with a mask in it leads nowhere.
+            (masked == *url).then_some(masked)
+        };
+        let (source, receiver) = (alert.id.source.clone(), alert.receiver.clone());
+        let url = alert.url.as_ref().and_then(shown);
+        Some(ToldAlert { starts_at: alert.id.starts_at, source, receiver, url })
     }
 
     /// These alerts, as far as a page can hold them, each without the secrets that it may carry.

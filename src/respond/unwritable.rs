@@ -38,6 +38,7 @@ impl Flow {
                     over: false,
                     late: false,
                     path: Some("/".to_owned()),
+                    alert: None,
                 });
                 let sent = tokio::time::timeout(SEND, self.tools.effects.perform(&started, &effect)).await;
                 if matches!(sent, Ok(Ok(_))) {

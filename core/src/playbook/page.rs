@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp, Unit, tz::TimeZone};
+use serde_json::Value;
 
 use crate::model::{
     Channel, Does, EscalationPolicySpec, Name, Notified, OnCallSpec, Page, Part, PlaybookStep, Response, Run, Rung,
@@ -158,6 +159,7 @@ pub fn evidence(run: &Run, at: Option<StepRef>, first: &str, changes: &[String],
     let mut body = first.to_owned();
     let _ = write!(body, "Run {} of playbook {} (revision {}).", run.id, run.playbook.name, run.revision.short());
     body.push('\n');
+    who_told(&run.alert, &mut body);
     for kind in ["labels", "annotations"] {
         for (key, value) in run.alert.get(kind).and_then(|it| it.as_object()).into_iter().flatten() {
             let _ = writeln!(body, "{key}: {}", value.as_str().unwrap_or_default());
@@ -197,6 +199,19 @@ fn follows(run: &Run, at: Option<StepRef>) -> Vec<&PlaybookStep> {
     let after: Vec<_> = list.iter().skip(usize::try_from(at.index).map_or(usize::MAX, |index| index + 1)).collect();
     let tells = |step: &PlaybookStep| matches!(step.does, Does::Page { .. } | Does::Notify { .. });
     if after.iter().all(|step| tells(step)) { Vec::new() } else { after }
+}
+
+/// Since when its alert fires, who told of it, and where that shows it.
+fn who_told(alert: &Value, body: &mut String) {
+    let text = |name: &str| alert.get(name).and_then(Value::as_str);
+    let began = text("startsAt").and_then(|at| at.parse::<Timestamp>().ok());
+    if let (Some(began), Some(source), Some(receiver)) = (began, text("source"), text("receiver")) {
+        let began = began.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let _ = writeln!(body, "The alert began at {began}; {source} told of it, by receiver {receiver}.");
+    }
+    if let Some(url) = text("url") {
+        let _ = writeln!(body, "At its source: {url}");
+    }
 }
 
 /// What was done before, and why it does not end with that.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::http::{Answer, Call};
 use super::{Parts, failed, http, text};
-use crate::port::{EffectError, Performed, Secrets, Send, Veil};
+use crate::port::{EffectError, Performed, Secrets, Send, ToldAlert, Veil};
 
 /// A channel that does not answer in this time has not accepted.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -26,6 +26,8 @@ struct Message {
     body: String,
     /// Where the page shows more.
     link: Option<String>,
+    /// The alert that it tells of first.
+    alert: Option<ToldAlert>,
 }
 
 /// Sends one message.
@@ -37,6 +39,11 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
         title: text::line(&veil.redact(&send.title), 1_000),
         body: veil.redact(&send.body),
         link: parts.page.as_ref().and_then(link),
+        alert: send.alert.clone().map(|alert| {
+            // One with a mask in it leads nowhere.
+            let url = alert.url.filter(|url| veil.redact(url) == *url);
+            ToldAlert { url, ..alert }
+        }),
     };
     let said = match &send.channel {
         Channel::PagerDuty { routing_key, url } => {

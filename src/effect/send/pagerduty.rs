@@ -44,9 +44,20 @@ fn json(routing_key: &str, key: &str, message: &Message, over: bool, details: &s
             "custom_details": {"details": details},
         },
     });
+    let mut links = Vec::new();
     if let Some(link) = &message.link {
         event["client_url"] = json!(link);
-        event["links"] = json!([{"href": link, "text": "The run"}]);
+        links.push(json!({"href": link, "text": "The run"}));
+    }
+    if let Some(alert) = &message.alert {
+        let details = &mut event["payload"]["custom_details"];
+        details["began"] = json!(alert.starts_at.to_string());
+        details["source"] = json!(alert.source.as_str());
+        details["receiver"] = json!(alert.receiver.as_str());
+        links.extend(alert.url.iter().map(|url| json!({"href": url, "text": "The alert"})));
+    }
+    if !links.is_empty() {
+        event["links"] = Value::Array(links);
     }
     event
 }
@@ -57,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_event_stays_within_the_bounds() {
-        let message = Message { title: "é".repeat(3_000), body: "\u{1}".repeat(300_000), link: None };
+        let message = Message { title: "é".repeat(3_000), body: "\u{1}".repeat(300_000), link: None, alert: None };
         let text = event("R", &"k".repeat(400), &message, false, Timestamp::UNIX_EPOCH);
         assert!(text.len() <= EVENT, "{}", text.len());
         let event: Value = serde_json::from_str(&text).unwrap();

@@ -37,6 +37,7 @@ mod tests {
             title: "a <!channel> b".to_owned(),
             body: "x < y & <https://evil.example|here>".to_owned(),
             link: Some("http://codeops/runs/r1".to_owned()),
+            alert: None,
         };
         let body: Value = serde_json::from_str(&text(&message)).unwrap();
         assert_eq!(

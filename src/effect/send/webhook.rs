@@ -20,6 +20,12 @@ pub(super) fn body(send: &Send, message: &Message, now: Timestamp) -> String {
         "body": message.body,
         "run": run,
         "url": message.link,
+        "alert": message.alert.as_ref().map(|alert| json!({
+            "startsAt": alert.starts_at.to_string(),
+            "source": alert.source.as_str(),
+            "receiver": alert.receiver.as_str(),
+            "url": alert.url,
+        })),
         "at": now.to_string(),
     })
     .to_string()

@@ -64,6 +64,9 @@ pub(in crate::web) struct Seen {
     pub(in crate::web) source: Option<String>,
     pub(in crate::web) fingerprint: Option<String>,
     pub(in crate::web) starts_at: Option<String>,
+    pub(in crate::web) receiver: Option<String>,
+    /// Where its source shows it.
+    pub(in crate::web) url: Option<String>,
     pub(in crate::web) labels: Value,
     pub(in crate::web) annotations: Value,
 }
@@ -163,6 +166,12 @@ impl RunItem {
 }
 
 impl Seen {
+    /// Since when it fires, and who told of it; runs of early versions do not say.
+    pub(in crate::web) fn told(&self) -> Option<(Timestamp, &str, &str)> {
+        let began = self.starts_at.as_ref()?.parse().ok()?;
+        Some((began, self.source.as_deref()?, self.receiver.as_deref()?))
+    }
+
     /// Masked as every alert is: a run's own team may be another than its sender's.
     fn of(web: &Web, alert: &Value) -> Option<Self> {
         let text = |name: &str| alert.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -181,6 +190,9 @@ impl Seen {
             source: text("source"),
             fingerprint: text("fingerprint"),
             starts_at: text("startsAt"),
+            receiver: text("receiver"),
+            // One with a mask in it leads nowhere.
+            url: text("url").filter(|url| (web.page.redact)(sender, url) == *url),
             labels,
             annotations: annotations.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
         })

@@ -1,7 +1,7 @@
 //! Messages to people: each channel's own yes, and nothing else, counts.
 
 use base64::Engine as _;
-use codeops::port::{Effect, Send};
+use codeops::port::{Effect, Send, ToldAlert};
 use codeops_core::model::{Address, Channel, PageId};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -20,6 +20,12 @@ fn message(channel: Channel) -> Effect {
         over: false,
         late: false,
         path: Some("/runs/r42".to_owned()),
+        alert: Some(ToldAlert {
+            starts_at: "2026-11-21T08:00:00Z".parse().expect("a time"),
+            source: name("main"),
+            receiver: name("am"),
+            url: Some("https://prometheus.example/graph?g0=up".to_owned()),
+        }),
     })
 }
 
@@ -41,6 +47,11 @@ async fn a_pagerduty_event_is_as_the_contract_says() {
     assert_eq!((&event["event_action"], &event["dedup_key"]), (&json!("trigger"), &json!("memory:p1")));
     assert!(["critical", "error", "warning", "info"].contains(&event["payload"]["severity"].as_str().expect("text")));
     assert_eq!(event["client_url"], "http://codeops.example/runs/r42");
+    let alert = json!({"href": "https://prometheus.example/graph?g0=up", "text": "The alert"});
+    assert_eq!(event["links"], json!([{"href": "http://codeops.example/runs/r42", "text": "The run"}, alert]));
+    let details = &event["payload"]["custom_details"];
+    assert_eq!((&details["began"], &details["source"]), (&json!("2026-11-21T08:00:00Z"), &json!("main")));
+    assert_eq!(details["receiver"], "am");
     assert!(event["payload"].to_string().contains("it said ***"), "{event}");
 }
 
@@ -115,6 +126,9 @@ async fn a_webhook_can_prove_who_sent_it() {
     let body: Value = taken.json();
     assert_eq!((&body["page"], &body["run"]), (&json!("p1"), &json!("r42")));
     assert_eq!(body["url"], "http://codeops.example/runs/r42");
+    let url = "https://prometheus.example/graph?g0=up";
+    let alert = json!({"startsAt": "2026-11-21T08:00:00Z", "source": "main", "receiver": "am", "url": url});
+    assert_eq!(body["alert"], alert);
     assert!(body["at"].is_string() && body["body"].as_str().is_some_and(|body| body.contains("***")), "{body}");
 }
 

@@ -166,13 +166,16 @@ fn a_page_carries_the_evidence_within_its_bounds() {
     assert!(title.chars().count() <= 200 && body.len() <= 32 << 10, "{} {}", title.len(), body.len());
     assert!(body.ends_with("ö…"), "its other alerts have their place");
     let mut small = Live::answering(&spec, Rung::Steps);
+    small.run.alert["url"] = "https://prometheus.example/graph".into();
     small.does("look", failed_with("no space left"));
     let (title, body) = evidence(&small.run, None, "It failed.\n", &["shop: 1.4 since yesterday".to_owned()], "others");
     assert_eq!(title, "AppDown on app/shop: not resolved by code");
     assert!(body.starts_with("It failed.\nRun r1 ") && body.ends_with("others"), "{body}");
-    for part in ["look (script): failed: no space left", "shop: 1.4 since yesterday", "revision aaaaaaa"] {
+    let told = "The alert began at 2026-01-05 04:00:00 UTC; main told of it, by receiver main.";
+    for part in ["look (script): failed: no space left", "shop: 1.4 since yesterday", "revision aaaaaaa", told] {
         assert!(body.contains(part), "{part} is not in\n{body}");
     }
+    assert!(body.contains("At its source: https://prometheus.example/graph\n"), "{body}");
 }
 
 /// The step that is about to begin.
