@@ -43,6 +43,7 @@ fn names(entry: &Entry) -> Option<RunId> {
         RunEvent::StepSkipped { .. }
         | RunEvent::StepBegun { .. }
         | RunEvent::StepEnded { .. }
+        | RunEvent::Holds { .. }
         | RunEvent::Joined { .. }
         | RunEvent::Asked { .. } => Some(*run),
         _ => None,

@@ -48,6 +48,8 @@ pub(super) fn of_run(event: &RunEvent, part: &dyn Fn(&StepRef) -> String, name: 
             said("begins at the call to a person by now", because.as_deref())
         }
         RunEvent::Raised { because, .. } => said("begins at otherwise by now", because.as_deref()),
+        RunEvent::Holds { step, so: true } => format!("{}: what it waits for is so", part(step)),
+        RunEvent::Holds { step, so: false } => format!("{}: what it waits for is not so any more", part(step)),
         RunEvent::Turned { why } => format!("goes on with otherwise: {why}"),
         RunEvent::Paused { why: Some(why) } => format!("waits: {why}"),
         RunEvent::Paused { why: None } => "goes on".to_owned(),

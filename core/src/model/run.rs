@@ -36,7 +36,7 @@ pub enum RunCause {
     },
 }
 
-/// Where a run begins: each refire within 30 minutes begins one rung higher.
+/// Where a run begins: each refire within 30 minutes begins one rung higher. What another playbook proved over is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rung {
@@ -172,6 +172,13 @@ pub enum RunEvent {
         /// Why; an older record does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<String>,
+    },
+    /// What a step waits for was seen to hold, or to hold no more: how long it has held counts from then.
+    Holds {
+        /// The step.
+        step: StepRef,
+        /// Whether it does.
+        so: bool,
     },
     /// It goes on with `otherwise`.
     Turned {
@@ -319,6 +326,7 @@ impl Run {
                 self.rung = *rung;
                 self.turned = rung.why_not_by_its_steps(because.as_deref()).map(|why| (why, at));
             }
+            RunEvent::Holds { step, so } => self.record(*step, at).holds_since = so.then_some(at),
             RunEvent::Turned { why } => self.turned = Some((why.clone(), at)),
             RunEvent::Paused { why } => {
                 self.clock.stands_still(at, why.is_some());

@@ -30,6 +30,9 @@ pub struct StepRecord {
     /// The most that one of its attempts may have done.
     #[serde(default)]
     pub trace: Trace,
+    /// Since when what the present attempt waits for has been seen to hold, where that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_since: Option<Timestamp>,
 }
 
 /// What an attempt that ended may have done.
@@ -58,12 +61,14 @@ impl StepRecord {
             evidence: String::new(),
             tried_at: None,
             trace: Trace::default(),
+            holds_since: None,
         }
     }
 
     pub(super) fn begins(&mut self, at: Timestamp, attempt: u32, key: Key, deadline: Timestamp) {
         self.attempts = attempt;
         self.tried_at = Some(at);
+        self.holds_since = None;
         self.on = Some((key, deadline));
     }
 

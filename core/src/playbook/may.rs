@@ -64,8 +64,8 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     if over && pages {
         return Some("its alert is resolved: nobody is called".to_owned());
     }
-    if !over && proves_nothing(run, at, step, facts) {
-        return Some("nothing was done that it could prove".to_owned());
+    if let Some(why) = proves_nothing(run, at, step, facts).filter(|_| !over) {
+        return Some(why.to_owned());
     }
     if !acts(&step.does) {
         return None;
@@ -77,24 +77,31 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     (at.part == Part::Steps && rolls_back).then(|| "its target is being rolled back: the run only proves".to_owned())
 }
 
-/// Whether a proof in `otherwise` would only keep people waiting: all that it could prove was passed over, and one was waited
-/// for already, or nothing came of the steps that it began at, or nothing may be done.
-fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> bool {
-    let before = run.steps.iter().filter(|record| record.step.part == at.part && record.step.index < at.index);
-    let mut before = before.filter(|record| run.step(record.step).is_some_and(|step| acts(&step.does))).peekable();
+/// Why a proof in `otherwise` would only keep people waiting: every action that it could prove has failed; or all was passed over,
+/// and one was waited for already, or nothing came of the steps that it began at, or nothing may be done.
+fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Option<&'static str> {
     let is_proof = |does: &Does| matches!(does, Does::Wait { what: WaitFor::Resolved, .. });
+    if at.part != Part::Otherwise || !is_proof(&step.does) {
+        return None;
+    }
+    let before = run.steps.iter().filter(|record| record.step.part == at.part && record.step.index < at.index);
+    let before = before.filter_map(|record| Some((record, &run.step(record.step)?.does)));
+    let before: Vec<(&StepRecord, &Does)> = before.filter(|(_, does)| acts(does)).collect();
+    let tried: Vec<&(&StepRecord, &Does)> = before.iter().filter(|(record, _)| record.attempts > 0).collect();
+    if !tried.is_empty() {
+        // What else fails, such as a script, may have done what helps.
+        let failed = |(record, does): &&(&StepRecord, &Does)| {
+            matches!((does, &record.outcome), (Does::Action { .. }, Some(StepOutcome::Failed { .. })))
+        };
+        return tried.iter().all(failed).then_some("what it could prove has failed");
+    }
     let in_steps = run.steps.iter().filter(|record| record.step.part == Part::Steps && record.attempts > 0);
     let mut in_steps = in_steps.filter_map(|record| Some((record, &run.step(record.step)?.does)));
     let waited = in_steps.clone().any(|(_, does)| is_proof(does));
     let may_not = matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
     let in_vain = run.rung == Rung::Steps && in_steps.all(|(record, does)| nothing_came_of(record, does));
     let needless = waited || may_not || in_vain;
-    let in_otherwise = at.part == Part::Otherwise;
-    in_otherwise
-        && is_proof(&step.does)
-        && needless
-        && before.peek().is_some()
-        && before.all(|record| record.attempts == 0)
+    (needless && !before.is_empty()).then_some("nothing was done that it could prove")
 }
 
 /// Whether a step of `steps` that was tried leaves all as it was: it changes nothing, or it failed and none of its attempts is

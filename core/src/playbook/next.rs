@@ -182,7 +182,14 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
             }
         }
         WaitFor::Until(expression) => match expression::holds(expression, &facts::facts(run, facts)) {
-            Ok(true) => done(),
+            Ok(true) if quiet == Period::default() => done(),
+            Ok(true) => match record.holds_since.map(|since| quiet.after(since)) {
+                None => Next::Record(vec![RunEvent::Holds { step: record.step, so: true }]),
+                Some(at) if facts.now >= at => done(),
+                Some(_) if late => failed(format!("`{}` was not true for {quiet} in time", expression.source())),
+                Some(at) => still(deadline.min(at), format!("`{}` is true; for {quiet}", expression.source())),
+            },
+            _ if record.holds_since.is_some() => Next::Record(vec![RunEvent::Holds { step: record.step, so: false }]),
             Ok(false) if late => failed(format!("`{}` did not become true in time", expression.source())),
             Ok(false) => still(deadline, format!("`{}` is not true yet", expression.source())),
             Err(error) if late => failed(error),

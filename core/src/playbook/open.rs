@@ -183,7 +183,10 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
             return calls(format!("its `limits.runs` are used up: {most} within {}", said(per)), None);
         }
     }
-    let Some(last) = within(REFIRE).max_by_key(|end| (end.rung, end.at)) else {
+    // What another playbook proved over held: what comes now is something else, and nothing was tried for it.
+    let bears =
+        |end: &&RunEnd| end.playbook == playbook.name || !matches!(end.state, RunState::Resolved | RunState::Replaced);
+    let Some(last) = within(REFIRE).filter(bears).max_by_key(|end| (end.rung, end.at)) else {
         return Begins::At { rung: Rung::Steps, latches: None, because: None };
     };
     let (run, ago) = (last.run, said(now.duration_since(last.at)));

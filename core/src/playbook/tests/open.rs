@@ -122,6 +122,19 @@ fn a_refire_begins_a_rung_higher_and_the_third_in_an_hour_latches() {
     );
 }
 
+/// Each playbook's own remedies are tried: what another proved over did hold.
+#[test]
+fn what_another_playbook_proved_over_is_no_rung() {
+    let (p, now) = (declared(""), at(10_000));
+    let other = Arc::new(Playbook { name: name("other"), ..(*p).clone() });
+    let of = |ends: &[(i64, RunState, Rung)]| opened(opening(&p, cause(), false, &ended(&other, ends, now), now));
+    assert_eq!(of(&[(9, RunState::Replaced, Rung::Otherwise)]), (Rung::Steps, None));
+    assert_eq!(of(&[(9, RunState::Resolved, Rung::Steps)]), (Rung::Steps, None));
+    assert_eq!(of(&[(9, RunState::Paged, Rung::Otherwise)]), (Rung::Page, None), "what it tried did not help");
+    let twice = [(50 * 60, RunState::Resolved, Rung::Steps), (60, RunState::Resolved, Rung::Steps)];
+    assert_eq!(of(&twice), (Rung::Page, Some(Subject::Resource(shop()))), "the thing itself comes back and back");
+}
+
 #[test]
 fn limits_and_what_nobody_answers_only_page() {
     let p = declared("  limits: {timeout: 10m, runs: 1 per 10m}\n");

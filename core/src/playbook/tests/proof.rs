@@ -152,3 +152,63 @@ fn where_no_attempt_did_anything_a_person_is_called_at_once() {
         assert_eq!(live.begins().0, follows, "{step}");
     }
 }
+
+/// The app is down, and what was to bring it back is known to have failed.
+#[test]
+fn where_the_last_remedy_has_failed_a_person_is_called_at_once() {
+    let restart = format!("{ON}  steps: [{{name: restart, action: app.restart}}]");
+    let of = |outcome: StepOutcome, resolved: bool| {
+        let mut live = Live::answering(&restart, Rung::Steps);
+        live.does("restart", failed());
+        live.begins();
+        live.pass(60);
+        live.ends(outcome);
+        if resolved {
+            live.alert(AlertState::Resolved);
+        }
+        live.begins().0
+    };
+    assert_eq!(of(failed(), false), "call");
+    assert_eq!(of(done(), false), "proof");
+    assert_eq!(of(unknown(), false), "proof", "it may have helped");
+    assert_eq!(of(failed(), true), "proof", "it is over, and stays so for its quiet time");
+    let otherwise =
+        "  otherwise: [{name: mend, script: scripts/look.sh}, {name: proof, wait: resolved}, {name: call, page: {}}]";
+    let mut live = Live::answering(&format!("{restart}\n{otherwise}"), Rung::Otherwise);
+    live.begins();
+    live.pass(5);
+    live.ends(failed());
+    assert_eq!(live.begins().0, "proof", "a script that failed may have done a part");
+}
+
+#[test]
+fn what_is_waited_for_is_so_for_the_quiet_time_as_it_was_seen() {
+    let wait = "{name: whole, wait: {until: target.healthy == target.replicas}, quiet: 10s, timeout: 1m}";
+    let begun = || {
+        let mut live = Live::answering(&format!("{ON}  steps: [{wait}]"), Rung::Steps);
+        live.begins();
+        live
+    };
+    let healthy = |live: &mut Live, many: u32| live.target.as_mut().expect("a target").healthy = many;
+    let mut live = begun();
+    healthy(&mut live, 2);
+    assert!(live.waits().1.contains("for 10s"), "it is so, and was not seen for 10s");
+    live.pass(9);
+    live.waits();
+    healthy(&mut live, 1);
+    live.waits();
+    healthy(&mut live, 2);
+    live.pass(9);
+    live.waits();
+    live.pass(9);
+    assert!(live.waits().1.contains("for 10s"), "it was not so in between");
+    live.pass(1);
+    assert_eq!(live.begins().0, "proof");
+    let mut live = begun();
+    live.pass(55);
+    healthy(&mut live, 2);
+    live.waits();
+    live.pass(5);
+    assert_eq!(live.begins().0, "replace", "it was so, and not for long enough");
+    assert!(matches!(&live.run.steps[0].outcome, Some(StepOutcome::Failed { error }) if error.contains("for 10s")));
+}
