@@ -56,12 +56,12 @@ fn main() -> ExitCode {
     let mut rows = Vec::new();
     for (name, measure) in CHAPTERS {
         if words.is_empty() || words.iter().any(|word| word == name) {
-            eprintln!("measuring {name}");
+            codeops::base::complain(format_args!("measuring {name}"));
             rows.extend(measure());
         }
     }
     if words.iter().any(|word| word == "thousand") {
-        eprintln!("measuring thousand");
+        codeops::base::complain(format_args!("measuring thousand"));
         rows.extend(idle::thousand());
     }
     table::print(&rows);

@@ -173,7 +173,7 @@ mod tests {
         }
         symlink(&beside, folder.join("a/link")).unwrap();
         symlink("/", folder.join("root")).unwrap();
-        fs::set_permissions(folder.join("a/b/c"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(folder.join("a/b/c"), Permissions::from_mode(0o000)).unwrap();
         for sealed in ["a/b", "a", "d", ""] {
             fs::set_permissions(folder.join(sealed), Permissions::from_mode(0o555)).unwrap();
         }

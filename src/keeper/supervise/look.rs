@@ -49,7 +49,7 @@ impl Supervisor {
                 }
                 // What it was before it stays.
                 Err(Failed::NotAsked(why)) if asked => {
-                    complain(format_args!("codeops keeper: health is not known: {why}"))
+                    complain(format_args!("codeops keeper: health is not known: {why}"));
                 }
                 Err(Failed::NotAsked(_)) => {}
                 Err(Failed::Unwell(why)) => {
