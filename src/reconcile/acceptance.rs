@@ -56,14 +56,32 @@ pub fn records(
     teams: &BTreeMap<TeamName, TeamSettings>,
     memory: &Memory,
 ) -> Vec<Record> {
+    let Some(accepted) = accepted(revision, compiled, commits, teams, memory) else { return Vec::new() };
+    let released = trailers::released(commits, &compiled.desired, teams, &remembered(memory));
+    [accepted].into_iter().chain(released).collect()
+}
+
+/// The resources that memory knows.
+pub(super) fn remembered(memory: &Memory) -> BTreeSet<ResourceId> {
+    memory.resources.keys().cloned().collect()
+}
+
+/// As [`records`], without what trailers release.
+pub(super) fn accepted(
+    revision: &Revision,
+    compiled: &Compiled,
+    commits: &[Commit],
+    teams: &BTreeMap<TeamName, TeamSettings>,
+    memory: &Memory,
+) -> Option<Record> {
     if memory.revision.accepted.as_ref() == Some(revision) {
-        return Vec::new();
+        return None;
     }
-    let Some(owner) = owner(Some(&compiled.desired), memory) else { return Vec::new() };
+    let owner = owner(Some(&compiled.desired), memory)?;
     let (files, gone) = moved(compiled, memory);
     let claims = claimed(compiled, memory);
     let changed = changed(compiled, commits, memory);
-    let mut records = vec![Record::RevisionAccepted {
+    Some(Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
         commits: commits.iter().map(|it| trailers::written(it, teams)).collect(),
@@ -72,9 +90,7 @@ pub fn records(
         gone,
         claims,
         changed,
-    }];
-    records.extend(trailers::released(commits, &compiled.desired, teams, memory));
-    records
+    })
 }
 
 /// Whose file differs from the remembered one, and what no file declares any more. While a file cannot be read, what it

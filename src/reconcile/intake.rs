@@ -175,15 +175,20 @@ impl Flow {
         found: &Kept,
     ) -> Result<(), LogError> {
         let known = self.accepted().as_ref() == Some(&revision);
-        let records = {
+        let (accepted, remembered, stays) = {
             let memory = self.tools.journal.memory();
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            let mut records = acceptance::records(&revision, &compiled, &commits, &self.rules.teams, &memory);
             let current = self.world.current.as_ref();
-            records.extend(acceptance::stays(&compiled.desired, &memory, |id| current?.declares(id)));
-            records
+            (
+                acceptance::accepted(&revision, &compiled, &commits, &self.rules.teams, &memory),
+                acceptance::remembered(&memory),
+                acceptance::stays(&compiled.desired, &memory, |id| current?.declares(id)),
+            )
         };
-        self.tools.journal.record(records).await?;
+        // Trailers are anybody's words: nobody who writes waits for their reading.
+        let read = || trailers::released(&commits, &compiled.desired, &self.rules.teams, &remembered);
+        let released = accepted.as_ref().map(|_| read()).unwrap_or_default();
+        self.tools.journal.record(accepted.into_iter().chain(released).chain(stays).collect()).await?;
         if !known {
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
             self.end_observe_only(&revision).await?;

@@ -13,6 +13,7 @@ use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
 
 use super::Flow;
+use super::trailers::TOLD;
 use super::world::{Current, Status};
 use crate::journal::{Category, LogError, Query, Record};
 
@@ -40,7 +41,7 @@ impl Flow {
     /// Releases that are over, changes of systems that a commit accepted, waves that began or ended.
     pub(super) fn guards(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
         let unused: Vec<HoldId> = self.unused(judged, memory).collect();
-        let mut records: Vec<Record> = unused.iter().map(|hold| not_open(hold, judged)).collect();
+        let mut records = not_open(&unused, judged);
         let spent = judged.spent.iter().cloned().chain(unused);
         records.extend(spent.map(|hold| Record::HoldSpent { hold }));
         let accepted = judged.accepted.iter();
@@ -68,11 +69,7 @@ impl Flow {
                 || judged.holds.iter().any(|held| held.id == *hold)
                 || memory.removals.iter().any(|removal| removal.hold.as_ref() == Some(hold))
         };
-        let unused: Vec<HoldId> = memory.allowed.keys().filter(|hold| can_tell && !used(hold)).cloned().collect();
-        for hold in &unused {
-            tracing::warn!(%hold, "a commit releases a hold that is not there; it releases nothing later");
-        }
-        unused.into_iter()
+        memory.allowed.keys().filter(move |hold| can_tell && !used(hold)).cloned()
     }
 
     /// What is gone, and so is remembered no longer.
@@ -222,10 +219,18 @@ impl Flow {
     }
 }
 
-/// What a person reads whose trailer was mistyped, or came too late.
-fn not_open(hold: &HoldId, judged: &Judged) -> Record {
+/// What a person reads whose trailer was mistyped, or came too late; of many, how many there are.
+fn not_open(holds: &[HoldId], judged: &Judged) -> Vec<Record> {
     let open: Vec<&str> = judged.holds.iter().map(|hold| hold.trailer.as_str()).collect();
     let open = if open.is_empty() { "no hold is open".to_owned() } else { format!("open: {}", open.join(", ")) };
-    let text = format!("`Codeops-Allow: {hold}` names no open hold and releases nothing; {open}");
-    Record::Note { resource: None, text }
+    let (told, rest) = holds.split_at(holds.len().min(TOLD));
+    let each =
+        told.iter().map(|hold| format!("`Codeops-Allow: {hold}` names no open hold and releases nothing; {open}"));
+    let others = (!rest.is_empty())
+        .then(|| format!("{} more `Codeops-Allow` trailers name no open hold and release nothing", rest.len()));
+    let note = |text: String| {
+        tracing::warn!(text);
+        Record::Note { resource: None, text }
+    };
+    each.chain(others).map(note).collect()
 }

@@ -5,79 +5,129 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::config::TeamSettings;
 use codeops_core::desired::{Desired, TOP, claims, may_release, near};
-use codeops_core::model::{HoldId, Memory, ResourceId, Revision, TeamName};
+use codeops_core::model::{HoldId, ResourceId, Revision, TeamName};
 
 use crate::journal::Record;
 use crate::port::Commit;
 
-/// So many trailers of the commits that a merge brings are shown with it.
-const SHOWN: usize = 100;
+/// So many trailers of one commit are read, and so many of the commits that a merge brings are shown with it.
+pub(super) const MOST_OF_COMMIT: usize = 100;
+/// So many of what is accepted together are read for the same teams.
+const MOST_TOGETHER: usize = 1_000;
+/// So many that release nothing are told each with its reason; of the others, how many they are.
+pub(super) const TOLD: usize = 10;
 
 /// The records that these commits' trailers make, in order. A hold that there is none of is passed over; a resource that
-/// there is none of is noted, for whoever misspelt it waits for it.
+/// there is none of is noted, for whoever misspelt it waits for it. `remembered` are the resources that memory knows: it is not
+/// held meanwhile, for others write.
 pub(super) fn released(
     commits: &[Commit],
     desired: &Desired,
     teams: &BTreeMap<TeamName, TeamSettings>,
-    memory: &Memory,
+    remembered: &BTreeSet<ResourceId>,
 ) -> Vec<Record> {
-    let all = |commit: &Commit| -> Vec<Record> {
+    let mut reading = Reading { desired, remembered, ids: None, records: Vec::new(), in_vain: 0 };
+    let mut left: BTreeMap<Option<BTreeSet<TeamName>>, usize> = BTreeMap::new();
+    let (mut unread, mut first) = (0, None);
+    // What a merge brings was said first, by whoever said it.
+    for commit in commits.iter().flat_map(|commit| commit.brought.iter().chain([commit])) {
         let by = authority(commit, teams);
-        let one = |(key, value): &(String, String)| one(commit, by.as_ref(), key, value, desired, memory);
-        commit.trailers.iter().filter_map(one).collect()
-    };
-    commits.iter().flat_map(|commit| commit.brought.iter().chain([commit])).flat_map(all).collect()
-}
-
-fn one(
-    commit: &Commit,
-    by: Option<&BTreeSet<TeamName>>,
-    key: &str,
-    value: &str,
-    desired: &Desired,
-    memory: &Memory,
-) -> Option<Record> {
-    let revision = commit.revision.clone();
-    if key.eq_ignore_ascii_case("Codeops-Retry") {
-        let known = |id: &ResourceId| {
-            desired.resources.contains_key(id) || desired.held.contains_key(id) || memory.resources.contains_key(id)
-        };
-        let Some(resource) = value.trim().parse::<ResourceId>().ok().filter(known) else {
-            let text = names_nothing(value.trim(), &revision, desired);
-            tracing::warn!(text);
-            return Some(Record::Note { resource: None, text });
-        };
-        let declared = desired.resources.get(&resource).map(|resource| &resource.team);
-        let team = declared.or_else(|| desired.held_teams.get(&resource));
-        if by.is_some_and(|by| !team.is_some_and(|team| may_release(by, team, desired))) {
-            let text = format!(
-                "`Codeops-Retry: {resource}` of commit {} does not count: it changes no file of that app's team",
-                revision.short()
-            );
-            tracing::warn!(text);
-            return Some(Record::Note { resource: Some(resource), text });
+        let left = left.entry(by.clone()).or_insert(MOST_TOGETHER);
+        let (read, rest) = commit.trailers.split_at(commit.trailers.len().min(MOST_OF_COMMIT).min(*left));
+        *left -= read.len();
+        for (key, value) in read {
+            reading.one(commit, by.as_ref(), key, value.trim());
         }
-        return Some(Record::Unpinned { resource, revision });
+        if !rest.is_empty() {
+            unread += rest.len();
+            first.get_or_insert(&commit.revision);
+        }
     }
-    if key.eq_ignore_ascii_case("Codeops-Allow") {
-        let hold = value.trim().parse::<HoldId>().ok()?;
-        return Some(Record::Allowed { hold, revision, teams: by.cloned() });
+    let mut records = reading.ended();
+    if let Some(first) = first {
+        let text = format!(
+            "{unread} `Codeops-…` trailers of commit {} and what follows it are not read: of one commit {MOST_OF_COMMIT} are, and of \
+             what comes together {MOST_TOGETHER} for the same teams; say what is missing in another commit",
+            first.short()
+        );
+        tracing::warn!(text);
+        records.push(Record::Note { resource: None, text });
     }
-    None
+    records
 }
 
-/// That a `Codeops-Retry` does nothing, with the nearest that it could mean.
-fn names_nothing(value: &str, revision: &Revision, desired: &Desired) -> String {
-    let ids: Vec<String> = desired.resources.keys().chain(desired.held.keys()).map(ToString::to_string).collect();
-    let meant = near(value, ids.iter().map(String::as_str));
-    let help =
-        meant.map_or_else(|| "a resource is such as app/shop".to_owned(), |near| format!("did you mean {near}?"));
-    let end = value.floor_char_boundary(80);
-    format!(
-        "`Codeops-Retry: {}` of commit {} names no resource and retries nothing; {help}",
-        &value[..end],
-        revision.short()
-    )
+/// Trailers as they are read one after the other.
+struct Reading<'a> {
+    desired: &'a Desired,
+    remembered: &'a BTreeSet<ResourceId>,
+    /// What a misspelt name may mean; made for the first one.
+    ids: Option<Vec<String>>,
+    records: Vec<Record>,
+    /// How many release nothing.
+    in_vain: usize,
+}
+
+impl Reading<'_> {
+    fn one(&mut self, commit: &Commit, by: Option<&BTreeSet<TeamName>>, key: &str, value: &str) {
+        let (desired, revision) = (self.desired, commit.revision.clone());
+        if key.eq_ignore_ascii_case("Codeops-Allow") {
+            if let Ok(hold) = value.parse::<HoldId>() {
+                self.records.push(Record::Allowed { hold, revision, teams: by.cloned() });
+            }
+        } else if key.eq_ignore_ascii_case("Codeops-Retry") {
+            let known = |id: &ResourceId| {
+                desired.resources.contains_key(id) || desired.held.contains_key(id) || self.remembered.contains(id)
+            };
+            let Some(resource) = value.parse::<ResourceId>().ok().filter(known) else {
+                return self.vain(None, |this| this.names_nothing(value, &revision));
+            };
+            let declared = desired.resources.get(&resource).map(|resource| &resource.team);
+            let team = declared.or_else(|| desired.held_teams.get(&resource));
+            if by.is_some_and(|by| !team.is_some_and(|team| may_release(by, team, desired))) {
+                let text = format!(
+                    "`Codeops-Retry: {resource}` of commit {} does not count: it changes no file of that app's team",
+                    revision.short()
+                );
+                return self.vain(Some(resource), |_| text);
+            }
+            self.records.push(Record::Unpinned { resource, revision });
+        }
+    }
+
+    /// Tells of one that does nothing, while they are few.
+    fn vain(&mut self, resource: Option<ResourceId>, why: impl FnOnce(&mut Self) -> String) {
+        self.in_vain += 1;
+        if self.in_vain <= TOLD {
+            let text = why(self);
+            tracing::warn!(text);
+            self.records.push(Record::Note { resource, text });
+        }
+    }
+
+    /// That a `Codeops-Retry` does nothing, with the nearest that it could mean.
+    fn names_nothing(&mut self, value: &str, revision: &Revision) -> String {
+        let desired = self.desired;
+        let declared = || desired.resources.keys().chain(desired.held.keys()).map(ToString::to_string).collect();
+        let ids = self.ids.get_or_insert_with(declared);
+        let meant = near(value, ids.iter().map(String::as_str));
+        let help =
+            meant.map_or_else(|| "a resource is such as app/shop".to_owned(), |near| format!("did you mean {near}?"));
+        let end = value.floor_char_boundary(80);
+        format!(
+            "`Codeops-Retry: {}` of commit {} names no resource and retries nothing; {help}",
+            &value[..end],
+            revision.short()
+        )
+    }
+
+    fn ended(mut self) -> Vec<Record> {
+        if let Some(more @ 1..) = self.in_vain.checked_sub(TOLD) {
+            let text = format!("{more} more `Codeops-Retry` trailers retry nothing either");
+            tracing::warn!(text);
+            self.records.push(Record::Note { resource: None, text });
+        }
+        self.records
+    }
 }
 
 /// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it
@@ -96,8 +146,8 @@ fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Optio
 
 /// A commit as it is written down: with whose words it holds, what is said by those that it brings, and no files.
 pub(super) fn written(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Commit {
-    let mut trailers = commit.trailers.clone();
-    for said in commit.brought.iter().flat_map(|it| &it.trailers).take(SHOWN) {
+    let mut trailers: Vec<_> = commit.trailers.iter().take(MOST_OF_COMMIT).cloned().collect();
+    for said in commit.brought.iter().flat_map(|it| &it.trailers).take(MOST_OF_COMMIT) {
         if !trailers.contains(said) {
             trailers.push(said.clone());
         }
@@ -156,21 +206,74 @@ mod tests {
         beyond: &[&str],
         teams: &BTreeMap<TeamName, TeamSettings>,
     ) -> Option<BTreeSet<TeamName>> {
-        let commit = Commit {
+        let mut commit = commit(changed, stands, Vec::new());
+        commit.beyond = beyond.iter().map(|path| (*path).to_owned()).collect();
+        authority(&commit, teams)
+    }
+
+    fn commit(changed: &[&str], stands: &[&str], trailers: Vec<(String, String)>) -> Commit {
+        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        Commit {
             revision: "1".repeat(40).parse().expect("a revision"),
             author: String::new(),
             at: jiff::Timestamp::UNIX_EPOCH,
             subject: String::new(),
-            trailers: Vec::new(),
+            trailers,
             signer: None,
-            changed: changed.iter().map(|path| (*path).to_owned()).collect(),
-            stands: stands.iter().map(|path| (*path).to_owned()).collect(),
+            changed: paths(changed),
+            stands: paths(stands),
             brings: BTreeSet::new(),
-            beyond: beyond.iter().map(|path| (*path).to_owned()).collect(),
+            beyond: BTreeSet::new(),
             brought: Vec::new(),
             teams: BTreeSet::new(),
-        };
-        authority(&commit, teams)
+        }
+    }
+
+    fn retries(path: &str, count: usize) -> Commit {
+        let trailers = (0..count).map(|n| ("Codeops-Retry".to_owned(), format!("app/shpo{n}")));
+        commit(&[path], &[path], trailers.collect())
+    }
+
+    fn read(commits: &[Commit], teams: &BTreeMap<TeamName, TeamSettings>) -> Vec<Record> {
+        let mut desired = Desired::default();
+        desired.held.insert("app/shop".parse().expect("an id"), "its manifest is broken".to_owned());
+        let remembered = ["app/shop", "app/mine"].map(|id| id.parse().expect("an id"));
+        released(commits, &desired, teams, &remembered.into())
+    }
+
+    fn notes(records: &[Record]) -> Vec<&str> {
+        let notes = records.iter().filter_map(|record| match record {
+            Record::Note { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        notes.collect()
+    }
+
+    #[test]
+    fn a_flood_of_misspelt_trailers_is_told_in_a_few_notes() {
+        let commits: Vec<Commit> = (0..10).map(|_| retries("apps/a/x.yaml", 1_700)).collect();
+        let records = read(&commits, &BTreeMap::new());
+        let told = notes(&records);
+        assert_eq!((records.len(), told.len()), (TOLD + 2, TOLD + 2), "{told:?}");
+        assert!(
+            told[0].contains("`Codeops-Retry: app/shpo0`") && told[0].contains("did you mean app/shop?"),
+            "{told:?}"
+        );
+        assert!(told[TOLD].starts_with("990 more `Codeops-Retry` trailers retry nothing"), "{told:?}");
+        let unread =
+            "16000 `Codeops-…` trailers of commit 1111111 and what follows it are not read: of one commit 100 are";
+        assert!(told[TOLD + 1].starts_with(unread), "{told:?}");
+    }
+
+    #[test]
+    fn what_one_team_floods_leaves_anothers_trailers_to_be_read() {
+        let allow = vec![("Codeops-Allow".to_owned(), "0123456789ab".to_owned())];
+        let mut commits: Vec<Commit> = (0..20).map(|_| retries("apps/b/x.yaml", 500)).collect();
+        commits.push(commit(&["apps/a/x.yaml"], &["apps/a/x.yaml"], allow));
+        let records = read(&commits, &teams());
+        let of_a = Some([name("a")].into());
+        assert!(records.iter().any(|it| matches!(it, Record::Allowed { teams, .. } if *teams == of_a)), "{records:?}");
+        assert_eq!(notes(&records).len(), TOLD + 2);
     }
 
     #[test]
