@@ -112,7 +112,7 @@ impl Flow {
         let cause = Cause::Revision { revision: current.revision.clone() };
         let sight = Sight { owner, snapshot: &self.world.snapshot, memory: &memory, cause: &cause, now };
         let mut work = Vec::new();
-        for id in self.everyone(current, &changes) {
+        for id in self.everyone(current, &decided.plan, &changes) {
             if let Some(status) = self.being_renamed(id, &under_way, now) {
                 decided.status.insert(id.clone(), status);
                 continue;
@@ -121,7 +121,8 @@ impl Flow {
             let planned = Planned { change, unknown: unknown.get(id).copied() };
             let look = sight.look(id, current.desired.resources.get(id), planned);
             let decision = change.and_then(|change| decided.judged.decisions.get(&change.id));
-            decided.status.insert(id.clone(), self.status(current, id, decision, look.as_ref(), now));
+            let kept = decided.plan.kept.get(id).filter(|_| !current.desired.resources.contains_key(id));
+            decided.status.insert(id.clone(), self.status(current, id, decision, (look.as_ref(), kept), now));
             let Some(look) = look else { continue };
             if let Some(finding) = look.next.finding.clone() {
                 // A version becomes the last good one by a look after its bake, never by an old one.
@@ -161,10 +162,12 @@ impl Flow {
     fn everyone<'a>(
         &'a self,
         current: &'a Current,
+        plan: &'a Plan,
         changes: &BTreeMap<&'a ResourceId, &'a Change>,
     ) -> BTreeSet<&'a ResourceId> {
         let declared = current.desired.resources.keys();
-        declared.chain(current.desired.held.keys()).chain(changes.keys().copied()).collect()
+        let kept = current.desired.held.keys().chain(plan.kept.keys());
+        declared.chain(kept).chain(changes.keys().copied()).collect()
     }
 
     fn is_free(&self, id: &ResourceId, now: Timestamp) -> bool {
@@ -189,12 +192,12 @@ impl Flow {
         current: &Current,
         id: &ResourceId,
         decision: Option<&Decision>,
-        look: Option<&Look>,
+        (look, kept): (Option<&Look>, Option<&String>),
         now: Timestamp,
     ) -> Status {
         let (mut sync, mut health, mut why, mut next_at) = match look {
             Some(look) => (look.next.sync, look.next.health, look.next.why.clone(), look.next.wake),
-            None => (Sync::Held, self.health_of_undescribed(id), None, None),
+            None => (Sync::Held, self.health_of_undescribed(id), kept.cloned(), None),
         };
         match decision {
             Some(Decision::Held { why: held, release, .. }) => {

@@ -137,7 +137,7 @@ async fn files_of_one_team_beyond_its_share_hold_its_own_apps_and_no_others() {
         bench.repo.commit_file("a/one.yaml", &app("a", "one", "second"), "Both");
         let compiled = bench.take().await;
         assert_eq!(text(&compiled, "one"), Some("second"), "{limits:?}: {:?}", compiled.diagnostics);
-        assert!(is_held(&compiled, "two") || compiled.desired.deletes_nothing.is_some(), "{limits:?}");
+        assert!(is_held(&compiled, "two") || !compiled.desired.undeletable.is_empty(), "{limits:?}");
         assert_eq!(text(&compiled, "two"), None, "{limits:?}: files count in the order of their paths");
         assert_eq!(text(&compiled, "n0").map(str::len), Some(100), "{limits:?}: its share is read");
         assert!(compiled.desired.owner.is_some() && compiled.desired.teams.len() == 2, "{limits:?}");
@@ -167,7 +167,7 @@ async fn a_file_beyond_its_share_is_held_by_what_it_last_declared() {
     bench.repo.commit_file("b/two.yaml", &app("b", "two", &"x".repeat(4_000)), "Too much");
     let compiled = bench.take().await;
     assert_eq!(places(&compiled), ["b/two.yaml"]);
-    assert!(is_held(&compiled, "two") && compiled.desired.deletes_nothing.is_none());
+    assert!(is_held(&compiled, "two") && compiled.desired.undeletable.is_empty());
     assert_eq!(text(&compiled, "one"), Some("first"));
 }
 
@@ -177,7 +177,7 @@ async fn folders_without_end_keep_out_only_those_who_may_write_there() {
     bench.commit_tree("b", bench.without_end());
     let compiled = bench.take().await;
     assert_eq!(text(&compiled, "one"), Some("first"));
-    assert!(compiled.desired.deletes_nothing.is_some(), "what is in them is not known");
+    assert!(!compiled.desired.undeletable.is_empty(), "what is in them is not known");
     let told = |why: &str| compiled.diagnostics.iter().any(|found| found.message.contains(why));
     assert!(told("more than 100 files and folders"), "{:?}", compiled.diagnostics);
     assert!(compiled.diagnostics.iter().all(|found| found.place.file.starts_with("b/")), "{:?}", compiled.diagnostics);

@@ -27,7 +27,7 @@ impl Good {
         let desired = &compiled.desired;
         let all_counts = desired.held.is_empty() && desired.response.broken.is_empty();
         let all_counts = all_counts && desired.response.deleted.is_empty();
-        let whole = compiled.diagnostics.is_empty() && all_counts && desired.deletes_nothing.is_none();
+        let whole = compiled.diagnostics.is_empty() && all_counts && desired.undeletable.is_empty();
         whole.then(|| Self {
             context: Context {
                 environment: context.environment.clone(),

@@ -198,7 +198,7 @@ impl Compiler {
                 .collect(),
             everybodys: rights::granted(rights::TOP, context).into_iter().cloned().collect(),
             response: resolved.response,
-            deletes_nothing: resolved.deletes_nothing,
+            undeletable: resolved.undeletable,
         };
         Compiled { desired, diagnostics, declared: Arc::new(resolved.declared) }
     }

@@ -50,6 +50,7 @@ mod settings;
 mod space;
 mod texts;
 mod tree;
+mod undeletable;
 mod unit;
 mod variables;
 mod veil;
@@ -78,6 +79,7 @@ pub use read::near;
 pub use rights::{TOP, claims, may_release};
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
+pub use undeletable::Undeletable;
 
 /// One file of the config repository.
 #[derive(Debug, Clone)]
@@ -181,8 +183,8 @@ pub struct Desired {
     pub everybodys: BTreeSet<TeamName>,
     /// How alerts are answered.
     pub response: Response,
-    /// Why this revision must delete nothing, if so: a file is unreadable and what it declared is not known.
-    pub deletes_nothing: Option<String>,
+    /// What this revision must not delete: a file is unreadable and what it declared is not known.
+    pub undeletable: Undeletable,
 }
 
 impl Desired {

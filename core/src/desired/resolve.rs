@@ -17,6 +17,7 @@ use super::portion::Shares;
 use super::read::near;
 use super::references::NEAR;
 use super::tree::Span;
+use super::undeletable::{Undeletable, writers};
 use super::unit::Unit;
 use super::{Context, Declared, rights};
 
@@ -45,7 +46,7 @@ pub(super) struct Resolved {
     pub response: Response,
     /// Why everything is held: what an overlay of this environment changes is not known.
     pub all_held: Option<String>,
-    pub deletes_nothing: Option<String>,
+    pub undeletable: Undeletable,
     pub declared: Declared,
     pub found: Mistakes,
 }
@@ -269,7 +270,7 @@ impl Resolver<'_> {
     }
 
     /// Documents of which not even kind and name are known hold what their file last declared and now does not; where that
-    /// tells nothing, the revision deletes nothing. A document that cannot be read to its end may hide others behind it,
+    /// tells nothing, the revision deletes nothing that may be in it. A document that cannot be read to its end may hide others behind it,
     /// for a file may have been cut off in it: what its file last declared and nobody does now is held too.
     fn lost(&mut self, files: &[Arc<ParsedFile>]) {
         let concerning: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| self.concerns(&file.class)).collect();
@@ -290,10 +291,15 @@ impl Resolver<'_> {
                     self.lost_overlay(&file.source.path, &missing, why);
                 }
             } else if tells_nothing {
-                self.resolved.deletes_nothing.get_or_insert(why);
+                self.resolved.undeletable.add(&file.source.path, why, self.context);
             } else {
                 // What an overlay still changes was declared somewhere, and remembered as the overlay's.
+                let here = writers(&file.source.path, self.context);
+                let may_be_here = |path: &str| {
+                    here.as_ref().zip(writers(path, self.context)).is_none_or(|(here, there)| !here.is_disjoint(&there))
+                };
                 let overlays = concerning.iter().filter(|file| matches!(file.class, Class::Overlay(_)));
+                let overlays = overlays.filter(|file| may_be_here(&file.source.path));
                 let changed = overlays.flat_map(|file| file.ids.iter().cloned());
                 let missing = missing.into_iter().chain(changed).filter(|id| !everywhere.contains_key(id));
                 self.resolved.held.extend(missing.map(|id| (id, why.clone())));

@@ -35,6 +35,9 @@ pub use standing::{
     Standing, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving, is_tried,
 };
 
+/// Why what seems to be gone is not deleted.
+const UNREAD: &str = "a file that cannot be read may declare it, so mend or remove that file";
+
 /// What would change.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Plan {
@@ -140,8 +143,9 @@ impl Look<'_> {
             }
         }
         for (id, (provider, live)) in &doomed {
-            if let Some(why) = &self.desired.deletes_nothing {
-                plan.kept.insert((*id).clone(), format!("not deleted, for this revision deletes nothing: {why}"));
+            let team = live.stamp.as_ref().map(|stamp| &stamp.team);
+            if let Some(why) = team.and_then(|team| self.desired.undeletable.why(team)) {
+                plan.kept.insert((*id).clone(), format!("no longer declared, and not deleted: {UNREAD}: {why}"));
                 continue;
             }
             plan.changes.push(Change {

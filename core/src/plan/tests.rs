@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::sim::{World, app, desired, digested, empty, name, owner, resource, revision, status};
 use super::{Plan, plan};
-use crate::desired::Desired;
+use crate::desired::{Desired, Undeletable};
 use crate::model::{
     Digest, FieldDrift, Health, HealthCheck, InstanceHealth, Name, Resource, ResourceMemory, Scope, Snapshot, Strategy,
     Sync, Verb,
@@ -200,7 +200,7 @@ fn an_unreadable_file_deletes_nothing_and_holds_what_it_declared() {
     broken.held.insert(app("shop"), "apps/shop.yaml cannot be read".to_owned());
     let plan = planned(&world, &broken);
     assert_eq!((plan.changes.len(), plan.changes[0].id.clone()), (1, app("store")));
-    broken.deletes_nothing = Some("apps/x.yaml cannot be read".to_owned());
+    broken.undeletable = Undeletable::all("apps/x.yaml cannot be read".to_owned());
     let plan = planned(&world, &broken);
     assert_eq!((plan.changes.len(), plan.kept.len()), (0, 2));
 }

@@ -71,10 +71,10 @@ fn deletable(step: &Step, ours: &Ours, desired: &Desired, facts: &Facts<'_>) -> 
     if (&stamp.id, &stamp.spec) != (&ours.stamp().id, &ours.stamp().spec) {
         return Err(format!("{id} on {provider} has changed since its removal was decided"));
     }
-    if let Some(why) = &desired.deletes_nothing {
-        return Err(format!("{id} is kept: {why}"));
-    }
-    let Some(declared) = desired.resources.get(id) else { return Ok(()) };
+    let Some(declared) = desired.resources.get(id) else {
+        let kept = desired.undeletable.why(&stamp.team);
+        return kept.map_or(Ok(()), |why| Err(format!("{id} is kept: {why}")));
+    };
     let target = effective(declared, facts.memory.resources.get(id)).resource();
     let there = &target.spec.provider;
     if there == provider {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use codeops_core::config::TeamSettings;
 use codeops_core::model::{Health, Sync};
 
 use crate::support::flow::{Flow, REPOSITORY, TEAM, app, id, path};
@@ -222,9 +223,41 @@ async fn a_file_that_cannot_be_read_deletes_nothing() {
     flow.settle().await;
     assert_eq!(flow.serving("b"), ["v1"]);
     assert_eq!(flow.serving("a"), ["v1"]);
+    // Whoever looks sees it, and what to do.
+    assert_eq!(flow.status("b"), (Sync::Held, Health::Healthy));
+    let why = flow.why("b");
+    assert!(why.contains("no longer declared, and not deleted") && why.contains("apps/moved.yaml:1:"), "{why}");
+    assert_eq!((flow.board().overall().held, flow.revision_state()), (1, "partial"));
     flow.commit(&[("apps/moved.yaml", "")]).await;
     flow.settle().await;
     assert_eq!(flow.live("b"), None, "once all is readable, what is gone goes");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_read_keeps_nothing_of_a_team_that_may_not_write_there() {
+    let paths = |own: &[&str]| TeamSettings {
+        paths: own.iter().map(|path| (*path).to_owned()).collect(),
+        ..TeamSettings::default()
+    };
+    let teams = [("core", paths(&["apps/", "team.yaml"])), ("other", paths(&["other/"]))];
+    let mut flow = Flow::stopped(&["local"]);
+    flow.rules.teams = teams.map(|(name, own)| (name.parse().expect("a name"), own)).into();
+    flow.start().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    let theirs = |name: &str| app(name, "v1").replace("team: core", "team: other");
+    let team = TEAM.replace("core", "other");
+    flow.commit(&[("teams/other.yaml", &team), ("other/x.yaml", &theirs("x")), ("other/y.yaml", &theirs("y"))]).await;
+    flow.settle().await;
+    assert_eq!(flow.serving("y"), ["v1"]);
+    flow.commit(&[("other/junk.yaml", "{{{ not yaml")]).await;
+    flow.commit(&[("apps/b.yaml", ""), ("other/y.yaml", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("b"), None, "its team may not write in other/");
+    assert_eq!((flow.serving("y"), flow.status("y").0), (vec!["v1".to_owned()], Sync::Held));
+    flow.commit(&[("other/junk.yaml", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("y"), None);
     flow.check();
 }
 

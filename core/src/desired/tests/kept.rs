@@ -51,7 +51,7 @@ fn what_is_more_than_is_kept_is_not_read_in_the_order_of_the_paths() {
     assert!(compiled.desired.resources.contains_key(&id("b")), "what fits after them is read: {shown}");
     assert!(compiled.desired.owner.is_some() && !compiled.desired.teams.is_empty(), "{shown}");
     assert!(shown.contains("all files that the same teams may write have 2000000 nodes at most together"), "{shown}");
-    assert!(compiled.desired.deletes_nothing.is_some(), "what they declared is not known");
+    assert!(!compiled.desired.undeletable.is_empty(), "what they declared is not known");
 
     // Which were read before does not matter.
     all.insert("a005.yaml".into(), all["a11.yaml"].clone());

@@ -17,7 +17,7 @@ fn one_bad_manifest_among_many_holds_only_itself() {
     let compiled = compile(&[("all.yaml", &text), ("d.yaml", &app("d", RUN))]);
     assert_eq!(compiled.desired.resources.keys().cloned().collect::<Vec<_>>(), [id("a"), id("c"), id("d")]);
     assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("b")]);
-    assert_eq!(compiled.desired.deletes_nothing, None);
+    assert!(compiled.desired.undeletable.is_empty());
     assert_eq!(*compiled.declared["all.yaml"], BTreeSet::from([id("a"), id("b"), id("c")]));
 }
 
@@ -30,7 +30,7 @@ fn an_unreadable_file_holds_what_it_last_declared_also_the_next_time() {
     assert!(compiled.desired.resources.contains_key(&id("a")));
     assert!(compiled.desired.held.contains_key(&id("b")), "{:?}", compiled.desired);
     assert_eq!(*compiled.declared["x.yaml"], BTreeSet::from([id("a"), id("b")]));
-    assert_eq!(compiled.desired.deletes_nothing, None);
+    assert!(compiled.desired.undeletable.is_empty());
 
     let binary = compile_in(&[("x.yaml", "\u{0}")], &context);
     assert_eq!(binary.desired.held.len(), 2);
@@ -53,7 +53,7 @@ fn a_file_that_was_cut_off_anywhere_lets_nothing_go_that_it_declared() {
         let let_go: Vec<ResourceId> = ["x1", "x2", "x3", "x4"].map(id).into_iter().filter(gone).collect();
         let readable = !compiled.has_errors();
         assert!(
-            let_go.is_empty() || desired.deletes_nothing.is_some() || readable,
+            let_go.is_empty() || !desired.undeletable.is_empty() || readable,
             "{end}: {let_go:?}\n{}",
             &whole[..end]
         );
@@ -119,10 +119,10 @@ fn what_follows_from_an_unreadable_codeops_yaml_does_not_drown_it() {
 #[test]
 fn while_an_unreadable_files_ids_are_unknown_nothing_is_deleted() {
     let compiled = compile(&[("x.yaml", "\u{0}")]);
-    assert!(compiled.desired.deletes_nothing.is_some());
+    assert!(!compiled.desired.undeletable.is_empty());
     // What it last declared has moved elsewhere, so what it is now about is not known either.
     let moved = compile_in(&[("x.yaml", "\u{0}"), ("y.yaml", &app("a", RUN))], &declared(&[("x.yaml", &["a"])]));
-    assert!(moved.desired.deletes_nothing.is_some());
+    assert!(!moved.desired.undeletable.is_empty());
     assert!(moved.desired.resources.contains_key(&id("a")));
 }
 

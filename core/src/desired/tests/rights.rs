@@ -154,3 +154,22 @@ fn a_mistake_is_told_as_the_text_of_whose_file_it_stands_in() {
     let alone = both(&[("apps/pay/w.yaml", &wrong)], &Context::default());
     assert!(alone.diagnostics.iter().all(|mistake| mistake.team.is_none()), "{}", rendered(&alone));
 }
+
+#[test]
+fn a_file_that_cannot_be_read_keeps_only_what_its_writers_could_declare_in_it() {
+    let (payments, platform) = (name("payments"), name("platform"));
+    let deep = format!("apps/plat/{}", "d/".repeat(33));
+    for (path, text) in [("apps/plat/x.yaml", "\u{0}"), (&*deep, ""), ("apps/plat/\u{fffd}.yaml", "")] {
+        let compiled = both(&[(path, text)], &guarded());
+        let undeletable = &compiled.desired.undeletable;
+        assert!(undeletable.why(&platform).is_some_and(|why| why.starts_with(path)), "{path}: {undeletable:?}");
+        assert_eq!(undeletable.why(&payments), None, "{path}");
+        let everything = both(&[(path, text)], &Context::default()).desired.undeletable;
+        assert!(everything.why(&payments).is_some(), "{path}: no teams are set");
+    }
+    // A team that lets those of the file take over what is its own.
+    let mut context = guarded();
+    context.teams.get_mut(&payments).unwrap().allow = vec![platform.clone()];
+    let compiled = both(&[("apps/plat/x.yaml", "\u{0}")], &context);
+    assert!(compiled.desired.undeletable.why(&payments).is_some());
+}

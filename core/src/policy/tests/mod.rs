@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Decision, Facts, Judged, judge, permit, render};
 use crate::config::{Freeze, FreezeWhat};
-use crate::desired::Desired;
+use crate::desired::{Desired, Undeletable};
 use crate::model::{HoldId, Op, Resource, SystemId, Verb};
 use crate::plan::sim::{Passed, World, app, desired, name, owner, resource, revision};
 use crate::plan::{Plan, plan};
@@ -145,7 +145,7 @@ fn the_gates_last_look_sees_what_changed_since() {
     assert_eq!(try_with(&world, &three), Ok(()));
     assert!(try_with(&world, &want(all.iter().cloned())).unwrap_err().contains("is declared on local"));
     let mut unreadable = three.clone();
-    unreadable.deletes_nothing = Some("apps/x.yaml cannot be read".to_owned());
+    unreadable.undeletable = Undeletable::all("apps/x.yaml cannot be read".to_owned());
     assert!(try_with(&world, &unreadable).unwrap_err().contains("cannot be read"));
     let spent = |id: &str| crate::model::Removal {
         at: snapshot.providers.values().next().unwrap().as_ref().unwrap().at,
