@@ -352,7 +352,10 @@ fn kept(manifests: &BTreeMap<String, Option<Revision>>) -> String {
         None => format!("{id} is broken and never was good"),
     };
     match manifests.is_empty() {
-        true => "no manifest of how alerts are answered is broken any more".to_owned(),
+        true => {
+            "every manifest of how alerts are answered counts as it stands: what was broken is mended, or it is deleted"
+                .to_owned()
+        }
         false => manifests.iter().map(one).collect::<Vec<_>>().join("; "),
     }
 }

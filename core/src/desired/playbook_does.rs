@@ -130,7 +130,7 @@ fn argument(name: &str, node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> 
         return texts::value(node, scope, body.reader);
     }
     if name == "replicas" && node.text() == Some("0") {
-        let help = "`action: app.suspend` takes an app out of service".to_owned();
+        let help = "`replicas: 0` in the app's manifest stops it: commit that, or set it in a `git` step".to_owned();
         body.reader.error(node.span, "`app.scale` leaves at least one replica", Some(help));
         return None;
     }

@@ -31,9 +31,12 @@ impl Undeletable {
 
     /// Takes in a file that cannot be read.
     pub(super) fn add(&mut self, path: &str, why: String, context: &Context) {
-        match writers(path, context) {
-            None => drop(self.all.get_or_insert(why)),
-            Some(teams) => teams.into_iter().for_each(|team| drop(self.of.entry(team).or_insert_with(|| why.clone()))),
+        let Some(teams) = writers(path, context) else {
+            self.all.get_or_insert(why);
+            return;
+        };
+        for team in teams {
+            self.of.entry(team).or_insert_with(|| why.clone());
         }
     }
 }

@@ -246,10 +246,7 @@ impl App {
                     let before = keeper.replace(welcome.pid).filter(|before| *before != welcome.pid);
                     self.welcome(*welcome, &shared).await;
                     if let Some(before) = before {
-                        let what = format!(
-                            "its keeper, process {before}, had ended and was started again: until then its port answered                              nobody; its instances do not end with it"
-                        );
-                        shared.tell(Hint::Befell(self.id(), what));
+                        shared.tell(Hint::Befell(self.id(), self.befell(before)));
                     }
                     self.note_id(&shared).await;
                     let why = self.converse(writer, reader, &mut inbox, &shared).await;
@@ -275,6 +272,13 @@ impl App {
         self.view.send_replace(View::Gone);
         shared.hint(id);
         shared.prune().await;
+    }
+
+    /// What it means that its keeper had ended.
+    fn befell(&self, before: u32) -> String {
+        let has_port = matches!(&*self.view.borrow(), View::Known(state) if state.live().address.is_some());
+        let port = if has_port { "until then its port answered nobody; " } else { "" };
+        format!("its keeper, process {before}, had ended and was started again: {port}its instances do not end with it")
     }
 
     async fn welcome(&self, welcome: Welcome, shared: &Shared) {
