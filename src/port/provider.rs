@@ -141,7 +141,8 @@ pub trait Actuator: Observer {
     ///
     /// # Guarantees
     /// Short: it never waits for health. Repeating one key has one effect. What it makes is stamped with owner, digests
-    /// and key.
+    /// and key. A delete of what moves keeps what the app wrote: whoever makes it there again for the same owner gives it back, and
+    /// its last delete removes it.
     ///
     /// # Errors
     /// [`ApplyError`]; after `OutcomeUnknown` the caller observes before it acts again.

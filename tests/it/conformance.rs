@@ -29,6 +29,10 @@ pub(crate) trait Harness: Send + Sync {
     async fn cut(&self, id: &ResourceId, cut: bool);
     /// Applies, and loses the answer after the effect.
     async fn lose_answer(&self, started: &Started);
+    /// The app, which runs, writes what outlives its instances.
+    fn write(&self, id: &ResourceId, text: &str);
+    /// What it finds of that.
+    fn written(&self, id: &ResourceId) -> Option<String>;
     /// The provider as the next daemon opens it on the same system.
     async fn restart(&self);
 }
@@ -179,8 +183,13 @@ impl<H: Harness> Bench<H> {
     }
 
     pub(crate) async fn delete(&self, id: &ResourceId) {
+        self.leave(id, None).await;
+    }
+
+    /// Deletes it for good, or because it lives on elsewhere.
+    async fn leave(&self, id: &ResourceId, moved_to: Option<&str>) {
         let ours = self.live(id).await.ours(&owner()).expect("our stamp");
-        self.act(id, Op::Delete { ours }).await;
+        self.act(id, Op::Delete { ours, moved_to: moved_to.map(name) }).await;
         self.until(id, "absent", |observed| matches!(observed, Observed::Absent(_))).await;
     }
 }
@@ -283,12 +292,33 @@ async fn deletes_only_what_is_ours(bench: Bench<impl Harness>) {
     let mut spec = bench.harness.spec(1);
     spec.rollout.bake = Period::from_secs(5);
     bench.act(&shop, Op::Configure { desired: resource(&shop, spec) }).await;
-    let error = bench.try_act(&shop, Op::Delete { ours: old }).await.expect_err("a stamp that is not there any more");
+    let error = bench
+        .try_act(&shop, Op::Delete { ours: old, moved_to: None })
+        .await
+        .expect_err("a stamp that is not there any more");
     assert!(matches!(error, ApplyError::Retry(_) | ApplyError::Reject(_)), "{error:?}");
     bench.delete(&shop).await;
     assert!(matches!(bench.observed(&other).await, Observed::Present(live) if live.instances.len() == 1));
     bench.delete(&other).await;
     assert!(bench.all().await.objects.is_empty());
+}
+
+async fn what_it_wrote_outlives_a_move_and_not_its_deletion(mut bench: Bench<impl Harness>) {
+    let shop = id("app/shop");
+    bench.running(&shop).await;
+    bench.harness.write(&shop, "orders");
+    for _ in 0..2 {
+        bench.leave(&shop, Some("edge")).await;
+        assert!(bench.all().await.objects.is_empty());
+        bench.harness.restart().await;
+        bench.reopen();
+        bench.running(&shop).await;
+        assert_eq!(bench.harness.written(&shop).as_deref(), Some("orders"), "it came back");
+    }
+    bench.delete(&shop).await;
+    bench.running(&shop).await;
+    assert_eq!(bench.harness.written(&shop), None);
+    bench.delete(&shop).await;
 }
 
 async fn what_is_not_ours_is_shown_and_left_alone(bench: Bench<impl Harness>) {
@@ -340,7 +370,8 @@ async fn one_key_has_one_effect(bench: Bench<impl Harness>) {
     }
     let live = bench.until_live(&shop, "healthy", |live| healthy(live, &instance)).await;
     assert_eq!((live.instances.len(), live.instances[0].restarts), (1, 0));
-    for op in [Op::Stop { instance: instance.clone() }, Op::Delete { ours: live.ours(&owner()).expect("our stamp") }] {
+    let ours = live.ours(&owner()).expect("our stamp");
+    for op in [Op::Stop { instance: instance.clone() }, Op::Delete { ours, moved_to: None }] {
         let gone = matches!(op, Op::Delete { .. });
         let started = bench.intend(&shop, op).await;
         bench.harness.provider().apply(&started, &Secrets::default()).await.expect("applied");
@@ -471,6 +502,7 @@ macro_rules! conformance {
             replaces_an_instance_when_the_template_changes,
             drift_shows_and_is_repaired,
             deletes_only_what_is_ours,
+            what_it_wrote_outlives_a_move_and_not_its_deletion,
             what_is_not_ours_is_shown_and_left_alone,
             an_unreachable_object_is_unknown_and_no_other,
             one_key_has_one_effect,

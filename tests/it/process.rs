@@ -199,7 +199,8 @@ async fn a_delete_goes_on_after_daemon_and_keeper_are_killed() {
     spec.stop.grace = Period::from_secs(3);
     let desired = resource(&shop, spec);
     let (_, live) = run(&bench, &desired).await;
-    bench.act(&shop, Op::Delete { ours: live.ours(&owner()).expect("our stamp") }).await;
+    let ours = live.ours(&owner()).expect("our stamp");
+    bench.act(&shop, Op::Delete { ours, moved_to: None }).await;
     assert!(matches!(bench.observed(&shop).await, Observed::Present(_)), "it ends within its grace");
     kill_keepers(&bench, &shop);
     bench.harness.restart().await;
@@ -226,7 +227,7 @@ async fn a_delete_that_its_keeper_did_not_take_is_asked_again_by_a_step_alone() 
     drop(fs::remove_file(&in_the_way));
     fs::create_dir(&in_the_way).expect("made");
     let ours = before.ours(&owner()).expect("our stamp");
-    let refused = bench.try_act(&shop, Op::Delete { ours }).await;
+    let refused = bench.try_act(&shop, Op::Delete { ours, moved_to: None }).await;
     fs::remove_dir(&in_the_way).expect("removed");
     assert!(matches!(&refused, Err(ApplyError::Retry(why)) if why.contains("keeper.json")), "{refused:?}");
     assert_eq!(recorded_delete(&bench, &shop), serde_json::Value::Null);

@@ -54,6 +54,14 @@ impl Harness for MemoryHarness {
         assert!(matches!(result, Err(ApplyError::OutcomeUnknown(_))), "{result:?}");
     }
 
+    fn write(&self, id: &ResourceId, text: &str) {
+        self.0.write(id, text);
+    }
+
+    fn written(&self, id: &ResourceId) -> Option<String> {
+        self.0.written(id)
+    }
+
     async fn restart(&self) {}
 }
 

@@ -91,6 +91,8 @@ struct State {
     observed_whole: usize,
     highest_epoch: u64,
     logs: BTreeMap<ResourceId, Vec<LogLine>>,
+    /// What apps wrote, also where they no longer live.
+    written: BTreeMap<ResourceId, String>,
 }
 
 impl MemoryProvider {
@@ -102,6 +104,17 @@ impl MemoryProvider {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An app writes what outlives its instances.
+    pub(crate) fn write(&self, id: &ResourceId, text: &str) {
+        self.state().written.insert(id.clone(), text.to_owned());
+    }
+
+    /// What an app finds of what it wrote.
+    pub(crate) fn written(&self, id: &ResourceId) -> Option<String> {
+        let state = self.state();
+        state.objects.contains_key(id).then(|| state.written.get(id).cloned()).flatten()
     }
 
     /// Hints that something of it may have changed, as at the end of what is under way.
@@ -538,7 +551,7 @@ impl State {
                     there.instances.retain(|i| i.id != *instance);
                 }
             }
-            Op::Delete { ours } => {
+            Op::Delete { ours, moved_to } => {
                 match self.objects.get(&step.resource).map(|l| l.stamp.as_ref() == Some(ours.stamp())) {
                     Some(true) if self.lingers => {
                         let there = self.objects.get_mut(&step.resource).expect("just seen");
@@ -548,6 +561,9 @@ impl State {
                     Some(true) => {
                         self.objects.remove(&step.resource);
                         self.logs.remove(&step.resource);
+                        if moved_to.is_none() {
+                            self.written.remove(&step.resource);
+                        }
                     }
                     Some(false) => {
                         return Err(ApplyError::Retry(format!("{} has changed since it was looked at", step.resource)));

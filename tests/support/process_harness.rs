@@ -208,6 +208,14 @@ impl Harness for ProcessHarness {
         let _ = tokio::time::timeout(Duration::from_secs(10), applying).await;
     }
 
+    fn write(&self, id: &ResourceId, text: &str) {
+        fs::write(self.home().join("data").join(id.name.as_str()).join("note"), text).expect("written");
+    }
+
+    fn written(&self, id: &ResourceId) -> Option<String> {
+        fs::read_to_string(self.home().join("data").join(id.name.as_str()).join("note")).ok()
+    }
+
     async fn restart(&self) {
         self.restart_as(&binary());
     }

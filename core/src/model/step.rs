@@ -70,10 +70,13 @@ pub enum Op {
         /// The instance.
         instance: InstanceId,
     },
-    /// End all instances, free the port, remove all that is stamped.
+    /// End all instances, free the port, remove all that is stamped, and all that it ever wrote. What moves lives on: what it
+    /// wrote where it was is kept there, for a move takes no data along.
     Delete {
         /// Proof that it is ours.
         ours: Ours,
+        /// Where it lives on, if it moves.
+        moved_to: Option<ProviderName>,
     },
 }
 
@@ -102,7 +105,8 @@ impl Op {
             Op::Rename { from, desired, .. } => format!("{from} {}", desired.spec_digest),
             Op::Release { desired } => desired.template_digest.to_string(),
             Op::Start { instance, .. } | Op::Stop { instance } => instance.to_string(),
-            Op::Delete { ours } => ours.stamp().spec.to_string(),
+            Op::Delete { ours, moved_to: None } => ours.stamp().spec.to_string(),
+            Op::Delete { ours, moved_to: Some(to) } => format!("{} moved to {to}", ours.stamp().spec),
         }
     }
 

@@ -114,6 +114,10 @@ impl Look<'_> {
         let mut change = change.unwrap_or_else(|| self.change(declared, effective, Verb::Move));
         change.verb = Verb::Move;
         change.begun = true;
+        // What it waits for until its old place is empty, such as its port, has not moved away.
+        if matches!(change.cause, Cause::Drift { .. }) {
+            change.cause = self.cause(effective);
+        }
         change.from_provider = Some(from);
         if change.differences.is_empty() {
             change.differences = self.differences(effective.resource(), live);
@@ -121,13 +125,16 @@ impl Look<'_> {
         change
     }
 
-    pub(super) fn change(&self, declared: &Arc<Resource>, effective: &Effective<'_>, verb: Verb) -> Change {
-        let cause = match effective {
+    fn cause(&self, effective: &Effective<'_>) -> Cause {
+        match effective {
             Effective::RolledBack { failed, pin, .. } => {
                 Cause::Rollback { failed: (*failed).clone(), why: pin.why.clone() }
             }
             _ => Cause::Revision { revision: self.revision.clone() },
-        };
+        }
+    }
+
+    pub(super) fn change(&self, declared: &Arc<Resource>, effective: &Effective<'_>, verb: Verb) -> Change {
         Change {
             id: declared.id.clone(),
             team: Some(declared.team.clone()),
@@ -136,7 +143,7 @@ impl Look<'_> {
             from_id: None,
             verb,
             differences: Vec::new(),
-            cause,
+            cause: self.cause(effective),
             desired: Some(Arc::clone(declared)),
             // `uses` binds to services, which are no kind of their own yet; `after` is what orders apps.
             after: effective.resource().spec.after.clone(),

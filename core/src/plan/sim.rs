@@ -275,7 +275,7 @@ impl World {
                 assert_ne!(instance.state, InstanceState::Stopping, "{} of {id} stopped twice", instance.id);
                 instance.state = InstanceState::Stopping;
             }
-            Op::Delete { ours } => {
+            Op::Delete { ours, .. } => {
                 assert_eq!(objects[&id].stamp.as_ref(), Some(ours.stamp()));
                 objects.remove(&id);
             }

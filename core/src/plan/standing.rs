@@ -138,6 +138,11 @@ pub fn is_proven(target: &Resource, memory: &ResourceMemory) -> bool {
     good.is_some_and(|good| good.resource.spec.judges_as(&target.spec))
 }
 
+/// Whether `memory` says that it was good on another provider, and not yet on this one.
+pub fn has_moved(target: &Resource, memory: &ResourceMemory) -> bool {
+    memory.last_good.as_ref().is_some_and(|good| good.resource.spec.provider != target.spec.provider)
+}
+
 /// Whether what is declared has begun to live: its spec was applied, or an instance of its new template is there.
 pub fn is_tried(declared: &Resource, live: &Live, memory: &ResourceMemory) -> bool {
     let standing = Standing::of(declared, live, Some(memory));

@@ -3,7 +3,7 @@
 use super::blast::alone_exceeds;
 use super::{Decision, Facts, is_suspended, judge, system, wait};
 use crate::desired::Desired;
-use crate::model::{Action, Health, Op, Ours, Owner, ResourceId, Step, Verb};
+use crate::model::{Action, Health, Op, Ours, Owner, ProviderName, ResourceId, Step, Verb};
 use crate::plan::{doubt, effective, health_of, plan};
 
 /// The gate's last look at one step, with facts of this very moment. `Err` says why not, in one sentence.
@@ -29,8 +29,8 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
     {
         return Err(format!("{id} may live already: {why}"));
     }
-    if let Op::Delete { ours } = &step.op {
-        deletable(step, ours, desired, facts)?;
+    if let Op::Delete { ours, moved_to } = &step.op {
+        deletable(step, (ours, moved_to.as_ref()), desired, facts)?;
     }
     match removal(step, desired, facts) {
         Some(verb) => within_budget(verb, id, &step.owner, desired, facts),
@@ -63,7 +63,12 @@ pub fn permit_mark(
 }
 
 /// A delete needs our stamp on the object, as it was, and nothing that still wants it there.
-fn deletable(step: &Step, ours: &Ours, desired: &Desired, facts: &Facts<'_>) -> Result<(), String> {
+fn deletable(
+    step: &Step,
+    (ours, moved_to): (&Ours, Option<&ProviderName>),
+    desired: &Desired,
+    facts: &Facts<'_>,
+) -> Result<(), String> {
     let (id, provider) = (&step.resource, &step.provider);
     let live = facts.snapshot.live(provider, id).ok_or_else(|| format!("{id} is not seen on {provider} any more"))?;
     let stamp = live.stamp.as_ref().filter(|stamp| stamp.owner == step.owner);
@@ -79,6 +84,10 @@ fn deletable(step: &Step, ours: &Ours, desired: &Desired, facts: &Facts<'_>) -> 
     let there = &target.spec.provider;
     if there == provider {
         return Err(format!("{id} is declared on {provider}"));
+    }
+    // Else what it wrote would go with it, or be looked for where it is not.
+    if moved_to != Some(there) {
+        return Err(format!("{id} is declared on {there}, which was not so when its removal was decided"));
     }
     let arrived =
         facts.snapshot.live(there, id).filter(|live| live.stamp.as_ref().is_some_and(|s| s.owner == step.owner));

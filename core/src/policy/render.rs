@@ -114,6 +114,10 @@ fn block(out: &mut String, change: &Change, decision: Option<&Decision>, paint: 
     for difference in &change.differences {
         let _ = writeln!(out, "    {}", line(difference, paint));
     }
+    if let (Verb::Move, Some(from)) = (change.verb, &change.from_provider) {
+        let note = format!("what it wrote on {from} is kept there, and not taken along");
+        let _ = writeln!(out, "    {} {note}", paint.with(YELLOW, "note:"));
+    }
     match decision {
         Some(Decision::Held { why, release, .. }) => {
             let _ = writeln!(out, "    {} {}", paint.with(YELLOW, "held:"), visible(why));

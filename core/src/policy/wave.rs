@@ -11,7 +11,7 @@ use super::wait::Waits;
 use super::{Decision, Facts, Judged, is_suspended};
 use crate::desired::Desired;
 use crate::model::{Cause, ChangedBy, Health, Kind, Live, Observed, ResourceId, SecretName, TeamName, Verb, Waves};
-use crate::plan::{Change, Plan, effective, health_of, is_proven, pin_of};
+use crate::plan::{Change, Plan, effective, has_moved, health_of, is_proven, pin_of};
 
 const ALWAYS_AT_ONCE: usize = 2;
 const WIDE_PERCENT: usize = 25;
@@ -185,7 +185,8 @@ impl<'a> Look<'a> {
         }
         let live = self.facts.snapshot.live(&target.spec.provider, id);
         let healthy = live.is_some_and(|live| health_of(target, live) == Health::Healthy);
-        let baked = target.spec.replicas == 0 || memory.is_some_and(|memory| is_proven(target, memory));
+        let baked = target.spec.replicas == 0
+            || memory.is_some_and(|memory| is_proven(target, memory) && !has_moved(target, memory));
         if healthy && baked && change.is_none() { State::Done } else { State::Going }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Next, Situation, has_arrived, next};
+use super::{LEAVES, Next, Situation, has_arrived, next};
 use crate::model::{
-    Cause, Health, Memory, Observed, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Snapshot, Verb, Why,
+    Cause, Health, Memory, Observed, Op, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Snapshot, Verb, Why,
 };
 use crate::plan::{Change, effective, health_as_applied};
 
@@ -58,10 +58,24 @@ impl Sight<'_> {
         match change.and_then(|change| change.from_provider.as_ref().filter(|_| change.verb == Verb::Move)) {
             // The old place is emptied only once the new one has proven itself.
             Some(old) if has_arrived(desired, memory.unwrap_or(&nothing), &here.next) => {
-                Some(self.at(id, old, None, planned))
+                Some(self.left(id, old, &here.provider, planned))
             }
             _ => Some(Look { next: self.where_it_lives(desired, change, here.next), ..here }),
         }
+    }
+
+    /// What follows where it no longer is, now that it has proven itself at `there`.
+    fn left(&self, id: &ResourceId, old: &ProviderName, there: &ProviderName, planned: Planned<'_>) -> Look {
+        let mut look = self.at(id, old, None, planned);
+        for step in &mut look.next.steps {
+            if let Op::Delete { moved_to, .. } = &mut step.op {
+                *moved_to = Some(there.clone());
+            }
+        }
+        if look.next.why.as_deref() == Some(LEAVES) {
+            look.next.why = Some(format!("it has moved to {there}, and is being removed from {old}"));
+        }
+        look
     }
 
     fn at(

@@ -150,7 +150,7 @@ fn leave(situation: &Situation<'_>) -> Next {
                     owner: situation.owner.clone(),
                     team: stamp.team.clone(),
                     provider: situation.provider.clone(),
-                    op: Op::Delete { ours: ours.clone() },
+                    op: Op::Delete { ours: ours.clone(), moved_to: None },
                     cause: situation.cause.clone(),
                 };
                 Next::going(vec![step], health_as_applied(live), LEAVES.to_owned())

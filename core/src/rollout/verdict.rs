@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Finding, Next, Situation};
 use crate::model::{Health, Instance, InstanceHealth, InstanceState, Pin, Resource, Sync, due};
-use crate::plan::{Effective, Standing, is_failing, is_good, is_healthy, is_proven, pin_of};
+use crate::plan::{Effective, Standing, has_moved, is_failing, is_good, is_healthy, is_proven, pin_of};
 
 /// How the declared template has failed, if it has. One that once was good is never judged again as it then was.
 pub(super) fn failed(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>) -> Option<Finding> {
@@ -52,7 +52,9 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
     }
     let good = situation.memory.last_good.as_ref().map(|good| &good.resource);
     let baked = || Next { finding: Some(Finding::Baked(Arc::clone(target))), ..synced(None) };
-    if is_proven(target, situation.memory) {
+    // Where it has moved to it is proven once it has baked there, too; its old place serves until then.
+    let moved = has_moved(target, situation.memory);
+    if is_proven(target, situation.memory) && !moved {
         // The same under a newer spec: what a rollback returns to must be the newest.
         return if good.is_some_and(|good| good.spec_digest == target.spec_digest) { synced(None) } else { baked() };
     }
@@ -61,7 +63,11 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
     if ends <= situation.now {
         return baked();
     }
-    let under = if is_good(target, situation.memory) { " under its new check" } else { "" };
+    let under = match is_good(target, situation.memory) {
+        true if moved => " where it has moved to",
+        true => " under its new check",
+        false => "",
+    };
     let why = format!("baking until {}{under}", due(situation.now, ends));
     Next { wake: Some(ends), ..synced(Some(why)) }
 }

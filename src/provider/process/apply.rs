@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codeops_core::model::{Artifact, InstanceState, Key, Op, Ours, Owner, Release, Resource, ResourceId, Scope, Stamp};
+use codeops_core::model::{
+    Artifact, InstanceState, Key, Op, Ours, Owner, ProviderName, Release, Resource, ResourceId, Scope, Stamp,
+};
 
 use super::artifact::{ArtifactError, Egress};
+use super::kept::Going;
 use super::link::{App, CallError, View};
 use super::{Shared, off_thread, setting};
 use crate::journal::Started;
@@ -54,7 +57,7 @@ pub(super) async fn apply(shared: &Arc<Shared>, started: &Started, secrets: &Sec
             shared.prune().await;
             Ok(applied)
         }
-        Op::Delete { ours } => work.delete(ours).await,
+        Op::Delete { ours, moved_to } => work.delete(ours, moved_to.clone()).await,
     }
 }
 
@@ -123,8 +126,8 @@ impl Work<'_> {
 
     /// Makes the app's folder, or takes `over` one that is there.
     async fn make(&self, desired: &Resource, over: bool) -> Result<Arc<App>> {
-        let (shared, id) = (Arc::clone(self.shared), desired.id.clone());
-        let made = off_thread(move || shared.make(&id, over)).await;
+        let (shared, id, owner) = (Arc::clone(self.shared), desired.id.clone(), self.owner().clone());
+        let made = off_thread(move || shared.make(&id, &owner, over)).await;
         made.map_err(|error| {
             let what = if over { "taken over" } else { "made" };
             ApplyError::Retry(format!("the folder of {} cannot be {what}: {error}", desired.id))
@@ -149,6 +152,10 @@ impl Work<'_> {
             return self.configure(&app, desired).await;
         };
         self.check(&app, ours)?;
+        let (home, from, to, owner) =
+            (self.shared.home.clone(), from.clone(), desired.id.clone(), self.owner().clone());
+        let renamed = off_thread(move || home.kept_as(&from, &to, &owner)).await;
+        renamed.map_err(|error| ApplyError::Retry(format!("what is kept of {}: {error}", desired.id)))?;
         self.configure(&app, desired).await
     }
 
@@ -219,13 +226,18 @@ impl Work<'_> {
         }
     }
 
-    async fn delete(&self, ours: &Ours) -> Result<Applied> {
+    async fn delete(&self, ours: &Ours, moved_to: Option<ProviderName>) -> Result<Applied> {
         let id = &self.started.step().resource;
         self.shared.releases.leave(id, None);
         let Some(app) = self.find(id).await? else { return Ok(Applied { note: Some("already gone".to_owned()) }) };
         self.check(&app, ours)?;
         let folder = app.folder.clone();
-        let asked = app.delete(self.shared, self.key()).await;
+        let kept = match &moved_to {
+            Some(_) => format!("; what it wrote is kept below {}", self.shared.home.kept().display()),
+            None => String::new(),
+        };
+        let going = Going { id: id.clone(), owner: self.owner().clone(), moved_to };
+        let asked = app.delete(self.shared, self.key(), going).await;
         let under_way = |view: &View| match view {
             View::Known(state) => state.deleting,
             View::Gone => true,
@@ -235,7 +247,7 @@ impl Work<'_> {
         if !app.until(SEEN, under_way).await {
             asked.map_err(failed)?;
         }
-        Ok(Applied { note: Some(format!("ending its instances and removing {folder}")) })
+        Ok(Applied { note: Some(format!("ending its instances and removing {folder}{kept}")) })
     }
 
     /// The object still carries the very stamp that was looked at.
@@ -259,7 +271,9 @@ impl Work<'_> {
         let user = shared.users.user(app.uid());
         let (home, name, ids) =
             (shared.home.clone(), app.folder.clone(), user.as_ref().map(|user| (user.uid, user.gid)));
-        let data = off_thread(move || home.make_data(&name, ids)).await.map_err(trouble)?;
+        let (id, owner) = (desired.id.clone(), self.owner().clone());
+        let make = move || home.take_back(&name, &id, &owner).and_then(|()| home.make_data(&name, ids));
+        let data = off_thread(make).await.map_err(trouble)?;
         let dir: PathBuf = match setting::artifact(&desired.spec)? {
             None => data.clone(),
             Some(artifact) => {

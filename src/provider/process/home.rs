@@ -5,6 +5,7 @@
 //!   identity.json            made once: a random id, and the last uid given out
 //!   apps/FOLDER/             0700: one an app; its record and its keeper's files
 //!   data/FOLDER/             0700, the app's own: what it may write; goes when the app is deleted
+//!   kept/NAME/               what it wrote, once it has moved: see [`super::kept`]
 //!   releases/SHA256.KEY/     what artifacts unpack to; under an app's own group where it has one
 //! ```
 //! A folder keeps the name it was made under when its app is renamed: what runs in it never sees its paths change.
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::kept::{Going, Kept};
 use crate::base::{random, remove_folder, write_private};
 
 /// The record in an app's folder: without it the folder is not ours.
@@ -58,6 +60,9 @@ pub(super) struct AppRecord {
     /// The key of the delete that is under way.
     #[serde(default)]
     pub(super) deleting: Option<Key>,
+    /// What that delete is of. Empty in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) going: Option<Box<Going>>,
     /// Since when instances are judged as they are, where an earlier keeper was told so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) judged_since: Option<Timestamp>,
@@ -75,6 +80,7 @@ impl AppRecord {
             good: None,
             running,
             deleting: None,
+            going: None,
             judged_since: None,
         }
     }
@@ -119,7 +125,7 @@ struct Identity {
 /// The folders of one provider.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 /// One folder below `apps/`.
@@ -177,12 +183,14 @@ impl Home {
         Ok(SystemId(format!("process:{}", hex::encode(&Sha256::digest(all)[..16]))))
     }
 
-    /// The uids that apps of the other providers beside this one have: the range is one for the whole machine.
+    /// The uids that apps of the other providers beside this one have, and those of data that are kept: the range is one for the
+    /// whole machine.
     pub(super) fn uids_beside(&self) -> BTreeSet<u32> {
         let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let providers = self.root.parent().into_iter().flat_map(folders).filter(|path| *path != self.root);
         let records = providers.flat_map(|provider| folders(&provider.join("apps")).collect::<Vec<_>>());
-        records.filter_map(|folder| read_json::<AppRecord>(&folder.join(RECORD)).ok()?.uid).collect()
+        let live = records.filter_map(|folder| read_json::<AppRecord>(&folder.join(RECORD)).ok()?.uid);
+        live.chain(self.kept_anywhere().iter().filter_map(Kept::uid)).collect()
     }
 
     /// A uid for a new app: after the last one given out, so that a freed one rests as long as possible. One caller at a
@@ -322,12 +330,12 @@ fn is_no_record(error: &io::Error) -> bool {
     )
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&fs::read(path)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     write_private(path, &serde_json::to_vec(value)?)
 }
 

@@ -8,6 +8,7 @@ pub mod artifact;
 mod claims;
 mod fetches;
 mod home;
+mod kept;
 mod link;
 mod observe;
 mod pruning;
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use async_trait::async_trait;
 use codeops_core::config::{ProcessSettings, TeamSettings};
-use codeops_core::model::{Kind, Listing, ProviderName, ResourceId, Scope, SystemId, TeamName};
+use codeops_core::model::{Kind, Listing, Owner, ProviderName, ResourceId, Scope, SystemId, TeamName};
 use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 use tokio::sync::{RwLock, Semaphore, broadcast};
@@ -224,12 +225,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a folder for a new app, or takes one over that has no record, with a uid that no other app has.
-    fn make(self: &Arc<Self>, id: &ResourceId, over: bool) -> io::Result<Arc<App>> {
+    /// Makes a folder for a new app, or takes one over that has no record, with a uid that no other app has: that of what is kept
+    /// of it, if it comes back.
+    fn make(self: &Arc<Self>, id: &ResourceId, owner: &Owner, over: bool) -> io::Result<Arc<App>> {
         // From the choice of the uid until others see it taken; other providers choose from the same range.
         static CHOOSING: Mutex<()> = Mutex::new(());
         let _choosing = held(&CHOOSING);
-        let uid = if self.users == Users::Own { Some(self.new_uid()?) } else { None };
+        let had = || self.home.kept_of(id, owner).and_then(|kept| kept.uid()).filter(|uid| self.claims.claim(*uid));
+        let uid = match self.users == Users::Own {
+            true => Some(had().map_or_else(|| self.new_uid(), Ok)?),
+            false => None,
+        };
         let record = AppRecord::new(id.clone(), uid);
         let folder = if over {
             let folder = id.name.as_str().to_owned();
@@ -294,18 +300,6 @@ impl Shared {
     /// Whether a folder of somebody else's stands where `id` would.
     fn is_foreign(&self, id: &ResourceId) -> bool {
         held(&self.foreign).contains(id.name.as_str())
-    }
-
-    /// Removes what a deleted app left: processes under a `uid` of its own that got away from its keeper, and its folders.
-    async fn clear(&self, folder: &str, uid: Option<u32>) -> io::Result<()> {
-        let (home, folder) = (self.home.clone(), folder.to_owned());
-        let clear = move || {
-            uid.into_iter().for_each(users::end);
-            home.remove(&folder)
-        };
-        off_thread(clear).await?;
-        uid.into_iter().for_each(|uid| self.claims.release(uid));
-        Ok(())
     }
 
     fn forget(&self, folder: &str) {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::link::{App, View};
-use super::{Shared, held};
+use super::{Shared, held, kept, off_thread};
 use crate::keeper::wire::{Done, Request, State};
 use crate::port::{LogQuery, LogStream, Stat, Unreachable};
 
@@ -38,6 +38,9 @@ pub(super) async fn observe(shared: &Arc<Shared>, scope: &Scope) -> Result<Listi
         }
     }
     objects.retain(|id, _| scope.covers(id));
+    let home = shared.home.clone();
+    let kept = off_thread(move || Ok(home.kept_anywhere())).await.unwrap_or_default();
+    objects.iter_mut().for_each(|(id, live)| kept::tell(&kept, id, live));
     for (app, why) in silent {
         let (ids, newest) = (app.ids(), app.id());
         // One that is being renamed may bear either id; an older one may be another app's by now, which answers.

@@ -169,7 +169,7 @@ async fn a_rename_claims_the_name_it_takes_and_the_one_it_leaves() {
     let mut renaming = JoinSet::new();
     renaming.spawn(async move { gate.pass(rename, picture, None).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    for (name, op) in [("b", Op::Delete { ours }), ("z", Op::Configure { desired })] {
+    for (name, op) in [("b", Op::Delete { ours, moved_to: None }), ("z", Op::Configure { desired })] {
         let refused = bench.pass(bench.step(name, op)).await;
         assert_eq!(refused, Passage::Refused(format!("another step on app/{name} is under way")));
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use codeops::journal::{Outcome, Record};
-use codeops_core::model::{Health, ResourceId, Sync};
+use codeops_core::model::{FieldDrift, Health, ResourceId, Sync};
+use serde_json::Value;
 
 use crate::support::flow::{Flow, app, app_with, id, path};
 use crate::support::memory_provider::Fault;
@@ -170,6 +171,38 @@ async fn a_move_empties_the_old_place_only_once_the_new_one_works() {
     flow.settle().await;
     assert_eq!(flow.live("a"), None, "{}", flow.why("a"));
     assert!(flow.provider("edge").live(&id("a")).is_some());
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_bakes_before_the_old_place_is_emptied_and_loses_no_data() {
+    let mut flow = two_places().await;
+    flow.local().write(&id("a"), "orders");
+    let there = |flow: &Flow| flow.provider("edge").live(&id("a")).is_some();
+    let revision = flow.commit(&[(&path("a"), &app_with("a", "v1", "", "provider: edge, "))]).await;
+    flow.elapse(8).await;
+    assert!(there(&flow) && flow.live("a").is_some(), "both serve through its bake of 10 s: {}", flow.why("a"));
+    // What it waits for until the old place is empty is no drift.
+    let waits = Some("port 8080 is held by another process".to_owned());
+    let drift = FieldDrift { field: "port.number".to_owned(), expected: 8080.into(), found: Value::Null, waits };
+    flow.provider("edge").edit(&id("a"), |live| live.drift.push(drift));
+    flow.settle().await;
+    assert!(there(&flow) && flow.live("a").is_none(), "{}", flow.why("a"));
+    let deletes = flow.records(|record| match record {
+        Record::Intent { word, cause, .. } if word == "delete" => Some(cause.clone()),
+        Record::Drift { what, .. } => Some(what.clone()),
+        _ => None,
+    });
+    assert_eq!(deletes[0], format!("revision {}", revision.short()), "{deletes:?}");
+    flow.change(&[("a", "v1")]).await;
+    flow.settle().await;
+    assert!(!there(&flow));
+    assert_eq!(flow.local().written(&id("a")).as_deref(), Some("orders"), "found on the way back");
+    flow.change(&[("a", "")]).await;
+    flow.settle().await;
+    flow.change(&[("a", "v1")]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("a"), flow.local().written(&id("a"))), (vec!["v1".to_owned()], None));
     flow.check();
 }
 

@@ -10,34 +10,40 @@ use tokio::time::sleep;
 use super::{App, CallError, held};
 use crate::keeper::wire::{Done, Failure, Request};
 use crate::provider::process::Shared;
-use crate::provider::process::home::{KEEPER_LOCK, KEEPER_STATE};
+use crate::provider::process::home::{AppRecord, KEEPER_LOCK, KEEPER_STATE};
+use crate::provider::process::kept::Going;
 use crate::provider::process::reach::is_locked;
 
 impl App {
     /// Writes down that it is being deleted, then asks for it: so that, whoever ends meanwhile, what its keeper leaves is
     /// removed. A keeper that refuses has begun nothing.
-    pub(in super::super) async fn delete(&self, shared: &Shared, key: &Key) -> Result<Done, CallError> {
-        self.goes(shared, key).await?;
+    pub(in super::super) async fn delete(&self, shared: &Shared, key: &Key, going: Going) -> Result<Done, CallError> {
+        self.goes(shared, key, &going).await?;
         *held(&self.lock) = self.open_lock(shared);
         let asked = self.call(Request::Delete { key: key.clone() }).await;
         match &asked {
             Err(CallError::Failed(_)) => self.stays(shared).await,
             // A keeper that greeted meanwhile did not know of it yet.
-            Ok(_) => self.goes(shared, key).await?,
+            Ok(_) => self.goes(shared, key, &going).await?,
             Err(CallError::Lost(_)) => {}
         }
         asked
     }
 
-    async fn goes(&self, shared: &Shared, key: &Key) -> Result<(), CallError> {
-        self.change_record(shared, |record| record.deleting = Some(key.clone()))
+    async fn goes(&self, shared: &Shared, key: &Key, going: &Going) -> Result<(), CallError> {
+        let goes = |record: &mut AppRecord| {
+            record.deleting = Some(key.clone());
+            record.going = Some(Box::new(going.clone()));
+        };
+        self.change_record(shared, goes)
             .await
             .map_err(|error| CallError::Failed(Failure::Retry(format!("cannot write its record: {error}"))))
     }
 
     /// It is not being deleted, whatever was written down of it: a delete comes again through the gate or not at all.
     pub(super) async fn stays(&self, shared: &Shared) {
-        if let Err(error) = self.change_record(shared, |record| record.deleting = None).await {
+        let stays = |record: &mut AppRecord| (record.deleting, record.going) = (None, None);
+        if let Err(error) = self.change_record(shared, stays).await {
             tracing::warn!(resource = %self.id(), %error, "its record cannot be written; it says that a delete is under way");
         }
     }
@@ -70,7 +76,8 @@ impl App {
         if folder.join(KEEPER_STATE).exists() {
             return false;
         }
-        match shared.clear(&self.folder, self.uid()).await {
+        let going = held(&self.record).going.clone();
+        match shared.clear(&self.folder, self.uid(), going).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(resource = %self.id(), %error, "what is left of a deleted app cannot be removed");
