@@ -56,7 +56,8 @@ pub fn records(
     teams: &BTreeMap<TeamName, TeamSettings>,
     memory: &Memory,
 ) -> Vec<Record> {
-    let Some(accepted) = accepted(revision, compiled, commits, teams, memory) else { return Vec::new() };
+    let commits = &trailers::with_teams(commits.to_vec(), teams);
+    let Some(accepted) = accepted(revision, compiled, commits, memory) else { return Vec::new() };
     let released = trailers::released(commits, &compiled.desired, teams, &remembered(memory));
     [accepted].into_iter().chain(released).collect()
 }
@@ -66,12 +67,11 @@ pub(super) fn remembered(memory: &Memory) -> BTreeSet<ResourceId> {
     memory.resources.keys().cloned().collect()
 }
 
-/// As [`records`], without what trailers release.
+/// As [`records`], without what trailers release; of commits that say whose files they change.
 pub(super) fn accepted(
     revision: &Revision,
     compiled: &Compiled,
     commits: &[Commit],
-    teams: &BTreeMap<TeamName, TeamSettings>,
     memory: &Memory,
 ) -> Option<Record> {
     if memory.revision.accepted.as_ref() == Some(revision) {
@@ -84,7 +84,7 @@ pub(super) fn accepted(
     Some(Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
-        commits: commits.iter().map(|it| trailers::written(it, teams)).collect(),
+        commits: commits.iter().map(trailers::written).collect(),
         blast_percent: limit(&compiled.desired, memory),
         files,
         gone,

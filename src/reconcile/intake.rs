@@ -98,7 +98,7 @@ impl Flow {
                 let files = source.files(&revision).await?;
                 let since = since.filter(|since| *since != revision);
                 let commits = source.commits(since.as_ref(), &revision).await?;
-                Ok((files, commits))
+                Ok((files, trailers::with_teams(commits, &context.teams)))
             };
             let mut found = Kept::new();
             let (compiler, result) = match read.await {
@@ -180,7 +180,7 @@ impl Flow {
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
             let current = self.world.current.as_ref();
             (
-                acceptance::accepted(&revision, &compiled, &commits, &self.rules.teams, &memory),
+                acceptance::accepted(&revision, &compiled, &commits, &memory),
                 acceptance::remembered(&memory),
                 acceptance::stays(&compiled.desired, &memory, |id| current?.declares(id)),
             )
@@ -213,7 +213,7 @@ impl Flow {
             diagnostics: compiled.diagnostics,
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
-            teams: newest.map(|commit| trailers::written_by(commit, &self.rules.teams)).unwrap_or_default(),
+            teams: newest.map(|commit| commit.teams.clone()).unwrap_or_default(),
             accepted_at: memory.revision.accepted_at.unwrap_or_else(|| self.tools.clock.now()),
             state: previous
                 .as_ref()

@@ -145,7 +145,7 @@ fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Optio
 }
 
 /// A commit as it is written down: with whose words it holds, what is said by those that it brings, and no files.
-pub(super) fn written(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Commit {
+pub(super) fn written(commit: &Commit) -> Commit {
     let mut trailers: Vec<_> = commit.trailers.iter().take(MOST_OF_COMMIT).cloned().collect();
     for said in commit.brought.iter().flat_map(|it| &it.trailers).take(MOST_OF_COMMIT) {
         if !trailers.contains(said) {
@@ -164,12 +164,18 @@ pub(super) fn written(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>)
         brings: BTreeSet::new(),
         beyond: BTreeSet::new(),
         brought: Vec::new(),
-        teams: written_by(commit, teams),
+        teams: commit.teams.clone(),
     }
 }
 
+/// These commits with the teams whose files they change.
+pub(super) fn with_teams(mut commits: Vec<Commit>, teams: &BTreeMap<TeamName, TeamSettings>) -> Vec<Commit> {
+    commits.iter_mut().for_each(|commit| commit.teams = written_by(commit, teams));
+    commits
+}
+
 /// The teams whose files a commit changes.
-pub(super) fn written_by(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> BTreeSet<TeamName> {
+fn written_by(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> BTreeSet<TeamName> {
     of(&commit.changed, teams)
 }
 
