@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Environment, Owner, Place, Resource, ResourceId};
+use crate::model::{Owner, Place, Resource, ResourceId};
 
 use super::amend::{Changes, Good};
 use super::app::AppManifest;
@@ -12,10 +12,9 @@ use super::file::{Class, ParsedFile, class, parse};
 use super::in_force::{self, InForce};
 use super::merging::Merged;
 use super::portion::Shares;
-use super::read::near;
 use super::resolve::{Resolved, not_whole, resolve};
 use super::unit::Unit;
-use super::{Compiled, Context, Desired, File, Files, freeze, grants, lower, references, rights, space};
+use super::{Compiled, Context, Desired, File, Files, environment, freeze, grants, lower, references, rights, space};
 
 /// From so many changed files on, parsing is shared by two threads.
 const MANY: usize = 256;
@@ -82,7 +81,7 @@ impl Compiler {
         let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&self.parsed, &mut resolved);
-        misspelt_environment(&self.parsed, context, &mut resolved);
+        environment::check(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
         references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
@@ -295,53 +294,6 @@ fn missing_repository(files: &[Arc<ParsedFile>], resolved: &mut Resolved) {
         line_start: 1,
         width: 1,
     });
-}
-
-/// An environment that is all but named as one with a folder is a slip: everything live would seem somebody else's. One that
-/// is named otherwise may well be what all manifests say without overlays, which is said where others have some.
-fn misspelt_environment(files: &[Arc<ParsedFile>], context: &Context, resolved: &mut Resolved) {
-    let Some(selected) = &context.environment else { return };
-    let folder = |file: &Arc<ParsedFile>| match &file.class {
-        Class::Overlay(environment) => environment.clone(),
-        _ => None,
-    };
-    let folders: BTreeSet<_> = files.iter().filter_map(folder).collect();
-    if folders.is_empty() || folders.contains(selected) {
-        return;
-    }
-    let names = || folders.iter().map(|name| name.as_str());
-    let Some(near) = near(selected.as_str(), names()) else {
-        let help = format!("there is {}; {}", names().collect::<Vec<_>>().join(", "), says_so(selected));
-        return resolved.found.push(no_folder(selected, Severity::Warning, help));
-    };
-    let help = format!("did you mean `{near}`? {}", says_so(selected));
-    let found = no_folder(selected, Severity::Error, help);
-    resolved.all_held.get_or_insert(found.message.clone());
-    resolved.found.push(found);
-}
-
-/// Says so where an environment is selected and there is a folder of none.
-pub fn without_overlays(files: &Files, context: &Context) -> Option<Diagnostic> {
-    let selected = context.environment.as_ref()?;
-    let any = files.keys().any(|path| matches!(class(path), Class::Overlay(Some(_))));
-    (!any).then(|| no_folder(selected, Severity::Warning, says_so(selected)))
-}
-
-fn says_so(selected: &Environment) -> String {
-    format!("where it has no overlays, a file of a comment alone, environments/{selected}/none.yaml, says so")
-}
-
-fn no_folder(selected: &Environment, severity: Severity, help: String) -> Diagnostic {
-    Diagnostic {
-        severity,
-        place: Place { file: format!("environments/{selected}"), line: 1, column: 1 },
-        team: None,
-        message: format!("there is no folder environments/{selected} for the environment selected"),
-        help: Some(help),
-        line: String::new(),
-        line_start: 1,
-        width: 1,
-    }
 }
 
 /// Holds what resolves through a Repository that cannot be resolved itself: everything while its name is not known, else

@@ -14,6 +14,7 @@ mod coverage;
 mod deleted;
 mod diagnostic;
 mod edit;
+mod environment;
 mod file;
 mod former;
 mod freeze;
@@ -67,11 +68,12 @@ use crate::model::{
     Claims, Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName, Whose,
 };
 
-pub use compiler::{Compiler, without_overlays};
+pub use compiler::Compiler;
 pub use condition::condition_at;
 pub use coverage::reaches_nobody;
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::edit;
+pub use environment::without_overlays;
 pub use file::{is_manifest, is_wanted};
 pub use levelling::{Levelled, Much, Writers};
 pub use order::order;

@@ -96,6 +96,33 @@ fn a_misspelt_environment_is_named_and_holds_everything() {
 }
 
 #[test]
+fn a_misspelt_environment_holds_those_whose_folder_it_is_and_nobody_else() {
+    let team = |name: &str| format!("apiVersion: codeops/v1\nkind: Team\nmetadata: {{name: {name}}}\nspec: {{}}\n");
+    let own = |name: &str| {
+        let paths = vec![format!("{name}/**"), format!("environments/*/{name}/**")];
+        (name.parse().unwrap(), TeamSettings { paths, ..TeamSettings::default() })
+    };
+    let of = |name: &str| app(name, RUN).replace("payments", name);
+    let teams = [own("a"), own("b")].into();
+    let context = Context { environment: Some("prod".parse().unwrap()), teams, ..Context::default() };
+    let all = [
+        ("codeops.yaml", format!("{REPOSITORY}---\n{}---\n{}", team("a"), team("b"))),
+        ("a/a.yaml", of("a")),
+        ("b/b.yaml", of("b")),
+        ("environments/prd/b/x.yaml", "# nothing\n".to_owned()),
+    ];
+    let pairs = all.each_ref().map(|(path, text)| (*path, text.as_str()));
+    let compiled = Compiler::default().compile(&files(&pairs), &context);
+    let shown = rendered(&compiled);
+    assert_eq!(compiled.desired.resources.keys().cloned().collect::<Vec<_>>(), [id("a")], "{shown}");
+    let why = &compiled.desired.held[&id("b")];
+    assert!(why.contains("and there is environments/prd/b/x.yaml: did you mean `prd`?"), "{why}");
+    let mistakes: Vec<_> = compiled.diagnostics.iter().filter(|it| it.severity == Severity::Error).collect();
+    assert!(matches!(&*mistakes, [it] if it.team == "b".parse().ok() && it.place.file == pairs[3].0), "{shown}");
+    assert!(shown.contains("there is prd; where it has no overlays"), "said to the others: {shown}");
+}
+
+#[test]
 fn what_follows_from_an_unreadable_codeops_yaml_does_not_drown_it() {
     let cut = |text: &str| text.replace("ops}", "ops").replace("payments}", "payments");
     let top = format!("{}---\n{}", cut(REPOSITORY), cut(TEAM));
