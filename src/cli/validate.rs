@@ -76,7 +76,8 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
 
 /// The folder around this one, within the same checkout, that holds the Repository's file.
 fn repository_above(folder: &Path) -> Option<PathBuf> {
-    let folder = std::path::absolute(folder).ok()?;
+    // Without `..`, whose parent is none of what is around it.
+    let folder = folder.canonicalize().ok()?;
     let mut around = folder.ancestors().take_while(|inner| !inner.join(".git").exists()).filter_map(Path::parent);
     around.find(|outer| outer.join(TOP).is_file()).map(Path::to_owned)
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -167,6 +167,23 @@ fn validate_of_a_part_says_first_of_what_it_is_one() {
     fs::create_dir_all(&apps).expect("made");
     let (_, _, err) = run(codeops().arg("validate").arg(&apps));
     assert!(err.contains("is a part of the config repository") && err.contains("instead"), "{err}");
+    let beside = tempfile::tempdir().expect("a folder");
+    let (_, _, err) =
+        run(codeops().current_dir(folder.path()).arg("validate").arg(up_to(folder.path(), beside.path())));
+    assert!(!err.contains("is a part of"), "{err}");
+}
+
+/// One folder, seen from another beside it.
+fn up_to(from: &Path, to: &Path) -> PathBuf {
+    Path::new("..").join(to.strip_prefix(from.parent().expect("a folder")).expect("beside it"))
+}
+
+/// What there is without settings runs no images: whoever asks for one reads so, and where.
+#[test]
+fn validate_without_settings_warns_of_an_image() {
+    let folder = repository(&APP.replace("{command: [/bin/shop]}", "{image: 'nginx:1'}"));
+    let (code, out, _) = run(codeops().arg("validate").arg(folder.path()));
+    assert!(code == 0 && out.contains("runs no images") && out.contains("warning"), "{out}");
 }
 
 #[test]

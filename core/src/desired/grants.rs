@@ -50,6 +50,9 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         for (span, message, help) in notes {
             unit.error(&mut resolved.found, span, message, help);
         }
+        if let Some((span, message, help)) = image_without_settings(unit, default, context) {
+            unit.warning(&mut resolved.found, span, message, help);
+        }
     }
     for (name, (id, span)) in unchecked {
         let (Some(unset), Some(unit)) = (&context.unset, resolved.units.get(&id)) else { continue };
@@ -60,6 +63,15 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         let message = format!("the provider `{name}` is not checked: without settings there is only `{unset}`");
         unit.warning(&mut resolved.found, span, message, Some(help));
     }
+}
+
+/// An image on the provider that there is without settings, which runs none: what they make of it is not known.
+fn image_without_settings(unit: &Unit, default: Option<&ProviderName>, context: &Context) -> Option<Note> {
+    let unset = context.unset.as_ref()?;
+    let named = unit.app.provider.as_ref().map(|at| &at.value).or(default)?;
+    let run = unit.app.run.as_ref().filter(|run| matches!(run.value, RunSpec::Image(_)) && named == unset)?;
+    let message = format!("without settings the provider `{unset}` runs no images");
+    Some((run.span, message, Some(format!("give a `command` instead; or, where they say otherwise, {SETTINGS}"))))
 }
 
 /// How providers come to be known.
