@@ -61,6 +61,7 @@ impl Record {
             | Record::Released { resource, .. }
             | Record::Pinned { resource, .. }
             | Record::Unpinned { resource, .. }
+            | Record::TakenBack { resource }
             | Record::Removal { resource, .. }
             | Record::Forgotten { resource }
             | Record::Renamed { resource, .. }
@@ -112,6 +113,7 @@ impl Record {
             Record::Pinned { .. }
             | Record::Unpinned { .. }
             | Record::Held { .. }
+            | Record::TakenBack { .. }
             | Record::Allowed { .. }
             | Record::HoldSpent { .. }
             | Record::Removal { .. }

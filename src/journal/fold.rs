@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Aim, AlertId, AlertMemory, Claims, Does, HoldId, LastGood, Memory, Name, Page, PageId, PlaybookStep, ProviderName,
-    Removal, ResourceId, ResourceMemory, RevisionMemory, RevisionState, Run, RunEvent, RunId, Subject, TeamName,
+    Aim, AlertId, AlertMemory, Does, HoldId, LastGood, Memory, Name, Page, PageId, PlaybookStep, ProviderName, Removal,
+    ResourceId, ResourceMemory, RevisionState, Run, RunEvent, RunId, Subject, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::fold_response::fold_response;
+use super::fold_revision::{declare, inherit_limit};
 use super::log::{Entry, Seq};
 use super::record::{Outcome, Record};
 use super::writer::InDoubt;
@@ -140,7 +141,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.accepted = Some(revision.clone());
             memory.revision.accepted_at = Some(entry.at);
             memory.revision.owner = Some(owner.clone());
-            let mut changes = declare(memory, files, gone);
+            let mut changes = declare(memory, files, gone, entry.at);
             // What is not gone yet goes under this revision.
             memory.revision.removes.retain(|id| memory.resources.contains_key(id));
             let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
@@ -204,7 +205,12 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             vec![Change::Removals]
         }
         Record::Allowed { hold, teams, .. } => changed(allow(memory, hold, teams.as_ref(), entry.at), Change::Allowed),
-        Record::Held { .. } => changed(!std::mem::replace(&mut memory.revision.has_held, true), Change::Revision),
+        Record::Held { removals, .. } => {
+            let mut changes = changed(!std::mem::replace(&mut memory.revision.has_held, true), Change::Revision);
+            changes.extend(removals.iter().flat_map(|id| resource_of(memory, id, |it| it.removal_held = true)));
+            changes
+        }
+        Record::TakenBack { resource } => resource_of(memory, resource, |it| it.removal_held = false),
         Record::HoldSpent { hold } => {
             let limited = memory.allowed_by.remove(hold).is_some();
             changed(memory.allowed.remove(hold).is_some() || limited, Change::Allowed)
@@ -301,7 +307,11 @@ fn changed(is: bool, change: Change) -> Vec<Change> {
 }
 
 /// Changes what is remembered of one resource.
-fn resource_of(memory: &mut Memory, id: &ResourceId, change: impl FnOnce(&mut ResourceMemory)) -> Vec<Change> {
+pub(super) fn resource_of(
+    memory: &mut Memory,
+    id: &ResourceId,
+    change: impl FnOnce(&mut ResourceMemory),
+) -> Vec<Change> {
     let before = memory.resources.remove(id).unwrap_or_default();
     let mut after = before.clone();
     change(&mut after);
@@ -310,25 +320,6 @@ fn resource_of(memory: &mut Memory, id: &ResourceId, change: impl FnOnce(&mut Re
         memory.resources.insert(id.clone(), after);
     }
     changed(is, Change::Resource(id.clone()))
-}
-
-/// Only what moved is said, so that a commit costs what it changes and not what there is.
-fn declare(memory: &mut Memory, files: &BTreeMap<ResourceId, String>, gone: &BTreeSet<ResourceId>) -> Vec<Change> {
-    let mut changes: Vec<Change> = gone.iter().flat_map(|id| resource_of(memory, id, forget)).collect();
-    changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.file = Some(file.clone()))));
-    changes
-}
-
-/// The limit by which the next revision is judged beside its own, for as long as it is in force: its predecessor's, and
-/// while that one was not wholly applied also the one that it was judged by itself.
-fn inherit_limit(revision: &mut RevisionMemory, declared: u8) {
-    let is_applied = revision.accepted == revision.applied && !revision.has_held;
-    let before = revision.blast_declared.replace(declared);
-    revision.blast_percent = match (revision.blast_percent, before) {
-        (Some(inherited), Some(before)) if !is_applied => Some(inherited.min(before)),
-        (_, before) => before,
-    };
-    revision.has_held = false;
 }
 
 /// From the moment a step is meant to be done it may have been: whoever begins to make a resource somewhere may have left it
@@ -341,11 +332,6 @@ fn place(resource: &mut ResourceMemory, provider: &ProviderName, leaves: Option<
         }
         (Some(_), None) => {}
     }
-}
-
-fn forget(resource: &mut ResourceMemory) {
-    (resource.file, resource.changed_by) = (None, None);
-    resource.claims = Claims::default();
 }
 
 fn settle(resource: &mut ResourceMemory, at: Timestamp, outcome: &Outcome, aim: Option<&Aim>) {
@@ -390,6 +376,8 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
     if let Some(LastGood { resource, .. }) = &mut moved.last_good {
         Arc::make_mut(resource).id = to.clone();
     }
+    // By its new name it is declared.
+    (moved.dropped_at, moved.removal_held) = (None, false);
     if let Some(there) = memory.resources.remove(to).filter(|there| there.file.is_some()) {
         (moved.file, moved.claims, moved.stays) = (there.file, there.claims, there.stays);
     }

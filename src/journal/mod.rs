@@ -25,6 +25,7 @@ mod category;
 mod delivery;
 mod fold;
 mod fold_response;
+mod fold_revision;
 mod history;
 mod intake;
 mod log;

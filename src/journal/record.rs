@@ -182,6 +182,15 @@ pub enum Record {
         changes: Vec<(Verb, ResourceId)>,
         /// Why.
         why: String,
+        /// Those of them that are removals and stay held until a commit releases them or declares them again, whatever else
+        /// changes; none in the journals of early versions.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        removals: BTreeSet<ResourceId>,
+    },
+    /// A removal that was held is not asked for any more.
+    TakenBack {
+        /// The resource.
+        resource: ResourceId,
     },
     /// A commit released a hold.
     Allowed {

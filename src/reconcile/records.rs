@@ -18,16 +18,18 @@ use super::world::{Current, Status};
 use crate::journal::{Category, LogError, Query, Record};
 
 impl Flow {
-    /// New holds, and providers seen for the first time.
+    /// New holds, removals that were held and are taken back, and providers seen for the first time.
     pub(super) fn seen(&self, judged: &Judged, memory: &Memory) -> Vec<Record> {
         let mut records = Vec::new();
         for hold in &judged.holds {
             if !self.world.holds.iter().any(|known| known.id == hold.id) {
                 tracing::warn!(hold = %hold.id, why = hold.why, trailer = hold.trailer, "held");
                 let changes = hold.changes.iter().cloned().collect();
-                records.push(Record::Held { hold: hold.id.clone(), changes, why: hold.why.clone() });
+                let (why, removals) = (hold.why.clone(), hold.removals.clone());
+                records.push(Record::Held { hold: hold.id.clone(), changes, why, removals });
             }
         }
+        records.extend(judged.taken_back.iter().map(|id| Record::TakenBack { resource: id.clone() }));
         for (provider, listing) in &self.world.snapshot.providers {
             if let Ok(listing) = listing
                 && !memory.systems.contains_key(provider)

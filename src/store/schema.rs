@@ -105,6 +105,20 @@ const MIGRATIONS: &[&str] = &[
           )
     ))) WHERE part = 'revision' AND json_type(body, '$.removes') IS NULL;
 "#,
+    // What was held to be removed stays held. What has been taken back or released since is told apart by the next look.
+    r#"
+    UPDATE projection SET body = json_set(body, '$.removal_held', json('true')) WHERE part IN (
+        SELECT 'resource/' || json_extract(change.value, '$[1]')
+        FROM entries AS held, json_each(held.body, '$.changes') AS change
+        WHERE held.category = 'guard' AND instr(held.body, '"type":"held"')
+          AND NOT instr(held.body, 'now points at another system')
+          AND json_extract(change.value, '$[0]') IN ('delete', 'move', 'scale-to-zero')
+          AND held.seq > (
+            SELECT coalesce(max(seq), 0) FROM entries
+            WHERE category = 'commit' AND instr(body, '"type":"revisionState"') AND instr(body, '"state":"applied"')
+          )
+    );
+"#,
 ];
 
 /// Files up to this size are checked whole at every opening; beyond it, that would make the start slow, and only what
@@ -238,6 +252,29 @@ mod tests {
         db.pragma_update(None, "user_version", i64::try_from(format).expect("few")).expect("numbered");
         let kept = "INSERT INTO projection VALUES ('revision', '{\"owner\": \"acme-ops/prod\"}')";
         db.execute_batch(kept).expect("written");
+    }
+
+    #[test]
+    fn what_was_held_to_be_removed_is_so_after_an_upgrade() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = super::super::folder::database(folder.path());
+        older(&file, 5);
+        let db = Connection::open(&file).expect("it opens");
+        let held = |seq: u32, id: &str| {
+            let body =
+                format!(r#"{{"type":"held","hold":"9f86d081884c","changes":[["delete","{id}"]],"why":"too many"}}"#);
+            format!("INSERT INTO entries VALUES ({seq}, 0, 1, 'guard', NULL, '{body}', zeroblob(32), NULL);")
+        };
+        let part = |id: &str| format!("INSERT INTO projection VALUES ('resource/{id}', '{{}}');");
+        let applied = r#"{"type":"revisionState","revision":"x","state":"applied","why":null}"#;
+        let applied = format!("INSERT INTO entries VALUES (2, 0, 1, 'commit', NULL, '{applied}', zeroblob(32), NULL);");
+        let all = [held(1, "app/old"), applied, held(3, "app/now"), part("app/old"), part("app/now")];
+        all.iter().for_each(|statement| db.execute_batch(statement).expect("written"));
+        drop(db);
+        let (memory, _) = super::super::Archive::open(folder.path()).and_then(|it| it.memory()).expect("read");
+        let held: Vec<_> =
+            memory.resources.iter().filter(|(_, it)| it.removal_held).map(|(id, _)| id.to_string()).collect();
+        assert_eq!(held, ["app/now"]);
     }
 
     #[test]

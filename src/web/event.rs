@@ -242,10 +242,11 @@ fn sentence(record: &Record) -> String {
         }
         Record::Pinned { template, pin, .. } => format!("{} failed and is pinned: {}", template.short(), pin.why),
         Record::Unpinned { revision, .. } => format!("commit {} says to try again", revision.short()),
-        Record::Held { hold, changes, why } => {
+        Record::Held { hold, changes, why, .. } => {
             format!("{} held as {hold}: {why}", plural(changes.len(), "change"))
         }
         Record::Allowed { hold, revision, .. } => format!("commit {} says `Codeops-Allow: {hold}`", revision.short()),
+        Record::TakenBack { .. } => "its removal, which was held, is not asked for any more".to_owned(),
         Record::Removal { verb, hold, .. } => match hold {
             Some(hold) => format!("{verb} let through, released from hold {hold}"),
             None => format!("{verb} let through"),

@@ -7,6 +7,7 @@ mod fixture;
 mod guesses;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -815,7 +816,7 @@ async fn in_a_list_each_item_is_masked_as_its_teams() {
     let held = holds.map(|(what, ids)| {
         let changes = ids.into_iter().map(|id| (Verb::Delete, app(id))).collect();
         let id = HoldId::of(&changes);
-        Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why: text(what) }
+        Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why: text(what), removals: BTreeSet::new() }
     });
     shown.holds = held.to_vec();
     let mistakes = [("mistake-of-team", Some("storefront")), ("mistake-of-all", None)];

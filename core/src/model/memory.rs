@@ -73,6 +73,15 @@ pub struct RevisionMemory {
 pub struct ResourceMemory {
     /// The file that last declared it; a file that becomes unreadable holds it.
     pub file: Option<String>,
+    /// Since when one does; `None` where that was before it was written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared_at: Option<Timestamp>,
+    /// Since when none does any more: when its removal was asked for first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_at: Option<Timestamp>,
+    /// Whether its removal was held: then it stays so until a commit releases it, or declares it again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub removal_held: bool,
     /// What it had by right when a revision was last accepted.
     #[serde(skip_serializing_if = "Claims::is_empty")]
     pub claims: Claims,
@@ -162,6 +171,24 @@ const STUCK: u32 = 3;
 const STUCK_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 impl ResourceMemory {
+    /// A file declares it. What came back before it was gone has been there all along.
+    pub fn declare(&mut self, file: &str, at: Timestamp) {
+        if self.file.is_none() && self.dropped_at.take().is_none() {
+            self.declared_at = Some(at);
+        }
+        self.file = Some(file.to_owned());
+    }
+
+    /// No file declares it any more. What nothing else is remembered of is forgotten.
+    pub fn drop_declaration(&mut self, at: Timestamp) {
+        (self.file, self.changed_by) = (None, None);
+        self.claims = Claims::default();
+        let declared_at = self.declared_at.take();
+        if *self != Self::default() {
+            (self.declared_at, self.dropped_at) = (declared_at, Some(at));
+        }
+    }
+
     /// Whether steps that aim at one of `aims` have failed so often in a row and for so long, or one was refused, that somebody
     /// has to look; they are tried again all the same. What failed of another aim says nothing of these.
     pub fn is_stuck(&self, aims: &[Aim]) -> bool {

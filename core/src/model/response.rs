@@ -33,6 +33,23 @@ pub struct Response {
     pub deleted: BTreeMap<String, String>,
 }
 
+impl Response {
+    /// Whose a manifest of these kinds is, by its `Kind/name`.
+    pub fn team_of(&self, id: &str) -> Option<&TeamName> {
+        let (kind, name) = id.split_once('/')?;
+        let name = &name.parse::<Name>().ok()?;
+        match kind {
+            "Playbook" => self.playbooks.get(name).map(|it| &it.team),
+            "PlaybookTest" => self.tests.get(name).map(|it| &it.team),
+            "AlertRoute" => self.routes.get(name).map(|it| &it.team),
+            "Receiver" => self.receivers.get(name).map(|it| &it.team),
+            "EscalationPolicy" => self.policies.get(name).map(|it| &it.team),
+            "OnCall" => self.on_calls.get(name).map(|it| &it.team),
+            _ => None,
+        }
+    }
+}
+
 /// What a team declares that has no live state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Owned<T> {

@@ -92,6 +92,8 @@ pub(crate) struct World {
     pub(crate) least: BTreeMap<ResourceId, usize>,
     /// Every step ever applied.
     pub(crate) history: Vec<(ResourceId, &'static str)>,
+    /// How many revisions were declared; each is later than the one before, also where the clock stands.
+    pub(crate) declared: i64,
     /// How many steps may yet be applied before everything is cut off.
     pub(crate) fuse: Option<usize>,
 }
@@ -111,6 +113,7 @@ impl World {
             bad_paths: BTreeSet::new(),
             least: BTreeMap::new(),
             history: Vec::new(),
+            declared: 0,
             fuse: None,
         }
     }
@@ -144,11 +147,18 @@ impl World {
 
     /// One pass as the daemon makes it: observe, plan, judge, look, permit, apply, remember.
     pub(crate) fn pass(&mut self, desired: &Desired, revision: &Revision) -> Passed {
+        self.accept(desired);
         let snapshot = self.snapshot();
         let memory = self.memory.clone();
         let facts = Facts { now: self.now, memory: &memory, snapshot: &snapshot, revision, freeze: None };
         let plan = plan(desired, revision, &owner(), &snapshot, &memory);
         let judged = judge(&plan, desired, &facts);
+        for id in judged.holds.iter().flat_map(|hold| &hold.removals) {
+            self.remembered(id).removal_held = true;
+        }
+        for id in &judged.taken_back {
+            self.remembered(id).removal_held = false;
+        }
         assert_eq!(judged, judge(&plan, desired, &facts), "judging twice differs");
         self.memory.waves = judged.waves.clone();
         self.memory.allowed.retain(|hold, _| !judged.spent.contains(hold));
@@ -168,6 +178,20 @@ impl World {
             passed.looks.insert(id, look);
         }
         passed
+    }
+
+    /// Remembers what a revision declares, and what it does not any more.
+    fn accept(&mut self, desired: &Desired) {
+        self.declared += 1;
+        let at = Timestamp::from_second(self.declared).unwrap();
+        for (id, memory) in &mut self.memory.resources {
+            if memory.file.is_some() && !desired.resources.contains_key(id) && !desired.held.contains_key(id) {
+                memory.drop_declaration(at);
+            }
+        }
+        for (id, resource) in &desired.resources {
+            self.remembered(id).declare(&resource.place.file, at);
+        }
     }
 
     fn look(
@@ -278,6 +302,9 @@ impl World {
             Op::Delete { ours, .. } => {
                 assert_eq!(objects[&id].stamp.as_ref(), Some(ours.stamp()));
                 objects.remove(&id);
+                let remembered = self.memory.resources.get_mut(&id).filter(|it| it.file.is_none());
+                // Forgotten, as far as anything here asks for it.
+                remembered.into_iter().for_each(|it| (it.dropped_at, it.removal_held) = (None, false));
             }
         }
         self.count(&id);

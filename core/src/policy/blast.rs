@@ -4,7 +4,9 @@
 //! kind is the outer limit, which they share: past it wait those that remove most, until those that remove less fit beside them.
 //!
 //! A removal that was let through counts for an hour against its kind, and what it removed still counts as having lived, so
-//! that a removal in progress does not shrink its own allowance.
+//! that a removal in progress does not shrink its own allowance. What was declared since a removal was asked for counts for
+//! nothing: no commit makes room for what it removes by what it adds. And what was held once is held until a commit releases it
+//! or declares it again, however much there is by then and however long that takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +41,9 @@ pub(super) fn guard(
             continue;
         }
         let discounted = released::discounted(&held, desired, facts);
-        let hold = Hold::new(held, with_answers(why, desired));
+        let why = with_answers(why, &held, desired, facts);
+        let mut hold = Hold::new(held, why);
+        hold.removals = hold.changes.iter().map(|(_, id)| id.clone()).collect();
         let these = match hold.changes.len() {
             1 => "this one".to_owned(),
             many => format!("these {many}"),
@@ -69,18 +73,28 @@ pub(super) fn guard(
     decisions
 }
 
-/// Why it is held, and what else of its revision stays until it is not.
-fn with_answers(why: String, desired: &Desired) -> String {
-    let deleted = &desired.response.deleted;
+/// Why it is held, and what else of its teams stays until it is not.
+fn with_answers(why: String, held: &Removals, desired: &Desired, facts: &Facts<'_>) -> String {
+    let whose = by_team(held, desired, facts);
+    let is_its = |id: &&String| {
+        let team = desired.response.team_of(id).filter(|_| desired.keeps_teams_apart() && !declares_nothing(desired));
+        team.is_none_or(|team| whose.contains_key(&Some(team)))
+    };
+    let deleted: Vec<&str> = desired.response.deleted.keys().filter(is_its).map(String::as_str).collect();
     if deleted.is_empty() {
         return why;
     }
-    let names: Vec<&str> = deleted.keys().take(NAMED).map(String::as_str).collect();
+    let names = &deleted[..deleted.len().min(NAMED)];
     let more = match deleted.len() - names.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     format!("{why}; what it deletes of how alerts are answered stays until then: {}{more}", names.join(", "))
+}
+
+/// Whether a revision is empty: then everything is held together.
+fn declares_nothing(desired: &Desired) -> bool {
+    desired.resources.is_empty() && desired.held.is_empty()
 }
 
 fn counts(change: &Change, desired: &Desired) -> bool {
@@ -107,14 +121,61 @@ fn by_team<'a>(
     parts
 }
 
-/// The sets that exceed, each with why: one for all when the path is empty, else one a kind, or one a kind and team.
+/// What was held to be removed, and is declared again so that nothing of it is to go.
+pub(super) fn taken_back(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> BTreeSet<ResourceId> {
+    let asked: BTreeSet<&ResourceId> =
+        plan.changes.iter().filter(|change| change.verb.is_removal()).map(|change| &change.id).collect();
+    let unknown: BTreeSet<&ResourceId> = plan.unknown.iter().map(|(id, _)| id).collect();
+    let held = facts.memory.resources.iter().filter(|(_, memory)| memory.removal_held).map(|(id, _)| id);
+    let back = held.filter(|id| desired.resources.contains_key(*id) && !asked.contains(id) && !unknown.contains(id));
+    back.cloned().collect()
+}
+
+/// Whether its removal was held, and nobody has taken that back.
+pub(super) fn was_held(id: &ResourceId, facts: &Facts<'_>) -> bool {
+    facts.memory.resources.get(id).is_some_and(|memory| memory.removal_held)
+}
+
+/// Those that were held before, and those that were not.
+fn by_past(removals: &Removals, facts: &Facts<'_>) -> (Removals, Removals) {
+    removals.iter().cloned().partition(|(_, id)| was_held(id, facts))
+}
+
+/// Since when the first of these is asked for, where that is written down.
+fn asked_since(removals: &Removals, facts: &Facts<'_>) -> Option<Timestamp> {
+    removals.iter().filter_map(|(_, id)| facts.memory.resources.get(id)?.dropped_at).min()
+}
+
+/// Why a set stays held that was before: as it exceeds, or did when it was asked for.
+fn still(
+    kind: Kind,
+    team: Option<&TeamName>,
+    before: Removals,
+    desired: &Desired,
+    facts: &Facts<'_>,
+) -> (Removals, String) {
+    let own = Budget::of(kind, team, &before, desired, facts);
+    let all = || Budget::of(kind, None, &before, desired, facts).exceeded_by(&before).map(|why| together(&why));
+    let why = own.exceeded_by(&before).or_else(|| all().filter(|_| team.is_some())).unwrap_or_else(|| {
+        let ((does, away), count) = (words(&before), before.len());
+        format!("{does} {count} {}{away}, and was held when that was asked for", own.what)
+    });
+    (before, why)
+}
+
+fn together(why: &str) -> String {
+    format!("together with what other teams remove this {why}")
+}
+
+/// The sets that exceed, each with why: one for all when the path is empty, else one a kind, or one a kind and team. What was
+/// held before is in one of them; what is asked for since goes beside it where both together may.
 fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(Removals, String)> {
     let under_way = let_through(facts);
     let new: Removals = pending.iter().filter(|removal| !under_way.contains(*removal)).cloned().collect();
     if new.is_empty() {
         return Vec::new();
     }
-    if desired.resources.is_empty() && desired.held.is_empty() {
+    if declares_nothing(desired) {
         let why = "this revision declares nothing at all, and things are live".to_owned();
         return vec![(new, why)];
     }
@@ -125,7 +186,14 @@ fn exceeding(pending: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(R
         } else if desired.keeps_teams_apart() {
             of_teams(kind, &new, desired, facts)
         } else {
-            Budget::of(kind, None, desired, facts).exceeded_by(&new).map(|why| (new, why)).into_iter().collect()
+            let (before, since) = by_past(&new, facts);
+            let own = Budget::of(kind, None, if since.is_empty() { &before } else { &since }, desired, facts);
+            let held = match own.exceeded_by(&new) {
+                Some(why) => Some((new, why)),
+                None if before.is_empty() => None,
+                None => Some(still(kind, None, before, desired, facts)),
+            };
+            held.into_iter().collect()
         }
     };
     Kind::ALL.iter().copied().flat_map(of_kind).collect()
@@ -136,17 +204,27 @@ type Asks<'a> = BTreeMap<Option<&'a TeamName>, Removals>;
 
 /// The teams whose removals exceed what is theirs; and of the others those that remove most, while what all ask for exceeds.
 fn of_teams(kind: Kind, new: &Removals, desired: &Desired, facts: &Facts<'_>) -> Vec<(Removals, String)> {
-    let (mut held, mut asks) = (Vec::new(), Asks::new());
+    let (mut held, mut asks, mut stay) = (Vec::new(), Asks::new(), Asks::new());
     for (team, removals) in by_team(new, desired, facts) {
-        let own = team.and_then(|team| Budget::of(kind, Some(team), desired, facts).exceeded_by(&removals));
-        match own {
-            Some(why) => held.push((removals, why)),
-            None => drop(asks.insert(team, removals)),
+        let (before, since) = by_past(&removals, facts);
+        let asked = if since.is_empty() { &before } else { &since };
+        let own = team.and_then(|team| Budget::of(kind, Some(team), asked, desired, facts).exceeded_by(&removals));
+        if let Some(why) = own {
+            held.push((removals, why));
+            continue;
+        }
+        for (asks, these) in [(&mut stay, before), (&mut asks, since)] {
+            if !these.is_empty() {
+                asks.insert(team, these);
+            }
         }
     }
     while let Some((most, why)) = beyond_share(kind, &asks, desired, facts) {
-        held.extend(asks.remove(&most).map(|it| (it, format!("together with what other teams remove this {why}"))));
+        let mut these = asks.remove(&most).unwrap_or_default();
+        these.extend(stay.remove(&most).unwrap_or_default());
+        held.push((these, together(&why)));
     }
+    held.extend(stay.into_iter().map(|(team, before)| still(kind, team, before, desired, facts)));
     held
 }
 
@@ -158,8 +236,8 @@ fn beyond_share<'a>(
     desired: &Desired,
     facts: &Facts<'_>,
 ) -> Option<(Option<&'a TeamName>, String)> {
-    let all = Budget::of(kind, None, desired, facts);
     let together: Removals = asks.values().flatten().cloned().collect();
+    let all = Budget::of(kind, None, &together, desired, facts);
     let mut totals: BTreeMap<Option<&TeamName>, BTreeSet<&ResourceId>> = BTreeMap::new();
     for removal in recent(facts).filter(|removal| removal.id.kind == kind) {
         totals.entry(removal.team.as_ref()).or_default().insert(&removal.id);
@@ -172,8 +250,9 @@ fn beyond_share<'a>(
     let others = totals.iter().filter(|(team, _)| **team != most).map(|(_, ids)| ids.len());
     let too_many = all.too_many(&together).filter(|_| !share::fits(total(&most), others, all.allowed()));
     // What others removed earlier makes nobody's only one the last of several.
-    let had =
-        |team: &Option<&TeamName>| team.map_or(all.base, |team| Budget::of(kind, Some(team), desired, facts).base);
+    let had = |team: &Option<&TeamName>| {
+        team.map_or(all.base, |team| Budget::of(kind, Some(team), &together, desired, facts).base)
+    };
     let last = || all.leaves_none(&together).filter(|_| asks.keys().map(had).sum::<usize>() >= 2);
     Some((most, too_many.or_else(last)?))
 }
@@ -182,10 +261,10 @@ fn beyond_share<'a>(
 pub(super) fn alone_exceeds(verb: Verb, id: &ResourceId, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
     let alone = Removals::from([(verb, id.clone())]);
     if !desired.keeps_teams_apart() {
-        return Budget::of(id.kind, None, desired, facts).exceeded_by(&alone);
+        return Budget::of(id.kind, None, &alone, desired, facts).exceeded_by(&alone);
     }
     let team = team_of(id, desired, facts);
-    let own = team.and_then(|team| Budget::of(id.kind, Some(team), desired, facts).exceeded_by(&alone));
+    let own = team.and_then(|team| Budget::of(id.kind, Some(team), &alone, desired, facts).exceeded_by(&alone));
     own.or_else(|| Some(beyond_share(id.kind, &Asks::from([(team, alone)]), desired, facts)?.1))
 }
 
@@ -224,7 +303,7 @@ fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Removal> {
 struct Budget {
     /// What it is of, in words.
     what: String,
-    /// How many of the kind live, or did within the hour.
+    /// How many of the kind live that were declared before what is asked for, or did within the hour.
     base: usize,
     /// What was taken away within the hour.
     taken: BTreeSet<ResourceId>,
@@ -234,7 +313,8 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(kind: Kind, team: Option<&TeamName>, desired: &Desired, facts: &Facts<'_>) -> Self {
+    /// Of what there was when `asked` was asked for.
+    fn of(kind: Kind, team: Option<&TeamName>, asked: &Removals, desired: &Desired, facts: &Facts<'_>) -> Self {
         let is_its = |other: &TeamName| team.is_none_or(|team| team == other);
         let owner = facts.memory.revision.owner.as_ref().or(desired.owner.as_ref());
         let ours = facts.snapshot.objects().filter(|(_, id, live)| {
@@ -251,11 +331,16 @@ impl Budget {
         let declared = desired.resources.iter().filter(|(id, resource)| id.kind == kind && is_its(&resource.team));
         let anew = declared.map(|(id, _)| id).filter(|id| !live.contains_key(id));
         let standing = lives.chain(anew).cloned().collect();
+        let since = asked_since(asked, facts);
+        let was_there = |id: &ResourceId| {
+            let declared = facts.memory.resources.get(id).and_then(|memory| memory.declared_at);
+            since.zip(declared).is_none_or(|(since, declared)| declared < since)
+        };
         let declared = desired.repository.blast_radius.percent;
         let kinds = kind.plural();
         Self {
             what: team.map_or_else(|| kinds.to_owned(), |team| format!("{kinds} of the team `{team}`")),
-            base: live.len() + taken.iter().filter(|id| !live.contains_key(id)).count(),
+            base: live.keys().copied().filter(|id| was_there(id)).chain(&taken).collect::<BTreeSet<_>>().len(),
             taken,
             standing,
             percent: facts.memory.revision.blast_percent.map_or(declared, |before| before.min(declared)),

@@ -1,6 +1,7 @@
 //! Which changes may go: blast radius, waves, freeze, suspend, holds. Pure; the facts come in, decisions go out.
 
 mod blast;
+mod leaving;
 mod permit;
 mod released;
 mod render;
@@ -21,6 +22,7 @@ use crate::model::{HoldId, Memory, ProviderName, ResourceId, Revision, Snapshot,
 use crate::plan::{Change, Plan};
 
 pub use blast::is_counted;
+pub use leaving::leaving;
 pub use permit::{permit, permit_mark};
 pub use render::render;
 
@@ -76,13 +78,16 @@ pub struct Hold {
     pub why: String,
     /// The trailer to copy into a commit message: `Codeops-Allow: ID`.
     pub trailer: String,
+    /// Those that are removals and stay held until a commit releases them or declares them again, whatever else changes.
+    #[serde(skip)]
+    pub removals: BTreeSet<ResourceId>,
 }
 
 impl Hold {
     fn new(changes: BTreeSet<(Verb, ResourceId)>, why: String) -> Self {
         let id = HoldId::of(&changes);
         let trailer = format!("Codeops-Allow: {id}");
-        Self { id, changes, why, trailer }
+        Self { id, changes, why, trailer, removals: BTreeSet::new() }
     }
 }
 
@@ -101,6 +106,9 @@ pub struct Judged {
     pub accepted: BTreeMap<ProviderName, SystemId>,
     /// The wide update under way, to be remembered.
     pub waves: Option<Waves>,
+    /// What was held to be removed and is declared again: to be written down, so that it counts anew when it is removed anew.
+    #[serde(skip)]
+    pub taken_back: BTreeSet<ResourceId>,
     /// What is stuck: its steps have failed for so long that somebody has to look, though they are tried again.
     #[serde(skip)]
     pub stuck: BTreeSet<ResourceId>,
@@ -114,6 +122,7 @@ pub fn judge(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> Judged {
     let mut judged = Judged::default();
     let waits = wait::Waits::new(plan, desired, facts);
     let stuck = plan.changes.iter().filter(|change| waits.stuck(change).is_some());
+    judged.taken_back = blast::taken_back(plan, desired, facts);
     judged.stuck = stuck.map(|change| change.id.clone()).collect();
     let guards = Guards {
         systems: system::guard(plan, facts, &mut judged),

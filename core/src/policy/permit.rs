@@ -1,6 +1,6 @@
 //! The gate's last look at one step: what was true when the plan was judged may have changed since.
 
-use super::blast::alone_exceeds;
+use super::blast::{alone_exceeds, was_held};
 use super::{Decision, Facts, is_suspended, judge, system, wait};
 use crate::desired::Desired;
 use crate::model::{Action, Health, Op, Ours, Owner, ProviderName, ResourceId, Step, Verb};
@@ -112,8 +112,8 @@ fn removal(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Option<Verb> {
     }
 }
 
-/// The whole plan was judged before; alone, this step passes when the budget still has room for it. Otherwise only the
-/// whole, judged again with the facts of now, can say whether a commit released it.
+/// The whole plan was judged before; alone, this step passes when it never was held and the budget still has room for it.
+/// Otherwise only the whole, judged again with the facts of now, can say whether a commit released it.
 fn within_budget(
     verb: Verb,
     id: &ResourceId,
@@ -122,7 +122,7 @@ fn within_budget(
     facts: &Facts<'_>,
 ) -> Result<(), String> {
     let empty = desired.resources.is_empty() && desired.held.is_empty();
-    if !empty && alone_exceeds(verb, id, desired, facts).is_none() {
+    if !empty && !was_held(id, facts) && alone_exceeds(verb, id, desired, facts).is_none() {
         return Ok(());
     }
     let now = plan(desired, facts.revision, owner, facts.snapshot, facts.memory);

@@ -44,7 +44,7 @@ fn a_first_deploy_is_made_whole_at_once_and_becomes_the_last_good_after_its_bake
     world.tick(1);
     let passed = world.pass(&want, &revision(1));
     assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, "baking until 10:00:31 UTC".to_owned()));
-    assert!(passed.plan.changes.is_empty() && world.memory.resources.is_empty());
+    assert!(passed.plan.changes.is_empty() && world.memory.resources[&app("shop")].last_good.is_none());
     let passed = world.settle(&want, &revision(1));
     assert_eq!(status(&passed, "shop"), (Sync::Synced, Health::Healthy, String::new()));
     assert_eq!(world.memory.resources[&app("shop")].last_good.as_ref().unwrap().resource, shop);

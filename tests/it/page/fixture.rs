@@ -481,7 +481,7 @@ pub(crate) fn board() -> Board {
         pass_micros: 3_400,
         providers: [provider("local", None), provider("edge", Some("connection refused on /run/edge.sock"))].into(),
         resources: views.into_iter().map(|view| (view.id.clone(), Arc::new(view))).collect(),
-        holds: vec![Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why }],
+        holds: vec![Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why, removals: BTreeSet::new() }],
         diagnostics: vec![Diagnostic {
             severity: Severity::Error,
             place: Place { file: "apps/shipping.yaml".to_owned(), line: 7, column: 3 },
@@ -579,7 +579,10 @@ pub(crate) fn history(log: &MemoryLog) {
     log.add(ago(2_000), status("pricing", Sync::Synced, Health::Degraded));
     let changes = vec![(Verb::Delete, app("legacy")), (Verb::Delete, app("jobs"))];
     let hold = HoldId::of(&changes.iter().cloned().collect());
-    log.add(ago(1_500), Record::Held { hold, changes, why: "more than the blast radius allows".to_owned() });
+    log.add(
+        ago(1_500),
+        Record::Held { hold, changes, why: "more than the blast radius allows".to_owned(), removals: BTreeSet::new() },
+    );
     log.add(ago(40), status("shop", Sync::OutOfSync, Health::Progressing));
     super::answers::answers(log);
 }

@@ -142,7 +142,13 @@ async fn no_guess_of_a_team_is_told_to_be_right_wherever_it_stands() {
     (checkout.used_by, checkout.depends_on) = (vec![guess.clone()], vec![guess.clone()]);
     let changes: BTreeSet<_> = [(Verb::Delete, guess.clone()), (Verb::Delete, theirs)].into();
     let id = HoldId::of(&changes);
-    shown.holds = vec![Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why: GUESSED.to_owned() }];
+    shown.holds = vec![Hold {
+        trailer: format!("Codeops-Allow: {id}"),
+        id,
+        changes,
+        why: GUESSED.to_owned(),
+        removals: BTreeSet::new(),
+    }];
     mistake(&mut shown, Some(name(GUESSES)), GUESSED);
     mistake(&mut shown, None, GUESSED);
     (shown.freeze, shown.source.held) = (Some(GUESSED.to_owned()), Some(GUESSED.to_owned()));
@@ -222,7 +228,13 @@ async fn a_teams_own_secret_is_masked_wherever_it_stands() {
     says(&mut shown, &own, GUESSED);
     let changes: BTreeSet<_> = [(Verb::Delete, own)].into();
     let id = HoldId::of(&changes);
-    shown.holds = vec![Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why: GUESSED.to_owned() }];
+    shown.holds = vec![Hold {
+        trailer: format!("Codeops-Allow: {id}"),
+        id,
+        changes,
+        why: GUESSED.to_owned(),
+        removals: BTreeSet::new(),
+    }];
     mistake(&mut shown, Some(team.clone()), GUESSED);
     let current = shown.revision.as_mut().expect("one");
     (current.subject, current.author, current.teams) = (GUESSED.into(), GUESSED.into(), [team].into());

@@ -45,6 +45,66 @@ async fn blast_radius_an_empty_path_is_held() {
     flow.check();
 }
 
+/// What was held waits for a commit: not for what this one, or another after it, adds, nor for a clock or a daemon.
+#[tokio::test(start_paused = true)]
+async fn blast_radius_what_was_held_is_let_go_by_nothing_that_is_added() {
+    let mut flow = with_apps(7).await;
+    let new: Vec<String> = (0..13).map(|n| format!("new{n:02}")).collect();
+    let gone = ["a03", "a04", "a05", "a06"];
+    let changes = |from: usize, to: usize| -> Vec<(&str, &str)> {
+        gone.iter().map(|name| (*name, "")).chain(new[from..to].iter().map(|name| (name.as_str(), "v1"))).collect()
+    };
+    flow.change(&changes(0, 6)).await;
+    flow.settle().await;
+    let hold = flow.hold();
+    flow.change(&changes(6, 13)).await;
+    flow.settle().await;
+    flow.restart().await;
+    flow.settle().await;
+    flow.elapse(2 * 3_600).await;
+    flow.settle().await;
+    assert_eq!((lives(&flow, 7).len(), flow.hold()), (7, hold.clone()), "{}", flow.why("a03"));
+    assert!(new.iter().all(|name| flow.live(name).is_some()), "all else goes on");
+    flow.change_with(&[("a00", "v2")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!((lives(&flow, 7).len(), flow.board().holds.len()), (3, 0));
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn blast_radius_what_was_held_and_is_declared_again_is_asked_for_anew() {
+    let mut flow = with_apps(8).await;
+    flow.change(&[("a05", ""), ("a06", ""), ("a07", "")]).await;
+    flow.settle().await;
+    flow.change(&[("a05", "v1"), ("a06", "v1"), ("a07", "v1")]).await;
+    flow.settle().await;
+    assert_eq!(flow.board().holds.len(), 0);
+    let back = flow.records(|record| matches!(record, Record::TakenBack { .. }).then_some(()));
+    assert_eq!(back.len(), 3);
+    flow.change(&[("a07", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.live("a07"), None, "one may always go");
+    flow.check();
+}
+
+/// An app whose port the old one still has reads who that is, and what to do.
+#[tokio::test(start_paused = true)]
+async fn a_new_name_without_was_reads_who_has_its_port() {
+    let mut flow = Flow::new().await;
+    let with_port = |name: &str, version: &str| app_with(name, version, "", "port: 22105, ");
+    let old = path("old");
+    flow.begin(&[("other", "v1"), ("third", "v1")]).await;
+    flow.commit(&[(&old, &with_port("old", "v1"))]).await;
+    flow.settle().await;
+    let (other, third) = (path("other"), path("third"));
+    flow.commit(&[(&other, ""), (&third, ""), (&old, ""), (&path("new"), &with_port("new", "never"))]).await;
+    flow.elapse(60).await;
+    let hold = flow.hold();
+    let why = flow.why("new");
+    assert!(why.contains("port 22105 is still that of app/old, whose removal is held"), "{why}");
+    assert!(why.contains(&format!("Codeops-Allow: {hold}")) && why.contains("say `was: [old]`"), "{why}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn blast_radius_more_than_a_quarter_is_held_and_released_exactly_once() {
     let mut flow = with_apps(8).await;
@@ -119,7 +179,12 @@ async fn blast_radius_counts_over_a_rolling_hour() {
     assert_eq!(lives(&flow, 8).len(), 6, "a third within the hour does not");
     flow.elapse(3_700).await;
     flow.settle().await;
-    assert_eq!(lives(&flow, 8).len(), 5, "after the hour it goes by itself");
+    assert_eq!(lives(&flow, 8).len(), 6, "nor after it: what was held waits for a commit");
+    flow.change(&[("a02", "v1")]).await;
+    flow.settle().await;
+    flow.change(&[("a02", "")]).await;
+    flow.settle().await;
+    assert_eq!(lives(&flow, 8).len(), 5, "asked for after the hour it goes");
     flow.check();
 }
 

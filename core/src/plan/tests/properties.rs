@@ -150,7 +150,10 @@ proptest! {
             }
             rough.fuse = None;
             if n == 1 {
-                continue; // Overtaken by the third before it came to rest.
+                // Overtaken by the third before it came to rest. What of it was held would stay so, and what it asked for would be
+                // judged by what there was then.
+                rough.memory.resources.values_mut().for_each(|it| (it.removal_held, it.dropped_at) = (false, None));
+                continue;
             }
             rough.settle(&want, &revision);
             smooth.settle(&want, &revision);

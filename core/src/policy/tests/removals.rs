@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::BlastRadius;
+use crate::desired::Desired;
 use crate::model::{Action, Removal, Resource, Verb};
-use crate::plan::sim::{app, digested, name, revision};
+use crate::plan::sim::{World, app, digested, name, revision};
 use crate::policy::{Decision, Facts, permit_mark};
 
 use super::{allow, apps, deployed, held, of_team, versioned, want, want_of};
@@ -155,8 +156,14 @@ fn blast_radius_counts_what_went_within_the_hour_and_forgets_it_after() {
     assert_eq!((held(&passed), world.essence().len()), (1, 6));
     assert!(passed.judged.holds[0].why.contains("2 of them earlier"), "{}", passed.judged.holds[0].why);
     world.tick(3_601);
-    world.settle(&want(all[..5].iter().cloned()), &revision(3));
-    assert_eq!(world.essence().len(), 5);
+    let passed = world.settle(&want(all[..5].iter().cloned()), &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (1, 6), "what was held waits for a commit and for no clock");
+    let passed = world.settle(&want(all[..4].iter().cloned()), &revision(4));
+    assert_eq!((held(&passed), world.essence().len()), (1, 5), "what is asked for after the hour may go beside it");
+    world.settle(&want(all[..6].iter().cloned()), &revision(5));
+    world.tick(3_601);
+    world.settle(&want(all[..5].iter().cloned()), &revision(6));
+    assert_eq!(world.essence().len(), 5, "declared again and removed again it is asked for anew");
 }
 
 #[test]
@@ -254,7 +261,10 @@ fn the_last_of_a_kind_and_an_empty_path_are_held() {
     let mut world = deployed(&two);
     let passed = world.settle(&want(two.iter().map(zero)), &revision(2));
     assert!(passed.judged.holds[0].why.contains("the last of 2 apps"), "{}", passed.judged.holds[0].why);
-    // One after the other is no way round it.
+    // One after the other is no way round it: what was held stays so, and what comes after it is held as well.
+    let passed = world.settle(&want([zero(&two[0]), Arc::clone(&two[1])]), &revision(3));
+    assert_eq!((held(&passed), world.object("local", "app-00").instances.len()), (1, 1));
+    world.settle(&want(two.iter().cloned()), &revision(3));
     world.settle(&want([zero(&two[0]), Arc::clone(&two[1])]), &revision(3));
     let passed = world.settle(&want(two.iter().map(zero)), &revision(4));
     assert_eq!((held(&passed), world.object("local", "app-01").instances.len()), (1, 1));
@@ -288,11 +298,12 @@ fn the_stricter_of_two_percents_applies() {
     let mut most = want(all[..16].iter().cloned());
     most.repository.blast_radius = BlastRadius { percent: 100 };
     world.memory.revision.blast_percent = Some(10);
-    assert_eq!(held(&world.pass(&most, &revision(2))), 4);
+    let held_of = |world: &World, most: &Desired| held(&world.clone().pass(most, &revision(2)));
+    assert_eq!(held_of(&world, &most), 4);
     world.memory.revision.blast_percent = Some(100);
     most.repository.blast_radius = BlastRadius { percent: 10 };
-    assert_eq!(held(&world.pass(&most, &revision(2))), 4);
+    assert_eq!(held_of(&world, &most), 4);
     world.memory.revision.blast_percent = None;
     most.repository.blast_radius = BlastRadius { percent: 20 };
-    assert_eq!(held(&world.pass(&most, &revision(2))), 0);
+    assert_eq!(held_of(&world, &most), 0);
 }
