@@ -1,6 +1,6 @@
 //! `plan`: reads everything the daemon would read, decides what it would decide, changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         fallback: options.settings.fallback.clone(),
         declared: acceptance::declared(&past.memory),
         claims: acceptance::claims(&past.memory),
-        deletions_wait: false,
+        deletions_wait: true,
         reserved: options.settings.reserved(),
     };
     let mut notes: Vec<String> = tip.held.iter().cloned().collect();
@@ -82,14 +82,21 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         notes.extend(listing.as_ref().err().map(|why| format!("provider {name} is silent: {why}")));
         snapshot.providers.insert(name.clone(), listing);
     }
-    let compiled = Compiler::default().compile(&files, &context);
-    let until_now = match &since {
-        Some(since) if !compiled.desired.held.is_empty() => {
-            let files = mirror.files(since).await.ok();
-            files.map(|files| (since.clone(), Compiler::default().compile(&files, &context).desired))
+    // What was in force until now: what the newest one deletes of how alerts are answered is known by that, and may stay.
+    let mut compiler = Compiler::default();
+    let kept: BTreeSet<&Revision> = past.memory.revision.kept.values().flatten().collect();
+    for revision in kept.into_iter().filter(|revision| **revision != tip.revision) {
+        if let Ok(files) = mirror.files(revision).await {
+            compiler.compile(&files, &context);
         }
-        _ => None,
-    };
+    }
+    let mut until_now = None;
+    if let Some(since) = &since
+        && let Ok(files) = mirror.files(since).await
+    {
+        until_now = Some((since.clone(), compiler.compile(&files, &context).desired));
+    }
+    let compiled = compiler.compile(&files, &context);
     let mut diagnostics = compiled.diagnostics.clone();
     diagnostics.extend(without_overlays(&files, &context));
     // As the daemon sees it: an alert that may freeze everything outranks the settings' own.

@@ -14,6 +14,7 @@ mod intake;
 mod pass;
 mod records;
 mod repeats;
+mod standing;
 mod steps;
 mod told;
 mod trailers;

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use codeops_core::alert;
 use codeops_core::config::Freeze;
+use codeops_core::desired::Desired;
 use codeops_core::model::{
     Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, ResourceMemory, Revision, RevisionState,
     Scope, Step, Sync, Verb, Why,
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
 use super::doubt::Pending;
+use super::standing::Standing;
 use super::told;
 use super::world::{Busy, Current, Status};
 use crate::gate::{Picture, Removing};
@@ -38,6 +40,7 @@ pub(super) struct Decided {
     pub(super) status: BTreeMap<ResourceId, Status>,
     pub(super) plan: Plan,
     pub(super) judged: Judged,
+    pub(super) standing: Option<Standing>,
 }
 
 /// One resource's next steps.
@@ -45,6 +48,8 @@ pub(super) struct Work {
     pub(super) id: ResourceId,
     pub(super) steps: Vec<Step>,
     pub(super) removing: Option<Removing>,
+    /// Whether it is on its way out, and is kept up until it is let go.
+    pub(super) leaves: bool,
 }
 
 impl Flow {
@@ -106,6 +111,7 @@ impl Flow {
             freeze: freeze.as_ref(),
         };
         let judged = policy::judge(&plan, &current.desired, &facts);
+        let upkeep = self.world.upkeep(&current.desired, owner, &plan, &judged, &facts);
         let mut decided = Decided { plan, judged, ..Decided::default() };
         let changes: BTreeMap<&ResourceId, &Change> = decided.plan.changes.iter().map(|c| (&c.id, c)).collect();
         let unknown: BTreeMap<&ResourceId, &Why> = decided.plan.unknown.iter().map(|(id, why)| (id, why)).collect();
@@ -117,12 +123,21 @@ impl Flow {
                 decided.status.insert(id.clone(), status);
                 continue;
             }
-            let change = changes.get(id).copied();
+            let upheld = upkeep.as_ref().and_then(|upkeep| upkeep.of(id));
+            let removal = changes.get(id).copied();
+            let change = upheld.as_ref().map_or(removal, |upheld| upheld.change);
             let planned = Planned { change, unknown: unknown.get(id).copied() };
-            let look = sight.look(id, current.desired.resources.get(id), planned);
-            let decision = change.and_then(|change| decided.judged.decisions.get(&change.id));
+            let declared = upheld.as_ref().map(|upheld| upheld.declared).or_else(|| current.desired.resources.get(id));
+            let look = sight.look(id, declared, planned);
+            let decision = removal.and_then(|change| decided.judged.decisions.get(&change.id));
             let kept = decided.plan.kept.get(id).filter(|_| !current.desired.resources.contains_key(id));
-            decided.status.insert(id.clone(), self.status(current, id, decision, (look.as_ref(), kept), now));
+            let mut status = self.status(current, id, decision, (look.as_ref(), kept), now);
+            let taken = declared.zip(upkeep.as_ref());
+            if let Some(taken) = taken.and_then(|(it, upkeep)| upkeep.port_is_taken(it, &decided.judged)) {
+                status.blame(taken);
+            }
+            decided.status.insert(id.clone(), status);
+            let decision = upheld.as_ref().map_or(decision, |upheld| upheld.decision);
             let Some(look) = look else { continue };
             if let Some(finding) = look.next.finding.clone() {
                 // A version becomes the last good one by a look after its bake, never by an old one.
@@ -144,7 +159,7 @@ impl Flow {
             decided.pending.extend(steps.map(|s| (id.clone(), s.op.word().to_owned(), s.op.subject())));
             if may_step(decision) && self.is_free(id, now) && !look.next.steps.is_empty() {
                 let removing = change.and_then(|change| removing(change, &decided.judged, &look.provider));
-                work.push(Work { id: id.clone(), steps: look.next.steps, removing });
+                work.push(Work { id: id.clone(), steps: look.next.steps, removing, leaves: upheld.is_some() });
             }
         }
         decided.records.extend(self.seen(&decided.judged, &memory));
@@ -155,6 +170,7 @@ impl Flow {
             decided.records.extend(self.forgotten(current, &memory, &under_way));
         }
         decided.work = work;
+        decided.standing = upkeep.map(|upkeep| upkeep.standing);
         decided
     }
 
@@ -252,7 +268,7 @@ impl Flow {
     }
 
     async fn carry_out(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
-        let Decided { mut records, findings, look_again, work, status, plan, judged, pending: _ } = decided;
+        let Decided { mut records, findings, look_again, work, status, plan, judged, standing, pending: _ } = decided;
         let changed = self.status_records(&status);
         if findings || !changed.is_empty() {
             self.world.moved_at = now;
@@ -268,6 +284,7 @@ impl Flow {
             self.world.wake_at(soonest);
         }
         self.world.status = status;
+        self.world.standing = standing;
         self.world.holds = judged.holds;
         self.world.stuck = judged.stuck;
         self.notice_what_may_go();
@@ -300,16 +317,17 @@ impl Flow {
         }
         let memory = self.tools.journal.memory();
         let freeze = self.freeze_from_outside(&memory.read().unwrap_or_else(PoisonError::into_inner));
-        let picture = Arc::new(Picture {
-            desired: Arc::clone(&current.desired),
-            snapshot: Arc::clone(&self.world.snapshot),
-            revision: current.revision.clone(),
-            freeze,
-        });
+        let of = |desired: &Arc<Desired>| {
+            let (snapshot, revision) = (Arc::clone(&self.world.snapshot), current.revision.clone());
+            Arc::new(Picture { desired: Arc::clone(desired), snapshot, revision, freeze: freeze.clone() })
+        };
+        let (declared, standing) = (of(&current.desired), self.world.stands().map(of));
         for work in work {
+            let picture = standing.as_ref().filter(|_| work.leaves).unwrap_or(&declared);
             let touched = work.steps.iter().flat_map(|step| step.op.former()).chain([&work.id]);
             self.world.busy.extend(touched.map(|id| (id.clone(), Busy::Stepping)));
-            self.step(work, Arc::clone(&picture));
+            let picture = Arc::clone(picture);
+            self.step(work, picture);
         }
     }
 }

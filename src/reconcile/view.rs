@@ -33,7 +33,7 @@ impl Flow {
             holds: world.holds.clone(),
             diagnostics: current.map(|current| current.diagnostics.clone()).unwrap_or_default(),
             freeze: self.freeze(),
-            desired: current.map(|current| Arc::clone(&current.desired)),
+            desired: world.stands().map(Arc::clone),
             snapshot: Arc::clone(&world.snapshot),
         });
     }

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Rules;
 use super::repeats::Repeats;
+use super::standing::Standing;
 use crate::journal::Journal;
 use crate::port::{Clock, Observer, ProviderView, ResourceView, SourceView};
 
@@ -34,6 +35,8 @@ pub(super) struct World {
     pub(super) providers: BTreeMap<ProviderName, Watched>,
     /// The revision in force, loaded.
     pub(super) current: Option<Current>,
+    /// With what is on its way out and not let go, where there is such.
+    pub(super) standing: Option<Standing>,
     /// Lent to the task that loads a revision.
     pub(super) compiler: Option<Compiler>,
     /// A revision to load once the present load is done.
@@ -165,6 +168,7 @@ impl World {
             snapshot: Arc::new(snapshot),
             providers: observers.iter().map(|(name, observer)| (name.clone(), Watched::new(&**observer))).collect(),
             current: None,
+            standing: None,
             compiler: Some(Compiler::default()),
             load_next: None,
             fetching: false,
@@ -283,6 +287,13 @@ impl World {
 }
 
 impl Status {
+    /// Says what keeps from it what it is to have; what is held says so itself.
+    pub(super) fn blame(&mut self, taken: String) {
+        if self.sync != Sync::Held && self.health != Health::Healthy {
+            self.why = Some(taken);
+        }
+    }
+
     fn is_on_its_way(&self) -> bool {
         // A time to look again at what is as declared and well is the end of its bake.
         let bakes = self.sync == Sync::Synced && self.next_at.is_some();

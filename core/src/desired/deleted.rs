@@ -1,6 +1,6 @@
 //! What a revision deletes of how alerts are answered, and what of it stays all the same: whoever the settings' `fallback` tells,
-//! always; and the rest until it is known that nothing else the revision removes is held. A commit that empties the repository
-//! takes nobody away who could be called about it.
+//! always; and the rest until it is known that nothing else the revision removes of the same team is held. A commit that empties
+//! the repository takes nobody away who could be called about it, and what is held of one team keeps nothing of another's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use super::rights::{TOP, may_claim};
 use super::{Compiled, Compiler, Context};
 
 const OF_FALLBACK: &str = "the `fallback` of the daemon's settings needs it";
-const OF_HELD: &str = "removals of this revision are held, or not judged yet";
+const OF_HELD: &str = "removals of its team are held, or not judged yet";
 
 /// What stays though it is deleted.
 #[derive(Debug, Default)]
@@ -102,15 +102,21 @@ fn told((kind, name): &Key, declares: &Declares, path: &str) -> Diagnostic {
 }
 
 impl Compiler {
-    /// Whether the last revision deletes something that stays only until its removals are let go.
-    pub fn keeps_deleted(&self) -> bool {
-        !self.waits.is_empty()
+    /// The teams of whose manifests that the last revision deletes some stay only until what it removes of theirs is let go.
+    pub fn keeps_deleted_of(&self) -> impl Iterator<Item = &TeamName> {
+        self.waits.iter().filter_map(|key| Some(self.in_force.get(key)?.0.team()))
     }
 
-    /// Lets that go, in what is compiled next as in `compiled`, the last revision: nothing that it removes is held.
-    pub fn let_go(&mut self, compiled: &mut Compiled) {
+    /// Lets those go whose team says `goes`, in what is compiled next as in `compiled`, the last revision: nothing that it removes
+    /// of theirs is held.
+    pub fn let_go(&mut self, compiled: &mut Compiled, goes: impl Fn(&TeamName) -> bool) {
         let response = &mut compiled.desired.response;
-        for key in std::mem::take(&mut self.waits) {
+        let in_force = &self.in_force;
+        let (stay, go): (BTreeSet<Key>, BTreeSet<Key>) = std::mem::take(&mut self.waits)
+            .into_iter()
+            .partition(|key| in_force.get(key).is_some_and(|(declares, _)| !goes(declares.team())));
+        self.waits = stay;
+        for key in go {
             self.in_force.remove(&key);
             response.deleted.remove(&id(&key));
             let (kind, name) = &key;

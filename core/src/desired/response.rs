@@ -35,6 +35,20 @@ pub(super) enum Declares {
     OnCall(Arc<Owned<OnCallSpec>>),
 }
 
+impl Declares {
+    /// Whose it is.
+    pub(super) fn team(&self) -> &TeamName {
+        match self {
+            Declares::Playbook(it) => &it.team,
+            Declares::Test(it) => &it.team,
+            Declares::Route(it) => &it.team,
+            Declares::Receiver(it) => &it.team,
+            Declares::Policy(it) => &it.team,
+            Declares::OnCall(it) => &it.team,
+        }
+    }
+}
+
 /// Something outside its document that a manifest needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refers {

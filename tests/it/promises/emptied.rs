@@ -2,8 +2,10 @@
 
 use codeops_core::model::{Health, RunState, Sync};
 
-use super::alerts::{begin, firing, only_run};
-use crate::support::flow::{Flow, path};
+use codeops_core::config::TeamSettings;
+
+use super::alerts::{APP_DOWN, PEOPLE, begin, firing, only_run, resolved};
+use crate::support::flow::{Flow, REPOSITORY, app, path};
 
 /// All but `codeops.yaml`, removed.
 fn everything() -> Vec<(String, String)> {
@@ -79,4 +81,115 @@ async fn what_is_deleted_alone_goes_at_once() {
     assert!(flow.board().desired.as_ref().expect("a revision").response.playbooks.is_empty());
     let kept = |record: &codeops::journal::Record| matches!(record, codeops::journal::Record::Kept { .. });
     assert!(!flow.log.entries().iter().any(|entry| kept(&entry.record)));
+}
+
+/// What is held is there as it was declared: its playbook answers for it, and restarts it.
+#[tokio::test(start_paused = true)]
+async fn a_held_app_is_answered_for_by_its_playbook() {
+    for restarts in [false, true] {
+        let mut flow = Flow::new().await;
+        emptied(&mut flow).await;
+        if restarts {
+            flow.restart().await;
+            flow.settle().await;
+        }
+        let before: Vec<String> = flow.instances("shop");
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(60).await;
+        assert_eq!((only_run(&flow).await.state(), flow.outside.count("webhook")), (RunState::Waiting, 0));
+        let after = flow.instances("shop");
+        assert!(after.len() == 2 && after.iter().all(|it| !before.contains(it)), "{before:?}, {after:?}");
+        flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+        flow.elapse(60).await;
+        assert_eq!(only_run(&flow).await.state(), RunState::Resolved);
+        assert_eq!(flow.status("shop"), (Sync::Held, Health::Healthy), "{restarts}");
+        flow.check();
+    }
+}
+
+/// A run that is on when the commit comes goes on.
+#[tokio::test(start_paused = true)]
+async fn a_run_on_a_held_app_goes_on() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop", "other"]).await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(40).await;
+    assert_eq!(only_run(&flow).await.state(), RunState::Waiting);
+    let files = everything();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    flow.commit(&files).await;
+    flow.settle().await;
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    assert_eq!((only_run(&flow).await.state(), flow.outside.count("webhook")), (RunState::Resolved, 0));
+}
+
+/// Two teams that are kept apart: `a` with four apps, `b` with one and a playbook of its own.
+async fn two_teams() -> Flow {
+    let mut flow = Flow::stopped(&["local", "edge"]);
+    let own = |name: &str| {
+        let team = TeamSettings { paths: vec![format!("{name}/**")], ..TeamSettings::default() };
+        (name.parse().expect("a name"), team)
+    };
+    flow.rules.teams = ["a", "b"].map(own).into();
+    flow.start().await;
+    let team =
+        |name: &str| format!("---\napiVersion: codeops/v1\nkind: Team\nmetadata: {{name: {name}}}\nspec: {{}}\n");
+    let repository = REPOSITORY.replace("spec: {", "spec: {resolveDelay: 30s, ");
+    let of = |name: &str, text: &str| text.replace("team: core", &format!("team: {name}"));
+    let mut files = vec![
+        ("codeops.yaml".to_owned(), format!("{repository}{}{}", team("a"), team("b"))),
+        ("b/people.yaml".to_owned(), of("b", PEOPLE)),
+        ("b/playbook.yaml".to_owned(), of("b", APP_DOWN)),
+        ("b/scripts/look.sh".to_owned(), "#!/bin/sh\necho {}\n".to_owned()),
+        ("b/b1.yaml".to_owned(), of("b", &app("b1", "v1"))),
+    ];
+    files.extend((1..=4).map(|n| (format!("a/a{n}.yaml"), of("a", &app(&format!("a{n}"), "v1")))));
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    flow.commit(&files).await;
+    flow.settle().await;
+    assert_eq!(flow.revision_state(), "applied", "{:?}", flow.board().diagnostics);
+    flow
+}
+
+/// Whether b's playbook would answer.
+fn answers(flow: &Flow) -> bool {
+    !flow.board().desired.as_ref().expect("a revision").response.playbooks.is_empty()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_of_one_team_keeps_no_playbook_of_another() {
+    let mut flow = two_teams().await;
+    flow.commit(&[("a/a1.yaml", ""), ("a/a2.yaml", ""), ("a/a3.yaml", "")]).await;
+    flow.settle().await;
+    let hold = flow.board().holds[0].clone();
+    assert_eq!((hold.changes.len(), answers(&flow)), (3, true));
+    flow.commit(&[("b/playbook.yaml", "")]).await;
+    flow.settle().await;
+    assert!(!answers(&flow), "it is b's own to take away");
+    assert!(!flow.board().holds[0].why.contains("Playbook"), "{}", flow.board().holds[0].why);
+    flow.restart().await;
+    flow.settle().await;
+    assert!(!answers(&flow));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_provider_keeps_no_playbook_of_a_team_that_has_nothing_there() {
+    let mut flow = two_teams().await;
+    flow.provider("edge").set_unreachable(Some("it is down"));
+    flow.elapse(90).await;
+    flow.commit(&[("b/playbook.yaml", "")]).await;
+    flow.elapse(30).await;
+    assert!(!answers(&flow), "{:?}", flow.board().providers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_of_a_team_keeps_its_own_playbook() {
+    let mut flow = two_teams().await;
+    let all: Vec<String> = (1..=4).map(|n| format!("a/a{n}.yaml")).collect();
+    let mut files: Vec<(&str, &str)> = all.iter().map(|path| (path.as_str(), "")).collect();
+    files.extend([("b/b1.yaml", ""), ("b/playbook.yaml", ""), ("b/people.yaml", "")]);
+    flow.commit(&files).await;
+    flow.settle().await;
+    assert!(answers(&flow) && flow.board().holds[0].why.contains("Playbook/app-down"), "{}", flow.board().holds[0].why);
 }

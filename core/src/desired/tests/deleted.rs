@@ -40,7 +40,7 @@ fn whom_the_fallback_tells_stays_and_that_is_said() {
     let shown = rendered(&emptied);
     assert!(shown.contains("EscalationPolicy `payments-oncall` is deleted and stays as it was"), "{shown}");
     assert!(emptied.desired.response.deleted.contains_key("Receiver/pager") && !emptied.has_errors(), "{shown}");
-    assert!(!compiler.keeps_deleted(), "whatever is held");
+    assert_eq!(compiler.keeps_deleted_of().count(), 0, "whatever is held");
     // Once the settings name another, nothing needs it.
     let elsewhere = compiled(&mut compiler, &files, &Context { fallback: Some(name("other")), ..context.clone() });
     assert_eq!(of(&elsewhere), [0; 5]);
@@ -56,10 +56,12 @@ fn what_is_deleted_stays_until_it_is_let_go() {
     let all = files.clone();
     files.retain(|(path, _)| path == "codeops.yaml" || path == "team.yaml");
     let mut emptied = compiled(&mut compiler, &files, &context);
-    assert_eq!((of(&emptied), compiler.keeps_deleted()), ([1, 1, 3, 1, 1], true));
+    assert_eq!((of(&emptied), compiler.keeps_deleted_of().count()), ([1, 1, 3, 1, 1], 7));
     assert_eq!(emptied.desired.response.deleted.len(), 7);
-    compiler.let_go(&mut emptied);
-    assert_eq!((of(&emptied), compiler.keeps_deleted()), ([0; 5], false));
+    compiler.let_go(&mut emptied, |team| team.as_str() != "payments");
+    assert_eq!((of(&emptied), compiler.keeps_deleted_of().count()), ([1, 1, 3, 1, 1], 7), "another team's alone");
+    compiler.let_go(&mut emptied, |team| team.as_str() == "payments");
+    assert_eq!((of(&emptied), compiler.keeps_deleted_of().count()), ([0; 5], 0));
     assert!(emptied.desired.response.deleted.is_empty());
     assert_eq!(of(&compiled(&mut compiler, &files, &context)), [0; 5], "and does not come back");
     assert_eq!(of(&compiled(&mut compiler, &all, &context)), [1, 1, 3, 1, 1]);
