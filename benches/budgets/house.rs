@@ -64,6 +64,7 @@ impl House {
             teams: BTreeMap::new(),
             freeze: None,
             fallback: None,
+            fallback_team: None,
             may_freeze: BTreeSet::new(),
             observe: false,
             resync,

@@ -36,8 +36,10 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         teams: settings.teams.clone(),
         reserved: settings.reserved(),
         fallback: settings.fallback.clone(),
+        fallback_team: settings.fallback_team.clone(),
         declared: BTreeMap::new(),
         claims: BTreeMap::new(),
+        holders: BTreeMap::new(),
         deletions_wait: false,
     }
 }

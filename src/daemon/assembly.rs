@@ -254,6 +254,7 @@ pub(super) fn rules(options: &Options, mirror: &Mirror, until_settled: bool) -> 
         reserved: options.settings.reserved(),
         freeze: options.settings.freeze.clone(),
         fallback: options.settings.fallback.clone(),
+        fallback_team: options.settings.fallback_team.clone(),
         may_freeze: may_freeze(&options.settings),
         observe: options.settings.mode == Mode::Observe,
         resync: reconcile::RESYNC,

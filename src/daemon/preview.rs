@@ -67,8 +67,10 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         teams: options.settings.teams.clone(),
         unset: None,
         fallback: options.settings.fallback.clone(),
+        fallback_team: options.settings.fallback_team.clone(),
         declared: acceptance::declared(&past.memory),
         claims: acceptance::claims(&past.memory),
+        holders: past.memory.revision.holders.clone(),
         deletions_wait: true,
         reserved: options.settings.reserved(),
     };

@@ -156,9 +156,10 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.has_held = false;
             vec![Change::Revision]
         }
-        Record::Kept { manifests } => {
-            let before = std::mem::replace(&mut memory.revision.kept, manifests.clone());
-            changed(before != *manifests, Change::Revision)
+        Record::Kept { manifests, holders } => {
+            let kept = std::mem::replace(&mut memory.revision.kept, manifests.clone());
+            let had = std::mem::replace(&mut memory.revision.holders, holders.clone());
+            changed(kept != *manifests || had != *holders, Change::Revision)
         }
         Record::Stays { resource, declared } => resource_of(memory, resource, |it| it.stays.clone_from(declared)),
         Record::Intent { resource, provider, word, .. } => {

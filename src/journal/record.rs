@@ -42,7 +42,7 @@ pub enum Record {
         /// The resources that a file declared before and none does now.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         gone: BTreeSet<ResourceId>,
-        /// The port and former names of each resource that had others, or none, before.
+        /// The port, former names and team of each resource that had others, or none, before.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         claims: BTreeMap<ResourceId, Claims>,
         /// Whose commits changed each resource that they changed, where teams are kept apart.
@@ -58,11 +58,14 @@ pub enum Record {
         /// Why, when not applied.
         why: Option<String>,
     },
-    /// What is broken in the revision in force of how alerts are answered is other than before.
+    /// What is broken in the revision in force of how alerts are answered, or had by several teams, is other than before.
     Kept {
         /// Each of those manifests, as `Kind/name`, with the revision that had it good last, whose version stays in force;
         /// `null` where it never was good.
         manifests: BTreeMap<String, Option<Revision>>,
+        /// Of each manifest that several teams have, whose is in force.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        holders: BTreeMap<String, TeamName>,
     },
     /// A resource whose manifest now has a mistake stays as it was declared last without one; or the manifest has none any
     /// more.

@@ -26,7 +26,7 @@ pub fn declared(memory: &Memory) -> Declared {
     declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect()
 }
 
-/// The ports and former names that each app has by right, as remembered.
+/// What each app has by right, as remembered: its port, its former names, and whose it is.
 pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let having = memory.resources.iter().filter(|(_, resource)| !resource.claims.is_empty());
     having.map(|(id, resource)| (id.clone(), resource.claims.clone())).collect()
@@ -107,9 +107,10 @@ fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>,
     (files, gone.map(|(id, _)| id.clone()).collect())
 }
 
-/// Whose port or former names differ from the remembered ones. What this revision cannot describe keeps what it had.
+/// Whose port, former names or team differ from the remembered ones. What this revision cannot describe keeps what it had.
 fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims> {
-    let each = compiled.desired.resources.iter().map(|(id, resource)| (id, Claims::of(resource)));
+    let apart = compiled.desired.keeps_teams_apart();
+    let each = compiled.desired.resources.iter().map(|(id, resource)| (id, Claims::of(resource, apart)));
     let differs = |id: &ResourceId, claims: &Claims| match memory.resources.get(id) {
         Some(remembered) => remembered.claims != *claims,
         None => !claims.is_empty(),

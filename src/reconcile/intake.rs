@@ -1,9 +1,10 @@
 //! From a tip to a revision in force: fetch, read, compile, accept, and obey the trailers of its commits.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::desired::{Compiled, Compiler, Context};
-use codeops_core::model::{Owner, Revision, RevisionState};
+use codeops_core::model::{Owner, Revision, RevisionState, TeamName};
 
 use super::before::{Before, Kept, as_before, kept};
 use super::events::{Event, Load};
@@ -197,8 +198,9 @@ impl Flow {
         let until_now = self.world.current.as_ref().map(|current| (&current.revision, &current.desired.response));
         let remembered = self.kept();
         let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
-        if manifests != remembered {
-            self.tools.journal.record(vec![Record::Kept { manifests }]).await?;
+        let holders = std::mem::take(&mut compiled.holders);
+        if manifests != remembered || holders != self.holders() {
+            self.tools.journal.record(vec![Record::Kept { manifests, holders }]).await?;
         }
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -231,6 +233,13 @@ impl Flow {
         memory.revision.kept.clone()
     }
 
+    /// Whose is in force of what several teams have in it.
+    fn holders(&self) -> BTreeMap<String, TeamName> {
+        let memory = self.tools.journal.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        memory.revision.holders.clone()
+    }
+
     /// The revision in force, as remembered.
     pub(super) fn accepted(&self) -> Option<Revision> {
         let memory = self.tools.journal.memory();
@@ -257,8 +266,10 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         reserved: rules.reserved.clone(),
         unset: None,
         fallback: rules.fallback.clone(),
+        fallback_team: rules.fallback_team.clone(),
         declared: acceptance::declared(&memory),
         claims: acceptance::claims(&memory),
+        holders: memory.revision.holders.clone(),
         deletions_wait: true,
     }
 }

@@ -82,6 +82,8 @@ pub struct Rules {
     pub reserved: Vec<(&'static str, String)>,
     /// The escalation policy that is paged where nothing else says.
     pub fallback: Option<Name>,
+    /// Whose policy that is; `None`: of whoever may claim the Repository's file.
+    pub fallback_team: Option<TeamName>,
     /// A freeze from the settings.
     pub freeze: Option<Freeze>,
     /// Receivers whose alert `CodeopsFreeze` freezes everything while it fires.

@@ -218,7 +218,7 @@ fn sentence(record: &Record) -> String {
         Record::DaemonStarted { version, .. } => format!("daemon {version} started"),
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
-        Record::Kept { manifests } => kept(manifests),
+        Record::Kept { manifests, holders } => kept(manifests, holders),
         Record::Stays { declared: Some(declared), .. } => {
             format!("its manifest has a mistake now: it stays as revision {} declares it", declared.revision.short())
         }
@@ -344,20 +344,22 @@ fn page_text(event: &PageEvent) -> String {
     }
 }
 
-/// Which manifests are broken or deleted, and whose version of each stays in force.
-fn kept(manifests: &BTreeMap<String, Option<Revision>>) -> String {
+/// Which manifests are broken or deleted, and whose version of each stays in force; and whose is, of what several teams have.
+fn kept(manifests: &BTreeMap<String, Option<Revision>>, holders: &BTreeMap<String, TeamName>) -> String {
     let one = |(id, good): (&String, &Option<Revision>)| match good {
         Some(revision) => {
             format!("{id} stays as in revision {}: it is broken, or it is deleted and cannot go yet", revision.short())
         }
         None => format!("{id} is broken and never was good"),
     };
-    match manifests.is_empty() {
+    let several = |(id, team): (&String, &TeamName)| format!("several teams have {id}: the one of {team} is in force");
+    let all: Vec<String> = manifests.iter().map(one).chain(holders.iter().map(several)).collect();
+    match all.is_empty() {
         true => {
             "every manifest of how alerts are answered counts as it stands: what was broken is mended, or it is deleted"
                 .to_owned()
         }
-        false => manifests.iter().map(one).collect::<Vec<_>>().join("; "),
+        false => all.join("; "),
     }
 }
 

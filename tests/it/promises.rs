@@ -14,6 +14,7 @@ mod emptied;
 mod gate;
 mod guards;
 mod latched;
+mod owners;
 mod providers;
 mod random;
 mod repository;

@@ -149,6 +149,7 @@ impl Flow {
             reserved: Vec::new(),
             freeze: None,
             fallback: None,
+            fallback_team: None,
             may_freeze: BTreeSet::new(),
             observe: false,
             resync: Duration::from_secs(60),

@@ -49,6 +49,8 @@ pub struct Settings {
     pub scripts: ScriptsMode,
     /// Who is paged when nothing else says: the name of an escalation policy.
     pub fallback: Option<Name>,
+    /// Whose policy that is, where it is of nobody who may claim the Repository's file.
+    pub fallback_team: Option<TeamName>,
     /// When a page is sent to the fallback to see that paging works: five fields of cron, in UTC.
     pub self_test: Option<String>,
 }

@@ -37,8 +37,10 @@ impl Good {
                 teams: context.teams.clone(),
                 reserved: context.reserved.clone(),
                 fallback: context.fallback.clone(),
+                fallback_team: context.fallback_team.clone(),
                 declared: Declared::new(),
                 claims: BTreeMap::new(),
+                holders: BTreeMap::new(),
                 deletions_wait: false,
             },
             compiled: compiled.clone(),
@@ -70,7 +72,8 @@ impl Good {
         let ours = &self.context;
         (&ours.environment, &ours.providers, &ours.unset, &ours.secrets)
             == (&context.environment, &context.providers, &context.unset, &context.secrets)
-            && (&ours.teams, &ours.reserved, &ours.fallback) == (&context.teams, &context.reserved, &context.fallback)
+            && (&ours.teams, &ours.reserved) == (&context.teams, &context.reserved)
+            && (&ours.fallback, &ours.fallback_team) == (&context.fallback, &context.fallback_team)
     }
 
     /// Checks these files' apps against the settings, and lowers them; `None` if anything is wrong with one.

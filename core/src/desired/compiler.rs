@@ -199,7 +199,7 @@ impl Compiler {
             response: resolved.response,
             undeletable: resolved.undeletable,
         };
-        Compiled { desired, diagnostics, declared: Arc::new(resolved.declared) }
+        Compiled { desired, diagnostics, declared: Arc::new(resolved.declared), holders: resolved.holders }
     }
 }
 

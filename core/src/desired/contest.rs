@@ -10,6 +10,7 @@ use super::diagnostic::Diagnostic;
 use super::grants::foreign;
 use super::groups::{Bases, Found, Key, Overlays};
 use super::header::ManifestKind;
+use super::holder::Holders;
 use super::resolve::Resolver;
 use super::rights;
 use super::tree::At;
@@ -21,9 +22,11 @@ impl Resolver<'_> {
         if self.context.teams.is_empty() {
             return bases;
         }
+        bases = self.given(bases);
         let mut intruders = BTreeSet::new();
+        let holders = Holders::new(self.context, self.in_force);
         for (key, group) in bases.iter().filter(|(_, group)| group.len() > 1) {
-            self.contest(*key, group, &mut intruders);
+            self.contest(*key, group, &holders, &mut intruders);
         }
         if !intruders.is_empty() {
             bases.0.retain(|(_, found)| !intruders.contains(&at(found)));
@@ -31,37 +34,46 @@ impl Resolver<'_> {
         bases
     }
 
-    fn contest<'f>(&mut self, key: Key<'f>, group: &[(Key<'f>, Found<'f>)], intruders: &mut BTreeSet<Position>) {
+    fn contest<'f>(
+        &mut self,
+        key: Key<'f>,
+        group: &[(Key<'f>, Found<'f>)],
+        holders: &Holders<'_>,
+        intruders: &mut BTreeSet<Position>,
+    ) {
         if matches!(key.0, ManifestKind::Repository | ManifestKind::Team) {
             return;
         }
-        let path = |found: &Found<'f>| &found.file.source.path;
-        let team = |found: &Found<'f>| rights::rightful(found.document(), path(found), self.context);
-        let had = |found: &Found<'f>| self.had(key, path(found));
-        let mut stay: Vec<&Found<'f>> = group.iter().map(|(_, found)| found).filter(|f| team(f).is_some()).collect();
-        let teams: BTreeSet<_> = stay.iter().filter_map(|found| team(found)).collect();
-        if teams.len() > 1 && stay.iter().any(|found| had(found)) {
-            let before: BTreeSet<_> = stay.iter().filter(|f| had(f)).filter_map(|f| team(f)).cloned().collect();
-            stay.retain(|found| team(found).is_some_and(|team| before.contains(team)));
+        let context = self.context;
+        let of_whom = |found: &Found<'f>| rights::speaks(found.document(), &found.file.source.path, context);
+        let rightful = group.iter().filter_map(|(_, found)| Some((found, of_whom(found)?)));
+        let mut stay: Vec<(&Found<'f>, &TeamName)> = rightful.collect();
+        let teams: BTreeSet<&TeamName> = stay.iter().map(|(_, team)| *team).collect();
+        if teams.len() > 1 {
+            let before = holders.among(key, &stay);
+            if !before.is_empty() {
+                stay.retain(|(_, team)| before.contains(team));
+            }
         }
-        let Some(first) = stay.first() else { return };
-        let stays = |other: &Found<'f>| stay.iter().any(|found| Arc::ptr_eq(found.file, other.file));
-        for (_, intruder) in group.iter().filter(|(_, found)| !stays(found)) {
+        let Some((first, holder)) = stay.first().copied() else { return };
+        let stays = |other: &Found<'f>| stay.iter().any(|(found, _)| Arc::ptr_eq(found.file, other.file));
+        let others: Vec<Found<'f>> = group.iter().map(|(_, found)| *found).filter(|found| !stays(found)).collect();
+        if key.0.resource(key.1).is_none() && !others.is_empty() {
+            self.resolved.holders.insert(shown(key), holder.clone());
+        }
+        for intruder in others {
             let message = format!("{} `{}` is another manifest's and has no effect here", key.0.word(), key.1);
             let help = format!("the one in force is at {}; rename or remove this one", first.place());
-            self.resolved.found.push(intruder.error(message, Some(help)));
-            self.resolved.found.extend(intruder.document().found.iter().cloned());
-            self.disown(intruder, key);
-            intruders.insert(at(intruder));
+            self.turned_away(&intruder, key, message, help);
+            intruders.insert(at(&intruder));
         }
     }
 
-    /// Whether a file spoke for an id before, as far as that is remembered.
-    fn had(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
-        match kind.resource(name) {
-            Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
-            None => self.in_force.get(&(kind, name.clone())).is_some_and(|(_, there)| there == path),
-        }
+    /// Says of a document that it has no effect, with its own mistakes.
+    pub(super) fn turned_away(&mut self, found: &Found<'_>, key: Key<'_>, message: String, help: String) {
+        self.resolved.found.push(found.error(message, Some(help)));
+        self.resolved.found.extend(found.document().found.iter().cloned());
+        self.disown(found, key);
     }
 
     /// The overlays whose writer may claim their path and reach what they change; the others have no effect.

@@ -57,7 +57,7 @@ pub(super) fn keep(now: &mut InForce, mut gone: InForce, context: &Context, foun
 }
 
 /// Whom a policy names, or who is on call in turn.
-fn tells(declares: &Declares) -> Vec<Key> {
+pub(super) fn tells(declares: &Declares) -> Vec<Key> {
     let of = |notified: &Notified| match notified {
         Notified::Receiver(name) => (ManifestKind::Receiver, name.clone()),
         Notified::OnCall(name) => (ManifestKind::OnCall, name.clone()),

@@ -18,7 +18,7 @@ use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
 use super::tree::Span;
 use super::unit::source;
-use super::{calls, coverage, deleted, named, rivals};
+use super::{calls, coverage, deleted, given, named, rivals};
 
 /// What a manifest is about.
 pub(super) type Key = (ManifestKind, Name);
@@ -68,6 +68,7 @@ pub(super) fn settle(
 ) -> (Response, BTreeSet<Key>) {
     let mut candidates = std::mem::take(&mut resolved.candidates);
     let mut found = std::mem::take(&mut resolved.found);
+    given::guard(&mut candidates, before, context, &mut found);
     let named = Named::of(&candidates, resolved, files, context);
     for candidate in &mut candidates {
         if let Some(why) = &resolved.all_held {

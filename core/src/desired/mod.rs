@@ -18,10 +18,12 @@ mod environment;
 mod file;
 mod former;
 mod freeze;
+mod given;
 mod glob;
 mod grants;
 mod groups;
 mod header;
+mod holder;
 mod in_force;
 mod levelling;
 mod listening;
@@ -130,11 +132,16 @@ pub struct Context {
     pub reserved: Vec<(&'static str, String)>,
     /// Who is paged where no route says.
     pub fallback: Option<Name>,
+    /// Whose policy that is; `None`: of whoever may claim the Repository's file.
+    pub fallback_team: Option<TeamName>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
     /// The port and the former names that each app had by right at the last accepted revision: who had one keeps it when
     /// another asks for it too.
     pub claims: BTreeMap<ResourceId, Claims>,
+    /// Of manifests of how alerts are answered that several teams have, as `Kind/name`: whose was in force at the last accepted
+    /// revision.
+    pub holders: BTreeMap<String, TeamName>,
     /// Whether what is deleted of how alerts are answered stays: removals of this revision may be held, which
     /// [`Compiler::let_go`] says they are not.
     pub deletions_wait: bool,
@@ -212,6 +219,9 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// The ids each readable file declares: the next [`Context::declared`].
     pub declared: Arc<Declared>,
+    /// Of manifests of how alerts are answered that several teams have, as `Kind/name`, whose is in force: the next
+    /// [`Context::holders`].
+    pub holders: BTreeMap<String, TeamName>,
 }
 
 impl Compiled {

@@ -48,6 +48,8 @@ pub(super) struct Resolved {
     pub all_held: Option<String>,
     pub undeletable: Undeletable,
     pub declared: Declared,
+    /// Of manifests of how alerts are answered that several teams have, whose is in force.
+    pub holders: BTreeMap<String, TeamName>,
     pub found: Mistakes,
 }
 

@@ -1,7 +1,6 @@
 //! Which documents count at all: a file that its writer's team may not claim has no say in what is everybody's or another's.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::config::TeamSettings;
 use crate::model::{Name, TeamName};
@@ -100,8 +99,11 @@ pub(super) fn team_of(document: &Document) -> Option<&TeamName> {
     Some(&team.as_ref()?.value)
 }
 
-/// The team whose manifest this is, where the settings let it write in this file.
-pub(super) fn rightful<'d>(document: &'d Document, path: &Arc<str>, context: &Context) -> Option<&'d TeamName> {
-    let team = team_of(document)?;
-    context.teams.get(team).is_some_and(|own| claims(own, path)).then_some(team)
+/// The team whose manifest this is, where the settings let it write in this file. One whose team cannot be read is of whom the
+/// file is.
+pub(super) fn speaks<'d>(document: &'d Document, path: &str, context: &'d Context) -> Option<&'d TeamName> {
+    match team_of(document) {
+        Some(team) => may_claim(team, path, context).then_some(team),
+        None => whose(path, context),
+    }
 }

@@ -10,6 +10,7 @@ mod contested;
 mod costs;
 mod deleted;
 mod digests;
+mod given;
 mod kept;
 mod levelled;
 mod mistakes;

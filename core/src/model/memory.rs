@@ -65,6 +65,9 @@ pub struct RevisionMemory {
     /// whose version stays in force; `None` where it never was good.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kept: BTreeMap<String, Option<Revision>>,
+    /// Of each manifest of how alerts are answered that several teams have in it, as `Kind/name`: whose is in force.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub holders: BTreeMap<String, TeamName>,
 }
 
 /// What is remembered of one resource.
@@ -224,19 +227,22 @@ pub struct Claims {
     /// The names it had before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub was: Vec<ResourceId>,
+    /// Its name: whose it is, where teams are kept apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<TeamName>,
 }
 
 impl Claims {
-    /// What a resource as it is declared has.
-    pub fn of(resource: &Resource) -> Self {
+    /// What a resource as it is declared has; `apart` says whether teams are kept apart.
+    pub fn of(resource: &Resource, apart: bool) -> Self {
         let spec = &resource.spec;
         let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
-        Self { port, was: resource.was.clone() }
+        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()) }
     }
 
     /// Whether it has nothing of the kind.
     pub fn is_empty(&self) -> bool {
-        self.port.is_none() && self.was.is_empty()
+        *self == Self::default()
     }
 }
 

@@ -45,7 +45,7 @@ spec:
     - {name: proof, wait: resolved, quiet: 10s, timeout: 3m}
 ";
 
-const LOOK: &str = "#!/bin/sh\necho {}\n";
+pub(super) const LOOK: &str = "#!/bin/sh\necho {}\n";
 
 pub(super) fn labels(name: &str, app: &str) -> Labels {
     [("alertname", name), ("app", app)].into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()

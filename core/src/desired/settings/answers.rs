@@ -9,10 +9,10 @@ use crate::config::{
     Settings, WatchdogSettings,
 };
 use crate::expression;
-use crate::model::{Name, web_url};
+use crate::model::{Name, TeamName, web_url};
 
 use super::super::app_parts;
-use super::super::read::{Fields, Reader};
+use super::super::read::{Fields, Reader, near};
 use super::super::tree::{Node, Span, cut};
 use super::{absolute, source};
 
@@ -44,12 +44,27 @@ pub(super) fn read(fields: &mut Fields<'_>, reader: &mut Reader<'_>, out: &mut S
     let modes = [("confined", ScriptsMode::Confined), ("unconfined", ScriptsMode::Unconfined)];
     out.scripts = fields.get("scripts").and_then(|node| reader.word(node, &modes)).unwrap_or_default();
     out.fallback = fields.get("fallback").and_then(|node| reader.parse::<Name>(node)).map(|at| at.value);
+    out.fallback_team = fields.get("fallbackTeam").and_then(|node| fallback_team(node, reader, out));
     let self_test = fields.get("selfTest");
     out.self_test = self_test.and_then(|node| cron(node, reader));
     if let (Some(node), None) = (self_test, &out.fallback) {
         let help = Some("fallback: NAME, an escalation policy".to_owned());
         reader.error(node.span, "`selfTest` pages the `fallback`, and there is none", help);
     }
+}
+
+/// Whose the `fallback` is: one of the teams.
+fn fallback_team(node: &Node, reader: &mut Reader<'_>, out: &Settings) -> Option<TeamName> {
+    let team = reader.parse::<TeamName>(node)?.value;
+    if out.fallback.is_none() {
+        let help = Some("fallback: NAME, an escalation policy of that team".to_owned());
+        reader.error(node.span, "`fallbackTeam` says whose the `fallback` is, and there is none", help);
+    } else if !out.teams.contains_key(&team) {
+        let near = near(team.as_str(), out.teams.keys().map(|name| name.as_str()));
+        let help = near.map_or_else(|| "declare it under `teams`".to_owned(), |near| format!("did you mean `{near}`?"));
+        reader.error(node.span, format!("there is no team `{team}` in these settings"), Some(help));
+    }
+    Some(team)
 }
 
 fn receivers(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<Name, ReceiverSettings> {

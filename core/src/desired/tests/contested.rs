@@ -52,6 +52,32 @@ fn of_two_teams_playbooks_the_one_that_was_in_force_stays_so() {
     assert_eq!(timeout(&compiled), "12m", "its own team still changes it");
 }
 
+/// Wherever its team writes it down, and also by a compiler that has not seen who had it.
+#[test]
+fn what_its_team_moves_to_another_file_stays_its_own() {
+    let theirs = PLAYBOOK.replace("team: payments", "team: platform").replace("10m", "11m");
+    let intruder = [("plat/p.yaml", theirs.as_str()), ("plat/scripts/diagnose.sh", "#!/bin/sh\n")];
+    let mut compiler = Compiler::default();
+    compile_with(&mut compiler, &[], &guarded());
+    let (before, _) = compile_with(&mut compiler, &intruder, &guarded());
+    assert_eq!(before.holders, [("Playbook/shop-down".to_owned(), name("payments"))].into());
+    let moved = PLAYBOOK.replace("10m", "12m");
+    let gone = ("playbooks/shop-down.yaml", "# moved\n");
+    let moves =
+        [("playbooks/web/down.yaml", moved.as_str()), ("playbooks/web/scripts/diagnose.sh", "#!/bin/sh\n"), gone];
+    let remembers = Context { holders: before.holders, ..guarded() };
+    for (mut compiler, context) in [(compiler, guarded()), (Compiler::default(), remembers)] {
+        let (compiled, _) = compile_with(&mut compiler, &[&intruder[..], &moves].concat(), &context);
+        let text = rendered(&compiled);
+        assert!(
+            text.contains("is another manifest's and has no effect here") && !text.contains("--> playbooks/"),
+            "{text}"
+        );
+        assert!(compiled.desired.response.broken.is_empty(), "{text}");
+        assert_eq!(timeout(&compiled), "12m");
+    }
+}
+
 #[test]
 fn an_overlay_by_a_team_that_may_not_reach_a_playbook_has_no_effect() {
     let patch = |metadata: &str| {

@@ -58,7 +58,7 @@ fn run(all: &BTreeMap<String, String>, context: &Context) -> Compiled {
 
 /// What is remembered once a revision was accepted.
 fn accepted(compiled: &Compiled) -> Context {
-    let claims = compiled.desired.resources.iter().map(|(id, resource)| (id.clone(), Claims::of(resource)));
+    let claims = compiled.desired.resources.iter().map(|(id, resource)| (id.clone(), Claims::of(resource, false)));
     Context { declared: Declared::clone(&compiled.declared), claims: claims.collect(), ..settings() }
 }
 

@@ -66,6 +66,31 @@ fn a_duplicate_outside_its_teams_paths_does_not_hold_the_rightful_one() {
     assert!(both(&[("apps/plat/m1.yaml", &own)], &Context::default()).desired.held.contains_key(&id("m1")));
 }
 
+/// Whoever had an app keeps it, in whatever file it is now, as far as its team or its file is remembered.
+#[test]
+fn an_app_that_moves_to_another_file_stays_its_teams() {
+    let intruder = app("m2", RUN).replace("payments", "platform");
+    let file: Arc<str> = Arc::from("apps/pay/old.yaml");
+    let declared = BTreeMap::from([(file, Arc::new(BTreeSet::from([id("m2")])))]);
+    let claims = Claims { team: Some(name("payments")), ..Claims::default() };
+    let by_file = Context { declared, ..guarded() };
+    // Both may write where it was: then only the team's name tells.
+    let mut both_may = Context { claims: BTreeMap::from([(id("m2"), claims)]), ..by_file.clone() };
+    both_may.teams.get_mut(&name("platform")).expect("a team").paths.push("apps/pay/".to_owned());
+    for context in [by_file, both_may] {
+        let moved = app("m2", "  run: {command: [./shop, new]}\n");
+        let compiled = both(&[("apps/plat/m2.yaml", &intruder), ("apps/pay/new.yaml", &moved)], &context);
+        let errors: Vec<_> = compiled.diagnostics.iter().map(|d| d.place.file.as_str()).collect();
+        assert_eq!(errors, ["apps/plat/m2.yaml"], "{}", rendered(&compiled));
+        assert_eq!(compiled.desired.resources[&id("m2")].team, name("payments"));
+        // Nor does it lose the app by a mistake in the line that says whose it is.
+        let mistaken = moved.replace("team: payments", "team: Payments!");
+        let compiled = both(&[("apps/plat/m2.yaml", &intruder), ("apps/pay/new.yaml", &mistaken)], &context);
+        assert!(rendered(&compiled).contains("`m2` is another manifest's"), "{}", rendered(&compiled));
+        assert!(compiled.desired.held.contains_key(&id("m2")));
+    }
+}
+
 #[test]
 fn a_team_is_declared_only_where_it_may_be() {
     let second = TEAM.replace("payments@", "mallory@");

@@ -38,6 +38,7 @@ heartbeat: {url: {file: /run/secrets/heartbeat}, every: 1m}
 bot: {name: ops, email: ops@acme.example, signingKey: /etc/codeops/bot}
 scripts: unconfined
 fallback: everybody
+fallbackTeam: payments
 selfTest: 0 9 * * 1
 providers:
   local: {process: {runAs: apps}}
@@ -64,6 +65,7 @@ fn the_designs_example_is_read() {
     assert_eq!(alertmanager.teams, None);
     assert!(checks.may_freeze && checks.mapping.as_ref().is_some_and(|mapping| mapping.items.is_some()));
     assert_eq!((settings.bot.name.as_str(), settings.scripts), ("ops", ScriptsMode::Unconfined));
+    assert_eq!(settings.fallback_team, Some(name("payments")));
     assert_eq!((settings.fallback, settings.self_test.as_deref()), (Some(name("everybody")), Some("0 9 * * 1")));
     assert!(settings.heartbeat.is_some());
 }

@@ -55,8 +55,10 @@ fn a_tree_of_all_is_everybodys_only_where_its_team_may_claim_the_top_file() {
     let routes: Vec<_> = routes.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let text = rendered(&Compiler::default().compile(&files(&routes), &guarded(&all)));
     assert!(text.contains(lost), "also where no playbook is there: {text}");
-    let fallback = Context { fallback: Some(name("payments-oncall")), ..guarded(&all) };
-    assert!(!rendered(&Compiler::default().compile(&files(&pairs), &fallback)).contains(lost));
+    let fallback = Some(name("payments-oncall"));
+    let fallback = Context { fallback, fallback_team: Some(name("payments")), ..guarded(&all) };
+    let compiled = Compiler::default().compile(&files(&pairs), &fallback);
+    assert!(!compiled.has_errors() && !rendered(&compiled).contains(lost), "{}", rendered(&compiled));
 
     // One does: the other's tree is still for its own alerts, before the one for all.
     let compiled = Compiler::default().compile(&files(&pairs), &guarded(&[&all[..], &["codeops.yaml"]].concat()));

@@ -1,0 +1,74 @@
+//! Who had a thing before, of several teams whose manifests say that it is theirs now. It decides nothing about what becomes
+//! of the others.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{ResourceId, TeamName};
+
+use super::groups::{Found, Key};
+use super::in_force::{self, InForce};
+use super::{Context, rights};
+
+/// What is remembered of who had what.
+pub(super) struct Holders<'c> {
+    context: &'c Context,
+    in_force: &'c InForce,
+    /// The file that last declared each resource, once it is asked for.
+    files: OnceCell<BTreeMap<&'c ResourceId, &'c Arc<str>>>,
+}
+
+impl<'c> Holders<'c> {
+    pub(super) fn new(context: &'c Context, in_force: &'c InForce) -> Self {
+        Self { context, in_force, files: OnceCell::new() }
+    }
+
+    /// The teams, of those whose documents these are, that had it before; none where nobody remembers. It is a team's wherever
+    /// it writes it down; only where no team is remembered does the file tell, or else whose that file is.
+    pub(super) fn among<'d>(&self, key: Key<'_>, all: &[(&Found<'_>, &'d TeamName)]) -> BTreeSet<&'d TeamName> {
+        let of = |is: &dyn Fn(&Found<'_>, &TeamName) -> bool| -> BTreeSet<&'d TeamName> {
+            all.iter().filter(|(found, team)| is(found, team)).map(|(_, team)| *team).collect()
+        };
+        let holder = self.team(key);
+        let mut teams = of(&|_, team| Some(team) == holder);
+        if teams.is_empty() {
+            teams = of(&|found, _| self.stood_in(key, &found.file.source.path));
+        }
+        if teams.is_empty()
+            && let Some(owner) = self.file(key).and_then(|path| rights::whose(path, self.context))
+        {
+            teams = of(&|_, team| team == owner);
+        }
+        teams
+    }
+
+    /// The team that had it.
+    fn team(&self, (kind, name): Key<'_>) -> Option<&TeamName> {
+        match kind.resource(name) {
+            Some(id) => self.context.claims.get(&id)?.team.as_ref(),
+            None => {
+                let key = (kind, name.clone());
+                let now = self.in_force.get(&key).map(|(declares, _)| declares.team());
+                now.or_else(|| self.context.holders.get(&in_force::id(&key)))
+            }
+        }
+    }
+
+    /// Whether it was declared in this file.
+    fn stood_in(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
+        match kind.resource(name) {
+            Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
+            None => self.in_force.get(&(kind, name.clone())).is_some_and(|(_, there)| there == path),
+        }
+    }
+
+    /// The file it was declared in.
+    fn file(&self, (kind, name): Key<'_>) -> Option<&Arc<str>> {
+        let Some(id) = kind.resource(name) else {
+            return self.in_force.get(&(kind, name.clone())).map(|(_, path)| path);
+        };
+        let all = || self.context.declared.iter().flat_map(|(path, ids)| ids.iter().map(move |id| (id, path)));
+        self.files.get_or_init(|| all().collect()).get(&id).copied()
+    }
+}
