@@ -63,6 +63,7 @@ impl Flow {
             self.tools.said.with(|said| said.observing = Some(why.to_owned()));
         }
         self.alerts().await?;
-        self.runs().await
+        self.answers().await?;
+        self.other_runs().await
     }
 }

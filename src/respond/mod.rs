@@ -24,6 +24,7 @@ mod silence;
 mod silenced;
 mod storm;
 mod targets;
+mod turns;
 mod unwritable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         room_looked_at: None,
         silenced_asked_at: None,
         asking_silenced: BTreeSet::new(),
+        timetable: schedules::Timetable::default(),
+        ran: None,
         wake: None,
         sender,
         tasks: JoinSet::new(),
@@ -192,6 +195,10 @@ struct Flow {
     /// When sources were last asked about what they hold back, and by which receivers they are being asked.
     silenced_asked_at: Option<Timestamp>,
     asking_silenced: BTreeSet<Name>,
+    /// When schedules are due.
+    timetable: schedules::Timetable,
+    /// The team of which a run that no alert began came further last.
+    ran: Option<TeamName>,
     /// When to look again though nothing happened.
     wake: Option<Timestamp>,
     sender: mpsc::Sender<Event>,
@@ -259,8 +266,9 @@ impl Flow {
         // Whoever is to observe again is told so again.
         self.tools.said.with(|said| said.observing = None);
         self.alerts().await?;
+        self.answers().await?;
         self.schedules().await?;
-        self.runs().await?;
+        self.other_runs().await?;
         self.ledger().await?;
         self.silence().await?;
         self.calls().await?;

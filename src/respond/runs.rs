@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use codeops_core::model::{
     AlertId, AlertMemory, Does, Memory, Page, PageEvent, ResponseMemory, Run, RunCause, RunEvent, RunId, RunState,
-    StepOutcome, StepRef,
+    StepOutcome, StepRef, TeamName,
 };
 use codeops_core::playbook::{Next, evidence, judged, latched_words, next, still_fires};
 use jiff::Timestamp;
 
 use super::Flow;
 use super::targets::told;
+use super::turns::in_turn;
 use crate::journal::{LogError, Record};
 use crate::port::{EffectError, Performed};
 
 /// How many steps one run takes in one turn at most: the others shall have theirs.
 const STEPS_A_TURN: usize = 16;
+/// How many steps one turn takes at most in runs that no alert began: an alert that comes meanwhile waits for no more.
+const OF_OTHERS: usize = 16;
 /// How much of a step's output and evidence is kept, in bytes.
 const OUTPUT: usize = 64 << 10;
 const EVIDENCE: usize = 16 << 10;
@@ -24,17 +27,47 @@ const EVIDENCE: usize = 16 << 10;
 const OTHERS: usize = 7 << 10;
 
 impl Flow {
-    /// Brings every run as far as it goes now.
-    pub(super) async fn runs(&mut self) -> Result<(), LogError> {
-        let ids: Vec<RunId> = self.remembered(|response| response.runs.keys().copied().collect());
-        for id in ids {
-            for _ in 0..STEPS_A_TURN {
-                if !self.run_once(id).await? {
-                    break;
-                }
+    /// Brings every run that an alert waits for as far as it goes now.
+    pub(super) async fn answers(&mut self) -> Result<(), LogError> {
+        let answers: Vec<RunId> = self.remembered(|response| {
+            response.runs.values().filter(|run| answers_alert(run, response)).map(|run| run.id).collect()
+        });
+        for id in answers {
+            self.run_on(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes so many steps in the other runs, in turns over teams.
+    pub(super) async fn other_runs(&mut self) -> Result<(), LogError> {
+        let mut others: BTreeMap<TeamName, Vec<RunId>> = BTreeMap::new();
+        self.remembered(|response| {
+            for run in response.runs.values().filter(|run| !answers_alert(run, response)) {
+                others.entry(run.authority.clone()).or_default().push(run.id);
+            }
+        });
+        let mut taken = 0;
+        for (team, id) in in_turn(others, self.ran.as_ref()) {
+            if taken >= OF_OTHERS {
+                self.wake_at(self.tools.clock.now());
+                break;
+            }
+            let steps = self.run_on(id).await?;
+            if steps > 0 {
+                (self.ran, taken) = (Some(team), taken + steps);
             }
         }
         Ok(())
+    }
+
+    /// Brings one run as far as it goes now, and says in how many steps.
+    async fn run_on(&mut self, id: RunId) -> Result<usize, LogError> {
+        for taken in 0..STEPS_A_TURN {
+            if !self.run_once(id).await? {
+                return Ok(taken);
+            }
+        }
+        Ok(STEPS_A_TURN)
     }
 
     /// One look at one run; answers whether another may find more.
@@ -210,6 +243,18 @@ pub(super) fn first_of(alerts: &[Arc<AlertMemory>]) -> String {
     let texts = told(alerts, OTHERS);
     let rest = if texts.len() > 1 { "… the rest is on the page, at /alerts\n" } else { "" };
     format!("{}{rest}", texts.first().map_or("", |(text, _)| text.as_str()))
+}
+
+/// Whether an alert waits for a run: one that it began or joined, or one that such a run called.
+fn answers_alert(run: &Run, response: &ResponseMemory) -> bool {
+    let mut at = run;
+    while at.alerts.is_empty()
+        && let RunCause::Call { run, .. } = &at.cause
+        && let Some(caller) = response.runs.get(run).filter(|caller| caller.id < at.id)
+    {
+        at = caller;
+    }
+    !at.alerts.is_empty() || matches!(at.cause, RunCause::Alert { .. })
 }
 
 /// The end of the step that called a run, when that is over.

@@ -1,15 +1,18 @@
 //! Due times of scheduled playbooks. Each is written down as taken up or left in the transaction that opens its run, so that
-//! none runs twice and none is lost.
+//! none runs twice and none is lost. However many are due, a turn takes few, in turns over teams: alerts are looked at in
+//! between.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::{Labels, Name, Playbook, Response, RunCause, Schedule, Trigger};
+use codeops_core::model::{Labels, Name, Playbook, Response, RunCause, Schedule, TeamName, Trigger};
 use codeops_core::playbook::{Asked, Opening, due, next_time, open, target_for};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Flow;
 use super::silence::SELF_TEST;
+use super::turns::in_turn;
 use crate::journal::{LogError, Record, SCHEDULE_CHANGED};
 
 /// How late a time may be taken up where missed times are not caught up with.
@@ -18,14 +21,61 @@ const GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// What a playbook without a schedule has for one.
 const NONE: &str = "none";
 
+/// How many due times one turn writes down at most: an alert that comes meanwhile waits for no more.
+const AT_ONCE: usize = 8;
+/// How many schedules one turn looks into at most.
+const LOOKS: usize = 256;
+
+/// When schedules are due next, so that most turns look into none. Can be lost.
+#[derive(Default)]
+pub(super) struct Timetable {
+    /// When the clock was read last: where it goes back, nothing of this is known any more.
+    read_at: Option<Timestamp>,
+    /// By playbook: its schedule as it is remembered, and its next time.
+    next: BTreeMap<Name, (String, Timestamp)>,
+    /// The team that had its turn last.
+    last: Option<TeamName>,
+}
+
+impl Timetable {
+    /// When this schedule is due next; `None` where it may be due now.
+    fn later(&self, name: &Name, schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+        let (of, at) = self.next.get(name)?;
+        (*at > now && *of == words(schedule)).then_some(*at)
+    }
+}
+
 impl Flow {
     pub(super) async fn schedules(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
         let response = Arc::clone(self.router.response());
-        for (name, playbook) in &response.playbooks {
-            if let Trigger::Schedule(schedule) = &playbook.on {
-                self.schedule(name, playbook, schedule, now).await?;
+        let scheduled = response.playbooks.iter().filter_map(|(name, playbook)| match &playbook.on {
+            Trigger::Schedule(schedule) => Some((name, playbook, schedule)),
+            Trigger::Alert(_) | Trigger::Called => None,
+        });
+        let scheduled: Vec<_> = scheduled.collect();
+        if self.timetable.read_at.replace(now).is_some_and(|before| now < before) {
+            self.timetable.next.clear();
+        }
+        let declared = |name: &Name| scheduled.binary_search_by(|(other, ..)| (*other).cmp(name)).is_ok();
+        self.timetable.next.retain(|name, _| declared(name));
+        let mut waiting: BTreeMap<TeamName, Vec<_>> = BTreeMap::new();
+        for one in &scheduled {
+            match self.timetable.later(one.0, one.2, now) {
+                Some(at) => self.wake_at(at),
+                None => waiting.entry(one.1.team.clone()).or_default().push(*one),
             }
+        }
+        let mut written = 0;
+        for (looked, (team, (name, playbook, schedule))) in
+            in_turn(waiting, self.timetable.last.as_ref()).into_iter().enumerate()
+        {
+            if written == AT_ONCE || looked == LOOKS {
+                self.wake_at(now);
+                break;
+            }
+            self.timetable.last = Some(team);
+            written += usize::from(self.schedule(name, playbook, schedule, now).await?);
         }
         self.forget(&response, now).await
     }
@@ -66,23 +116,30 @@ impl Flow {
         self.tools.journal.record(gone.into_iter().map(record).collect()).await.map(|_| ())
     }
 
+    /// Looks into one schedule, and says whether it wrote something down. Until its next time nothing more is due.
     async fn schedule(
         &mut self,
         name: &Name,
         playbook: &Arc<Playbook>,
         schedule: &Schedule,
         now: Timestamp,
-    ) -> Result<(), LogError> {
-        let Some(taken) = self.taken(name, schedule, now).await? else { return Ok(()) };
-        match due(schedule, taken, now, GRACE) {
-            Ok(Some(time)) => self.take_up(name, playbook, schedule, time, now).await?,
-            Ok(None) => {}
-            Err(error) => tracing::warn!(playbook = %name, error, "a schedule cannot be read"),
-        }
-        if let Ok(Some(next)) = next_time(schedule, now) {
-            self.wake_at(next);
-        }
-        Ok(())
+    ) -> Result<bool, LogError> {
+        let taken = self.taken(name, schedule, now).await?;
+        let wrote = match taken.map_or(Ok(None), |taken| due(schedule, taken, now, GRACE)) {
+            Ok(Some(time)) => {
+                self.take_up(name, playbook, schedule, time, now).await?;
+                true
+            }
+            Ok(None) => taken.is_none(),
+            Err(error) => {
+                tracing::warn!(playbook = %name, error, "a schedule cannot be read");
+                false
+            }
+        };
+        let next = next_time(schedule, now).ok().flatten().unwrap_or(Timestamp::MAX);
+        self.timetable.next.insert(name.clone(), (words(schedule), next));
+        self.wake_at(next);
+        Ok(wrote)
     }
 
     async fn take_up(

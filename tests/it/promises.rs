@@ -5,6 +5,7 @@ mod alerts_called;
 mod alerts_held;
 mod alerts_paged;
 mod alerts_queued;
+mod alerts_scheduled;
 mod alerts_silenced;
 mod apply;
 mod checks;
