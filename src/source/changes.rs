@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use codeops_core::desired::Writers;
 use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
-use super::Limits;
 use super::census::Teams;
 use super::tree::legible;
+use super::{Limits, object};
 
 /// So much of the same teams' each comparison may look at for itself, whatever other commits change.
 const EACH: usize = 100;
@@ -63,7 +63,7 @@ impl<'a> Comparer<'a> {
 
     /// A commit against each of its parents, the first one first; `None` where it has too many of them.
     pub(super) fn parents(&self, oid: Oid) -> Result<Option<Vec<Pair>>, git2::Error> {
-        let commit = self.repository.find_commit(oid)?;
+        let commit = object::find(self.repository, oid)?;
         if commit.parent_count() > PARENTS {
             return Ok(None);
         }
@@ -85,7 +85,7 @@ impl<'a> Comparer<'a> {
 
     /// A commit against its first parent.
     pub(super) fn first_parent(&self, oid: Oid) -> Result<Pair, git2::Error> {
-        match self.repository.find_commit(oid)?.parent_ids().next() {
+        match object::find(self.repository, oid)?.parent_ids().next() {
             Some(parent) if !self.repository.is_shallow() || self.odb.exists(parent) => self.pair(parent, oid),
             _ => Ok((None, self.followed(oid)?)),
         }
@@ -93,7 +93,7 @@ impl<'a> Comparer<'a> {
 
     /// The tree of the followed folder.
     fn followed(&self, commit: Oid) -> Result<Option<Oid>, git2::Error> {
-        let mut tree = self.repository.find_commit(commit)?.tree()?;
+        let mut tree = object::find(self.repository, commit)?.tree()?;
         for segment in self.path {
             let Some(id) = tree.get_name(segment).and_then(|entry| folder(&entry)) else { return Ok(None) };
             tree = self.repository.find_tree(id)?;

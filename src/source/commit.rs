@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 use super::history::{self, trailers};
 use super::owner::Service;
 use super::tree::Unread;
-use super::{Inner, Mirror, SourceError, blocking};
+use super::{Inner, Mirror, SourceError, blocking, object};
 use crate::port::{CommitChange, CommitError, CommitOrder, Committed, Committer};
 
 /// How often a commit is made again because somebody else pushed first.
@@ -88,7 +88,7 @@ impl Mirror {
         let (key, email) = (order.key.clone(), order.bot.email.clone());
         self.on_mirror(move |_, repository| {
             for oid in line(repository, tip, KNOWN)? {
-                let commit = repository.find_commit(oid)?;
+                let commit = object::find(repository, oid)?;
                 let message = String::from_utf8_lossy(commit.message_bytes());
                 let has = trailers(&message)
                     .iter()
@@ -181,24 +181,16 @@ fn advice(url: &str, complaint: &str) -> String {
 }
 
 fn line(repository: &Repository, tip: Oid, most: usize) -> Result<Vec<Oid>, git2::Error> {
-    first_parents(repository, tip)?.take(most).collect()
+    object::first_parents(repository, tip).take(most).collect()
 }
 
-/// The tip and its first parents, newest first.
-fn first_parents(repository: &Repository, tip: Oid) -> Result<git2::Revwalk<'_>, git2::Error> {
-    let mut walk = repository.revwalk()?;
-    walk.simplify_first_parent()?;
-    walk.push(tip)?;
-    Ok(walk)
-}
-
-fn is_bots(commit: &git2::Commit<'_>, email: &str) -> bool {
-    commit.committer().email_bytes() == email.as_bytes()
+fn is_bots(commit: &object::Commit<'_>, email: &str) -> bool {
+    commit.committer().email == email.as_bytes()
 }
 
 /// The file at `path`: its mode and bytes.
 fn blob(repository: &Repository, tip: Oid, path: &str) -> Result<(i32, Vec<u8>), Unread> {
-    let tree = repository.find_commit(tip)?.tree()?;
+    let tree = object::find(repository, tip)?.tree()?;
     let entry = tree.get_path(std::path::Path::new(path)).ok();
     let entry =
         entry.filter(|entry| entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000);
@@ -210,7 +202,7 @@ fn blob(repository: &Repository, tip: Oid, path: &str) -> Result<(i32, Vec<u8>),
 fn with_file(repository: &Repository, tip: Oid, path: &str, bytes: &[u8]) -> Result<Oid, Unread> {
     let (mode, _) = blob(repository, tip, path)?;
     let mode = if mode & 0o111 == 0 { git2::FileMode::Blob } else { git2::FileMode::BlobExecutable };
-    let tree = repository.find_commit(tip)?.tree()?;
+    let tree = object::find(repository, tip)?.tree()?;
     let mut update = git2::build::TreeUpdateBuilder::new();
     update.upsert(path, repository.blob(bytes)?, mode);
     Ok(update.create_updated(repository, &tree)?)
@@ -226,10 +218,10 @@ fn reverted(
 ) -> Result<(Oid, Oid), Unread> {
     let mut taken_back = Vec::new();
     let mut left = BACK;
-    let mut walk = first_parents(repository, tip)?.take(WALKED);
+    let mut walk = object::first_parents(repository, tip).take(WALKED);
     while let Some(oid) = walk.next().filter(|_| left > 0) {
         let oid = oid?;
-        let commit = repository.find_commit(oid)?;
+        let commit = object::find(repository, oid)?;
         if !touches(&commit, path)? {
             continue;
         }
@@ -246,7 +238,7 @@ fn reverted(
             if taken_back.contains(&oid) {
                 return Err(not_so(format!("the last change of `{path}`, commit {short}, was taken back already")));
             }
-            let made = Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::MIN);
+            let made = Timestamp::from_second(commit.committer().at).unwrap_or(Timestamp::MIN);
             if since.is_some_and(|since| made < since) {
                 return Err(not_so(format!(
                     "the last change of `{path}`, commit {short}, is of {made}: too old to be what broke it now"
@@ -260,8 +252,8 @@ fn reverted(
 }
 
 /// Whether a commit changes `path`, against its first parent.
-fn touches(commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
-    let at = |commit: &git2::Commit<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
+fn touches(commit: &object::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
+    let at = |commit: &object::Commit<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
         let entry = commit.tree()?.get_path(std::path::Path::new(path)).ok();
         Ok(entry.map(|entry| (entry.id(), entry.filemode())))
     };
@@ -271,7 +263,7 @@ fn touches(commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
 
 /// Whether a commit modifies the file `path` and nothing else, against its first parent. Goes into no other folder: what is in one
 /// may be without end.
-fn touches_only(repository: &Repository, commit: &git2::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
+fn touches_only(repository: &Repository, commit: &object::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
     let Ok(parent) = commit.parent(0) else { return Ok(false) };
     let (mut before, mut after) = (parent.tree()?, commit.tree()?);
     for segment in path.split('/') {
@@ -300,8 +292,8 @@ fn touches_only(repository: &Repository, commit: &git2::Commit<'_>, path: &str) 
 }
 
 /// The tip's tree without what a commit changes in `path`, the one file that it changes.
-fn without(repository: &Repository, tip: Oid, commit: &git2::Commit<'_>, path: &str) -> Result<Oid, Unread> {
-    let ours = repository.find_commit(tip)?.tree()?;
+fn without(repository: &Repository, tip: Oid, commit: &object::Commit<'_>, path: &str) -> Result<Oid, Unread> {
+    let ours = object::find(repository, tip)?.tree()?;
     let at = |tree: git2::Tree<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
         let entry = tree.get_path(std::path::Path::new(path)).ok();
         let entry = entry.filter(|entry| entry.filemode() & 0o170_000 == 0o100_000);

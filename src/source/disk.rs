@@ -14,7 +14,7 @@ use super::address::Address;
 use super::git::{Ended, Git, HOME};
 use super::judge::Acceptance;
 use super::owner::{self, Service};
-use super::{SourceError, away, history};
+use super::{SourceError, away, history, object, text};
 use crate::base;
 
 /// With more packs than this the mirror is repacked after a fetch.
@@ -135,14 +135,11 @@ impl Disk {
     }
 
     fn failed(&self, verb: &str, why: &str) -> SourceError {
-        SourceError(format!(
-            "cannot {verb} {}: {why}; check the network, repository.url and the credentials or known hosts it needs",
-            self.address
-        ))
+        SourceError(format!("cannot {verb} {}: {why}; {}", self.address, text::advice(why)))
     }
 
     fn holds(&self, oid: Oid) -> bool {
-        self.repository().is_ok_and(|repository| repository.find_commit(oid).is_ok())
+        self.repository().is_ok_and(|repository| object::find(&repository, oid).is_ok())
     }
 
     /// Fetches; a mirror that already is too big is made anew, in case the repository became smaller.
@@ -366,8 +363,8 @@ fn carry_over(old: &Path, new: &Path) -> Result<(), git2::Error> {
 }
 
 fn has(folder: &Path, revision: &Revision) -> bool {
-    let found =
-        Repository::open_bare(folder).and_then(|repository| repository.find_commit(history::oid(revision)?).map(drop));
+    let found = Repository::open_bare(folder)
+        .and_then(|repository| object::find(&repository, history::oid(revision)?).map(drop));
     found.is_ok()
 }
 

@@ -8,7 +8,7 @@ use git2::{ObjectType, Odb, Oid, Repository, Tree};
 
 use super::census::{Census, Teams};
 use super::tree::Unread;
-use super::{Limits, SourceError};
+use super::{Limits, SourceError, object};
 use crate::base::{Sealed, remove_folder};
 
 /// The largest file that is written out, in bytes.
@@ -25,7 +25,7 @@ pub(super) fn export(
     let unwritable = |error: io::Error| {
         Unread::Refused(SourceError(format!("its files cannot be written to `{}`: {error}", into.display())))
     };
-    let mut tree = repository.find_commit(revision)?.tree()?;
+    let mut tree = object::find(repository, revision)?.tree()?;
     for segment in path {
         let id = tree.get_name(segment).filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id());
         let Some(id) = id else {

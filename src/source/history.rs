@@ -7,6 +7,7 @@ use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::changes::{Comparer, Pair};
+use super::object;
 use super::signers::Signers;
 use super::text::clean;
 use crate::port::Commit;
@@ -32,7 +33,10 @@ pub(super) fn revision(oid: Oid) -> Result<Revision, git2::Error> {
 
 /// Whether `tip` is `base` or descends from it.
 pub(super) fn descends(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
-    Ok(tip == base || repository.graph_descendant_of(tip, base)?)
+    if tip == base {
+        return Ok(true);
+    }
+    repository.graph_descendant_of(tip, base).or_else(|_| object::leads_back(repository, tip, base))
 }
 
 /// The first-parent commits after `since` up to `until`, oldest first, the newest `most` of them.
@@ -58,7 +62,7 @@ fn straight_line(repository: &Repository, since: Oid, until: Oid) -> Result<Opti
     let mut at = until;
     while at != since {
         line.push(at);
-        let commit = repository.find_commit(at)?;
+        let commit = object::find(repository, at)?;
         match commit.parent_ids().next() {
             Some(parent) if line.len() < LINE => at = parent,
             _ => return Ok(None),
@@ -69,11 +73,19 @@ fn straight_line(repository: &Repository, since: Oid, until: Oid) -> Result<Opti
 
 /// `since` came in by a merge, or not at all: the first parents that it does not reach, newest first.
 fn around(repository: &Repository, since: Oid, until: Oid) -> Result<Vec<Oid>, git2::Error> {
-    let mut walk = repository.revwalk()?;
-    walk.simplify_first_parent()?;
-    walk.push(until)?;
-    walk.hide(since)?;
-    walk.collect()
+    let walk = || -> Result<Vec<Oid>, git2::Error> {
+        let mut walk = repository.revwalk()?;
+        walk.simplify_first_parent()?;
+        walk.push(until)?;
+        walk.hide(since)?;
+        walk.collect()
+    };
+    walk().or_else(|_| {
+        let own: BTreeSet<Oid> = object::reached(repository, &[until], &[since])?.into_iter().collect();
+        object::first_parents(repository, until)
+            .take_while(|id| id.as_ref().map_or(true, |id| own.contains(id)))
+            .collect()
+    })
 }
 
 /// The commits after `since` up to `until`, as the port promises them.
@@ -127,21 +139,25 @@ fn own(comparer: &mut Comparer<'_>, commit: &mut Commit, oid: Oid, way: &[Pair])
 /// The commits with trailers that a merge brings beside its first parent, oldest first: a pull request's stand in its own
 /// commits. `left` is how many are still looked at.
 fn brought(repository: &Repository, since: Oid, merge: Oid, left: &mut usize) -> Result<Vec<Oid>, git2::Error> {
-    let parents: Vec<Oid> = repository.find_commit(merge)?.parent_ids().collect();
+    let parents: Vec<Oid> = object::find(repository, merge)?.parent_ids().collect();
     let [first, others @ ..] = parents.as_slice() else { return Ok(Vec::new()) };
     if others.is_empty() {
         return Ok(Vec::new());
     }
-    let mut walk = repository.revwalk()?;
-    walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
-    for parent in others {
-        walk.push(*parent)?;
-    }
-    walk.hide(*first)?;
-    walk.hide(since)?;
+    let most = *left + 1;
+    let walk = || -> Result<Vec<Oid>, git2::Error> {
+        let mut walk = repository.revwalk()?;
+        walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
+        for parent in others {
+            walk.push(*parent)?;
+        }
+        walk.hide(*first)?;
+        walk.hide(since)?;
+        walk.take(most).collect()
+    };
+    let all: Vec<Oid> = walk().or_else(|_| object::reached(repository, others, &[*first, since]))?;
     let mut said = Vec::new();
-    for oid in walk {
-        let oid = oid?;
+    for oid in all {
         if *left == 0 {
             let what = "a merge brings more commits than are looked at: trailers of its oldest do not count; repeat them in \
                         a commit of the branch";
@@ -149,7 +165,7 @@ fn brought(repository: &Repository, since: Oid, merge: Oid, left: &mut usize) ->
             break;
         }
         *left -= 1;
-        if !trailers(&String::from_utf8_lossy(repository.find_commit(oid)?.message_bytes())).is_empty() {
+        if !trailers(&String::from_utf8_lossy(object::find(repository, oid)?.message_bytes())).is_empty() {
             said.push(oid);
         }
     }
@@ -158,11 +174,11 @@ fn brought(repository: &Repository, since: Oid, merge: Oid, left: &mut usize) ->
 }
 
 fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Result<Commit, git2::Error> {
-    let commit = repository.find_commit(oid)?;
+    let commit = object::find(repository, oid)?;
     let author = commit.author();
     let message = String::from_utf8_lossy(commit.message_bytes());
-    let name = clean(&String::from_utf8_lossy(author.name_bytes()), 200);
-    let email = clean(&String::from_utf8_lossy(author.email_bytes()), 200);
+    let name = clean(&String::from_utf8_lossy(&author.name), 200);
+    let email = clean(&String::from_utf8_lossy(&author.email), 200);
     Ok(Commit {
         revision: revision(oid)?,
         author: format!("{name} <{email}>"),
@@ -179,8 +195,8 @@ fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Resul
     })
 }
 
-fn committed_at(commit: &git2::Commit<'_>) -> Timestamp {
-    Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH)
+fn committed_at(commit: &object::Commit<'_>) -> Timestamp {
+    Timestamp::from_second(commit.committer().at).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// The `Codeops-…` trailers of a commit message, by the rules of `git interpret-trailers`. Keys as they are spelt in the
@@ -207,7 +223,7 @@ pub(super) fn signer(
     oid: Oid,
     signers: &Signers,
 ) -> Result<Result<String, String>, git2::Error> {
-    let at = committed_at(&repository.find_commit(oid)?);
+    let at = committed_at(&object::find(repository, oid)?);
     match repository.extract_signature(&oid, None) {
         Ok((signature, signed)) => Ok(signers.verify(&signature, &signed, at)),
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(Err("is not signed".to_owned())),

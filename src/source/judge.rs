@@ -2,8 +2,8 @@
 
 use git2::{Oid, Repository};
 
-use super::history;
 use super::signers::Signers;
+use super::{history, object};
 use crate::port::Tip;
 
 /// All that decides.
@@ -44,7 +44,7 @@ pub(super) enum Verdict {
 /// Decides.
 pub(super) fn judge(repository: &Repository, question: &Question<'_>) -> Result<Verdict, git2::Error> {
     // Makes sure that the tip is whole enough to be read before anything is said about it.
-    repository.find_commit(question.tip)?.tree()?;
+    object::find(repository, question.tip)?.tree()?;
     let Some(current) = question.current else { return first(repository, question) };
     if current == question.tip {
         return follow(current, None);

@@ -16,6 +16,7 @@ mod folder;
 mod git;
 mod history;
 mod judge;
+mod object;
 mod owner;
 mod signers;
 mod text;
@@ -313,7 +314,7 @@ impl Source for Mirror {
         self.reading(until, move |inner, repository| {
             let since = since.as_ref().map(history::oid).transpose()?;
             // What a rewritten history left behind may be gone; then `until` stands alone.
-            let since = since.filter(|oid| repository.find_commit(*oid).is_ok());
+            let since = since.filter(|oid| object::find(repository, *oid).is_ok());
             let signers = inner.signers.as_ref().map(Signers::read).transpose().map_err(Unread::Refused)?;
             let comparer = Comparer::new(repository, &inner.path, (inner.limits, &inner.teams))?;
             Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref(), comparer)?)

@@ -25,6 +25,17 @@ pub(super) fn one_line(text: &str, most: usize) -> String {
     whole.chars().take(head).chain(" … ".chars()).chain(whole.chars().skip(length - (most - head))).collect()
 }
 
+/// What to do about what `git` complains of when it fetches.
+pub(super) fn advice(complaint: &str) -> &'static str {
+    if complaint.contains("fsck error") {
+        "the network is well: the branch's history has an object that could harm whoever reads it, and git takes none such; push \
+         the branch again from the revision in force on, without the commit that brought it, and set `receive.fsckObjects` where \
+         it is served, so that such are refused there"
+    } else {
+        "check the network, repository.url and the credentials or known hosts it needs"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::census::Teams;
 use super::text::clean;
-use super::{Limits, SourceError, crowded};
+use super::{Limits, SourceError, crowded, object};
 
 /// Why a revision cannot be read.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ pub(super) fn crowded(files: Files, limits: Limits) -> Listing {
 /// The tree of the folder `path`. One that is not there is no empty one: where it is misspelt, or was moved, nobody has said that
 /// all in it is to go.
 fn root<'r>(repository: &'r Repository, revision: Oid, path: &[String]) -> Result<Tree<'r>, Unread> {
-    let mut tree = repository.find_commit(revision)?.tree()?;
+    let mut tree = object::find(repository, revision)?.tree()?;
     for (depth, segment) in path.iter().enumerate() {
         let Some((id, kind)) = tree.get_name(segment).map(|entry| (entry.id(), entry.kind())) else {
             return Err(refused(no_folder(&tree, path, depth, revision)));

@@ -14,6 +14,7 @@ mod git_crowded;
 mod git_merges;
 mod git_owner;
 mod git_remote;
+mod git_shapes;
 mod hooks;
 mod intake_store;
 mod isolation;

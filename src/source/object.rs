@@ -1,0 +1,222 @@
+//! Commits as their objects say, read with less than git2 asks of them. Whoever may push can push one whose author's line is out of
+//! shape, old histories have such, and it stays below every later one: no team's commit keeps the others from being followed.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree};
+
+/// A commit.
+#[derive(Clone)]
+pub(super) struct Commit<'r> {
+    repository: &'r Repository,
+    id: Oid,
+    tree: Oid,
+    parents: Vec<Oid>,
+    author: Person,
+    committer: Person,
+    message: Vec<u8>,
+}
+
+/// Who made a commit, and when; what cannot be read of it is empty, or 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Person {
+    pub(super) name: Vec<u8>,
+    pub(super) email: Vec<u8>,
+    /// In seconds since 1970.
+    pub(super) at: i64,
+}
+
+/// The commit of this id.
+pub(super) fn find(repository: &Repository, id: Oid) -> Result<Commit<'_>, git2::Error> {
+    let odb = repository.odb()?;
+    let object = odb.read(id)?;
+    let parsed = (object.kind() == ObjectType::Commit).then(|| parse(repository, id, object.data())).flatten();
+    parsed.ok_or_else(|| git2::Error::new(ErrorCode::Invalid, ErrorClass::Object, format!("{id} is no commit")))
+}
+
+fn parse<'r>(repository: &'r Repository, id: Oid, bytes: &[u8]) -> Option<Commit<'r>> {
+    let (head, message) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
+        Some(at) => (&bytes[..at], &bytes[at + 2..]),
+        None => (bytes, &[][..]),
+    };
+    // As git shows it: what stands behind a NUL nobody sees.
+    let message = message.split(|byte| *byte == 0).next().unwrap_or_default();
+    let begin = message.iter().position(|byte| *byte != b'\n').unwrap_or(message.len());
+    let oid = |hex: &[u8]| std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?.parse::<Oid>().ok();
+    let (mut tree, mut parents, mut author, mut committer) = (None, Vec::new(), None, None);
+    for line in head.split(|byte| *byte == b'\n') {
+        if let Some(hex) = line.strip_prefix(b"tree ") {
+            tree = tree.or(oid(hex));
+        } else if let Some(hex) = line.strip_prefix(b"parent ") {
+            parents.push(oid(hex)?);
+        } else if let Some(text) = line.strip_prefix(b"author ") {
+            author.get_or_insert_with(|| person(text));
+        } else if let Some(text) = line.strip_prefix(b"committer ") {
+            committer.get_or_insert_with(|| person(text));
+        }
+    }
+    Some(Commit {
+        repository,
+        id,
+        tree: tree?,
+        parents,
+        author: author.unwrap_or_default(),
+        committer: committer.unwrap_or_default(),
+        message: message[begin..].to_vec(),
+    })
+}
+
+/// `Name <email> seconds zone`, as far as it is so.
+fn person(line: &[u8]) -> Person {
+    let end = line.iter().rposition(|byte| *byte == b'>');
+    let begin = line.iter().rposition(|byte| *byte == b'<').filter(|begin| end.is_some_and(|end| *begin < end));
+    let (who, rest) = match end {
+        Some(end) => (&line[..end], &line[end + 1..]),
+        None => {
+            // Without an email the time is what is left when both of its words are taken away.
+            let words = line.split(|byte| *byte == b' ').rev().take(2).map(|word| word.len() + 1).sum::<usize>();
+            line.split_at(line.len().saturating_sub(words))
+        }
+    };
+    let (name, email) = match begin {
+        Some(begin) => (&line[..begin], &who[begin + 1..]),
+        None => (who, &[][..]),
+    };
+    let digits = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<i64>().ok();
+    let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let at = words.next().and_then(digits).unwrap_or_default();
+    Person { name: name.trim_ascii().to_vec(), email: email.trim_ascii().to_vec(), at }
+}
+
+impl<'r> Commit<'r> {
+    /// Its id.
+    pub(super) fn id(&self) -> Oid {
+        self.id
+    }
+
+    /// The tree that it is of.
+    pub(super) fn tree(&self) -> Result<Tree<'r>, git2::Error> {
+        self.repository.find_tree(self.tree)
+    }
+
+    /// Its parents' ids, the first one first.
+    pub(super) fn parent_ids(&self) -> impl Iterator<Item = Oid> + '_ {
+        self.parents.iter().copied()
+    }
+
+    /// How many parents it has.
+    pub(super) fn parent_count(&self) -> usize {
+        self.parents.len()
+    }
+
+    /// One of its parents.
+    pub(super) fn parent(&self, at: usize) -> Result<Commit<'r>, git2::Error> {
+        let none = || git2::Error::new(ErrorCode::NotFound, ErrorClass::Object, format!("{} has no parent", self.id));
+        find(self.repository, *self.parents.get(at).ok_or_else(none)?)
+    }
+
+    /// What it says.
+    pub(super) fn message_bytes(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Who wrote it.
+    pub(super) fn author(&self) -> &Person {
+        &self.author
+    }
+
+    /// Who committed it.
+    pub(super) fn committer(&self) -> &Person {
+        &self.committer
+    }
+}
+
+/// The tip and its first parents, newest first, as far as they are here.
+pub(super) fn first_parents(repository: &Repository, tip: Oid) -> impl Iterator<Item = Result<Oid, git2::Error>> + '_ {
+    let mut next = Some(tip);
+    std::iter::from_fn(move || {
+        let id = next.take()?;
+        let parent = match find(repository, id) {
+            Ok(commit) => commit.parents.first().copied(),
+            Err(error) => return Some(Err(error)),
+        };
+        // A shallow clone names parents that it has not.
+        next =
+            parent.filter(|parent| !repository.is_shallow() || repository.odb().is_ok_and(|odb| odb.exists(*parent)));
+        Some(Ok(id))
+    })
+}
+
+/// All that these lead back to, themselves included, newest first as far as parents tell, without what `hidden` leads back to.
+/// Walks everything: for where git2's own walk meets a commit that it does not take.
+pub(super) fn reached(repository: &Repository, from: &[Oid], hidden: &[Oid]) -> Result<Vec<Oid>, git2::Error> {
+    let mut seen = BTreeSet::new();
+    walk(repository, hidden, &mut seen, |_| false)?;
+    let mut found = Vec::new();
+    walk(repository, from, &mut seen, |id| {
+        found.push(id);
+        false
+    })?;
+    Ok(found)
+}
+
+/// Whether `tip` leads back to `base`.
+pub(super) fn leads_back(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
+    let mut is = false;
+    walk(repository, &[tip], &mut BTreeSet::new(), |id| {
+        is = id == base;
+        is
+    })?;
+    Ok(is)
+}
+
+/// Shows each commit once until `ends` says that it is enough.
+fn walk(
+    repository: &Repository,
+    from: &[Oid],
+    seen: &mut BTreeSet<Oid>,
+    mut ends: impl FnMut(Oid) -> bool,
+) -> Result<(), git2::Error> {
+    let shallow = repository.is_shallow();
+    let mut next: VecDeque<Oid> = from.iter().copied().filter(|id| seen.insert(*id)).collect();
+    while let Some(id) = next.pop_front() {
+        let commit = match find(repository, id) {
+            Err(_) if shallow => continue,
+            found => found?,
+        };
+        if ends(id) {
+            break;
+        }
+        next.extend(commit.parent_ids().filter(|parent| seen.insert(*parent)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn of_a_line_out_of_shape_is_read_what_there_is() {
+        let of = |line: &str| {
+            let Person { name, email, at } = person(line.as_bytes());
+            (String::from_utf8_lossy(&name).into_owned(), String::from_utf8_lossy(&email).into_owned(), at)
+        };
+        let is = |name: &str, email: &str, at| (name.to_owned(), email.to_owned(), at);
+        assert_eq!(of("Ann B <ann@x> 1795800000 +0000"), is("Ann B", "ann@x", 1_795_800_000));
+        assert_eq!(of("t t@x 1795800000 +0000"), is("t t@x", "", 1_795_800_000));
+        assert_eq!(of("t <t@x>1795800000 +0000"), is("t", "t@x", 1_795_800_000));
+        assert_eq!(of("<t@x> soon"), is("", "t@x", 0));
+        assert_eq!(of("t > <t@x 5 +0000"), is("t", "", 0));
+        assert_eq!(of(""), is("", "", 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_taken(line in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = person(&line);
+        }
+    }
+}
