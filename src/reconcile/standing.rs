@@ -77,8 +77,8 @@ impl Upkeep {
 
     /// Why a declared one does not get its port, where one that is on its way out has it; with what to do.
     pub(super) fn port_is_taken(&self, wants: &Resource, judged: &Judged) -> Option<String> {
-        let port = Claims::of(wants).port?;
-        let has = |(_, it): &(&ResourceId, &Arc<Resource>)| Claims::of(it).port.as_ref() == Some(&port);
+        let port = Claims::of(wants, false).port?;
+        let has = |(_, it): &(&ResourceId, &Arc<Resource>)| Claims::of(it, false).port.as_ref() == Some(&port);
         let (id, _) = self.standing.leaving.iter().find(has).filter(|(id, _)| **id != wants.id)?;
         let release = match judged.decisions.get(id)? {
             Decision::Held { hold: Some(hold), .. } => format!("let it go with `Codeops-Allow: {hold}`"),
