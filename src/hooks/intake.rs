@@ -58,9 +58,7 @@ impl Intake for Journal {
     }
 
     fn is_silenced(&self, alert: &AlertId) -> bool {
-        let memory = self.memory();
-        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        memory.response.alerts.get(alert).is_some_and(|known| known.state == AlertState::Silenced)
+        Journal::is_silenced(self, alert)
     }
 
     fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId> {

@@ -1,8 +1,9 @@
 //! The durable intake: what a receiver delivered is on the disk before its sender is told so, once, and without what is
 //! known already.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Kept, Name, ResponseMemory, Signal};
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +23,15 @@ pub struct Receipt {
     pub new: usize,
 }
 
+/// What is known of alerts on their way in, for as long as the process lives.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    /// How many deliveries are under way.
+    under_way: AtomicUsize,
+    /// Since when sources of alerts that count as silenced have not answered whether they still hold them back.
+    unheard: Mutex<BTreeMap<AlertId, Timestamp>>,
+}
+
 impl Journal {
     /// Takes what a receiver delivered. `ids` are those that its sender gave the delivery, none if it gives none;
     /// `spoiled` counts elements that could not be read. What says nothing new, such as an alert that still fires, is
@@ -39,7 +49,7 @@ impl Journal {
         spoiled: u32,
     ) -> Result<Receipt, LogError> {
         let delivery: Vec<String> = ids.iter().map(|id| delivery_id(receiver, id)).collect();
-        let under_way = UnderWay::new(&self.receiving);
+        let under_way = UnderWay::new(&self.incoming.under_way);
         let (signals, left) = {
             let memory = self.log.memory();
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -62,6 +72,36 @@ impl Journal {
         let record = Record::Alerts { receiver: receiver.clone(), delivery, signals, spoiled };
         let taken = self.log.offer(vec![record]).await?;
         Ok(taken.map_or(Receipt { duplicate: true, new: 0 }, |_| Receipt { duplicate: false, new }))
+    }
+}
+
+/// So long what counts as silenced is believed to be, though its source does not answer whether it still is.
+const BELIEVED: SignedDuration = SignedDuration::from_mins(5);
+
+impl Journal {
+    /// Remembers which of these alerts that count as silenced, or are over, their sources said something of when asked.
+    pub fn asked<'a>(&self, alerts: impl Iterator<Item = (&'a AlertId, bool)>) {
+        let now = self.log.now();
+        let mut unheard = self.incoming.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        for (alert, said) in alerts {
+            if said {
+                unheard.remove(alert);
+            } else {
+                unheard.entry(alert.clone()).or_insert(now);
+            }
+        }
+        let memory = self.log.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        unheard.retain(|alert, _| memory.response.alerts.contains_key(alert));
+    }
+
+    /// Whether an alert counts as silenced at its source, and that was heard of not long ago.
+    pub fn is_silenced(&self, alert: &AlertId) -> bool {
+        let since = self.incoming.unheard.lock().unwrap_or_else(PoisonError::into_inner).get(alert).copied();
+        let believed = since.is_none_or(|since| self.log.now().duration_since(since) < BELIEVED);
+        let memory = self.log.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        believed && memory.response.alerts.get(alert).is_some_and(|known| known.state == AlertState::Silenced)
     }
 }
 

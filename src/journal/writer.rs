@@ -1,6 +1,6 @@
 //! The journal itself: mints intents and results on top of a [`Log`].
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
@@ -9,6 +9,7 @@ use codeops_core::model::{
 use serde::{Deserialize, Serialize};
 
 use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
+use super::intake::Incoming;
 use super::log::{Entry, Log, LogError, Page, Query, Seq};
 use super::record::{Outcome, Record};
 use super::shared::SharedMemory;
@@ -105,14 +106,13 @@ pub struct Journal {
     minted: Arc<AtomicU64>,
     runs: Arc<AtomicU64>,
     pages: Arc<AtomicU64>,
-    /// How many deliveries are under way.
-    pub(super) receiving: Arc<AtomicUsize>,
+    pub(super) incoming: Arc<Incoming>,
 }
 
 impl Journal {
     /// A journal over a log.
     pub fn new(log: Arc<dyn Log>) -> Self {
-        Self { log, minted: Arc::default(), runs: Arc::default(), pages: Arc::default(), receiving: Arc::default() }
+        Self { log, minted: Arc::default(), runs: Arc::default(), pages: Arc::default(), incoming: Arc::default() }
     }
 
     /// Writes down what happened. Durable when it returns.

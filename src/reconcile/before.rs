@@ -76,7 +76,12 @@ pub(super) async fn as_before(
         behind.insert(*forgotten, commits);
     }
     let seen: Vec<Revision> = oldest_first(good, &earlier, &behind).into_iter().chain([revision]).cloned().collect();
-    Before { compiled: compile(source, context, &seen).await, found }
+    let mut compiled = compile(source, context, &seen).await;
+    if let Some((compiler, last)) = &mut compiled {
+        // What else those revisions had was deleted, and had gone.
+        compiler.let_go(last, |id, _| !found.contains_key(id));
+    }
+    Before { compiled, found }
 }
 
 /// Each once, the oldest first, for of two that say something of one manifest the later one counts. `earlier` is what the

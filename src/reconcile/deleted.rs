@@ -37,7 +37,7 @@ impl Flow {
         }
         let stays = self.would_stay(revision, &compiled.desired);
         let compiler = self.world.compiler.as_mut();
-        compiler.into_iter().for_each(|compiler| compiler.let_go(compiled, |team| !stays.covers(team)));
+        compiler.into_iter().for_each(|compiler| compiler.let_go(compiled, |_, team| !stays.covers(team)));
     }
 
     /// Judges the revision in force again once what it removes of a team is not held any more.

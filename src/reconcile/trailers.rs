@@ -46,7 +46,7 @@ pub(super) fn released(
     let mut records = reading.ended();
     if let Some(first) = first {
         let text = format!(
-            "{unread} `Codeops-…` trailers of commit {} and what follows it are not read: of one commit {MOST_OF_COMMIT} are, and of \
+            "{unread} or more `Codeops-…` trailers of commit {} and what follows it are not read: of one commit {MOST_OF_COMMIT} are, and of \
              what comes together {MOST_TOGETHER} for the same teams; say what is missing in another commit",
             first.short()
         );
@@ -266,8 +266,7 @@ mod tests {
             "{told:?}"
         );
         assert!(told[TOLD].starts_with("990 more `Codeops-Retry` trailers retry nothing"), "{told:?}");
-        let unread =
-            "16000 `Codeops-…` trailers of commit 1111111 and what follows it are not read: of one commit 100 are";
+        let unread = "16000 or more `Codeops-…` trailers of commit 1111111 and what follows it are not read: of one commit 100 are";
         assert!(told[TOLD + 1].starts_with(unread), "{told:?}");
     }
 

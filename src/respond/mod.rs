@@ -117,7 +117,7 @@ enum Event {
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
     /// Answers of the source that this receiver's credentials ask, about what it held back or was found to be over.
-    Looked { receiver: Name, answers: Vec<AlertAnswer> },
+    Looked { receiver: Name, asked: Vec<AlertId>, answers: Vec<AlertAnswer> },
     /// An attempt to tell of a page's end; who accepted it, and who did not.
     Closed { page: PageId, accepted: Vec<Name>, untold: Vec<Name> },
     /// The sign of life has left, or could not.
@@ -280,7 +280,7 @@ impl Flow {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
             Event::Sent { page, notified, team, result } => self.sent(page, notified, &team, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
-            Event::Looked { receiver, answers } => self.looked(&receiver, answers).await,
+            Event::Looked { receiver, asked, answers } => self.looked(&receiver, &asked, answers).await,
             Event::Closed { page, accepted, untold } => self.closed(page, accepted, untold).await,
             Event::Beaten => {
                 self.beating = false;

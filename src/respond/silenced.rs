@@ -1,6 +1,7 @@
 //! What its source holds back, by a silence or an inhibition there, is asked about again: most sources do not tell when that
 //! ends. Until then nothing is done about it; then it is judged as if it came now. So is what its source, when asked, said to be
-//! over and has not told of since: where its end was held back, the source may take what comes back for told.
+//! over and has not told of since: where its end was held back, the source may take what comes back for told. And what still
+//! fires though its run is over: that its end is held back as well nobody else finds out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ impl Flow {
                 continue;
             }
             let (sources, sender) = (Arc::clone(&self.tools.sources), self.sender.clone());
+            let ids: Vec<AlertId> = alerts.iter().map(|alert| alert.id.clone()).collect();
             self.tasks.spawn(async move {
                 // One of its own: what panics says nothing, and must not end the asking.
                 let (mut on, name) = (JoinSet::new(), receiver.clone());
@@ -50,7 +52,7 @@ impl Flow {
                     Ok(Some(Ok(answers))) => answers,
                     _ => Vec::new(),
                 };
-                let _ = sender.send(Event::Looked { receiver, answers }).await;
+                let _ = sender.send(Event::Looked { receiver, asked: ids, answers }).await;
             });
         }
     }
@@ -60,6 +62,10 @@ impl Flow {
         let wanted = |it: &AlertMemory| match it.state {
             AlertState::Silenced => matches!(it.disposition, Disposition::Quiet { .. }),
             AlertState::Resolved => it.asked && response.matters(it, now) && is_last(&it.alert.id, response),
+            // Nobody else finds out that it is over, where that was held back.
+            AlertState::Firing => {
+                matches!(&it.disposition, Disposition::Run { run } if !response.runs.contains_key(run))
+            }
             _ => false,
         };
         let askable = |it: &&Arc<AlertMemory>| self.tools.rules.askable.contains(&it.alert.id.source);
@@ -68,8 +74,15 @@ impl Flow {
     }
 
     /// What a source says of what it held back, and of what was found to be over.
-    pub(super) async fn looked(&mut self, receiver: &Name, answers: Vec<AlertAnswer>) -> Result<(), LogError> {
+    pub(super) async fn looked(
+        &mut self,
+        receiver: &Name,
+        asked: &[AlertId],
+        answers: Vec<AlertAnswer>,
+    ) -> Result<(), LogError> {
         self.asking_silenced.remove(receiver);
+        let said = |id: &AlertId| answers.iter().any(|it| it.id == *id && it.state != AlertState::Unknown);
+        self.tools.journal.asked(asked.iter().map(|id| (id, said(id))));
         let (mut fires, mut over, mut anew) = (BTreeMap::new(), Vec::new(), Vec::new());
         self.remembered(|response| {
             for answer in answers {
@@ -77,16 +90,18 @@ impl Flow {
                 let why = match known.state {
                     AlertState::Silenced => "its source does not hold it back any more",
                     AlertState::Resolved if known.asked => "its source has it again, and did not tell",
+                    AlertState::Firing => "",
                     _ => continue,
                 };
-                let silenced = known.state == AlertState::Silenced;
+                let open = known.state != AlertState::Resolved;
                 match (answer.state, answer.anew) {
+                    (AlertState::Firing, None) if known.state == AlertState::Firing => {}
                     (AlertState::Firing, None) => fires.entry(why).or_insert_with(Vec::new).push(answer.id),
                     (AlertState::Firing, Some(alert)) => {
-                        over.extend(silenced.then_some(answer.id));
+                        over.extend(open.then_some(answer.id));
                         anew.push(alert);
                     }
-                    (AlertState::Resolved, _) => over.extend(silenced.then_some(answer.id)),
+                    (AlertState::Resolved, _) => over.extend(open.then_some(answer.id)),
                     _ => {}
                 }
             }
@@ -96,7 +111,7 @@ impl Flow {
             (!alerts.is_empty()).then_some(Record::AlertState { alerts, state, why })
         };
         let mut records: Vec<Record> = fires.into_iter().filter_map(|it| record(it, AlertState::Firing)).collect();
-        records.extend(record(("its source says so, which held it back", over), AlertState::Resolved));
+        records.extend(record(("its source, when asked, says so", over), AlertState::Resolved));
         self.tools.journal.record(records).await?;
         self.begin_anew(anew).await
     }

@@ -16,6 +16,10 @@ use crate::port::Commit;
 const COMMITS: usize = 1_000;
 /// So many commits that merges bring are looked at for trailers, the newest first.
 const MERGED: usize = 10_000;
+/// So many branches that merges bring are held beside what was committed before them.
+const BESIDE: usize = 32;
+/// So many trailers of one message are kept: one more than are read, to tell that there are more.
+const TRAILERS: usize = 101;
 /// A first-parent line is followed so far for its other end.
 const LINE: usize = 100_000;
 /// A message longer than this is cut before its trailers are looked for.
@@ -99,25 +103,45 @@ pub(super) fn commits(
     let mut left = MERGED;
     let mut found = Vec::new();
     let way: Vec<Pair> = since.map(|since| comparer.pair(since, until)).transpose()?.into_iter().collect();
+    let mut beside: Vec<(Option<Oid>, Pair)> = Vec::new();
     for oid in first_parents(repository, since, until, COMMITS)?.into_iter().rev() {
         let mut commit = commit(repository, oid, signers)?;
         let first = comparer.first_parent(oid)?;
         let brings = comparer.differing(&[&[first], &way[..]].concat())?;
-        own(&mut comparer, &mut commit, oid, &way)?;
+        beside.retain(|(base, _)| *base != Some(oid));
+        let alone: Vec<Pair> = way.iter().copied().chain(beside.iter().take(BESIDE).map(|(_, pair)| *pair)).collect();
+        own(&mut comparer, &mut commit, oid, &alone)?;
         commit.brings = brings.files;
         commit.beyond.extend(brings.beyond);
+        // What is not looked at may be somebody else's.
+        commit.beyond.extend((beside.len() > BESIDE).then(String::new));
         // The first revision of all stands alone.
         if let Some(since) = since {
             for oid in brought(repository, since, oid, &mut left)? {
                 let mut said = self::commit(repository, oid, None)?;
-                own(&mut comparer, &mut said, oid, &[&[first], &way[..]].concat())?;
+                own(&mut comparer, &mut said, oid, &[&[first], &alone[..]].concat())?;
                 commit.brought.push(said);
             }
+            beside.extend(branches(repository, &comparer, oid, until)?);
         }
         found.push(commit);
     }
     found.reverse();
     Ok(found)
+}
+
+/// What a merge brings beside its first parent, up to `until`, each with where it parted. What was made on it as well as before the
+/// merge is nobody's alone: whoever makes another's change once more speaks for nothing by it.
+fn branches(
+    repository: &Repository,
+    comparer: &Comparer<'_>,
+    merge: Oid,
+    until: Oid,
+) -> Result<Vec<(Option<Oid>, Pair)>, git2::Error> {
+    let parents: Vec<Oid> = object::find(repository, merge)?.parent_ids().collect();
+    let [first, others @ ..] = parents.as_slice() else { return Ok(Vec::new()) };
+    let branch = |other: &Oid| Ok((repository.merge_base(*first, *other).ok(), comparer.pair(*other, until)?));
+    others.iter().take(BESIDE + 1).map(branch).collect()
 }
 
 /// What a commit changes itself: what is another way than in every parent of it. What is as in one of them was made there, by
@@ -214,7 +238,7 @@ pub fn trailers(message: &str) -> Vec<(String, String)> {
         word.get_mut(..1)?.make_ascii_uppercase();
         Some((format!("Codeops-{word}"), clean(value, 1_000)))
     };
-    found.iter().filter_map(ours).collect()
+    found.iter().filter_map(ours).take(TRAILERS).collect()
 }
 
 /// Who signed this commit, or why its signature does not count.

@@ -111,6 +111,44 @@ impl Bench {
     }
 }
 
+/// Nor does who makes another's change once more, and merges it: what a server sees of the push is his own file alone.
+#[tokio::test]
+async fn who_makes_anothers_change_too_says_nothing_for_them() {
+    let bench = Bench::new().await;
+    for order in [false, true] {
+        bench.at(&bench.base);
+        let theirs = bench.commit("a/app.yaml", &app("a", "second"), "Theirs");
+        bench.at(&bench.base);
+        bench.commit("b/app.yaml", &app("b", "second"), "Mine");
+        bench.commit("a/app.yaml", &app("a", "second"), "Theirs again\n\nCodeops-Allow: 2837fd4db0dc");
+        let mine = bench.repo.head();
+        if order {
+            bench.at(&theirs);
+            bench.merge(&[&mine], "Merge mine");
+        } else {
+            bench.merge(&[&theirs], "Merge theirs");
+        }
+        let taken = bench.push(&bench.base).await;
+        assert_eq!(taken.allowed, [Some(names(&[]))], "{order}");
+        assert_eq!(taken.changed.keys().collect::<Vec<_>>(), ["app/a", "app/b"], "both are changed all the same");
+    }
+    // What is committed before a branch parts from it, or beside one that leaves it alone, counts.
+    bench.at(&bench.base);
+    let own = bench.commit("a/app.yaml", &app("a", "third"), "Own\n\nCodeops-Allow: 2837fd4db0dc");
+    bench.commit("b/app.yaml", &app("b", "third"), "On top");
+    let branch = bench.repo.head();
+    bench.at(&own);
+    bench.merge(&[&branch], "Merge branch");
+    assert_eq!(bench.push(&bench.base).await.allowed, [Some(names(&["a"]))]);
+    bench.at(&bench.base);
+    bench.commit("b/app.yaml", &app("b", "fourth"), "Beside");
+    let branch = bench.repo.head();
+    bench.at(&bench.base);
+    bench.commit("a/app.yaml", &app("a", "fourth"), "Own\n\nCodeops-Allow: 2837fd4db0dc");
+    bench.merge(&[&branch], "Merge branch");
+    assert_eq!(bench.push(&bench.base).await.allowed, [Some(names(&["a"]))]);
+}
+
 /// What others committed meanwhile is not changed by who pulls it.
 #[tokio::test]
 async fn who_merges_what_others_committed_says_nothing_for_them() {

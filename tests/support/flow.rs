@@ -108,6 +108,8 @@ pub(crate) struct Flow {
     pub(crate) vitals: Vitals,
     /// Effects of playbooks.
     pub(crate) outside: Arc<ScriptedEffects>,
+    /// The present daemon's, as its hooks have it.
+    pub(crate) journal: Option<Journal>,
     /// What one process has said.
     said: respond::Said,
     /// Template digests of every version ever committed.
@@ -169,6 +171,7 @@ impl Flow {
             },
             vitals: Vitals::default(),
             outside: ScriptedEffects::new(),
+            journal: None,
             said: respond::Said::default(),
             versions: BTreeMap::new(),
             daemon: None,
@@ -193,6 +196,7 @@ impl Flow {
             vitals: self.vitals.clone(),
         };
         let gate = Gate::start(parts, &mut tasks, cancel.child_token());
+        self.journal = Some(journal.clone());
         let (publisher, watcher) = Publisher::new();
         let (fetch, wants_fetch) = mpsc::channel(1);
         if !self.rules.until_settled {

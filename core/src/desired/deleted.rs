@@ -107,14 +107,14 @@ impl Compiler {
         self.waits.iter().filter_map(|key| Some(self.in_force.get(key)?.0.team()))
     }
 
-    /// Lets those go whose team says `goes`, in what is compiled next as in `compiled`, the last revision: nothing that it removes
-    /// of theirs is held.
-    pub fn let_go(&mut self, compiled: &mut Compiled, goes: impl Fn(&TeamName) -> bool) {
+    /// Lets those go of which `goes` says so, by `Kind/name` and team, in what is compiled next as in `compiled`, the last revision:
+    /// nothing that it removes of theirs is held.
+    pub fn let_go(&mut self, compiled: &mut Compiled, goes: impl Fn(&str, &TeamName) -> bool) {
         let response = &mut compiled.desired.response;
         let in_force = &self.in_force;
         let (stay, go): (BTreeSet<Key>, BTreeSet<Key>) = std::mem::take(&mut self.waits)
             .into_iter()
-            .partition(|key| in_force.get(key).is_some_and(|(declares, _)| !goes(declares.team())));
+            .partition(|key| in_force.get(key).is_some_and(|(declares, _)| !goes(&id(key), declares.team())));
         self.waits = stay;
         for key in go {
             self.in_force.remove(&key);

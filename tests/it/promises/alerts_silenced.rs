@@ -65,6 +65,43 @@ async fn what_its_source_tells_of_again_or_says_is_over_is_not_silenced_any_more
     assert_eq!((state(&flow), flow.runs().await.len()), (AlertState::Resolved, 1));
 }
 
+/// A silence that somebody makes once he is called holds back the end, too.
+#[tokio::test(start_paused = true)]
+async fn whoever_was_called_is_told_that_it_is_over_though_the_source_tells_nobody() {
+    let mut flow = Flow::stopped(&["local"]);
+    flow.responds.askable.insert("main".parse().expect("a name"));
+    flow.start().await;
+    begin(&mut flow, &["shop"]).await;
+    answers(&flow, AlertState::Firing);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(1_200).await;
+    assert_eq!(flow.runs().await.iter().map(|run| run.state()).collect::<Vec<_>>(), [RunState::Paged]);
+    assert_eq!((state(&flow), flow.outside.count("webhook")), (AlertState::Firing, 1));
+    answers(&flow, AlertState::Resolved);
+    flow.elapse(60).await;
+    assert_eq!((state(&flow), flow.outside.count("webhook over")), (AlertState::Resolved, 1));
+    answers(&flow, AlertState::Firing);
+    flow.elapse(60).await;
+    assert_eq!((state(&flow), flow.runs().await.len()), (AlertState::Firing, 2), "it is back, and answered");
+}
+
+/// What another way tells of it is let in once nobody can say any more that it is held back.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_does_not_answer_is_not_believed_to_hold_anything_back_for_long() {
+    let flow = silenced().await;
+    let id = flow.response().alerts.keys().next().cloned().expect("an alert");
+    let held = || flow.journal.as_ref().is_some_and(|journal| journal.is_silenced(&id));
+    assert!(held());
+    answers(&flow, AlertState::Unknown);
+    flow.elapse(120).await;
+    assert!(held(), "it may be back at once");
+    flow.elapse(300).await;
+    assert!(!held());
+    answers(&flow, AlertState::Silenced);
+    flow.elapse(30).await;
+    assert!(held(), "it says so again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_source_that_can_be_asked_no_more_keeps_no_alert_for_ever() {
     let mut flow = silenced().await;

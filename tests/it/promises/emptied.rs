@@ -173,6 +173,33 @@ async fn what_is_held_of_one_team_keeps_no_playbook_of_another() {
     assert!(!answers(&flow));
 }
 
+/// What had gone before something of its team was held does not come back with the next daemon.
+#[tokio::test(start_paused = true)]
+async fn a_restart_brings_back_nothing_that_had_gone() {
+    let mut flow = two_teams().await;
+    let other = APP_DOWN.replace("team: core", "team: a").replace("app-down", "gone").replace("AppDown", "Gone");
+    let broken = APP_DOWN.replace("team: core", "team: a").replace("app-down", "broken").replace("AppDown", "Broken");
+    let script = ("a/scripts/look.sh", "#!/bin/sh\necho {}\n");
+    flow.commit(&[("a/gone.yaml", &other), ("a/broken.yaml", &broken), script]).await;
+    flow.settle().await;
+    let playbooks = |flow: &Flow| {
+        let desired = flow.board().desired.clone().expect("a revision");
+        desired.response.playbooks.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(playbooks(&flow), ["app-down", "broken", "gone"]);
+    flow.commit(&[("a/gone.yaml", ""), ("a/broken.yaml", &broken.replace("steps:", "stpes:"))]).await;
+    flow.settle().await;
+    flow.commit(&[("a/a1.yaml", ""), ("a/a2.yaml", ""), ("a/a3.yaml", "")]).await;
+    flow.settle().await;
+    assert_eq!(flow.board().holds.len(), 1);
+    for _ in 0..2 {
+        assert_eq!(playbooks(&flow), ["app-down", "broken"]);
+        flow.restart().await;
+        flow.settle().await;
+    }
+    assert_eq!(playbooks(&flow), ["app-down", "broken"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_provider_keeps_no_playbook_of_a_team_that_has_nothing_there() {
     let mut flow = two_teams().await;

@@ -58,9 +58,9 @@ fn what_is_deleted_stays_until_it_is_let_go() {
     let mut emptied = compiled(&mut compiler, &files, &context);
     assert_eq!((of(&emptied), compiler.keeps_deleted_of().count()), ([1, 1, 3, 1, 1], 7));
     assert_eq!(emptied.desired.response.deleted.len(), 7);
-    compiler.let_go(&mut emptied, |team| team.as_str() != "payments");
+    compiler.let_go(&mut emptied, |_, team| team.as_str() != "payments");
     assert_eq!((of(&emptied), compiler.keeps_deleted_of().count()), ([1, 1, 3, 1, 1], 7), "another team's alone");
-    compiler.let_go(&mut emptied, |team| team.as_str() == "payments");
+    compiler.let_go(&mut emptied, |_, team| team.as_str() == "payments");
     assert_eq!((of(&emptied), compiler.keeps_deleted_of().count()), ([0; 5], 0));
     assert!(emptied.desired.response.deleted.is_empty());
     assert_eq!(of(&compiled(&mut compiler, &files, &context)), [0; 5], "and does not come back");
