@@ -163,11 +163,24 @@ impl Flow {
         self.kept_still(run, memory, now).map(Hold::Still).or_else(|| self.waits_for(run, memory, now))
     }
 
-    /// Why the run must end: what it stands on is gone.
+    /// Why the run must end: what it stands on is gone, or what one stands on that waits for it.
     fn cancelled(&self, run: &Run, memory: &Memory) -> Option<String> {
         if let Some(why) = without_it(run, &memory.response) {
             return Some(why);
         }
+        let mut waits = run;
+        loop {
+            if let Some(why) = self.groundless(waits) {
+                let of_caller = || format!("run {}, which waits for it, must end: {why}", waits.id);
+                return Some(if waits.id == run.id { why.clone() } else { of_caller() });
+            }
+            let RunCause::Call { run: caller, .. } = &waits.cause else { return None };
+            waits = memory.response.runs.get(caller)?;
+        }
+    }
+
+    /// What a run itself stands on that is gone.
+    fn groundless(&self, run: &Run) -> Option<String> {
         let desired = self.board.desired.as_ref()?;
         let name = &run.playbook.name;
         if self.declares(name) && !desired.response.playbooks.contains_key(name) {

@@ -127,9 +127,11 @@ impl Flow {
         let named = || ["app", "service"].iter().find_map(|kind| Some(format!("{kind}/{}", label(kind)?)));
         let resource = run.target.as_ref().map(ToString::to_string).or_else(named);
         let (alert, playbook) = (label("alertname"), run.playbook.name.as_str());
+        // Whoever called it says what comes of that.
+        let called = matches!(run.cause, RunCause::Call { .. });
         if !matches!(state, RunState::Failed | RunState::Cancelled) {
             tracing::info!(run = %run.id, playbook, alert, resource, %state, why, "a run has ended");
-        } else if calls || !self.remembered(|response| still_fires(run, &response.alerts)) {
+        } else if calls || called || !self.remembered(|response| still_fires(run, &response.alerts)) {
             tracing::warn!(run = %run.id, playbook, alert, resource, %state, why, "a run has ended");
         } else {
             tracing::error!(run = %run.id, playbook, alert, resource, %state, why, "an alert fires, and nobody is called");

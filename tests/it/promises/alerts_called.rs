@@ -119,6 +119,26 @@ spec:
     )
 }
 
+/// Nor once its caller's playbook is gone from the repository.
+#[tokio::test(start_paused = true)]
+async fn what_was_called_ends_with_the_playbook_that_called_it() {
+    let acts = "{name: look, script: scripts/look.sh}, {name: restart, action: app.restart}";
+    let both = calling(TARGET, NO_TARGET).replace("{name: look, script: scripts/look.sh}", acts);
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], &both).await;
+    flow.outside.fares("scripts/look.sh", Fare::Slow(20));
+    let made = flow.effects().len();
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(5).await;
+    let only_called = both.split_once("---\n").expect("two manifests").1;
+    flow.commit(&[("playbook.yaml", only_called)]).await;
+    flow.elapse(120).await;
+    let runs = flow.runs().await;
+    assert!(runs.iter().all(|run| run.state() == RunState::Cancelled), "{runs:#?}");
+    assert_eq!((begun(&runs[1]), flow.effects().len()), (vec!["look".to_owned()], made));
+    assert_eq!(flow.outside.count("webhook"), 1, "and a person is called");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_playbook_that_runs_once_at_a_time_does_so_across_targets_and_without_one() {
     for playbook in [one_at_a_time(TARGET, "per: playbook"), one_at_a_time(NO_TARGET, "whenBusy: queue")] {
