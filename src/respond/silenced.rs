@@ -3,7 +3,7 @@
 //! over and has not told of since: where its end was held back, the source may take what comes back for told. And what still
 //! fires though its run is over: that its end is held back as well nobody else finds out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Disposition, Name, ResponseMemory, Signal};
@@ -23,6 +23,10 @@ impl Flow {
     /// Asks the sources of what they hold back, and of what was found to be over, if it is time. Each has a question and a time
     /// of its own: one that hangs keeps its own alerts waiting, and nobody else's.
     pub(super) fn silenced(&mut self, now: Timestamp) {
+        // They may be many, and each turn comes by here.
+        if let Some(next) = self.silenced_asked_at.and_then(|at| at.checked_add(LOOK).ok()).filter(|next| now < *next) {
+            return self.wake_at(next);
+        }
         let mut asked: BTreeMap<Name, Vec<Arc<Alert>>> = BTreeMap::new();
         for alert in self.remembered(|response| self.to_ask(response, now)) {
             if let Some(receiver) = self.tools.sources.asked_by(&alert) {
@@ -31,10 +35,6 @@ impl Flow {
         }
         if asked.is_empty() {
             return;
-        }
-        let next = self.silenced_asked_at.and_then(|at| at.checked_add(LOOK).ok()).unwrap_or(now);
-        if now < next {
-            return self.wake_at(next);
         }
         self.silenced_asked_at = Some(now);
         self.wake_at(now.checked_add(LOOK).unwrap_or(now));
@@ -81,8 +81,9 @@ impl Flow {
         answers: Vec<AlertAnswer>,
     ) -> Result<(), LogError> {
         self.asking_silenced.remove(receiver);
-        let said = |id: &AlertId| answers.iter().any(|it| it.id == *id && it.state != AlertState::Unknown);
-        self.tools.journal.asked(asked.iter().map(|id| (id, said(id))));
+        let said = answers.iter().filter(|it| it.state != AlertState::Unknown).map(|it| &it.id);
+        let said: BTreeSet<&AlertId> = said.collect();
+        self.tools.journal.asked(asked.iter().map(|id| (id, said.contains(id))));
         let (mut fires, mut over, mut anew) = (BTreeMap::new(), Vec::new(), Vec::new());
         self.remembered(|response| {
             for answer in answers {
