@@ -8,12 +8,18 @@ use super::alerts::{begin, firing, labels, resolved};
 use crate::support::flow::Flow;
 use crate::support::scripted_effects::Fare;
 
-/// A flow that has found out, when it asked, that the alert it answers is silenced.
-async fn silenced() -> Flow {
+/// A flow whose source can be asked.
+async fn asking() -> Flow {
     let mut flow = Flow::stopped(&["local"]);
     flow.responds.askable.insert("main".parse().expect("a name"));
     flow.start().await;
     begin(&mut flow, &["shop"]).await;
+    flow
+}
+
+/// A flow that has found out, when it asked, that the alert it answers is silenced.
+async fn silenced() -> Flow {
+    let flow = asking().await;
     answers(&flow, AlertState::Silenced);
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(1_200).await;
@@ -68,10 +74,7 @@ async fn what_its_source_tells_of_again_or_says_is_over_is_not_silenced_any_more
 /// A silence that somebody makes once he is called holds back the end, too.
 #[tokio::test(start_paused = true)]
 async fn whoever_was_called_is_told_that_it_is_over_though_the_source_tells_nobody() {
-    let mut flow = Flow::stopped(&["local"]);
-    flow.responds.askable.insert("main".parse().expect("a name"));
-    flow.start().await;
-    begin(&mut flow, &["shop"]).await;
+    let flow = asking().await;
     answers(&flow, AlertState::Firing);
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(1_200).await;
@@ -136,10 +139,7 @@ async fn a_source_that_hangs_keeps_no_other_sources_alerts_waiting() {
 
 /// A flow whose run asked the source at its end, which said that the alert is over: nothing was told of that.
 async fn found_over() -> Flow {
-    let mut flow = Flow::stopped(&["local"]);
-    flow.responds.askable.insert("main".parse().expect("a name"));
-    flow.start().await;
-    begin(&mut flow, &["shop"]).await;
+    let flow = asking().await;
     answers(&flow, AlertState::Resolved);
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(600).await;
