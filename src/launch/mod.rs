@@ -120,26 +120,37 @@ fn launch(orders: &Orders) -> io::Error {
 
 /// A program that lies behind a closed folder is as forbidden as one that is no program: which of the two, the error says.
 fn told_apart(error: io::Error, orders: &Orders) -> io::Error {
-    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
-    let program = orders.command.first().filter(|_| is_denied).map(Path::new);
+    let Some(closed) = orders.command.first().and_then(|program| closed_on_the_way(&error, Path::new(program))) else {
+        return error;
+    };
+    let why = format!("{error}: {closed}; put the program where every user may go, such as /usr/local/bin");
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+/// The same of the folder that a program begins in, which lies in the daemon's state.
+fn not_entered(error: &io::Error, dir: &Path) -> io::Error {
+    let mut why = format!("entering {}: {error}", dir.display());
+    if let Some(closed) = closed_on_the_way(error, dir) {
+        why += &format!(": {closed}; let every user pass there (`chmod o+x`), or keep the daemon's state elsewhere");
+    }
+    io::Error::new(error.kind(), why)
+}
+
+/// Which folder on the way to a path keeps this user from it, if that is what the error is.
+fn closed_on_the_way(error: &io::Error, path: &Path) -> Option<String> {
     let may_enter = |folder: &Path| match fs::metadata(folder.join(".")) {
         Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
         Ok(_) => true,
     };
-    let Some(folder) = program.and_then(|program| closed(program, may_enter)) else { return error };
+    let folder = closed(path, may_enter).filter(|_| error.kind() == io::ErrorKind::PermissionDenied)?;
     let mode =
         fs::metadata(folder).map_or(String::new(), |it| format!(" (mode {:04o})", it.permissions().mode() & 0o7777));
-    let user = rustix::process::geteuid().as_raw();
-    let why = format!(
-        "{error}: user {user} may not enter {}{mode}; put the program where every user may go, such as /usr/local/bin",
-        folder.display()
-    );
-    io::Error::new(io::ErrorKind::PermissionDenied, why)
+    Some(format!("user {} may not enter {}{mode}", rustix::process::geteuid().as_raw(), folder.display()))
 }
 
-/// The outermost folder on the way to a program that may not be entered.
-fn closed(program: &Path, may_enter: impl Fn(&Path) -> bool) -> Option<&Path> {
-    let mut folders: Vec<&Path> = program.ancestors().skip(1).filter(|folder| folder.is_absolute()).collect();
+/// The outermost folder on the way that may not be entered.
+fn closed(path: &Path, may_enter: impl Fn(&Path) -> bool) -> Option<&Path> {
+    let mut folders: Vec<&Path> = path.ancestors().skip(1).filter(|folder| folder.is_absolute()).collect();
     folders.reverse();
     folders.into_iter().find(|folder| !may_enter(folder))
 }
@@ -170,8 +181,7 @@ fn become_it(orders: &Orders) -> io::Result<Command> {
     }
     rustix::thread::set_no_new_privs(true)?;
     close_on_exec();
-    std::env::set_current_dir(&orders.dir)
-        .map_err(|error| io::Error::new(error.kind(), format!("entering {}: {error}", orders.dir.display())))?;
+    std::env::set_current_dir(&orders.dir).map_err(|error| not_entered(&error, &orders.dir))?;
     if orders.env.iter().any(|(name, value)| CString::new(format!("{name}{value}")).is_err()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a variable holds a zero byte"));
     }

@@ -7,6 +7,7 @@ use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::changes::{Comparer, Pair};
+use super::merges::Merges;
 use super::object;
 use super::signers::Signers;
 use super::text::clean;
@@ -16,6 +17,8 @@ use crate::port::Commit;
 const COMMITS: usize = 1_000;
 /// So many commits that merges bring are looked at for trailers, the newest first.
 const MERGED: usize = 10_000;
+/// So many bytes of their trailers are kept, in all.
+const SAID_BYTES: usize = 4 << 20;
 /// So many branches that merges bring are held beside what was committed before them.
 const BESIDE: usize = 32;
 /// So many trailers of one message are kept: one more than are read, to tell that there are more.
@@ -43,19 +46,13 @@ pub(super) fn descends(repository: &Repository, tip: Oid, base: Oid) -> Result<b
     repository.graph_descendant_of(tip, base).or_else(|_| object::leads_back(repository, tip, base))
 }
 
-/// The first-parent commits after `since` up to `until`, oldest first, the newest `most` of them.
-pub(super) fn first_parents(
-    repository: &Repository,
-    since: Option<Oid>,
-    until: Oid,
-    most: usize,
-) -> Result<Vec<Oid>, git2::Error> {
+/// The first-parent commits after `since` up to `until`, oldest first.
+pub(super) fn first_parents(repository: &Repository, since: Option<Oid>, until: Oid) -> Result<Vec<Oid>, git2::Error> {
     let Some(since) = since else { return Ok(vec![until]) };
     let mut found = match straight_line(repository, since, until)? {
         Some(line) => line,
         None => around(repository, since, until)?,
     };
-    found.truncate(most);
     found.reverse();
     Ok(found)
 }
@@ -100,11 +97,22 @@ pub(super) fn commits(
     signers: Option<&Signers>,
     mut comparer: Comparer<'_>,
 ) -> Result<Vec<Commit>, git2::Error> {
-    let mut left = MERGED;
+    let line = first_parents(repository, since, until)?;
+    let merges = match since {
+        Some(since) => Merges::between(repository, (since, until), &line)?,
+        // The first revision of all stands alone.
+        None => Some(Merges::default()),
+    };
+    if merges.is_none() {
+        let what = "there are more new commits than are looked at: trailers that merges bring do not count, nor those of who \
+                    may not speak for all; repeat them in a commit";
+        tracing::warn!(%until, "{what}");
+    }
+    let mut left = Left { commits: MERGED, bytes: SAID_BYTES };
     let mut found = Vec::new();
     let way: Vec<Pair> = since.map(|since| comparer.pair(since, until)).transpose()?.into_iter().collect();
     let mut beside: Vec<(Option<Oid>, Pair)> = Vec::new();
-    for oid in first_parents(repository, since, until, COMMITS)?.into_iter().rev() {
+    for oid in line.into_iter().rev().take(COMMITS) {
         let mut commit = commit(repository, oid, signers)?;
         let first = comparer.first_parent(oid)?;
         let brings = comparer.differing(&[&[first], &way[..]].concat())?;
@@ -114,15 +122,13 @@ pub(super) fn commits(
         commit.brings = brings.files;
         commit.beyond.extend(brings.beyond);
         // What is not looked at may be somebody else's.
-        commit.beyond.extend((beside.len() > BESIDE).then(String::new));
-        // The first revision of all stands alone.
-        if let Some(since) = since {
-            for oid in brought(repository, since, oid, &mut left)? {
-                let mut said = self::commit(repository, oid, None)?;
-                own(&mut comparer, &mut said, oid, &[&[first], &alone[..]].concat())?;
+        commit.beyond.extend((beside.len() > BESIDE || merges.is_none()).then(String::new));
+        if let Some(merges) = &merges {
+            for (id, mut said) in brought(repository, merges, oid, &mut left)? {
+                own(&mut comparer, &mut said, id, &[&[first], &alone[..]].concat())?;
                 commit.brought.push(said);
             }
-            beside.extend(branches(repository, &comparer, oid, until)?);
+            beside.extend(branches(repository, &comparer, (merges, oid), until)?);
         }
         found.push(commit);
     }
@@ -135,13 +141,12 @@ pub(super) fn commits(
 fn branches(
     repository: &Repository,
     comparer: &Comparer<'_>,
-    merge: Oid,
+    (merges, merge): (&Merges, Oid),
     until: Oid,
 ) -> Result<Vec<(Option<Oid>, Pair)>, git2::Error> {
-    let parents: Vec<Oid> = object::find(repository, merge)?.parent_ids().collect();
-    let [first, others @ ..] = parents.as_slice() else { return Ok(Vec::new()) };
-    let branch = |other: &Oid| Ok((repository.merge_base(*first, *other).ok(), comparer.pair(*other, until)?));
-    others.iter().take(BESIDE + 1).map(branch).collect()
+    let merge = object::find(repository, merge)?;
+    let branch = |other: Oid| Ok((merges.parted(other), comparer.pair(other, until)?));
+    merge.parent_ids().skip(1).take(BESIDE + 1).map(branch).collect()
 }
 
 /// What a commit changes itself: what is another way than in every parent of it. What is as in one of them was made there, by
@@ -160,37 +165,35 @@ fn own(comparer: &mut Comparer<'_>, commit: &mut Commit, oid: Oid, way: &[Pair])
     Ok(())
 }
 
+/// How much is still looked at of what merges bring.
+struct Left {
+    commits: usize,
+    /// Of what trailers say.
+    bytes: usize,
+}
+
 /// The commits with trailers that a merge brings beside its first parent, oldest first: a pull request's stand in its own
-/// commits. `left` is how many are still looked at.
-fn brought(repository: &Repository, since: Oid, merge: Oid, left: &mut usize) -> Result<Vec<Oid>, git2::Error> {
-    let parents: Vec<Oid> = object::find(repository, merge)?.parent_ids().collect();
-    let [first, others @ ..] = parents.as_slice() else { return Ok(Vec::new()) };
-    if others.is_empty() {
-        return Ok(Vec::new());
-    }
-    let most = *left + 1;
-    let walk = || -> Result<Vec<Oid>, git2::Error> {
-        let mut walk = repository.revwalk()?;
-        walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
-        for parent in others {
-            walk.push(*parent)?;
-        }
-        walk.hide(*first)?;
-        walk.hide(since)?;
-        walk.take(most).collect()
-    };
-    let all: Vec<Oid> = walk().or_else(|_| object::reached(repository, others, &[*first, since]))?;
+/// commits.
+fn brought(
+    repository: &Repository,
+    merges: &Merges,
+    merge: Oid,
+    left: &mut Left,
+) -> Result<Vec<(Oid, Commit)>, git2::Error> {
     let mut said = Vec::new();
-    for oid in all {
-        if *left == 0 {
-            let what = "a merge brings more commits than are looked at: trailers of its oldest do not count; repeat them in \
-                        a commit of the branch";
-            tracing::warn!(%merge, most = MERGED, "{what}");
+    for oid in merges.brought(merge) {
+        if left.commits == 0 || left.bytes == 0 {
+            let what = "merges bring more commits, or more trailers, than are looked at: those of the oldest do not count; \
+                        repeat them in a commit of the branch";
+            tracing::warn!(%merge, commits = MERGED, bytes = SAID_BYTES, "{what}");
             break;
         }
-        *left -= 1;
-        if !trailers(&String::from_utf8_lossy(object::find(repository, oid)?.message_bytes())).is_empty() {
-            said.push(oid);
+        left.commits -= 1;
+        let commit = commit(repository, *oid, None)?;
+        if !commit.trailers.is_empty() {
+            let bytes: usize = commit.trailers.iter().map(|(key, value)| key.len() + value.len()).sum();
+            left.bytes = left.bytes.saturating_sub(bytes);
+            said.push((*oid, commit));
         }
     }
     said.reverse();

@@ -80,7 +80,7 @@ fn first(repository: &Repository, question: &Question<'_>) -> Result<Verdict, gi
 fn signed_part(repository: &Repository, question: &Question<'_>, base: Oid) -> Result<Verdict, git2::Error> {
     let Some(signers) = &question.signers else { return follow(question.tip, None) };
     let mut newest = base;
-    for commit in history::first_parents(repository, Some(base), question.tip, usize::MAX)? {
+    for commit in history::first_parents(repository, Some(base), question.tip)? {
         if let Err(why) = history::signer(repository, commit, signers)? {
             // Off the first-parent line of what is in force, a signed part would be a step aside, not forward.
             let newest = if history::descends(repository, newest, base)? { newest } else { base };

@@ -16,6 +16,7 @@ mod folder;
 mod git;
 mod history;
 mod judge;
+mod merges;
 mod object;
 mod owner;
 mod signers;

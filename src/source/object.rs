@@ -43,13 +43,17 @@ fn parse<'r>(repository: &'r Repository, id: Oid, bytes: &[u8]) -> Option<Commit
     let message = message.split(|byte| *byte == 0).next().unwrap_or_default();
     let begin = message.iter().position(|byte| *byte != b'\n').unwrap_or(message.len());
     let oid = |hex: &[u8]| std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?.parse::<Oid>().ok();
-    let (mut tree, mut parents, mut author, mut committer) = (None, Vec::new(), None, None);
-    for line in head.split(|byte| *byte == b'\n') {
-        if let Some(hex) = line.strip_prefix(b"tree ") {
-            tree = tree.or(oid(hex));
-        } else if let Some(hex) = line.strip_prefix(b"parent ") {
-            parents.push(oid(hex)?);
-        } else if let Some(text) = line.strip_prefix(b"author ") {
+    let mut lines = head.split(|byte| *byte == b'\n').peekable();
+    let tree = oid(lines.next()?.strip_prefix(b"tree ")?)?;
+    // Only those right behind the tree, as git takes them: any line may stand below the committer.
+    let mut parents = Vec::new();
+    while let Some(hex) = lines.peek().and_then(|line| line.strip_prefix(b"parent ")) {
+        parents.push(oid(hex)?);
+        lines.next();
+    }
+    let (mut author, mut committer) = (None, None);
+    for line in lines {
+        if let Some(text) = line.strip_prefix(b"author ") {
             author.get_or_insert_with(|| person(text));
         } else if let Some(text) = line.strip_prefix(b"committer ") {
             committer.get_or_insert_with(|| person(text));
@@ -58,7 +62,7 @@ fn parse<'r>(repository: &'r Repository, id: Oid, bytes: &[u8]) -> Option<Commit
     Some(Commit {
         repository,
         id,
-        tree: tree?,
+        tree,
         parents,
         author: author.unwrap_or_default(),
         committer: committer.unwrap_or_default(),

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use codeops_core::model::Memory;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::StoreError;
 use super::folder::Lock;
@@ -26,6 +28,11 @@ use crate::port::{Clock, Pulse};
 
 /// How many waiting requests share one commit at most; bounds how long the first of them waits.
 const GROUP: usize = 512;
+
+/// A commit costs many times what it costs to wait a little for what is on its way, and is the same for one as for many: while
+/// others write too, the first of a group waits this long for the rest. PostgreSQL's `commit_delay`, with its `commit_siblings`.
+const GATHERED: Duration = Duration::from_micros(50);
+const SIBLINGS: usize = 3;
 
 /// How often the histories are looked through for what need not be kept.
 const LOOKED: SignedDuration = SignedDuration::from_mins(1);
@@ -75,6 +82,7 @@ impl Writer {
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         self.pulse.works();
         let mut more = self.prune();
+        let mut siblings = 1;
         loop {
             self.pulse.works();
             let first = match jobs.try_recv() {
@@ -92,12 +100,8 @@ impl Writer {
                 }
             };
             self.pulse.works();
-            let mut group = vec![first];
-            while group.len() < GROUP
-                && let Ok(job) = jobs.try_recv()
-            {
-                group.push(job);
-            }
+            let group = gather(first, &mut jobs, siblings);
+            siblings = group.len();
             self.turn(group);
             more = true;
         }
@@ -221,6 +225,23 @@ struct Committed {
     appended: Vec<Option<Vec<Entry>>>,
     changes: BTreeSet<Change>,
     epoch: u64,
+}
+
+/// What commits together: all that waits, and what comes soon where the group before had that many siblings.
+fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, before: usize) -> Vec<Job> {
+    let mut group = vec![first];
+    let begun = Instant::now();
+    loop {
+        while group.len() < GROUP
+            && let Ok(job) = jobs.try_recv()
+        {
+            group.push(job);
+        }
+        if before < SIBLINGS || group.len() == GROUP || begun.elapsed() >= GATHERED {
+            return group;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Whether this is a delivery that was taken before.

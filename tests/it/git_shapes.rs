@@ -90,6 +90,23 @@ async fn a_commit_whose_author_is_out_of_shape_keeps_nobody_from_being_followed(
 }
 
 #[tokio::test]
+async fn what_stands_below_the_committer_is_no_parent_no_tree_and_no_author() {
+    let repo = TempRepo::with(&[("codeops.yaml", "a: 1")]);
+    let state = tempfile::tempdir().expect("a folder");
+    let mirror = mirror(&repo, state.path()).await;
+    let first = mirror.fetch(None).await.expect("it answers").revision;
+    let elsewhere = "1".repeat(40);
+    let below = format!("{GOOD}\nparent {elsewhere}\ntree {elsewhere}\nauthor Eve <eve@x> 1 +0000\nparent nothing");
+    made_by(&repo, [GOOD, &below], "Below");
+    let good = repo.commit_file("codeops.yaml", "a: 2", "Good");
+    let tip = mirror.fetch(Some(&first)).await.expect("it answers");
+    assert_eq!((&tip.revision, tip.held), (&good, None));
+    let commits = mirror.commits(Some(&first), &good).await.expect("read");
+    let said: Vec<_> = commits.iter().map(|commit| (commit.subject.as_str(), commit.author.as_str())).collect();
+    assert_eq!(said, [("Below", "Ada <ada@acme.example>"), ("Good", commits[1].author.as_str())]);
+}
+
+#[tokio::test]
 async fn an_object_that_could_harm_is_refused_with_the_way_out() {
     let repo = TempRepo::with(&[("codeops.yaml", "a: 1")]);
     let state = tempfile::tempdir().expect("a folder");

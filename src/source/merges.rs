@@ -1,0 +1,191 @@
+//! What merges bring beside their first parents, and where their branches parted, in one pass over all that is new: a walk for
+//! each merge would let one push of many keep everybody else from being followed. Reads the mirror only.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use git2::{Oid, Repository};
+
+use super::object;
+
+/// So many commits are looked at.
+const MOST: usize = 200_000;
+
+/// What the merges between two revisions bring.
+#[derive(Default)]
+pub(super) struct Merges {
+    /// By the merge on the first-parent line with which they came, newest first.
+    brought: BTreeMap<Oid, Vec<Oid>>,
+    /// The newest commit of the first-parent line that each commit leads back to.
+    parted: BTreeMap<Oid, Oid>,
+}
+
+impl Merges {
+    /// Those after `since` up to `until`, whose first-parent `line` this is, oldest first. `None` where there are too many commits
+    /// to look at.
+    pub(super) fn between(
+        repository: &Repository,
+        (since, until): (Oid, Oid),
+        line: &[Oid],
+    ) -> Result<Option<Self>, git2::Error> {
+        let places: BTreeMap<Oid, usize> = line.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        let new = all_after(repository, since, until)?;
+        if new.len() > MOST {
+            return Ok(None);
+        }
+        let mut parents = BTreeMap::new();
+        for id in &new {
+            let theirs = object::find(repository, *id)?;
+            parents.insert(*id, theirs.parent_ids().filter(|parent| new.contains(parent)).collect::<Vec<_>>());
+        }
+        let order = newest_first(&parents, until);
+        let mut merges = Self::default();
+        // The first of the line that leads back to each.
+        let mut came: BTreeMap<Oid, usize> = BTreeMap::new();
+        for id in &order {
+            let place = match (places.get(id), came.get(id)) {
+                (Some(place), _) => *place,
+                (None, Some(place)) => {
+                    merges.brought.entry(line[*place]).or_default().push(*id);
+                    *place
+                }
+                (None, None) => continue,
+            };
+            for parent in parents.get(id).into_iter().flatten() {
+                came.entry(*parent).and_modify(|first| *first = place.min(*first)).or_insert(place);
+            }
+        }
+        let mut last: BTreeMap<Oid, usize> = BTreeMap::new();
+        for id in order.iter().rev() {
+            let theirs = parents.get(id).into_iter().flatten().filter_map(|parent| last.get(parent).copied()).max();
+            if let Some(place) = places.get(id).copied().or(theirs) {
+                last.insert(*id, place);
+                merges.parted.insert(*id, line[place]);
+            }
+        }
+        Ok(Some(merges))
+    }
+
+    /// What came with this commit beside its first parent, newest first.
+    pub(super) fn brought(&self, merge: Oid) -> &[Oid] {
+        self.brought.get(&merge).map_or(&[], Vec::as_slice)
+    }
+
+    /// The newest commit of the first-parent line that this one leads back to; none where it parted before.
+    pub(super) fn parted(&self, id: Oid) -> Option<Oid> {
+        self.parted.get(&id).copied()
+    }
+}
+
+/// All that `until` leads back to and `since` does not; one more than are looked at where there are more.
+fn all_after(repository: &Repository, since: Oid, until: Oid) -> Result<BTreeSet<Oid>, git2::Error> {
+    let walk = || -> Result<BTreeSet<Oid>, git2::Error> {
+        let mut walk = repository.revwalk()?;
+        walk.push(until)?;
+        walk.hide(since)?;
+        walk.take(MOST + 1).collect()
+    };
+    walk().or_else(|_| Ok(object::reached(repository, &[until], &[since])?.into_iter().collect()))
+}
+
+/// The commits, none before one that leads back to it; dates, which anybody may choose, do not matter.
+fn newest_first(parents: &BTreeMap<Oid, Vec<Oid>>, until: Oid) -> Vec<Oid> {
+    let mut children: BTreeMap<Oid, usize> = BTreeMap::new();
+    for parent in parents.values().flatten() {
+        *children.entry(*parent).or_default() += 1;
+    }
+    let (mut order, mut next) = (Vec::new(), VecDeque::from([until]));
+    while let Some(id) = next.pop_front() {
+        order.push(id);
+        for parent in parents.get(&id).into_iter().flatten() {
+            if let Some(left) = children.get_mut(parent) {
+                *left -= 1;
+                if *left == 0 {
+                    next.push_back(*parent);
+                }
+            }
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use git2::Signature;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A repository with these commits, each with the parents it is given by their places, and at a time of its own.
+    fn made(commits: &[(Vec<usize>, i64)]) -> (tempfile::TempDir, Repository, Vec<Oid>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let repository = Repository::init_bare(folder.path()).expect("a repository");
+        let tree = repository.treebuilder(None).and_then(|tree| tree.write()).expect("a tree");
+        let mut ids: Vec<Oid> = Vec::new();
+        for (place, (parents, at)) in commits.iter().enumerate() {
+            let who = Signature::new("t", "t@x", &git2::Time::new(*at, 0)).expect("a signature");
+            let tree = repository.find_tree(tree).expect("the tree");
+            let parents: Vec<_> =
+                parents.iter().map(|parent| repository.find_commit(ids[*parent]).expect("a parent")).collect();
+            let parents: Vec<&git2::Commit<'_>> = parents.iter().collect();
+            let message = format!("commit {place}");
+            ids.push(repository.commit(None, &who, &who, &message, &tree, &parents).expect("a commit"));
+        }
+        (folder, repository, ids)
+    }
+
+    /// All that a commit leads back to, itself included, by places.
+    fn reach(commits: &[(Vec<usize>, i64)], from: usize) -> BTreeSet<usize> {
+        let mut found = BTreeSet::from([from]);
+        for place in (0..=from).rev() {
+            if found.contains(&place) {
+                found.extend(&commits[place].0);
+            }
+        }
+        found
+    }
+
+    fn history() -> impl Strategy<Value = Vec<(Vec<usize>, i64)>> {
+        let one = (proptest::collection::vec(any::<prop::sample::Index>(), 1..4), 0_i64..50);
+        proptest::collection::vec(one, 2..25).prop_map(|all| {
+            let commit = |(place, (parents, at)): (usize, (Vec<prop::sample::Index>, i64))| {
+                let mut seen = BTreeSet::new();
+                let parents = parents.into_iter().map(|parent| if place == 0 { 0 } else { parent.index(place) });
+                (parents.filter(|parent| place > 0 && seen.insert(*parent)).collect(), 1_795_800_000 + at)
+            };
+            all.into_iter().enumerate().map(commit).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn each_commit_came_with_the_first_that_leads_back_to_it(commits in history(), since in any::<prop::sample::Index>()) {
+            let (_folder, repository, ids) = made(&commits);
+            let until = commits.len() - 1;
+            let old = reach(&commits, since.index(until));
+            let mut line = Vec::new();
+            let mut at = Some(until).filter(|at| !old.contains(at));
+            while let Some(place) = at {
+                line.push(place);
+                at = commits[place].0.first().copied().filter(|parent| !old.contains(parent));
+            }
+            line.reverse();
+            let line_ids: Vec<Oid> = line.iter().map(|place| ids[*place]).collect();
+            let all = (ids[since.index(until)], ids[until]);
+            let merges = Merges::between(&repository, all, &line_ids).expect("read").expect("not too many");
+            let mut before = old.clone();
+            for place in &line {
+                let reached = reach(&commits, *place);
+                let new: BTreeSet<Oid> =
+                    reached.difference(&before).filter(|id| *id != place).map(|place| ids[*place]).collect();
+                let brought: BTreeSet<Oid> = merges.brought(ids[*place]).iter().copied().collect();
+                prop_assert_eq!(brought, new);
+                before.extend(reached);
+            }
+            for place in reach(&commits, until).difference(&old) {
+                let reached = reach(&commits, *place);
+                let last = line.iter().rev().find(|on| reached.contains(on)).map(|on| ids[*on]);
+                prop_assert_eq!(merges.parted(ids[*place]), last);
+            }
+        }
+    }
+}
