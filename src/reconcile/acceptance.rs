@@ -84,7 +84,7 @@ pub(super) fn accepted(
     Some(Record::RevisionAccepted {
         revision: revision.clone(),
         owner,
-        commits: commits.iter().map(trailers::written).collect(),
+        commits: trailers::written(commits),
         blast_percent: limit(&compiled.desired, memory),
         files,
         gone,
@@ -110,7 +110,12 @@ fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>,
 /// Whose port, former names or team differ from the remembered ones. What this revision cannot describe keeps what it had.
 fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let apart = compiled.desired.keeps_teams_apart();
-    let each = compiled.desired.resources.iter().map(|(id, resource)| (id, Claims::of(resource, apart)));
+    let wanted_by =
+        |id: &ResourceId| compiled.desired.wanted.get(id).into_iter().flatten().map(|(team, _)| team.clone());
+    let of = |(id, resource): (_, &Arc<_>)| {
+        (id, Claims { wanted_by: wanted_by(id).collect(), ..Claims::of(resource, apart) })
+    };
+    let each = compiled.desired.resources.iter().map(of);
     let differs = |id: &ResourceId, claims: &Claims| match memory.resources.get(id) {
         Some(remembered) => remembered.claims != *claims,
         None => !claims.is_empty(),

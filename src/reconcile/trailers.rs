@@ -14,6 +14,8 @@ use crate::port::Commit;
 pub(super) const MOST_OF_COMMIT: usize = 100;
 /// So many of what is accepted together are read for the same teams.
 const MOST_TOGETHER: usize = 1_000;
+/// So many bytes of trailers are written down of what is accepted together.
+const WRITTEN: usize = 64 << 10;
 /// So many that release nothing are told each with its reason; of the others, how many they are.
 pub(super) const TOLD: usize = 10;
 
@@ -144,11 +146,22 @@ fn authority(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> Optio
     (!everybodys).then(|| of(&commit.stands, teams))
 }
 
-/// A commit as it is written down: with whose words it holds, what is said by those that it brings, and no files.
-pub(super) fn written(commit: &Commit) -> Commit {
-    let mut trailers: Vec<_> = commit.trailers.iter().take(MOST_OF_COMMIT).cloned().collect();
-    for said in commit.brought.iter().flat_map(|it| &it.trailers).take(MOST_OF_COMMIT) {
+/// Commits as they are written down: with whose words they hold, what is said by those that they bring, and no files. Of their
+/// trailers, which are told and count no more by then, the newest.
+pub(super) fn written(commits: &[Commit]) -> Vec<Commit> {
+    let mut left = WRITTEN;
+    let mut written: Vec<Commit> = commits.iter().rev().map(|commit| one_written(commit, &mut left)).collect();
+    written.reverse();
+    written
+}
+
+fn one_written(commit: &Commit, left: &mut usize) -> Commit {
+    let mut trailers: Vec<(String, String)> = Vec::new();
+    let own = commit.trailers.iter().take(MOST_OF_COMMIT);
+    for said in own.chain(commit.brought.iter().flat_map(|it| &it.trailers).take(MOST_OF_COMMIT)) {
         if !trailers.contains(said) {
+            let Some(rest) = left.checked_sub(said.0.len() + said.1.len()) else { break };
+            *left = rest;
             trailers.push(said.clone());
         }
     }

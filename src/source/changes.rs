@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::desired::Writers;
-use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
+use git2::{Odb, Oid, Repository};
 
 use super::census::Teams;
+use super::entries::{Entry, Tree, find_tree};
 use super::tree::legible;
 use super::{Limits, object};
 
@@ -95,8 +96,8 @@ impl<'a> Comparer<'a> {
     fn followed(&self, commit: Oid) -> Result<Option<Oid>, git2::Error> {
         let mut tree = object::find(self.repository, commit)?.tree()?;
         for segment in self.path {
-            let Some(id) = tree.get_name(segment).and_then(|entry| folder(&entry)) else { return Ok(None) };
-            tree = self.repository.find_tree(id)?;
+            let Some(id) = tree.get(segment.as_bytes()).and_then(|entry| folder(&entry)) else { return Ok(None) };
+            tree = find_tree(self.repository, id)?;
         }
         Ok(Some(tree.id()))
     }
@@ -131,17 +132,17 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         let repository = self.comparer.repository;
-        let tree = |id: &Option<Oid>| id.map(|id| repository.find_tree(id)).transpose();
+        let tree = |id: &Option<Oid>| id.map(|id| find_tree(repository, id)).transpose();
         let mut trees = Vec::new();
         for (before, after) in pairs {
             trees.push((tree(before)?, tree(after)?));
         }
         // Where the first ones agree nothing differs in all.
         let Some((before, after)) = trees.first() else { return Ok(()) };
-        for entry in after.iter().flatten() {
+        for entry in after.iter().flat_map(Tree::iter) {
             self.entry(&trees, &entry, path, depth)?;
         }
-        for entry in before.iter().flatten() {
+        for entry in before.iter().flat_map(Tree::iter) {
             if named(after.as_ref(), &entry).is_none() {
                 self.entry(&trees, &entry, path, depth)?;
             }
@@ -151,8 +152,8 @@ impl Walk<'_, '_> {
 
     fn entry(
         &mut self,
-        trees: &[(Option<Tree<'_>>, Option<Tree<'_>>)],
-        entry: &TreeEntry<'_>,
+        trees: &[(Option<Tree>, Option<Tree>)],
+        entry: &Entry<'_>,
         path: &str,
         depth: usize,
     ) -> Result<(), git2::Error> {
@@ -166,7 +167,7 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
         }
-        let name = legible(entry.name_bytes());
+        let name = legible(entry.name());
         if path.len() + name.len() > LONGEST {
             self.found.beyond.insert(path.to_owned());
             return Ok(());
@@ -208,14 +209,14 @@ impl Walk<'_, '_> {
 }
 
 /// What of the same name is in a tree.
-fn named<'t>(tree: Option<&'t Tree<'_>>, entry: &TreeEntry<'_>) -> Option<TreeEntry<'t>> {
-    tree?.get_name_bytes(entry.name_bytes())
+fn named<'t>(tree: Option<&'t Tree>, entry: &Entry<'_>) -> Option<Entry<'t>> {
+    tree?.get(entry.name())
 }
 
-fn folder(entry: &TreeEntry<'_>) -> Option<Oid> {
-    (entry.kind() == Some(ObjectType::Tree)).then(|| entry.id())
+fn folder(entry: &Entry<'_>) -> Option<Oid> {
+    entry.is_folder().then(|| entry.id())
 }
 
-fn file(entry: &TreeEntry<'_>) -> Option<(Oid, i32)> {
-    (entry.kind() != Some(ObjectType::Tree)).then(|| (entry.id(), entry.filemode()))
+fn file(entry: &Entry<'_>) -> Option<(Oid, i32)> {
+    (!entry.is_folder()).then(|| (entry.id(), entry.mode()))
 }

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use git2::{ObjectType, Oid, Repository};
+use git2::{Oid, Repository};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
+use super::entries::{Tree, find_tree, is_regular};
 use super::history::{self, trailers};
 use super::owner::Service;
 use super::tree::Unread;
@@ -190,12 +191,9 @@ fn is_bots(commit: &object::Commit<'_>, email: &str) -> bool {
 
 /// The file at `path`: its mode and bytes.
 fn blob(repository: &Repository, tip: Oid, path: &str) -> Result<(i32, Vec<u8>), Unread> {
-    let tree = object::find(repository, tip)?.tree()?;
-    let entry = tree.get_path(std::path::Path::new(path)).ok();
-    let entry =
-        entry.filter(|entry| entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000);
-    let entry = entry.ok_or_else(|| not_so(format!("the branch has no file `{path}` any more")))?;
-    Ok((entry.filemode(), repository.find_blob(entry.id())?.content().to_vec()))
+    let found = object::find(repository, tip)?.tree()?.below(repository, path)?.filter(|(_, mode)| is_regular(*mode));
+    let (id, mode) = found.ok_or_else(|| not_so(format!("the branch has no file `{path}` any more")))?;
+    Ok((mode, repository.find_blob(id)?.content().to_vec()))
 }
 
 /// The tip's tree with other bytes at `path`.
@@ -205,7 +203,7 @@ fn with_file(repository: &Repository, tip: Oid, path: &str, bytes: &[u8]) -> Res
     let tree = object::find(repository, tip)?.tree()?;
     let mut update = git2::build::TreeUpdateBuilder::new();
     update.upsert(path, repository.blob(bytes)?, mode);
-    Ok(update.create_updated(repository, &tree)?)
+    Ok(update.create_updated(repository, &repository.find_tree(tree.id())?)?)
 }
 
 /// The tip's tree without the newest commit that is not the bot's and touches `path` alone; and which that is.
@@ -222,7 +220,7 @@ fn reverted(
     while let Some(oid) = walk.next().filter(|_| left > 0) {
         let oid = oid?;
         let commit = object::find(repository, oid)?;
-        if !touches(&commit, path)? {
+        if !touches(repository, &commit, path)? {
             continue;
         }
         left -= 1;
@@ -252,10 +250,9 @@ fn reverted(
 }
 
 /// Whether a commit changes `path`, against its first parent.
-fn touches(commit: &object::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
+fn touches(repository: &Repository, commit: &object::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
     let at = |commit: &object::Commit<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
-        let entry = commit.tree()?.get_path(std::path::Path::new(path)).ok();
-        Ok(entry.map(|entry| (entry.id(), entry.filemode())))
+        commit.tree()?.below(repository, path)
     };
     let before = commit.parent(0).ok().map(|parent| at(&parent)).transpose()?.flatten();
     Ok(before != at(commit)?)
@@ -270,13 +267,13 @@ fn touches_only(repository: &Repository, commit: &object::Commit<'_>, path: &str
         if before.len() != after.len() {
             return Ok(false);
         }
-        for entry in &after {
-            let was = before.get_name_bytes(entry.name_bytes()).map(|was| (was.id(), was.filemode()));
-            if entry.name_bytes() != segment.as_bytes() && was != Some((entry.id(), entry.filemode())) {
+        for entry in after.iter() {
+            let was = before.get(entry.name()).map(|was| (was.id(), was.mode()));
+            if entry.name() != segment.as_bytes() && was != Some((entry.id(), entry.mode())) {
                 return Ok(false);
             }
         }
-        let named = |tree: &git2::Tree<'_>| tree.get_name(segment).map(|entry| (entry.id(), entry.filemode()));
+        let named = |tree: &Tree| tree.get(segment.as_bytes()).map(|entry| (entry.id(), entry.mode()));
         let (Some(was), Some(is)) = (named(&before), named(&after)) else { return Ok(false) };
         let kind = |mode: i32| mode & 0o170_000;
         if kind(was.1) != kind(is.1) {
@@ -284,9 +281,9 @@ fn touches_only(repository: &Repository, commit: &object::Commit<'_>, path: &str
         }
         if kind(is.1) != 0o040_000 {
             // What added the file is not taken back by a playbook: that would remove what it declares.
-            return touches(commit, path);
+            return touches(repository, commit, path);
         }
-        (before, after) = (repository.find_tree(was.0)?, repository.find_tree(is.0)?);
+        (before, after) = (find_tree(repository, was.0)?, find_tree(repository, is.0)?);
     }
     Ok(false)
 }
@@ -294,15 +291,13 @@ fn touches_only(repository: &Repository, commit: &object::Commit<'_>, path: &str
 /// The tip's tree without what a commit changes in `path`, the one file that it changes.
 fn without(repository: &Repository, tip: Oid, commit: &object::Commit<'_>, path: &str) -> Result<Oid, Unread> {
     let ours = object::find(repository, tip)?.tree()?;
-    let at = |tree: git2::Tree<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
-        let entry = tree.get_path(std::path::Path::new(path)).ok();
-        let entry = entry.filter(|entry| entry.filemode() & 0o170_000 == 0o100_000);
-        Ok(entry.map(|entry| (entry.id(), entry.filemode())))
+    let at = |tree: &Tree| -> Result<Option<(Oid, i32)>, git2::Error> {
+        Ok(tree.below(repository, path)?.filter(|(_, mode)| is_regular(*mode)))
     };
     let short = commit.id().to_string()[..12].to_owned();
     let cannot = || not_so(format!("commit {short} cannot be taken back: `{path}` changed since; revert by hand"));
-    let (Some(base), Some(now)) = (at(commit.tree()?)?, at(ours.clone())?) else { return Err(cannot()) };
-    let Some(before) = at(commit.parent(0)?.tree()?)? else { return Err(cannot()) };
+    let (Some(base), Some(now)) = (at(&commit.tree()?)?, at(&ours)?) else { return Err(cannot()) };
+    let Some(before) = at(&commit.parent(0)?.tree()?)? else { return Err(cannot()) };
     let mode = if now.1 == base.1 { before.1 } else { now.1 };
     let id = if now.0 == base.0 {
         before.0
@@ -320,7 +315,7 @@ fn without(repository: &Repository, tip: Oid, commit: &object::Commit<'_>, path:
     let mode = if mode & 0o111 == 0 { git2::FileMode::Blob } else { git2::FileMode::BlobExecutable };
     let mut update = git2::build::TreeUpdateBuilder::new();
     update.upsert(path, id, mode);
-    Ok(update.create_updated(repository, &ours)?)
+    Ok(update.create_updated(repository, &repository.find_tree(ours.id())?)?)
 }
 
 /// A file as one side of a merge.

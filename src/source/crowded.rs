@@ -2,16 +2,17 @@
 //! Git objects, sizes first.
 
 use codeops_core::desired::{File, Files};
-use git2::{Odb, Oid, Repository, Tree};
+use git2::{Odb, Oid, Repository};
 
 use super::Limits;
 use super::census::{Census, Teams};
+use super::entries::{Tree, find_tree};
 use super::tree::{Listing, Unread, bytes, crowded, is_file, is_folder, legible, size_kept, too_deep};
 
 /// What is in a tree: files by their blobs, and of folders that are too deep only that they are there.
 pub(super) fn count<'t>(
     repository: &Repository,
-    tree: Option<&Tree<'_>>,
+    tree: Option<&Tree>,
     (limits, teams): (Limits, &'t Teams),
 ) -> Result<Census<'t, Option<Oid>>, Unread> {
     let mut walk = Walk { repository, odb: repository.odb()?, limits, census: Census::new(limits, teams) };
@@ -56,17 +57,17 @@ struct Walk<'r, 't> {
 }
 
 impl Walk<'_, '_> {
-    fn folder(&mut self, tree: &Tree<'_>, prefix: &str, depth: usize) -> Result<(), Unread> {
+    fn folder(&mut self, tree: &Tree, prefix: &str, depth: usize) -> Result<(), Unread> {
         if self.limits.is_too_deep(depth) {
             self.census.wants(prefix.to_owned(), 0, None);
             return Ok(());
         }
-        for entry in tree {
-            let path = format!("{prefix}{}", legible(entry.name_bytes()));
+        for entry in tree.iter() {
+            let path = format!("{prefix}{}", legible(entry.name()));
             if is_folder(&entry) {
                 let path = path + "/";
                 if self.census.entry(&path) {
-                    self.folder(&self.repository.find_tree(entry.id())?, &path, depth + 1)?;
+                    self.folder(&find_tree(self.repository, entry.id())?, &path, depth + 1)?;
                 }
             } else if self.census.entry(&path) && is_file(&entry, prefix) {
                 let (size, _) = self.odb.read_header(entry.id())?;

@@ -185,6 +185,8 @@ impl Disk {
             "--no-recurse-submodules",
             "--no-write-fetch-head",
             "--no-auto-maintenance",
+            // That walk keeps each new commit's message in memory; whether the branch was rewritten is asked here.
+            "--no-show-forced-updates",
             "--update-shallow",
         ];
         arguments.extend(served.as_deref());

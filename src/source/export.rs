@@ -4,9 +4,10 @@
 use std::io;
 use std::path::Path;
 
-use git2::{ObjectType, Odb, Oid, Repository, Tree};
+use git2::{Odb, Oid, Repository};
 
 use super::census::{Census, Teams};
+use super::entries::{Entry, Tree, find_tree};
 use super::tree::Unread;
 use super::{Limits, SourceError, object};
 use crate::base::{Sealed, remove_folder};
@@ -27,11 +28,11 @@ pub(super) fn export(
     };
     let mut tree = object::find(repository, revision)?.tree()?;
     for segment in path {
-        let id = tree.get_name(segment).filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id());
+        let id = tree.get(segment.as_bytes()).filter(Entry::is_folder).map(|entry| entry.id());
         let Some(id) = id else {
             return Err(Unread::Refused(SourceError(format!("it has no folder `{}`", path.join("/")))));
         };
-        tree = repository.find_tree(id)?;
+        tree = find_tree(repository, id)?;
     }
     // A first try may have ended in the middle.
     remove_folder(into).map_err(unwritable)?;
@@ -58,29 +59,25 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, tree: &Tree<'_>, prefix: &str, depth: usize) -> Result<(), Unread> {
+    fn folder(&mut self, tree: &Tree, prefix: &str, depth: usize) -> Result<(), Unread> {
         if self.limits.is_too_deep(depth) {
             return Ok(());
         }
-        for entry in tree {
+        for entry in tree.iter() {
             // A name that is not UTF-8 could not be named by a step.
-            let Ok(name) = entry.name() else { continue };
+            let Ok(name) = std::str::from_utf8(entry.name()) else { continue };
             let path = format!("{prefix}{name}");
-            match (entry.kind(), entry.filemode() & 0o170_000) {
-                (Some(ObjectType::Tree), _) => {
-                    let path = path + "/";
-                    if self.census.entry(&path) {
-                        self.folder(&self.repository.find_tree(entry.id())?, &path, depth + 1)?;
-                    }
+            if entry.is_folder() {
+                let path = path + "/";
+                if self.census.entry(&path) {
+                    self.folder(&find_tree(self.repository, entry.id())?, &path, depth + 1)?;
                 }
-                (Some(ObjectType::Blob), 0o100_000) if self.census.entry(&path) => {
-                    let (size, _) = self.odb.read_header(entry.id())?;
-                    // A script that asks for a file as big as that finds none, and no other's suffers for it.
-                    if size as u64 <= FILE {
-                        self.census.wants(path, size as u64, (entry.id(), entry.filemode() & 0o111 != 0));
-                    }
+            } else if entry.is_regular() && self.census.entry(&path) {
+                let (size, _) = self.odb.read_header(entry.id())?;
+                // A script that asks for a file as big as that finds none, and no other's suffers for it.
+                if size as u64 <= FILE {
+                    self.census.wants(path, size as u64, (entry.id(), entry.mode() & 0o111 != 0));
                 }
-                _ => {}
             }
         }
         Ok(())

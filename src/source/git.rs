@@ -68,14 +68,16 @@ const CONFIG: &[&str] = &[
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
+    "advice.fetchShowForcedUpdates=false",
 ];
 
-/// What is out of shape in these ways harms nobody, and [`super::object`] reads it: old tools made such commits, and they stay in
+/// What is out of shape in these ways harms nobody, and [`super::object`] and [`super::entries`] read it: old tools made such commits, and they stay in
 /// every history that has them. What else git finds wrong with an object, it refuses.
 const HARMLESS: &[&str] = &[
     "badDate",
     "badDateOverflow",
     "badEmail",
+    "badFilemode",
     "badName",
     "badTimezone",
     "missingAuthor",

@@ -23,6 +23,8 @@ const SAID_BYTES: usize = 4 << 20;
 const BESIDE: usize = 32;
 /// So many trailers of one message are kept: one more than are read, to tell that there are more.
 const TRAILERS: usize = 101;
+/// So much of what a trailer says is kept: ids are shorter.
+const TRAILER: usize = 100;
 /// A first-parent line is followed so far for its other end.
 const LINE: usize = 100_000;
 /// A message longer than this is cut before its trailers are looked for.
@@ -239,7 +241,7 @@ pub fn trailers(message: &str) -> Vec<(String, String)> {
         let rest = key.get(..8).filter(|start| start.eq_ignore_ascii_case("codeops-")).and_then(|_| key.get(8..))?;
         let mut word = rest.to_ascii_lowercase();
         word.get_mut(..1)?.make_ascii_uppercase();
-        Some((format!("Codeops-{word}"), clean(value, 1_000)))
+        Some((format!("Codeops-{word}"), clean(value, TRAILER)))
     };
     found.iter().filter_map(ours).take(TRAILERS).collect()
 }

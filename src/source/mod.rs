@@ -11,6 +11,7 @@ mod changes;
 mod commit;
 mod crowded;
 mod disk;
+mod entries;
 mod export;
 mod folder;
 mod git;

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree};
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
+
+use super::entries::{Tree, find_tree};
 
 /// A commit.
 #[derive(Clone)]
@@ -99,8 +101,8 @@ impl<'r> Commit<'r> {
     }
 
     /// The tree that it is of.
-    pub(super) fn tree(&self) -> Result<Tree<'r>, git2::Error> {
-        self.repository.find_tree(self.tree)
+    pub(super) fn tree(&self) -> Result<Tree, git2::Error> {
+        find_tree(self.repository, self.tree)
     }
 
     /// Its parents' ids, the first one first.

@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use codeops_core::desired::{self, File, Files, is_manifest};
-use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
+use git2::{Odb, Oid, Repository};
 
 use super::census::Teams;
+use super::entries::{Entry, Tree, find_tree};
 use super::text::clean;
 use super::{Limits, SourceError, crowded, object};
 
@@ -160,24 +161,24 @@ pub(super) fn crowded(files: Files, limits: Limits) -> Listing {
 
 /// The tree of the folder `path`. One that is not there is no empty one: where it is misspelt, or was moved, nobody has said that
 /// all in it is to go.
-fn root<'r>(repository: &'r Repository, revision: Oid, path: &[String]) -> Result<Tree<'r>, Unread> {
+fn root(repository: &Repository, revision: Oid, path: &[String]) -> Result<Tree, Unread> {
     let mut tree = object::find(repository, revision)?.tree()?;
     for (depth, segment) in path.iter().enumerate() {
-        let Some((id, kind)) = tree.get_name(segment).map(|entry| (entry.id(), entry.kind())) else {
+        let Some((id, is_folder)) = tree.get(segment.as_bytes()).map(|entry| (entry.id(), entry.is_folder())) else {
             return Err(refused(no_folder(&tree, path, depth, revision)));
         };
-        if kind != Some(ObjectType::Tree) {
+        if !is_folder {
             return Err(refused(format!("repository.path: `{}` is not a folder in {revision}", path.join("/"))));
         }
-        tree = repository.find_tree(id)?;
+        tree = find_tree(repository, id)?;
     }
     Ok(tree)
 }
 
 /// That `path` is not there from its folder `depth` on, which `tree` should have, with what comes nearest.
-fn no_folder(tree: &Tree<'_>, path: &[String], depth: usize, revision: Oid) -> String {
-    let folders = tree.iter().filter(|entry| entry.kind() == Some(ObjectType::Tree) && !is_hidden(entry.name_bytes()));
-    let names: Vec<String> = folders.map(|entry| clean(&legible(entry.name_bytes()), 200)).collect();
+fn no_folder(tree: &Tree, path: &[String], depth: usize, revision: Oid) -> String {
+    let folders = tree.iter().filter(is_folder);
+    let names: Vec<String> = folders.map(|entry| clean(&legible(entry.name()), 200)).collect();
     let whole = |name: &str| [&path[..depth], &[name.to_owned()]].concat().join("/");
     let there = match desired::near(&path[depth], names.iter().map(String::as_str)) {
         Some(name) => format!("did you mean `{}`?", whole(name)),
@@ -197,9 +198,9 @@ fn no_folder(tree: &Tree<'_>, path: &[String], depth: usize, revision: Oid) -> S
 }
 
 /// Brings a listing to another tree.
-fn bring(repository: &Repository, listing: Listing, to: Option<&Tree<'_>>) -> Result<Listing, Halt> {
+fn bring(repository: &Repository, listing: Listing, to: Option<&Tree>) -> Result<Listing, Halt> {
     let Listing { mut files, tree, budget, is_crowded } = listing;
-    let from = tree.map(|id| repository.find_tree(id)).transpose()?;
+    let from = tree.map(|id| find_tree(repository, id)).transpose()?;
     let budget = {
         let mut reader = Reader { repository, odb: repository.odb()?, budget, files: Arc::make_mut(&mut files) };
         reader.folder(from.as_ref(), to, "", 0)?;
@@ -217,31 +218,25 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Takes out what `from` has and `to` has not, and puts in what `to` has and `from` has not.
-    fn folder(
-        &mut self,
-        from: Option<&Tree<'_>>,
-        to: Option<&Tree<'_>>,
-        prefix: &str,
-        depth: usize,
-    ) -> Result<(), Halt> {
+    fn folder(&mut self, from: Option<&Tree>, to: Option<&Tree>, prefix: &str, depth: usize) -> Result<(), Halt> {
         if self.budget.limits.is_too_deep(depth) {
             if from.is_some() {
                 self.take_out(prefix);
             }
             return to.map_or(Ok(()), |to| self.keep(prefix.to_owned(), to.id(), too_deep()));
         }
-        for entry in from.into_iter().flatten() {
+        for entry in from.into_iter().flat_map(Tree::iter) {
             let now = twin(&entry, to);
             if now.as_ref().is_none_or(|now| !is_same(&entry, now)) {
                 self.budget.without_entry();
                 if is_file(&entry, prefix) {
-                    self.take_out(&format!("{prefix}{}", legible(entry.name_bytes())));
+                    self.take_out(&format!("{prefix}{}", legible(entry.name())));
                 } else if is_folder(&entry) && !now.as_ref().is_some_and(is_folder) {
                     self.below(Some(&entry), None, prefix, depth)?;
                 }
             }
         }
-        for entry in to.into_iter().flatten() {
+        for entry in to.into_iter().flat_map(Tree::iter) {
             let before = twin(&entry, from);
             if before.as_ref().is_none_or(|before| !is_same(&entry, before)) {
                 self.budget.entry()?;
@@ -257,13 +252,13 @@ impl Reader<'_> {
 
     fn below(
         &mut self,
-        from: Option<&TreeEntry<'_>>,
-        to: Option<&TreeEntry<'_>>,
+        from: Option<&Entry<'_>>,
+        to: Option<&Entry<'_>>,
         prefix: &str,
         depth: usize,
     ) -> Result<(), Halt> {
-        let name = to.or(from).map(|entry| legible(entry.name_bytes())).unwrap_or_default();
-        let tree = |entry: Option<&TreeEntry<'_>>| entry.map(|entry| self.repository.find_tree(entry.id())).transpose();
+        let name = to.or(from).map(|entry| legible(entry.name())).unwrap_or_default();
+        let tree = |entry: Option<&Entry<'_>>| entry.map(|entry| find_tree(self.repository, entry.id())).transpose();
         let (from, to) = (tree(from)?, tree(to)?);
         self.folder(from.as_ref(), to.as_ref(), &format!("{prefix}{name}/"), depth + 1)
     }
@@ -274,8 +269,8 @@ impl Reader<'_> {
         }
     }
 
-    fn put_in(&mut self, entry: &TreeEntry<'_>, prefix: &str) -> Result<(), Halt> {
-        let path = format!("{prefix}{}", legible(entry.name_bytes()));
+    fn put_in(&mut self, entry: &Entry<'_>, prefix: &str) -> Result<(), Halt> {
+        let path = format!("{prefix}{}", legible(entry.name()));
         let bytes = bytes(&self.odb, entry.id(), &path, self.budget.limits)?;
         self.keep(path, entry.id(), bytes)
     }
@@ -299,23 +294,22 @@ pub(super) fn bytes(odb: &Odb<'_>, id: Oid, path: &str, limits: Limits) -> Resul
 }
 
 /// The entry of the same name in another version of its folder.
-fn twin<'t>(entry: &TreeEntry<'_>, tree: Option<&'t Tree<'_>>) -> Option<TreeEntry<'t>> {
-    tree?.get_name_bytes(entry.name_bytes())
+fn twin<'t>(entry: &Entry<'_>, tree: Option<&'t Tree>) -> Option<Entry<'t>> {
+    tree?.get(entry.name())
 }
 
-fn is_same(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> bool {
-    (a.id(), a.filemode()) == (b.id(), b.filemode())
+fn is_same(a: &Entry<'_>, b: &Entry<'_>) -> bool {
+    (a.id(), a.mode()) == (b.id(), b.mode())
 }
 
-pub(super) fn is_folder(entry: &TreeEntry<'_>) -> bool {
-    entry.kind() == Some(ObjectType::Tree) && !is_hidden(entry.name_bytes())
+pub(super) fn is_folder(entry: &Entry<'_>) -> bool {
+    entry.is_folder() && !is_hidden(entry.name())
 }
 
 /// Whether an entry is a manifest or a script: a regular file, of its path.
-pub(super) fn is_file(entry: &TreeEntry<'_>, prefix: &str) -> bool {
-    let regular = entry.kind() == Some(ObjectType::Blob) && entry.filemode() & 0o170_000 == 0o100_000;
-    let name = entry.name_bytes();
-    regular && is_wanted(&format!("{prefix}{}", legible(name)), name)
+pub(super) fn is_file(entry: &Entry<'_>, prefix: &str) -> bool {
+    let name = entry.name();
+    entry.is_regular() && is_wanted(&format!("{prefix}{}", legible(name)), name)
 }
 
 /// What was read of one revision, held against what may be.

@@ -107,6 +107,40 @@ async fn what_stands_below_the_committer_is_no_parent_no_tree_and_no_author() {
 }
 
 #[tokio::test]
+async fn an_entry_of_a_mode_that_nothing_has_hides_nothing_beside_it() {
+    let repo = TempRepo::with(&[("codeops.yaml", "a: 1"), ("b/app.yaml", "b: 1")]);
+    let state = tempfile::tempdir().expect("a folder");
+    let mirror = mirror(&repo, state.path()).await;
+    let first = mirror.fetch(None).await.expect("it answers").revision;
+    let raw = |id: &str| -> Vec<u8> {
+        (0..20).map(|n| u8::from_str_radix(&id[2 * n..2 * n + 2], 16).expect("hex")).collect()
+    };
+    let blob = raw(&repo.git(&["rev-parse", "HEAD:b/app.yaml"]));
+    let entries =
+        [&b"100644 app.yaml\0"[..], &blob, b"1000000 odd.yaml\0", &blob, b"100666 wide.yaml\0", &blob].concat();
+    let folder = object(&repo, "tree", &entries);
+    let top = raw(&repo.git(&["rev-parse", "HEAD:codeops.yaml"]));
+    let tree = object(&repo, "tree", &[&b"40000 b\0"[..], &raw(&folder), b"100644 codeops.yaml\0", &top].concat());
+    let text = format!("tree {tree}\nparent {first}\nauthor {GOOD}\ncommitter {GOOD}\n\nOdd\n");
+    let odd = object(&repo, "commit", text.as_bytes());
+    repo.git(&["update-ref", "refs/heads/main", &odd]);
+    let tip = mirror.fetch(Some(&first)).await.expect("it answers");
+    assert_eq!((tip.revision.as_str(), tip.held), (odd.as_str(), None));
+    let files: Vec<_> = mirror.files(&tip.revision).await.expect("read").keys().map(ToString::to_string).collect();
+    assert_eq!(files, ["b/app.yaml", "b/wide.yaml", "codeops.yaml"]);
+    let commits = mirror.commits(Some(&first), &tip.revision).await.expect("read");
+    assert!(commits[0].changed.contains("b/odd.yaml") && !commits[0].changed.contains("b/app.yaml"), "{commits:?}");
+    // And once it is gone.
+    repo.git(&["reset", "--quiet", "--hard", first.as_str()]);
+    repo.git(&["update-ref", "refs/heads/main", &odd]);
+    repo.git(&["read-tree", first.as_str()]);
+    repo.git(&["commit", "--quiet", "-m", "Without"]);
+    let last = mirror.fetch(Some(&tip.revision)).await.expect("it answers").revision;
+    assert_eq!(mirror.commits(Some(&first), &last).await.expect("read").len(), 2);
+    assert_eq!(mirror.files(&last).await.expect("read").len(), 2);
+}
+
+#[tokio::test]
 async fn an_object_that_could_harm_is_refused_with_the_way_out() {
     let repo = TempRepo::with(&[("codeops.yaml", "a: 1")]);
     let state = tempfile::tempdir().expect("a folder");

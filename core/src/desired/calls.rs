@@ -102,17 +102,21 @@ fn steps(playbook: &Playbook) -> impl Iterator<Item = &PlaybookStep> {
     playbook.steps.iter().chain(playbook.otherwise.iter().flatten())
 }
 
-fn calls_of(candidate: &Candidate) -> Option<(Name, Vec<(Name, Span)>)> {
-    let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
-    let called = steps(playbook).filter_map(|step| match &step.does {
+/// The playbooks that one calls.
+pub(super) fn called(playbook: &Playbook) -> impl Iterator<Item = &Name> {
+    steps(playbook).filter_map(|step| match &step.does {
         Does::Playbook(name) => Some(name),
         _ => None,
-    });
+    })
+}
+
+fn calls_of(candidate: &Candidate) -> Option<(Name, Vec<(Name, Span)>)> {
+    let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
     let place = |name: &Name| {
         let at = candidate.manifest.names.iter().find(|at| at.value == Refers::Playbook(name.clone()));
         (name.clone(), at.map_or(candidate.name, |at| at.span))
     };
-    Some((candidate.key.1.clone(), called.map(place).collect()))
+    Some((candidate.key.1.clone(), called(playbook).map(place).collect()))
 }
 
 /// How many playbooks deep calls go below one. `above` are those whose calls led here. A circle counts as no depth of its own.

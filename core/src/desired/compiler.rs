@@ -198,6 +198,7 @@ impl Compiler {
             everybodys: rights::granted(rights::TOP, context).into_iter().cloned().collect(),
             response: resolved.response,
             undeletable: resolved.undeletable,
+            wanted: resolved.wanted,
         };
         Compiled { desired, diagnostics, declared: Arc::new(resolved.declared), holders: resolved.holders }
     }

@@ -12,8 +12,8 @@ use super::groups::{Bases, Found, Key, Overlays};
 use super::header::ManifestKind;
 use super::holder::Holders;
 use super::resolve::Resolver;
-use super::rights;
 use super::tree::At;
+use super::{Context, rights};
 
 impl Resolver<'_> {
     /// The documents that may speak for their id: a file that its team may not claim loses to one that its team may, and
@@ -25,8 +25,11 @@ impl Resolver<'_> {
         bases = self.given(bases);
         let mut intruders = BTreeSet::new();
         let holders = Holders::new(self.context, self.in_force);
-        for (key, group) in bases.iter().filter(|(_, group)| group.len() > 1) {
-            self.contest(*key, group, &holders, &mut intruders);
+        for (key, group) in bases.iter() {
+            let own = self.without_strangers(*key, group, &holders, &mut intruders);
+            if own.len() > 1 {
+                self.contest(*key, &own, &holders, &mut intruders);
+            }
         }
         if !intruders.is_empty() {
             bases.0.retain(|(_, found)| !intruders.contains(&at(found)));
@@ -34,10 +37,53 @@ impl Resolver<'_> {
         bases
     }
 
-    fn contest<'f>(
+    /// The manifests that may speak for what a team had at the last accepted revision: all but those of teams that it does not
+    /// let take it over, even where it has none any more. So nobody keeps another team from renaming or removing what is its
+    /// own, takes back that it did, or takes its place by its mistake.
+    fn without_strangers<'f>(
         &mut self,
         key: Key<'f>,
         group: &[(Key<'f>, Found<'f>)],
+        holders: &Holders<'_>,
+        intruders: &mut BTreeSet<Position>,
+    ) -> Vec<Found<'f>> {
+        let context = self.context;
+        let all = group.iter().map(|(_, found)| *found);
+        let Some(holder) = holders.team(key).filter(|holder| context.teams.contains_key(*holder)).cloned() else {
+            return all.collect();
+        };
+        let stranger =
+            |found: &Found<'f>| writer(found, context).filter(|team| !rights::reaches(team, &holder, context)).cloned();
+        let (strangers, own): (Vec<_>, Vec<_>) = all.partition(|found| stranger(found).is_some());
+        if !strangers.is_empty() && !own.is_empty() && key.0.resource(key.1).is_none() {
+            self.resolved.holders.insert(shown(key), holder.clone());
+        }
+        for found in strangers {
+            let Some(team) = stranger(&found) else { continue };
+            let (message, help) = match own.first() {
+                Some(first) => another(key, first),
+                None => (
+                    format!("{} `{}` is the team `{holder}`'s, and has no effect here", key.0.word(), key.1),
+                    format!(
+                        "choose another name; with `{team}` in `teams.{holder}.allow` of the daemon's settings `{team}` may \
+                         have it, with its data"
+                    ),
+                ),
+            };
+            if let Some(id) = key.0.resource(key.1) {
+                let wanted = self.resolved.wanted.entry(id).or_default();
+                wanted.entry(team).or_insert_with(|| found.place().to_string());
+            }
+            self.turned_away(&found, key, message, help);
+            intruders.insert(at(&found));
+        }
+        own
+    }
+
+    fn contest<'f>(
+        &mut self,
+        key: Key<'f>,
+        group: &[Found<'f>],
         holders: &Holders<'_>,
         intruders: &mut BTreeSet<Position>,
     ) {
@@ -46,7 +92,7 @@ impl Resolver<'_> {
         }
         let context = self.context;
         let of_whom = |found: &Found<'f>| rights::speaks(found.document(), &found.file.source.path, context);
-        let rightful = group.iter().filter_map(|(_, found)| Some((found, of_whom(found)?)));
+        let rightful = group.iter().filter_map(|found| Some((found, of_whom(found)?)));
         let mut stay: Vec<(&Found<'f>, &TeamName)> = rightful.collect();
         let teams: BTreeSet<&TeamName> = stay.iter().map(|(_, team)| *team).collect();
         if teams.len() > 1 {
@@ -57,13 +103,12 @@ impl Resolver<'_> {
         }
         let Some((first, holder)) = stay.first().copied() else { return };
         let stays = |other: &Found<'f>| stay.iter().any(|(found, _)| Arc::ptr_eq(found.file, other.file));
-        let others: Vec<Found<'f>> = group.iter().map(|(_, found)| *found).filter(|found| !stays(found)).collect();
+        let others: Vec<Found<'f>> = group.iter().filter(|found| !stays(found)).copied().collect();
         if key.0.resource(key.1).is_none() && !others.is_empty() {
             self.resolved.holders.insert(shown(key), holder.clone());
         }
         for intruder in others {
-            let message = format!("{} `{}` is another manifest's and has no effect here", key.0.word(), key.1);
-            let help = format!("the one in force is at {}; rename or remove this one", first.place());
+            let (message, help) = another(key, first);
             self.turned_away(&intruder, key, message, help);
             intruders.insert(at(&intruder));
         }
@@ -115,6 +160,18 @@ impl Resolver<'_> {
 /// What a manifest is about, as it is said to people: `app/shop`, `Playbook/shop-down`.
 fn shown((kind, name): Key<'_>) -> String {
     kind.resource(name).map_or_else(|| format!("{}/{name}", kind.word()), |id: ResourceId| id.to_string())
+}
+
+/// That another manifest is in force, and where it is.
+fn another((kind, name): Key<'_>, first: &Found<'_>) -> (String, String) {
+    let message = format!("{} `{name}` is another manifest's and has no effect here", kind.word());
+    (message, format!("the one in force is at {}; rename or remove this one", first.place()))
+}
+
+/// The team that a document speaks for where it may, else the one whose file it is in.
+fn writer<'f>(found: &Found<'f>, context: &'f Context) -> Option<&'f TeamName> {
+    let path = &found.file.source.path;
+    rights::speaks(found.document(), path, context).or_else(|| rights::whose(path, context))
 }
 
 /// A document by its file's path and its place there.

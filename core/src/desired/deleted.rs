@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Name, Notified, Place, TeamName};
+use crate::model::{Place, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -12,6 +12,7 @@ use super::in_force::{InForce, Key, id};
 use super::mistakes::Mistakes;
 use super::response::Declares;
 use super::rights::{TOP, may_claim};
+use super::telling::tells;
 use super::{Compiled, Compiler, Context};
 
 const OF_FALLBACK: &str = "the `fallback` of the daemon's settings needs it";
@@ -54,23 +55,6 @@ pub(super) fn keep(now: &mut InForce, mut gone: InForce, context: &Context, foun
         now.insert(key, kept);
     }
     stays
-}
-
-/// Whom a policy names, or who is on call in turn.
-pub(super) fn tells(declares: &Declares) -> Vec<Key> {
-    let of = |notified: &Notified| match notified {
-        Notified::Receiver(name) => (ManifestKind::Receiver, name.clone()),
-        Notified::OnCall(name) => (ManifestKind::OnCall, name.clone()),
-    };
-    let receiver = |name: &Name| (ManifestKind::Receiver, name.clone());
-    match declares {
-        Declares::Policy(policy) => policy.spec.levels.iter().flat_map(|level| level.notify.iter().map(of)).collect(),
-        Declares::OnCall(on_call) => {
-            let taken_over = on_call.spec.overrides.iter().map(|it| &it.member);
-            on_call.spec.members.iter().chain(taken_over).map(receiver).collect()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// For whose alerts an AlertRoute takes all that no other does, if it does; `None` within: everybody's.

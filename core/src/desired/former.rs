@@ -1,7 +1,8 @@
 //! Former names: nothing can have been what is still declared, and only one can have been what is gone. Who said so before, or
 //! whose team had it, keeps the name when somebody else comes to want it.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::ResourceId;
@@ -39,6 +40,33 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         }
     }
     report(&mut resolved.units, wrong, &mut resolved.found);
+    keep(resolved, context);
+}
+
+/// What somebody who is held says he was is not gone: it stays until his mistake is mended, where it was his team's.
+fn keep(resolved: &mut Resolved, context: &Context) {
+    let mut kept = Vec::new();
+    let declared: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
+    let was_there = |old: &ResourceId| {
+        let all = || context.declared.values().flat_map(|ids| ids.iter()).collect();
+        context.claims.contains_key(old) || declared.get_or_init(all).contains(old)
+    };
+    for unit in resolved.units.values() {
+        let Some(why) = &unit.held else { continue };
+        for was in &unit.app.was {
+            let old = ResourceId::app(was.value.clone());
+            let theirs = context.claims.get(&old).and_then(|claims| claims.team.as_ref());
+            let reaches =
+                |theirs| unit.app.team.as_ref().is_some_and(|own| rights::reaches(&own.value, theirs, context));
+            let its = Right::of(unit, context) > Right::None && theirs.is_none_or(reaches);
+            if its && was_there(&old) && !resolved.units.contains_key(&old) {
+                kept.push((old, why.clone()));
+            }
+        }
+    }
+    for (old, why) in kept {
+        resolved.held.entry(old).or_insert(why);
+    }
 }
 
 fn right(unit: &Unit, old: &ResourceId, context: &Context) -> Right {

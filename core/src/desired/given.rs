@@ -4,13 +4,13 @@
 use crate::model::TeamName;
 
 use super::Context;
-use super::deleted::tells;
 use super::groups::{Bases, Found};
 use super::header::ManifestKind;
 use super::in_force::{Candidate, InForce, Key};
 use super::mistakes::Mistakes;
 use super::resolve::Resolver;
 use super::rights::{TOP, may_claim, reaches, speaks};
+use super::telling::tells;
 
 /// Whether this team's policy may be the `fallback`.
 fn may_give(team: &TeamName, context: &Context) -> bool {

@@ -43,8 +43,8 @@ impl<'c> Holders<'c> {
         teams
     }
 
-    /// The team that had it.
-    fn team(&self, (kind, name): Key<'_>) -> Option<&TeamName> {
+    /// The team that had it, as far as that is remembered.
+    pub(super) fn team(&self, (kind, name): Key<'_>) -> Option<&TeamName> {
         match kind.resource(name) {
             Some(id) => self.context.claims.get(&id)?.team.as_ref(),
             None => {

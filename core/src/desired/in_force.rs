@@ -18,7 +18,7 @@ use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
 use super::tree::Span;
 use super::unit::source;
-use super::{calls, coverage, deleted, given, named, rivals};
+use super::{calls, coverage, deleted, given, named, rivals, telling};
 
 /// What a manifest is about.
 pub(super) type Key = (ManifestKind, Name);
@@ -110,8 +110,14 @@ pub(super) fn settle(
     }
     let stays = deleted::keep(&mut now, gone, context, &mut resolved.found);
     response.deleted = stays.why;
-    for ((_, name), (declares, _)) in &now {
-        put(&mut response, name.clone(), declares);
+    for ((kind, name), (declares, _)) in &now {
+        match telling::mistrusted(declares, &now, context) {
+            Some((called, theirs)) => {
+                let why = format!("it calls `Playbook/{called}`, which is the team `{theirs}`'s by now");
+                response.broken.entry(format!("{}/{name}", kind.word())).or_insert(why);
+            }
+            None => put(&mut response, name.clone(), &telling::within_reach(declares, &now, context)),
+        }
     }
     *before = now;
     (response, stays.wait)

@@ -51,6 +51,7 @@ mod routing;
 mod schema;
 mod settings;
 mod space;
+mod telling;
 mod texts;
 mod tree;
 mod undeletable;
@@ -194,6 +195,8 @@ pub struct Desired {
     pub response: Response,
     /// What this revision must not delete: a file is unreadable and what it declared is not known.
     pub undeletable: Undeletable,
+    /// What one team has and others' manifests ask for, which have no effect: by those teams, each with the place of one.
+    pub wanted: BTreeMap<ResourceId, BTreeMap<TeamName, String>>,
 }
 
 impl Desired {

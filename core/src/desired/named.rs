@@ -189,7 +189,7 @@ fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, na
         Refers::Policy(name) => manifest(ManifestKind::EscalationPolicy, name, team, asks, span, named),
         Refers::Receiver(name) => manifest(ManifestKind::Receiver, name, team, asks, span, named),
         Refers::OnCall(name) => manifest(ManifestKind::OnCall, name, team, asks, span, named),
-        // One that is called keeps its caller's authority.
+        Refers::Playbook(name) if candidate.key.0 == ManifestKind::Playbook => called(name, team, span, named),
         Refers::Playbook(name) => manifest(ManifestKind::Playbook, name, team, false, span, named),
         Refers::Secret(name) => {
             let secret = At { value: name.clone(), span };
@@ -241,6 +241,23 @@ fn manifest(
         }
         Some(_) => None,
     }
+}
+
+/// A playbook that is called has its caller's authority, so whoever writes it must be trusted with that.
+fn called(name: &Name, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
+    if let Some(missing) = manifest(ManifestKind::Playbook, name, team, false, span, named) {
+        return Some(missing);
+    }
+    let theirs = named.declared.get(&(ManifestKind::Playbook, name.clone()))?.as_ref()?;
+    (!rights::may_act_for(theirs, team, named.context)).then(|| {
+        let message = format!("`Playbook/{name}` is the team `{theirs}`'s, and would act with the authority of `{team}`");
+        let help = format!(
+            "call one of `{team}`'s own or of a team that may claim `{}`, or add `{theirs}` to `teams.{team}.allow` in the \
+             daemon's settings",
+            rights::TOP
+        );
+        Wrong::Refused((span, message, Some(help)))
+    })
 }
 
 fn target(id: &ResourceId, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {

@@ -1,7 +1,8 @@
 //! What manifests say about each other: dependencies and ports.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::model::{ProviderName, ResourceId, TeamName};
@@ -155,9 +156,10 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
     }
     taken.sort_by_key(|asked| asked.0);
     let mut wrong = Vec::new();
+    let had = OnceCell::new();
     for group in taken.chunk_by_mut(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
         for asked in group.iter_mut() {
-            asked.4 = right(asked, units, context);
+            asked.4 = right(asked, units, context, had.get_or_init(|| had_by_teams(context)));
         }
         group.sort_by_key(|asked| Reverse(asked.4));
         wrong.extend(clashes(group, units, !context.teams.is_empty()));
@@ -165,12 +167,30 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
     report(units, wrong, found);
 }
 
-fn right(((provider, number), id, bind, ..): &Asked<'_>, units: &Units, context: &Context) -> Right {
+/// The addresses that some app of a team had at the last accepted revision.
+type HadByTeams<'c> = BTreeSet<(&'c ProviderName, IpAddr, u16, &'c TeamName)>;
+
+fn had_by_teams(context: &Context) -> HadByTeams<'_> {
+    let each = context.claims.values().filter_map(|claims| Some((claims.port.as_ref()?, claims.team.as_ref()?)));
+    each.map(|((provider, bind, number), team)| (provider, *bind, *number, team)).collect()
+}
+
+fn right(
+    ((provider, number), id, bind, ..): &Asked<'_>,
+    units: &Units,
+    context: &Context,
+    by_teams: &HadByTeams<'_>,
+) -> Right {
     let had = context.claims.get(*id).and_then(|claims| claims.port.as_ref());
     if had.is_some_and(|(on, at, had)| (Some(on), at, had) == (*provider, bind, number)) {
         return Right::Holder;
     }
-    units.get(*id).map_or(Right::None, |unit| Right::of(unit, context))
+    let Some(unit) = units.get(*id) else { return Right::None };
+    let its = provider.zip(unit.app.team.as_ref()).map(|(provider, team)| (provider, *bind, *number, &team.value));
+    match Right::of(unit, context) {
+        Right::Equal if its.is_some_and(|its| by_teams.contains(&its)) => Right::Team,
+        right => right,
+    }
 }
 
 /// Everyone in a group that asks for one number whose address somebody else asks for too, with no lesser right. Those of the

@@ -47,6 +47,8 @@ pub(super) struct Resolved {
     /// Why everything is held: what an overlay of this environment changes is not known.
     pub all_held: Option<String>,
     pub undeletable: Undeletable,
+    /// What is a team's and others' manifests ask for, by team with the place of one.
+    pub wanted: BTreeMap<ResourceId, BTreeMap<TeamName, String>>,
     pub declared: Declared,
     /// Of manifests of how alerts are answered that several teams have, whose is in force.
     pub holders: BTreeMap<String, TeamName>,

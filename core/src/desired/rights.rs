@@ -64,6 +64,11 @@ pub(super) fn reaches(team: &TeamName, theirs: &TeamName, context: &Context) -> 
     context.teams.is_empty() || team == theirs || allowed()
 }
 
+/// Whether what `writer` writes may act with the authority of `team`: it may reach what is that team's, or writes for everybody.
+pub(super) fn may_act_for(writer: &TeamName, team: &TeamName, context: &Context) -> bool {
+    reaches(writer, team, context) || may_claim(writer, TOP, context)
+}
+
 /// Whether `team` may write in a file.
 pub(super) fn may_claim(team: &TeamName, path: &str, context: &Context) -> bool {
     context.teams.is_empty() || context.teams.get(team).is_some_and(|own| claims(own, path))

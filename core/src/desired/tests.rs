@@ -22,6 +22,8 @@ mod rights;
 mod rivals;
 mod schemas;
 mod settings;
+mod strangers;
+mod taking_place;
 mod tree_of_all;
 
 use std::sync::Arc;

@@ -182,13 +182,14 @@ impl ResourceMemory {
         self.file = Some(file.to_owned());
     }
 
-    /// No file declares it any more. What nothing else is remembered of is forgotten.
+    /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone.
     pub fn drop_declaration(&mut self, at: Timestamp) {
         (self.file, self.changed_by) = (None, None);
-        self.claims = Claims::default();
+        let Claims { team, wanted_by, .. } = std::mem::take(&mut self.claims);
         let declared_at = self.declared_at.take();
         if *self != Self::default() {
             (self.declared_at, self.dropped_at) = (declared_at, Some(at));
+            self.claims = Claims { team, wanted_by, ..Claims::default() };
         }
     }
 
@@ -230,6 +231,9 @@ pub struct Claims {
     /// Its name: whose it is, where teams are kept apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamName>,
+    /// Other teams whose manifests asked for its name all the while it was declared.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub wanted_by: BTreeSet<TeamName>,
 }
 
 impl Claims {
@@ -237,7 +241,7 @@ impl Claims {
     pub fn of(resource: &Resource, apart: bool) -> Self {
         let spec = &resource.spec;
         let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
-        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()) }
+        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), wanted_by: BTreeSet::new() }
     }
 
     /// Whether it has nothing of the kind.

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::desired::Desired;
 use crate::model::{
-    AppSpec, Digest, Health, Instance, InstanceHealth, InstanceId, InstanceState, Key, LastGood, Listing, Live, Memory,
-    Name, Op, Owner, Pin, Place, Probe, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision, Scope,
-    Snapshot, Stamp, Step, Sync, SystemId, Verb, Why,
+    AppSpec, Claims, Digest, Health, Instance, InstanceHealth, InstanceId, InstanceState, Key, LastGood, Listing, Live,
+    Memory, Name, Op, Owner, Pin, Place, Probe, ProviderName, Removal, Resource, ResourceId, ResourceMemory, Revision,
+    Scope, Snapshot, Stamp, Step, Sync, SystemId, Verb, Why,
 };
 use crate::plan::{Plan, is_serving, plan};
 use crate::policy::{Decision, Facts, Judged, judge, permit};
@@ -304,7 +304,8 @@ impl World {
                 objects.remove(&id);
                 let remembered = self.memory.resources.get_mut(&id).filter(|it| it.file.is_none());
                 // Forgotten, as far as anything here asks for it.
-                remembered.into_iter().for_each(|it| (it.dropped_at, it.removal_held) = (None, false));
+                let none = || (None, false, Claims::default());
+                remembered.into_iter().for_each(|it| (it.dropped_at, it.removal_held, it.claims) = none());
             }
         }
         self.count(&id);

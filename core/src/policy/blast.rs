@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, Facts, Hold, Judged, is_suspended, released};
+use super::{Decision, Facts, Hold, Judged, disputed, is_suspended, released};
 use crate::desired::Desired;
 use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, Step, TeamName, Verb, share};
 use crate::plan::{Change, Plan};
@@ -35,7 +35,10 @@ pub(super) fn guard(
     let mut decisions = BTreeMap::new();
     let pending: Removals =
         plan.changes.iter().filter(|c| counts(c, desired)).map(|c| (c.verb, c.id.clone())).collect();
-    for (held, why) in exceeding(&pending, desired, facts) {
+    let exceeding = exceeding(&pending, desired, facts);
+    let free = pending.iter().filter(|removal| !exceeding.iter().any(|(removals, _)| removals.contains(*removal)));
+    let disputed = disputed::waiting(free, desired, facts);
+    for (held, why) in exceeding.into_iter().chain(disputed) {
         if let Some(id) = released::covering(&held, desired, facts) {
             judged.released.extend(held.into_iter().map(|(_, resource)| (resource, id.clone())));
             continue;
@@ -125,6 +128,9 @@ fn by_team<'a>(
 pub(super) fn taken_back(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> BTreeSet<ResourceId> {
     let asked: BTreeSet<&ResourceId> =
         plan.changes.iter().filter(|change| change.verb.is_removal()).map(|change| &change.id).collect();
+    // Whoever may not have it has not declared it again.
+    let asked: BTreeSet<&ResourceId> =
+        plan.changes.iter().filter(|change| change.held.is_some()).map(|change| &change.id).chain(asked).collect();
     let unknown: BTreeSet<&ResourceId> = plan.unknown.iter().map(|(id, _)| id).collect();
     let held = facts.memory.resources.iter().filter(|(_, memory)| memory.removal_held).map(|(id, _)| id);
     let back = held.filter(|id| desired.resources.contains_key(*id) && !asked.contains(id) && !unknown.contains(id));
@@ -270,7 +276,7 @@ pub(super) fn alone_exceeds(verb: Verb, id: &ResourceId, desired: &Desired, fact
 
 /// Removals within their hour that were let through without a hold, or under one whose release is not spent: they go on, but
 /// where what was removed has come back. To remove that is another removal.
-fn let_through(facts: &Facts<'_>) -> Removals {
+pub(super) fn let_through(facts: &Facts<'_>) -> Removals {
     let goes_on = |hold: &Option<HoldId>| {
         hold.as_ref().is_none_or(|hold| released::in_force(facts).any(|released| released == hold))
     };

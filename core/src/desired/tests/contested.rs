@@ -4,7 +4,7 @@
 use super::response::{PLAYBOOK, answered};
 use super::*;
 
-fn guarded() -> Context {
+pub(super) fn guarded() -> Context {
     let team = |paths: &[&str]| TeamSettings {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         ..TeamSettings::default()
@@ -20,7 +20,7 @@ fn guarded() -> Context {
     }
 }
 
-fn compile_with(compiler: &mut Compiler, pairs: &[(&str, &str)], context: &Context) -> (Compiled, bool) {
+pub(super) fn compile_with(compiler: &mut Compiler, pairs: &[(&str, &str)], context: &Context) -> (Compiled, bool) {
     let platform = TEAM.replace("payments", "platform");
     let pairs = answered(&[pairs, &[("teams/platform.yaml", &platform)]].concat());
     let pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();

@@ -6,20 +6,20 @@ use super::*;
 
 const SHOP: &str = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop, team: a, was: [oldshop]}\nspec:\n  run: {command: [./shop]}\n  port: 8080\n";
 
-fn team(name: &str) -> String {
+pub(super) fn team(name: &str) -> String {
     format!(
         "apiVersion: codeops/v1\nkind: Team\nmetadata: {{name: {name}}}\nspec: {{members: [{name}@acme.example]}}\n"
     )
 }
 
-fn app_of(team: &str, name: &str, metadata: &str, spec: &str) -> String {
+pub(super) fn app_of(team: &str, name: &str, metadata: &str, spec: &str) -> String {
     format!(
         "apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}, team: {team}{metadata}}}\nspec:\n  run: {{command: [./x]}}\n{spec}"
     )
 }
 
 /// Team a's files, and what b had beside them: an app that a's comes after.
-fn before() -> BTreeMap<String, String> {
+pub(super) fn before() -> BTreeMap<String, String> {
     let back = app_of("a", "back", "", "  port: 8081\n  after: [app/shop, app/base]\n");
     [
         ("codeops.yaml", REPOSITORY.to_owned()),
@@ -38,7 +38,7 @@ fn overlay(name: &str, team: &str, replicas: &str) -> String {
     format!("apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}{team}}}\nspec: {{replicas: {replicas}}}\n")
 }
 
-fn settings() -> Context {
+pub(super) fn settings() -> Context {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     let a = paths(&["teams/a.yaml", "apps/a/**", "environments/prod/apps/a/**"]);
     let b = paths(&["teams/b.yaml", "apps/b/**", "environments/prod/apps/b/**"]);
@@ -51,14 +51,14 @@ fn settings() -> Context {
     Context { teams, environment: Some(name("prod")), ..Context::default() }
 }
 
-fn run(all: &BTreeMap<String, String>, context: &Context) -> Compiled {
+pub(super) fn run(all: &BTreeMap<String, String>, context: &Context) -> Compiled {
     let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     Compiler::default().compile(&files(&pairs), context)
 }
 
 /// What is remembered once a revision was accepted.
-fn accepted(compiled: &Compiled) -> Context {
-    let claims = compiled.desired.resources.iter().map(|(id, resource)| (id.clone(), Claims::of(resource, false)));
+pub(super) fn accepted(compiled: &Compiled) -> Context {
+    let claims = compiled.desired.resources.iter().map(|(id, resource)| (id.clone(), Claims::of(resource, true)));
     Context { declared: Declared::clone(&compiled.declared), claims: claims.collect(), ..settings() }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{allow, apps, deployed, held, of_team, versioned, want, want_of};
+use crate::desired::Desired;
 use crate::model::{Resource, ResourceId, Verb};
 use crate::plan::sim::{Passed, World, app, digested, name, resource, revision};
 
@@ -84,6 +85,61 @@ fn what_was_held_as_scaled_away_is_not_let_go_as_deleted() {
     assert!(world.memory.resources.values().all(|it| !it.removal_held));
     let passed = world.settle(&want(all[..3].iter().chain(&more).cloned()), &revision(6));
     assert_eq!((held(&passed), world.essence().len()), (0, 16), "four of twenty, asked for anew");
+}
+
+/// What another team's manifests ask for, as the compiler says it.
+fn wanted(mut desired: Desired, id: &str, team: &str) -> Desired {
+    desired.wanted.entry(app(id)).or_default().insert(name(team), format!("{team}/squat.yaml:1:1"));
+    desired
+}
+
+#[test]
+fn what_another_team_begins_to_ask_for_goes_only_by_its_own_teams_word() {
+    let a = of_team("a", 8);
+    let mut world = deployed(&a);
+    let left = || want_of(&["a", "b"], a[1..].iter().cloned());
+    let passed = world.settle(&wanted(left(), "a-00", "b"), &revision(2));
+    assert_eq!((held(&passed), world.essence().len()), (1, 8));
+    let hold = passed.judged.holds[0].clone();
+    let why = &hold.why;
+    assert!(why.contains("b/squat.yaml:1:1 asks for its name for the team b"), "{why}");
+    assert!(why.contains("add b to `teams.a.allow`") && why.contains("this would delete it"), "{why}");
+    allow(&mut world, &hold.id);
+    world.memory.allowed_by.insert(hold.id.clone(), [name("b")].into());
+    assert_eq!(held(&world.settle(&wanted(left(), "a-00", "b"), &revision(3))), 1, "not by who asks for it");
+    world.memory.allowed_by.insert(hold.id, [name("a")].into());
+    world.settle(&wanted(left(), "a-00", "b"), &revision(4));
+    assert_eq!(world.essence().len(), 7);
+}
+
+#[test]
+fn who_asked_for_a_name_in_vain_keeps_nobody_from_giving_it_up() {
+    let a = of_team("a", 8);
+    let mut world = deployed(&a);
+    let known = world.memory.resources.get_mut(&app("a-00")).expect("it lives");
+    known.claims.wanted_by.insert(name("b"));
+    let left = want_of(&["a", "b"], a[1..].iter().cloned());
+    let passed = world.settle(&wanted(left, "a-00", "b"), &revision(2));
+    assert_eq!((held(&passed), world.essence().len()), (0, 7), "{:?}", passed.judged.holds);
+}
+
+#[test]
+fn what_is_held_is_not_taken_back_by_who_may_not_have_it() {
+    let a = of_team("a", 5);
+    let mut world = deployed(&a);
+    let left = || want_of(&["a", "b"], a[..1].iter().cloned());
+    let first = world.settle(&left(), &revision(2));
+    assert_eq!(held(&first), 4);
+    let theirs = a[1..].iter().map(|it| {
+        let mut it = Resource::clone(it);
+        it.team = name("b");
+        Arc::new(it)
+    });
+    world.settle(&want_of(&["a", "b"], a[..1].iter().cloned().chain(theirs)), &revision(3));
+    assert!(world.memory.resources.iter().filter(|(_, it)| it.removal_held).count() == 4);
+    let passed = world.settle(&left(), &revision(4));
+    assert_eq!((held(&passed), world.essence().len()), (4, 5));
+    assert_eq!(passed.judged.holds[0].id, first.judged.holds[0].id, "and its trailer stays the same");
 }
 
 /// What one commit declares, and what happens after it.

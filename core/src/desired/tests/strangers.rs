@@ -1,0 +1,102 @@
+//! Whatever a team writes in its own paths, another renames, removes and moves what is its own as it likes.
+
+use super::neighbours::{accepted, app_of, before, run, settings};
+use super::*;
+
+type All = BTreeMap<String, String>;
+
+/// What team a has alone, and what is remembered of it.
+fn first() -> (All, Compiled) {
+    let mut all = before();
+    all.retain(|path, _| path != "apps/a/back.yaml" && !path.starts_with("environments/"));
+    let first = run(&all, &settings());
+    assert!(!first.has_errors(), "{}", rendered(&first));
+    (all, first)
+}
+
+fn squat() -> String {
+    [app_of("b", "shop", "", "  port: 8080\n"), app_of("b", "thief", "", "  port: 8080\n")].join("---\n")
+}
+
+#[test]
+fn a_name_that_another_team_asks_for_is_still_renamed() {
+    let (mut all, first) = first();
+    let after = app_of("a", "store", ", was: [shop]", "  port: 8080\n");
+    all.insert("apps/a/shop.yaml".to_owned(), after.clone());
+    let alone = run(&all, &accepted(&first));
+    for squat in
+        [squat(), squat().replace("name: shop, team: b", "name: shop"), "kind: App\nmetadata: {name: shop\n".to_owned()]
+    {
+        all.insert("apps/b/squat.yaml".to_owned(), squat);
+        let compiled = run(&all, &accepted(&first));
+        assert_eq!(
+            compiled.desired.resources.get(&id("store")),
+            alone.desired.resources.get(&id("store")),
+            "{}",
+            rendered(&compiled)
+        );
+        assert!(
+            !compiled.desired.held.contains_key(&id("shop")) && !compiled.desired.resources.contains_key(&id("shop"))
+        );
+        assert!(!compiled.declared.values().any(|ids| ids.contains(&id("shop"))));
+    }
+}
+
+#[test]
+fn what_is_removed_is_nobodys_who_asks_for_it() {
+    let (mut all, first) = first();
+    all.remove("apps/a/shop.yaml");
+    for whole in [true, false] {
+        let text = if whole { app_of("b", "shop", "", "") } else { "kind: App\nmetadata: {name: shop\n".to_owned() };
+        all.insert("apps/b/squat.yaml".to_owned(), text);
+        let compiled = run(&all, &accepted(&first));
+        let told = rendered(&compiled);
+        assert!(
+            !compiled.desired.held.contains_key(&id("shop")) && !compiled.desired.resources.contains_key(&id("shop"))
+        );
+        assert!(told.contains("App `shop` is the team `a`'s, and has no effect here"), "{told}");
+        assert!(told.contains("`teams.a.allow`"), "{told}");
+        let wanted = &compiled.desired.wanted[&id("shop")];
+        assert_eq!(wanted.keys().collect::<Vec<_>>(), [&name("b")]);
+        assert!(wanted[&name("b")].starts_with("apps/b/squat.yaml:"), "{wanted:?}");
+    }
+    // With leave it goes over.
+    all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "shop", "", ""));
+    let mut context = accepted(&first);
+    context.teams.get_mut(&name("a")).expect("it is there").allow.push(name("b"));
+    let compiled = run(&all, &context);
+    assert_eq!(compiled.desired.resources[&id("shop")].team, name("b"), "{}", rendered(&compiled));
+    assert!(compiled.desired.wanted.is_empty());
+}
+
+#[test]
+fn a_port_moves_between_a_teams_own_apps_whoever_asks_for_it() {
+    let (mut all, first) = first();
+    all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "thief", "", "  port: 8080\n"));
+    all.insert("apps/a/shop.yaml".to_owned(), app_of("a", "shop", "", "  port: 8081\n"));
+    all.insert("apps/a/new.yaml".to_owned(), app_of("a", "new", "", "  port: 8080\n"));
+    let compiled = run(&all, &accepted(&first));
+    assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{}", rendered(&compiled));
+    assert!(rendered(&compiled).contains("port 8080 on 127.0.0.1 belongs to app/new"), "{}", rendered(&compiled));
+}
+
+#[test]
+fn what_somebody_with_a_mistake_says_he_was_stays() {
+    let (mut all, first) = first();
+    for was in ["shop, base", "shop, nowhere"] {
+        let after = app_of("a", "store", &format!(", was: [{was}]"), "  port: 8080\n");
+        all.insert("apps/a/shop.yaml".to_owned(), after);
+        let compiled = run(&all, &accepted(&first));
+        if compiled.desired.held.contains_key(&id("store")) {
+            assert!(compiled.desired.held.contains_key(&id("shop")), "{}", rendered(&compiled));
+        } else {
+            assert!(compiled.desired.resources.contains_key(&id("store")), "{}", rendered(&compiled));
+        }
+        assert_eq!(compiled.desired.held.contains_key(&id("store")), was == "shop, base");
+    }
+    // Not where it was another team's.
+    all.remove("apps/a/shop.yaml");
+    all.insert("apps/b/thief.yaml".to_owned(), app_of("b", "thief", ", was: [shop]", "  port: 70000\n"));
+    let compiled = run(&all, &accepted(&first));
+    assert!(compiled.desired.held.contains_key(&id("thief")) && !compiled.desired.held.contains_key(&id("shop")));
+}
