@@ -71,7 +71,9 @@ impl Flow {
         let remembered = memory.resources.get(id);
         let provider = desired.map(|desired| desired.spec.provider.clone()).or_else(|| self.place_of(id))?;
         let live = self.world.snapshot.live(&provider, id);
-        let stamped = live.and_then(|live| live.stamp.as_ref());
+        let owner = memory.revision.owner.as_ref();
+        let stamped =
+            live.and_then(|live| live.stamp.as_ref()).filter(|stamp| owner.is_none_or(|it| stamp.owner == *it));
         let before = self.world.views.get(id).and_then(|view| view.live.as_ref());
         // An unchanged live object is shared with the view before: most are, on most passes.
         let live_shared = live.map(|live| match before {
@@ -80,9 +82,10 @@ impl Flow {
         });
         Some(ResourceView {
             id: id.clone(),
-            team: desired
-                .map(|desired| desired.team.clone())
-                .or_else(|| stamped.map(|stamp| stamp.team.clone()))
+            // What lives is whose it was made for until another has taken it over: what it says may hold that team's secrets.
+            team: stamped
+                .map(|stamp| stamp.team.clone())
+                .or_else(|| desired.map(|desired| desired.team.clone()))
                 .or_else(|| current.desired.held_teams.get(id).cloned()),
             provider,
             sync: status.sync,

@@ -21,6 +21,7 @@ mod random;
 mod repository;
 mod restart;
 mod silence;
+mod squatted;
 mod storm;
 mod strangers;
 mod versions;

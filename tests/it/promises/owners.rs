@@ -17,12 +17,12 @@ spec:
   steps: [{name: look, script: scripts/look.sh}]
 ";
 
-fn of(team: &str, text: &str) -> String {
+pub(super) fn of(team: &str, text: &str) -> String {
     text.replace("team: core", &format!("team: {team}")).replace("team: a}", &format!("team: {team}}}"))
 }
 
 /// The teams `a` and `b`, and `platform`, which writes for everybody and gives the fallback.
-async fn teams() -> Flow {
+pub(super) async fn teams() -> Flow {
     let mut flow = Flow::stopped(&["local"]);
     let own = |(team, paths): (&str, &[&str])| {
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
@@ -48,7 +48,7 @@ async fn teams() -> Flow {
 }
 
 /// Where something is wrong in the revision in force.
-fn wrong(flow: &Flow) -> Vec<String> {
+pub(super) fn wrong(flow: &Flow) -> Vec<String> {
     let board = flow.board();
     let errors = board.diagnostics.iter().filter(|it| it.severity == Severity::Error);
     errors.map(|it| format!("{}: {}", it.place.file, it.message)).collect()
