@@ -40,6 +40,7 @@ fn processes(place: &Place, epoch: u64) -> BTreeMap<ProviderName, Arc<dyn Actuat
         teams: BTreeMap::new(),
         clock: Arc::new(SystemClock),
         vault: None,
+        memory: None,
         epoch,
     };
     provider::build(&BTreeMap::new(), &environment).unwrap()

@@ -73,6 +73,7 @@ impl Assembly {
             teams: options.settings.teams.clone(),
             clock,
             vault: Some(Arc::clone(&vault)),
+            memory: Some(journal.memory()),
             epoch,
         };
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;

@@ -56,6 +56,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         teams: options.settings.teams.clone(),
         clock: Arc::new(SystemClock),
         vault: None,
+        memory: None,
         epoch: past.epoch,
     };
     let observers = provider::build_observers(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::frame::{self, FrameError};
+use super::run::FROM;
 use super::wire::{FromKeeper, Hello, Request, SPOKEN, ToKeeper, Welcome};
 
 /// The name of the socket in an app's folder.
@@ -91,17 +92,20 @@ pub async fn connect(dir: &Path, epoch: u64) -> Result<(Writer, Reader, Welcome)
 
 /// Starts a keeper on the app folder `dir` (made by the caller, 0700) with the codeops binary `program`. The socket
 /// appears within milliseconds; try [`connect`] again until it does. The child outlives its parent; to leave no zombie,
-/// wait for it when it ends.
+/// wait for it when it ends. `from`: what the folder was before it was moved.
 ///
 /// # Errors
 /// When the program cannot be started.
-pub fn start(program: &Path, dir: &Path) -> io::Result<Child> {
+pub fn start(program: &Path, dir: &Path, from: Option<&Path>) -> io::Result<Child> {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("keeper.log"))?;
     // What this process was started with, such as a shell's redirection, is not for what outlives it.
     close_fds::set_fds_cloexec_threadsafe(3, &[]);
     #[expect(clippy::disallowed_methods, reason = "this is where keepers are started")]
     let mut command = Command::new(program);
     command.arg("keeper").arg(dir).env_clear();
+    if let Some(from) = from {
+        command.arg(FROM).arg(from);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
 }
 

@@ -19,6 +19,7 @@ mod instance;
 mod judged;
 mod listeners;
 pub mod logs;
+mod moved;
 mod ports;
 mod process;
 mod release;

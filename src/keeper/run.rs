@@ -39,6 +39,8 @@ const ERRORS: &str = "keeper.log";
 pub(super) const FIFOS: &str = "fifo";
 /// The hidden argument of a keeper that goes on from another binary.
 const CONTINUE: &str = "--continue";
+/// The hidden argument before the folder that its own was before it was moved.
+pub(super) const FROM: &str = "--from";
 /// Polls of tasks before sockets are looked at again: one that always has something to do holds nobody up.
 const EVENTS: u32 = 8;
 /// How long requests in flight are waited for before a handover.
@@ -132,15 +134,16 @@ struct Inheritance {
 
 /// `codeops keeper DIR`.
 pub(super) fn main(arguments: &[OsString]) -> ExitCode {
-    let (dir, goes_on) = match arguments {
-        [dir] => (Path::new(dir), false),
-        [dir, flag] if flag == CONTINUE => (Path::new(dir), true),
+    let (dir, goes_on, from) = match arguments {
+        [dir] => (Path::new(dir), false, None),
+        [dir, flag] if flag == CONTINUE => (Path::new(dir), true, None),
+        [dir, flag, from] if flag == FROM => (Path::new(dir), false, Some(Path::new(from))),
         _ => {
             complain(format_args!("codeops keeper: expected the app's folder"));
             return ExitCode::FAILURE;
         }
     };
-    match keep(dir, goes_on) {
+    match keep(dir, goes_on, from) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format_args!("codeops keeper {}: {error}", dir.display()));
@@ -149,7 +152,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
+fn keep(dir: &Path, goes_on: bool, from: Option<&Path>) -> io::Result<()> {
     std::env::set_current_dir(dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     launch::close_on_exec();
@@ -160,7 +163,7 @@ fn keep(dir: &Path, goes_on: bool) -> io::Result<()> {
     let inherited = inherit(goes_on)?;
     let lock = inherited.lock.try_clone()?;
     let runtime = tokio::runtime::Builder::new_current_thread().event_interval(EVENTS).enable_all().build()?;
-    let (end, listener, secrets) = runtime.block_on(serve(inherited))?;
+    let (end, listener, secrets) = runtime.block_on(serve(inherited, from))?;
     drop(runtime);
     match end {
         End::Shutdown => Ok(()),
@@ -207,11 +210,15 @@ fn take(lock: &File) -> io::Result<()> {
 
 type Ended = (End, Option<TcpListener>, BTreeMap<Digest, Confidential>);
 
-async fn serve(inherited: Inheritance) -> io::Result<(End, Option<StdListener>, BTreeMap<Digest, Confidential>)> {
+async fn serve(
+    inherited: Inheritance,
+    from: Option<&Path>,
+) -> io::Result<(End, Option<StdListener>, BTreeMap<Digest, Confidential>)> {
     for folder in [FIFOS, logs::FOLDER] {
         fs::create_dir_all(folder)?;
     }
     let table = Arc::new(Table::load(Path::new("."))?);
+    table.lies_in(from, &std::env::current_dir()?);
     table.note(|volatile| volatile.secrets = inherited.secrets);
     let wish = table.read(|all| {
         let resource = all.durable.resource.as_ref().filter(|_| !all.durable.deleting)?;

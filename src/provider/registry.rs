@@ -7,6 +7,7 @@ use std::sync::Arc;
 use codeops_core::config::{ProcessSettings, ProviderSettings, TeamSettings};
 use codeops_core::model::{Name, ProviderName, TeamName};
 
+use crate::journal::SharedMemory;
 use crate::port::{Actuator, Clock, Observer, Vault};
 
 /// Local processes, each app under its own keeper.
@@ -27,6 +28,8 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Where keepers' secrets come from again, as they were given before; without it they wait for the next step.
     pub vault: Option<Arc<dyn Vault>>,
+    /// What is remembered, and with it which system each provider is; without it only what was never elsewhere is known.
+    pub memory: Option<Arc<SharedMemory>>,
     /// Counts daemons on the store; keepers refuse a lower one than they have seen.
     pub epoch: u64,
 }

@@ -107,7 +107,7 @@ impl Bench {
 
     /// In this folder.
     async fn within(program: &Path, folder: TempDir) -> Self {
-        let keeper = client::start(program, folder.path()).expect("a keeper starts");
+        let keeper = client::start(program, folder.path(), None).expect("a keeper starts");
         let (writer, reader, state) = connect(folder.path(), 1).await;
         Self { folder, keeper, writer, reader, state, port: free_port(), next: 0, epoch: 1 }
     }
@@ -218,7 +218,7 @@ impl Bench {
     }
 
     async fn next_keeper(&mut self) {
-        self.keeper = client::start(&binary(), self.dir()).expect("a keeper starts");
+        self.keeper = client::start(&binary(), self.dir(), None).expect("a keeper starts");
         (self.writer, self.reader, self.state) = connect(self.dir(), 1).await;
     }
 
@@ -895,7 +895,7 @@ async fn a_changed_port_moves() {
 #[tokio::test]
 async fn a_second_keeper_is_refused_and_an_older_daemon_only_looks() {
     let mut bench = Bench::new().await;
-    let mut second = client::start(&binary(), bench.dir()).expect("it starts");
+    let mut second = client::start(&binary(), bench.dir(), None).expect("it starts");
     assert!(!second.wait().expect("it ended").success());
     let log = std::fs::read_to_string(bench.dir().join("keeper.log")).expect("its errors");
     assert!(log.contains("another keeper holds this folder"), "{log}");

@@ -131,6 +131,7 @@ fn environment(state: &Path, binary: &Path, epoch: u64) -> Environment {
         teams: Default::default(),
         clock: Arc::new(SystemClock),
         vault: Some(vault(state)),
+        memory: None,
         epoch,
     }
 }

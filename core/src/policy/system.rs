@@ -8,17 +8,25 @@ use crate::model::{ProviderName, ResourceId, SystemId, Verb};
 use crate::plan::Plan;
 
 /// What is to be said of every change on each provider that changed. The trailer's hold covers all changes planned on
-/// it; a commit that releases it says "yes, this is the new system", and the new one is then remembered.
+/// it, and what of it is not known: that is not planned, and must not be in the way of accepting it. A commit that releases it
+/// says "yes, this is the new system", and the new one is then remembered.
 pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTreeMap<ProviderName, Decision> {
     let mut decisions = BTreeMap::new();
     for (provider, before, now) in changed(facts) {
         let on_it =
             plan.changes.iter().filter(|c| c.provider == *provider || c.from_provider.as_ref() == Some(provider));
-        let changes: BTreeSet<(Verb, ResourceId)> = on_it.map(|c| (c.verb, c.id.clone())).collect();
+        let mut changes: BTreeSet<(Verb, ResourceId)> = on_it.map(|c| (c.verb, c.id.clone())).collect();
+        let mut why = format!("provider {provider} now points at another system ({now}; it was {before})");
+        let unknown = facts.snapshot.providers.get(provider).and_then(|listing| Some(&listing.as_ref().ok()?.unknown));
+        let planned: BTreeSet<ResourceId> = changes.iter().map(|(_, id)| id.clone()).collect();
+        let beside: Vec<_> = unknown.into_iter().flatten().filter(|(id, _)| !planned.contains(*id)).collect();
+        if let Some((_, reason)) = beside.first() {
+            why = format!("{why}: {reason}");
+        }
+        changes.extend(beside.into_iter().map(|(id, _)| (Verb::Adopt, id.clone())));
         if changes.is_empty() {
             continue;
         }
-        let why = format!("provider {provider} now points at another system ({now}; it was {before})");
         let hold = Hold::new(changes, why.clone());
         // It is everybody's: a commit that speaks for some teams alone does not accept it.
         if released::in_force(facts).any(|id| *id == hold.id && !facts.memory.allowed_by.contains_key(id)) {

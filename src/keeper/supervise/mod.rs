@@ -177,6 +177,9 @@ impl Supervisor {
 
     async fn start(&mut self, pipes: &Capture) -> Result<Process, Over> {
         self.last.clear();
+        if let Ok(here) = std::env::current_dir() {
+            self.keeper.table.lies_in(None, &here);
+        }
         let record = self.record().map_err(Over::Own)?;
         self.secrets_there(&record).await.map_err(Over::Own)?;
         let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));

@@ -171,16 +171,22 @@ impl Home {
     }
 
     /// The identity of this system: this folder, where it lies, on this machine. A copy is another system: what it knows of runs
-    /// under the other one's daemon.
+    /// under the other one's daemon. So is one that was moved, for nobody can tell them apart.
     pub(super) fn system(&self) -> io::Result<SystemId> {
         let identity: Identity = read_json(&self.root.join(IDENTITY))?;
         let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
         let mut all = format!("{}\n{}", machine.trim(), identity.id);
-        let here = fs::canonicalize(&self.root)?;
-        if identity.folder.is_some_and(|folder| folder != here) {
-            all = format!("{all}\n{}", here.display());
+        if self.made_in()?.is_some() {
+            all = format!("{all}\n{}", fs::canonicalize(&self.root)?.display());
         }
         Ok(SystemId(format!("process:{}", hex::encode(&Sha256::digest(all)[..16]))))
+    }
+
+    /// Where it was made, if it lies elsewhere now: a copy of that one, or that one moved.
+    pub(super) fn made_in(&self) -> io::Result<Option<PathBuf>> {
+        let identity: Identity = read_json(&self.root.join(IDENTITY))?;
+        let here = fs::canonicalize(&self.root)?;
+        Ok(identity.folder.filter(|folder| *folder != here))
     }
 
     /// The uids that apps of the other providers beside this one have, and those of data that are kept: the range is one for the

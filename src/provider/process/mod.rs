@@ -6,6 +6,7 @@
 mod apply;
 pub mod artifact;
 mod claims;
+mod elsewhere;
 mod fetches;
 mod home;
 mod kept;
@@ -42,6 +43,7 @@ use crate::port::{
     Vault,
 };
 use claims::Claims;
+use elsewhere::Elsewhere;
 use home::{AppRecord, Found, Home};
 use link::{App, View};
 use releases::Releases;
@@ -88,8 +90,10 @@ struct Shared {
     tasks: Mutex<JoinSet<()>>,
     cancel: CancellationToken,
     tidied: Once,
-    /// Whether keepers that are not there are started: by the daemon, not by a mere look.
+    /// Whether keepers that are not there are started: by the daemon, not by a mere look. See [`Shared::may_start`].
     starts: bool,
+    /// Set where the folder lies elsewhere than where it was made.
+    elsewhere: Option<Elsewhere>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -157,6 +161,7 @@ impl Process {
             cancel: cancel.clone(),
             tidied: Once::new(),
             starts,
+            elsewhere: home.made_in().map_err(trouble)?.map(|from| Elsewhere::new(from, name, environment)),
             claims: Claims::of(&folder, Path::new(claims::CLAIMS)),
             home,
         };
@@ -263,7 +268,7 @@ impl Shared {
         if let Some(app) = apps.get(&folder) {
             return Arc::clone(app);
         }
-        if let Some(uid) = record.uid.filter(|uid| self.starts && !self.claims.claim(*uid)) {
+        if let Some(uid) = record.uid.filter(|uid| self.may_start() && !self.claims.claim(*uid)) {
             tracing::warn!(
                 resource = %record.made_as,
                 uid,

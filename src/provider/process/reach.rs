@@ -37,10 +37,8 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
             .map_err(|_| format!("the keeper of {} does not answer: look at its process, its app goes on", name))?;
         match result {
             Ok((writer, reader, welcome)) => return Ok((writer, reader, Box::new(welcome))),
+            Err(ConnectError::Absent(_)) if let Some(why) = shared.bars(name) => return Err(why),
             // One that is being replaced by another binary, or that ends, still holds the folder.
-            Err(ConnectError::Absent(_)) if !shared.starts => {
-                return Err(format!("no keeper runs for {}; the daemon starts one", name));
-            }
             Err(ConnectError::Absent(_))
                 if started.is_none_or(|at| at.elapsed() > STILLBORN)
                     && Instant::now() < deadline
@@ -67,7 +65,8 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
 
 async fn start(shared: &Shared, name: &str) -> Result<(), String> {
     let (binary, folder) = (shared.binary.clone(), shared.home.app(name));
-    let child = off_thread(move || client::start(&binary, &folder)).await.map_err(|error| {
+    let from = shared.elsewhere.as_ref().map(|elsewhere| elsewhere.app(name));
+    let child = off_thread(move || client::start(&binary, &folder, from.as_deref())).await.map_err(|error| {
         format!("a keeper for {} cannot be started from {}: {error}", name, shared.binary.display())
     })?;
     shared.adopt_child(child);
@@ -75,7 +74,7 @@ async fn start(shared: &Shared, name: &str) -> Result<(), String> {
 }
 
 /// Whether a keeper process holds the folder, listening or not.
-fn is_held(folder: &Path) -> bool {
+pub(super) fn is_held(folder: &Path) -> bool {
     File::open(folder.join(KEEPER_LOCK)).is_ok_and(|lock| is_locked(&lock))
 }
 

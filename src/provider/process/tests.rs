@@ -17,6 +17,7 @@ fn open(state: &Path, binary: &str, starts: bool) -> Process {
         teams: BTreeMap::new(),
         clock: Arc::new(SystemClock),
         vault: None,
+        memory: None,
         epoch: 1,
     };
     Process::new(&"local".parse().unwrap(), &ProcessSettings::default(), &environment, starts).unwrap()

@@ -125,6 +125,23 @@ fn a_changed_system_holds_everything_on_it_until_a_commit_accepts_it() {
 }
 
 #[test]
+fn a_changed_system_that_does_not_show_what_it_has_is_accepted_all_the_same() {
+    let two = apps(2, "info");
+    let mut world = deployed(&two);
+    world.memory.systems.insert(name("local"), SystemId("other-0".to_owned()));
+    world.mute.extend(two.iter().map(|it| it.id.clone()));
+    let passed = world.pass(&want(two.iter().cloned()), &revision(2));
+    assert_eq!(passed.plan.changes.len(), 0, "nothing is planned of what is not known");
+    let hold = passed.judged.holds[0].clone();
+    assert_eq!(hold.changes.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(), [app("app-00"), app("app-01")]);
+    assert!(hold.why.ends_with("app/app-00 does not answer"), "{}", hold.why);
+    allow(&mut world, &hold.id);
+    let passed = world.pass(&want(two.iter().cloned()), &revision(3));
+    assert_eq!((passed.judged.holds.len(), world.memory.allowed.len()), (0, 0));
+    assert_eq!(world.memory.systems[&name("local")], SystemId("local-1".to_owned()));
+}
+
+#[test]
 fn the_gates_last_look_sees_what_changed_since() {
     let all = apps(4, "info");
     let mut world = deployed(&all);

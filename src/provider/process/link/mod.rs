@@ -257,14 +257,19 @@ impl App {
                 }
                 Err(why) => {
                     failures += 1;
-                    tracing::warn!(resource = %self.id(), why, "no keeper");
-                    self.view.send_replace(View::Unknown(why));
-                    shared.hint(self.id());
+                    // Told once, however often it is tried.
+                    if !matches!(&*self.view.borrow(), View::Unknown(before) if *before == why) {
+                        tracing::warn!(resource = %self.id(), why, "no keeper");
+                        self.view.send_replace(View::Unknown(why));
+                        shared.hint(self.id());
+                    }
                 }
             }
             shared.reap();
             if failures > AT_ONCE {
-                sleep(Duration::from_millis(50 << (failures - AT_ONCE).min(4))).await;
+                // What waits for a person is not in a hurry.
+                let most = if shared.may_start() { 4 } else { 6 };
+                sleep(Duration::from_millis(50 << (failures - AT_ONCE).min(most))).await;
             }
         }
         let id = self.id();
@@ -283,7 +288,7 @@ impl App {
 
     async fn welcome(&self, welcome: Welcome, shared: &Shared) {
         self.binary.send_replace(welcome.binary);
-        if held(&self.record).deleting.is_some() && !welcome.state.deleting && shared.starts {
+        if held(&self.record).deleting.is_some() && !welcome.state.deleting && shared.may_start() {
             self.stays(shared).await;
         }
         self.learn(welcome.state, shared);
@@ -292,7 +297,7 @@ impl App {
     /// Brings the record up to what the stamp says, where an earlier version or another daemon left it behind.
     async fn note_id(&self, shared: &Shared) {
         let Some(id) = self.stamped().filter(|id| !held(&self.record).ids.contains(id)) else { return };
-        if shared.starts
+        if shared.may_start()
             && let Err(error) = self.change_record(shared, |record| record.may_become(&id)).await
         {
             tracing::warn!(resource = %self.id(), %error, "its record cannot be written");

@@ -69,7 +69,7 @@ impl App {
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
     pub(super) async fn is_removed(&self, shared: &Shared) -> bool {
-        if held(&self.record).deleting.is_none() || !shared.starts {
+        if held(&self.record).deleting.is_none() || !shared.may_start() {
             return false;
         }
         let folder = shared.home.app(&self.folder);
