@@ -129,7 +129,7 @@ impl Flow {
             let planned = Planned { change, unknown: unknown.get(id).copied() };
             let declared = upheld.as_ref().map(|upheld| upheld.declared).or_else(|| current.desired.resources.get(id));
             let look = sight.look(id, declared, planned);
-            let decision = removal.and_then(|change| decided.judged.decisions.get(&change.id));
+            let decision = decided.judged.decisions.get(id);
             let kept = decided.plan.kept.get(id).filter(|_| !current.desired.resources.contains_key(id));
             let mut status = self.status(current, id, decision, (look.as_ref(), kept), now);
             let taken = declared.zip(upkeep.as_ref());

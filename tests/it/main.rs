@@ -25,4 +25,5 @@ mod once;
 mod page;
 mod process;
 mod promises;
+mod state_folder;
 mod store;

@@ -79,8 +79,13 @@ impl Site {
 
     /// What a command answers as JSON.
     pub(crate) fn ask(&self, what: &[&str]) -> Value {
+        serde_json::from_str(&self.told(what)).unwrap_or_default()
+    }
+
+    /// What a command answers, as JSON too.
+    pub(crate) fn told(&self, what: &[&str]) -> String {
         let answer = codeops().args(what).args(["-o", "json", "--server", &self.server]).output().expect("it runs");
-        serde_json::from_slice(&answer.stdout).unwrap_or_default()
+        String::from_utf8_lossy(&answer.stdout).into_owned()
     }
 
     /// Waits until status and `app/shop` are as wanted.
@@ -93,6 +98,19 @@ impl Site {
             }
             let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "never {what}:\n{status:#}\n{shop:#}\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the daemon's log says this; the log.
+    pub(crate) fn until_logged(&self, what: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            if log.contains(what) {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "never logged {what}:\n{log}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

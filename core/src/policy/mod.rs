@@ -95,7 +95,7 @@ impl Hold {
 /// The decision on a whole plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Judged {
-    /// By resource; every change of the plan has one.
+    /// By resource; every change of the plan has one, and what is not known on a provider that became another system.
     pub decisions: BTreeMap<ResourceId, Decision>,
     /// The holds that a trailer releases and none has.
     pub holds: Vec<Hold>,
@@ -133,6 +133,11 @@ pub fn judge(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> Judged {
     };
     for change in &plan.changes {
         judged.decisions.insert(change.id.clone(), guards.decide(change, desired));
+    }
+    for (provider, decision) in &guards.systems {
+        for id in system::unknown(facts, provider).filter(|id| !is_suspended(id, desired)) {
+            judged.decisions.entry(id.clone()).or_insert_with(|| decision.clone());
+        }
     }
     judged
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, Facts, Hold, Judged, released};
-use crate::model::{ProviderName, ResourceId, SystemId, Verb};
+use crate::model::{Observed, ProviderName, ResourceId, SystemId, Verb};
 use crate::plan::Plan;
 
 /// What is to be said of every change on each provider that changed. The trailer's hold covers all changes planned on
@@ -17,13 +17,14 @@ pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTre
             plan.changes.iter().filter(|c| c.provider == *provider || c.from_provider.as_ref() == Some(provider));
         let mut changes: BTreeSet<(Verb, ResourceId)> = on_it.map(|c| (c.verb, c.id.clone())).collect();
         let mut why = format!("provider {provider} now points at another system ({now}; it was {before})");
-        let unknown = facts.snapshot.providers.get(provider).and_then(|listing| Some(&listing.as_ref().ok()?.unknown));
         let planned: BTreeSet<ResourceId> = changes.iter().map(|(_, id)| id.clone()).collect();
-        let beside: Vec<_> = unknown.into_iter().flatten().filter(|(id, _)| !planned.contains(*id)).collect();
-        if let Some((_, reason)) = beside.first() {
+        let beside: Vec<&ResourceId> = unknown(facts, provider).filter(|id| !planned.contains(*id)).collect();
+        if let Some(id) = beside.first()
+            && let Observed::Unknown(reason) = facts.snapshot.observed(provider, id)
+        {
             why = format!("{why}: {reason}");
         }
-        changes.extend(beside.into_iter().map(|(id, _)| (Verb::Adopt, id.clone())));
+        changes.extend(beside.into_iter().map(|id| (Verb::Adopt, id.clone())));
         if changes.is_empty() {
             continue;
         }
@@ -39,6 +40,15 @@ pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTre
         judged.holds.push(hold);
     }
     decisions
+}
+
+/// What a provider that answers does not know of.
+pub(super) fn unknown<'a>(
+    facts: &Facts<'a>,
+    provider: &ProviderName,
+) -> impl Iterator<Item = &'a ResourceId> + use<'a> {
+    let listing = facts.snapshot.providers.get(provider).and_then(|listing| listing.as_ref().ok());
+    listing.into_iter().flat_map(|listing| listing.unknown.keys())
 }
 
 /// Providers whose system is another than the remembered one: name, before, now.

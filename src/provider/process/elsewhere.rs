@@ -57,8 +57,8 @@ impl Shared {
             && let Some(Elsewhere { from, .. }) = &self.elsewhere
         {
             return Some(format!(
-                "no keeper is started for {name}: {} is a copy of {} or was moved from there. Put it back; or, once nothing of the \
-                 other runs or is started again, accept it as a system of its own by the trailer of its hold",
+                "no keeper is started for {name}: {} is a copy of {} or was moved from there, and may be accepted once nothing \
+                 of that runs or is started again",
                 self.home.root.display(),
                 from.display(),
             ));

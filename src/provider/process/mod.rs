@@ -92,7 +92,6 @@ struct Shared {
     tidied: Once,
     /// Whether keepers that are not there are started: by the daemon, not by a mere look. See [`Shared::may_start`].
     starts: bool,
-    /// Set where the folder lies elsewhere than where it was made.
     elsewhere: Option<Elsewhere>,
 }
 

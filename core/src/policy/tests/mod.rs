@@ -135,6 +135,8 @@ fn a_changed_system_that_does_not_show_what_it_has_is_accepted_all_the_same() {
     let hold = passed.judged.holds[0].clone();
     assert_eq!(hold.changes.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(), [app("app-00"), app("app-01")]);
     assert!(hold.why.ends_with("app/app-00 does not answer"), "{}", hold.why);
+    let told = &passed.judged.decisions[&app("app-01")];
+    assert!(matches!(told, Decision::Held { release, .. } if release.contains(&hold.trailer)), "{told:?}");
     allow(&mut world, &hold.id);
     let passed = world.pass(&want(two.iter().cloned()), &revision(3));
     assert_eq!((passed.judged.holds.len(), world.memory.allowed.len()), (0, 0));
