@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{SOCKET, binary_id};
@@ -17,41 +19,69 @@ use super::requests::handle;
 use super::run::Keeper;
 use super::tasks::Tasks;
 use super::wire::{FromKeeper, Hello, ToKeeper, VERSION, Welcome};
+use crate::base::complain;
 
+/// How often it is looked whether the socket is still there.
+const LOOK: Duration = Duration::from_secs(2);
 /// Replies that may wait for a slow reader before its requests do.
 const REPLIES: usize = 16;
+
+/// The control socket, and which file it is.
+pub(super) struct Socket {
+    listener: UnixListener,
+    file: (u64, u64),
+}
 
 /// Binds the socket in the working directory, 0600; the folder is closed to others before that.
 ///
 /// # Errors
 /// When it cannot be bound.
-pub(super) fn bind() -> io::Result<UnixListener> {
+pub(super) fn bind() -> io::Result<Socket> {
     match fs::remove_file(SOCKET) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => {
-            let socket = UnixListener::bind(SOCKET)?;
+            let listener = UnixListener::bind(SOCKET)?;
             fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o600))?;
-            Ok(socket)
+            Ok(Socket { listener, file: file()? })
         }
     }
 }
 
-/// Serves until `closing` is cancelled.
-pub(super) async fn serve(keeper: Arc<Keeper>, socket: UnixListener, closing: CancellationToken) {
+fn file() -> io::Result<(u64, u64)> {
+    let meta = fs::symlink_metadata(SOCKET)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// Serves until `closing` is cancelled. A socket that somebody took away is made again: nobody could reach this keeper, and
+/// no other one comes while it holds the folder.
+pub(super) async fn serve(keeper: Arc<Keeper>, mut socket: Socket, closing: CancellationToken) {
     let talks = Tasks::default();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = false;
     loop {
         tokio::select! {
-            accepted = socket.accept() => match accepted {
+            accepted = socket.listener.accept() => match accepted {
                 Ok((stream, _)) if may_talk(&stream) => {
                     talks.spawn(talk(keeper.clone(), stream, closing.clone()));
                 }
                 Ok(_) => {}
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+            _ = look.tick() => if file().ok() != Some(socket.file) {
+                match bind() {
+                    Ok(again) => (socket, told) = (again, false),
+                    Err(error) if !told => {
+                        complain(format_args!("codeops keeper: {SOCKET} is gone and cannot be made again: {error}"));
+                        told = true;
+                    }
+                    Err(_) => {}
+                }
             },
             () = closing.cancelled() => break,
         }
     }
-    talks.drain(std::time::Duration::from_secs(1)).await;
+    talks.drain(Duration::from_secs(1)).await;
 }
 
 fn may_talk(stream: &UnixStream) -> bool {
