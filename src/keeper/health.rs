@@ -10,8 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::descriptors::is_want;
+use super::logs::Said;
 use super::process::Launching;
 use super::tasks::Tasks;
+use super::wire::Confidential;
 use crate::launch::Orders;
 
 /// The most of an answer that is read after its status.
@@ -125,18 +127,28 @@ pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<(), Fa
 /// The command exits 0. It is killed with its group when its time is up, or when this is dropped.
 ///
 /// # Errors
-/// In one sentence; no argument is shown.
-pub(super) async fn command(orders: &Orders, timeout: Duration, reapers: &Arc<Tasks>) -> Result<(), Failed> {
+/// In one sentence, with the last lines that it wrote, without `secrets`; no argument is shown.
+pub(super) async fn command(
+    orders: &Orders,
+    secrets: &Confidential,
+    timeout: Duration,
+    reapers: &Arc<Tasks>,
+) -> Result<(), Failed> {
     let program = orders.command.first().map_or("", String::as_str);
-    let null = || std::fs::OpenOptions::new().write(true).open("/dev/null");
-    let started = null().and_then(|out| Launching::new(out, null()?, reapers)?.go(orders));
-    let failed = |error| Failed::asking(&error, format!("the health command {program} cannot be started: {error}"));
-    let process = started.map_err(failed)?;
-    match process.within(timeout).await {
-        Some(exit) if exit.is_success() => Ok(()),
-        Some(exit) => Err(format!("the health command {program} {exit}").into()),
-        None => Err(format!("the health command {program} did not end within {timeout:?}").into()),
-    }
+    let start = || {
+        let (said, out) = Said::new(orders.user.as_ref().map(|user| user.uid))?;
+        let err = out.try_clone()?;
+        Ok((Launching::new(out.into(), err.into(), reapers)?.go(orders)?, said))
+    };
+    let failed =
+        |error: io::Error| Failed::asking(&error, format!("the health command {program} cannot be started: {error}"));
+    let (process, mut said) = start().map_err(failed)?;
+    let why = match said.beside(process.within(timeout)).await {
+        Some(exit) if exit.is_success() => return Ok(()),
+        Some(exit) => format!("the health command {program} {exit}"),
+        None => format!("the health command {program} did not end within {timeout:?}"),
+    };
+    Err(said.last(secrets).told(why).into())
 }
 
 #[cfg(test)]

@@ -1136,6 +1136,33 @@ async fn a_check_that_an_instance_never_passed_keeps_no_request_from_it() {
 }
 
 #[tokio::test]
+async fn a_socket_that_somebody_removed_is_there_again() {
+    let mut bench = Bench::new().await;
+    let desired = bench.serving(json!({})).await;
+    let (pid, port) = (only(&bench.state).pid, bench.get("/pid"));
+    std::fs::remove_file(bench.dir().join("keeper.sock")).expect("removed");
+    let (writer, reader, state) = connect(bench.dir(), 1).await;
+    (bench.writer, bench.reader, bench.state) = (writer, reader, state);
+    assert_eq!((only(&bench.state).pid, bench.get("/pid")), (pid, port), "the same keeper");
+    bench.stop(instance(&desired, 1)).await;
+    bench.until("it obeys", |state| state.instances.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_a_health_command_writes_is_told_without_secrets() {
+    let mut bench = Bench::new().await;
+    let check = json!({"health": {"probe": {"command": ["sh", "-c", "echo no database; echo at $$(date +%N) with $$KEY >&2; exit 3"]}, "interval": "50ms", "timeout": "5s", "startTimeout": "1s", "failures": 2}});
+    let resource = resource(bench.port, "blue", &check);
+    bench.configure(&resource).await;
+    let request = bench.start_of(&resource, 1, &[], &[("KEY", "hunter2secret")]);
+    bench.ask(request).await.expect("started");
+    bench.until("it fails", |state| only(state).health == InstanceHealth::Unhealthy).await;
+    let why = only(&bench.state).why.clone().expect("a reason");
+    let expected = "the health command sh exited with code 3; it last wrote: no database / at ";
+    assert!(why.starts_with(expected) && why.ends_with("with ***"), "{why}");
+}
+
+#[tokio::test]
 async fn an_instance_that_fails_what_it_had_passed_is_sent_no_requests_once_a_wrong_check_is_taken_back() {
     let mut bench = Bench::new().await;
     let hangs = bench.dir().join("hangs");

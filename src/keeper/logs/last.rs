@@ -8,6 +8,9 @@ const LINES: usize = 5;
 /// Characters that are kept of each.
 const WIDTH: usize = 160;
 
+/// Between why and what was written.
+const WROTE: &str = "; it last wrote: ";
+
 /// Shared by whoever takes an instance's lines and whoever tells of its end. Secrets are out of the lines already.
 #[derive(Debug, Clone, Default)]
 pub(in crate::keeper) struct LastLines(Arc<Mutex<VecDeque<String>>>);
@@ -39,9 +42,14 @@ impl LastLines {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.is_empty() {
             true => why,
-            false => format!("{why}; it last wrote: {}", Vec::from_iter(kept.iter().map(String::as_str)).join(" / ")),
+            false => format!("{why}{WROTE}{}", Vec::from_iter(kept.iter().map(String::as_str)).join(" / ")),
         }
     }
+}
+
+/// What is told without what was written last: that may be another text each time.
+pub(in crate::keeper) fn without_last_lines(told: &str) -> &str {
+    told.split_once(WROTE).map_or(told, |(why, _)| why)
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 mod capture;
 mod last;
 mod read;
+mod said;
 mod veil;
 mod write;
 
 pub(super) use capture::{Capture, Ends, capture};
-pub(super) use last::LastLines;
+pub(super) use last::{LastLines, without_last_lines};
 pub use read::read;
+pub(super) use said::Said;
 pub(super) use veil::Veil;
 pub(super) use write::{LogFiles, LogLimits};
 

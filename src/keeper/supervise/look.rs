@@ -10,6 +10,7 @@ use crate::base::complain;
 use crate::keeper::backoff::Streak;
 use crate::keeper::health::{self, Check, Failed, check_of};
 use crate::keeper::holder::Held;
+use crate::keeper::logs::without_last_lines;
 use crate::keeper::table::{Durable, Record};
 use crate::port::{Clock as _, SystemClock};
 
@@ -18,6 +19,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// The first look at a new process; later ones wait longer, up to [`SLOWEST_START`], until it is well.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const SLOWEST_START: Duration = Duration::from_millis(250);
+/// How soon it is told anew that the same fails, with other lines written.
+const TOLD_ANEW: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// Looks at its health again and again, until it has to have another port; says why.
@@ -27,6 +30,7 @@ impl Supervisor {
         let (mut failures, mut wait, mut asked) = (0, FIRST_LOOK, true);
         // What it last answered while it starts.
         let mut told = None;
+        let mut last = None;
         // The start timeout is for one check: a mended one is not late for what the wrong one took.
         let (mut before, mut since) = (None::<AppSpec>, begun);
         loop {
@@ -54,6 +58,7 @@ impl Supervisor {
                 Err(Failed::NotAsked(_)) => {}
                 Err(Failed::Unwell(why)) => {
                     failures += 1;
+                    let why = seldom_anew(why, &mut last);
                     let late = !passed && since.elapsed() >= check.start_timeout.as_duration();
                     if late || (passed && failures >= check.failures) {
                         self.unwell(&spec, why).await;
@@ -97,7 +102,9 @@ impl Supervisor {
             Some(Probe::Command(command)) => {
                 let record = self.record()?;
                 let orders = self.orders(&record, command, record.instance.port)?;
-                health::command(&orders, limit, &self.keeper.tasks).await
+                let secrets =
+                    self.keeper.table.read(|all| all.volatile.secrets.get(&record.instance.template).cloned());
+                health::command(&orders, &secrets.unwrap_or_default(), limit, &self.keeper.tasks).await
             }
             None => {
                 sleep(SETTLED).await;
@@ -201,6 +208,17 @@ impl Supervisor {
             sleep(FIRST_LOOK).await;
         }
         self.backend.held() == Held::Other
+    }
+}
+
+/// Why it fails, or the same as it was told `last` where only what it wrote is another, and that was told just now: lines
+/// with a time in them would otherwise make news of each look.
+fn seldom_anew(why: String, last: &mut Option<(Instant, String)>) -> String {
+    match last {
+        Some((at, told)) if at.elapsed() < TOLD_ANEW && without_last_lines(told) == without_last_lines(&why) => {
+            told.clone()
+        }
+        _ => last.insert((Instant::now(), why)).1.clone(),
     }
 }
 
