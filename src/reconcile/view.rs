@@ -70,7 +70,11 @@ impl Flow {
         let desired = current.desired.resources.get(id);
         let remembered = memory.resources.get(id);
         let provider = desired.map(|desired| desired.spec.provider.clone()).or_else(|| self.place_of(id))?;
-        let live = self.world.snapshot.live(&provider, id);
+        // What has not come to its new place is still where it was.
+        let live = self.world.snapshot.live(&provider, id).or_else(|| {
+            let elsewhere = self.world.snapshot.objects().find(|(_, of, live)| *of == id && live.stamp.is_some());
+            elsewhere.map(|(_, _, live)| live).filter(|_| desired.is_some())
+        });
         let owner = memory.revision.owner.as_ref();
         let stamped =
             live.and_then(|live| live.stamp.as_ref()).filter(|stamp| owner.is_none_or(|it| stamp.owner == *it));

@@ -454,6 +454,15 @@ async fn an_event_says_what_was_done_and_how_it_ended() {
 }
 
 #[tokio::test]
+async fn what_is_not_known_is_not_said_to_run_nowhere() {
+    let mut board = board();
+    Arc::make_mut(board.resources.get_mut(&app("mail")).expect("it is there")).live = None;
+    let served = Served::start(board, PageConfig::default()).await;
+    let page = get(&served, "/apps/mail").await.text().await.expect("text");
+    assert!(page.contains("It is not known whether any runs.") && !page.contains("None runs."), "{page}");
+}
+
+#[tokio::test]
 async fn a_trial_and_a_pinned_check_are_called_so() {
     let served = Served::start(board(), PageConfig::default()).await;
     let mut board = board();

@@ -7,7 +7,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use codeops_core::model::{AppSpec, Instance, Kind};
+use codeops_core::model::{AppSpec, Health, Instance, Kind, Sync};
 use futures_util::StreamExt;
 use similar::{ChangeTag, TextDiff};
 
@@ -59,6 +59,11 @@ struct Line {
 impl ResourcePage {
     fn instances(&self) -> &[Instance] {
         self.view.live.as_ref().map_or(&[], |live| &live.instances)
+    }
+
+    /// Whether somebody has looked what of it runs.
+    fn is_known(&self) -> bool {
+        self.view.live.is_some() || (self.view.sync != Sync::Unknown && self.view.health != Health::Unknown)
     }
 
     fn mark_of(&self, instance: &Instance) -> Mark {
