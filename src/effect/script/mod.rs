@@ -10,9 +10,9 @@ mod uids;
 mod view;
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,8 +75,11 @@ impl Scripts {
         DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
         let uids = TeamUids::open(folder)?;
         let tmp = folder.join("tmp");
-        remove_folder(&tmp)?;
-        DirBuilder::new().mode(0o711).create(&tmp)?;
+        // Each script has a folder of its own in it: what cannot be removed, such as what somebody mounted there, is in no one's way.
+        if let Err(error) = remove_folder(&tmp) {
+            tracing::warn!(folder = %tmp.display(), %error, "what scripts left cannot be removed and stays: is something mounted there?");
+        }
+        make_again(&tmp).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", tmp.display())))?;
         Ok(Self { folder: folder.to_owned(), views: Views::open(&folder.join("views"))?, uids })
     }
 
@@ -95,6 +98,20 @@ impl Scripts {
         running.clear().await;
         drop(view);
         told(parts, call, ended)
+    }
+}
+
+/// Makes a folder, or takes the one that is there, if it is the daemon's own.
+fn make_again(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o711).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let meta = fs::symlink_metadata(folder)?;
+            if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+                return Err(error);
+            }
+            fs::set_permissions(folder, Permissions::from_mode(0o711))
+        }
+        made => made,
     }
 }
 

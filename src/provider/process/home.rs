@@ -304,7 +304,9 @@ impl Home {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        remove_folder(&self.data(folder))?;
+        let data = self.data(folder);
+        // A volume that is mounted there is emptied, and stays.
+        remove_folder(&data).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", data.display())))?;
         let app = self.app(folder);
         match fs::read_dir(&app) {
             Ok(entries) => {

@@ -237,10 +237,18 @@ impl App {
     async fn tend(&self, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>) {
         let (mut failures, mut keeper) = (0_u32, None);
         loop {
-            if self.is_removed(&shared).await {
-                break;
-            }
-            match reach(&shared, &self.folder).await {
+            let reached = match self.is_removed(&shared).await {
+                Ok(true) => break,
+                Ok(false) => reach(&shared, &self.folder).await,
+                Err(why) => {
+                    // Nobody declares it any more, and it has no other place to say so.
+                    if self.is_news(&why) {
+                        shared.tell(Hint::Befell(self.id(), why.clone()));
+                    }
+                    Err(why)
+                }
+            };
+            match reached {
                 Ok((writer, reader, welcome)) => {
                     let connected = Instant::now();
                     let before = keeper.replace(welcome.pid).filter(|before| *before != welcome.pid);
@@ -258,8 +266,8 @@ impl App {
                 Err(why) => {
                     failures += 1;
                     // Told once, however often it is tried.
-                    if !matches!(&*self.view.borrow(), View::Unknown(before) if *before == why) {
-                        tracing::warn!(resource = %self.id(), why, "no keeper");
+                    if self.is_news(&why) {
+                        tracing::warn!(resource = %self.id(), why, "nothing is known of it");
                         self.view.send_replace(View::Unknown(why));
                         shared.hint(self.id());
                     }
@@ -277,6 +285,11 @@ impl App {
         self.view.send_replace(View::Gone);
         shared.hint(id);
         shared.prune().await;
+    }
+
+    /// Whether it is unknown for another reason than before.
+    fn is_news(&self, why: &str) -> bool {
+        !matches!(&*self.view.borrow(), View::Unknown(before) if before == why)
     }
 
     /// What it means that its keeper had ended.

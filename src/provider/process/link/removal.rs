@@ -67,22 +67,19 @@ impl App {
         File::open(shared.home.app(&self.folder).join(KEEPER_LOCK)).ok()
     }
 
-    /// Whether it was to be deleted and is: its keeper has gone and left no state behind.
-    pub(super) async fn is_removed(&self, shared: &Shared) -> bool {
+    /// Whether it was to be deleted and is: its keeper has gone and left no state behind. An error in one sentence where what is
+    /// left of it cannot be removed: then nothing runs of it, and it is not gone.
+    pub(super) async fn is_removed(&self, shared: &Shared) -> Result<bool, String> {
         if held(&self.record).deleting.is_none() || !shared.may_start() {
-            return false;
+            return Ok(false);
         }
         let folder = shared.home.app(&self.folder);
         if folder.join(KEEPER_STATE).exists() {
-            return false;
+            return Ok(false);
         }
         let going = held(&self.record).going.clone();
-        match shared.clear(&self.folder, self.uid(), going).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(resource = %self.id(), %error, "what is left of a deleted app cannot be removed");
-                false
-            }
-        }
+        let cleared = shared.clear(&self.folder, self.uid(), going).await;
+        let told = |error| format!("it is deleted and has ended, and what is left of it cannot be removed: {error}");
+        cleared.map(|()| true).map_err(told)
     }
 }
