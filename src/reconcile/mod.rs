@@ -10,6 +10,7 @@ mod before;
 mod deleted;
 mod doubt;
 mod events;
+mod flaps;
 mod intake;
 mod pass;
 mod records;

@@ -199,7 +199,8 @@ impl Flow {
         let stood = self.world.status.get(id).cloned();
         Some(stood.unwrap_or_else(|| {
             let (sync, health) = (Sync::OutOfSync, Health::Unknown);
-            Status { sync, health, why: Some(format!("{from} is being renamed")), since: now, next_at: None }
+            let why = Some(format!("{from} is being renamed"));
+            Status { sync, health, why, since: now, next_at: None, none_serves: false }
         }))
     }
 
@@ -247,7 +248,14 @@ impl Flow {
             sync = Sync::Held;
             why = Some(format!("{kept}; it stays as it is until that is mended"));
         }
-        Status { sync, health, why, since: self.since(id, (sync, health), now), next_at }
+        let since = self.since(id, (sync, health), now);
+        let mut status = Status { sync, health, why, since, next_at, none_serves: false };
+        if let Some(look) = look
+            && let Some(live) = self.world.snapshot.live(&look.provider, id)
+        {
+            status.tell_how_many(live);
+        }
+        status
     }
 
     /// The provider of what was declared or last good, if the settings do not have it any more.
@@ -269,8 +277,8 @@ impl Flow {
 
     async fn carry_out(&mut self, decided: Decided, now: Timestamp) -> Result<(), LogError> {
         let Decided { mut records, findings, look_again, work, status, plan, judged, standing, pending: _ } = decided;
-        let changed = self.status_records(&status);
-        if findings || !changed.is_empty() {
+        let (changed, any) = self.status_records(&status, now);
+        if findings || any {
             self.world.moved_at = now;
         }
         records.extend(changed);

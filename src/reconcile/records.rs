@@ -13,6 +13,7 @@ use codeops_core::policy::{Decision, Judged};
 use jiff::Timestamp;
 
 use super::Flow;
+use super::flaps::{Flaps, Told};
 use super::trailers::TOLD;
 use super::world::{Current, Status};
 use crate::journal::{Category, LogError, Query, Record};
@@ -142,22 +143,47 @@ impl Flow {
         known.map(|old| old.since).or_else(|| stood.map(|stood| stood.2)).unwrap_or(now)
     }
 
-    /// Changes of sync or health. Until everything has been looked at once, what a daemon finds is not news.
-    pub(super) fn status_records(&self, status: &BTreeMap<ResourceId, Status>) -> Vec<Record> {
+    /// Changes of sync or health, and whether there are any. Until everything has been looked at once, what a daemon finds is
+    /// not news. What changes again and again is told in sums.
+    pub(super) fn status_records(
+        &mut self,
+        status: &BTreeMap<ResourceId, Status>,
+        now: Timestamp,
+    ) -> (Vec<Record>, bool) {
         if !self.world.passed_once {
-            return Vec::new();
+            return (Vec::new(), false);
         }
-        let changed = status.iter().filter(|(id, now)| match self.world.status.get(*id) {
-            Some(before) => (before.sync, before.health) != (now.sync, now.health),
-            None => (now.sync, now.health) != (Sync::Synced, Health::Healthy),
-        });
-        let record = |(id, now): (&ResourceId, &Status)| Record::Status {
-            resource: id.clone(),
-            sync: now.sync,
-            health: now.health,
-            why: now.why.clone(),
-        };
-        changed.map(record).collect()
+        let (mut records, mut any) = (Vec::new(), false);
+        for (id, current) in status {
+            let before = self.world.status.get(id).map_or((Sync::Synced, Health::Healthy, false), Status::standing);
+            let standing = current.standing();
+            any |= before != standing;
+            if before == standing && !self.world.flaps.contains_key(id) {
+                continue;
+            }
+            let flaps = self.world.flaps.entry(id.clone()).or_insert_with(|| Flaps::new(before, now));
+            let told = flaps.look(before, standing, now);
+            if let Told::Summary { changes, .. } = told {
+                let text = format!(
+                    "how it stands changed {changes} more times within a minute than the events say; it is {} and {} now",
+                    current.sync, current.health
+                );
+                records.push(Record::Note { resource: Some(id.clone()), text });
+            }
+            if matches!(told, Told::Change | Told::Summary { differs: true, .. }) {
+                records.push(Record::Status {
+                    resource: id.clone(),
+                    sync: current.sync,
+                    health: current.health,
+                    why: current.why.clone(),
+                });
+            }
+        }
+        self.world.flaps.retain(|id, flaps| status.contains_key(id) && !flaps.is_over(now));
+        if let Some(due) = self.world.flaps.values().filter_map(Flaps::due).min() {
+            self.world.wake_at(due);
+        }
+        (records, any)
     }
 
     /// Keeps what [`Flow::happenings`] compares with next time.

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use codeops_core::desired::{Compiler, Desired, Diagnostic};
 use codeops_core::model::{
-    AsDeclared, Health, InstanceId, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync, TeamName,
-    Why,
+    AsDeclared, Health, InstanceId, Live, ProviderName, ResourceId, Revision, RevisionState, Scope, Snapshot, Sync,
+    TeamName, Why,
 };
-use codeops_core::plan::Difference;
+use codeops_core::plan::{self, Difference};
 use codeops_core::policy::{Decision, Hold};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Rules;
+use super::flaps::{self, Flaps};
 use super::repeats::Repeats;
 use super::standing::Standing;
 use crate::journal::Journal;
@@ -67,6 +68,8 @@ pub(super) struct World {
     pub(super) holds: Vec<Hold>,
     /// What has failed for so long that somebody has to look.
     pub(super) stuck: BTreeSet<ResourceId>,
+    /// What changes often, and what of that is still to be told.
+    pub(super) flaps: BTreeMap<ResourceId, Flaps>,
     pub(super) views: BTreeMap<ResourceId, Arc<ResourceView>>,
     /// Whether steps go, and when they do at the latest.
     pub(super) acts: bool,
@@ -150,6 +153,8 @@ pub(super) struct Status {
     pub(super) why: Option<String>,
     pub(super) since: Timestamp,
     pub(super) next_at: Option<Timestamp>,
+    /// Whether it has instances and none of them works.
+    pub(super) none_serves: bool,
 }
 
 impl Current {
@@ -188,6 +193,7 @@ impl World {
             differences: BTreeMap::new(),
             holds: Vec::new(),
             stuck: BTreeSet::new(),
+            flaps: BTreeMap::new(),
             views: BTreeMap::new(),
             acts: false,
             act_at: None,
@@ -287,6 +293,26 @@ impl World {
 }
 
 impl Status {
+    /// What of it is told anew when it changes.
+    pub(super) fn standing(&self) -> flaps::Standing {
+        (self.sync, self.health, self.none_serves)
+    }
+
+    /// Tells one sick instance from an outage.
+    pub(super) fn tell_how_many(&mut self, live: &Live) {
+        let (serving, up) = plan::serving(live);
+        if self.health != Health::Degraded || up == 0 || serving == up {
+            return;
+        }
+        self.none_serves = serving == 0;
+        let many = match serving {
+            0 if up == 1 => return,
+            0 => format!("none of its {up} instances is healthy"),
+            some => format!("{some} of its {up} instances healthy"),
+        };
+        self.why = Some(self.why.take().map_or_else(|| many.clone(), |why| format!("{many}: {why}")));
+    }
+
     /// Says what keeps from it what it is to have; what is held says so itself.
     pub(super) fn blame(&mut self, taken: String) {
         if self.sync != Sync::Held && self.health != Health::Healthy {

@@ -78,6 +78,7 @@ struct State {
     faults_of: BTreeMap<&'static str, Fault>,
     stubborn: BTreeMap<ResourceId, FieldDrift>,
     scripts: BTreeMap<Digest, Script>,
+    sick: BTreeSet<InstanceId>,
     /// When what judges an object's instances last changed under them.
     judged: BTreeMap<ResourceId, Timestamp>,
     /// Templates whose release command fails.
@@ -181,6 +182,18 @@ impl MemoryProvider {
     pub(crate) fn set_health(&self, template: &Digest, script: Script) {
         self.state().scripts.insert(template.clone(), script);
         let _ = self.hints.send(Hint::Lost);
+    }
+
+    /// From now on one instance fails its check, or passes it again.
+    pub(crate) fn set_sick(&self, id: &ResourceId, instance: &InstanceId, is_sick: bool) {
+        let mut state = self.state();
+        if is_sick {
+            state.sick.insert(instance.clone())
+        } else {
+            state.sick.remove(instance)
+        };
+        drop(state);
+        self.changed(id);
     }
 
     /// The release command of `template` runs and fails.
@@ -311,6 +324,8 @@ impl Observer for MemoryProvider {
             .map(|(id, live)| {
                 let mut live = live.clone();
                 live.instances.iter_mut().for_each(|i| fare(i, state.scripts.get(&i.template).copied(), at));
+                let sick = live.instances.iter_mut().filter(|instance| state.sick.contains(&instance.id));
+                sick.for_each(|instance| instance.fail("GET / answered 503".to_owned(), true, at));
                 if let Some(judged) = state.judged.get(id) {
                     let wrong = live.spec.as_ref().is_some_and(is_wrong);
                     live.instances.iter_mut().for_each(|instance| judge(instance, wrong, *judged, at));

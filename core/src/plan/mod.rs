@@ -32,7 +32,8 @@ pub use effective::{Effective, effective, pin_of};
 pub use gone::{UnderWay, gone};
 pub use locate::doubt;
 pub use standing::{
-    Standing, has_moved, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving, is_tried,
+    Standing, has_moved, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving,
+    is_tried, serving,
 };
 
 /// Why what seems to be gone is not deleted.

@@ -88,6 +88,12 @@ fn makes_way(instance: &Instance, memory: Option<&ResourceMemory>) -> bool {
     memory.and_then(|memory| memory.renewal.as_ref()).is_some_and(|renewal| renewal.concerns(instance))
 }
 
+/// How many instances are sent requests, and how many there are, of whatever template; without those that end.
+pub fn serving(live: &Live) -> (usize, usize) {
+    let up = || live.instances.iter().filter(|i| i.state != InstanceState::Stopping);
+    (up().filter(|i| is_serving(i)).count(), up().count())
+}
+
 /// The health of a live object that should be `target`.
 pub fn health_of(target: &Resource, live: &Live) -> Health {
     health(target.spec.replicas, live)

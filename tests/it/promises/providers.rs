@@ -6,7 +6,7 @@ use codeops::journal::{Outcome, Record};
 use codeops_core::model::{FieldDrift, Health, ResourceId, Sync};
 use serde_json::Value;
 
-use crate::support::flow::{Flow, app, app_with, id, path};
+use crate::support::flow::{Flow, REPOSITORY, TEAM, app, app_with, id, path};
 use crate::support::memory_provider::Fault;
 
 fn forgotten(flow: &Flow) -> Vec<ResourceId> {
@@ -207,6 +207,56 @@ async fn a_move_bakes_before_the_old_place_is_emptied_and_loses_no_data() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_is_told_from_one_sick_instance_and_flaps_are_told_in_sums() {
+    let mut flow = Flow::new().await;
+    flow.commit(&[
+        ("codeops.yaml", REPOSITORY),
+        ("team.yaml", TEAM),
+        (&path("a"), &app_with("a", "v1", "", "replicas: 2, ")),
+    ])
+    .await;
+    flow.settle().await;
+    let fail = |flow: &Flow, which: usize, is_sick: bool| {
+        let instance = flow.live("a").expect("it lives").instances[which].id.clone();
+        flow.local().set_sick(&id("a"), &instance, is_sick);
+    };
+    let told = |flow: &Flow| {
+        flow.records(|record| match record {
+            Record::Status { health, why, .. } => Some((*health, why.clone().unwrap_or_default())),
+            _ => None,
+        })
+    };
+    let before = told(&flow).len();
+    for (which, is_sick) in [(0, true), (1, true), (0, false), (1, false)] {
+        fail(&flow, which, is_sick);
+        flow.elapse(2).await;
+    }
+    let events = told(&flow).split_off(before);
+    let [one, none, again, well] = events.as_slice() else { panic!("{events:#?}") };
+    assert!(one.1.starts_with("1 of its 2 instances healthy: "), "{one:?}");
+    assert!(none.1.starts_with("none of its 2 instances is healthy: "), "{none:?}");
+    assert!(again.1.starts_with("1 of its 2 instances healthy: "), "{again:?}");
+    assert_eq!(well.0, Health::Healthy);
+
+    flow.elapse(120).await;
+    let before = told(&flow).len();
+    for turn in 0..200 {
+        fail(&flow, 0, turn % 2 == 0);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    fail(&flow, 0, true);
+    flow.elapse(60).await;
+    let events = told(&flow).split_off(before);
+    assert!((2..=14).contains(&events.len()), "{}", events.len());
+    assert_eq!(events.last().map(|event| event.0), Some(Health::Degraded), "how it stands is told in the end");
+    let sums = flow.records(|record| match record {
+        Record::Note { resource: Some(_), text } if text.contains("more times within a minute") => Some(text.clone()),
+        _ => None,
+    });
+    assert_eq!(sums.len(), 1, "{sums:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_held_on_its_way_to_another_place_is_as_well_as_it_is_where_it_lives() {
     let mut flow = Flow::on(&["local", "edge"]).await;
     flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
@@ -217,6 +267,7 @@ async fn what_is_held_on_its_way_to_another_place_is_as_well_as_it_is_where_it_l
     flow.settle().await;
     for name in ["a", "b", "c"] {
         assert_eq!(flow.status(name), (Sync::Held, Health::Healthy), "{}", flow.why(name));
+        assert_eq!(flow.view(name).live.as_ref().map(|live| live.instances.len()), Some(1), "shown where it lives");
     }
     flow.check();
 }
