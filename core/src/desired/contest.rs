@@ -49,7 +49,9 @@ impl Resolver<'_> {
     ) -> Vec<Found<'f>> {
         let context = self.context;
         let all = group.iter().map(|(_, found)| *found);
-        let Some(holder) = holders.team(key).filter(|holder| context.teams.contains_key(*holder)).cloned() else {
+        let formerly = holders.formerly(key);
+        let holder = holders.team(key).or_else(|| Some(formerly?.1));
+        let Some(holder) = holder.filter(|holder| context.teams.contains_key(*holder)).cloned() else {
             return all.collect();
         };
         let stranger =
@@ -62,6 +64,10 @@ impl Resolver<'_> {
             let Some(team) = stranger(&found) else { continue };
             let (message, help) = match own.first() {
                 Some(first) => another(key, first),
+                None if let Some((id, _)) = formerly => (
+                    format!("`{}` is the former name of {id}, and has no effect here", shown(key)),
+                    "choose another name, or remove that former name first".to_owned(),
+                ),
                 None => (
                     format!("{} `{}` is the team `{holder}`'s, and has no effect here", key.0.word(), key.1),
                     format!(

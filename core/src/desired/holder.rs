@@ -17,11 +17,15 @@ pub(super) struct Holders<'c> {
     in_force: &'c InForce,
     /// The file that last declared each resource, once it is asked for.
     files: OnceCell<BTreeMap<&'c ResourceId, &'c Arc<str>>>,
+    /// The resource that each former name is of, and that one's team.
+    former: BTreeMap<&'c ResourceId, (&'c ResourceId, &'c TeamName)>,
 }
 
 impl<'c> Holders<'c> {
     pub(super) fn new(context: &'c Context, in_force: &'c InForce) -> Self {
-        Self { context, in_force, files: OnceCell::new() }
+        let of_team = context.claims.iter().filter_map(|(id, claims)| Some((id, claims, claims.team.as_ref()?)));
+        let former = of_team.flat_map(|(id, claims, team)| claims.was.iter().map(move |was| (was, (id, team))));
+        Self { context, in_force, files: OnceCell::new(), former: former.collect() }
     }
 
     /// The teams, of those whose documents these are, that had it before; none where nobody remembers. It is a team's wherever
@@ -53,6 +57,11 @@ impl<'c> Holders<'c> {
                 now.or_else(|| self.context.holders.get(&in_force::id(&key)))
             }
         }
+    }
+
+    /// What has this as a former name, and whose that is.
+    pub(super) fn formerly(&self, (kind, name): Key<'_>) -> Option<(&ResourceId, &TeamName)> {
+        self.former.get(&kind.resource(name)?).copied()
     }
 
     /// Whether it was declared in this file.

@@ -44,6 +44,8 @@ pub(super) fn guard(
             continue;
         }
         let discounted = released::discounted(&held, desired, facts);
+        let alone = held.first().filter(|_| held.len() == 1);
+        let why = alone.and_then(|removal| disputed::why(removal, desired, facts)).unwrap_or(why);
         let why = with_answers(why, &held, desired, facts);
         let mut hold = Hold::new(held, why);
         hold.removals = hold.changes.iter().map(|(_, id)| id.clone()).collect();

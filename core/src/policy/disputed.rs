@@ -17,17 +17,19 @@ pub(super) fn waiting<'r>(
         return Vec::new();
     }
     let under_way = let_through(facts);
-    let dispute = |removal: &(Verb, ResourceId)| {
-        let (_, id) = removal;
-        let before = facts.memory.resources.get(id).map(|memory| &memory.claims.wanted_by);
-        let has_begun = |team: &TeamName| before.is_none_or(|before| !before.contains(team));
-        let (team, place) = desired.wanted.get(id)?.iter().find(|(team, _)| has_begun(team))?;
-        let theirs = team_of(id, desired, facts)?;
-        let why = format!(
-            "{place} asks for its name for the team {team}: to hand it over with its data, add {team} to `teams.{theirs}.allow` \
-             in the daemon's settings; this would delete it"
-        );
-        Some((Removals::from([removal.clone()]), why))
-    };
-    removals.filter(|it| it.0 == Verb::Delete && !under_way.contains(*it)).filter_map(dispute).collect()
+    let new = removals.filter(|it| !under_way.contains(*it));
+    new.filter_map(|it| Some((Removals::from([it.clone()]), why(it, desired, facts)?))).collect()
+}
+
+/// Why this removal waits for a word of its team, if it does.
+pub(super) fn why((verb, id): &(Verb, ResourceId), desired: &Desired, facts: &Facts<'_>) -> Option<String> {
+    let before = facts.memory.resources.get(id).map(|memory| &memory.claims.wanted_by);
+    let has_begun = |team: &TeamName| before.is_none_or(|before| !before.contains(team));
+    let wanted = desired.wanted.get(id).filter(|_| *verb == Verb::Delete)?;
+    let (team, place) = wanted.iter().find(|(team, _)| has_begun(team))?;
+    let theirs = team_of(id, desired, facts)?;
+    Some(format!(
+        "{place} asks for its name for the team {team}: to hand it over with its data, add {team} to `teams.{theirs}.allow` \
+         in the daemon's settings; this would delete it"
+    ))
 }

@@ -3,7 +3,7 @@
 use codeops_core::model::{Health, Sync};
 
 use super::owners::{of, teams, wrong};
-use crate::support::flow::{app, app_with, id};
+use crate::support::flow::{app, id};
 
 const FOUR: [&str; 4] = ["one", "two", "three", "four"];
 
@@ -18,7 +18,8 @@ async fn a_rename_keeps_what_was_under_the_old_name() {
             flow.restart().await;
             flow.settle().await;
         }
-        flow.commit(&[("a/web.yaml", &of("a", &app_with("site", "v1", ", was: [web]", "")))]).await;
+        flow.commit(&[("a/web.yaml", &of("a", &app("web", "v1").replace("{name: web", "{was: [web], name: site")))])
+            .await;
         flow.settle().await;
         assert_eq!(flow.status("site"), (Sync::Synced, Health::Healthy), "{}", flow.why("site"));
         assert_eq!(flow.instances("site"), before, "it is the same app");
