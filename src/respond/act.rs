@@ -8,7 +8,7 @@ use codeops_core::model::{
     Action, DocumentName, PageEvent, PageId, Part, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome,
     StepRef,
 };
-use codeops_core::playbook::{Order, pin};
+use codeops_core::playbook::{NOTHING, Order, pin};
 use serde_json::{Value, json};
 
 use super::{Event, Flow};
@@ -73,7 +73,7 @@ impl Flow {
         let mut records = vec![event(begun.clone())];
         let disturbs = match lowered {
             Lowered::Nothing(why) => {
-                let outcome = StepOutcome::Done { output: json!({ "nothing": why }) };
+                let outcome = StepOutcome::Done { output: json!({ NOTHING: why }) };
                 let ended = RunEvent::StepEnded { step, attempt, outcome, evidence: why };
                 return self.record(run, vec![begun, ended]).await.map(|()| true);
             }

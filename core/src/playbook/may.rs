@@ -4,6 +4,9 @@ use super::Facts;
 use super::next::fires;
 use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepOutcome, StepRecord, StepRef, Trace, WaitFor};
 
+/// Why an action did nothing, in the output of one that did not.
+pub const NOTHING: &str = "nothing";
+
 /// Why no step may begin now that acts, and so what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
@@ -77,8 +80,8 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     (at.part == Part::Steps && rolls_back).then(|| "its target is being rolled back: the run only proves".to_owned())
 }
 
-/// Why a proof in `otherwise` would only keep people waiting: every action that it could prove has failed; or all was passed over,
-/// and one was waited for already, or nothing came of the steps that it began at, or nothing may be done.
+/// Why a proof in `otherwise` would only keep people waiting: every action that it could prove has failed; or all was passed over
+/// but what changes nothing, and one was waited for already, or nothing came of the steps of this run, or nothing may be done.
 fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Option<&'static str> {
     let is_proof = |does: &Does| matches!(does, Does::Wait { what: WaitFor::Resolved, .. });
     if at.part != Part::Otherwise || !is_proof(&step.does) {
@@ -87,7 +90,8 @@ fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>
     let before = run.steps.iter().filter(|record| record.step.part == at.part && record.step.index < at.index);
     let before = before.filter_map(|record| Some((record, &run.step(record.step)?.does)));
     let before: Vec<(&StepRecord, &Does)> = before.filter(|(_, does)| acts(does)).collect();
-    let tried: Vec<&(&StepRecord, &Does)> = before.iter().filter(|(record, _)| record.attempts > 0).collect();
+    let tried = before.iter().filter(|(record, does)| record.attempts > 0 && !changed_nothing(record, does));
+    let tried: Vec<&(&StepRecord, &Does)> = tried.collect();
     if !tried.is_empty() {
         // What else fails, such as a script, may have done what helps.
         let failed = |(record, does): &&(&StepRecord, &Does)| {
@@ -99,7 +103,7 @@ fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>
     let mut in_steps = in_steps.filter_map(|record| Some((record, &run.step(record.step)?.does)));
     let waited = in_steps.clone().any(|(_, does)| is_proof(does));
     let may_not = matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
-    let in_vain = run.rung == Rung::Steps && in_steps.all(|(record, does)| nothing_came_of(record, does));
+    let in_vain = in_steps.all(|(record, does)| nothing_came_of(record, does));
     let needless = waited || may_not || in_vain;
     (needless && !before.is_empty()).then_some("nothing was done that it could prove")
 }
@@ -111,10 +115,23 @@ fn nothing_came_of(record: &StepRecord, does: &Does) -> bool {
     let (nothing, at_most_a_part) = (record.trace == Trace::Nothing, record.trace <= Trace::Part);
     match does {
         Does::Notify { .. } | Does::Page { .. } => true,
+        does if changed_nothing(record, does) => true,
         Does::Wait { .. } => failed,
         Does::Git(_) => failed && at_most_a_part,
         Does::Action { action, .. } => failed && (nothing || (at_most_a_part && action.is_commit())),
         Does::Script { .. } | Does::Http(_) | Does::Playbook(_) => failed && nothing,
+    }
+}
+
+/// Whether a step that was tried is known to have changed nothing: a request that only asks, by its method, or an action that
+/// concerned no instance. What a script did nobody knows.
+fn changed_nothing(record: &StepRecord, does: &Does) -> bool {
+    match (does, &record.outcome) {
+        (Does::Http(call), _) => ["GET", "HEAD", "OPTIONS"].contains(&call.method.as_str()),
+        (Does::Action { action: Action::AppRestart | Action::AppReplace, .. }, Some(StepOutcome::Done { output })) => {
+            output.get(NOTHING).is_some()
+        }
+        _ => false,
     }
 }
 

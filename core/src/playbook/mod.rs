@@ -38,7 +38,7 @@ pub use answer::{Answer, Answering, SUSPENDED, UNANSWERED, World, is_built_in, p
 pub use ends::still_fires;
 pub use facts::facts;
 pub use latch::{says_latched, unlatches_at, words as latched_words};
-pub use may::Hold;
+pub use may::{Hold, NOTHING};
 pub use next::{NO_VALUE, next};
 pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};
 pub use order::{target_for, target_of};

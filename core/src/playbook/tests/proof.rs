@@ -181,6 +181,36 @@ fn where_the_last_remedy_has_failed_a_person_is_called_at_once() {
     assert_eq!(live.begins().0, "proof", "a script that failed may have done a part");
 }
 
+/// On the second rung nothing of this run came before: whoever is waited for has only the page.
+#[test]
+fn where_otherwise_only_looked_a_person_is_called_at_once() {
+    let replace = "{name: replace, action: app.replace, if: target.health != 'Healthy'}";
+    let ask = |method: &str| format!("{{name: ask, http: {{method: {method}, url: 'http://127.0.0.1:1/state'}}}}");
+    let run = |first: &str, rung: Rung| {
+        let otherwise = format!("[{first}, {replace}, {{name: proof, wait: resolved}}, {{name: call, page: {{}}}}]");
+        let spec = format!("{ON}  steps: [{{name: mend, script: scripts/look.sh}}]\n  otherwise: {otherwise}");
+        let mut live = Live::answering(&spec, rung);
+        live.target.as_mut().expect("a target").health = Health::Healthy;
+        live
+    };
+    for (first, follows) in [(ask("GET"), "call"), (ask("POST"), "proof")] {
+        let mut live = run(&first, Rung::Otherwise);
+        live.does("ask", done());
+        assert_eq!(live.begins().0, follows, "{first}");
+        let proof = live.run.steps.iter().filter_map(|record| record.skipped.as_deref()).next_back();
+        assert_eq!(proof == Some("nothing was done that it could prove"), follows == "call", "{proof:?}");
+    }
+    let mut live = run(&ask("GET"), Rung::Steps);
+    live.begins();
+    live.pass(5);
+    live.ends(failed());
+    live.does("ask", done());
+    assert_eq!(live.begins().0, "proof", "what the steps may have done is not proven yet");
+    let mut live = run("{name: renew, action: app.restart}", Rung::Otherwise);
+    live.does("renew", StepOutcome::Done { output: json!({ crate::playbook::NOTHING: "it has no instance" }) });
+    assert_eq!(live.begins().0, "call");
+}
+
 #[test]
 fn what_is_waited_for_is_so_for_the_quiet_time_as_it_was_seen() {
     let wait = "{name: whole, wait: {until: target.healthy == target.replicas}, quiet: 10s, timeout: 1m}";
