@@ -67,7 +67,8 @@ fn in_words(answer: &Answer) -> String {
     let policy = |policy: &Option<Name>| policy.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
     match answer {
         Answer::Runs { playbook, .. } => format!("playbook {} runs", playbook.name),
-        Answer::Pages { policy: told, .. } => format!("only {} is paged", policy(told)),
-        Answer::Quiet(why) => format!("nothing starts ({why})"),
+        Answer::Pages { policy: told, .. } | Answer::Held { policy: told, .. } => {
+            format!("only {} is paged", policy(told))
+        }
     }
 }

@@ -194,12 +194,13 @@ fn report(
     warnings.extend(receiver.is_none().then(|| receivers.unknown(&world, &routed, &seen)).flatten());
     let only_pages = match &answered {
         Answered::Pages { why, .. } if !playbooks.is_empty() => Some(why.clone()),
+        Answered::Held { why, .. } => Some(why.clone()),
         _ => None,
     };
     if only_pages.is_some() {
         playbooks.clear();
     }
-    let pages = matches!(answered, Answered::Pages { .. });
+    let pages = !matches!(answered, Answered::Runs { .. });
     let runs = match &answered {
         Answered::Runs { playbook, target, .. } => {
             let cause = RunCause::Alert { alert: alert.id.clone() };
@@ -207,9 +208,8 @@ fn report(
         }
         _ => None,
     };
-    let (quiet, policy) = match answered {
-        Answered::Runs { policy, .. } | Answered::Pages { policy, .. } => (quiet, policy),
-        Answered::Quiet(why) => (quiet.or(Some(why)), routed.policy.clone()),
+    let policy = match answered {
+        Answered::Runs { policy, .. } | Answered::Pages { policy, .. } | Answered::Held { policy, .. } => policy,
     };
     let people = reached::people(policy.as_ref(), fallback, &response, now);
     let of_steps = |program: &Arc<Playbook>| reached::step_pages(program, policy.as_ref(), fallback, &response, now);

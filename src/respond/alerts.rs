@@ -151,7 +151,7 @@ impl Flow {
     }
 
     /// What becomes of one alert that fires and is not kept quiet, and the target that it is about. In a freeze no playbook
-    /// runs: a person is called for it at once.
+    /// runs, nor one on what is suspended: a person is called for it at once.
     fn fate(
         &self,
         alert: &AlertMemory,
@@ -173,10 +173,12 @@ impl Flow {
             (Some(why), None) => world.pages(routed.policy.as_ref(), why.clone()),
             (Some(why), Some(teams)) => world.within(world.pages(routed.policy.as_ref(), why.clone()), teams, routed),
         };
+        // Of what is suspended no version goes back either.
+        let held = matches!(answer, Answer::Held { .. });
         let (playbook, target, policy, only_pages) = match answer {
             Answer::Runs { playbook, target, policy } => (playbook, target, policy, frozen.map(str::to_owned)),
+            Answer::Held { playbook, target, policy, why } => (playbook, Some(target), policy, Some(why)),
             Answer::Pages { playbook, policy, why } => (playbook, None, policy, Some(why)),
-            Answer::Quiet(why) => return (Fate::Quiet(why), None),
         };
         if let Some(why) = &only_pages {
             // The page tells of it beside what the source wrote.
@@ -209,7 +211,7 @@ impl Flow {
             Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches },
         };
-        (fate, target)
+        (fate, target.filter(|_| !held))
     }
 
     async fn open(

@@ -3,18 +3,18 @@
 use codeops_core::alert;
 use codeops_core::model::{AlertState, Memory, ResourceMemory, RevisionState, Run, RunCause};
 use codeops_core::plan::{Effective, effective};
-use codeops_core::playbook::{Hold, ahead};
+use codeops_core::playbook::{Hold, SUSPENDED, ahead};
 use jiff::Timestamp;
 
 use super::Flow;
 
 impl Flow {
     /// Why people keep still what it is about: its target is suspended, or all that fires is in maintenance.
-    pub(super) fn kept_still(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+    pub(super) fn kept_still(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
         if let Some(target) = &run.target
             && self.declared(target).is_some_and(|declared| declared.spec.suspend)
         {
-            return Some(format!("{target} is suspended by its manifest"));
+            return Some(Hold::Suspended(format!("{target} {SUSPENDED}")));
         }
         let known = run.alerts.iter().filter_map(|id| memory.response.alerts.get(id));
         let fires = known.filter(|alert| alert.state != AlertState::Resolved);
@@ -23,7 +23,7 @@ impl Flow {
             alert::maintained(&self.router, labels, self.router.route(labels).owner.as_ref(), now)
         });
         let first = whys.next()??;
-        whys.all(|why| why.is_some()).then_some(first)
+        whys.all(|why| why.is_some()).then_some(Hold::Still(first))
     }
 
     /// What it waits for: the runs before it, then a commit on its way. One that another called is a part of that.

@@ -26,7 +26,7 @@ pub const UNANSWERED: &str = "no playbook answers it";
 /// Why no team's playbook takes what says nowhere whose it is.
 const NOBODYS: &str = "the alert names no team, and no app or service that tells whose it is";
 
-/// How the reason ends for which a suspended target takes no playbook.
+/// How the reason ends for which the playbook of a suspended target does nothing.
 pub const SUSPENDED: &str = "is suspended by its manifest";
 
 /// What one revision declares, as far as answers rest on it.
@@ -67,8 +67,17 @@ pub enum Answer {
         /// Why no playbook.
         why: String,
     },
-    /// Nobody, as long as this is so.
-    Quiet(String),
+    /// A person, at once: its playbook may do nothing, since people keep its target as it is.
+    Held {
+        /// Which.
+        playbook: Arc<Playbook>,
+        /// Its target.
+        target: ResourceId,
+        /// Who.
+        policy: Option<Name>,
+        /// Why nothing is done.
+        why: String,
+    },
 }
 
 /// Which playbooks may answer an alert.
@@ -107,21 +116,33 @@ impl World<'_> {
     /// An answer to what a receiver brought that may only reach what these teams own: anything else is told to the fallback.
     pub fn within(&self, answer: Answer, teams: &BTreeSet<TeamName>, routed: &Routed) -> Answer {
         let why = match &answer {
-            Answer::Quiet(_) => return answer,
             Answer::Pages { why, .. } if !routed.owner.as_ref().is_some_and(|owner| teams.contains(owner)) => {
                 why.clone()
             }
             Answer::Pages { .. } => return answer,
-            Answer::Runs { playbook, target, .. } => {
-                let reached = target.as_ref().and_then(|id| Some(&self.resources.get(id)?.team));
-                if teams.contains(reached.unwrap_or(&playbook.team)) {
-                    return answer;
-                }
-                let on = target.as_ref().map_or_else(|| format!("playbook {}", playbook.name), ToString::to_string);
-                format!("its receiver may not reach {on}: add the team to the receiver's `teams`")
-            }
+            Answer::Runs { playbook, target, .. } => match self.out_of_reach(playbook, target.as_ref(), teams) {
+                Some(why) => why,
+                None => return answer,
+            },
+            Answer::Held { playbook, target, .. } => match self.out_of_reach(playbook, Some(target), teams) {
+                Some(why) => why,
+                None => return answer,
+            },
         };
         self.person(BARRED, self.fallback.or(routed.policy.as_ref()), why)
+    }
+
+    /// Why a playbook on this target answers nothing that a receiver of these teams brings.
+    fn out_of_reach(
+        &self,
+        playbook: &Playbook,
+        target: Option<&ResourceId>,
+        teams: &BTreeSet<TeamName>,
+    ) -> Option<String> {
+        let reached = target.and_then(|id| Some(&self.resources.get(id)?.team));
+        let on = || target.map_or_else(|| format!("playbook {}", playbook.name), ToString::to_string);
+        (!teams.contains(reached.unwrap_or(&playbook.team)))
+            .then(|| format!("its receiver may not reach {}: add the team to the receiver's `teams`", on()))
     }
 
     /// Those of the playbooks on an alert that may answer it, the owner's own first, and why the others may not. Where the
@@ -187,11 +208,12 @@ impl World<'_> {
                 let why = format!("its target {target} is team {theirs}'s, and the alert team {owner}'s");
                 return self.pages(policy, why);
             }
-            if declared.spec.suspend {
-                return Answer::Quiet(format!("{target} {SUSPENDED}"));
-            }
         }
         let policy = policy.cloned().or_else(|| self.escalation(&playbook.team));
+        if let Some(target) = target.clone().filter(|id| self.resources.get(id).is_some_and(|it| it.spec.suspend)) {
+            let why = format!("{target} {SUSPENDED}");
+            return Answer::Held { playbook: Arc::clone(playbook), target, policy, why };
+        }
         Answer::Runs { playbook: Arc::clone(playbook), target, policy }
     }
 

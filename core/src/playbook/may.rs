@@ -12,7 +12,9 @@ pub const NOTHING: &str = "nothing";
 pub enum Hold {
     /// Everything is frozen, for how long nobody knows: what fires is a person's.
     Frozen(String),
-    /// People keep its target still, by its manifest or in maintenance: its steps wait, and `otherwise` only calls people.
+    /// Its target is suspended by its manifest, for how long nobody knows: what fires is a person's. What ends that goes on.
+    Suspended(String),
+    /// What fires is in maintenance, which has an end: its steps wait, and `otherwise` only calls people.
     Still(String),
     /// It goes on by itself: a commit on its way.
     Turn(String),
@@ -24,7 +26,7 @@ impl Hold {
     /// In one sentence.
     pub fn why(&self) -> &str {
         match self {
-            Hold::Frozen(why) | Hold::Still(why) | Hold::Turn(why) | Hold::Queued(why) => why,
+            Hold::Frozen(why) | Hold::Suspended(why) | Hold::Still(why) | Hold::Turn(why) | Hold::Queued(why) => why,
         }
     }
 }
@@ -51,8 +53,8 @@ pub(super) fn against(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts
     let why = hold.why().to_owned();
     Some(match (hold, at.part) {
         // Paging goes on whatever is held: the way to it leads past what acts.
-        (Hold::Frozen(_) | Hold::Still(_), Part::Otherwise) => Against::Step(why),
-        (Hold::Frozen(_), Part::Steps) if !run.alerts.is_empty() => Against::Part(why),
+        (Hold::Frozen(_) | Hold::Suspended(_) | Hold::Still(_), Part::Otherwise) => Against::Step(why),
+        (Hold::Frozen(_) | Hold::Suspended(_), Part::Steps) if !run.alerts.is_empty() => Against::Part(why),
         _ => Against::Now(why),
     })
 }
@@ -102,7 +104,7 @@ fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>
     let in_steps = run.steps.iter().filter(|record| record.step.part == Part::Steps && record.attempts > 0);
     let mut in_steps = in_steps.filter_map(|record| Some((record, &run.step(record.step)?.does)));
     let waited = in_steps.clone().any(|(_, does)| is_proof(does));
-    let may_not = matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Still(_)));
+    let may_not = matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Suspended(_) | Hold::Still(_)));
     let in_vain = in_steps.all(|(record, does)| nothing_came_of(record, does));
     let needless = waited || may_not || in_vain;
     (needless && !before.is_empty()).then_some("nothing was done that it could prove")
@@ -141,7 +143,7 @@ fn holds_up(hold: &Hold, does: &Does) -> bool {
         return !matches!(does, Does::Page { .. });
     }
     let resumes = matches!(does, Does::Action { action: Action::AppResume, .. });
-    acts(does) && !(resumes && matches!(hold, Hold::Still(_)))
+    acts(does) && !(resumes && matches!(hold, Hold::Suspended(_) | Hold::Still(_)))
 }
 
 /// Whether a step changes something, or may: what a hold stops.

@@ -145,8 +145,10 @@ fn opened(scene: &Scene<'_>, alert: Option<&Alert>) -> Result<Run, String> {
     let seen = alert.map_or(Value::Null, seen);
     let (playbook, target, policy, only_pages) = match answer(scene, &seen) {
         Answer::Runs { playbook, target, policy } => (playbook, target, policy, false),
+        Answer::Held { playbook, target, policy, .. } if alert.is_some() => (playbook, Some(target), policy, true),
+        Answer::Held { why, .. } => return Err(why),
         Answer::Pages { playbook, policy, .. } if alert.is_some() => (playbook, None, policy, true),
-        Answer::Pages { why, .. } | Answer::Quiet(why) => return Err(why),
+        Answer::Pages { why, .. } => return Err(why),
     };
     let cause = match (alert, &scene.playbook.on) {
         (Some(alert), _) => RunCause::Alert { alert: alert.id.clone() },

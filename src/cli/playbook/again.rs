@@ -29,7 +29,7 @@ pub(super) enum Again {
 /// What was, or would be, decided.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Decision {
-    /// Muted, in maintenance, inhibited, or its target takes no playbook now: nothing is done.
+    /// Muted, in maintenance or inhibited: nothing is done. Older journals have it of a suspended target, too.
     pub(super) quiet: bool,
     /// The playbook; none when a person is called at once.
     pub(super) playbook: Option<Name>,
@@ -158,7 +158,9 @@ fn answered(tree: &Tree, alert: &Alert, routed: &Routed, firing: &Quiet<'_>, at:
     match world.answer(routed, &seen(alert), tree.receivers.limited.get(&alert.receiver)) {
         Answer::Runs { playbook, target, policy } => Some(Answered { playbook, target, policy, pages: false }),
         Answer::Pages { playbook, policy, .. } => Some(Answered { playbook, target: None, policy, pages: true }),
-        Answer::Quiet(_) => None,
+        Answer::Held { playbook, target, policy, .. } => {
+            Some(Answered { playbook, target: Some(target), policy, pages: true })
+        }
     }
 }
 

@@ -129,9 +129,10 @@ pub(super) fn explain(tree: &Tree, labels: Labels, receiver: Option<&Name>, outp
         lost: false,
     };
     let (playbook, rung) = match answer {
-        Answer::Quiet(why) => {
-            explained.quiet = explained.quiet.or(Some(why));
-            (None, Rung::Steps)
+        Answer::Held { playbook, target, policy, why } => {
+            (explained.only_pages, explained.policy) = (Some(why), policy);
+            explained.target = Some(target.to_string());
+            (Some(playbook), Rung::Page)
         }
         Answer::Pages { playbook, policy, why } => {
             (explained.only_pages, explained.policy) = (Some(why), policy);

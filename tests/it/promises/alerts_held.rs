@@ -70,32 +70,53 @@ async fn a_run_that_a_freeze_finds_at_its_steps_or_in_otherwise_calls_a_person()
 }
 
 #[tokio::test(start_paused = true)]
-async fn maintenance_and_suspension_keep_runs_that_are_on_still() {
-    let started = |text: &str| {
-        PEOPLE.replace("{route: {policy: people}}", &format!("{{route: {{policy: people}}, maintenance: [{text}]}}"))
-    };
-    let maintained = started(
-        "{match: ['app=\"shop\"'], from: 2023-11-14T00:00:00Z, until: 2023-11-30T00:00:00Z, reason: new disks}",
+async fn maintenance_keeps_runs_that_are_on_still() {
+    let maintained = PEOPLE.replace(
+        "{route: {policy: people}}",
+        "{route: {policy: people}, maintenance: [{match: ['app=\"shop\"'], from: 2023-11-14T00:00:00Z, \
+         until: 2023-11-30T00:00:00Z, reason: new disks}]}",
     );
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.outside.fares("scripts/look.sh", Fare::Slow(20));
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(5).await;
+    flow.commit(&[("people.yaml", &maintained)]).await;
+    flow.elapse(300).await;
+    let run = only_run(&flow).await;
+    assert_eq!((run.state(), begun(&run)), (RunState::Waiting, vec!["look".to_owned()]), "{run:#?}");
+    assert!(run.paused.is_some());
+    assert_eq!(flow.outside.count("webhook"), 0, "people chose it");
+    flow.commit(&[("people.yaml", PEOPLE)]).await;
+    flow.elapse(60).await;
+    let run = only_run(&flow).await;
+    assert!(begun(&run).contains(&"restart".to_owned()), "it goes on: that was none of its time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_on_a_suspended_app_calls_a_person_and_nothing_is_done() {
     let suspended = app_with("shop", "v1", "", "replicas: 2, suspend: true, ");
-    for (file, text) in [("people.yaml".to_owned(), maintained), (path("shop"), suspended)] {
+    // Before a run, in its first step, and while it waits for its proof.
+    for at in [None, Some(5), Some(100)] {
         let mut flow = Flow::new().await;
         begin(&mut flow, &["shop"]).await;
         flow.outside.fares("scripts/look.sh", Fare::Slow(20));
-        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
-        flow.elapse(5).await;
-        flow.commit(&[(&file, &text)]).await;
-        flow.elapse(300).await;
+        if let Some(at) = at {
+            flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+            flow.elapse(at).await;
+        }
+        flow.commit(&[(&path("shop"), &suspended)]).await;
+        flow.elapse(10).await;
+        let started = flow.effects().len();
+        if at.is_none() {
+            flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        }
+        flow.elapse(600).await;
         let run = only_run(&flow).await;
-        assert_eq!((run.state(), begun(&run)), (RunState::Waiting, vec!["look".to_owned()]), "{run:#?}");
-        assert!(run.paused.is_some());
-        assert_eq!(flow.outside.count("webhook"), 0, "people chose it");
-        let before =
-            if file == "people.yaml" { PEOPLE.to_owned() } else { app_with("shop", "v1", "", "replicas: 2, ") };
-        flow.commit(&[(&file, &before)]).await;
-        flow.elapse(60).await;
-        let run = only_run(&flow).await;
-        assert!(begun(&run).contains(&"restart".to_owned()), "it goes on: that was none of its time");
+        assert_eq!(run.state(), RunState::Paged, "{at:?} {run:#?}");
+        assert_eq!(flow.outside.count("webhook"), 1, "{at:?}");
+        assert!(flow.effects().len() == started, "{at:?}: nothing is done to it");
+        assert_eq!(run.target.as_ref().map(ToString::to_string).as_deref(), Some("app/shop"));
     }
 }
 

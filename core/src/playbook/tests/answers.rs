@@ -93,7 +93,7 @@ fn answered(desired: &Desired, alert: &Alert) -> Result<String, String> {
     with_world(desired, alert, |_, _, answer| match answer {
         Answer::Runs { playbook, .. } => Ok(playbook.name.to_string()),
         Answer::Pages { why, .. } => Err(why),
-        Answer::Quiet(why) => panic!("quiet: {why}"),
+        Answer::Held { why, .. } => panic!("held: {why}"),
     })
 }
 

@@ -10,8 +10,12 @@ fn frozen() -> Hold {
     Hold::Frozen("frozen: bad night".to_owned())
 }
 
+fn suspended() -> Hold {
+    Hold::Suspended("app/shop is suspended by its manifest".to_owned())
+}
+
 fn still() -> Hold {
-    Hold::Still("app/shop is suspended by its manifest".to_owned())
+    Hold::Still("in maintenance until tomorrow: new disks".to_owned())
 }
 
 fn turn() -> Hold {
@@ -84,15 +88,17 @@ fn a_wait_is_broken_off_when_its_run_is_raised() {
 }
 
 #[test]
-fn a_freeze_stops_what_acts_and_a_person_is_called_for_what_fires() {
-    let mut live = Live::answering(&format!("{ON}{PAUSED}"), Rung::Steps);
-    live.begins();
-    live.hold = Some(frozen());
-    live.pass(5);
-    live.accept_page();
-    assert_eq!(live.over().0, RunState::Paged);
-    assert_eq!(skipped(&live, "replace"), "frozen: bad night");
-    assert!(live.run.turned.as_ref().is_some_and(|(why, _)| why.contains("bad night")));
+fn a_freeze_or_a_suspension_stops_what_acts_and_a_person_is_called_for_what_fires() {
+    for hold in [frozen(), suspended()] {
+        let mut live = Live::answering(&format!("{ON}{PAUSED}"), Rung::Steps);
+        live.begins();
+        live.hold = Some(hold.clone());
+        live.pass(5);
+        live.accept_page();
+        assert_eq!(live.over().0, RunState::Paged);
+        assert_eq!(skipped(&live, "replace"), hold.why());
+        assert!(live.run.turned.as_ref().is_some_and(|(why, _)| why == hold.why()));
+    }
     // What comes in begins at its page.
     let mut live = Live::answering(&format!("{ON}{PAUSED}"), Rung::Page);
     live.hold = Some(frozen());
@@ -114,7 +120,7 @@ fn a_freeze_stops_what_acts_and_a_person_is_called_for_what_fires() {
 
 #[test]
 fn a_run_in_otherwise_passes_on_to_its_page_where_nothing_may_be_done() {
-    for hold in [frozen(), still()] {
+    for hold in [frozen(), suspended(), still()] {
         for rung in [Rung::Steps, Rung::Otherwise] {
             let mut live = Live::answering(&format!("{ON}{LOOK}"), rung);
             if rung == Rung::Steps {
@@ -291,7 +297,7 @@ fn a_number_may_come_as_a_labels_text_and_what_is_none_fails_its_step() {
 #[test]
 fn what_ends_a_suspension_is_not_stopped_by_it() {
     let mut live = Live::answering(&format!("{ON}  steps: [{{name: go, action: app.resume}}]"), Rung::Steps);
-    live.hold = Some(still());
+    live.hold = Some(suspended());
     assert_eq!(live.begins().0, "go");
     let mut live = Live::answering(&format!("{ON}  steps: [{{name: go, action: app.resume}}]"), Rung::Steps);
     live.hold = Some(turn());

@@ -117,7 +117,7 @@ fn happens(live: &mut Live, dice: u8) {
         0 => live.alert(AlertState::Resolved),
         1 => live.alert(AlertState::Firing),
         2 => live.alert(AlertState::Expired),
-        3 => live.hold = Some([Hold::Frozen, Hold::Still, Hold::Turn][usize::from(dice / 9) % 3]("held".to_owned())),
+        3 => live.hold = Some([Hold::Frozen, Hold::Suspended, Hold::Still, Hold::Turn][usize::from(dice / 9) % 4]("held".to_owned())),
         4 => live.in_hand = false,
         _ => live.hold = None,
     }
