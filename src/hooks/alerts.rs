@@ -135,7 +135,9 @@ async fn enter<'s>(
 ) -> Result<(&'s Receiver, Option<String>, Held), Problem> {
     let (receiver, door) = shared.receivers.named(name);
     let refused = |why: &'static str| {
-        if let Some(more) = shared.refusals.admits(why) {
+        // Those of no receiver count together: anybody may make up as many names as they like.
+        let whom = receiver.map_or("", |receiver| receiver.name.as_str());
+        if let Some(more) = shared.refusals.admits_of(whom, why) {
             // Anybody may send anything: what can be no receiver's name is not repeated.
             let receiver = Name::new(name).map_or_else(|_| "(no name of one)".to_owned(), |name| name.to_string());
             tracing::warn!(receiver, peer = peer.map(tracing::field::display), why, more, "an alert is refused");
