@@ -28,6 +28,9 @@ pub struct Routed {
     pub playbooks: Vec<Name>,
     /// Who is paged for it; the fallback where no route says.
     pub policy: Option<Name>,
+    /// Whether no route says so, and it is the fallback.
+    #[serde(skip)]
+    pub by_fallback: bool,
     /// Labels whose values it shares with others of its group.
     pub group_by: Vec<String>,
     /// Mute times of its routes: the manifest's name and the time's.
@@ -160,6 +163,7 @@ impl Router {
             }
         }
         if routed.policy.is_none() {
+            routed.by_fallback = true;
             routed.policy.clone_from(&self.fallback);
         }
         routed

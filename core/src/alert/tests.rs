@@ -105,7 +105,7 @@ fn own_triggers_come_first_and_the_fallback_last() {
     let router = Router::new(&Arc::new(answering), Some(&name("fallback")), Whose::default());
     let routed = router.route(&labels(&[("alertname", "Down"), ("app", "shop")]));
     assert_eq!(routed.playbooks, [name("own"), name("routed")]);
-    assert_eq!(routed.policy, Some(name("fallback")));
+    assert_eq!((routed.policy, routed.by_fallback), (Some(name("fallback")), true));
     assert_eq!(router.route(&labels(&[("alertname", "Down")])).playbooks, [name("routed")]);
 }
 

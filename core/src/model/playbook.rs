@@ -190,7 +190,7 @@ pub enum Does {
     },
     /// A page: the last resort.
     Page {
-        /// The escalation policy; the team's own without.
+        /// The escalation policy; without, that of the alert's route, or the team's own.
         policy: Option<Name>,
     },
     /// A commit by the bot.

@@ -97,8 +97,10 @@ impl World<'_> {
     pub fn answer(&self, routed: &Routed, seen: &Value, receiver: Option<&BTreeSet<TeamName>>) -> Answer {
         let policy = routed.policy.as_ref();
         let Answering { may, why, .. } = self.may_answer(routed, receiver);
+        // The playbook's team says who is called for it before the fallback does.
+        let named = policy.filter(|_| !routed.by_fallback);
         let mut answers =
-            may.into_iter().map(|playbook| self.answered_by(playbook, routed.owner.as_ref(), policy, seen));
+            may.into_iter().map(|playbook| self.answered_by(playbook, routed.owner.as_ref(), named, seen));
         let first = answers.next();
         let answer = match first {
             None => self.pages(policy, why),
@@ -183,7 +185,7 @@ impl World<'_> {
         }
     }
 
-    /// What becomes of an alert of this team that this playbook is to answer; `policy` is its route's.
+    /// What becomes of an alert of this team that this playbook is to answer; `policy` is what its route names.
     pub fn answered_by(
         &self,
         playbook: &Arc<Playbook>,
@@ -191,22 +193,23 @@ impl World<'_> {
         policy: Option<&Name>,
         seen: &Value,
     ) -> Answer {
+        let told = policy.or(self.fallback);
         let target = match playbook.target.as_ref().map(|template| target_for(template, seen)).transpose() {
             Ok(target) => target,
-            Err(error) => return self.pages(policy, error),
+            Err(error) => return self.pages(told, error),
         };
         if let Some(target) = &target {
             let Some(declared) = self.resources.get(target) else {
-                return self.pages(policy, format!("its target {target} is not declared"));
+                return self.pages(told, format!("its target {target} is not declared"));
             };
             if !self.may_act(&playbook.team, target) {
-                return self.pages(policy, format!("team {} may not act on {target}", playbook.team));
+                return self.pages(told, format!("team {} may not act on {target}", playbook.team));
             }
             // What a label comes to may be anybody's: only what the alert's team may act on itself helps it, or what is the playbook's.
             if let Some(owner) = owner.filter(|owner| declared.team != playbook.team && !self.may_act(owner, target)) {
                 let theirs = &declared.team;
                 let why = format!("its target {target} is team {theirs}'s, and the alert team {owner}'s");
-                return self.pages(policy, why);
+                return self.pages(told, why);
             }
         }
         let policy = policy.cloned().or_else(|| self.escalation(&playbook.team));

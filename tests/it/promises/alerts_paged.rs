@@ -298,3 +298,23 @@ async fn what_joins_a_page_that_nobody_has_accepted_is_told_of_in_what_is_sent()
     flow.elapse(5).await;
     assert_eq!(flow.runs().await.len(), 2, "that page was accepted, and opened long ago");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_page_without_a_policy_goes_to_the_routes_then_to_the_teams_own() {
+    let team = "apiVersion: codeops/v1\nkind: Team\nmetadata: {name: core}\nspec: {escalation: own}\n";
+    let own = "---\napiVersion: codeops/v1\nkind: Receiver\nmetadata: {name: chat, team: core}\n\
+               spec: {slack: {url: https://chat.example/own}}\n---\n\
+               apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: own, team: core}\n\
+               spec: {levels: [{notify: [receiver/chat]}]}\n";
+    let playbook = "apiVersion: codeops/v1\nkind: Playbook\nmetadata: {name: calls, team: core}\n\
+                    spec: {on: {alert: {alertname: Odd}}, steps: [{name: call, page: {}}]}\n";
+    for (route, told) in [(PEOPLE.to_owned(), (1, 0)), (PEOPLE.replace("policy: people", ""), (0, 1))] {
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &[], playbook).await;
+        flow.commit(&[("team.yaml", team), ("people.yaml", &(route + own))]).await;
+        flow.elapse(5).await;
+        flow.tell(vec![firing(&flow, "Odd", "shop")]).await;
+        flow.elapse(10).await;
+        assert_eq!((flow.outside.count("webhook"), flow.outside.count("slack")), told);
+    }
+}
