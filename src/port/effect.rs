@@ -91,6 +91,8 @@ pub struct Send {
     pub over: bool,
     /// Whether it tells of a page for the first time though its alerts are over by now.
     pub late: bool,
+    /// Whether it only shows that paging works: nobody is to be waked by it.
+    pub test: bool,
     /// Where the page shows more: a path such as `/runs/r42`.
     pub path: Option<String>,
     /// The alert that it tells of first, if it is a page of one.

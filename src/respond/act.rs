@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use codeops_core::action::{self, Lowered, Situation};
 use codeops_core::model::{
-    Action, DocumentName, PageEvent, PageId, Part, ResourceId, ResourceMemory, Run, RunCause, RunEvent, StepOutcome,
-    StepRef,
+    Action, DocumentName, Failing, PageEvent, PageId, Part, ResourceId, ResourceMemory, ResponseMemory, Run, RunCause,
+    RunEvent, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{NOTHING, Order, pin};
 use serde_json::{Value, json};
@@ -144,7 +144,14 @@ impl Flow {
         };
         let mut first = self.latch_of(run);
         if step.part == Part::Otherwise && run.failure().is_some() {
-            first += "Nobody is called for the same failure again until a later run has succeeded.\n";
+            let failing = |response: &ResponseMemory| response.schedules.get(&run.playbook.name)?.failing.clone();
+            if let Some(Failing { since, times, .. }) = self.remembered(failing) {
+                let times = if times == 1 { "1 run".to_owned() } else { format!("{times} runs") };
+                let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
+                first += &format!("It fails since {since}: {times} before this one.\n");
+            }
+            first +=
+                "Nobody is called for the same failure again within a day, unless a run has succeeded in between.\n";
         }
         let (title, body) = self.evidence(run, Some(step), &first);
         let begun = Record::Run { run: run.id, resource: None, event: begun };
@@ -160,11 +167,12 @@ impl Flow {
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }
 
-    /// The page of an earlier run that told of what a scheduled one has failed of.
+    /// The page of an earlier run that told of what a scheduled one has failed of, lately.
     fn told_of_failure(&self, run: &Run, step: StepRef) -> Option<PageId> {
         let failure = run.failure().filter(|_| step.part == Part::Otherwise)?;
         let told = self.remembered(|response| response.schedules.get(&run.playbook.name)?.told.clone())?;
-        (told.of == failure && told.run != run.id).then_some(told.page)
+        let known = told.of == failure && told.run != run.id && told.is_told(self.tools.clock.now());
+        known.then_some(told.page)
     }
 
     /// Another playbook, with the caller's authority and alerts.
@@ -245,6 +253,7 @@ impl Flow {
                 page: None,
                 over: false,
                 late: false,
+                test: false,
                 path: Some(format!("/runs/{}", run.id)),
                 alert: None,
             }),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory, TeamName,
+    AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory, SELF_TEST, TeamName,
 };
 use codeops_core::playbook::{about, says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
@@ -48,7 +48,8 @@ impl Closing {
     }
 }
 
-/// How a call stands by the alerts that it is about, or by whether whose silence it is was heard again; what is not waited for
+/// How a call stands by the alerts that it is about, by whether whose silence it is was heard again, or by how later runs of its
+/// schedule ended; what is not waited for
 /// any more is over, too.
 fn stands(call: &Call, response: &ResponseMemory, watched: impl Fn(&Name) -> bool) -> Stands {
     if let Some(receiver) = &call.silent {
@@ -57,6 +58,12 @@ fn stands(call: &Call, response: &ResponseMemory, watched: impl Fn(&Name) -> boo
     }
     if let Some(receiver) = &call.full {
         return if response.kept_of(receiver).has_room() { Stands::Over } else { Stands::Open };
+    }
+    if let Some(schedule) = &call.schedule {
+        let taken = response.schedules.get(schedule);
+        let over = schedule.as_str() == SELF_TEST
+            || taken.is_none_or(|taken| taken.is_gone() || taken.well.is_some_and(|well| call.run < Some(well)));
+        return if over { Stands::Over } else { Stands::Open };
     }
     let alerts = &response.alerts;
     let mut lost = call.lost.unwrap_or(false);
@@ -140,6 +147,7 @@ impl Flow {
                 page: Some(page),
                 over: true,
                 late: false,
+                test: call.schedule.as_ref().is_some_and(|name| name.as_str() == SELF_TEST),
                 path: Some(path),
                 alert: None,
             });
@@ -163,6 +171,14 @@ impl Flow {
     fn what_is_over(&self, page: PageId, call: &Call) -> String {
         if let Some(receiver) = &call.full {
             return format!("New alerts of receiver {receiver} are taken again.");
+        }
+        if let Some(schedule) = &call.schedule {
+            let well = self.remembered(|response| response.schedules.get(schedule)?.well);
+            return match well.filter(|well| call.run < Some(*well)) {
+                Some(well) => format!("Run {well} of playbook {schedule} has ended well."),
+                None if schedule.as_str() == SELF_TEST => "Paging works: nothing was wrong.".to_owned(),
+                None => format!("Playbook {schedule} is not scheduled any more."),
+            };
         }
         let Some(receiver) = &call.silent else {
             return format!("All alerts of page {page} are resolved, says their source.");
@@ -212,6 +228,7 @@ impl Flow {
         let over = self.remembered(|response| match response.calls.get(&page) {
             Some(call) if call.silent.is_some() => "the silence is over",
             Some(call) if call.full.is_some() => "the receiver has room again",
+            Some(call) if call.schedule.is_some() => "what was scheduled is over",
             _ => "its alerts are resolved",
         });
         if untold.is_empty() {

@@ -57,8 +57,16 @@ impl Flow {
             let policy = self.tools.rules.fallback.clone();
             let title = "codeops only observes until a commit".to_owned();
             let body = format!("{text}\nAlerts are answered by no playbook until then: each calls a person.");
-            let event =
-                PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new(), silent: None, full: None };
+            let event = PageEvent::Opened {
+                run: None,
+                policy,
+                title,
+                body,
+                alerts: Vec::new(),
+                silent: None,
+                full: None,
+                schedule: None,
+            };
             self.tools.journal.open_page(event, |_| beside).await?;
             self.tools.said.with(|said| said.observing = Some(why.to_owned()));
         }

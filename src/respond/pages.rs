@@ -144,6 +144,7 @@ impl Flow {
             page: Some(page.id),
             over: false,
             late,
+            test: page.is_test(),
             path: Some(path),
             alert: self.told_first(page, &team),
         });

@@ -49,7 +49,8 @@ impl Flow {
             );
             let (policy, alerts) = (self.tools.rules.fallback.clone(), Vec::new());
             let full = Some(receiver);
-            let event = PageEvent::Opened { run: None, policy, title, body, alerts, silent: None, full };
+            let event =
+                PageEvent::Opened { run: None, policy, title, body, alerts, silent: None, full, schedule: None };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
         }
         Ok(())

@@ -149,7 +149,16 @@ impl Flow {
         let policy = Some(self.who_is_told(run, None)?);
         let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
         let (title, body) = self.evidence(run, None, &first);
-        Some(PageEvent::Opened { run: Some(run.id), policy, title, body, alerts: Vec::new(), silent: None, full: None })
+        Some(PageEvent::Opened {
+            run: Some(run.id),
+            policy,
+            title,
+            body,
+            alerts: Vec::new(),
+            silent: None,
+            full: None,
+            schedule: None,
+        })
     }
 
     /// The title and the text of a run's page, after `first`; `at` is the step that pages, where one does.

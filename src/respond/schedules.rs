@@ -5,21 +5,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::{Labels, Name, Playbook, Response, RunCause, Schedule, TeamName, Trigger};
+use codeops_core::model::{
+    Labels, Name, Playbook, Response, RunCause, SELF_TEST, Schedule, TeamName, Trigger, UNSCHEDULED,
+};
 use codeops_core::playbook::{Asked, Opening, due, next_time, open, target_for};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Flow;
-use super::silence::SELF_TEST;
 use super::turns::in_turn;
 use crate::journal::{LogError, Record, SCHEDULE_CHANGED};
 
 /// How late a time may be taken up where missed times are not caught up with.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
-
-/// What a playbook without a schedule has for one.
-const NONE: &str = "none";
 
 /// How many due times one turn writes down at most: an alert that comes meanwhile waits for no more.
 const AT_ONCE: usize = 8;
@@ -108,11 +106,12 @@ impl Flow {
                 || response.playbooks.get(name).is_some_and(|playbook| matches!(playbook.on, Trigger::Schedule(_)))
         };
         let gone: Vec<Name> = self.remembered(|memory| {
-            let known = memory.schedules.iter().filter(|(_, taken)| taken.of.as_deref() != Some(NONE));
+            let known = memory.schedules.iter().filter(|(_, taken)| !taken.is_gone());
             known.map(|(name, _)| name.clone()).filter(|name| !is_there(name)).collect()
         });
         let left = || Some("it is not declared any more".to_owned());
-        let record = |playbook| Record::Scheduled { playbook, due: now, left: left(), of: Some(NONE.to_owned()) };
+        let record =
+            |playbook| Record::Scheduled { playbook, due: now, left: left(), of: Some(UNSCHEDULED.to_owned()) };
         self.tools.journal.record(gone.into_iter().map(record).collect()).await.map(|_| ())
     }
 

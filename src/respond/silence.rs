@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::alert::silent;
-use codeops_core::model::{Name, Page, PageEvent};
+use codeops_core::model::{Name, Page, PageEvent, SELF_TEST};
 use codeops_core::playbook::{due, next_time};
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,8 +15,6 @@ use crate::journal::{LogError, Record};
 const FRESH: SignedDuration = SignedDuration::from_mins(3);
 /// How old an open page may be for paging to count as making progress.
 const UNHEARD: SignedDuration = SignedDuration::from_mins(10);
-/// The name under which the time of the paging test is remembered.
-pub(super) const SELF_TEST: &str = "codeops-self-test";
 
 impl Flow {
     pub(super) async fn silence(&mut self) -> Result<(), LogError> {
@@ -61,7 +59,16 @@ impl Flow {
             );
             let policy = self.tools.rules.fallback.clone();
             let silent = Some(receiver.clone());
-            let event = PageEvent::Opened { run: None, policy, title, body, alerts: Vec::new(), silent, full: None };
+            let event = PageEvent::Opened {
+                run: None,
+                policy,
+                title,
+                body,
+                alerts: Vec::new(),
+                silent,
+                full: None,
+                schedule: None,
+            };
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
             // Said only once it is durable: what could not be written down is said by whoever begins anew.
             self.tools.said.with(|said| said.silent.insert(receiver));
@@ -82,7 +89,7 @@ impl Flow {
         if let Ok(Some(time)) = due(&schedule, taken, now, SignedDuration::from_hours(1)) {
             let title = "codeops paging self-test: nothing is wrong".to_owned();
             let body =
-                "This page shows that paging works. It comes as often as `selfTest` in the settings says.".to_owned();
+                "This page shows that paging works. It comes as often as `selfTest` in the settings says, and is over at once.".to_owned();
             let event = PageEvent::Opened {
                 run: None,
                 policy: self.tools.rules.fallback.clone(),
@@ -91,6 +98,7 @@ impl Flow {
                 alerts: Vec::new(),
                 silent: None,
                 full: None,
+                schedule: Some(name.clone()),
             };
             let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
             self.tools.journal.open_page(event, |_| vec![record]).await?;

@@ -131,7 +131,16 @@ impl Flow {
                 };
                 receipts.map(receipt).into_iter().collect()
             };
-            let event = PageEvent::Opened { run: None, policy, title, body, alerts: about, silent: None, full: None };
+            let event = PageEvent::Opened {
+                run: None,
+                policy,
+                title,
+                body,
+                alerts: about,
+                silent: None,
+                full: None,
+                schedule: None,
+            };
             self.tools.journal.open_page(event, left).await?;
         }
         Ok(())

@@ -37,6 +37,7 @@ impl Flow {
                     page: None,
                     over: false,
                     late: false,
+                    test: false,
                     path: Some("/".to_owned()),
                     alert: None,
                 });

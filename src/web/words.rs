@@ -113,7 +113,7 @@ impl Mark {
                     + standing.alone
                     + standing.pages,
             ),
-            (Mark::Degraded, standing.silent + standing.full),
+            (Mark::Degraded, standing.silent + standing.full + standing.failing),
             (Mark::Held, overall.held + board.holds.len() + board.blocks().len()),
             (Mark::Unknown, overall.unknown + usize::from(!board.ready)),
             (Mark::Progressing, overall.progressing + standing.answered),
@@ -142,6 +142,11 @@ pub(super) fn headline(board: &Board, standing: &Standing) -> String {
     let unheard = (standing.unheard > 0).then(|| format!("{} reached nobody", plural(standing.unheard, "alert")));
     let silent = (standing.silent > 0).then(|| format!("{} silent", plural(standing.silent, "receiver")));
     let full = (standing.full > 0).then(|| format!("{} full", plural(standing.full, "receiver")));
+    let failing = match standing.failing {
+        0 => None,
+        1 => Some("1 scheduled playbook fails".to_owned()),
+        many => Some(format!("{many} scheduled playbooks fail")),
+    };
     let latched = (standing.latched > 0).then(|| format!("{} latched", standing.latched));
     let blocks = board.blocks().into_iter().map(str::to_owned);
     std::iter::once(text)
@@ -151,6 +156,7 @@ pub(super) fn headline(board: &Board, standing: &Standing) -> String {
         .chain(calls)
         .chain(silent)
         .chain(full)
+        .chain(failing)
         .chain(latched)
         .collect::<Vec<_>>()
         .join("; ")

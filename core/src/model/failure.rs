@@ -1,5 +1,7 @@
-//! What a scheduled run failed of: a person who was called for it is not called again each time it comes to the same.
+//! What a scheduled run failed of: a person who was called for it is not called again each time it comes to the same, but once
+//! a day while it does.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -14,9 +16,40 @@ pub struct ToldFailure {
     pub run: RunId,
     /// What it told of.
     pub of: Digest,
+    /// When it was opened. `None` in an older store: long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// How long nobody is called again for what fails alike. Less than a day: the next night's page may be opened sooner in its run
+/// than the last.
+const AGAIN: SignedDuration = SignedDuration::from_hours(23);
+
+impl ToldFailure {
+    /// Whether nobody is called for it again at this time.
+    pub fn is_told(&self, now: Timestamp) -> bool {
+        self.at.is_some_and(|at| now.duration_since(at) < AGAIN)
+    }
+}
+
+/// Runs of a schedule that failed, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// When the first of them ended.
+    pub since: Timestamp,
+    /// How many they are.
+    pub times: u32,
+    /// The last of them.
+    pub run: RunId,
 }
 
 impl Run {
+    /// Whether a person was called in it.
+    pub fn has_called(&self) -> bool {
+        let pages = |step| self.step(step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
+        self.steps.iter().any(|record| record.attempts > 0 && pages(record.step))
+    }
+
     /// What a scheduled run failed of: its program, and each step that failed, with why. `None` while nothing did, and for
     /// runs that alerts or other runs open: those have their own ladder.
     pub fn failure(&self) -> Option<Digest> {

@@ -38,7 +38,7 @@ pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprin
 pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
-pub use failure::ToldFailure;
+pub use failure::{Failing, ToldFailure};
 pub use group::{Group, covers, severity};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use kept::Kept;
@@ -51,14 +51,14 @@ pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,
     Snapshot, Stamp, SystemId, Why,
 };
-pub use page::{Call, Page, PageEvent, PageTry};
+pub use page::{Call, Page, PageEvent, PageTry, SELF_TEST};
 pub use playbook::{
     Action, CatchUp, Concurrency, DocumentName, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook,
     PlaybookStep, Progress, Retry, Schedule, Trigger, WaitFor, WhenBusy,
 };
 pub use playbook_test::{Expected, Given, GivenAlert, GivenTarget, PlaybookTest, TestCase};
 pub use resource::{Place, Resource};
-pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject, Taken};
+pub use response::{Counted, Ledger, Owned, Response, ResponseMemory, RunEnd, Subject, Taken, UNSCHEDULED};
 pub use routing::{
     Address, AlertRouteSpec, Channel, EscalationLevel, EscalationPolicySpec, Inhibition, Maintenance, MatchOperator,
     Matcher, Notified, OnCallOverride, OnCallSpec, Route, TimeSpan,

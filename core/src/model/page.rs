@@ -41,7 +41,13 @@ pub struct Page {
     /// The receiver of which it tells that it is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Name>,
+    /// The scheduled playbook whose run called, or [`SELF_TEST`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Name>,
 }
+
+/// The name under which the paging test is scheduled.
+pub const SELF_TEST: &str = "codeops-self-test";
 
 /// A map whose keys are no texts, as a list of pairs: JSON has no other place for them.
 mod pairs {
@@ -102,6 +108,9 @@ pub struct Call {
     /// The receiver that it says is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Name>,
+    /// The scheduled playbook whose run called, or [`SELF_TEST`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Name>,
     /// When it was opened. `None` in an older store: long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -134,6 +143,9 @@ pub enum PageEvent {
         /// The receiver of which it tells that it is full.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         full: Option<Name>,
+        /// What is scheduled and called, where that is no run's playbook.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schedule: Option<Name>,
     },
     /// More alerts came that it tells of: nobody is called again for them.
     Joined {
@@ -175,7 +187,9 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened { run, policy, title, body, alerts, silent, full } = event else { return None };
+        let PageEvent::Opened { run, policy, title, body, alerts, silent, full, schedule } = event else {
+            return None;
+        };
         Some(Self {
             id,
             run: *run,
@@ -190,6 +204,7 @@ impl Page {
             group: None,
             silent: silent.clone(),
             full: full.clone(),
+            schedule: schedule.clone(),
         })
     }
 
@@ -213,11 +228,12 @@ impl Page {
         }
     }
 
-    /// Its end, once it is accepted: its alerts, or which receiver is silent or full, go over to what is left to be told. Of a page about none,
+    /// Its end, once it is accepted: its alerts, which receiver is silent or full, or what was scheduled, go over to what is left to be told. Of a page about none,
     /// that is nothing. `lost` says whether nothing is known of one of them any more.
     pub fn call(&mut self, lost: impl Fn(&AlertId) -> bool) -> Option<Call> {
         let (alerts, group) = (std::mem::take(&mut self.alerts), self.group.take());
-        if self.accepted.is_none() || (alerts.is_empty() && self.silent.is_none() && self.full.is_none()) {
+        let about = [&self.silent, &self.full, &self.schedule].into_iter().any(Option::is_some);
+        if self.accepted.is_none() || (alerts.is_empty() && !about) {
             return None;
         }
         let unknown = self.tries.iter().filter(|(_, tried)| tried.receivers.is_empty());
@@ -225,8 +241,14 @@ impl Page {
         let receivers = self.tries.values().flat_map(|tried| tried.receivers.iter().cloned()).collect();
         let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
         let opened_at = Some(self.opened_at);
-        let (silent, full) = (self.silent.clone(), self.full.clone());
-        Some(Call { run: self.run, policy, title, told, receivers, alerts, group, silent, full, opened_at, lost })
+        let (silent, full, schedule) = (self.silent.clone(), self.full.clone(), self.schedule.clone());
+        let run = self.run;
+        Some(Call { run, policy, title, told, receivers, alerts, group, silent, full, schedule, opened_at, lost })
+    }
+
+    /// Whether it only tries whether paging works.
+    pub fn is_test(&self) -> bool {
+        self.schedule.as_ref().is_some_and(|name| name.as_str() == SELF_TEST)
     }
 
     /// Whether nothing more is sent.

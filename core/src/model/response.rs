@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Kept, Labels, Name, OnCallSpec, Page,
-    PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName, ToldFailure,
+    AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Failing, Kept, Labels, Name, OnCallSpec,
+    Page, PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName, ToldFailure,
 };
 
 /// How alerts are answered, as one revision says. Shared: runs and readers keep it.
@@ -102,6 +102,27 @@ pub struct Taken {
     /// The failure of its runs that a person was called for, until one of them succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<ToldFailure>,
+    /// Its runs that failed since the last that did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+    /// The last run that ended well and called nobody: what pages of earlier ones tell of is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well: Option<RunId>,
+}
+
+/// What a playbook has for a schedule that is not declared any more.
+pub const UNSCHEDULED: &str = "none";
+
+impl Taken {
+    /// Of a schedule of which nothing was taken up yet.
+    pub fn new(due: Timestamp, of: Option<String>) -> Self {
+        Self { due, of, told: None, failing: None, well: None }
+    }
+
+    /// Whether the playbook has no schedule any more.
+    pub fn is_gone(&self) -> bool {
+        self.of.as_deref() == Some(UNSCHEDULED)
+    }
 }
 
 /// As it is written; in an older store the time alone.
@@ -113,6 +134,10 @@ enum Told {
         of: Option<String>,
         #[serde(default)]
         told: Option<ToldFailure>,
+        #[serde(default)]
+        failing: Option<Failing>,
+        #[serde(default)]
+        well: Option<RunId>,
     },
     Time(Timestamp),
 }
@@ -120,8 +145,8 @@ enum Told {
 impl From<Told> for Taken {
     fn from(told: Told) -> Self {
         match told {
-            Told::Whole { due, of, told } => Self { due, of, told },
-            Told::Time(due) => Self { due, of: None, told: None },
+            Told::Whole { due, of, told, failing, well } => Self { due, of, told, failing, well },
+            Told::Time(due) => Self::new(due, None),
         }
     }
 }

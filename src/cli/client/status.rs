@@ -13,7 +13,7 @@ use crate::cli::{block_on, client};
 const SHOWN: usize = 5;
 
 /// Ends with 1 where something needs a person: held, degraded, stuck, unknown, a revision that cannot be followed or holds mistakes, a
-/// page that nobody has accepted, an alert that reached nobody, a receiver that is silent or full.
+/// page that nobody has accepted, an alert that reached nobody, a receiver that is silent or full, a scheduled playbook that fails.
 pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) -> anyhow::Result<Exit> {
     let client = Client::new(&args.server, variables)?;
     if args.live {
@@ -59,8 +59,13 @@ fn is_fine(status: &Value, resources: &Value) -> bool {
         ["broken", "observe_only", "freeze", "settings_error"].iter().all(|key| text(status, &[key]).is_empty())
             && ["error", "held"].iter().all(|key| text(status, &["source", key]).is_empty());
     let unheard = status.get("alerts_unheard").and_then(Value::as_u64).unwrap_or_default();
-    let receivers = runs::items(status, "receivers").is_empty();
-    let well = quiet && receivers && calls(status) == 0 && unheard == 0 && mistakes(status).next().is_none();
+    let none = |key: &str| runs::items(status, key).is_empty();
+    let well = quiet
+        && none("receivers")
+        && none("failing")
+        && calls(status) == 0
+        && unheard == 0
+        && mistakes(status).next().is_none();
     well && items(resources).iter().all(needs_nobody)
 }
 
@@ -96,7 +101,9 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
     }
     let unheard = runs::items(status, "unheard").iter().map(unheard);
     let receivers = runs::items(status, "receivers").iter().map(receiver);
-    let told = mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(receivers).chain(unaccepted(pages));
+    let failing = runs::items(status, "failing").iter().map(failing);
+    let told = mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(receivers).chain(failing);
+    let told = told.chain(unaccepted(pages));
     for (label, why) in told {
         page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why.replace('\n', " ")));
     }
@@ -140,6 +147,16 @@ fn unheard(alert: &Value) -> (&'static str, String) {
 fn receiver(trouble: &Value) -> (&'static str, String) {
     let label = if text(trouble, &["what"]) == "silent" { "silent" } else { "full" };
     (label, format!("receiver {}: {}", text(trouble, &["receiver"]), text(trouble, &["why"])))
+}
+
+/// A scheduled playbook that fails, since when and how often.
+fn failing(it: &Value) -> (&'static str, String) {
+    let times = match it.get("times").and_then(Value::as_u64).unwrap_or_default() {
+        0 | 1 => "once".to_owned(),
+        many => format!("{many} times"),
+    };
+    let (playbook, since, run) = (text(it, &["playbook"]), text(it, &["since"]), text(it, &["run"]));
+    ("failing", format!("scheduled playbook {playbook}, {times} since {since}: `codeops runs {run}` says why"))
 }
 
 /// Which pages nobody has accepted, and why.
@@ -190,6 +207,13 @@ mod tests {
         assert!(!is_fine(&json!({"alerts_unheard": 1}), &resources("Synced", "Healthy")));
         let silent = json!({"receivers": [{"receiver": "am", "what": "silent", "why": "its Watchdog is missed"}]});
         assert!(!is_fine(&silent, &resources("Synced", "Healthy")));
+        let it = json!({"playbook": "nightly", "since": "2026-11-20T03:00:02Z", "times": 3, "run": "r9"});
+        let failing = json!({"failing": [it]});
+        assert!(!is_fine(&failing, &resources("Synced", "Healthy")));
+        let text = page(&failing, &Value::Null, &Value::Null, false, &Output::plain());
+        let told =
+            "failing: scheduled playbook nightly, 3 times since 2026-11-20T03:00:02Z: `codeops runs r9` says why";
+        assert!(text.contains(told), "{text}");
         let found = |severity: &str| json!({"diagnostics": [{"severity": severity}]});
         assert!(!is_fine(&found("error"), &resources("Synced", "Healthy")));
         assert!(is_fine(&found("warning"), &resources("Synced", "Healthy")));

@@ -49,7 +49,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, send: &Send) -> Result<Per
         Channel::PagerDuty { routing_key, url } => {
             let key_of = value(&secrets, routing_key)?;
             let url = url.as_deref().unwrap_or(pagerduty::PUBLIC);
-            let body = pagerduty::event(key_of, key, &message, send.over, parts.clock.now());
+            let body = pagerduty::event(key_of, key, &message, (send.over, send.test), parts.clock.now());
             let answer = post(parts, send, url, &body, HeaderMap::new()).await?;
             accepted(&answer, &veil, "PagerDuty", answer.status == StatusCode::ACCEPTED, "202")?
         }

@@ -17,12 +17,18 @@ const KEY: usize = 255;
 /// The largest event, in bytes.
 const EVENT: usize = 512_000;
 
-/// The event, as JSON.
-pub(super) fn event(routing_key: &str, key: &str, message: &Message, over: bool, now: Timestamp) -> String {
+/// The event, as JSON; `over` and `test` say whether it tells of an end, and whether it is only tried whether it comes in.
+pub(super) fn event(
+    routing_key: &str,
+    key: &str,
+    message: &Message,
+    (over, test): (bool, bool),
+    now: Timestamp,
+) -> String {
     let key = if key.len() > KEY { hex::encode(Sha256::digest(key)) } else { key.to_owned() };
     let mut most = message.body.len();
     loop {
-        let text = json(routing_key, &key, message, over, &text::cut(&message.body, most), now).to_string();
+        let text = json(routing_key, &key, message, (over, test), &text::cut(&message.body, most), now).to_string();
         if text.len() <= EVENT || most == 0 {
             return text;
         }
@@ -30,7 +36,14 @@ pub(super) fn event(routing_key: &str, key: &str, message: &Message, over: bool,
     }
 }
 
-fn json(routing_key: &str, key: &str, message: &Message, over: bool, details: &str, now: Timestamp) -> Value {
+fn json(
+    routing_key: &str,
+    key: &str,
+    message: &Message,
+    (over, test): (bool, bool),
+    details: &str,
+    now: Timestamp,
+) -> Value {
     let mut event = json!({
         "routing_key": routing_key,
         "event_action": if over { "resolve" } else { "trigger" },
@@ -39,7 +52,7 @@ fn json(routing_key: &str, key: &str, message: &Message, over: bool, details: &s
         "payload": {
             "summary": text::line(&message.title, SUMMARY),
             "source": "codeops",
-            "severity": "critical",
+            "severity": if test { "info" } else { "critical" },
             "timestamp": now.to_string(),
             "custom_details": {"details": details},
         },
@@ -69,10 +82,14 @@ mod tests {
     #[test]
     fn an_event_stays_within_the_bounds() {
         let message = Message { title: "é".repeat(3_000), body: "\u{1}".repeat(300_000), link: None, alert: None };
-        let text = event("R", &"k".repeat(400), &message, false, Timestamp::UNIX_EPOCH);
+        let text = event("R", &"k".repeat(400), &message, (false, false), Timestamp::UNIX_EPOCH);
         assert!(text.len() <= EVENT, "{}", text.len());
         let event: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(event["payload"]["summary"].as_str().unwrap().chars().count(), SUMMARY);
         assert_eq!(event["dedup_key"].as_str().unwrap().len(), 64);
+        assert_eq!(event["payload"]["severity"], "critical");
+        let text = super::event("R", "k", &message, (false, true), Timestamp::UNIX_EPOCH);
+        let event: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["payload"]["severity"], "info", "a test wakes nobody");
     }
 }

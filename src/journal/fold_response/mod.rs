@@ -50,11 +50,12 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
         Record::Page { page, event } => fold.page(*page, event),
         Record::Scheduled { playbook, due, of, .. } => {
             let last = fold.memory.schedules.entry(playbook.clone());
-            let last = last.or_insert_with(|| Taken { due: Timestamp::MIN, of: of.clone(), told: None });
+            let last = last.or_insert_with(|| Taken::new(Timestamp::MIN, of.clone()));
             let same = of.is_none() || last.of.is_none() || last.of == *of;
             last.due = if same { last.due.max(*due) } else { *due };
             last.told = last.told.take().filter(|_| same);
             last.of = of.clone().or_else(|| last.of.take());
+            last.failing = last.failing.take().filter(|_| !last.is_gone());
             fold.changed(Change::Schedule(playbook.clone()));
         }
         Record::Watchdog { receiver } => {

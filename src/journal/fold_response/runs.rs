@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Ledger, Name, Page, PageEvent, PageId, Run, RunCause, RunEnd, RunEvent,
-    RunId, RunState, Rung, Subject, Taken, ToldFailure,
+    AlertId, AlertMemory, AlertState, Does, Failing, Ledger, Name, Page, PageEvent, PageId, Run, RunCause, RunEnd,
+    RunEvent, RunId, RunState, Rung, Subject, Taken, ToldFailure,
 };
 use jiff::Timestamp;
 
@@ -33,17 +33,41 @@ impl Fold<'_> {
             && let Some(run) = self.memory.runs.remove(&id)
         {
             self.count(&run);
-            self.succeeded(&run);
+            self.scheduled_end(&run);
             self.folded.over.push(Over::Run(run));
         }
     }
 
-    /// A scheduled run that did what it should ends the failure that a person was called for.
-    fn succeeded(&mut self, run: &Run) {
-        let well = matches!(&run.ended, Some((RunState::Resolved | RunState::Replaced, _, _)));
-        if well && matches!(run.cause, RunCause::Schedule { .. }) {
-            self.told_failure(&run.playbook.name, None);
+    /// A scheduled run that did what it should ends the failures before it, and what a person was called for; another is one more.
+    /// One whose steps call a person, and that failed of nothing, is neither.
+    fn scheduled_end(&mut self, run: &Run) {
+        let (RunCause::Schedule { .. }, Some((state, _, at))) = (&run.cause, &run.ended) else { return };
+        let Some(taken) = self.memory.schedules.get_mut(&run.playbook.name) else { return };
+        let before = taken.clone();
+        match state {
+            RunState::Resolved | RunState::Replaced => {
+                (taken.told, taken.failing) = (None, None);
+                taken.well = if run.has_called() { taken.well } else { Some(run.id) };
+            }
+            RunState::Paged if run.turned.is_none() => taken.failing = None,
+            RunState::Failed | RunState::Paged if !taken.is_gone() => {
+                let (since, times) = taken.failing.as_ref().map_or((*at, 0), |it| (it.since, it.times));
+                taken.failing = Some(Failing { since, times: times.saturating_add(1), run: run.id });
+            }
+            _ => {}
         }
+        if *taken != before {
+            self.changed(Change::Schedule(run.playbook.name.clone()));
+        }
+    }
+
+    /// The scheduled playbook that a run is of, or is called for.
+    fn scheduled(&self, run: &Run) -> Option<Name> {
+        let mut run = run;
+        while let RunCause::Call { run: caller, .. } = &run.cause {
+            run = self.memory.runs.get(caller).filter(|caller| caller.id < run.id)?;
+        }
+        matches!(run.cause, RunCause::Schedule { .. }).then(|| run.playbook.name.clone())
     }
 
     fn told_failure(&mut self, playbook: &Name, told: Option<ToldFailure>) {
@@ -60,7 +84,8 @@ impl Fold<'_> {
             PageEvent::Opened { run: Some(run), .. } => {
                 let Some(run) = self.memory.runs.get(run).cloned() else { return };
                 if let Some(of) = run.failure() {
-                    self.told_failure(&run.playbook.name, Some(ToldFailure { page: id, run: run.id, of }));
+                    let told = ToldFailure { page: id, run: run.id, of, at: Some(self.at) };
+                    self.told_failure(&run.playbook.name, Some(told));
                 }
             }
             PageEvent::Withdrawn { .. } => {
@@ -150,6 +175,7 @@ impl Fold<'_> {
                 if let Some(run) = page.run.and_then(|run| self.memory.runs.get(&run)) {
                     page.alerts.extend(run.alerts.iter().cloned());
                     page.group = run.group();
+                    page.schedule = self.scheduled(run);
                 }
                 self.memory.pages.insert(id, Arc::new(page));
             }

@@ -363,7 +363,7 @@ fn schedules_and_watchdogs_are_the_last_told() {
     told.at(1, golden("scheduled"));
     let due = golden("scheduled-left")["due"].as_str().unwrap().parse::<Timestamp>().unwrap();
     let taken = |told: &Told| told.memory.response.schedules.values().cloned().collect::<Vec<_>>();
-    assert_eq!(taken(&told), [Taken { due, of: None, told: None }]);
+    assert_eq!(taken(&told), [Taken::new(due, None)]);
     let other = golden("scheduled-of");
     let (of, due) = (other["of"].as_str().unwrap().to_owned(), other["due"].as_str().unwrap().parse().unwrap());
     let mut before = other.clone();
@@ -371,11 +371,11 @@ fn schedules_and_watchdogs_are_the_last_told() {
     told.at(1, before);
     assert_eq!(taken(&told)[0].of.as_deref(), Some("0 4 * * * UTC"));
     told.at(1, other);
-    let known = Taken { due, of: Some(of), told: None };
+    let known = Taken::new(due, Some(of));
     assert_eq!(taken(&told).first(), Some(&known), "another schedule counts anew");
     // As an older store has it.
     let text = serde_json::to_string(&due).unwrap();
-    assert_eq!(serde_json::from_str::<Taken>(&text).unwrap(), Taken { due, of: None, told: None });
+    assert_eq!(serde_json::from_str::<Taken>(&text).unwrap(), Taken::new(due, None));
     assert_eq!(serde_json::from_str::<Taken>(&serde_json::to_string(&known).unwrap()).unwrap(), known);
     told.at(2, golden("watchdog"));
     told.at(3, golden("watchdog"));

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::port::{Board, Overall, ProviderView, RevisionView, SourceView};
-use crate::web::response::{self, AlertItem, Latch, Standing, Trouble};
+use crate::web::response::{self, AlertItem, Failing, Latch, Standing, Trouble};
 use crate::web::words::{Mark, headline, stale};
 use crate::web::{Web, team};
 
@@ -36,6 +36,8 @@ pub(super) struct Status<'a> {
     latched: Vec<Latch>,
     /// Receivers that are silent, or may bring no more alerts.
     receivers: Vec<Trouble>,
+    /// Scheduled playbooks whose last run failed.
+    failing: Vec<Failing>,
     owner: Option<&'a str>,
     revision: Option<RevisionView>,
     source: &'a SourceView,
@@ -69,6 +71,7 @@ impl<'a> Status<'a> {
             unheard: if standing.unheard > 0 { response::unheard(web, UNHEARD) } else { Vec::new() },
             latched: response::latches(web),
             receivers: response::troubles(web),
+            failing: response::failing(web),
             owner: board.owner.as_deref(),
             revision: board.revision.as_ref().map(|revision| team::revision(web, revision)),
             source: &board.source,

@@ -17,7 +17,7 @@ use crate::web::event::Event;
 use crate::web::named;
 use crate::web::picture::timeline;
 use crate::web::problem::Problem;
-use crate::web::response::{self, AlertItem, PageItem, RunItem, Standing, Week};
+use crate::web::response::{self, AlertItem, Failing, PageItem, RunItem, Standing, Week};
 use crate::web::words::Mark;
 use crate::web::{Web, team};
 
@@ -47,6 +47,8 @@ struct Overview {
     firing: Vec<AlertItem>,
     runs: Vec<RunItem>,
     calls: Vec<PageItem>,
+    /// Scheduled playbooks whose last run failed.
+    failing: Vec<Failing>,
     /// How many more firing alerts and runs there are, and how many alerts are kept quiet.
     standing: Standing,
     week: Week,
@@ -73,6 +75,7 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
         firing: response::firing(&web, ANSWERS),
         runs: response::active(&web, ANSWERS),
         calls: response::open_pages(&web, ANSWERS).await,
+        failing: response::failing(&web),
         standing: Standing::of(&web.page.journal),
         week: web.tally.week(shell.now),
         teams: teams(&shell),

@@ -3,6 +3,7 @@
 
 mod alert;
 mod doing;
+mod failing;
 mod latch;
 mod page;
 mod receiver;
@@ -17,6 +18,7 @@ use crate::port::Whose;
 use crate::web::Redact;
 
 pub(super) use alert::{AlertItem, alerts};
+pub(super) use failing::{Failing, failing};
 pub(super) use latch::{Latch, latch_of, latch_on, latches};
 pub(super) use page::{PageItem, one_page, pages};
 pub(super) use receiver::{Trouble, troubles};

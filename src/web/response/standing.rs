@@ -30,6 +30,8 @@ pub(in crate::web) struct Standing {
     pub(in crate::web) silent: usize,
     /// Receivers that may bring no more alerts for now.
     pub(in crate::web) full: usize,
+    /// Scheduled playbooks whose last run failed.
+    pub(in crate::web) failing: usize,
 }
 
 impl Standing {
@@ -39,7 +41,8 @@ impl Standing {
             let (runs, pages) = (response.runs.len(), response.pages.len());
             let (silent, full) =
                 (response.silent().len(), response.kept.values().filter(|kept| kept.is_full()).count());
-            let mut standing = Self { runs, pages, latched, silent, full, ..Self::default() };
+            let failing = response.schedules.values().filter(|taken| taken.failing.is_some()).count();
+            let mut standing = Self { runs, pages, latched, silent, full, failing, ..Self::default() };
             let told = Told::of(response);
             for alert in response.alerts.values().filter(|alert| alert.state == AlertState::Firing) {
                 match &alert.disposition {

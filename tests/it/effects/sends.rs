@@ -19,6 +19,7 @@ fn message(channel: Channel) -> Effect {
         page: Some(PageId(1)),
         over: false,
         late: false,
+        test: false,
         path: Some("/runs/r42".to_owned()),
         alert: Some(ToldAlert {
             starts_at: "2026-11-21T08:00:00Z".parse().expect("a time"),

@@ -213,7 +213,16 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
     }
     for (page, run, what) in [(8, Some(RunId(9)), "call-of-team"), (9, None, "call-of-all")] {
         let (title, body) = (format!("{what} {forged}{text}"), format!("{what} {forged}{text}"));
-        let event = PageEvent::Opened { run, policy: None, title, body, alerts: vec![], silent: None, full: None };
+        let event = PageEvent::Opened {
+            run,
+            policy: None,
+            title,
+            body,
+            alerts: vec![],
+            silent: None,
+            full: None,
+            schedule: None,
+        };
         log.add(ago(20), Record::Page { page: PageId(page), event });
     }
     let accepted = Record::RevisionAccepted {
@@ -288,6 +297,7 @@ fn paged(log: &MemoryLog) {
         alerts: vec![],
         silent: None,
         full: None,
+        schedule: None,
     };
     let notified = Notified::Receiver(name("chat"));
     let told = [
@@ -345,6 +355,7 @@ pub(crate) fn cut_off(log: &MemoryLog) {
 pub(crate) fn silent(log: &MemoryLog) {
     let (title, body) = ("monitoring is silent".to_owned(), "It has never been heard".to_owned());
     let silent = Some(name("am"));
-    let event = PageEvent::Opened { run: None, policy: None, title, body, alerts: vec![], silent, full: None };
+    let event =
+        PageEvent::Opened { run: None, policy: None, title, body, alerts: vec![], silent, full: None, schedule: None };
     log.add(ago(20), Record::Page { page: PageId(90), event });
 }

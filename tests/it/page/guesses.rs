@@ -71,6 +71,7 @@ fn run(log: &MemoryLog, id: u64, playbook: Arc<Playbook>, target: &str, words: &
         alerts: Vec::new(),
         silent: None,
         full: None,
+        schedule: None,
     };
     log.add(ago(30), Record::Page { page: PageId(id), event });
 }

@@ -459,7 +459,8 @@ spec:
 ";
     let mut flow = Flow::new().await;
     begin_with(&mut flow, &[], hourly).await;
-    let calls = |flow: &Flow| flow.outside.count("webhook");
+    let (calls, over) = (|flow: &Flow| flow.outside.count("webhook"), |flow: &Flow| flow.outside.count("webhook over"));
+    let failing = |flow: &Flow| Some(flow.response().schedules.values().next()?.failing.as_ref()?.times);
     flow.outside.fares("scripts/look.sh", Fare::Failed);
     flow.elapse(3_600).await;
     assert_eq!(calls(&flow), 2, "both of one run");
@@ -475,13 +476,23 @@ spec:
     flow.outside.fares("scripts/look.sh", Fare::Done(serde_json::json!({})));
     flow.outside.fares("http", Fare::Failed);
     flow.elapse(2 * 3_600).await;
-    assert_eq!(calls(&flow), 4);
-    // It succeeds, and fails as before.
+    assert_eq!((calls(&flow), over(&flow)), (4, 0));
+    assert_eq!(failing(&flow), Some(6));
+    // It succeeds, which is told to whoever was called, and fails as before.
     flow.outside.fares("http", Fare::Done(serde_json::json!({})));
     flow.elapse(3_600).await;
+    assert_eq!((failing(&flow), over(&flow)), (None, 4), "each page that was out");
+    assert!(flow.outside.bodies().iter().any(|body| body.contains("of playbook hourly has ended well")));
     flow.outside.fares("http", Fare::Failed);
     flow.elapse(2 * 3_600).await;
     assert_eq!(calls(&flow), 6);
+    // It fails on: somebody is called once a day.
+    flow.elapse(20 * 3_600).await;
+    assert_eq!(calls(&flow), 6);
+    flow.elapse(3 * 3_600).await;
+    assert_eq!(calls(&flow), 8);
+    let again = flow.outside.bodies().pop().expect("a page");
+    assert!(again.contains("It fails since") && again.contains("runs before this one"), "{again}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -261,6 +261,7 @@ async fn whoever_is_first_told_of_an_alert_when_it_is_over_gets_no_second_messag
         alerts: vec![alert.id.clone()],
         silent: None,
         full: None,
+        schedule: None,
     };
     let page = Record::Page { page: PageId(1), event };
     codeops::journal::Log::append(&*flow.log, vec![page]).await.expect("it is taken");

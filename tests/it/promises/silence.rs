@@ -199,6 +199,7 @@ async fn paging_is_tried_as_often_as_the_settings_say() {
     flow.elapse(3 * 86_400).await;
     assert_eq!(flow.outside.count("webhook"), 3);
     assert!(pages(&flow).iter().all(|title| title.contains("self-test")), "{:?}", pages(&flow));
+    assert_eq!(flow.outside.count("webhook over"), 3, "no test leaves an incident open");
 }
 
 #[tokio::test(start_paused = true)]

@@ -330,6 +330,7 @@ pub(super) fn paged(p: &Arc<Playbook>, alerts: &[(&str, &str, AlertState)], acce
         alerts: memory.alerts.keys().cloned().collect(),
         silent: None,
         full: None,
+        schedule: None,
     };
     let mut page = Page::open(PageId(1), at(0), &event).expect("a page");
     let labels = [("alertname".to_owned(), "AppDown".to_owned())].into();

@@ -110,6 +110,7 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
         alerts: vec![],
         silent: None,
         full: None,
+        schedule: None,
     };
     let mut page = Page::open(PageId(1), opened, &event).expect("a page");
     let at = |seconds| opened.checked_add(SignedDuration::from_secs(seconds)).expect("a time");
