@@ -12,7 +12,9 @@ use crate::port::{CommitChange, CommitError, CommitOrder, EffectError, GitOrder,
 /// Makes the commit that a step asks for.
 pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Result<Performed, EffectError> {
     let file = match &order.change {
-        GitOrderChange::RevertLast { file, .. } | GitOrderChange::Set { file, .. } => file,
+        GitOrderChange::RevertLast { file, .. }
+        | GitOrderChange::Set { file, .. }
+        | GitOrderChange::Known { file, .. } => file,
     };
     granted(parts, &order.team, file)?;
     let edit = |bytes: &[u8]| match &order.change {
@@ -20,6 +22,7 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
             let document = document.as_ref().map(|document| (document.kind.as_str(), document.name.as_str()));
             desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))
         }
+        GitOrderChange::Known { why, .. } => Err(why.clone()),
         GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),
     };
     let now = parts.clock.now();
@@ -30,7 +33,9 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
             let since = within.as_ref().map(|within| now.checked_sub(ago(within)).unwrap_or(Timestamp::MIN));
             CommitChange::RevertLast { file: file.clone(), since }
         }
-        GitOrderChange::Set { file, .. } => CommitChange::Edit { file: file.clone(), edit: &edit },
+        GitOrderChange::Set { file, .. } | GitOrderChange::Known { file, .. } => {
+            CommitChange::Edit { file: file.clone(), edit: &edit }
+        }
     };
     let commit = CommitOrder {
         change,
@@ -40,6 +45,8 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
         bot: &parts.bot,
     };
     let made = parts.committer.commit(&commit).await.map_err(|error| match error {
+        // Where the branch could not be looked at, it may be there.
+        CommitError::Failed(why) if order.again => unknown(why),
         CommitError::Failed(why) => failed(why),
         CommitError::Unknown(why) => unknown(why),
     })?;

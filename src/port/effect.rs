@@ -123,6 +123,8 @@ pub struct GitOrder {
     pub change: GitOrderChange,
     /// The commit's subject.
     pub subject: String,
+    /// Whether it was begun before, by a daemon that is gone: it may be there already.
+    pub again: bool,
 }
 
 /// What a commit changes.
@@ -136,6 +138,13 @@ pub enum GitOrderChange {
         file: String,
         /// How old that commit may be.
         within: Option<Period>,
+    },
+    /// Nothing: only the commit that was made before under this key is looked for.
+    Known {
+        /// The file that it changed.
+        file: String,
+        /// Why it is not made, where it is not there.
+        why: String,
     },
     /// Sets one value in one manifest, and leaves the rest of the file as it is written.
     Set {

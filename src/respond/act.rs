@@ -36,7 +36,7 @@ impl Flow {
             }
             Order::Page { policy } => self.call_people(run, step, attempt, begun, policy).await.map(|()| true),
             Order::Call { playbook } => self.call(run, step, attempt, begun, &playbook).await.map(|()| true),
-            order => match self.effect(run, order, &begun) {
+            order => match self.effect(run, step, order, &begun) {
                 Ok(effect) => self.perform(run, step, attempt, begun, effect).await.map(|()| false),
                 Err(error) => self.refuse(run, step, attempt, begun, error).await.map(|()| true),
             },
@@ -163,6 +163,7 @@ impl Flow {
             alerts: Vec::new(),
             silent: None,
             full: None,
+            schedule: None,
         };
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }
@@ -219,8 +220,9 @@ impl Flow {
     }
 
     /// The effect that an order asks for, every name looked up.
-    fn effect(&self, run: &Run, order: Order, begun: &RunEvent) -> Result<Effect, String> {
+    fn effect(&self, run: &Run, step: StepRef, order: Order, begun: &RunEvent) -> Result<Effect, String> {
         let team = run.authority.clone();
+        let again = run.steps.iter().any(|record| record.step == step && record.on.is_some());
         let timeout_ms = match begun {
             RunEvent::StepBegun { deadline, .. } => {
                 u64::try_from(deadline.duration_since(self.tools.clock.now()).as_millis()).unwrap_or(0)
@@ -228,7 +230,7 @@ impl Flow {
             _ => 0,
         };
         let commit =
-            |change, what: String| Effect::Git(GitOrder { team: team.clone(), run: run.id, change, subject: what });
+            |change, subject| Effect::Git(GitOrder { team: team.clone(), run: run.id, change, subject, again });
         Ok(match order {
             Order::Script { file, input } => {
                 let folder = run.playbook.folder.trim_matches('/');
@@ -268,7 +270,15 @@ impl Flow {
                 commit(GitOrderChange::Set { file, document, path, value }, subject)
             }
             Order::Act { action, target, with } => {
-                let (path, value) = self.set_by(action, &target, &with)?;
+                let (path, value) = match self.set_by(action, &target, &with) {
+                    Ok(set) => set,
+                    // What stands against it now may be that very commit.
+                    Err(why) if again => {
+                        let file = self.file_of(&target)?;
+                        return Ok(commit(GitOrderChange::Known { file, why }, format!("{action} {target}")));
+                    }
+                    Err(why) => return Err(why),
+                };
                 let document = Some(DocumentName { kind: "App".to_owned(), name: target.name.clone() });
                 let file = self.file_of(&target)?;
                 let subject = format!("{action} {target}: {path} = {value}");

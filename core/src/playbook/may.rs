@@ -153,3 +153,12 @@ pub(super) fn acts(does: &Does) -> bool {
         Does::Wait { .. } | Does::Notify { .. } | Does::Page { .. } => false,
     }
 }
+
+/// Whether a step is a commit by the bot.
+pub(super) fn commits(does: &Does) -> bool {
+    match does {
+        Does::Action { action, .. } => action.is_commit(),
+        Does::Git(_) => true,
+        _ => false,
+    }
+}

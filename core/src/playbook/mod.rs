@@ -20,6 +20,7 @@ mod queued;
 mod simulate;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::ends::{finish, proven};
-use super::may::{Against, against};
-use super::{Facts, Next, Order, facts, order};
+use super::may::{Against, against, commits};
+use super::times::{deadline_of, timeout_of};
+use super::{Facts, Next, facts, order};
 use crate::expression;
 use crate::model::{
     AlertId, AlertMemory, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunEvent, RunState,
@@ -81,7 +82,7 @@ fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
             Some(Progress::Failed(error)) => ended(record, StepOutcome::Failed { error: error.clone() }),
             _ if late && !action.is_commit() => ended(record, time_is_up(&format!("{action} did not come to its end"))),
             Some(Progress::Going(why)) => still(*deadline, why.clone()),
-            None => effect(record, step, *deadline, facts),
+            None => effect(run, record, step, *deadline, facts),
         },
         Does::Playbook(name) => match facts.called {
             Some(RunState::Resolved | RunState::Replaced) => ended(record, StepOutcome::Done { output: Value::Null }),
@@ -104,15 +105,21 @@ fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
             None => begin_again(run, record, step, *deadline, facts),
         },
         Does::Script { .. } | Does::Http(_) | Does::Notify { .. } | Does::Git(_) => {
-            effect(record, step, *deadline, facts)
+            effect(run, record, step, *deadline, facts)
         }
     }
 }
 
-/// An effect is on: in hand, or begun by a daemon that is gone, and then nobody knows how it ended.
-fn effect(record: &StepRecord, step: &PlaybookStep, deadline: Timestamp, facts: &Facts<'_>) -> Next {
+/// An effect is on: in hand, or begun by a daemon that is gone, and then nobody knows how it ended; but of a commit it can be
+/// seen.
+fn effect(run: &Run, record: &StepRecord, step: &PlaybookStep, deadline: Timestamp, facts: &Facts<'_>) -> Next {
     if facts.in_hand {
         return still(deadline, format!("`{}` is on", step.name));
+    }
+    // A commit is known by its key: where it is there, that is found, and where it is not, it is made.
+    if commits(&step.does) {
+        let deadline = deadline_of(run, record.step, step, facts);
+        return begin_again(run, record, step, deadline, facts);
     }
     let error = "codeops ended while it was on, so it is not known whether it was done".to_owned();
     ended(record, StepOutcome::Unknown { error })
@@ -132,11 +139,6 @@ const WRITING: Period = Period::from_secs(1);
 /// Since when the target is seen as the commits of this run made it: from the beginning where it made none, and none while the
 /// last is not in force. A revision that came after that commit has it.
 fn seen_since(run: &Run, facts: &Facts<'_>) -> Option<Timestamp> {
-    let commits = |does: &Does| match does {
-        Does::Action { action, .. } => action.is_commit(),
-        Does::Git(_) => true,
-        _ => false,
-    };
     let made = |record: &StepRecord| match (&record.outcome, record.ended_at) {
         (Some(StepOutcome::Done { output }), Some(at)) if commits(&run.step(record.step)?.does) => {
             Some((output.get("revision")?.as_str()?.to_owned(), at))
@@ -326,16 +328,7 @@ fn attempt(run: &Run, at: StepRef, nth: u32, facts: &Facts<'_>) -> Next {
 fn begin(run: &Run, at: StepRef, step: &PlaybookStep, attempt: u32, facts: &Facts<'_>) -> Next {
     match order::order(run, step, facts) {
         Ok(order) => {
-            let own = match order {
-                // Paging ends when somebody has it, and a called run has its own limits.
-                Order::Page { .. } | Order::Call { .. } => Timestamp::MAX,
-                _ => timeout_of(step).after(facts.now),
-            };
-            // Nothing takes longer than all of `steps` may.
-            let deadline = match at.part {
-                Part::Steps => own.min(run.clock.left(run.playbook.limits.timeout, facts.now).after(facts.now)),
-                Part::Otherwise => own,
-            };
+            let deadline = deadline_of(run, at, step, facts);
             Next::Begin { step: at, attempt, deadline, order: Box::new(order) }
         }
         Err(error) => fails_at_once(run, at, error, facts),
@@ -352,13 +345,6 @@ fn fails_at_once(run: &Run, at: StepRef, error: String, facts: &Facts<'_>) -> Ne
         RunEvent::StepBegun { step: at, attempt, key, deadline: facts.now },
         RunEvent::StepEnded { step: at, attempt, outcome: StepOutcome::Failed { error }, evidence: String::new() },
     ])
-}
-
-fn timeout_of(step: &PlaybookStep) -> Period {
-    match &step.does {
-        Does::Wait { what: WaitFor::For(time), .. } => *time,
-        _ => step.timeout.unwrap_or(super::pin::DEFAULT_TIMEOUT),
-    }
 }
 
 fn pause(run: &Run, why: Option<String>) -> Next {

@@ -67,7 +67,13 @@ async fn stage(url: &str, bot: BotSettings, signers: Option<SignerSettings>) -> 
 }
 
 fn order(change: GitOrderChange) -> Effect {
-    Effect::Git(GitOrder { team: payments(), run: RunId(42), change, subject: "Scale app/shop to 4".to_owned() })
+    Effect::Git(GitOrder {
+        team: payments(),
+        run: RunId(42),
+        change,
+        subject: "Scale app/shop to 4".to_owned(),
+        again: false,
+    })
 }
 
 fn set(file: &str, path: &str, value: Value) -> Effect {
@@ -110,6 +116,12 @@ async fn one_value_is_set_by_one_commit_of_the_bots() {
     assert_eq!(again.output["revision"], done.output["revision"]);
     assert!(again.evidence.contains("already"), "{}", again.evidence);
     assert_eq!(remote.git(&["rev-list", "--count", "main"]), "2");
+    // Nothing of it is to be made any more: it is found by its key alone.
+    let known = || GitOrderChange::Known { file: "apps/shop.yaml".to_owned(), why: "it has 4 already".to_owned() };
+    let found = remote.stage.perform(order(known())).await.expect("known");
+    assert_eq!(found.output["revision"], done.output["revision"]);
+    let error = failed(remote.stage.perform_as(3, order(known())).await);
+    assert!(error.contains("it has 4 already"), "{error}");
     // What is so already needs no commit.
     remote.stage.perform_as(2, set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("nothing to do");
     assert_eq!(remote.git(&["rev-list", "--count", "main"]), "2");

@@ -65,6 +65,22 @@ fn what_a_dead_daemon_had_begun_is_of_unknown_outcome() {
     assert!(matches!(&live.run.steps[0].outcome, Some(StepOutcome::Unknown { error }) if error.contains("ended")));
 }
 
+/// Its commit is there or not, and is told by its key.
+#[test]
+fn a_commit_that_a_dead_daemon_had_begun_is_settled_by_what_is_there() {
+    for step in
+        ["action: app.scale, with: {by: 1, max: 5}", "git: {revert: last}", "action: app.suspend, onError: continue"]
+    {
+        let spec = format!("{ON}  steps: [{{name: more, {step}, timeout: 30s}}]");
+        let mut live = Live::answering(&spec, Rung::Steps);
+        live.begins();
+        live.in_hand = false;
+        live.pass(60);
+        let Next::Begin { attempt, deadline, .. } = live.settle() else { panic!("it is not looked for: {step}") };
+        assert_eq!((attempt, deadline), (1, at(90)), "the same attempt, so the same key, and its time anew");
+    }
+}
+
 #[test]
 fn an_action_ends_as_it_gets_on_and_at_its_deadline() {
     let spec = format!("{ON}  steps: [{{name: restart, action: app.restart, timeout: 30s}}]");

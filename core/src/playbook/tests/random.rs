@@ -117,7 +117,11 @@ fn happens(live: &mut Live, dice: u8) {
         0 => live.alert(AlertState::Resolved),
         1 => live.alert(AlertState::Firing),
         2 => live.alert(AlertState::Expired),
-        3 => live.hold = Some([Hold::Frozen, Hold::Suspended, Hold::Still, Hold::Turn][usize::from(dice / 9) % 4]("held".to_owned())),
+        3 => {
+            live.hold = Some([Hold::Frozen, Hold::Suspended, Hold::Still, Hold::Turn][usize::from(dice / 9) % 4](
+                "held".to_owned(),
+            ));
+        }
         4 => live.in_hand = false,
         _ => live.hold = None,
     }
@@ -157,7 +161,7 @@ proptest! {
         let begun = play(&mut live, &dice);
         for ((at, attempt), times) in begun {
             let step = live.run.step(at).expect("a step");
-            let traced = matches!(step.does.word(), "page" | "playbook");
+            let traced = matches!(step.does.word(), "page" | "playbook") || super::super::may::commits(&step.does);
             prop_assert!(times == 1 || traced, "`{}` attempt {attempt} was begun {times} times", step.name);
         }
         // After an outcome that is not known, no further attempt of what may not be done again.
