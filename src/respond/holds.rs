@@ -1,12 +1,15 @@
 //! What holds a run beside a freeze: what people keep still, and what it waits for because that goes on by itself.
 
 use codeops_core::alert;
-use codeops_core::model::{AlertState, Memory, ResourceMemory, RevisionState, Run, RunCause};
+use codeops_core::model::{AlertState, Memory, Period, ResourceMemory, RevisionState, Run, RunCause};
 use codeops_core::plan::{Effective, effective};
 use codeops_core::playbook::{Hold, SUSPENDED, ahead};
 use jiff::Timestamp;
 
 use super::Flow;
+
+/// How long what a revision is just bringing may be out of sight.
+const UNSEEN: Period = Period::from_secs(120);
 
 impl Flow {
     /// Why people keep still what it is about: its target is suspended, or all that fires is in maintenance.
@@ -50,7 +53,12 @@ impl Flow {
         if let Effective::RolledBack { .. } = effective(declared, Some(remembered)) {
             return None;
         }
-        let live = self.live(declared, Some(remembered))?;
+        let Some(live) = self.live(declared, Some(remembered)) else {
+            // It is just being made, or was not looked at yet: nobody is called for that at once.
+            let seen_by = UNSEEN.after(run.opened_at.max(revision.accepted_at));
+            let why = || format!("{target} is not there yet: revision {} is on its way", revision.id.short());
+            return (now < seen_by).then(why);
+        };
         let before = live.instances.iter().any(|instance| instance.template != declared.template_digest);
         before.then(|| format!("{target} is on its way to revision {}", revision.id.short()))
     }

@@ -136,6 +136,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         router: Arc::new(Router::new(&Arc::new(Response::default()), parts.rules.fallback.as_ref(), Whose::default())),
         board: parts.watcher.board(),
         began_at: now,
+        looks_since: parts.said.with(|said| *said.looks_since.get_or_insert(now)),
         beaten_at: None,
         beating: false,
         in_hand: BTreeSet::new(),
@@ -178,6 +179,8 @@ struct Flow {
     /// Routes and playbooks of the revision in force.
     router: Arc<Router>,
     began_at: Timestamp,
+    /// Since when this process looks: settings that are taken over are no break in that.
+    looks_since: Timestamp,
     beaten_at: Option<Timestamp>,
     beating: bool,
     /// Effects that this process is doing.

@@ -1,4 +1,4 @@
-//! What has been said and is not said again when settings are taken over: that makes no receiver silent anew, and what is only
+//! What has been said, and since when it is listened, and does not begin anew when settings are taken over: that makes no receiver silent anew, and what is only
 //! observed is observed still.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,8 @@ pub struct Said(Arc<Mutex<Sayings>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Sayings {
+    /// When the first flow of this process began to look.
+    pub(super) looks_since: Option<Timestamp>,
     /// Since when each receiver with a Watchdog is listened to.
     pub(super) listened: BTreeMap<Name, Timestamp>,
     /// Receivers whose silence has been told of.

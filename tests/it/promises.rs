@@ -1,6 +1,7 @@
 //! The design's promises at the nasty moments, one test a line.
 
 mod alerts;
+mod alerts_begun;
 mod alerts_called;
 mod alerts_held;
 mod alerts_paged;

@@ -64,6 +64,8 @@ pub struct Facts<'a> {
     pub cancelled: Option<String>,
     /// Whether the step that is on is being done by this very process. After a restart it is not.
     pub in_hand: bool,
+    /// Since when this very process looks: what was before, nobody saw go on.
+    pub looks_since: Timestamp,
     /// How the action that is on is getting on.
     pub progress: Option<Progress>,
     /// How the run that the step that is on called is, if it was opened.

@@ -185,7 +185,7 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
         }
         WaitFor::Until(expression) => match expression::holds(expression, &facts::facts(run, facts)) {
             Ok(true) if quiet == Period::default() => done(),
-            Ok(true) => match record.holds_since.map(|since| quiet.after(since)) {
+            Ok(true) => match record.holds_since.map(|since| quiet.after(since.max(facts.looks_since))) {
                 None => Next::Record(vec![RunEvent::Holds { step: record.step, so: true }]),
                 Some(at) if facts.now >= at => done(),
                 Some(_) if late => failed(format!("`{}` was not true for {quiet} in time", expression.source())),

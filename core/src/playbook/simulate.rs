@@ -238,6 +238,7 @@ fn facts_at(now: Timestamp, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>, target
         hold: None,
         cancelled: None,
         in_hand: true,
+        looks_since: Timestamp::MIN,
         progress: None,
         called: None,
         page: None,

@@ -234,6 +234,15 @@ fn what_is_waited_for_is_so_for_the_quiet_time_as_it_was_seen() {
     assert!(live.waits().1.contains("for 10s"), "it was not so in between");
     live.pass(1);
     assert_eq!(live.begins().0, "proof");
+    // The daemon was away in between: nobody saw that it stayed so.
+    let mut live = begun();
+    healthy(&mut live, 2);
+    live.waits();
+    live.pass(30);
+    live.looks_since = live.now;
+    assert!(live.waits().1.contains("for 10s"), "what was not looked at does not count");
+    live.pass(10);
+    assert_eq!(live.begins().0, "proof");
     let mut live = begun();
     live.pass(55);
     healthy(&mut live, 2);
