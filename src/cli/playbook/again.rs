@@ -50,6 +50,8 @@ struct Answered {
     policy: Option<Name>,
     /// A person, at once.
     pages: bool,
+    /// Because its target is suspended.
+    held: bool,
 }
 
 impl Answered {
@@ -100,7 +102,8 @@ fn by_its_run(tree: &Tree, alert: &Alert, run: &Run, now: &Answered) -> Again {
     let same_way = Decision { steps: Some(begun.clone()), ..now.decision(None) } == was;
     let world = tree.world();
     let program = pin(&now.playbook, &run.cause, now.target.as_ref(), world.resolve_delay);
-    if same_way && program == run.playbook {
+    let held = was_held(run);
+    if same_way && program == run.playbook && held == now.held {
         return Again::Same;
     }
     let given = as_it_was(alert, run);
@@ -115,16 +118,27 @@ fn by_its_run(tree: &Tree, alert: &Alert, run: &Run, now: &Answered) -> Again {
         }
         steps
     };
-    let rung = if now.pages { Rung::Page } else { run.rung };
+    let rung = match now.pages {
+        true => Rung::Page,
+        // What only a suspension kept from its steps begins at them.
+        false if held => Rung::Steps,
+        false => run.rung,
+    };
     let is = now.decision(Some(steps_of(&now.playbook, now.policy.as_ref(), rung)));
     if was == is {
         return Again::Same;
     }
     // Where thinking its own program through does not give what it did, the target was not as it is taken to have been.
-    match same_way && steps_of(&run.playbook, run.policy.as_ref(), run.rung) != begun {
+    match same_way && held == now.held && steps_of(&run.playbook, run.policy.as_ref(), run.rung) != begun {
         true => Again::Assumed,
         false => Again::Differs(Box::new((was, is))),
     }
+}
+
+/// Whether a run only called a person since its target was suspended when it was opened.
+fn was_held(run: &Run) -> bool {
+    let why = run.alert.pointer("/annotations/codeops").and_then(serde_json::Value::as_str);
+    run.target.is_some() && run.rung == Rung::Page && why.is_some_and(|why| why.ends_with(SUSPENDED))
 }
 
 fn was(run: &Run, steps: Option<Vec<Name>>) -> Decision {
@@ -156,10 +170,14 @@ fn answered(tree: &Tree, alert: &Alert, routed: &Routed, firing: &Quiet<'_>, at:
     }
     let world = tree.world();
     match world.answer(routed, &seen(alert), tree.receivers.limited.get(&alert.receiver)) {
-        Answer::Runs { playbook, target, policy } => Some(Answered { playbook, target, policy, pages: false }),
-        Answer::Pages { playbook, policy, .. } => Some(Answered { playbook, target: None, policy, pages: true }),
+        Answer::Runs { playbook, target, policy } => {
+            Some(Answered { playbook, target, policy, pages: false, held: false })
+        }
+        Answer::Pages { playbook, policy, .. } => {
+            Some(Answered { playbook, target: None, policy, pages: true, held: false })
+        }
         Answer::Held { playbook, target, policy, .. } => {
-            Some(Answered { playbook, target: Some(target), policy, pages: true })
+            Some(Answered { playbook, target: Some(target), policy, pages: true, held: true })
         }
     }
 }

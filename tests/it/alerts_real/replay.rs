@@ -162,4 +162,11 @@ async fn an_unchanged_tree_decides_nothing_differently() {
     let (code, report) = replay(&daemon, &tree);
     assert_eq!((code, counted(&report)), (Some(2), [4, 2, 1, 1, 0]), "{report:#}");
     assert_eq!(report["differences"][0]["now"]["playbook"], "slow", "{report:#}");
+
+    // On what is suspended a person is called and nothing tried.
+    let suspended = on_one_app(&sink.url("/page"), target, "").replace("{bake: 1s}", "{bake: 1s}, suspend: true");
+    std::fs::write(tree.join("answers.yaml"), suspended).expect("our own folder");
+    let (code, report) = replay(&daemon, &tree);
+    assert_eq!((code, counted(&report)), (Some(2), [4, 2, 1, 1, 0]), "{report:#}");
+    assert_eq!(report["differences"][0]["now"]["steps"], json!(["call"]), "{report:#}");
 }
