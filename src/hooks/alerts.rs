@@ -195,10 +195,8 @@ async fn deliver(
     let (watchdogs, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| receiver.is_watchdog(told));
     let nothing = told.is_empty() && watchdogs.is_empty();
     let (told, ends) = in_order(shared, receiver, told);
-    let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
-    let told = told.into_iter().map(|told| told.expiring(receiver.expire, now));
-    let signals = told.map(|told| told.signal(&receiver.name, &receiver.source, now, began));
-    let signals = signals.filter(|signal| !is_held_back(shared, receiver, signal)).collect();
+    let mut signals = receiver.signals(&*shared.intake, told, now);
+    signals.retain(|signal| !is_held_back(shared, receiver, signal));
     let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     let take = async |ids: &[String], signals, spoiled| {
         let taken = shared.intake.receive(&receiver.name, ids, signals, spoiled).await;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::alerts::Shared;
-use super::format::{self, Listed, Told, Truncated};
+use super::format::{self, Listed, Truncated};
 use super::problem::Problem;
 use super::receiver::Receiver;
 use crate::port::{AlertListing, GroupListing};
@@ -80,12 +80,8 @@ async fn ask(
     let over = if listed.spoiled == 0 { over(known, &listed, now) } else { Vec::new() };
     let unsettled = !settled && !over.is_empty();
     let mut signals = if settled { over } else { Vec::new() };
-    let began = |fingerprint: &_| shared.intake.began(&receiver.source, fingerprint);
     let fires = listed.firing.into_iter().filter(|told| !receiver.is_watchdog(told));
-    signals
-        .extend(fires.map(|told: Told| {
-            told.expiring(receiver.expire, now).signal(&receiver.name, &receiver.source, now, began)
-        }));
+    signals.extend(receiver.signals(&*shared.intake, fires, now));
     Ok(Rest { signals, spoiled: listed.spoiled, unsettled })
 }
 

@@ -1,15 +1,17 @@
 //! The receivers of alerts that the settings declare, each ready: its door, how its bodies are read, and what it may send.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codeops_core::config::{AuthSettings, ReceiverFormat, ReceiverSettings, SecretSource};
-use codeops_core::model::{Name, Period, Secret};
+use codeops_core::model::{Fingerprint, Name, Period, Secret, Signal};
 use jiff::{SignedDuration, Timestamp};
 
 use super::AlertLimits;
 use super::door::Door;
 use super::format::{Mapping, Reading, Told};
+use super::intake::Intake;
 use super::rate::Rate;
 use crate::edge::Seldom;
 
@@ -135,6 +137,22 @@ impl Receiver {
                 heard: Mutex::default(),
             }),
         })
+    }
+
+    /// What the journal is told of what it brought. When an alert began is looked up once for all that is said of it: there may
+    /// be as many of one fingerprint as a delivery has room for.
+    pub(super) fn signals(
+        &self,
+        intake: &dyn Intake,
+        told: impl IntoIterator<Item = Told>,
+        now: Timestamp,
+    ) -> Vec<Signal> {
+        let known = RefCell::new(HashMap::new());
+        let began = |of: &Fingerprint| {
+            *known.borrow_mut().entry(of.clone()).or_insert_with(|| intake.began(&self.source, of))
+        };
+        let told = told.into_iter().map(|told| told.expiring(self.expire, now));
+        told.map(|told| told.signal(&self.name, &self.source, now, began)).collect()
     }
 
     /// Whether this is its Watchdog, which is no alert.

@@ -1,7 +1,7 @@
 //! The durable intake: what a receiver delivered is on the disk before its sender is told so, once, and without what is
 //! known already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Kept, Name, R
 use jiff::{SignedDuration, Timestamp};
 
 use super::delivery::delivery_id;
-use super::fold_response::of_fingerprint;
+use super::fold_response::{is_open, of_fingerprint};
 use super::log::LogError;
 use super::record::Record;
 use super::writer::Journal;
@@ -153,21 +153,18 @@ impl Drop for UnderWay<'_> {
 }
 
 /// The signals that say something new. What closes an alert that is not known may only be left out when no delivery that
-/// brings that alert is under way: a source may say it once and never again.
+/// brings that alert is under way: a source may say it once and never again. Each fingerprint is looked up once: a delivery may
+/// name the same one as often as it has room for.
 fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alone: bool) -> Vec<Signal> {
-    let mut opened = Vec::new();
+    let mut open = HashMap::new();
     signals.retain(|signal| match signal {
         Signal::Firing(alert) => {
-            opened.push((alert.id.source.clone(), alert.id.fingerprint.clone()));
+            open.insert((alert.id.source.clone(), alert.id.fingerprint.clone()), true);
             memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
         }
         Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint, .. } => {
-            let open = |(_, known): (&AlertId, &std::sync::Arc<AlertMemory>)| {
-                known.state != AlertState::Resolved || known.asked
-            };
-            !alone
-                || opened.iter().any(|(s, f)| s == source && f == fingerprint)
-                || of_fingerprint(&memory.alerts, source, fingerprint).any(open)
+            let is_open = || of_fingerprint(&memory.alerts, source, fingerprint).any(|(_, known)| is_open(known));
+            !alone || *open.entry((source.clone(), fingerprint.clone())).or_insert_with(is_open)
         }
     });
     // The hash of its labels tells people nothing.
@@ -210,4 +207,58 @@ fn moves_expiry(known: Option<Timestamp>, said: Option<Timestamp>, now: Timestam
     let left = |at: Timestamp| at.duration_since(now).max(SignedDuration::ZERO);
     let (known, said) = (left(known), left(said));
     known != said && known.min(said) <= known.max(said) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use codeops_core::model::{Fingerprint, Labels};
+
+    use super::*;
+
+    /// Compared each with each, these took minutes, and nobody else's alerts came in meanwhile.
+    #[test]
+    fn a_delivery_of_many_that_fire_and_are_over_is_looked_through_once() {
+        const MANY: i64 = 120_000;
+        let (source, receiver) = (Name::new("main").unwrap(), Name::new("alertmanager").unwrap());
+        let labels = |of: i64| Labels::from([("host".to_owned(), of.to_string())]);
+        let firing = |of: i64| {
+            let labels = labels(of);
+            let fingerprint = Fingerprint::of(&labels);
+            let id = AlertId { source: source.clone(), fingerprint, starts_at: Timestamp::UNIX_EPOCH };
+            let (receiver, annotations) = (receiver.clone(), Labels::new());
+            Alert { id, receiver, labels, annotations, url: None, expires_at: None }
+        };
+        let resolved = |of: i64, ended: i64| Signal::Resolved {
+            source: source.clone(),
+            fingerprint: Fingerprint::of(&labels(of)),
+            starts_at: None,
+            ended_at: Timestamp::from_second(ended).unwrap(),
+            name: None,
+        };
+        let now = Timestamp::from_second(MANY).unwrap();
+        let mut memory = ResponseMemory::default();
+        let fires = (0..MANY).map(|of| Signal::Firing(Arc::new(firing(of))));
+        let signals = fires.chain((0..2 * MANY).map(|of| resolved(of, MANY))).collect();
+        let new = new_of(&memory, signals, now, true);
+        assert_eq!(new.len(), 240_000, "what closes an alert that is not known is left out");
+
+        // The same for many of one fingerprint, which are over already.
+        for began in 0..MANY {
+            let mut alert = firing(0);
+            alert.id.starts_at = Timestamp::from_second(began).unwrap();
+            let (state, disposition) = (AlertState::Resolved, codeops_core::model::Disposition::Received);
+            let alert = Arc::new(alert);
+            memory.put_alert(Arc::new(AlertMemory {
+                alert,
+                state,
+                since: now,
+                received_at: now,
+                disposition,
+                asked: false,
+            }));
+        }
+        assert_eq!(new_of(&memory, (0..MANY).map(|at| resolved(0, at)).collect(), now, true).len(), 0);
+    }
 }

@@ -1,6 +1,6 @@
 //! What of alerts is remembered: how each is, what became of it, and for how long it matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use crate::journal::fold::{Change, Over};
 
 /// How soon the source of an alert that it held back tells of it again, where it tells when it expires.
 const HEARD_WITHIN: SignedDuration = SignedDuration::from_mins(5);
+
+const MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
 type Alerts = BTreeMap<AlertId, Arc<AlertMemory>>;
 
@@ -25,35 +27,86 @@ pub(in crate::journal) fn of_fingerprint<'a>(
     alerts.range(at(Timestamp::MIN)..=at(Timestamp::MAX))
 }
 
-impl Fold<'_> {
-    pub(super) fn signal(&mut self, signal: &Signal) {
-        match signal {
-            Signal::Firing(alert) => self.fires(alert),
-            Signal::Resolved { source, fingerprint, starts_at, ended_at, .. } => {
-                let began = starts_at.map(Timestamp::as_millisecond);
-                self.each_of(source, fingerprint, AlertState::Resolved, |id, it| {
-                    (it.state != AlertState::Resolved || it.asked)
-                        && id.starts_at <= *ended_at
-                        && began.is_none_or(|began| began == id.starts_at.as_millisecond())
-                });
+/// Whether its source's word that it is over would be news.
+pub(in crate::journal) fn is_open(alert: &AlertMemory) -> bool {
+    alert.state != AlertState::Resolved || alert.asked
+}
+
+/// What one delivery may still close or hold back of the fingerprints that it names. Each is looked up once, whatever the
+/// delivery says of it and however many alerts have these labels: no sender's word costs all that came before it.
+#[derive(Debug, Default)]
+pub(super) struct Standing(HashMap<(Fingerprint, Name), Began>);
+
+/// When the alerts of one fingerprint began.
+#[derive(Debug, Default)]
+struct Began {
+    open: BTreeSet<Timestamp>,
+    /// Those of them that fire.
+    firing: BTreeSet<Timestamp>,
+}
+
+impl Standing {
+    fn of(&mut self, alerts: &Alerts, source: &Name, fingerprint: &Fingerprint) -> &mut Began {
+        self.0.entry((fingerprint.clone(), source.clone())).or_insert_with(|| {
+            let of = || of_fingerprint(alerts, source, fingerprint);
+            Began {
+                open: of().filter(|(_, it)| is_open(it)).map(|(id, _)| id.starts_at).collect(),
+                firing: of().filter(|(_, it)| it.state == AlertState::Firing).map(|(id, _)| id.starts_at).collect(),
             }
-            Signal::Silenced { source, fingerprint, .. } => {
-                self.each_of(source, fingerprint, AlertState::Silenced, |_, it| it.state == AlertState::Firing);
-            }
-        }
+        })
     }
 
-    /// Puts those of one fingerprint that are meant into another state.
-    fn each_of(
-        &mut self,
-        source: &Name,
-        fingerprint: &Fingerprint,
-        state: AlertState,
-        meant: impl Fn(&AlertId, &AlertMemory) -> bool,
-    ) {
-        let of = of_fingerprint(&self.memory.alerts, source, fingerprint);
-        let ids: Vec<AlertId> = of.filter(|(id, it)| meant(id, it)).map(|(id, _)| id.clone()).collect();
-        ids.iter().for_each(|id| self.is_now(id, state, false));
+    fn fires(&mut self, id: &AlertId) {
+        if let Some(began) = self.0.get_mut(&(id.fingerprint.clone(), id.source.clone())) {
+            began.open.insert(id.starts_at);
+            began.firing.insert(id.starts_at);
+        }
+    }
+}
+
+impl Began {
+    /// Takes out what is over now: all that began no later, or only what began then.
+    fn over(&mut self, began: Option<Timestamp>, ended_at: Timestamp) -> Vec<Timestamp> {
+        let (first, last) = began.map_or((Timestamp::MIN, ended_at), |began| within_a_millisecond(began, ended_at));
+        if first > last {
+            return Vec::new();
+        }
+        let same = |at: &Timestamp| began.is_none_or(|began| began.as_millisecond() == at.as_millisecond());
+        let over: Vec<Timestamp> = self.open.range(first..=last).filter(|at| same(at)).copied().collect();
+        for at in &over {
+            self.open.remove(at);
+            self.firing.remove(at);
+        }
+        over
+    }
+}
+
+fn within_a_millisecond(at: Timestamp, ended_at: Timestamp) -> (Timestamp, Timestamp) {
+    let (before, after) = (at.checked_sub(MILLISECOND), at.checked_add(MILLISECOND));
+    (before.unwrap_or(Timestamp::MIN), after.unwrap_or(Timestamp::MAX).min(ended_at))
+}
+
+impl Fold<'_> {
+    pub(super) fn signal(&mut self, signal: &Signal, standing: &mut Standing) {
+        let (source, fingerprint, state, times) = match signal {
+            Signal::Firing(alert) => {
+                standing.fires(&alert.id);
+                return self.fires(alert);
+            }
+            Signal::Resolved { source, fingerprint, starts_at, ended_at, .. } => {
+                let over = standing.of(&self.memory.alerts, source, fingerprint).over(*starts_at, *ended_at);
+                (source, fingerprint, AlertState::Resolved, over)
+            }
+            Signal::Silenced { source, fingerprint, .. } => {
+                let firing = &mut standing.of(&self.memory.alerts, source, fingerprint).firing;
+                let held_back = std::mem::take(firing).into_iter().collect();
+                (source, fingerprint, AlertState::Silenced, held_back)
+            }
+        };
+        for starts_at in times {
+            let id = AlertId { source: source.clone(), fingerprint: fingerprint.clone(), starts_at };
+            self.is_now(&id, state, false);
+        }
     }
 
     fn fires(&mut self, alert: &Arc<Alert>) {

@@ -2,6 +2,8 @@
 //! the rest of it, and what it does for one entry is bounded by what the entry says.
 
 mod alerts;
+#[cfg(test)]
+mod many;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -9,7 +11,8 @@ mod tests;
 use codeops_core::model::{Ledger, ResponseMemory, Subject, Taken};
 use jiff::{SignedDuration, Timestamp};
 
-pub(super) use self::alerts::of_fingerprint;
+use self::alerts::Standing;
+pub(super) use self::alerts::{is_open, of_fingerprint};
 use super::fold::{Change, Folded};
 use super::log::Entry;
 use super::record::Record;
@@ -35,7 +38,8 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
             fold.sweep_all(SWEPT_AT_ONCE);
         }
         Record::Alerts { signals, .. } => {
-            signals.iter().for_each(|signal| fold.signal(signal));
+            let mut standing = Standing::default();
+            signals.iter().for_each(|signal| fold.signal(signal, &mut standing));
             fold.sweep(SWEPT_BY_DELIVERY + 2 * signals.len());
         }
         Record::AlertState { alerts, state, .. } => alerts.iter().for_each(|id| fold.is_now(id, *state, true)),

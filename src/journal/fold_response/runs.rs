@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Failing, Ledger, Name, Page, PageEvent, PageId, Run, RunCause, RunEnd,
-    RunEvent, RunId, RunState, Rung, Subject, Taken, ToldFailure,
+    AlertId, AlertMemory, AlertState, Does, Failing, Fingerprint, Ledger, Name, Page, PageEvent, PageId, Run, RunCause,
+    RunEnd, RunEvent, RunId, RunState, Rung, Subject, Taken, ToldFailure,
 };
 use jiff::Timestamp;
 
@@ -198,9 +198,15 @@ impl Fold<'_> {
 }
 
 /// An earlier time of the same alert that is over is told of by the one that joins: what flaps for days does not add up.
+/// The last of each fingerprint is looked at: what is earlier than another of those that join is earlier than that.
 fn forget_earlier(told: &mut BTreeSet<AlertId>, joining: &[AlertId], known: &BTreeMap<AlertId, Arc<AlertMemory>>) {
     let over = |id: &&AlertId| known.get(*id).is_none_or(|it| it.state == AlertState::Resolved);
+    let mut last: BTreeMap<(&Fingerprint, &Name), &AlertId> = BTreeMap::new();
     for alert in joining {
+        let last = last.entry((&alert.fingerprint, &alert.source)).or_insert(alert);
+        *last = alert.max(*last);
+    }
+    for alert in last.into_values() {
         let first = AlertId { starts_at: Timestamp::MIN, ..alert.clone() };
         let before: Vec<AlertId> = told.range(first..alert.clone()).filter(over).cloned().collect();
         before.iter().for_each(|id| {
