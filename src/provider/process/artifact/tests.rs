@@ -130,6 +130,37 @@ fn bombs_are_refused() {
 }
 
 #[test]
+fn the_folders_that_few_entries_lie_in_are_entries_too() {
+    let folders = |of: &Path| {
+        fn below(folder: &Path) -> usize {
+            let inside = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            inside.filter(|path| path.is_dir()).map(|path| 1 + below(&path)).sum()
+        }
+        below(of)
+    };
+    let deep: Vec<String> = (0..5).map(|i| format!("d{i}{}", "/a".repeat(40))).collect();
+    for kind in [EntryType::Directory, FILE] {
+        let entries: Vec<_> = deep.iter().map(|name| (name.as_str(), kind, 0o755, "", b"".as_slice())).collect();
+        let (home, result) = try_unpack(&gz(&tar(&entries)), "a.tar.gz");
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("too many entries, with the folders that they lie in"), "{error}");
+        assert!(folders(&home.path().join("tree")) <= 50, "no more is made than may be");
+    }
+    // What an archive lists is counted once, in whatever order, and sealed to the last.
+    let listed: Vec<String> = (1..=48).map(|depth| vec!["a"; depth].join("/")).collect();
+    let mut entries: Vec<_> =
+        listed.iter().map(|name| (name.as_str(), EntryType::Directory, 0o755, "", b"".as_slice())).collect();
+    entries.push(("a/a/f", FILE, 0o644, "", b"x"));
+    let (home, result) = try_unpack(&gz(&tar(&entries)), "a.tar.gz");
+    assert!(matches!(result, Ok(Form::TarGz)), "{result:?}");
+    assert_eq!(folders(&home.path().join("tree")), 48);
+    for name in &listed {
+        let mode = fs::metadata(home.path().join("tree").join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o555, "{name}");
+    }
+}
+
+#[test]
 fn what_nobody_wants_any_more_is_not_unpacked_further() {
     let home = tempfile::tempdir().unwrap();
     let (progress, limits) = (Progress::default(), Limits::default());

@@ -2,8 +2,8 @@
 //!
 //! Knows no archive format and no network.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -18,7 +18,7 @@ use super::bounded::ended;
 pub struct Limits {
     /// Bytes of all files together.
     pub bytes: u64,
-    /// Entries of any kind.
+    /// Entries of any kind, with the folders that they lie in and that are no entries of their own.
     pub entries: u64,
     /// Bytes unpacked for each byte packed, once more than 64 MiB are unpacked.
     pub ratio: u64,
@@ -54,21 +54,66 @@ pub struct Tree {
     root: PathBuf,
     bytes_left: u64,
     entries_left: u64,
-    folders: BTreeSet<PathBuf>,
+    folders: Folders,
+}
+
+/// The folders that were made, each by the number of the one that it lies in and its name there: whole paths, up to 4 KiB each,
+/// would say the same names again and again.
+#[derive(Debug, Default)]
+struct Folders(HashMap<(usize, OsString), usize>);
+
+impl Folders {
+    /// The folder that is filled.
+    const TOP: usize = 0;
+
+    fn within(&self, folder: usize, name: &OsStr) -> Option<usize> {
+        self.0.get(&(folder, name.to_owned())).copied()
+    }
+
+    fn add(&mut self, folder: usize, name: &OsStr) -> usize {
+        let number = self.0.len() + 1;
+        self.0.insert((folder, name.to_owned()), number);
+        number
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        let found = path.components().try_fold(Self::TOP, |folder, part| self.within(folder, part.as_os_str()));
+        found.is_some()
+    }
+
+    /// All of them, each after those that lie in it: a folder is made after the one that it lies in.
+    fn inside_out(&self) -> impl Iterator<Item = PathBuf> {
+        let mut places = vec![(Self::TOP, OsStr::new("")); self.0.len() + 1];
+        for ((within, name), number) in &self.0 {
+            places[*number] = (*within, name);
+        }
+        (1..places.len()).rev().map(move |number| {
+            let (mut names, mut at) = (Vec::new(), number);
+            while at != Self::TOP {
+                let (within, name) = places[at];
+                names.push(name);
+                at = within;
+            }
+            names.into_iter().rev().collect()
+        })
+    }
 }
 
 impl Tree {
     /// A tree below `root`, which exists and is empty; `packed` is the archive's size in bytes.
     pub fn new(root: &Path, packed: u64, limits: &Limits) -> Self {
         let bytes_left = limits.of_files(packed);
-        Self { root: root.to_owned(), bytes_left, entries_left: limits.entries, folders: BTreeSet::new() }
+        Self { root: root.to_owned(), bytes_left, entries_left: limits.entries, folders: Folders::default() }
     }
 
     /// Makes a folder and its parents.
     pub fn folder(&mut self, name: &[u8]) -> Result<(), ArtifactError> {
-        self.count(name)?;
         let path = relative(name)?;
-        self.folders_down_to(&path, name)
+        // One that is made is counted as it is made.
+        if self.folders_down_to(&path, name)? == 0 {
+            self.count(name)?;
+        }
+        Ok(())
     }
 
     /// Writes a regular file, executable or not, replacing a regular file of the same name.
@@ -132,7 +177,7 @@ impl Tree {
 
     /// Makes all folders read-only; nothing can be added any more.
     pub fn seal(self) -> Result<(), ArtifactError> {
-        for folder in self.folders.iter().rev().map(|f| self.root.join(f)).chain([self.root.clone()]) {
+        for folder in self.folders.inside_out().map(|f| self.root.join(f)).chain([self.root.clone()]) {
             fs::set_permissions(&folder, Permissions::from_mode(0o555))
                 .map_err(|e| ArtifactError::disk("seal", &folder, &e))?;
         }
@@ -140,8 +185,10 @@ impl Tree {
     }
 
     fn count(&mut self, name: &[u8]) -> Result<(), ArtifactError> {
-        self.entries_left =
-            self.entries_left.checked_sub(1).ok_or_else(|| refused(name, "the archive has too many entries"))?;
+        self.entries_left = self
+            .entries_left
+            .checked_sub(1)
+            .ok_or_else(|| refused(name, "the archive has too many entries, with the folders that they lie in"))?;
         Ok(())
     }
 
@@ -156,17 +203,21 @@ impl Tree {
         Ok(self.root.join(path))
     }
 
-    fn folders_down_to(&mut self, path: &Path, name: &[u8]) -> Result<(), ArtifactError> {
-        let mut so_far = PathBuf::new();
+    /// Makes the folders of a path that are not there; answers how many. Each counts: few entries may lie in many.
+    fn folders_down_to(&mut self, path: &Path, name: &[u8]) -> Result<usize, ArtifactError> {
+        let (mut folder, mut full, mut made) = (Folders::TOP, self.root.clone(), 0);
         for part in path.components() {
-            so_far.push(part);
-            if self.folders.contains(&so_far) {
+            let part = part.as_os_str();
+            full.push(part);
+            if let Some(there) = self.folders.within(folder, part) {
+                folder = there;
                 continue;
             }
-            let full = self.root.join(&so_far);
+            self.count(name)?;
             match fs::create_dir(&full) {
                 Ok(()) => {
-                    self.folders.insert(so_far.clone());
+                    folder = self.folders.add(folder, part);
+                    made += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(refused(name, "a part of its path is a link or file"));
@@ -174,7 +225,7 @@ impl Tree {
                 Err(error) => return Err(ArtifactError::disk("make", &full, &error)),
             }
         }
-        Ok(())
+        Ok(made)
     }
 
     /// A path whose parents are all folders made here.
