@@ -20,7 +20,7 @@ use super::format::{self, Malformed, Parsed, State as Is, Truncated};
 use super::intake::Intake;
 use super::overtaken::Ends;
 use super::problem::Problem;
-use super::receiver::{Receiver, Receivers};
+use super::receiver::{Receiver, Receivers, Watchdog};
 use super::seen::Seen;
 use super::{AlertLimits, Alerts, BOUNDS, pull};
 use crate::edge::{Leaves, Peer, Seldom};
@@ -192,16 +192,15 @@ async fn deliver(
     if shared.seen.lock().unwrap_or_else(PoisonError::into_inner).knows(&beside) {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
-    let (watchdogs, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| receiver.is_watchdog(told));
-    let nothing = told.is_empty() && watchdogs.is_empty();
+    let nothing = told.is_empty();
+    let (told, heard) = without_watchdogs(receiver, told);
     let (told, ends) = in_order(shared, receiver, told);
     let mut signals = receiver.signals(&*shared.intake, told, now);
     signals.retain(|signal| !is_held_back(shared, receiver, signal));
-    let fires = watchdogs.iter().any(|told| matches!(told.state, Is::Firing { .. }));
     let take = async |ids: &[String], signals, spoiled| {
         let taken = shared.intake.receive(&receiver.name, ids, signals, spoiled).await;
-        if fires && matches!(taken, Err(LogError::Full)) {
-            hear_though_full(shared, receiver, &durable, now).await?;
+        if !heard.is_empty() && matches!(taken, Err(LogError::Full)) {
+            hear_though_full(shared, receiver, &heard, &durable, now).await?;
         }
         taken.map_err(|error| not_taken(receiver, &error))
     };
@@ -222,9 +221,7 @@ async fn deliver(
     if receipt.duplicate {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
-    if fires {
-        hear(shared, receiver, now).await?;
-    }
+    hear(shared, receiver, &heard, now).await?;
     let new = receipt.new + rest;
     tracing::debug!(receiver = %receiver.name, new, spoiled, "alerts taken");
     if nothing && spoiled > 0 {
@@ -233,23 +230,46 @@ async fn deliver(
     Ok(Taken { duplicate: false, new, spoiled })
 }
 
-/// Notes that the Watchdog of a receiver was heard.
-async fn hear(shared: &Shared, receiver: &Receiver, now: Timestamp) -> Result<(), Problem> {
-    if receiver.notes_watchdog(now) {
-        shared.intake.heard(&receiver.name).await.map_err(|error| not_taken(receiver, &error))?;
+/// Alerts, and beside them the Watchdogs that are heard, which are none.
+fn without_watchdogs(receiver: &Receiver, mut told: Vec<Told>) -> (Vec<Told>, Vec<Arc<Watchdog>>) {
+    let mut heard: Vec<Arc<Watchdog>> = Vec::new();
+    told.retain(|told| {
+        let of = receiver.watchdogs_of(told);
+        let is_alert = of.is_empty();
+        let fires = matches!(told.state, Is::Firing { .. });
+        for watchdog in of.into_iter().filter(|_| fires) {
+            if !heard.iter().any(|known| Arc::ptr_eq(known, &watchdog)) {
+                heard.push(watchdog);
+            }
+        }
+        is_alert
+    });
+    (told, heard)
+}
+
+/// Notes that Watchdogs were heard, each for the receiver that is watched by it.
+async fn hear(shared: &Shared, by: &Receiver, heard: &[Arc<Watchdog>], now: Timestamp) -> Result<(), Problem> {
+    for watchdog in heard.iter().filter(|watchdog| watchdog.is_noted(now)) {
+        shared.intake.heard(&watchdog.receiver).await.map_err(|error| not_taken(by, &error))?;
     }
     Ok(())
 }
 
 /// The same of a delivery that is refused for want of room: its sender is there. It will come again and be no duplicate then,
 /// so that what it was heard by is known under other ids.
-async fn hear_though_full(shared: &Shared, receiver: &Receiver, ids: &[String], now: Timestamp) -> Result<(), Problem> {
+async fn hear_though_full(
+    shared: &Shared,
+    receiver: &Receiver,
+    heard: &[Arc<Watchdog>],
+    ids: &[String],
+    now: Timestamp,
+) -> Result<(), Problem> {
     let ids: Vec<String> = ids.iter().map(|id| format!("watchdog {id}")).collect();
     let before = shared.intake.receive(&receiver.name, &ids, Vec::new(), 0).await;
     if before.map_err(|error| not_taken(receiver, &error))?.duplicate {
         return Ok(());
     }
-    hear(shared, receiver, now).await
+    hear(shared, receiver, heard, now).await
 }
 
 /// Whether this says only what is no news of an alert that its source holds back: a Prometheus tells on of what its Alertmanager

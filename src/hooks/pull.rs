@@ -80,7 +80,7 @@ async fn ask(
     let over = if listed.spoiled == 0 { over(known, &listed, now) } else { Vec::new() };
     let unsettled = !settled && !over.is_empty();
     let mut signals = if settled { over } else { Vec::new() };
-    let fires = listed.firing.into_iter().filter(|told| !receiver.is_watchdog(told));
+    let fires = listed.firing.into_iter().filter(|told| receiver.watchdogs_of(told).is_empty());
     signals.extend(receiver.signals(&*shared.intake, fires, now));
     Ok(Rest { signals, spoiled: listed.spoiled, unsettled })
 }

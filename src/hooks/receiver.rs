@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use codeops_core::config::{AuthSettings, ReceiverFormat, ReceiverSettings, SecretSource};
+use codeops_core::config::{AuthSettings, ReceiverFormat, ReceiverSettings, SecretSource, WatchdogSettings};
 use codeops_core::model::{Fingerprint, Name, Period, Secret, Signal};
 use jiff::{SignedDuration, Timestamp};
 
@@ -39,11 +39,14 @@ pub(super) struct Receiver {
     pub(super) full: Seldom,
     /// After what time its alerts expire whose sender says no end of them.
     pub(super) expire: Option<Period>,
-    watchdog: Option<Watchdog>,
+    /// The Watchdogs of its source: what another receiver of that is watched by is no alert, whichever way it comes.
+    watchdogs: Vec<Arc<Watchdog>>,
 }
 
+/// The sign of life that a receiver is watched by.
 #[derive(Debug)]
-struct Watchdog {
+pub(super) struct Watchdog {
+    pub(super) receiver: Name,
     alertname: String,
     within: Period,
     /// When it was last written down.
@@ -70,9 +73,13 @@ impl Receivers {
             all.insert(name.clone(), receiver.map_err(|error| format!("the receiver `{name}`: {error}"))?);
         }
         let askable: BTreeSet<Name> = all.values().filter(|it| it.has_api).map(|it| it.source.clone()).collect();
+        let own = all.values().flat_map(|it| it.watchdogs.iter().map(|watchdog| (&it.source, watchdog)));
+        let own: Vec<(Name, Arc<Watchdog>)> = own.map(|(source, it)| (source.clone(), Arc::clone(it))).collect();
         for receiver in all.values_mut() {
             let of_prometheus = receiver.reading.format == ReceiverFormat::Prometheus;
             receiver.source_is_asked = of_prometheus && askable.contains(&receiver.source);
+            let of_source = own.iter().filter(|(source, _)| *source == receiver.source);
+            receiver.watchdogs = of_source.map(|(_, watchdog)| Arc::clone(watchdog)).collect();
         }
         Ok(Self { all, shut })
     }
@@ -131,11 +138,7 @@ impl Receiver {
             source_is_asked: false,
             full: Seldom::default(),
             expire: settings.expire,
-            watchdog: settings.watchdog.as_ref().map(|watchdog| Watchdog {
-                alertname: watchdog.alertname.clone().unwrap_or_else(|| "Watchdog".to_owned()),
-                within: watchdog.within,
-                heard: Mutex::default(),
-            }),
+            watchdogs: settings.watchdog.iter().map(|watchdog| Arc::new(Watchdog::new(name, watchdog))).collect(),
         })
     }
 
@@ -148,24 +151,33 @@ impl Receiver {
         now: Timestamp,
     ) -> Vec<Signal> {
         let known = RefCell::new(HashMap::new());
-        let began = |of: &Fingerprint| {
-            *known.borrow_mut().entry(of.clone()).or_insert_with(|| intake.began(&self.source, of))
-        };
+        let began =
+            |of: &Fingerprint| *known.borrow_mut().entry(of.clone()).or_insert_with(|| intake.began(&self.source, of));
         let told = told.into_iter().map(|told| told.expiring(self.expire, now));
         told.map(|told| told.signal(&self.name, &self.source, now, began)).collect()
     }
 
-    /// Whether this is its Watchdog, which is no alert.
-    pub(super) fn is_watchdog(&self, told: &Told) -> bool {
+    /// The Watchdogs that this is: then it is no alert.
+    pub(super) fn watchdogs_of(&self, told: &Told) -> Vec<Arc<Watchdog>> {
         let name = told.labels.get("alertname");
-        self.watchdog.as_ref().is_some_and(|watchdog| Some(&watchdog.alertname) == name)
+        self.watchdogs.iter().filter(|watchdog| Some(&watchdog.alertname) == name).map(Arc::clone).collect()
+    }
+}
+
+impl Watchdog {
+    fn new(receiver: &Name, settings: &WatchdogSettings) -> Self {
+        Self {
+            receiver: receiver.clone(),
+            alertname: settings.alertname.clone().unwrap_or_else(|| "Watchdog".to_owned()),
+            within: settings.within,
+            heard: Mutex::default(),
+        }
     }
 
-    /// Whether its Watchdog, heard now, is to be written down: at most ten times in the time it has.
-    pub(super) fn notes_watchdog(&self, now: Timestamp) -> bool {
-        let Some(watchdog) = &self.watchdog else { return false };
-        let pause = SignedDuration::from_millis((watchdog.within.as_millis() / 10).cast_signed());
-        let mut heard = watchdog.heard.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether it, heard now, is to be written down: at most ten times in the time it has.
+    pub(super) fn is_noted(&self, now: Timestamp) -> bool {
+        let pause = SignedDuration::from_millis((self.within.as_millis() / 10).cast_signed());
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back must not silence it.
         let due = heard.is_none_or(|at| now.duration_since(at) >= pause || now < at);
         if due {

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Memory, Name, PageEvent, PageId, ResponseMemory, Signal,
+    Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Memory, Name, PageEvent, PageId, ResponseMemory,
+    Signal,
 };
 use jiff::Timestamp;
 
@@ -69,7 +70,7 @@ fn what_is_over_one_by_one_is_found_without_looking_at_all_of_its_labels_each_ti
 fn what_joins_a_page_is_not_compared_with_all_that_it_tells_of() {
     let mut memory = Memory::default();
     deliver(&mut memory, (0..2 * MANY).map(firing).collect());
-    let opened = serde_json::json!({"event": "opened", "policy": null, "title": "many", "alerts": []});
+    let opened = serde_json::json!({"event": "opened", "run": null, "policy": null, "title": "many", "body": ""});
     let event: PageEvent = serde_json::from_value(opened).unwrap();
     told(&mut memory, Record::Page { page: PageId(1), event });
     for half in [0..MANY, MANY..2 * MANY] {
