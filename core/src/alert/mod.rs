@@ -154,7 +154,7 @@ impl Router {
         routed.owner = self.whose.owner(labels).cloned();
         routed.everybodys = self.whose.everybodys().clone();
         for tree in &self.trees {
-            if !tree.top.holds(labels) || !self.counts(&tree.team, routed.owner.as_ref()) {
+            if !self.counts(&tree.team, routed.owner.as_ref()) || !tree.top.holds(labels) {
                 continue;
             }
             tree.top.descend(labels, Inherited::of(&tree.name), tree.name.as_str(), &mut routed);

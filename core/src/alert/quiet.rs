@@ -1,5 +1,6 @@
 //! What keeps an alert quiet: mute times, maintenance, and other alerts.
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -7,9 +8,11 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
+use super::index::Index;
 use super::{Routed, Router};
 use crate::model::{
-    Alert, AlertId, AlertMemory, AlertState, Disposition, Inhibition, Labels, Matcher, Name, TeamName, TimeSpan,
+    Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Disposition, Inhibition, Labels, MatchOperator, Matcher,
+    Name, TeamName, TimeSpan,
 };
 
 /// How the reasons begin for which a rule keeps an alert quiet.
@@ -21,11 +24,19 @@ const MAINTAINED: &str = "in maintenance until";
 type Sources<'a> = HashMap<Vec<String>, BTreeMap<Option<&'a BTreeSet<TeamName>>, HashSet<AlertId>>>;
 
 /// What keeps alerts quiet at one moment: the rules of a revision, and the alerts that fire. What a team's manifest says counts
-/// only for its own alerts, and those of teams that let it.
+/// only for its own alerts, and those of teams that let it; and only once it is asked of one of those is it looked up among
+/// what fires.
 #[derive(Debug)]
 pub struct Quiet<'a> {
     pub(super) router: &'a Router,
     inhibitions: Vec<Rule<'a>>,
+    /// The inhibitions by what their targets ask for.
+    by_target: Index,
+    /// What may inhibit others.
+    firing: Vec<Arc<AlertMemory>>,
+    /// Places in [`Self::firing`] by the values of those labels that inhibitions ask for.
+    by_label: RefCell<HashMap<&'a str, HashMap<String, Vec<usize>>>>,
+    receivers: &'a BTreeMap<Name, BTreeSet<TeamName>>,
 }
 
 /// One inhibition.
@@ -34,31 +45,65 @@ struct Rule<'a> {
     team: &'a TeamName,
     says: &'a Inhibition,
     /// The values that its firing sources have of the labels on which both must agree, and whose they are.
-    sources: Sources<'a>,
+    sources: OnceCell<Sources<'a>>,
 }
 
 impl<'a> Quiet<'a> {
-    /// Looks at what fires once, so that many alerts can be asked about. `receivers` are those that are for some teams alone.
+    /// Notes what fires, so that many alerts can be asked about: little is done here, as the memory may be locked meanwhile.
+    /// `receivers` are those that are for some teams alone.
     pub fn new(
         router: &'a Router,
         alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
         receivers: &'a BTreeMap<Name, BTreeSet<TeamName>>,
     ) -> Self {
+        let mut of_team: HashMap<&TeamName, usize> = HashMap::new();
         let routes = router.response().routes.values();
         let rules = routes.flat_map(|route| route.spec.inhibit.iter().map(|says| (&route.team, says)));
-        let mut inhibitions: Vec<Rule<'a>> =
-            rules.map(|(team, says)| Rule { team, says, sources: Sources::new() }).collect();
-        for memory in alerts.values().filter(|memory| inhibits(memory)) {
-            for rule in &mut inhibitions {
-                if all_hold(&rule.says.source, &memory.alert.labels) {
-                    let values = agreed(rule.says, &memory.alert.labels);
-                    let limit = receivers.get(&memory.alert.receiver);
-                    let sources = rule.sources.entry(values).or_default().entry(limit).or_default();
-                    sources.insert(memory.alert.id.clone());
-                }
+        // What stays in force beside a mistake may be more than the compiler lets by at once.
+        let rules = rules.filter(|(team, _)| {
+            let count = of_team.entry(*team).or_default();
+            *count += 1;
+            *count <= AlertRouteSpec::MOST_INHIBITIONS
+        });
+        let inhibitions: Vec<Rule<'a>> =
+            rules.map(|(team, says)| Rule { team, says, sources: OnceCell::new() }).collect();
+        let targets: Vec<&[Matcher]> = inhibitions.iter().map(|rule| rule.says.target.as_slice()).collect();
+        let by_target = Index::new(&targets);
+        let firing = alerts.values().filter(|memory| !inhibitions.is_empty() && inhibits(memory)).cloned().collect();
+        Self { router, inhibitions, by_target, firing, by_label: RefCell::default(), receivers }
+    }
+
+    /// What fires that an inhibition names as its source.
+    fn sources(&self, says: &'a Inhibition) -> Sources<'a> {
+        let mut sources = Sources::new();
+        for at in self.may_be(&says.source) {
+            let alert = &self.firing[at].alert;
+            if all_hold(&says.source, &alert.labels) {
+                let limit = self.receivers.get(&alert.receiver);
+                let of_limit = sources.entry(agreed(says, &alert.labels)).or_default().entry(limit).or_default();
+                of_limit.insert(alert.id.clone());
             }
         }
-        Self { router, inhibitions }
+        sources
+    }
+
+    /// The places of what may match: of what has the rarest value that is asked for, where one is; else all.
+    fn may_be(&self, matchers: &'a [Matcher]) -> Vec<usize> {
+        let exact = matchers.iter().filter(|it| it.operator == MatchOperator::Equal && !it.value.is_empty());
+        let with = |matcher: &'a Matcher| {
+            let mut by_label = self.by_label.borrow_mut();
+            let by_value = by_label.entry(&matcher.label).or_insert_with(|| {
+                let mut by_value: HashMap<String, Vec<usize>> = HashMap::new();
+                for (at, memory) in self.firing.iter().enumerate() {
+                    if let Some(value) = memory.alert.labels.get(&matcher.label) {
+                        by_value.entry(value.clone()).or_default().push(at);
+                    }
+                }
+                by_value
+            });
+            by_value.get(&matcher.value).cloned().unwrap_or_default()
+        };
+        exact.map(with).min_by_key(Vec::len).unwrap_or_else(|| (0..self.firing.len()).collect())
     }
 
     /// Why a mute time of its routes keeps it quiet, if one does. A name is one of the route's own manifest.
@@ -75,10 +120,12 @@ impl<'a> Quiet<'a> {
     /// itself, as in Alertmanager; and one whose receiver is for some teams alone inhibits what is theirs alone.
     pub(super) fn inhibited(&self, alert: &Alert, owner: Option<&TeamName>) -> Option<String> {
         let labels = &alert.labels;
-        for Rule { team, says, sources } in &self.inhibitions {
-            if !all_hold(&says.target, labels) || all_hold(&says.source, labels) || !self.router.counts(team, owner) {
+        for at in self.by_target.candidates(labels) {
+            let &Rule { team, says, ref sources } = &self.inhibitions[at];
+            if !self.router.counts(team, owner) || !all_hold(&says.target, labels) || all_hold(&says.source, labels) {
                 continue;
             }
+            let sources = sources.get_or_init(|| self.sources(says));
             let reaches = |limit: &Option<&BTreeSet<TeamName>>| {
                 limit.is_none_or(|teams| owner.is_some_and(|owner| teams.contains(owner)))
             };
@@ -96,10 +143,11 @@ impl<'a> Quiet<'a> {
 pub fn maintained(router: &Router, labels: &Labels, owner: Option<&TeamName>, now: Timestamp) -> Option<String> {
     let mut routes = router.response().routes.values();
     let (until, reason) = routes.find_map(|route| {
-        let found = route.spec.maintenance.iter().find(|maintenance| {
+        let mut counting = route.spec.maintenance.iter().filter(|_| router.counts(&route.team, owner));
+        let found = counting.find(|maintenance| {
             maintenance.from <= now && now < maintenance.until && all_hold(&maintenance.matchers, labels)
         })?;
-        router.counts(&route.team, owner).then_some((found.until, &found.reason))
+        Some((found.until, &found.reason))
     })?;
     Some(format!("{MAINTAINED} {until}: {reason}"))
 }

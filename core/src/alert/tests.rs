@@ -368,3 +368,30 @@ proptest! {
         }
     }
 }
+
+/// Each rule was compared with all that fires at each look: these took minutes.
+#[test]
+fn a_teams_many_rules_and_all_that_fires_are_not_compared_each_with_each() {
+    let rule = |of: usize| Inhibition {
+        source: vec![format!("alertname=Host{of}").parse().expect("a matcher")],
+        target: vec![format!("alertname=App{of}").parse().expect("a matcher")],
+        equal: vec!["host".to_owned()],
+    };
+    let spec = AlertRouteSpec { inhibit: (0..10_000).map(rule).collect(), ..AlertRouteSpec::default() };
+    let response = Response { routes: BTreeMap::from([(name("main"), owned(spec))]), ..Response::default() };
+    let router = Router::new(&Arc::new(response), None, Whose::default());
+    let fires = |of: usize| {
+        let (alert, host) = (format!("Host{}", of % 1_000), format!("h{of}"));
+        memory(&[("alertname", &alert), ("host", &host)], AlertState::Firing)
+    };
+    let (beside, receivers) = (all(&(0..20_000).map(fires).collect::<Vec<_>>()), BTreeMap::new());
+    let rules = Quiet::new(&router, &beside, &receivers);
+    let hushed = |of: usize| {
+        let (alert, host) = (format!("App{of}"), format!("h{of}"));
+        let alert = memory(&[("alertname", &alert), ("host", &host)], AlertState::Firing);
+        quiet(&alert.alert, &Routed::default(), &rules, at(0)).is_some()
+    };
+    let most = AlertRouteSpec::MOST_INHIBITIONS;
+    assert!((0..most).all(hushed), "as many as one team may have");
+    assert!(!(most..10_000).any(hushed), "what is in force beyond is not looked at");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{EscalationPolicySpec, Place, Route, TeamName, Trigger};
+use crate::model::{AlertRouteSpec, EscalationPolicySpec, Place, Route, TeamName, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -21,6 +21,7 @@ const FOR_ALL: &str =
 /// Checks routes and policies.
 pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Mistakes) {
     roots(candidates, named, before, found);
+    bounds(candidates, found);
     fallback(candidates, named, found);
     for candidate in &*candidates {
         let name = &candidate.key.1;
@@ -36,6 +37,28 @@ pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &In
             _ => continue,
         };
         candidate.warning(found, (candidate.name, message, Some(help.to_owned())));
+    }
+}
+
+/// What all alerts of a team, or what fires, are compared with is bounded for all AlertRoutes of it together.
+fn bounds(candidates: &mut [Candidate], found: &mut Mistakes) {
+    let (most, most_maintenance) = (AlertRouteSpec::MOST_INHIBITIONS, AlertRouteSpec::MOST_MAINTENANCE);
+    let mut of_teams: BTreeMap<TeamName, (usize, usize)> = BTreeMap::new();
+    for candidate in candidates {
+        let Some(Declares::Route(route)) = &candidate.manifest.declares else { continue };
+        let (inhibitions, maintenance) = of_teams.entry(route.team.clone()).or_default();
+        *inhibitions += route.spec.inhibit.len();
+        *maintenance += route.spec.maintenance.len();
+        if *inhibitions <= most && *maintenance <= most_maintenance {
+            continue;
+        }
+        let message = format!(
+            "with `{}`, the AlertRoutes of the team `{}` have {inhibitions} inhibitions and {maintenance} times of maintenance: \
+             {most} and {most_maintenance} are the most",
+            candidate.key.1, route.team
+        );
+        let help = "take out what is over, or let one inhibition speak for several with `=~` and `equal`".to_owned();
+        candidate.error(found, (candidate.name, message, Some(help)));
     }
 }
 

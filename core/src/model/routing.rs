@@ -62,6 +62,13 @@ pub struct AlertRouteSpec {
     pub maintenance: Vec<Maintenance>,
 }
 
+impl AlertRouteSpec {
+    /// The most inhibitions that the AlertRoutes of one team have together: each is looked up among all that fires.
+    pub const MOST_INHIBITIONS: usize = 200;
+    /// The most times of maintenance, with which all alerts of the team are compared.
+    pub const MOST_MAINTENANCE: usize = 1_000;
+}
+
 /// One node of the tree. What it leaves out it takes from its parent. An alert takes the first child that matches, and goes on to the
 /// next where that child says `continue`; where no child matches, the node itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

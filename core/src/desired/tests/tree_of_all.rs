@@ -77,3 +77,30 @@ fn a_tree_of_all_is_everybodys_only_where_its_team_may_claim_the_top_file() {
     assert!(rendered(&compiled).contains("a second AlertRoute without `match` at its top, `aaa`"));
     assert_eq!(of(&compiled, &[("team", "evil")]), taken(&["main"], false));
 }
+
+/// What fires is compared with each inhibition, so that those of a team are bounded for all its files together.
+#[test]
+fn the_inhibitions_of_a_teams_alert_routes_are_bounded_together() {
+    let route = |name: &str, many: usize| {
+        let rule = |of: usize| format!("    - {{source: [alertname=H{of}], target: [alertname=A{of}]}}\n");
+        let rules: String = (0..many).map(rule).collect();
+        format!(
+            "apiVersion: codeops/v1\nkind: AlertRoute\nmetadata: {{name: {name}, team: payments}}\nspec:\n  \
+             route: {{match: [host={name}], policy: payments-oncall}}\n  inhibit:\n{rules}"
+        )
+    };
+    let compile = |first: usize, second: usize| {
+        let (first, second, pairs) = (route("more-a", first), route("more-b", second), answered(&[]));
+        let mut pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        pairs.extend([("alerts/a.yaml", first.as_str()), ("alerts/b.yaml", second.as_str())]);
+        Compiler::default().compile(&files(&pairs), &Context::default())
+    };
+    let within = compile(100, 99);
+    assert!(!within.has_errors(), "{}", rendered(&within));
+    let compiled = compile(100, 101);
+    let text = rendered(&compiled);
+    assert!(compiled.has_errors() && text.contains("200 and 1000 are the most"), "{text}");
+    assert!(text.contains("--> alerts/b.yaml:3:18"), "the place of the one with which there are more: {text}");
+    let names: Vec<&str> = compiled.desired.response.routes.keys().map(Name::as_str).collect();
+    assert!(names.contains(&"more-a") && !names.contains(&"more-b"), "{names:?}");
+}
