@@ -11,10 +11,11 @@ use codeops_core::model::{
 use codeops_core::playbook::{NOTHING, Order, pin};
 use serde_json::{Value, json};
 
+use super::perform::perform;
 use super::{Event, Flow};
 use crate::gate::{Mark, Passage};
 use crate::journal::{LogError, Record};
-use crate::port::{Effect, EffectError, GitOrder, GitOrderChange, HttpRequest, ScriptCall, Send};
+use crate::port::{Effect, GitOrder, GitOrderChange, HttpRequest, ScriptCall, Send};
 
 /// How much longer than its own time an effect is waited for before its outcome counts as unknown.
 const GRACE: Duration = Duration::from_secs(10);
@@ -343,11 +344,8 @@ impl Flow {
         self.in_hand.insert((run.id, step));
         let (effects, sender, run) = (Arc::clone(&self.tools.effects), self.sender.clone(), run.id);
         self.tasks.spawn(async move {
-            let result = tokio::time::timeout(deadline, effects.perform(&started, &effect)).await;
-            let result = result.unwrap_or_else(|_| {
-                let error = "it did not come back in its time".to_owned();
-                Err(EffectError::Unknown { error, evidence: String::new() })
-            });
+            let late = "it did not come back in its time".to_owned();
+            let result = perform(&effects, started, effect, deadline, late).await;
             let _ = sender.send(Event::Performed { run, step, attempt, result }).await;
         });
         Ok(())

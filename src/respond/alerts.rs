@@ -1,20 +1,20 @@
 //! What becomes of alerts: routed, kept quiet, answered by a run of their own or by another's, or told of in one page
 //! when there are too many. Each leaves a receipt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Name, PageEvent, PageId, ResourceId, RunCause, RunEvent, RunId,
+    AlertId, AlertMemory, AlertState, Disposition, Name, PageEvent, PageId, ResourceId, Run, RunCause, RunEvent, RunId,
     Subject,
 };
 use codeops_core::playbook::{Answer, Asked, Opening, in_storm, open, seen};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::Flow;
 use super::storm::{Storm, Stormy};
+use super::{Flow, is_due};
 use crate::journal::{LogError, Record};
 
 /// How often what is kept quiet is looked at again.
@@ -41,7 +41,7 @@ impl Flow {
         let now = self.tools.clock.now();
         self.expire(now).await?;
         self.silenced(now);
-        let again = self.quiet_looked_at.is_none_or(|at| now.duration_since(at) >= QUIET_LOOK);
+        let again = is_due(self.quiet_looked_at, QUIET_LOOK, now);
         let (quiet, stormy) =
             self.remembered(|response| (response.alerts.values().any(|it| is_quiet(it)), self.storms(response)));
         let page = self.next_storm_page(stormy.values().min().copied(), now);
@@ -102,26 +102,34 @@ impl Flow {
         let mut records = Vec::new();
         let frozen = self.remembered(|response| self.frozen(response, now));
         let router = Arc::clone(&self.router);
-        let over: Vec<(Arc<AlertMemory>, Routed, Option<String>)> = self.remembered(|memory| {
-            let rules = Quiet::new(&router, &memory.alerts, &self.tools.rules.receivers);
-            let look = |alert: &Arc<AlertMemory>| {
+        let over: Vec<(Arc<AlertMemory>, Routed, Option<String>)> = {
+            // What rules say is looked up without the lock: what comes in meanwhile is taken in.
+            let receivers = &self.tools.rules.receivers;
+            let rules = self.remembered(|memory| Quiet::new(&router, &memory.alerts, receivers));
+            let look = |alert: Arc<AlertMemory>| {
                 let routed = router.route(&alert.alert.labels);
                 let quiet = alert::quiet(&alert.alert, &routed, &rules, now);
-                (Arc::clone(alert), routed, quiet)
+                (alert, routed, quiet)
             };
-            open.iter().map(look).collect()
-        });
-        let mut baked = BTreeSet::new();
+            open.into_iter().map(look).collect()
+        };
+        let mut baked = BTreeMap::new();
         for (alert, routed, hushed) in over {
-            let (fate, target) = match (alert.state, hushed) {
+            let (mut fate, about) = match (alert.state, hushed) {
                 (AlertState::Firing, None) => self.fate(&alert, &routed, frozen.as_deref(), stormy, now),
                 (AlertState::Firing, Some(why)) => (Fate::Quiet(why), None),
                 (AlertState::Silenced, _) => (self.fate_of_silenced(&alert), None),
                 (state, _) => (Fate::Left(format!("it was {state} before its turn")), None),
             };
             // Whatever becomes of the alert; once is enough for all that come together.
-            if let Some(target) = target.filter(|target| frozen.is_none() && baked.insert(target.clone())) {
-                self.roll_back_unproven(&target, &alert, now).await?;
+            if let Some(target) = about.filter(|_| frozen.is_none()) {
+                if !baked.contains_key(&target) {
+                    let back = self.roll_back_unproven(&target, &alert, now).await;
+                    baked.insert(target.clone(), back);
+                }
+                if let (Fate::Opens { event, .. }, Some(Some(back))) = (&mut fate, baked.get(&target)) {
+                    tell_taken_back(event, back);
+                }
             }
             match fate {
                 Fate::Left(why) => left.entry(why).or_default().push(alert.alert.id.clone()),
@@ -150,8 +158,8 @@ impl Flow {
         self.storm(&storm, stormy.values().min().copied(), now).await
     }
 
-    /// What becomes of one alert that fires and is not kept quiet, and the target that it is about. In a freeze no playbook
-    /// runs, nor one on what is suspended: a person is called for it at once.
+    /// What becomes of one alert that fires and is not kept quiet, and what it is about: the target of the playbook that answers
+    /// it, or what its labels name. In a freeze no playbook runs, nor one on what is suspended: a person is called for it at once.
     fn fate(
         &self,
         alert: &AlertMemory,
@@ -198,11 +206,15 @@ impl Flow {
             owner,
             only_pages: only_pages.is_some(),
         };
+        let about = || world.about(&alert.alert.labels, owner, receiver).filter(|_| self.board.observe_only.is_none());
+        let about = target.or_else(about);
         let source = &alert.alert.id.source;
         // A storm goes on until its page has told of all that wait for it.
         let goes_on = stormy.contains_key(&(source.clone(), owner.cloned()));
-        let (opening, storm) = self
-            .remembered(|response| (open(&asked, response, now), goes_on || in_storm(response, source, owner, now)));
+        let (opening, storm) = self.remembered(|response| {
+            let still = |run: &Run| self.kept_still(run, response, now).is_some();
+            (open(&asked, response, now, &still), goes_on || in_storm(response, source, owner, now))
+        });
         let fate = match opening {
             Opening::Left(why) => Fate::Left(why),
             Opening::Later(why) => Fate::Quiet(why),
@@ -211,7 +223,7 @@ impl Flow {
             Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches },
         };
-        (fate, target.filter(|_| !held))
+        (fate, about.filter(|_| !held))
     }
 
     async fn open(
@@ -227,6 +239,13 @@ impl Flow {
             records
         };
         self.tools.journal.open_run(event, beside).await.map(|_| ())
+    }
+}
+
+/// Whoever is called for what opens a run learns what was done before it.
+fn tell_taken_back(opened: &mut RunEvent, back: &str) {
+    if let RunEvent::Opened { alert, .. } = opened {
+        alert["takenBack"] = Value::from(back);
     }
 }
 

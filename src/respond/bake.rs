@@ -6,28 +6,25 @@ use jiff::Timestamp;
 
 use super::Flow;
 use crate::gate::{Mark, Passage};
-use crate::journal::{LogError, Record};
+use crate::journal::Record;
 
 impl Flow {
-    /// Rolls back what an alert fired for before its version was proven good.
+    /// Rolls back what an alert fired for before its version was proven good; says so where it did.
     pub(super) async fn roll_back_unproven(
         &self,
         target: &ResourceId,
         alert: &AlertMemory,
         now: Timestamp,
-    ) -> Result<(), LogError> {
+    ) -> Option<String> {
         let facts = self.with_memory(|memory| self.target(target, memory, None));
-        let (Some(facts), Some(declared), Some(picture)) = (facts, self.declared(target).cloned(), self.picture())
-        else {
-            return Ok(());
-        };
+        let (facts, declared, picture) = (facts?, self.declared(target).cloned()?, self.picture()?);
         if !(facts.unproven && facts.can_roll_back) || self.tools.rules.observe {
-            return Ok(());
+            return None;
         }
         // What fired before any instance of this version was there is not its doing, and may be what it mends.
         let came = self.with_memory(|memory| self.came_at(&declared, memory));
         if came.is_some_and(|came| alert.alert.id.starts_at < came) {
-            return Ok(());
+            return None;
         }
         let why = format!("alert {} fired in its bake time", alert.alert.name());
         let tried = Some(Pin::tried_with(&declared));
@@ -41,8 +38,12 @@ impl Flow {
         match self.tools.gate.mark(mark, picture).await {
             Passage::Closed(why) => tracing::warn!(resource = %target, why, "the rollback was not written down"),
             Passage::Refused(why) => tracing::info!(resource = %target, why, "the rollback is not let through"),
-            _ => {}
+            _ => {
+                return Some(format!(
+                    "{target} goes back to its last good version: it fired in the bake time of the new one"
+                ));
+            }
         }
-        Ok(())
+        None
     }
 }

@@ -11,6 +11,7 @@ use codeops_core::playbook::{about, says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
 
 use super::pages::SEND;
+use super::perform::perform;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 use crate::port::{Effect, Send};
@@ -158,9 +159,9 @@ impl Flow {
         self.tasks.spawn(async move {
             let mut accepted = Vec::new();
             for (receiver, started, effect) in sends {
-                match tokio::time::timeout(SEND, effects.perform(&started, &effect)).await {
-                    Ok(Ok(_)) => accepted.push(receiver),
-                    _ => untold.push(receiver),
+                match perform(&effects, started, effect, SEND, String::new()).await {
+                    Ok(_) => accepted.push(receiver),
+                    Err(_) => untold.push(receiver),
                 }
             }
             let _ = sender.send(Event::Closed { page, accepted, untold }).await;

@@ -161,7 +161,7 @@ impl Flow {
         if let Some(frozen) = self.frozen(&memory.response, now) {
             return Some(Hold::Frozen(frozen));
         }
-        self.kept_still(run, memory, now).or_else(|| self.waits_for(run, memory, now))
+        self.kept_still(run, &memory.response, now).or_else(|| self.waits_for(run, memory, now))
     }
 
     /// Why the run must end: what it stands on is gone, or what one stands on that waits for it.

@@ -1,7 +1,7 @@
 //! What holds a run beside a freeze: what people keep still, and what it waits for because that goes on by itself.
 
 use codeops_core::alert;
-use codeops_core::model::{AlertState, Memory, Period, ResourceMemory, RevisionState, Run, RunCause};
+use codeops_core::model::{AlertState, Memory, Period, ResourceMemory, ResponseMemory, RevisionState, Run, RunCause};
 use codeops_core::plan::{Effective, effective};
 use codeops_core::playbook::{Hold, SUSPENDED, ahead};
 use jiff::Timestamp;
@@ -13,13 +13,13 @@ const UNSEEN: Period = Period::from_secs(120);
 
 impl Flow {
     /// Why people keep still what it is about: its target is suspended, or all that fires is in maintenance.
-    pub(super) fn kept_still(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
+    pub(super) fn kept_still(&self, run: &Run, response: &ResponseMemory, now: Timestamp) -> Option<Hold> {
         if let Some(target) = &run.target
             && self.declared(target).is_some_and(|declared| declared.spec.suspend)
         {
             return Some(Hold::Suspended(format!("{target} {SUSPENDED}")));
         }
-        let known = run.alerts.iter().filter_map(|id| memory.response.alerts.get(id));
+        let known = run.alerts.iter().filter_map(|id| response.alerts.get(id));
         let fires = known.filter(|alert| alert.state != AlertState::Resolved);
         let mut whys = fires.map(|it| {
             let labels = &it.alert.labels;
@@ -32,7 +32,8 @@ impl Flow {
     /// What it waits for: the runs before it, then a commit on its way. One that another called is a part of that.
     pub(super) fn waits_for(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
         let called = matches!(run.cause, RunCause::Call { .. });
-        if let Some(other) = ahead(run, &memory.response).filter(|_| !called) {
+        let still = |run: &Run| self.kept_still(run, &memory.response, now).is_some();
+        if let Some(other) = ahead(run, &memory.response, &still).filter(|_| !called) {
             let on = other.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
             return Some(Hold::Queued(format!("run {}{on} is ahead of it", other.id)));
         }

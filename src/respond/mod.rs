@@ -14,6 +14,7 @@ mod context;
 mod holds;
 mod ledger;
 mod pages;
+mod perform;
 mod queued;
 mod room;
 mod runs;
@@ -37,7 +38,7 @@ use codeops_core::model::{
     AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef, TeamName,
     Whose,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -328,6 +329,24 @@ impl Flow {
     }
 }
 
+/// Whether what was last looked at then is to be looked at again. A clock that was set back since puts nothing off.
+fn is_due(last: Option<Timestamp>, every: SignedDuration, now: Timestamp) -> bool {
+    last.is_none_or(|at| now < at || now.duration_since(at) >= every)
+}
+
 fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_at_now_and_then_is_so_also_after_the_clock_was_set_back() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let due = |last: Option<i64>, now| is_due(last.map(at), SignedDuration::from_secs(15), at(now));
+        assert!(due(None, 1_000) && due(Some(1_000), 1_015) && !due(Some(1_000), 1_014));
+        assert!(due(Some(1_000), 999), "it would stand still until the clock has caught up");
+    }
 }

@@ -9,6 +9,7 @@ use codeops_core::model::{
 use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
 use jiff::Timestamp;
 
+use super::perform::perform;
 use super::runs::page_ends;
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
@@ -150,11 +151,8 @@ impl Flow {
         });
         let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.sender.clone(), page.id);
         self.tasks.spawn(async move {
-            let result = tokio::time::timeout(SEND, effects.perform(&started, &effect)).await;
-            let result = result.unwrap_or_else(|_| {
-                let error = format!("the channel did not answer within {} s", SEND.as_secs());
-                Err(EffectError::Unknown { error, evidence: String::new() })
-            });
+            let late = format!("the channel did not answer within {} s", SEND.as_secs());
+            let result = perform(&effects, started, effect, SEND, late).await;
             let _ = sender.send(Event::Sent { page, notified: told.notified, team, result }).await;
         });
         Ok(())

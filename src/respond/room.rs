@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use codeops_core::model::{Kept, Name, PageEvent};
 use jiff::SignedDuration;
 
-use super::Flow;
+use super::{Flow, is_due};
 use crate::journal::LogError;
 
 /// How often it is looked for.
@@ -18,7 +18,7 @@ impl Flow {
     /// Makes room, and tells of receivers that have none left.
     pub(super) async fn room(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
-        if self.room_looked_at.is_some_and(|at| now.duration_since(at) < LOOK) {
+        if !is_due(self.room_looked_at, LOOK, now) {
             return Ok(());
         }
         for _ in 0..AT_ONCE {

@@ -77,7 +77,8 @@ impl Flow {
             let run = Arc::clone(response.runs.get(&id)?);
             let known = |id: &AlertId| Some((id.clone(), Arc::clone(response.alerts.get(id)?)));
             let alerts: BTreeMap<_, _> = run.alerts.iter().filter_map(known).collect();
-            let judged = judged(&run, response, now);
+            let still = |run: &Run| self.kept_still(run, response, now).is_some();
+            let judged = judged(&run, response, now, &still);
             Some((run, alerts, judged))
         });
         let Some((run, alerts, judged)) = looked else { return Ok(false) };

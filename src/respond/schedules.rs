@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    Labels, Name, Playbook, Response, RunCause, SELF_TEST, Schedule, TeamName, Trigger, UNSCHEDULED,
+    Labels, Name, Playbook, Response, Run, RunCause, SELF_TEST, Schedule, TeamName, Trigger, UNSCHEDULED,
 };
 use codeops_core::playbook::{Asked, Opening, due, next_time, open, target_for};
 use jiff::{SignedDuration, Timestamp};
@@ -168,7 +168,11 @@ impl Flow {
             owner: None,
             only_pages: false,
         };
-        match self.remembered(|response| open(&asked, response, now)) {
+        let opening = self.remembered(|response| {
+            let still = |run: &Run| self.kept_still(run, response, now).is_some();
+            open(&asked, response, now, &still)
+        });
+        match opening {
             Opening::Open { event, .. } => {
                 let taken = scheduled(None);
                 self.tools.journal.open_run(*event, |_| vec![taken]).await.map(|_| ())

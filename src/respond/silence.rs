@@ -8,6 +8,8 @@ use codeops_core::model::{Name, Page, PageEvent, SELF_TEST};
 use codeops_core::playbook::{due, next_time};
 use jiff::{SignedDuration, Timestamp};
 
+use tokio::task::JoinSet;
+
 use super::{Event, Flow};
 use crate::journal::{LogError, Record};
 
@@ -129,7 +131,10 @@ impl Flow {
         self.beating = true;
         let (heartbeat, sender) = (heartbeat, self.sender.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = heartbeat.beat().await {
+            // One of its own: what panics must not be the last sign of life.
+            let mut on = JoinSet::new();
+            on.spawn(async move { heartbeat.beat().await });
+            if let Some(Ok(Err(error))) = on.join_next().await {
                 tracing::warn!(error, "the sign of life could not be sent");
             }
             let _ = sender.send(Event::Beaten).await;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::alerts::Fate;
 use super::ask::PATIENCE;
-use super::{Event, Flow};
+use super::{Event, Flow, is_due};
 use crate::journal::{LogError, Record};
 use crate::port::AlertAnswer;
 
@@ -24,8 +24,8 @@ impl Flow {
     /// of its own: one that hangs keeps its own alerts waiting, and nobody else's.
     pub(super) fn silenced(&mut self, now: Timestamp) {
         // They may be many, and each turn comes by here.
-        if let Some(next) = self.silenced_asked_at.and_then(|at| at.checked_add(LOOK).ok()).filter(|next| now < *next) {
-            return self.wake_at(next);
+        if let Some(at) = self.silenced_asked_at.filter(|at| !is_due(Some(*at), LOOK, now)) {
+            return self.wake_at(at.checked_add(LOOK).unwrap_or(now));
         }
         let mut asked: BTreeMap<Name, Vec<Arc<Alert>>> = BTreeMap::new();
         for alert in self.remembered(|response| self.to_ask(response, now)) {
@@ -60,7 +60,8 @@ impl Flow {
     /// The alerts whose sources are to be asked how they are.
     fn to_ask(&self, response: &ResponseMemory, now: Timestamp) -> Vec<Arc<Alert>> {
         let wanted = |it: &AlertMemory| match it.state {
-            AlertState::Silenced => matches!(it.disposition, Disposition::Quiet { .. }),
+            // What was left while its source could not be asked counts from now on: what else brings it is dropped meanwhile.
+            AlertState::Silenced => matches!(it.disposition, Disposition::Quiet { .. } | Disposition::Left { .. }),
             AlertState::Resolved => it.asked && response.matters(it, now) && is_last(&it.alert.id, response),
             // Nobody else finds out that it is over, where that was held back.
             AlertState::Firing => {

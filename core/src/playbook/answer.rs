@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::alert::Routed;
 use crate::config::TeamSpec;
 use crate::model::{
-    Alert, Concurrency, Limits, Name, Per, Period, Playbook, Resource, ResourceId, Response, TeamName, Trigger,
+    Alert, Concurrency, Labels, Limits, Name, Per, Period, Playbook, Resource, ResourceId, Response, TeamName, Trigger,
     WhenBusy,
 };
 
@@ -224,6 +224,22 @@ impl World<'_> {
     pub fn may_act(&self, team: &TeamName, id: &ResourceId) -> bool {
         let Some(declared) = self.resources.get(id) else { return false };
         declared.team == *team || self.reach.get(&declared.team).is_some_and(|allowed| allowed.contains(team))
+    }
+
+    /// What an alert says by its labels that it is about, whoever answers it: what its team may act on, and its receiver reach.
+    pub fn about(
+        &self,
+        labels: &Labels,
+        owner: Option<&TeamName>,
+        receiver: Option<&BTreeSet<TeamName>>,
+    ) -> Option<ResourceId> {
+        let named = |kind: &&str| format!("{kind}/{}", labels.get(*kind)?).parse::<ResourceId>().ok();
+        let may = |id: &ResourceId| {
+            let its_own = self.reach.is_empty() || owner.is_some_and(|owner| self.may_act(owner, id));
+            let declared = self.resources.get(id).filter(|it| its_own && !it.spec.suspend);
+            declared.is_some_and(|it| receiver.is_none_or(|teams| teams.contains(&it.team)))
+        };
+        ["app", "service"].iter().filter_map(named).find(may)
     }
 
     /// Who is paged for what a team owns.

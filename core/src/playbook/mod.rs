@@ -41,7 +41,7 @@ pub use facts::facts;
 pub use latch::{says_latched, unlatches_at, words as latched_words};
 pub use may::{Hold, NOTHING};
 pub use next::{NO_VALUE, next};
-pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, ahead, in_storm, open};
+pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, Still, ahead, in_storm, open};
 pub use order::{target_for, target_of};
 pub use page::{PageNext, Told, about, evidence, next_send, told, told_in_turn};
 pub use pin::pin;

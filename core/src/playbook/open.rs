@@ -80,13 +80,16 @@ pub enum Opening {
     Later(String),
 }
 
+/// Whether people keep still what a run is about, for as long as they please: what is about something else does not wait for it.
+pub type Still<'a> = &'a dyn Fn(&Run) -> bool;
+
 /// Decides what becomes of it.
-pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Opening {
+pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp, still: Still<'_>) -> Opening {
     let playbook = asked.playbook;
     if let RunCause::Call { .. } = asked.cause {
         return opened(asked, Rung::Steps, None, None);
     }
-    if let Some(run) = busy(asked, response) {
+    if let Some(run) = busy(asked, response, still) {
         match (playbook.concurrency.when_busy, &asked.cause) {
             // What one run does helps its own target only: for another, the playbook's next run waits its turn.
             (WhenBusy::Join, RunCause::Alert { .. }) if run.target != asked.target || is_anothers(run, asked) => {}
@@ -320,12 +323,12 @@ fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
 }
 
 /// The run that has what this one wants; of several, one on the same target, and one that has not called a person yet.
-fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
+fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory, still: Still<'_>) -> Option<&'a Arc<Run>> {
     let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name;
     let has = |run: &&Arc<Run>| match asked.playbook.concurrency.per {
         Per::Target if asked.target.is_some() => run.target == asked.target,
         Per::Target => of_playbook(run) && run.target.is_none() && agrees(asked, run),
-        Per::Playbook => of_playbook(run),
+        Per::Playbook => of_playbook(run) && (run.target == asked.target || !still(run)),
     };
     let mut all: Vec<&Arc<Run>> = response.runs.values().filter(has).collect();
     all.sort_by_key(|run| (run.target != asked.target, has_called(run)));
@@ -333,7 +336,8 @@ fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory) -> Option<&'a Arc<R
 }
 
 /// The run whose end this one waits for before it acts: an earlier one on its target, or of its playbook where that says so.
-pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory) -> Option<&'a Arc<Run>> {
+/// One that stands still is passed by, but on its own target; going on, it is ahead again.
+pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory, still: Still<'_>) -> Option<&'a Arc<Run>> {
     let Concurrency { per, when_busy } = run.playbook.concurrency;
     response.runs.range(..run.id).map(|(_, other)| other).find(|other| {
         let one_at_a_time = match per {
@@ -342,7 +346,8 @@ pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory) -> Option<&'a Arc<Run>
         };
         let same_playbook = one_at_a_time && other.playbook.name == run.playbook.name;
         let same_target = run.target.is_some() && other.target == run.target;
-        (same_target || same_playbook) && !matches!(other.cause, RunCause::Call { .. })
+        let called = matches!(other.cause, RunCause::Call { .. });
+        !called && (same_target || (same_playbook && !still(other)))
     })
 }
 

@@ -218,6 +218,15 @@ fn who_told(alert: &Value, body: &mut String) {
 fn done(run: &Run, at: Option<StepRef>, body: &mut String) {
     let tried = run.steps.iter().any(|record| record.attempts > 0 && Some(record.step) != at);
     let steps = run.steps.iter().any(|record| record.step.part == Part::Steps);
+    let back = run.alert.get("takenBack").and_then(Value::as_str);
+    match (&run.turned, back) {
+        (Some((why, _)), Some(back)) if run.rung == Rung::Page && !tried => {
+            let _ = writeln!(body, "\nWhat was done: {back}\nNothing else: {why}");
+            return;
+        }
+        (_, Some(back)) => drop(writeln!(body, "\nBefore its steps: {back}")),
+        _ => {}
+    }
     match &run.turned {
         // What it passes over for the call says nothing but that.
         Some((why, _)) if run.rung == Rung::Page && !tried => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::may::acts;
-use super::open::{Asked, Begins, ahead, begins};
+use super::open::{Asked, Begins, Still, ahead, begins};
 use super::seen;
 use crate::model::{
     AlertId, AlertMemory, AlertState, Does, PageId, Period, ResponseMemory, Run, RunCause, RunId, Rung, StepRecord,
@@ -31,7 +31,7 @@ pub enum Judged {
 
 /// Judges a run again that an alert opened and that has neither changed anything nor called anybody; `None` where what was
 /// decided still holds.
-pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp) -> Option<Judged> {
+pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp, still: Still<'_>) -> Option<Judged> {
     let RunCause::Alert { .. } = run.cause else { return None };
     if run.rung == Rung::Page || run.steps.iter().any(|record| has_begun(run, record)) {
         return None;
@@ -48,7 +48,7 @@ pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp) -> Option<Ju
                 return Some(Judged::Higher { rung: Rung::Page, latches: None, because });
             }
             Begins::At { rung, latches, because } => {
-                let its_turn = rung == Rung::Page || ahead(run, response).is_none();
+                let its_turn = rung == Rung::Page || ahead(run, response, still).is_none();
                 return (rung > run.rung && its_turn).then(|| Judged::Higher {
                     rung,
                     latches,

@@ -171,7 +171,7 @@ fn opened(scene: &Scene<'_>, alert: Option<&Alert>) -> Result<Run, String> {
         owner: None,
         only_pages,
     };
-    match open(&asked, &ResponseMemory::default(), scene.now) {
+    match open(&asked, &ResponseMemory::default(), scene.now, &|_| false) {
         Opening::Open { mut event, .. } => {
             if let RunEvent::Opened { rung, .. } = &mut *event {
                 *rung = scene.rung.max(*rung);

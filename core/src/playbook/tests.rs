@@ -150,7 +150,7 @@ impl Live {
             owner: None,
             only_pages: false,
         };
-        let Opening::Open { mut event, .. } = super::open(&asked, &ResponseMemory::default(), at(0)) else {
+        let Opening::Open { mut event, .. } = super::open(&asked, &ResponseMemory::default(), at(0), &|_| false) else {
             panic!("no run")
         };
         if let RunEvent::Opened { rung: begins, .. } = &mut *event {

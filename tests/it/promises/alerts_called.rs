@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use codeops::journal::Record;
-use codeops_core::model::{Alert, AlertId, Fingerprint, Labels, PageEvent, PageId, RunCause, RunState, Signal};
+use codeops_core::model::{
+    Alert, AlertId, Fingerprint, Labels, PageEvent, PageId, RunCause, RunState, Signal, StepOutcome,
+};
 
 use super::alerts::{PEOPLE, begin_with, begun, firing, labels, only_run, resolved};
-use crate::support::flow::Flow;
+use crate::support::flow::{Flow, app_with, path};
 use crate::support::scripted_effects::Fare;
 
 /// Answers AppDown by calling another, which has its own target, or its caller's.
@@ -268,4 +270,40 @@ async fn whoever_is_first_told_of_an_alert_when_it_is_over_gets_no_second_messag
     flow.elapse(600).await;
     assert_eq!((flow.outside.count("webhook"), flow.outside.count("webhook over")), (1, 0));
     assert!(flow.response().calls.is_empty(), "and nothing is left to tell");
+}
+
+/// People may keep a target still for weeks; what is about others must not wait for them, and nobody would be told.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_target_was_suspended_holds_up_no_other_of_its_playbook() {
+    for busy in ["join", "skip", "queue"] {
+        let playbook = one_at_a_time(TARGET, &format!("per: playbook, whenBusy: {busy}"));
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop", "auth"], &playbook).await;
+        flow.outside.fares("scripts/look.sh", Fare::Slow(30));
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(5).await;
+        flow.commit(&[(&path("shop"), &app_with("shop", "v1", "", "replicas: 2, suspend: true, "))]).await;
+        flow.elapse(5).await;
+        flow.tell(vec![firing(&flow, "AppDown", "auth")]).await;
+        flow.elapse(60).await;
+        let looks = flow.runs().await.iter().filter(|run| begun(run).contains(&"look".to_owned())).count();
+        assert_eq!(looks, 2, "{busy}: {:#?}", flow.runs().await);
+    }
+}
+
+/// A defect of ours in one effect is that effect's end, and not the run's or the page's.
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_panics_ends_its_step_and_a_page_is_sent_again() {
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], &one_at_a_time(TARGET, "per: target")).await;
+    flow.outside.fares("scripts/look.sh", Fare::Panics);
+    flow.outside.fares("webhook", Fare::Panics);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(600).await;
+    let run = only_run(&flow).await;
+    assert!(matches!(run.steps[0].outcome, Some(StepOutcome::Unknown { .. })), "{run:#?}");
+    flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    flow.elapse(900).await;
+    assert_eq!(only_run(&flow).await.state(), RunState::Paged, "{:#?}", only_run(&flow).await);
+    assert!(flow.outside.count("webhook") >= 2, "what panicked is not taken for accepted");
 }

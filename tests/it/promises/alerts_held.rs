@@ -295,3 +295,24 @@ async fn what_a_run_began_to_replace_stays_once_the_run_is_over() {
     let drifts = flow.records(|record| matches!(record, Record::Drift { .. }).then_some(()));
     assert!(drifts.is_empty(), "it was not the world that moved");
 }
+
+/// Whoever is called learns that the deploy was taken back: nobody shall do it twice, or look for what is gone.
+#[tokio::test(start_paused = true)]
+async fn an_alert_in_the_bake_time_that_no_playbook_answers_rolls_back_and_the_page_says_so() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop", "auth"]).await;
+    flow.commit(&[(&path("shop"), &app_with("shop", "v2", "", "replicas: 2, ").replace("10s", "10m"))]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.serving("shop"), ["v2", "v2"]);
+    flow.tell(vec![firing(&flow, "DiskFull", "auth")]).await;
+    flow.elapse(60).await;
+    assert_eq!(flow.serving("shop"), ["v2", "v2"], "it is about another");
+    flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
+    flow.elapse(60).await;
+    assert_eq!((flow.serving("shop"), pins(&flow)), (vec!["v1".into(), "v1".into()], vec!["app/shop".to_owned()]));
+    let pages = flow.outside.bodies();
+    let page = pages.last().expect("a person is called");
+    assert!(page.contains("What was done: app/shop goes back to its last good version"), "{page}");
+    assert!(page.contains("Nothing else: no playbook answers it") && !page.contains("Nothing was done"), "{page}");
+    assert!(pages[0].contains("Nothing was done"), "{}", pages[0]);
+}

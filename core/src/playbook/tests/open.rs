@@ -63,7 +63,7 @@ fn opening(
         owner: None,
         only_pages,
     };
-    open(&asked, memory, now)
+    open(&asked, memory, now, &|_| false)
 }
 
 pub(super) fn opened(opening: Opening) -> (Rung, Option<Subject>) {
@@ -176,11 +176,25 @@ fn one_run_of_a_playbook_is_one_whatever_its_targets() {
     // What helps another target does not help this one: it has its own run, which waits its turn.
     assert!(matches!(opening(&once, cause(), false, &memory, at(1)), Opening::Open { .. }));
     let mine = going(&once, 7, at(1));
-    assert_eq!(ahead(&mine, &memory).map(|run| run.id), Some(RunId(3)));
-    assert_eq!(ahead(&going(&declared(""), 7, at(1)), &memory), None, "another target is none of its business");
+    assert_eq!(ahead(&mine, &memory, &|_| false).map(|run| run.id), Some(RunId(3)));
+    assert_eq!(
+        ahead(&going(&declared(""), 7, at(1)), &memory, &|_| false),
+        None,
+        "another target is none of its business"
+    );
+    // But one that people keep still holds up what is about something else no longer than it is on.
+    let auth: ResourceId = "app/auth".parse().expect("an id");
+    let suspended = |run: &Run| run.target.as_ref() == Some(&auth);
+    assert_eq!(ahead(&mine, &memory, &suspended), None);
+    assert_eq!(ahead(&at_auth(5), &memory, &suspended).map(|run| run.id), Some(RunId(3)), "on its own target it is");
+    let skips = declared("  concurrency: {per: playbook, whenBusy: skip}\n");
+    let (id, revision) = (firing("shop", at(0)).alert.id.clone(), "a".repeat(40).parse().expect("a revision"));
+    let mut asked = untargeted(&skips, &revision, &Value::Null);
+    (asked.cause, asked.target) = (RunCause::Alert { alert: id }, Some(shop()));
+    assert!(matches!(open(&asked, &memory, at(1), &suspended), Opening::Open { .. }));
+    assert!(matches!(open(&asked, &memory, at(1), &|_| false), Opening::Later(_)));
     memory.runs.insert(RunId(7), mine);
     assert_eq!(opening(&once, cause(), false, &memory, at(1)), Opening::Join(RunId(7)));
-    let skips = declared("  concurrency: {per: playbook, whenBusy: skip}\n");
     assert!(matches!(opening(&skips, cause(), false, &memory, at(1)), Opening::Later(_)));
     // Without a target, only what says `queue` waits.
     let without = |when: &str, id: u64| {
@@ -191,7 +205,7 @@ fn one_run_of_a_playbook_is_one_whatever_its_targets() {
     for (when, waits) in [("queue", true), ("join", false)] {
         let mut memory = ResponseMemory::default();
         memory.runs.insert(RunId(1), without(when, 1));
-        assert_eq!(ahead(&without(when, 2), &memory).is_some(), waits, "{when}");
+        assert_eq!(ahead(&without(when, 2), &memory, &|_| false).is_some(), waits, "{when}");
     }
 }
 
@@ -242,7 +256,7 @@ fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
         let group = [("alertname".to_owned(), "DiskFull".to_owned())].into();
         let disk = serde_json::json!({"alertname": "DiskFull"});
         let asked = Asked { target, group, owner, ..untargeted(&p, &revision, &disk) };
-        open(&asked, memory, at(1))
+        open(&asked, memory, at(1), &|_| false)
     };
     let evil = name("evil");
     for target in [None, Some(shop())] {
@@ -265,7 +279,7 @@ fn an_alert_joins_no_run_and_no_page_of_another_teams_alert() {
 fn what_has_no_target_and_no_group_is_one_with_nothing_but_itself() {
     let p = declared("  concurrency: {whenBusy: join}\n");
     let asked = |labels: &Value, memory: &ResponseMemory| {
-        open(&untargeted(&p, &"a".repeat(40).parse().expect("a revision"), labels), memory, at(1))
+        open(&untargeted(&p, &"a".repeat(40).parse().expect("a revision"), labels), memory, at(1), &|_| false)
     };
     let down = serde_json::json!({"alertname": "AppDown", "app": "gone"});
     let Opening::Open { event, .. } = asked(&down, &ResponseMemory::default()) else { panic!("no run") };
@@ -310,7 +324,7 @@ pub(super) fn asks(
         owner: None,
         only_pages,
     };
-    open(&asked, memory, now)
+    open(&asked, memory, now, &|_| false)
 }
 
 /// A memory in which page 1 of run 1 was opened at second 0 for these alerts, and accepted if so.
@@ -406,7 +420,7 @@ fn who_is_paged_matters_only_to_what_joins() {
         memory.runs.insert(RunId(7), run);
         let revision = "a".repeat(40).parse().expect("a revision");
         let asked = untargeted(&p, &revision, &Value::Null);
-        let opening = open(&asked, &memory, at(1));
+        let opening = open(&asked, &memory, at(1), &|_| false);
         assert_eq!(matches!(opening, Opening::Open { .. }), policy_matters || when == "queue", "{opening:?}");
         assert_eq!(matches!(opening, Opening::Later(_)), when == "skip", "{opening:?}");
     }

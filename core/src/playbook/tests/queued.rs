@@ -43,22 +43,22 @@ fn its_alerts_go_to_the_page_that_a_person_got_before_its_turn() {
     let mut run = queued(&p, "b", "info", &mut memory);
     let told = |alerts: Vec<AlertId>| Some(Judged::Told([((PageId(1), RunId(1)), alerts)].into()));
     let b = run.alerts.first().expect("an alert").clone();
-    assert_eq!(judged(&run, &memory, at(60)), told(vec![b.clone()]));
+    assert_eq!(judged(&run, &memory, at(60), &|_| false), told(vec![b.clone()]));
     // All that joined it, unless one of them is worse than what a person was told of.
     let c = known("c", "info", &mut memory);
     run.take(at(1), &RunEvent::Joined { alert: c.clone() });
     let mut both = vec![b, c];
     both.sort();
-    assert_eq!(judged(&run, &memory, at(60)), told(both));
+    assert_eq!(judged(&run, &memory, at(60), &|_| false), told(both));
     run.take(at(1), &RunEvent::Joined { alert: known("d", "critical", &mut memory) });
     let because = "a person was called for others of its alerts before its turn".to_owned();
     let calls = Some(Judged::Higher { rung: Rung::Page, latches: None, because });
-    assert_eq!(judged(&run, &memory, at(60)), calls);
+    assert_eq!(judged(&run, &memory, at(60), &|_| false), calls);
     // Nor is anything tried when it is too late to join that page.
     let late = queued(&p, "b", "info", &mut memory);
     let because = "page p1 of run r1 calls a person for it, and what that tells of still fires".to_owned();
     let calls = Some(Judged::Higher { rung: Rung::Page, latches: None, because });
-    assert_eq!(judged(&late, &memory, at(900)), calls);
+    assert_eq!(judged(&late, &memory, at(900), &|_| false), calls);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn it_begins_where_the_ladder_the_limits_and_the_latch_say_when_its_turn_comes()
     let of = |p: &Arc<Playbook>, ends: &[(i64, RunState, Rung)]| {
         let mut memory = ended(p, ends, now);
         let run = queued(p, "b", "info", &mut memory);
-        match judged(&run, &memory, now)? {
+        match judged(&run, &memory, now, &|_| false)? {
             Judged::Higher { rung, latches, because } => Some((rung, latches, because)),
             told => panic!("{told:?}"),
         }
@@ -89,7 +89,7 @@ fn it_begins_where_the_ladder_the_limits_and_the_latch_say_when_its_turn_comes()
     let mut memory = ended(&p, &[steps], now);
     let run = queued(&p, "b", "info", &mut memory);
     memory.runs.insert(RunId(8), Arc::new(Run { id: RunId(8), ..run.clone() }));
-    assert_eq!(judged(&run, &memory, now), None);
+    assert_eq!(judged(&run, &memory, now, &|_| false), None);
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn what_has_begun_or_is_over_is_not_judged_again() {
         Arc::make_mut(memory.alerts.get_mut(&id).expect("known")).state = state;
     };
     over(&mut memory, AlertState::Resolved);
-    assert_eq!(judged(&run, &memory, at(60)), None);
+    assert_eq!(judged(&run, &memory, at(60), &|_| false), None);
     over(&mut memory, AlertState::Firing);
     let mut raised = run.clone();
     raised.take(at(1), &RunEvent::Raised { rung: Rung::Page, because: Some("r1 called".to_owned()) });
     assert_eq!(raised.turned.as_ref().map(|(why, _)| why.as_str()), Some("r1 called"), "its steps are left out");
-    assert_eq!(judged(&raised, &memory, at(60)), None);
+    assert_eq!(judged(&raised, &memory, at(60), &|_| false), None);
     let step = StepRef { part: Part::Steps, index: 0 };
     run.take(at(1), &RunEvent::StepBegun { step, attempt: 1, key: Key("k".to_owned()), deadline: at(60) });
-    assert_eq!(judged(&run, &memory, at(60)), None);
+    assert_eq!(judged(&run, &memory, at(60), &|_| false), None);
 }
