@@ -160,7 +160,7 @@ impl Receiver {
     /// The Watchdogs that this is: then it is no alert.
     pub(super) fn watchdogs_of(&self, told: &Told) -> Vec<Arc<Watchdog>> {
         let name = told.labels.get("alertname");
-        self.watchdogs.iter().filter(|watchdog| Some(&watchdog.alertname) == name).map(Arc::clone).collect()
+        self.watchdogs.iter().filter(|watchdog| Some(&watchdog.alertname) == name).cloned().collect()
     }
 }
 
