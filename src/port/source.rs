@@ -35,6 +35,9 @@ pub trait Source: Send + Sync {
     /// not descend from it is not followed.
     async fn fetch(&self, current: Option<&Revision>) -> Result<Tip, SourceError>;
 
+    /// A revision is in force from now on: what it is read from is kept until another is, whatever the settings name.
+    async fn taken(&self, _revision: &Revision) {}
+
     /// The files of one revision below the configured path. Blobs that did not change since the last call are not read
     /// again. Works without the network.
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError>;

@@ -190,6 +190,7 @@ impl Flow {
         let read = || trailers::released(&commits, &compiled.desired, &self.rules.teams, &remembered);
         let released = accepted.as_ref().map(|_| read()).unwrap_or_default();
         self.tools.journal.record(accepted.into_iter().chain(released).chain(stays).collect()).await?;
+        self.tools.source.taken(&revision).await;
         if !known {
             tracing::info!(revision = revision.short(), resources = compiled.desired.resources.len(), "accepted");
             self.end_observe_only(&revision).await?;

@@ -21,9 +21,12 @@ struct Known {
     branch: String,
 }
 
+/// So long is such a name.
+pub(super) const NAME: usize = 24;
+
 /// The name under which something that belongs to an address is kept.
 pub(super) fn name_of(text: &str) -> String {
-    hex::encode(&Sha256::digest(text)[..12])
+    hex::encode(&Sha256::digest(text)[..NAME / 2])
 }
 
 /// Remembers where `url` led, if that is a folder. Only what lets a later daemon start depends on it.

@@ -13,14 +13,15 @@ use git2::{Oid, Repository};
 use super::address::Address;
 use super::git::{Ended, Git, HOME};
 use super::judge::Acceptance;
+use super::leftovers::sweep;
 use super::owner::{self, Service};
-use super::{SourceError, away, history, object, text};
+use super::{SourceError, away, former, history, object, text};
 use crate::base;
 
 /// With more packs than this the mirror is repacked after a fetch.
 const PACKS: usize = 24;
 /// Keeps the revision in force, so that it survives a rewritten history and a repack.
-const CURRENT: &str = "refs/codeops/current";
+pub(super) const CURRENT: &str = "refs/codeops/current";
 
 /// One bare mirror.
 #[derive(Debug)]
@@ -60,6 +61,16 @@ impl Disk {
     /// The repository's address.
     pub(super) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Where mirrors lie.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where this one lies.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The mirror, opened for reading.
@@ -138,7 +149,7 @@ impl Disk {
         SourceError(format!("cannot {verb} {}: {why}; {}", self.address, text::advice(why)))
     }
 
-    fn holds(&self, oid: Oid) -> bool {
+    pub(super) fn holds(&self, oid: Oid) -> bool {
         self.repository().is_ok_and(|repository| object::find(&repository, oid).is_ok())
     }
 
@@ -272,22 +283,31 @@ impl Disk {
     pub(super) async fn rebuild(&self, current: Option<&Revision>) -> Result<(), SourceError> {
         let fresh = self.beside("new");
         remove(&fresh).map_err(|error| self.unwritable(&error))?;
-        self.init(&fresh).await?;
-        let ended = self.fetch(&fresh, &format!("refs/heads/{}:{}", self.branch, self.tip_ref())).await?;
+        if let Err(error) = self.make(&fresh, current).await {
+            // Where it stays all the same, the next one begins with its removal.
+            let _ = remove(&fresh);
+            return Err(error);
+        }
+        self.swap().map_err(|error| self.unwritable(&error))
+    }
+
+    async fn make(&self, fresh: &Path, current: Option<&Revision>) -> Result<(), SourceError> {
+        self.init(fresh).await?;
+        let ended = self.fetch(fresh, &format!("refs/heads/{}:{}", self.branch, self.tip_ref())).await?;
         if !ended.ok() {
             return Err(self.failed("clone", &ended.complaint));
         }
         // What is in force may be in no other place any more: a server may have dropped it, or refuse to give it.
-        let (old, new) = (self.folder.clone(), fresh.clone());
-        match tokio::task::spawn_blocking(move || carry_over(&old, &new)).await {
+        let (old, new) = (self.folder.clone(), fresh.to_owned());
+        match tokio::task::spawn_blocking(move || former::carry_over(&old, &new)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(error = error.message(), "nothing is taken over from the old mirror"),
             Err(error) => tracing::debug!(%error, "nothing is taken over from the old mirror"),
         }
-        if let Some(current) = current.filter(|current| !has(&fresh, current)) {
-            self.fetch(&fresh, &format!("{current}:{CURRENT}")).await?;
+        if let Some(current) = current.filter(|current| !has(fresh, current)) {
+            self.fetch(fresh, &format!("{current}:{CURRENT}")).await?;
         }
-        self.swap().map_err(|error| self.unwritable(&error))
+        Ok(())
     }
 
     async fn init(&self, folder: &Path) -> Result<(), SourceError> {
@@ -355,42 +375,13 @@ impl Disk {
     }
 }
 
-/// Takes the revision in force over from an old mirror, as far as that can be read.
-fn carry_over(old: &Path, new: &Path) -> Result<(), git2::Error> {
-    if Repository::open_bare(old)?.refname_to_id(CURRENT).is_err() {
-        return Ok(());
-    }
-    let refspec = format!("+{CURRENT}:{CURRENT}");
-    Repository::open_bare(new)?.remote_anonymous(&old.display().to_string())?.fetch(&[refspec], None, None)
-}
-
 fn has(folder: &Path, revision: &Revision) -> bool {
     let found = Repository::open_bare(folder)
         .and_then(|repository| object::find(&repository, history::oid(revision)?).map(drop));
     found.is_ok()
 }
 
-/// Removes what a killed git leaves behind: locks that would stop the next one, and packs that are not whole.
-fn sweep(folder: &Path) {
-    let packs = folder.join("objects/pack");
-    let mut folders = vec![folder.to_owned(), folder.join("refs"), packs.clone()];
-    while let Some(at) = folders.pop() {
-        for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if at.starts_with(folder.join("refs")) {
-                    folders.push(entry.path());
-                }
-            } else if name.ends_with(".lock") || name == "gc.pid" || (at == packs && name.starts_with("tmp_")) {
-                // What cannot be removed stops the next git, which says so.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-}
-
-fn remove(folder: &Path) -> std::io::Result<()> {
+pub(super) fn remove(folder: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -14,9 +14,11 @@ mod disk;
 mod entries;
 mod export;
 mod folder;
+mod former;
 mod git;
 mod history;
 mod judge;
+mod leftovers;
 mod merges;
 mod object;
 mod owner;
@@ -117,6 +119,14 @@ struct Inner {
     cache: Mutex<Option<(Revision, Listing)>>,
 }
 
+/// Where a revision is read.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    repository: &'a Repository,
+    /// The folder in it.
+    path: &'a [String],
+}
+
 impl Mirror {
     /// Opens or makes the mirror below `state/source`. Opens no connection. `environment` is the daemon's: git sees of it
     /// only where programs, agents, proxies and certificates are. `teams` are what the settings grant.
@@ -210,15 +220,15 @@ impl Mirror {
     async fn reading<T: Send + 'static>(
         &self,
         revision: &Revision,
-        work: impl Fn(&Inner, &Repository) -> Result<T, Unread> + Send + Sync + Clone + 'static,
+        work: impl Fn(&Inner, Place<'_>) -> Result<T, Unread> + Send + Sync + Clone + 'static,
     ) -> Result<T, SourceError> {
-        match self.attempt(work.clone()).await {
+        match self.attempt(revision, work.clone()).await {
             Err(Unread::Damaged(_)) => {}
             Err(Unread::Refused(error)) => return Err(self.about(revision, &error)),
             Ok(value) => return Ok(value),
         }
         let _working = self.0.work.lock().await;
-        let damaged = match self.attempt(work.clone()).await {
+        let damaged = match self.attempt(revision, work.clone()).await {
             Err(Unread::Damaged(error)) => error,
             Err(Unread::Refused(error)) => return Err(self.about(revision, &error)),
             Ok(value) => return Ok(value),
@@ -231,7 +241,7 @@ impl Mirror {
                 damaged.message()
             ))
         })?;
-        self.attempt(work).await.map_err(|unread| match unread {
+        self.attempt(revision, work).await.map_err(|unread| match unread {
             Unread::Refused(error) => self.about(revision, &error),
             Unread::Damaged(error) => SourceError(format!(
                 "revision {} is not in {} any more ({}): push it again, or set repository.accept to the new tip",
@@ -242,12 +252,27 @@ impl Mirror {
         })
     }
 
+    /// Runs `work` on the mirror; where that has not this revision, on the one of a former address that has it.
     async fn attempt<T: Send + 'static>(
         &self,
-        work: impl Fn(&Inner, &Repository) -> Result<T, Unread> + Send + 'static,
+        revision: &Revision,
+        work: impl Fn(&Inner, Place<'_>) -> Result<T, Unread> + Send + 'static,
     ) -> Result<T, Unread> {
-        let inner = Arc::clone(&self.0);
-        blocking(move || work(&inner, &inner.disk.repository()?)).await
+        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
+        blocking(move || {
+            let revision = history::oid(&revision)?;
+            let run = |repository: &Repository| {
+                let path = former::path(repository, revision, &inner.path, inner.disk.root());
+                work(&inner, Place { repository, path: &path })
+            };
+            let damaged = match inner.disk.repository().map_err(Unread::from).and_then(|own| run(&own)) {
+                Err(Unread::Damaged(error)) => error,
+                done => return done,
+            };
+            let elsewhere = former::holding(inner.disk.folder(), revision).map(|former| run(&former));
+            elsewhere.filter(Result::is_ok).unwrap_or(Err(Unread::Damaged(damaged)))
+        })
+        .await
     }
 
     fn about(&self, revision: &Revision, SourceError(why): &SourceError) -> SourceError {
@@ -261,12 +286,12 @@ impl Inner {
         cache.as_ref().filter(|(known, _)| known == revision).map(|(_, listing)| Arc::clone(&listing.files))
     }
 
-    fn read_files(&self, repository: &Repository, revision: &Revision) -> Result<Arc<Files>, Unread> {
+    fn read_files(&self, place: Place<'_>, revision: &Revision) -> Result<Arc<Files>, Unread> {
         // Taken out, for it is changed on the way: a revision that cannot be read leaves nothing behind.
         let previous = self.cache.lock().unwrap_or_else(PoisonError::into_inner).take();
         let previous = previous.map(|(_, listing)| listing);
-        let listing =
-            tree::read(repository, history::oid(revision)?, &self.path, previous, (self.limits, &self.teams))?;
+        let Place { repository, path } = place;
+        let listing = tree::read(repository, history::oid(revision)?, path, previous, (self.limits, &self.teams))?;
         let files = Arc::clone(&listing.files);
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision.clone(), listing));
         Ok(files)
@@ -287,12 +312,29 @@ impl Source for Mirror {
             }
             verdict => verdict,
         };
-        match verdict {
-            Ok(Verdict::Follow(tip)) => Ok(tip),
-            Ok(Verdict::Accept(tip, acceptance)) => self.0.disk.remember(acceptance).map(|()| tip),
-            Ok(Verdict::Nothing(why)) | Err(Unread::Refused(SourceError(why))) => Err(SourceError(why)),
-            Err(Unread::Damaged(error)) => Err(broken(&error)),
+        let mut tip = match verdict {
+            Ok(Verdict::Follow(tip)) => tip,
+            Ok(Verdict::Accept(tip, acceptance)) => self.0.disk.remember(acceptance).map(|()| tip)?,
+            Ok(Verdict::Nothing(why)) | Err(Unread::Refused(SourceError(why))) => return Err(SourceError(why)),
+            Err(Unread::Damaged(error)) => return Err(broken(&error)),
+        };
+        self.let_go_of_former(current).await;
+        if current == Some(&tip.revision) && tip.held.is_none() {
+            tip.held = self.misplaced(&tip.revision).await;
         }
+        Ok(tip)
+    }
+
+    async fn taken(&self, revision: &Revision) {
+        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
+        let remembered = blocking(move || {
+            let (repository, root) = (inner.disk.repository()?, inner.disk.root());
+            if let Err(error) = former::remember(&repository, &revision, &inner.path, root) {
+                tracing::warn!(%error, "the folder that manifests are read from cannot be written down");
+            }
+            Ok(())
+        });
+        let _ = remembered.await;
     }
 
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError> {
@@ -300,25 +342,25 @@ impl Source for Mirror {
             return Ok(files);
         }
         let wanted = revision.clone();
-        self.reading(revision, move |inner, repository| inner.read_files(repository, &wanted)).await
+        self.reading(revision, move |inner, place| inner.read_files(place, &wanted)).await
     }
 
     async fn export(&self, revision: &Revision, into: &Path) -> Result<(), SourceError> {
         let (wanted, into) = (revision.clone(), into.to_owned());
-        self.reading(revision, move |inner, repository| {
-            export::export(repository, history::oid(&wanted)?, &inner.path, &into, (inner.limits, &inner.teams))
+        self.reading(revision, move |inner, Place { repository, path }| {
+            export::export(repository, history::oid(&wanted)?, path, &into, (inner.limits, &inner.teams))
         })
         .await
     }
 
     async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError> {
         let (since, wanted) = (since.cloned(), until.clone());
-        self.reading(until, move |inner, repository| {
+        self.reading(until, move |inner, Place { repository, path }| {
             let since = since.as_ref().map(history::oid).transpose()?;
             // What a rewritten history left behind may be gone; then `until` stands alone.
             let since = since.filter(|oid| object::find(repository, *oid).is_ok());
             let signers = inner.signers.as_ref().map(Signers::read).transpose().map_err(Unread::Refused)?;
-            let comparer = Comparer::new(repository, &inner.path, (inner.limits, &inner.teams))?;
+            let comparer = Comparer::new(repository, path, (inner.limits, &inner.teams))?;
             Ok(history::commits(repository, since, history::oid(&wanted)?, signers.as_ref(), comparer)?)
         })
         .await

@@ -161,7 +161,7 @@ pub(super) fn crowded(files: Files, limits: Limits) -> Listing {
 
 /// The tree of the folder `path`. One that is not there is no empty one: where it is misspelt, or was moved, nobody has said that
 /// all in it is to go.
-fn root(repository: &Repository, revision: Oid, path: &[String]) -> Result<Tree, Unread> {
+pub(super) fn root(repository: &Repository, revision: Oid, path: &[String]) -> Result<Tree, Unread> {
     let mut tree = object::find(repository, revision)?.tree()?;
     for (depth, segment) in path.iter().enumerate() {
         let Some((id, is_folder)) = tree.get(segment.as_bytes()).map(|entry| (entry.id(), entry.is_folder())) else {

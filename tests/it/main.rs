@@ -12,6 +12,7 @@ mod floors;
 mod git;
 mod git_crowded;
 mod git_merges;
+mod git_moved;
 mod git_owner;
 mod git_remote;
 mod git_shapes;
