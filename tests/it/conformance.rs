@@ -404,6 +404,20 @@ async fn what_is_in_doubt_is_settled_under_the_same_key(mut bench: Bench<impl Ha
     bench.delete(&shop).await;
 }
 
+async fn a_move_to_another_team_keeps_what_runs(bench: Bench<impl Harness>) {
+    let shop = id("app/shop");
+    let (desired, instance) = bench.running(&shop).await;
+    let before = bench.live(&shop).await;
+    let team: codeops_core::model::TeamName = "others".parse().expect("a name");
+    let theirs = Arc::new(Resource { team: team.clone(), ..Resource::clone(&desired) });
+    bench.act(&shop, Op::Configure { desired: theirs }).await;
+    let live = bench.live(&shop).await;
+    assert_eq!(live.stamp.as_ref().map(|stamp| &stamp.team), Some(&team));
+    assert!(healthy(&live, &instance) && !live.instances[0].on_trial);
+    assert_eq!((live.instances[0].pid, live.instances[0].restarts), (before.instances[0].pid, 0));
+    bench.delete(&shop).await;
+}
+
 async fn a_rename_keeps_what_runs(bench: Bench<impl Harness>) {
     let (shop, store) = (id("app/shop"), id("app/store"));
     let (_, instance) = bench.running(&shop).await;
@@ -507,6 +521,7 @@ macro_rules! conformance {
             an_unreachable_object_is_unknown_and_no_other,
             one_key_has_one_effect,
             what_is_in_doubt_is_settled_under_the_same_key,
+            a_move_to_another_team_keeps_what_runs,
             a_rename_keeps_what_runs,
             a_renamed_app_that_is_silent_is_not_made_again,
             logs_and_stats_tell_of_each_instance,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::locate::Located;
 use super::{Change, Difference, Effective, Known, Look, Plan, Standing, difference, effective, is_good};
-use crate::model::{Cause, Live, Owner, Renewal, Resource, ResourceId, ResourceMemory, Stamp, Verb};
+use crate::model::{Cause, Live, Owner, Renewal, Resource, ResourceId, ResourceMemory, Stamp, TeamName, Verb};
 
 impl Look<'_> {
     /// Adds to `plan` what is to be said of one declared resource.
@@ -84,7 +84,7 @@ impl Look<'_> {
         let mut differences = self.differences(target, live);
         differences.extend(counted(target, &standing));
         let mut change = Change { differences, ..self.change(declared, effective, verb) };
-        change.begun = standing.spec_same && verb != Verb::Repair;
+        change.begun = standing.stamp_same && verb != Verb::Repair;
         if verb == Verb::Repair {
             change.cause = Cause::Drift { what: what_moved(target, &standing, live) };
         }
@@ -163,6 +163,7 @@ impl Look<'_> {
         if out.is_empty() && stamp.is_some_and(|stamp| stamp.spec != target.spec_digest) {
             out.push(unexplained(spec.is_some(), target));
         }
+        out.extend(stamp.filter(|stamp| stamp.owner == *self.owner).and_then(|stamp| team_change(stamp, target)));
         out.extend(difference::drifted(&live.drift));
         out
     }
@@ -197,14 +198,14 @@ fn verb(
         return match standing.count() {
             count if count < wanted && fill.is_some() => Some(Verb::Repair),
             _ if !live.drift.is_empty() => Some(Verb::Repair),
-            count if !standing.spec_same || count > most => Some(Verb::Update),
+            count if !standing.stamp_same || count > most => Some(Verb::Update),
             _ => None,
         };
     }
     if !standing.old.is_empty() {
         return Some(Verb::Replace);
     }
-    if !standing.spec_same {
+    if !standing.stamp_same {
         return Some(Verb::Update);
     }
     if live.drift.is_empty() && standing.current.len() == wanted {
@@ -255,6 +256,13 @@ pub fn may_adopt(stamp: &Stamp, owner: &Owner) -> bool {
 fn name_change(was: &ResourceId, id: &ResourceId) -> Difference {
     let name = |id: &ResourceId| Some(Value::from(id.name.as_str()));
     Difference { field: "metadata.name".to_owned(), from: name(was), to: name(id) }
+}
+
+/// Whose it is, where it comes to another team: nothing but the stamp changes for that.
+fn team_change(stamp: &Stamp, target: &Resource) -> Option<Difference> {
+    let team = |team: &TeamName| Some(Value::from(team.as_str()));
+    let (from, to) = (team(&stamp.team), team(&target.team));
+    (stamp.team != target.team).then(|| Difference { field: "metadata.team".to_owned(), from, to })
 }
 
 /// How many instances there are against how many should be, when all else is the same.

@@ -10,6 +10,8 @@ use crate::model::{AppSpec, Digest, Health, Instance, InstanceHealth, InstanceSt
 pub struct Standing<'a> {
     /// Whether the spec last applied is the resource's.
     pub spec_same: bool,
+    /// Whether what is stamped is: the spec, and the team that owns it.
+    pub stamp_same: bool,
     /// Instances of the resource's template.
     pub current: Vec<&'a Instance>,
     /// Instances of any other template, those that failed before a commit said to try again, and those that a run told to
@@ -36,7 +38,9 @@ impl<'a> Standing<'a> {
                 old.push(instance);
             }
         }
-        Self { spec_same: witness.same_spec(target), current, old, stopping }
+        let spec_same = witness.same_spec(target);
+        let stamp_same = spec_same && live.stamp.as_ref().is_some_and(|stamp| stamp.team == target.team);
+        Self { spec_same, stamp_same, current, old, stopping }
     }
 
     /// How many instances are up, of whatever template.

@@ -314,3 +314,37 @@ fn what_lives_as_another_teams_is_taken_over_only_where_that_team_allows_it() {
     assert!(granted(Arc::new(theirs), &[]).changes[0].held.is_some());
     assert!(granted(moved, &[]).changes[0].held.is_none());
 }
+
+#[test]
+fn a_move_to_another_team_ends_with_its_stamp_and_restarts_nothing() {
+    let theirs = || Arc::new(Resource { team: name("platform"), ..plain("shop").as_ref().clone() });
+    let granting = |resource: Arc<Resource>, allow: &[&str]| {
+        let mut desired = desired([resource]);
+        desired.reach = [(name("payments"), allow.iter().map(|team| name(team)).collect())].into();
+        desired.reach.insert(name("platform"), Default::default());
+        desired
+    };
+    let mut world = deployed(&[plain("shop")]);
+    let want = granting(theirs(), &["platform"]);
+    let plan = planned(&world, &want);
+    assert_eq!(
+        (plan.changes[0].verb, fields(&plan)),
+        (Verb::Update, vec![r#"metadata.team: "payments" → "platform""#.to_owned()])
+    );
+    world.settle(&want, &revision(2));
+    assert_eq!(world.history, [(app("shop"), "configure")]);
+    assert_eq!(world.memory.resources[&app("shop")].last_good.as_ref().unwrap().resource.team, name("platform"));
+    // What was taken over stays, whatever becomes of the grant.
+    let plan = planned(&world, &granting(theirs(), &[]));
+    assert_eq!((plan.changes.len(), plan.unchanged.len()), (0, 1));
+    let back = planned(&world, &granting(plain("shop"), &["platform"]));
+    assert!(back.changes[0].held.as_ref().unwrap().contains("belongs to the team platform"));
+    let world = deployed(&[plain("shop")]);
+    let rendered = crate::policy::render(&planned(&world, &want), &crate::policy::Judged::default(), false);
+    insta::assert_snapshot!(rendered, @r#"
+    Plan: 1 to update.
+
+    ~ app/shop update  provider local · team platform · apps/shop.yaml:1 · revision 0000000
+        metadata.team: "payments" → "platform"
+    "#);
+}

@@ -87,7 +87,7 @@ fn held(effective: &Effective<'_>, standing: &Standing<'_>, steps: Vec<Step>, he
 fn steps(situation: &Situation<'_>, effective: &Effective<'_>, standing: &Standing<'_>, live: &Live) -> Vec<Step> {
     let target = effective.resource();
     let mut steps = Vec::new();
-    if !standing.spec_same || live.drift.iter().any(|drift| drift.waits.is_none()) {
+    if !standing.stamp_same || live.drift.iter().any(|drift| drift.waits.is_none()) {
         steps.push(situation.step(target, Op::Configure { desired: Arc::clone(target) }));
     }
     let (stop, start) = match effective {

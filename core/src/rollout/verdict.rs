@@ -55,8 +55,9 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
     // Where it has moved to it is proven once it has baked there, too; its old place serves until then.
     let moved = has_moved(target, situation.memory);
     if is_proven(target, situation.memory) && !moved {
-        // The same under a newer spec: what a rollback returns to must be the newest.
-        return if good.is_some_and(|good| good.spec_digest == target.spec_digest) { synced(None) } else { baked() };
+        // The same under a newer spec, or as another team's: what a rollback returns to must be the newest.
+        let newest = |good: &Arc<Resource>| good.spec_digest == target.spec_digest && good.team == target.team;
+        return if good.is_some_and(newest) { synced(None) } else { baked() };
     }
     let healthy_since = standing.current.iter().map(|i| i.health_since).max().unwrap_or(situation.now);
     let ends = target.spec.rollout.bake.after(healthy_since);
