@@ -17,10 +17,10 @@ use hyper::server::conn::http1 as server;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::{Busy, Client};
+use super::prompt::Prompt;
 use super::rotation::{Backend, Flight, Rotation};
 use super::upload::Upload;
 use crate::keeper::tasks::Tasks;
@@ -70,7 +70,7 @@ pub(super) struct Forwarder {
 
 /// Serves one client's connection until it closes or has to make room, or, once `closing` is cancelled, until its request
 /// in flight is answered.
-pub(super) async fn serve(forwarder: Forwarder, stream: TcpStream, peer: SocketAddr, closing: CancellationToken) {
+pub(super) async fn serve(forwarder: Forwarder, stream: Prompt, peer: SocketAddr, closing: CancellationToken) {
     let end = forwarder.client.end.clone();
     let service = hyper::service::service_fn(move |request| {
         let forwarder = forwarder.clone();
@@ -146,7 +146,6 @@ impl Forwarder {
 
     async fn connect(&self, backend: &Backend) -> io::Result<client::SendRequest<Upload>> {
         let stream = backend.connect().await?;
-        stream.set_nodelay(true)?;
         let (sender, connection) = client::Builder::new()
             .max_buf_size(64 * 1024)
             .handshake(TokioIo::new(stream))
@@ -342,6 +341,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_stalls_for_good_is_answered_408() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::TcpStream;
         let instance = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let rotation = only(instance.local_addr().expect("it is bound").port());
         let (front, tasks) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound"), Tasks::default());
@@ -350,7 +350,7 @@ mod tests {
         let (mut client, (served, peer)) = (client.expect("connected"), served.expect("accepted"));
         let of = Clients::new(1).take_in();
         let forwarder = Forwarder { app: "shop".into(), rotation, tasks: Arc::default(), client: of };
-        tasks.spawn(serve(forwarder, served, peer, CancellationToken::new()));
+        tasks.spawn(serve(forwarder, Prompt::new(served), peer, CancellationToken::new()));
         client.write_all(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf").await.expect("sent");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("an answer, and the end");
@@ -360,6 +360,7 @@ mod tests {
     #[tokio::test]
     async fn an_instance_that_closes_what_it_accepts_is_tried_once_a_request() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::TcpStream;
         let instance = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = instance.local_addr().expect("it is bound").port();
         let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -379,7 +380,7 @@ mod tests {
             let client_of = Clients::new(1).take_in();
             let forwarder =
                 Forwarder { app: "shop".into(), rotation: rotation.clone(), tasks: Arc::default(), client: client_of };
-            tasks.spawn(serve(forwarder, served, peer, CancellationToken::new()));
+            tasks.spawn(serve(forwarder, Prompt::new(served), peer, CancellationToken::new()));
             client.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").await.expect("sent");
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.expect("an answer");

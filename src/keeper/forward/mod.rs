@@ -4,6 +4,7 @@ mod clients;
 mod http;
 mod pool;
 mod port;
+mod prompt;
 mod rotation;
 mod tcp;
 mod upload;

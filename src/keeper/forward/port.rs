@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
 use super::http::{self, Forwarder};
+use super::prompt::Prompt;
 use super::rotation::Rotation;
 use super::tcp;
 use crate::base::complain;
@@ -175,11 +176,10 @@ impl Owner {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let Some(bound) = &self.bound else { return };
+        let stream = Prompt::new(stream);
         let (rotation, client) = (self.rotation.clone(), self.clients.take_in());
         match bound.protocol {
             Protocol::Http => {
-                // Delay is worse than small packets; where it cannot be set nothing breaks.
-                drop(stream.set_nodelay(true));
                 let forwarder = Forwarder { app: bound.app.clone(), rotation, tasks: self.instances.clone(), client };
                 self.connections.spawn(http::serve(forwarder, stream, peer, self.closing.clone()));
             }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
+use super::prompt::Prompt;
 use crate::keeper::holder::{Held, Holder};
 
 /// One instance as the forwarder sees it.
@@ -76,10 +77,10 @@ impl Backend {
     ///
     /// # Errors
     /// When nobody listens, or not the instance.
-    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+    pub(super) async fn connect(&self) -> io::Result<Prompt> {
         let stream = TcpStream::connect(self.address()).await?;
         match self.held() {
-            Held::Own => Ok(stream),
+            Held::Own => Ok(Prompt::new(stream)),
             Held::Other | Held::Nobody => Err(io::ErrorKind::ConnectionRefused.into()),
         }
     }

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
 use super::clients::Busy;
+use super::prompt::Prompt;
 use super::rotation::Rotation;
 
 /// Forwards one client's connection; whether it idles is not known, so it keeps its place. With no instance it is closed at once: there are no words to say so in.
-pub(super) async fn serve(rotation: Arc<Rotation>, mut client: TcpStream, _place: Busy) {
+pub(super) async fn serve(rotation: Arc<Rotation>, mut client: Prompt, _place: Busy) {
     let mut tried = Vec::new();
     while let Some(flight) = rotation.pick(&tried) {
         let Ok(mut instance) = flight.0.connect().await else {
             tried.push(flight.0.clone());
             continue;
         };
-        // Delay is worse than small packets; where it cannot be set nothing breaks.
-        drop(client.set_nodelay(true).and_then(|()| instance.set_nodelay(true)));
         tokio::select! {
             // An error of either side ends both, which is what it means.
             copied = tokio::io::copy_bidirectional(&mut client, &mut instance) => drop(copied),
