@@ -242,7 +242,11 @@ impl World {
         let stuck = &self.stuck;
         let waits = |decision: &Decision| matches!(decision, Decision::Waiting { until: None, .. });
         let waits_for_others = |id: &ResourceId| decisions.get(id).is_some_and(waits);
-        let moves = |(id, status): (&ResourceId, &Status)| status.is_on_its_way() && !waits_for_others(id);
+        // What is held and never came to run is not on its way: only a commit says what becomes of it.
+        let waits_for_a_commit = |id: &ResourceId, status: &Status| status.sync == Sync::Held && !self.runs(id);
+        let moves = |(id, status): (&ResourceId, &Status)| {
+            status.is_on_its_way() && !waits_for_others(id) && !waits_for_a_commit(id, status)
+        };
         let others = || self.status.iter().filter(|(id, _)| !stuck.contains(*id));
         let later = |(id, decision): (&ResourceId, &Decision)| {
             matches!(decision, Decision::Waiting { until: Some(_), .. }) && !stuck.contains(id)
@@ -251,6 +255,11 @@ impl World {
             || others().any(moves)
             || decisions.iter().any(later)
             || stuck.is_empty() && decisions.values().any(waits)
+    }
+
+    fn runs(&self, id: &ResourceId) -> bool {
+        let live = |provider| self.snapshot.live(provider, id);
+        self.providers.keys().filter_map(live).any(|live| !live.instances.is_empty())
     }
 
     /// What may go and waits for nothing but what is under way beside it.

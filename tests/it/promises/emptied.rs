@@ -5,7 +5,8 @@ use codeops_core::model::{Health, RunState, Sync};
 use codeops_core::config::TeamSettings;
 
 use super::alerts::{APP_DOWN, PEOPLE, begin, firing, only_run, resolved};
-use crate::support::flow::{Flow, REPOSITORY, app, path};
+use crate::support::flow::{Flow, REPOSITORY, app, id, path};
+use crate::support::memory_provider::Fault;
 
 /// All but `codeops.yaml`, removed.
 fn everything() -> Vec<(String, String)> {
@@ -219,4 +220,20 @@ async fn what_is_held_of_a_team_keeps_its_own_playbook() {
     flow.commit(&files).await;
     flow.settle().await;
     assert!(answers(&flow) && flow.board().holds[0].why.contains("Playbook/app-down"), "{}", flow.board().holds[0].why);
+}
+
+/// What never came to run is on its way nowhere: what is left of the revision is for a commit to say.
+#[tokio::test(start_paused = true)]
+async fn a_held_removal_of_what_does_not_start_leaves_the_revision_partial() {
+    let mut flow = Flow::new().await;
+    let names = ["a", "b", "c", "d"];
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1"), ("d", "v1"), ("stays", "v1")]).await;
+    flow.settle().await;
+    (0..1_000).for_each(|_| flow.local().fail_next(Fault::Retry));
+    names.iter().for_each(|name| flow.local().edit(&id(name), |live| live.instances.clear()));
+    let gone: Vec<String> = names.iter().map(|name| path(name)).collect();
+    flow.commit(&gone.iter().map(|path| (path.as_str(), "")).collect::<Vec<_>>()).await;
+    flow.elapse(5).await;
+    assert_eq!(flow.status("a"), (Sync::Held, Health::Progressing));
+    assert_eq!(flow.revision_state(), "partial");
 }
