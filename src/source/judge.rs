@@ -93,8 +93,8 @@ fn signed_part(repository: &Repository, question: &Question<'_>, base: Oid) -> R
 
 fn unsigned(commit: Oid, why: &str) -> String {
     format!(
-        "commit {} {why}: it and what follows it are not taken; sign it with a key that repository.signers names and push \
-         again, or revert to a signed commit",
+        "commit {} {why}: it and what follows it are not taken; sign it with a key that repository.signers names and push it \
+         in its place, or reset the branch to the signed commit before it and push that: no commit on top of it helps",
         short(commit)
     )
 }

@@ -31,6 +31,11 @@ pub(super) fn advice(complaint: &str) -> &'static str {
         "the network is well: the branch's history has an object that could harm whoever reads it, and git takes none such; push \
          the branch again from the revision in force on, without the commit that brought it, and set `receive.fsckObjects` where \
          it is served, so that such are refused there"
+    } else if ["could not read Username", "could not read Password", "Authentication failed"]
+        .iter()
+        .any(|told| complaint.contains(told))
+    {
+        "the server answers, and refuses the credentials in repository.url or wants some: put them right"
     } else {
         "check the network, repository.url and the credentials or known hosts it needs"
     }
@@ -39,6 +44,13 @@ pub(super) fn advice(complaint: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_credentials_are_told_from_a_network_that_is_down() {
+        let refused = advice("fatal: could not read Username for 'https://git.example': terminal prompts disabled");
+        assert!(refused.contains("refuses the credentials"), "{refused}");
+        assert!(advice("fatal: unable to connect").contains("check the network"));
+    }
 
     #[test]
     fn what_would_move_the_cursor_is_gone() {

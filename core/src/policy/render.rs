@@ -118,6 +118,13 @@ fn block(out: &mut String, change: &Change, decision: Option<&Decision>, paint: 
         let note = format!("what it wrote on {from} is kept there, and not taken along");
         let _ = writeln!(out, "    {} {note}", paint.with(YELLOW, "note:"));
     }
+    if change.verb == Verb::Delete {
+        let note = format!(
+            "what it wrote (STATE_DIRECTORY) is deleted with it; to keep that under another name, say `was: [{}]` there",
+            change.id.name
+        );
+        let _ = writeln!(out, "    {} {note}", paint.with(YELLOW, "note:"));
+    }
     match decision {
         Some(Decision::Held { why, release, .. }) => {
             let _ = writeln!(out, "    {} {}", paint.with(YELLOW, "held:"), visible(why));

@@ -77,7 +77,9 @@ pub(super) fn settled(situation: &Situation<'_>, target: &Arc<Resource>, standin
 pub(super) fn unwell(standing: &Standing<'_>, target: &Resource, now: Timestamp) -> (String, Option<Timestamp>) {
     let instances = standing.current.iter().chain(&standing.old);
     if let Some(bad) = instances.clone().find(|i| is_failing(i)) {
-        let told = bad.why.as_deref().unwrap_or("it fails its check");
+        // When it is started again next passes, and is gone by the time that it is read.
+        let why = if bad.health == InstanceHealth::CrashLoop { bad.lasting_why() } else { bad.why.as_deref() };
+        let told = why.unwrap_or("it fails its check");
         if bad.state == InstanceState::Backoff && bad.health == InstanceHealth::Unhealthy {
             return (format!("instance {} does not run: it {told}", bad.id), None);
         }

@@ -161,9 +161,11 @@ fn a_crash_long_after_the_bake_pins_nothing() {
     let shop = version("shop", "info", 2);
     let mut world = deployed(&[Arc::clone(&shop)]);
     let mut told = Vec::new();
-    for health in [InstanceHealth::CrashLoop, InstanceHealth::Unhealthy] {
+    let ends =
+        [(InstanceHealth::CrashLoop, "signal 9; it is started again in 4 s"), (InstanceHealth::Unhealthy, "signal 9")];
+    for (health, why) in ends {
         let instance = &mut world.object("local", "shop").instances[0];
-        (instance.health, instance.restarts, instance.why) = (health, 9, Some("signal 9".to_owned()));
+        (instance.health, instance.restarts, instance.why) = (health, 9, Some(why.to_owned()));
         let passed = world.settle(&desired([Arc::clone(&shop)]), &revision(1));
         let (sync, health, why) = status(&passed, "shop");
         assert_eq!((sync, health), (Sync::Synced, Health::Degraded));
