@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::desired::{Compiled, Compiler, Context};
+use codeops_core::desired::{Compiled, Compiler, Context, Desired};
 use codeops_core::model::{Name, Response, Revision};
 
 use crate::journal::{Category, Journal, Query, Record};
@@ -39,7 +39,7 @@ pub(super) async fn as_before(
     remembered: &Kept,
 ) -> Before {
     // Of what is remembered, what this revision deletes is in none of its files.
-    let still = remembered.iter().filter(|(id, _)| !is_good(&compiled.desired.response, id));
+    let still = remembered.iter().filter(|(id, _)| !is_good(&compiled.desired, id));
     let mut found: Kept = still.map(|(id, good)| (id.clone(), good.clone())).collect();
     let mut wanted: BTreeSet<String> = broken(&compiled.desired.response).cloned().collect();
     wanted.retain(|id| !found.contains_key(id));
@@ -58,7 +58,7 @@ pub(super) async fn as_before(
             all_read = false;
             continue;
         };
-        let good: Vec<String> = wanted.iter().filter(|id| is_good(&then.desired.response, id)).cloned().collect();
+        let good: Vec<String> = wanted.iter().filter(|id| is_good(&then.desired, id)).cloned().collect();
         wanted.retain(|id| !good.contains(id));
         found.extend(good.into_iter().map(|id| (id, Some(earlier.clone()))));
     }
@@ -101,7 +101,7 @@ fn oldest_first<'r>(
 }
 
 /// Where what is broken now, or deleted and stays, was good last: as remembered or found out, else in the revision that was in force until now.
-pub(super) fn kept(now: &Response, remembered: &Kept, found: &Kept, until_now: Option<(&Revision, &Response)>) -> Kept {
+pub(super) fn kept(now: &Response, remembered: &Kept, found: &Kept, until_now: Option<(&Revision, &Desired)>) -> Kept {
     let until_now = |id: &String| until_now.map(|(revision, then)| is_good(then, id).then(|| revision.clone()));
     let last = |id: &String| remembered.get(id).or_else(|| found.get(id)).cloned().or_else(|| until_now(id));
     broken(now).chain(now.deleted.keys()).filter_map(|id| Some((id.clone(), last(id)?))).collect()
@@ -151,9 +151,10 @@ async fn compile(source: &Arc<dyn Source>, context: &Context, revisions: &[Revis
 }
 
 /// Whether a revision has a manifest of this kind and name, `Kind/name`, that is in force.
-fn is_good(response: &Response, id: &str) -> bool {
+fn is_good(desired: &Desired, id: &str) -> bool {
     let Some((kind, name)) = id.split_once('/') else { return false };
     let Ok(name) = name.parse::<Name>() else { return false };
+    let response = &desired.response;
     if response.broken.contains_key(id) {
         return false;
     }
@@ -163,6 +164,7 @@ fn is_good(response: &Response, id: &str) -> bool {
         "Receiver" => response.receivers.contains_key(&name),
         "EscalationPolicy" => response.policies.contains_key(&name),
         "OnCall" => response.on_calls.contains_key(&name),
+        "Team" => desired.teams.contains_key(&name),
         _ => false,
     }
 }

@@ -196,7 +196,7 @@ impl Flow {
             self.end_observe_only(&revision).await?;
         }
         self.let_go_of_answers(&revision, &mut compiled);
-        let until_now = self.world.current.as_ref().map(|current| (&current.revision, &current.desired.response));
+        let until_now = self.world.current.as_ref().map(|current| (&current.revision, &*current.desired));
         let remembered = self.kept();
         let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
         let holders = std::mem::take(&mut compiled.holders);

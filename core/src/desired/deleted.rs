@@ -1,6 +1,7 @@
 //! What a revision deletes of how alerts are answered, and what of it stays all the same: whoever the settings' `fallback` tells,
 //! always; and the rest until it is known that nothing else the revision removes of the same team is held. A commit that empties
-//! the repository takes nobody away who could be called about it, and what is held of one team keeps nothing of another's.
+//! the repository takes nobody away who could be called about it, nor the Team that says who that is, and what is held of one team
+//! keeps nothing of another's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use super::mistakes::Mistakes;
 use super::response::Declares;
 use super::rights::{TOP, may_claim};
 use super::telling::tells;
-use super::{Compiled, Compiler, Context};
+use super::{Compiled, Compiler, Context, Desired};
 
 const OF_FALLBACK: &str = "the `fallback` of the daemon's settings needs it";
 const OF_HELD: &str = "removals of its team are held, or not judged yet";
@@ -47,7 +48,9 @@ pub(super) fn keep(now: &mut InForce, mut gone: InForce, context: &Context, foun
     for (key, kept) in gone {
         // Another took its place: of two that take every alert only one counts.
         let replaced = tree_of_all(&kept.0, context).is_some_and(|of| trees.contains(&of));
-        if matches!(kept.0, Declares::Test(_)) || replaced {
+        // A Team that calls nobody answers nothing.
+        let is_mute = matches!(&kept.0, Declares::Team(_, team) if team.escalation.is_none());
+        if matches!(kept.0, Declares::Test(_)) || is_mute || replaced {
             continue;
         }
         stays.why.insert(id(&key), OF_HELD.to_owned());
@@ -94,7 +97,7 @@ impl Compiler {
     /// Lets those go of which `goes` says so, by `Kind/name` and team, in what is compiled next as in `compiled`, the last revision:
     /// nothing that it removes of theirs is held.
     pub fn let_go(&mut self, compiled: &mut Compiled, goes: impl Fn(&str, &TeamName) -> bool) {
-        let response = &mut compiled.desired.response;
+        let Desired { response, teams, .. } = &mut compiled.desired;
         let in_force = &self.in_force;
         let (stay, go): (BTreeSet<Key>, BTreeSet<Key>) = std::mem::take(&mut self.waits)
             .into_iter()
@@ -110,7 +113,8 @@ impl Compiler {
                 ManifestKind::Receiver => drop(response.receivers.remove(name)),
                 ManifestKind::EscalationPolicy => drop(response.policies.remove(name)),
                 ManifestKind::OnCall => drop(response.on_calls.remove(name)),
-                ManifestKind::PlaybookTest | ManifestKind::Repository | ManifestKind::Team | ManifestKind::App => {}
+                ManifestKind::Team => drop(teams.remove(name)),
+                ManifestKind::PlaybookTest | ManifestKind::Repository | ManifestKind::App => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::model::{ResourceId, TeamName};
 
 use super::groups::{Found, Key};
 use super::in_force::{self, InForce};
+use super::response::Declares;
 use super::{Context, rights};
 
 /// What is remembered of who had what.
@@ -53,7 +54,7 @@ impl<'c> Holders<'c> {
             Some(id) => self.context.claims.get(&id)?.team.as_ref(),
             None => {
                 let key = (kind, name.clone());
-                let now = self.in_force.get(&key).map(|(declares, _)| declares.team());
+                let now = self.there(&key).map(|(declares, _)| declares.team());
                 now.or_else(|| self.context.holders.get(&in_force::id(&key)))
             }
         }
@@ -64,18 +65,23 @@ impl<'c> Holders<'c> {
         self.former.get(&kind.resource(name)?).copied()
     }
 
+    /// What was in force last. A Team's manifest is not the team's that it declares: whoever may writes it.
+    fn there(&self, key: &in_force::Key) -> Option<&(Declares, Arc<str>)> {
+        self.in_force.get(key).filter(|(declares, _)| !matches!(declares, Declares::Team(..)))
+    }
+
     /// Whether it was declared in this file.
     fn stood_in(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
         match kind.resource(name) {
             Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
-            None => self.in_force.get(&(kind, name.clone())).is_some_and(|(_, there)| there == path),
+            None => self.there(&(kind, name.clone())).is_some_and(|(_, there)| there == path),
         }
     }
 
     /// The file it was declared in.
     fn file(&self, (kind, name): Key<'_>) -> Option<&Arc<str>> {
         let Some(id) = kind.resource(name) else {
-            return self.in_force.get(&(kind, name.clone())).map(|(_, path)| path);
+            return self.there(&(kind, name.clone())).map(|(_, path)| path);
         };
         let all = || self.context.declared.iter().flat_map(|(path, ids)| ids.iter().map(move |id| (id, path)));
         self.files.get_or_init(|| all().collect()).get(&id).copied()

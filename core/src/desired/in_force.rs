@@ -96,6 +96,11 @@ pub(super) fn settle(
             }
         }
     }
+    let of_nobody: Arc<str> = Arc::from("");
+    for (name, spec) in &resolved.teams {
+        let declares = Declares::Team(name.clone(), Arc::clone(spec));
+        now.insert((ManifestKind::Team, name.clone()), (declares, Arc::clone(&of_nobody)));
+    }
     let mut gone = InForce::new();
     for (key, kept) in std::mem::take(before).into_iter().filter(|(key, _)| !now.contains_key(key)).collect::<Vec<_>>()
     {
@@ -111,6 +116,10 @@ pub(super) fn settle(
     let stays = deleted::keep(&mut now, gone, context, &mut resolved.found);
     response.deleted = stays.why;
     for ((kind, name), (declares, _)) in &now {
+        if let Declares::Team(name, spec) = declares {
+            resolved.teams.insert(name.clone(), Arc::clone(spec));
+            continue;
+        }
         match telling::mistrusted(declares, &now, context) {
             Some((called, theirs)) => {
                 let why = format!("it calls `Playbook/{called}`, which is the team `{theirs}`'s by now");
@@ -137,5 +146,7 @@ fn put(response: &mut Response, name: Name, declares: &Declares) {
         Declares::Receiver(receiver) => drop(response.receivers.insert(name, Arc::clone(receiver))),
         Declares::Policy(policy) => drop(response.policies.insert(name, Arc::clone(policy))),
         Declares::OnCall(on_call) => drop(response.on_calls.insert(name, Arc::clone(on_call))),
+        // It says more than who is called.
+        Declares::Team(..) => {}
     }
 }

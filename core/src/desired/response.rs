@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::config::TeamSpec;
 use crate::model::{
     AlertRouteSpec, Channel, DocumentName, EscalationPolicySpec, Name, OnCallSpec, Owned, Period, Playbook,
     PlaybookTest, ResourceId, SecretName, TeamName,
@@ -33,6 +34,8 @@ pub(super) enum Declares {
     Receiver(Arc<Owned<Channel>>),
     Policy(Arc<Owned<EscalationPolicySpec>>),
     OnCall(Arc<Owned<OnCallSpec>>),
+    /// Who is called for what a team owns is its Team's word.
+    Team(TeamName, Arc<TeamSpec>),
 }
 
 impl Declares {
@@ -45,6 +48,7 @@ impl Declares {
             Declares::Receiver(it) => &it.team,
             Declares::Policy(it) => &it.team,
             Declares::OnCall(it) => &it.team,
+            Declares::Team(team, _) => team,
         }
     }
 }

@@ -5,7 +5,7 @@ use codeops_core::model::{Health, RunState, Sync};
 use codeops_core::config::TeamSettings;
 
 use super::alerts::{APP_DOWN, PEOPLE, begin, firing, only_run, resolved};
-use crate::support::flow::{Flow, REPOSITORY, app, id, path};
+use crate::support::flow::{Flow, REPOSITORY, TEAM, app, id, path};
 use crate::support::memory_provider::Fault;
 
 /// All but `codeops.yaml`, removed.
@@ -51,6 +51,37 @@ async fn who_is_called_stays_until_the_removals_are_released() {
         assert!(flow.board().desired.as_ref().expect("a revision").response.receivers.is_empty());
         flow.check();
     }
+}
+
+/// The Team is taken away with all else; whom it names is called until what it owns is let go.
+#[tokio::test(start_paused = true)]
+async fn a_teams_escalation_stays_with_what_it_owns() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop", "other"]).await;
+    let core = TEAM.replace("spec: {", "spec: {escalation: people");
+    flow.commit(&[("team.yaml", core.as_str())]).await;
+    flow.settle().await;
+    let files = everything();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    flow.commit(&files).await;
+    flow.settle().await;
+    let escalation = |flow: &Flow| {
+        let desired = flow.board().desired.clone().expect("a revision");
+        desired.teams.get(&"core".parse().expect("a name")).and_then(|team| team.escalation.clone())
+    };
+    for restarts in [false, true] {
+        if restarts {
+            flow.restart().await;
+            flow.settle().await;
+        }
+        assert_eq!(flow.status("shop"), (Sync::Held, Health::Healthy));
+        assert_eq!(escalation(&flow).as_ref().map(|name| name.as_str()), Some("people"), "{restarts}");
+    }
+    let hold = flow.hold();
+    flow.commit_with(&[("README.md", "x")], &[("Codeops-Allow", &hold)]).await;
+    flow.settle().await;
+    assert_eq!((flow.live("shop"), escalation(&flow)), (None, None), "and goes with it");
+    flow.check();
 }
 
 #[tokio::test(start_paused = true)]

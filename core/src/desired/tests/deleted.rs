@@ -48,6 +48,28 @@ fn whom_the_fallback_tells_stays_and_that_is_said() {
 }
 
 #[test]
+fn who_is_called_for_a_team_stays_with_what_is_left_of_it() {
+    let (mut files, context) = whole(None);
+    let context = Context { deletions_wait: true, ..context };
+    let mut compiler = Compiler::default();
+    files[1].1 = TEAM.replace("spec: {", "spec: {escalation: payments-oncall, ");
+    let before = compiled(&mut compiler, &files, &context);
+    let payments = before.desired.teams[&name("payments")].clone();
+    assert!(payments.escalation.is_some());
+    // All of it, or the Team and its apps alone.
+    for keep in [&["codeops.yaml"][..], &["codeops.yaml", "people.yaml", "route.yaml"]] {
+        let (mut compiler, all) = (Compiler::default(), files.clone());
+        compiled(&mut compiler, &all, &context);
+        files.retain(|(path, _)| keep.contains(&&**path));
+        let mut emptied = compiled(&mut compiler, &files, &context);
+        files = all;
+        assert_eq!(emptied.desired.teams.get(&name("payments")), Some(&payments), "{keep:?}");
+        compiler.let_go(&mut emptied, |_, _| true);
+        assert!(emptied.desired.teams.is_empty(), "{keep:?}: and not for longer");
+    }
+}
+
+#[test]
 fn what_is_deleted_stays_until_it_is_let_go() {
     let (mut files, context) = whole(None);
     let context = Context { deletions_wait: true, ..context };
