@@ -23,7 +23,7 @@ impl Mirror {
         let (inner, wanted) = (Arc::clone(&self.0), revision.clone());
         let read = blocking(move || {
             let repository = inner.disk.repository()?;
-            Ok(tree::root(&repository, history::oid(&wanted)?, &inner.path).map(drop)?)
+            tree::root(&repository, history::oid(&wanted)?, &inner.path).map(drop)
         });
         let Err(Unread::Refused(SourceError(why))) = read.await else { return None };
         Some(format!("{why}: what is in force stays as it was read from the former folder"))
