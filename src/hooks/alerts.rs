@@ -237,7 +237,8 @@ fn without_watchdogs(receiver: &Receiver, mut told: Vec<Told>) -> (Vec<Told>, Ve
         let of = receiver.watchdogs_of(told);
         let is_alert = of.is_empty();
         let fires = matches!(told.state, Is::Firing { .. });
-        for watchdog in of.into_iter().filter(|_| fires) {
+        // By another way it says nothing of this receiver's: a dead Alertmanager sends none while its Prometheus lives.
+        for watchdog in of.into_iter().filter(|watchdog| fires && watchdog.receiver == receiver.name) {
             if !heard.iter().any(|known| Arc::ptr_eq(known, &watchdog)) {
                 heard.push(watchdog);
             }
