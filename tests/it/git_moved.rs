@@ -83,7 +83,7 @@ async fn another_folder_that_is_not_there_leaves_what_was_read_from_the_former_o
         let tip = mirror.fetch(Some(&good)).await.expect("reachable");
         let held = tip.held.expect("it is said");
         assert!(held.contains("no folder `opps`") && held.contains("did you mean `ops`?"), "{held}");
-        assert_eq!(names(&*mirror.files(&good).await.expect("in force")), ["a.yaml"]);
+        assert_eq!(names(&mirror.files(&good).await.expect("in force")), ["a.yaml"]);
         mirror.commits(None, &good).await.expect("its own");
         mirror.taken(&good).await;
     }
@@ -91,8 +91,8 @@ async fn another_folder_that_is_not_there_leaves_what_was_read_from_the_former_o
     let next = repo.commit_file("ops/a.yaml", "3", "Go on");
     assert_eq!(mirror.fetch(Some(&good)).await.expect("reachable").revision, next);
     mirror.files(&next).await.expect_err("one that has no such folder is not taken");
-    assert_eq!(names(&*mirror.files(&good).await.expect("in force")), ["a.yaml"]);
+    assert_eq!(names(&mirror.files(&good).await.expect("in force")), ["a.yaml"]);
     let moved = repo.commit_file("opps/c.yaml", "3", "Move");
     assert_eq!(mirror.fetch(Some(&good)).await.expect("reachable").revision, moved);
-    assert_eq!(names(&*mirror.files(&moved).await.expect("it has the folder")), ["c.yaml"]);
+    assert_eq!(names(&mirror.files(&moved).await.expect("it has the folder")), ["c.yaml"]);
 }
