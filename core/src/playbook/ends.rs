@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::may::acts;
+use super::may::{NOTHING, acts};
 use super::next::{end, state_of, turn};
 use super::{Facts, Next};
 use crate::model::{AlertId, AlertMemory, AlertState, Does, Part, Run, RunCause, RunState, StepOutcome};
@@ -37,8 +37,10 @@ pub(super) fn proven(run: &Run) -> RunState {
     if let Some(called) = only_called(run) {
         return called;
     }
-    let in_otherwise = outcomes(run, Part::Otherwise)
-        .any(|(does, outcome)| matches!(does, Does::Action { .. }) && matches!(outcome, StepOutcome::Done { .. }));
+    // What found no instance that it concerns replaced none.
+    let did = |outcome: &StepOutcome| matches!(outcome, StepOutcome::Done { output } if output.get(NOTHING).is_none());
+    let in_otherwise =
+        outcomes(run, Part::Otherwise).any(|(does, outcome)| matches!(does, Does::Action { .. }) && did(outcome));
     if in_otherwise { RunState::Replaced } else { RunState::Resolved }
 }
 

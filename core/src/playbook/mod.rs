@@ -11,6 +11,7 @@ mod facts;
 mod group;
 mod latch;
 mod may;
+mod muted;
 mod next;
 mod open;
 mod order;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::ends::{finish, proven};
 use super::may::{Against, against, commits};
+use super::muted::{is_muted, muted, silenced};
 use super::times::{deadline_of, timeout_of};
 use super::{Facts, Next, facts, order};
 use crate::expression;
@@ -227,8 +228,8 @@ fn resolved(run: &Run, record: &StepRecord, quiet: Period, deadline: Timestamp, 
     if facts.asks && !unasked.is_empty() {
         return Next::Ask(unasked);
     }
-    if count(AlertState::Silenced) > 0 && count(AlertState::Silenced) + count(AlertState::Resolved) == total {
-        return end(RunState::Cancelled, "muted: its source holds the alert back".to_owned());
+    if is_muted(run, facts) {
+        return muted();
     }
     let (firing, unknown) = (count(AlertState::Firing), count(AlertState::Expired) + count(AlertState::Unknown));
     let error = match (firing, unknown) {
@@ -321,7 +322,10 @@ fn attempt(run: &Run, at: StepRef, nth: u32, facts: &Facts<'_>) -> Next {
             let source = when.map(|when| when.source()).unwrap_or_default();
             fails_at_once(run, at, format!("{NO_VALUE}: {error}: `{source}`"), facts)
         }
-        None | Some(Ok(true)) => begin(run, at, step, nth, facts),
+        None | Some(Ok(true)) => match silenced(run, step, facts) {
+            Some(first) => first,
+            None => begin(run, at, step, nth, facts),
+        },
     }
 }
 

@@ -194,3 +194,20 @@ async fn what_its_source_itself_says_is_over_is_not_asked_about() {
     flow.elapse(60).await;
     assert_eq!(flow.runs().await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_silenced_since_it_came_calls_nobody_though_all_that_was_tried_failed() {
+    for name in ["AppDown", "DiskFull"] {
+        let flow = asking().await;
+        flow.outside.answers(&Fingerprint::of(&labels(name, "shop")), AlertState::Silenced);
+        flow.outside.fares("scripts/look.sh", Fare::Failed);
+        let Signal::Firing(alert) = firing(&flow, name, "shop") else { unreachable!() };
+        // It came another way than the one by which the source can be asked.
+        let alert = Alert { receiver: "prometheus".parse().expect("a name"), ..(*alert).clone() };
+        flow.tell(vec![Signal::Firing(Arc::new(alert))]).await;
+        flow.elapse(1_200).await;
+        let states: Vec<RunState> = flow.runs().await.iter().map(|run| run.state()).collect();
+        assert_eq!((states, state(&flow)), (vec![RunState::Cancelled], AlertState::Silenced), "{name}");
+        assert_eq!(flow.outside.count("webhook"), 0, "{name}");
+    }
+}

@@ -53,6 +53,32 @@ fn before_it_calls_an_alert_unproven_it_asks_the_source() {
     assert!(live.run.turned.as_ref().expect("turned").0.contains("no word from the source"));
 }
 
+/// Its steps have failed, and no proof is waited for: a silence that was set meanwhile is found before anybody is called.
+#[test]
+fn before_a_person_is_called_the_source_is_asked_whether_it_holds_it_back() {
+    let spec =
+        format!("{ON}  steps: [{{name: restart, action: app.restart}}]\n  otherwise: [{{name: call, page: {{}}}}]");
+    for (rung, said, state) in [
+        (Rung::Steps, AlertState::Silenced, Some(RunState::Cancelled)),
+        (Rung::Page, AlertState::Silenced, Some(RunState::Cancelled)),
+        (Rung::Page, AlertState::Firing, None),
+        (Rung::Page, AlertState::Unknown, None),
+    ] {
+        let mut live = Live::answering(&spec, rung);
+        live.asks = true;
+        if rung == Rung::Steps {
+            assert_eq!(live.begins().0, "restart");
+            live.ends(failed());
+        }
+        let Next::Ask(alerts) = live.settle() else { panic!("it does not ask") };
+        live.take(RunEvent::Asked { alert: alerts[0].clone(), state: said });
+        match state {
+            Some(state) => assert_eq!(live.over().0, state),
+            None => assert_eq!(live.begins().0, "call", "{said}"),
+        }
+    }
+}
+
 #[test]
 fn nothing_is_done_to_what_works_again() {
     let spec = format!("{ON}  steps: [{{name: restart, action: app.restart}}, {{name: proof, wait: resolved}}]");
@@ -250,4 +276,20 @@ fn what_is_waited_for_is_so_for_the_quiet_time_as_it_was_seen() {
     live.pass(5);
     assert_eq!(live.begins().0, "replace", "it was so, and not for long enough");
     assert!(matches!(&live.run.steps[0].outcome, Some(StepOutcome::Failed { error }) if error.contains("for 10s")));
+}
+
+#[test]
+fn what_replaced_nothing_does_not_end_as_replaced() {
+    let spec = format!("{ON}  steps: [{{name: restart, action: app.restart}}]");
+    for (output, state) in [
+        (serde_json::json!({"nothing": "no instance that it concerns"}), RunState::Resolved),
+        (Value::Null, RunState::Replaced),
+    ] {
+        let mut live = Live::answering(&spec, Rung::Steps);
+        live.does("restart", failed());
+        live.does("replace", StepOutcome::Done { output });
+        live.alert(AlertState::Resolved);
+        assert_eq!(live.begins().0, "proof");
+        assert_eq!(live.over().0, state);
+    }
 }
