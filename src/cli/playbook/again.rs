@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use codeops_core::alert::{Quiet, Routed, Router, is_by_rule, is_freeze, quiet};
 use codeops_core::model::{
-    Alert, Given, GivenAlert, Labels, Name, Playbook, ResourceId, Run, RunCause, RunState, Rung, StepOutcome,
-    StepRecord, Trigger,
+    Alert, Does, Given, GivenAlert, Labels, Name, Part, Playbook, PlaybookStep, ResourceId, Run, RunCause, RunState,
+    Rung, StepOutcome, StepRecord, StepRef, Trigger,
 };
-use codeops_core::playbook::{Answer, SUSPENDED, Scene, is_built_in, pin, seen, simulate};
+use codeops_core::playbook::{Answer, SUSPENDED, Scene, Simulated, is_built_in, pin, seen, simulate};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -37,10 +37,15 @@ pub(super) struct Decision {
     pub(super) policy: Option<Name>,
     /// The steps that are begun; none where the alert had no run of its own then, for nobody knows how they would have ended.
     pub(super) steps: Option<Vec<Name>>,
+    /// What each of them does: the action with its arguments, whom it pages.
+    pub(super) does: Option<Vec<String>>,
 }
 
+/// A step that is begun, and what it does.
+type Step = (Name, String);
+
 impl Decision {
-    const QUIET: Self = Self { quiet: true, playbook: None, target: None, policy: None, steps: None };
+    const QUIET: Self = Self { quiet: true, playbook: None, target: None, policy: None, steps: None, does: None };
 }
 
 /// Who answers by the tree.
@@ -55,18 +60,20 @@ struct Answered {
 }
 
 impl Answered {
-    fn decision(&self, steps: Option<Vec<Name>>) -> Decision {
+    fn decision(&self, steps: Option<Vec<Step>>) -> Decision {
         decision(&self.playbook.name, self.target.as_ref(), self.policy.as_ref(), steps)
     }
 }
 
-fn decision(playbook: &Name, target: Option<&ResourceId>, policy: Option<&Name>, steps: Option<Vec<Name>>) -> Decision {
+fn decision(playbook: &Name, target: Option<&ResourceId>, policy: Option<&Name>, steps: Option<Vec<Step>>) -> Decision {
+    let (steps, does) = steps.map(|steps| steps.into_iter().unzip()).unzip();
     Decision {
         quiet: false,
         playbook: (!is_built_in(playbook)).then(|| playbook.clone()),
         target: target.map(ToString::to_string),
         policy: policy.cloned(),
         steps,
+        does,
     }
 }
 
@@ -99,7 +106,7 @@ pub(super) fn again(tree: &Tree, router: &Router, moment: &Moment, firing: &Quie
 fn by_its_run(tree: &Tree, alert: &Alert, run: &Run, now: &Answered) -> Again {
     let begun = begun(run);
     let was = was(run, Some(begun.clone()));
-    let same_way = Decision { steps: Some(begun.clone()), ..now.decision(None) } == was;
+    let same_way = now.decision(Some(begun.clone())) == was;
     let world = tree.world();
     let program = pin(&now.playbook, &run.cause, now.target.as_ref(), world.resolve_delay);
     let held = was_held(run);
@@ -111,7 +118,7 @@ fn by_its_run(tree: &Tree, alert: &Alert, run: &Run, now: &Answered) -> Again {
         // It answers the alert, whether by its own `on` or by a route.
         let playbook = Arc::new(Playbook { on: Trigger::Called, ..playbook.clone() });
         let scene = Scene { world: &world, playbook: &playbook, policy, given: &given, now: run.opened_at, rung };
-        let mut steps = simulate(&scene).steps();
+        let mut steps = simulated(&simulate(&scene), policy);
         if run.ended.as_ref().is_none_or(|(state, _, _)| matches!(state, RunState::Cancelled | RunState::Skipped)) {
             // It never came to its end: what it had begun is all there is to compare.
             steps.truncate(begun.len());
@@ -128,11 +135,18 @@ fn by_its_run(tree: &Tree, alert: &Alert, run: &Run, now: &Answered) -> Again {
     if was == is {
         return Again::Same;
     }
-    // Where thinking its own program through does not give what it did, the target was not as it is taken to have been.
-    match same_way && held == now.held && steps_of(&run.playbook, run.policy.as_ref(), run.rung) != begun {
-        true => Again::Assumed,
-        false => Again::Differs(Box::new((was, is))),
+    // Where thinking its own program through does not give what it did, the target was not as it is taken to have been: then the
+    // steps that it did are looked at as they would be now.
+    if !same_way || held != now.held || steps_of(&run.playbook, run.policy.as_ref(), run.rung) == begun {
+        return Again::Differs(Box::new((was, is)));
     }
+    let other = |(at, (name, before)): (StepRef, Step)| {
+        let named = listed(&program, at.part).iter().find(|step| step.name == name);
+        let does = named.map_or(before, |step| does(step, now.policy.as_ref()));
+        (name, does)
+    };
+    let now = now.decision(Some(begun_at(run).into_iter().map(other).collect()));
+    if was == now { Again::Assumed } else { Again::Differs(Box::new((was, now))) }
 }
 
 /// Whether a run only called a person since its target was suspended when it was opened.
@@ -141,7 +155,7 @@ fn was_held(run: &Run) -> bool {
     run.target.is_some() && run.rung == Rung::Page && why.is_some_and(|why| why.ends_with(SUSPENDED))
 }
 
-fn was(run: &Run, steps: Option<Vec<Name>>) -> Decision {
+fn was(run: &Run, steps: Option<Vec<Step>>) -> Decision {
     decision(&run.playbook.name, run.target.as_ref(), run.policy.as_ref(), steps)
 }
 
@@ -149,18 +163,60 @@ fn is_own(run: &Run, alert: &Alert) -> bool {
     matches!(&run.cause, RunCause::Alert { alert: first } if *first == alert.id)
 }
 
-/// Whether an alert that joined a run would join it still: it is about the same target, or, without one, of the same playbook
-/// and group.
+/// Whether an alert that joined a run would join it still: it calls the same people, and is about the same target, or, without one,
+/// of the same playbook and group.
 fn joins(run: &Run, now: &Answered, routed: &Routed, labels: &Labels) -> bool {
     let first = run.alert.get("labels").and_then(|labels| serde_json::from_value::<Labels>(labels.clone()).ok());
     let agrees = || first.is_some_and(|first| routed.group(&first) == routed.group(labels));
-    run.target == now.target && (run.target.is_some() || (run.playbook.name == now.playbook.name && agrees()))
+    let same = run.target == now.target && run.policy == now.policy;
+    same && (run.target.is_some() || (run.playbook.name == now.playbook.name && agrees()))
 }
 
-/// The names of the steps that a run has begun, in order.
-fn begun(run: &Run) -> Vec<Name> {
+/// The steps that a run has begun, in order.
+fn begun(run: &Run) -> Vec<Step> {
+    begun_at(run).into_iter().map(|(_, step)| step).collect()
+}
+
+fn begun_at(run: &Run) -> Vec<(StepRef, Step)> {
     let begun = run.steps.iter().filter(|record| record.attempts > 0);
-    begun.filter_map(|record| Some(run.step(record.step)?.name.clone())).collect()
+    let step = |record: &StepRecord| {
+        let step = run.step(record.step)?;
+        Some((record.step, (step.name.clone(), does(step, run.policy.as_ref()))))
+    };
+    begun.filter_map(step).collect()
+}
+
+/// The same of one that was thought through, further attempts left out.
+fn simulated(simulated: &Simulated, policy: Option<&Name>) -> Vec<Step> {
+    let Some(run) = &simulated.run else { return Vec::new() };
+    let mut before = BTreeSet::new();
+    let first = simulated.begun.iter().filter(|begun| before.insert(begun.step));
+    first.filter_map(|begun| Some((begun.name.clone(), does(run.step(begun.step)?, policy)))).collect()
+}
+
+fn listed(program: &Playbook, part: Part) -> &[PlaybookStep] {
+    match part {
+        Part::Steps => &program.steps,
+        Part::Otherwise => program.otherwise.as_deref().unwrap_or_default(),
+    }
+}
+
+/// What a step does, as it is written; `own` is whom a page without a policy calls.
+fn does(step: &PlaybookStep, own: Option<&Name>) -> String {
+    match &step.does {
+        Does::Action { action, target, with } => {
+            let on = target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+            let with: String = with.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            format!("{action}{on}{with}")
+        }
+        Does::Page { policy } => format!("page {}", policy.as_ref().or(own).map_or("nobody", Name::as_str)),
+        Does::Script { file } => format!("script {file}"),
+        Does::Http(call) => format!("http {} {}", call.method, call.url),
+        Does::Notify { channel, .. } => format!("notify {}", channel.word()),
+        Does::Playbook(name) => format!("playbook {name}"),
+        Does::Git(change) => format!("git {}", serde_json::to_string(change).unwrap_or_default()),
+        Does::Wait { .. } => step.does.word().to_owned(),
+    }
 }
 
 /// Who answers an alert at a moment; nobody where it is kept quiet.
@@ -190,7 +246,7 @@ fn as_it_was(alert: &Alert, run: &Run) -> Given {
         run.ended.as_ref().is_some_and(|(state, _, _)| matches!(state, RunState::Resolved | RunState::Replaced));
     let twice: BTreeSet<Name> = {
         let mut seen = BTreeSet::new();
-        begun(run).into_iter().filter(|name| !seen.insert(name.clone())).collect()
+        begun(run).into_iter().map(|(name, _)| name).filter(|name| !seen.insert(name.clone())).collect()
     };
     let outcomes = run.steps.iter().filter_map(|record| Some((named(record)?, record.outcome.clone()?)));
     Given {

@@ -119,14 +119,24 @@ fn text(report: &Report, output: &Output) -> String {
 }
 
 fn told(decision: &Decision) -> String {
-    let Decision { quiet, playbook, target, policy, steps } = decision;
+    let Decision { quiet, playbook, target, policy, steps, does } = decision;
     if *quiet {
         return "kept quiet".to_owned();
     }
     let playbook = playbook.as_ref().map_or("a person at once", Name::as_str);
     let target = target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
     let policy = policy.as_ref().map_or("nobody", Name::as_str);
-    let steps: Vec<&str> = steps.iter().flatten().map(Name::as_str).collect();
+    // Whom its steps page stands beside them.
+    let pages = match does.iter().flatten().any(|does| does.starts_with("page ")) {
+        true => String::new(),
+        false => format!(" (pages {policy})"),
+    };
+    let steps: Vec<String> = steps
+        .iter()
+        .flatten()
+        .zip(does.iter().flatten())
+        .map(|(name, does)| if name.as_str() == does { does.clone() } else { format!("{name} ({does})") })
+        .collect();
     let steps = if steps.is_empty() { String::new() } else { format!(": {}", steps.join(", ")) };
-    format!("{playbook}{target}{steps} (pages {policy})")
+    format!("{playbook}{target}{steps}{pages}")
 }

@@ -157,6 +157,17 @@ async fn an_unchanged_tree_decides_nothing_differently() {
     let (code, report) = replay(&daemon, &tree);
     assert_eq!((code, counted(&report)), (Some(0), [4, 2, 0, 1, 1]), "{report:#}");
 
+    // But whom a step pages that was begun then is known.
+    let others = "  otherwise: [{name: call, page: {policy: others}}]\n";
+    let people = "---\napiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: others, team: core}\n\
+                  spec: {levels: [{notify: [receiver/desk]}]}\n";
+    let pages = format!("{}{people}", on_one_app(&sink.url("/page"), target, others));
+    std::fs::write(tree.join("answers.yaml"), pages).expect("our own folder");
+    let (code, report) = replay(&daemon, &tree);
+    assert_eq!((code, counted(&report)), (Some(2), [4, 2, 1, 1, 0]), "{report:#}");
+    let calls = |of: &str| report["differences"][0][of]["does"].as_array().and_then(|does| does.last().cloned());
+    assert_eq!((calls("was"), calls("now")), (Some(json!("page oncall")), Some(json!("page others"))), "{report:#}");
+
     // What would join no more is told.
     std::fs::write(tree.join("answers.yaml"), on_one_app(&sink.url("/page"), "", "")).expect("our own folder");
     let (code, report) = replay(&daemon, &tree);
