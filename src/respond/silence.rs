@@ -17,6 +17,8 @@ use crate::journal::{LogError, Record};
 const FRESH: SignedDuration = SignedDuration::from_mins(3);
 /// How old an open page may be for paging to count as making progress.
 const UNHEARD: SignedDuration = SignedDuration::from_mins(10);
+/// How long what a Watchdog's sender has told may take until it is written down: what is on its way is heard.
+const WRITING: SignedDuration = SignedDuration::from_secs(2);
 
 impl Flow {
     pub(super) async fn silence(&mut self) -> Result<(), LogError> {
@@ -41,7 +43,8 @@ impl Flow {
         let last =
             |(name, since): (&Name, &Timestamp)| (name.clone(), heard.get(name).map_or(*since, |at| *since.max(at)));
         let last: BTreeMap<Name, Timestamp> = since.iter().map(last).collect();
-        let silent = silent(watched.iter().map(|(name, within)| (name, *within)), &last, Timestamp::MIN, now);
+        let judged = now.checked_sub(WRITING).unwrap_or(now);
+        let silent = silent(watched.iter().map(|(name, within)| (name, *within)), &last, Timestamp::MIN, judged);
         self.tools.said.with(|said| said.silent.retain(|name| silent.iter().any(|(still, _, _)| still == name)));
         // By an earlier daemon, too.
         let told: BTreeSet<Name> = self.remembered(|response| response.silent().into_keys().cloned().collect());
@@ -77,7 +80,8 @@ impl Flow {
         }
         for (name, within) in watched {
             let late = within.after(last.get(&name).copied().unwrap_or(now));
-            if late > now {
+            let late = late.checked_add(WRITING).unwrap_or(late);
+            if late >= now {
                 self.wake_at(late);
             }
         }

@@ -1,7 +1,7 @@
 //! What keeps an alert quiet: mute times, maintenance, and other alerts.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ const INHIBITED: &str = "inhibited by alert";
 const MAINTAINED: &str = "in maintenance until";
 
 /// Firing alerts by the values of the labels on which source and target must agree, and by whom their receivers may reach.
-type Sources<'a> = HashMap<Vec<String>, BTreeMap<Option<&'a BTreeSet<TeamName>>, HashSet<AlertId>>>;
+type Sources<'a> = HashMap<Vec<String>, BTreeMap<Option<&'a BTreeSet<TeamName>>, HashMap<AlertId, Arc<Alert>>>>;
 
 /// What keeps alerts quiet at one moment: the rules of a revision, and the alerts that fire. What a team's manifest says counts
 /// only for its own alerts, and those of teams that let it; and only once it is asked of one of those is it looked up among
@@ -81,7 +81,7 @@ impl<'a> Quiet<'a> {
             if all_hold(&says.source, &alert.labels) {
                 let limit = self.receivers.get(&alert.receiver);
                 let of_limit = sources.entry(agreed(says, &alert.labels)).or_default().entry(limit).or_default();
-                of_limit.insert(alert.id.clone());
+                of_limit.insert(alert.id.clone(), Arc::clone(alert));
             }
         }
         sources
@@ -131,8 +131,12 @@ impl<'a> Quiet<'a> {
             };
             let agreeing = sources.get(&agreed(says, labels)).into_iter().flatten();
             let reaching = agreeing.filter(|(limit, _)| reaches(limit));
-            if let Some(source) = reaching.flat_map(|(_, ids)| ids).find(|id| **id != alert.id) {
-                return Some(format!("{INHIBITED} {}, which fires", source.fingerprint));
+            let mut sources = reaching.flat_map(|(_, sources)| sources);
+            if let Some((_, source)) = sources.find(|(id, _)| **id != alert.id) {
+                let agreed: Vec<String> =
+                    says.equal.iter().filter_map(|name| Some(format!("{name}={}", labels.get(name)?))).collect();
+                let on = if agreed.is_empty() { String::new() } else { format!(" ({})", agreed.join(" ")) };
+                return Some(format!("{INHIBITED} {}{on}, which fires", source.name()));
             }
         }
         None

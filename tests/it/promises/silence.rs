@@ -298,3 +298,14 @@ async fn what_came_before_its_receiver_had_an_expiry_expires_as_well() {
     flow.elapse(200).await;
     assert_eq!(state(&flow), Some(AlertState::Expired));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watchdog_that_is_heard_as_its_time_is_up_is_not_missed() {
+    let flow = watched().await;
+    for _ in 0..5 {
+        heard(&flow).await;
+        // What it tells now takes a moment until it is written down.
+        flow.elapse(301).await;
+    }
+    assert_eq!(pages(&flow), [""; 0]);
+}
