@@ -110,6 +110,8 @@ pub struct ToldAlert {
     pub receiver: Name,
     /// Where that system shows it: http or https.
     pub url: Option<String>,
+    /// The most that the labels `severity` of all its page's alerts say that still fire: `critical`, `error`, `warning` or `info`.
+    pub severity: &'static str,
 }
 
 /// A commit to make.

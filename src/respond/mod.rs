@@ -114,7 +114,7 @@ enum Event {
     /// An effect of a run's step.
     Performed { run: RunId, step: StepRef, attempt: u32, result: Result<Performed, EffectError> },
     /// A send of a page.
-    Sent { page: PageId, notified: Notified, team: TeamName, result: Result<Performed, EffectError> },
+    Sent { page: PageId, to: pages::To, result: Result<Performed, EffectError> },
     /// Answers of sources.
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
     /// Answers of the source that this receiver's credentials ask, about what it held back or was found to be over.
@@ -187,7 +187,7 @@ struct Flow {
     /// Effects that this process is doing.
     in_hand: BTreeSet<(RunId, StepRef)>,
     sending: BTreeSet<(PageId, Notified)>,
-    /// When the channels of receivers were changed last, of those that were since this flow began.
+    /// When the channels of receivers were changed last, or accepted a page, of those that were or did since this flow began.
     mended: BTreeMap<Name, Timestamp>,
     /// Tries to tell of the ends of pages.
     closing: BTreeMap<PageId, calls::Closing>,
@@ -282,7 +282,7 @@ impl Flow {
     async fn take_in(&mut self, event: Event) -> Result<(), LogError> {
         match event {
             Event::Performed { run, step, attempt, result } => self.performed(run, step, attempt, result).await,
-            Event::Sent { page, notified, team, result } => self.sent(page, notified, &team, result).await,
+            Event::Sent { page, to, result } => self.sent(page, to, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
             Event::Looked { receiver, asked, answers } => self.looked(&receiver, &asked, answers).await,
             Event::Closed { page, accepted, untold } => self.closed(page, accepted, untold).await,

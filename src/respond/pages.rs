@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::model::{
-    AlertState, Name, Notified, Page, PageEvent, PageId, ResponseMemory, Run, StepOutcome, TeamName,
+    AlertId, AlertState, Name, Notified, Page, PageEvent, PageId, ResponseMemory, Run, StepOutcome, TeamName,
 };
 use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
 use jiff::Timestamp;
@@ -23,6 +23,16 @@ const LATE: &str = "All its alerts are over by now: nobody accepted this page be
 const ROOM: &str = "It has room again by now: nobody accepted this page before.\n\n";
 /// The same of a silence.
 const HEARD: &str = "It is heard again by now: nobody accepted this page before.\n\n";
+
+/// To whom a page was sent.
+pub(super) struct To {
+    /// As its policy names it.
+    pub(super) notified: Notified,
+    /// The receiver that is.
+    pub(super) receiver: Name,
+    /// Whose secrets it has.
+    pub(super) team: TeamName,
+}
 
 impl Flow {
     /// Sends what is due.
@@ -97,16 +107,19 @@ impl Flow {
     /// told apart. It comes first, since channels cut what is long.
     fn joined(&self, page: &Page, team: &TeamName) -> String {
         let Some(run) = page.run else { return String::new() };
-        let (authority, joined) = self.remembered(|response| {
+        let (authority, joined, among) = self.remembered(|response| {
             let run = response.runs.get(&run);
+            let known = |id: &AlertId| response.alerts.get(id).cloned();
             let joined = page.alerts.iter().filter(|id| run.is_none_or(|run| !run.alerts.contains(*id)));
-            let joined: Vec<_> = joined.filter_map(|id| response.alerts.get(id).cloned()).collect();
-            (run.map(|run| run.authority.clone()), joined)
+            let joined: Vec<_> = joined.filter_map(known).collect();
+            let own = run.into_iter().flat_map(|run| &run.alerts).filter_map(known);
+            let among: Vec<_> = own.chain(joined.iter().cloned()).collect();
+            (run.map(|run| run.authority.clone()), joined, among)
         });
         if joined.is_empty() || page.alerts.len() < 2 {
             return String::new();
         }
-        let text = format!("It tells of {} more alerts:\n{}\n", joined.len(), self.first_shown(&joined));
+        let text = format!("It tells of {} more alerts:\n{}\n", joined.len(), self.first_shown(&joined, &among));
         self.tools.vault.redact_of(authority.as_ref().unwrap_or(team), &text)
     }
 
@@ -126,7 +139,7 @@ impl Flow {
         if !self.sending.insert((page.id, told.notified.clone())) {
             return Ok(());
         }
-        let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver).await?;
+        let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver.clone()).await?;
         let late = self.is_late(page);
         let first = match (&page.silent, &page.full) {
             _ if !late => "",
@@ -136,7 +149,7 @@ impl Flow {
         };
         let body = format!("{first}{}{}", self.joined(page, &told.team), page.body);
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
-        let team = told.team.clone();
+        let to = To { notified: told.notified, receiver: told.receiver, team: told.team.clone() };
         let effect = Effect::Send(Send {
             team: told.team,
             channel: told.channel,
@@ -147,13 +160,13 @@ impl Flow {
             late,
             test: page.is_test(),
             path: Some(path),
-            alert: self.told_first(page, &team),
+            alert: self.told_first(page, &to.team),
         });
         let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.sender.clone(), page.id);
         self.tasks.spawn(async move {
             let late = format!("the channel did not answer within {} s", SEND.as_secs());
             let result = perform(&effects, started, effect, SEND, late).await;
-            let _ = sender.send(Event::Sent { page, notified: told.notified, team, result }).await;
+            let _ = sender.send(Event::Sent { page, to, result }).await;
         });
         Ok(())
     }
@@ -162,8 +175,7 @@ impl Flow {
     pub(super) async fn sent(
         &mut self,
         page: PageId,
-        notified: Notified,
-        team: &TeamName,
+        To { notified, receiver, team }: To,
         result: Result<Performed, EffectError>,
     ) -> Result<(), LogError> {
         self.sending.remove(&(page, notified.clone()));
@@ -172,13 +184,15 @@ impl Flow {
         let event = match result {
             Ok(_) => {
                 tracing::info!(%page, %notified, "a page was accepted");
+                // The way is open again: what waits for another try goes now.
+                self.mended.insert(receiver, self.tools.clock.now());
                 let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page }) };
                 records.extend(self.with_memory(|memory| page_ends(memory, &known, outcome)));
                 told_over = self.was_told_as_over(&known);
                 PageEvent::Accepted { notified }
             }
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {
-                let error = self.tools.vault.redact_of(team, &error);
+                let error = self.tools.vault.redact_of(&team, &error);
                 tracing::warn!(%page, %notified, error, "a page was not accepted");
                 PageEvent::Failed { notified, error }
             }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, Does, Memory, Page, PageEvent, ResponseMemory, Run, RunCause, RunEvent, RunId, RunState,
-    StepOutcome, StepRef, TeamName,
+    AlertId, AlertMemory, AlertState, Does, Memory, Page, PageEvent, ResponseMemory, Run, RunCause, RunEvent, RunId,
+    RunState, StepOutcome, StepRef, TeamName, covers, severity, worst,
 };
 use codeops_core::playbook::{Next, evidence, judged, latched_words, next, still_fires};
 use jiff::Timestamp;
@@ -164,7 +164,8 @@ impl Flow {
 
     /// The title and the text of a run's page, after `first`; `at` is the step that pages, where one does.
     pub(super) fn evidence(&self, run: &Run, at: Option<StepRef>, first: &str) -> (String, String) {
-        let (title, body) = evidence(&self.as_shown(run), at, first, &self.changes(run), &self.others(run));
+        let first = format!("{first}{}", self.worst_of(run));
+        let (title, body) = evidence(&self.as_shown(run), at, &first, &self.changes(run), &self.others(run));
         (self.said_by(run, &title), self.said_by(run, &body))
     }
 
@@ -181,7 +182,20 @@ impl Flow {
         }
         let known: Vec<_> =
             self.remembered(|response| run.alerts.iter().filter_map(|id| response.alerts.get(id).cloned()).collect());
-        format!("\nIts {} alerts:\n{}", run.alerts.len(), self.first_shown(&known))
+        format!("\nIts {} alerts:\n{}", run.alerts.len(), self.first_shown(&known, &known))
+    }
+
+    /// What its page begins with where another of its alerts says more than the one that opened it, whose labels it shows.
+    fn worst_of(&self, run: &Run) -> String {
+        let own = run.alert.pointer("/labels/severity").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let said = self.remembered(|response| {
+            let known = run.alerts.iter().filter_map(|id| response.alerts.get(id));
+            let fires = known.filter(|it| it.state != AlertState::Resolved);
+            worst(fires.map(|it| severity(&it.alert.labels))).map(str::to_owned)
+        });
+        let more = said.filter(|said| !covers(own, said));
+        more.map(|said| format!("The highest severity of its {} alerts is {said}.\n", run.alerts.len()))
+            .unwrap_or_default()
     }
 
     /// What changed lately on what a run is about, a line each, for its page.
@@ -250,9 +264,9 @@ impl Flow {
     }
 }
 
-/// These alerts, as far as a page can hold them.
-pub(super) fn first_of(alerts: &[Arc<AlertMemory>]) -> String {
-    let texts = told(alerts, OTHERS);
+/// These alerts, as far as a page can hold them, told apart from those `among` which they are.
+pub(super) fn first_of(alerts: &[Arc<AlertMemory>], among: &[Arc<AlertMemory>]) -> String {
+    let texts = told(alerts, among, OTHERS);
     let rest = if texts.len() > 1 { "… the rest is on the page, at /alerts\n" } else { "" };
     format!("{}{rest}", texts.first().map_or("", |(text, _)| text.as_str()))
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertMemory, Name, Page, Run, RunCause, TeamName};
+use codeops_core::model::{AlertMemory, AlertState, Name, Page, Run, RunCause, TeamName, degree, severity};
 use serde_json::Value;
 
 use super::Flow;
@@ -41,7 +41,7 @@ impl Flow {
     /// The alert that a run's page tells of first: the one that opened the run, or of its own that began first. `team` is whom it is
     /// sent to.
     pub(super) fn told_first(&self, page: &Page, team: &TeamName) -> Option<ToldAlert> {
-        let (alert, authority) = self.remembered(|response| {
+        let (alert, authority, severity) = self.remembered(|response| {
             let run = response.runs.get(&page.run?);
             let opened = run.and_then(|run| match &run.cause {
                 RunCause::Alert { alert } => response.alerts.get(alert),
@@ -49,7 +49,12 @@ impl Flow {
             });
             let own = || page.alerts.iter().filter_map(|id| response.alerts.get(id));
             let alert = opened.or_else(|| own().min_by_key(|it| it.alert.id.starts_at))?;
-            Some((Arc::clone(&alert.alert), run.map(|run| run.authority.clone())))
+            let all = run.into_iter().flat_map(|run| &run.alerts).chain(&page.alerts);
+            let open = all.filter_map(|id| response.alerts.get(id)).filter(|it| it.state != AlertState::Resolved);
+            let open: Vec<&str> = open.map(|it| severity(&it.alert.labels)).collect();
+            let own = [severity(&alert.alert.labels)];
+            let severity = degree(if open.is_empty() { &own[..] } else { &open }.iter().copied());
+            Some((Arc::clone(&alert.alert), run.map(|run| run.authority.clone()), severity))
         })?;
         let (vault, sender) = (&self.tools.vault, self.sender_by(Some(&alert.receiver)));
         let shown = |url: &String| {
@@ -59,19 +64,20 @@ impl Flow {
         };
         let (source, receiver) = (alert.id.source.clone(), alert.receiver.clone());
         let url = alert.url.as_ref().and_then(shown);
-        Some(ToldAlert { starts_at: alert.id.starts_at, source, receiver, url })
+        Some(ToldAlert { starts_at: alert.id.starts_at, source, receiver, url, severity })
     }
 
-    /// These alerts, as far as a page can hold them, each without the secrets that it may carry.
-    pub(super) fn first_shown(&self, alerts: &[Arc<AlertMemory>]) -> String {
+    /// These alerts, as far as a page can hold them, each without the secrets that it may carry; told apart from those `among` which
+    /// they are.
+    pub(super) fn first_shown(&self, alerts: &[Arc<AlertMemory>], among: &[Arc<AlertMemory>]) -> String {
         let mut by_sender: BTreeMap<Whose<'_>, Vec<Arc<AlertMemory>>> = BTreeMap::new();
         for alert in alerts {
             by_sender.entry(self.sender_by(Some(&alert.alert.receiver))).or_default().push(Arc::clone(alert));
         }
-        let text = first_of(alerts);
+        let text = first_of(alerts, among);
         by_sender
             .into_iter()
-            .fold(text, |text, (sender, own)| self.tools.vault.redact_read(sender, &first_of(&own), &text))
+            .fold(text, |text, (sender, own)| self.tools.vault.redact_read(sender, &first_of(&own, among), &text))
     }
 }
 

@@ -110,7 +110,7 @@ impl Flow {
         let sources = sources.into_iter().collect::<Vec<_>>().join(", ");
         let next = now.checked_add(STORM_PAGE).map_or_else(|_| "a minute later".to_owned(), time);
         let more = format!("In a storm: {sources}. What else comes of it is on the next page, at {next} or later.\n");
-        let texts = told(alerts, STORM_TEXT);
+        let texts = told(alerts, alerts, STORM_TEXT);
         let parts = texts.len();
         let mut ids: Option<Vec<AlertId>> = Some(alerts.iter().map(|it| it.alert.id.clone()).collect());
         for (nth, (text, about)) in (1..).zip(texts) {

@@ -4,6 +4,7 @@ mod alerts;
 mod alerts_begun;
 mod alerts_called;
 mod alerts_held;
+mod alerts_joined;
 mod alerts_paged;
 mod alerts_queued;
 mod alerts_scheduled;

@@ -35,6 +35,21 @@ pub fn covers(paged: &str, new: &str) -> bool {
     paged.eq_ignore_ascii_case(new) || matches!((rank(paged), rank(new)), (Some(paged), Some(new)) if paged >= new)
 }
 
+/// The word of these that says most.
+pub fn worst<'a>(all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    all.filter(|word| !word.is_empty()).reduce(|worst, word| if covers(worst, word) { worst } else { word })
+}
+
+/// The most that these say, as one of four words that every pager knows. Who says nothing, or what nobody knows, is critical.
+pub fn degree<'a>(all: impl Iterator<Item = &'a str>) -> &'static str {
+    match all.map(|word| rank(word).unwrap_or(4)).max() {
+        Some(0 | 1) => "info",
+        Some(2) => "warning",
+        Some(3) => "error",
+        _ => "critical",
+    }
+}
+
 /// The words that monitoring systems have for it, the worst the highest.
 fn rank(severity: &str) -> Option<u8> {
     Some(match severity.to_ascii_lowercase().as_str() {
@@ -49,7 +64,7 @@ fn rank(severity: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::covers;
+    use super::{covers, degree, worst};
 
     #[test]
     fn what_is_worse_is_not_covered_and_neither_is_a_word_that_nobody_knows() {
@@ -61,6 +76,20 @@ mod tests {
         for (paged, new) in [("warning", "critical"), ("critical", ""), ("", "info"), ("critical", "p1"), ("p2", "p1")]
         {
             assert!(!covers(paged, new), "{paged} {new}");
+        }
+    }
+
+    #[test]
+    fn of_several_the_worst_is_said_and_what_says_nothing_is_critical() {
+        for (all, said, grade) in [
+            (&["warning", "critical", "info"][..], Some("critical"), "critical"),
+            (&["Minor", "notice"], Some("Minor"), "warning"),
+            (&["info"], Some("info"), "info"),
+            (&["high", ""], Some("high"), "critical"),
+            (&["warning", "who-knows"], Some("who-knows"), "critical"),
+            (&[], None, "critical"),
+        ] {
+            assert_eq!((worst(all.iter().copied()), degree(all.iter().copied())), (said, grade), "{all:?}");
         }
     }
 }

@@ -39,7 +39,7 @@ pub use commit::Commit;
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use failure::{Failing, ToldFailure};
-pub use group::{Group, covers, severity};
+pub use group::{Group, covers, degree, severity, worst};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use kept::Kept;
 pub use label::{bounded_annotations, bounded_labels, visible, web_url};

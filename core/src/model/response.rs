@@ -252,4 +252,7 @@ pub struct RunEnd {
     /// The team whose it was, where the settings name teams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<TeamName>,
+    /// All that it could have tried was passed over, and its alert is over. An older record does not say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
 }

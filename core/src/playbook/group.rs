@@ -1,9 +1,11 @@
 //! Which alerts are one thing: they share a run, or the page of one. It does not decide what becomes of them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Asked;
-use crate::model::{Labels, Run, RunCause, WhenBusy};
+use crate::model::{Does, Labels, Name, Playbook, PlaybookStep, Run, RunCause, WhenBusy};
 
 /// The labels on which others must agree to share its page: its route's `groupBy`; without one its name, if it has one, for what
 /// acts on the same target, and all where nothing says that two are one thing. Whose it is is always one of them.
@@ -39,4 +41,26 @@ pub(super) fn agrees(asked: &Asked<'_>, run: &Run) -> bool {
 /// Whether an alert opened a run that is not of the team whose the one is that asks.
 pub(super) fn is_anothers(run: &Run, asked: &Asked<'_>) -> bool {
     matches!(run.cause, RunCause::Alert { .. }) && run.owner.as_ref() != asked.owner
+}
+
+/// Whether all that would be called for what asks would be called by this run: by the same policy, and by steps that name the
+/// same.
+pub(super) fn calls_the_same(run: &Run, asked: &Asked<'_>) -> bool {
+    let same_steps = run.playbook.name == asked.playbook.name;
+    let of_run = || called_by(&run.playbook, run.policy.as_ref());
+    let of_asked = || called_by(asked.playbook, asked.policy.as_ref());
+    run.policy == asked.policy && (same_steps || of_asked().is_subset(&of_run()))
+}
+
+/// Whom the steps of a playbook call: policies, its run's own where none of `otherwise` pages, for then one is added; and
+/// playbooks, which may page anybody.
+fn called_by<'a>(playbook: &'a Playbook, own: Option<&'a Name>) -> BTreeSet<(&'static str, Option<&'a Name>)> {
+    let calls = |step: &'a PlaybookStep| match &step.does {
+        Does::Page { policy } => Some(("policy", policy.as_ref().or(own))),
+        Does::Playbook(name) => Some(("playbook", Some(name))),
+        _ => None,
+    };
+    let of_otherwise: BTreeSet<_> = playbook.otherwise.iter().flatten().filter_map(calls).collect();
+    let added = (!of_otherwise.iter().any(|(kind, _)| *kind == "policy")).then_some(("policy", own));
+    playbook.steps.iter().filter_map(calls).chain(of_otherwise).chain(added).collect()
 }

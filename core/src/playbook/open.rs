@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::group::{agrees, group, is_anothers, labels};
+use super::group::{agrees, calls_the_same, group, is_anothers, labels};
 use super::{latch, pin};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period,
@@ -91,8 +91,13 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp, still:
     }
     if let Some(run) = busy(asked, response, still) {
         match (playbook.concurrency.when_busy, &asked.cause) {
-            // What one run does helps its own target only: for another, the playbook's next run waits its turn.
-            (WhenBusy::Join, RunCause::Alert { .. }) if run.target != asked.target || is_anothers(run, asked) => {}
+            // What one run does helps its own target only: for another, the playbook's next run waits its turn. So does one that is
+            // to be told to others, or that is worse than all that a person was called for.
+            (WhenBusy::Join, RunCause::Alert { .. })
+                if run.target != asked.target
+                    || is_anothers(run, asked)
+                    || !calls_the_same(run, asked)
+                    || says_more(asked, run, response) => {}
             (WhenBusy::Join, RunCause::Alert { .. })
                 if !has_called(run) || (run.target.is_some() && was_answered(asked, response)) =>
             {
@@ -186,9 +191,12 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
             return calls(format!("its `limits.runs` are used up: {most} within {}", said(per)), None);
         }
     }
-    // What another playbook proved over held: what comes now is something else, and nothing was tried for it.
-    let bears =
-        |end: &&RunEnd| end.playbook == playbook.name || !matches!(end.state, RunState::Resolved | RunState::Replaced);
+    // What another playbook proved over held: what comes now is something else, and nothing was tried for it. Nor was anything
+    // where the alert was over before.
+    let bears = |end: &&RunEnd| {
+        let proven = matches!(end.state, RunState::Resolved | RunState::Replaced);
+        !end.idle && (end.playbook == playbook.name || !proven)
+    };
     let Some(last) = within(REFIRE).filter(bears).max_by_key(|end| (end.rung, end.at)) else {
         return Begins::At { rung: Rung::Steps, latches: None, because: None };
     };
@@ -310,8 +318,22 @@ fn lasting<'a>(
 
 /// Whether a run that only pages has called a person: its page tells of the alerts that it had then, and of no later one.
 fn has_called(run: &Run) -> bool {
+    (run.target.is_none() || run.rung == Rung::Page) && has_paged(run)
+}
+
+/// Whether a run has come to a step that calls a person.
+fn has_paged(run: &Run) -> bool {
     let pages = |record: &StepRecord| run.step(record.step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
-    (run.target.is_none() || run.rung == Rung::Page) && run.steps.iter().any(pages)
+    run.steps.iter().any(pages)
+}
+
+/// Whether a person was called by this run for less than what asks: some of its alerts still fire, and none says as much.
+fn says_more(asked: &Asked<'_>, run: &Run, response: &ResponseMemory) -> bool {
+    let labels = labels(&asked.alert);
+    let known = run.alerts.iter().filter_map(|id| response.alerts.get(id));
+    let mut fires = known.filter(|it| it.state == AlertState::Firing).peekable();
+    let fires_on = has_paged(run) && fires.peek().is_some();
+    fires_on && !fires.any(|it| covers(severity(&it.alert.labels), severity(&labels)))
 }
 
 /// Whether a run has answered the same alert before: that it comes back is known.
@@ -322,7 +344,8 @@ fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
     before.into_iter().any(|(_, known)| matches!(known.disposition, Disposition::Run { .. }))
 }
 
-/// The run that has what this one wants; of several, one on the same target, and one that has not called a person yet.
+/// The run that has what this one wants; of several, one on the same target, one that would call the same people, and one that has
+/// not called a person yet.
 fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory, still: Still<'_>) -> Option<&'a Arc<Run>> {
     let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name;
     let has = |run: &&Arc<Run>| match asked.playbook.concurrency.per {
@@ -331,7 +354,7 @@ fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory, still: Still<'_>) -
         Per::Playbook => of_playbook(run) && (run.target == asked.target || !still(run)),
     };
     let mut all: Vec<&Arc<Run>> = response.runs.values().filter(has).collect();
-    all.sort_by_key(|run| (run.target != asked.target, has_called(run)));
+    all.sort_by_key(|run| (run.target != asked.target, !calls_the_same(run, asked), has_called(run)));
     all.first().copied()
 }
 

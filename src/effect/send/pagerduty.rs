@@ -44,6 +44,8 @@ fn json(
     details: &str,
     now: Timestamp,
 ) -> Value {
+    let of_alerts = message.alert.as_ref().map_or("critical", |alert| alert.severity);
+    let severity = if test { "info" } else { of_alerts };
     let mut event = json!({
         "routing_key": routing_key,
         "event_action": if over { "resolve" } else { "trigger" },
@@ -52,7 +54,7 @@ fn json(
         "payload": {
             "summary": text::line(&message.title, SUMMARY),
             "source": "codeops",
-            "severity": if test { "info" } else { "critical" },
+            "severity": severity,
             "timestamp": now.to_string(),
             "custom_details": {"details": details},
         },

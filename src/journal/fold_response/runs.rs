@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use codeops_core::model::{
     AlertId, AlertMemory, AlertState, Does, Failing, Fingerprint, Ledger, Name, Page, PageEvent, PageId, Run, RunCause,
-    RunEnd, RunEvent, RunId, RunState, Rung, Subject, Taken, ToldFailure,
+    RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, Taken, ToldFailure,
 };
 use jiff::Timestamp;
 
@@ -122,7 +122,8 @@ impl Fold<'_> {
         };
         let opened_at = source.is_some().then_some(run.opened_at);
         let owner = run.owner.clone();
-        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at, source, owner };
+        let idle = *state == RunState::Resolved && passed_over(run);
+        let end = RunEnd { run: run.id, playbook, state: *state, rung, at: *at, opened_at, source, owner, idle };
         self.ledger(&run.subject(), |ledger, _| {
             ledger.ends.push(end);
             let many = ledger.ends.len().saturating_sub(ENDS);
@@ -221,6 +222,14 @@ fn counts(end: &RunEnd, now: Timestamp) -> bool {
 
 fn all_count(ledger: &Ledger, now: Timestamp) -> bool {
     ledger.ends.iter().all(|end| counts(end, now))
+}
+
+/// Whether a run that came to steps which may change something passed over all of them.
+fn passed_over(run: &Run) -> bool {
+    let waits = |does: &Does| matches!(does, Does::Wait { .. } | Does::Notify { .. } | Does::Page { .. });
+    let acts = |record: &&StepRecord| run.step(record.step).is_some_and(|step| !waits(&step.does));
+    let mut acting = run.steps.iter().filter(acts).peekable();
+    acting.peek().is_some() && acting.all(|record| record.attempts == 0)
 }
 
 /// The rung that a run had come to when it ended.

@@ -7,7 +7,7 @@ use codeops_core::model::{
     Alert, AlertId, Fingerprint, Labels, PageEvent, PageId, RunCause, RunState, Signal, StepOutcome,
 };
 
-use super::alerts::{PEOPLE, begin_with, begun, firing, labels, only_run, resolved};
+use super::alerts::{PEOPLE, begin, begin_with, begun, firing, labels, only_run, resolved};
 use crate::support::flow::{Flow, app_with, path};
 use crate::support::scripted_effects::Fare;
 
@@ -306,4 +306,27 @@ async fn an_effect_that_panics_ends_its_step_and_a_page_is_sent_again() {
     flow.elapse(900).await;
     assert_eq!(only_run(&flow).await.state(), RunState::Paged, "{:#?}", only_run(&flow).await);
     assert!(flow.outside.count("webhook") >= 2, "what panicked is not taken for accepted");
+}
+
+/// Each has failed so often that its own next try is minutes away.
+#[tokio::test(start_paused = true)]
+async fn once_a_channel_accepts_a_page_the_others_that_wait_for_it_are_sent_at_once() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.outside.fares("webhook", Fare::Failed);
+    for app in ["a", "b", "c"] {
+        flow.tell(vec![firing(&flow, "DiskFull", app)]).await;
+        flow.elapse(45).await;
+    }
+    flow.elapse(3_000).await;
+    assert_eq!(flow.response().pages.len(), 3);
+    flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    let mut waited = 0;
+    while flow.response().pages.len() == 3 {
+        flow.elapse(1).await;
+        waited += 1;
+        assert!(waited < 400, "the next try comes");
+    }
+    flow.elapse(3).await;
+    assert_eq!(flow.response().pages.len(), 0, "none waits for its own");
 }

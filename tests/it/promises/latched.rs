@@ -115,3 +115,21 @@ async fn a_commit_that_says_retry_ends_a_latch() {
     let runs = flow.runs().await;
     assert_eq!(begun(runs.last().expect("a run"))[0], "look");
 }
+
+/// Its only action was passed over: what comes back is not said to have been in spite of it.
+#[tokio::test(start_paused = true)]
+async fn what_was_over_before_its_only_action_begins_at_its_steps_when_it_comes_back() {
+    let playbook =
+        APP_DOWN.replace("{name: look, script: scripts/look.sh, timeout: 30s}", "{name: look, wait: {for: 30s}}");
+    let mut flow = Flow::new().await;
+    begin_with(&mut flow, &["shop"], &playbook).await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(10).await;
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(60).await;
+    let runs = flow.runs().await;
+    let begun: Vec<Vec<String>> = runs.iter().map(|run| begun(run)).collect();
+    assert_eq!(begun[1][..2], ["look".to_owned(), "restart".to_owned()], "{begun:?}");
+}

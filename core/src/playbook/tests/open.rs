@@ -83,6 +83,7 @@ pub(super) fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], no
         opened_at: Some(now),
         source: None,
         owner: None,
+        idle: false,
         at: now.checked_sub(jiff::SignedDuration::from_secs(*ago)).expect("a time"),
     };
     let ends = ends.iter().enumerate().map(end).collect();
@@ -144,6 +145,15 @@ fn limits_and_what_nobody_answers_only_page() {
     let memory = ended(&p, &[(11 * 60, RunState::Failed, Rung::Steps)], now);
     assert_eq!(opened(opening(&p, cause(), false, &memory, now)).0, Rung::Otherwise);
     assert_eq!(opened(opening(&declared(""), cause(), true, &ResponseMemory::default(), now)).0, Rung::Page);
+}
+
+#[test]
+fn what_was_over_before_anything_was_tried_is_no_rung() {
+    let (p, now) = (declared(""), at(10_000));
+    let mut memory = ended(&p, &[(60, RunState::Resolved, Rung::Steps)], now);
+    assert_eq!(opened(opening(&p, cause(), false, &memory, now)).0, Rung::Otherwise);
+    memory.ledger.values_mut().flat_map(|ledger| &mut ledger.ends).for_each(|end| end.idle = true);
+    assert_eq!(opened(opening(&p, cause(), false, &memory, now)).0, Rung::Steps);
 }
 
 #[test]
