@@ -75,7 +75,7 @@ fn a_copy_beside_the_original_touches_nothing_of_it() {
     let shop = other.until("held", held);
     kill(before[0]);
     site.until("started again", |_, shop| anew(shop, &before));
-    assert_eq!((starts(&site), starts(&other)), (3, 2), "by the original's keeper alone");
+    site.until("started by the original's keeper alone", |_, _| (starts(&site), starts(&other)) == (3, 2));
     assert!(!works_in(&other.state().join("local")));
     // Accepted, it still waits for the other's keeper to end.
     other.repository.commit_file("note.txt", "ours", &format!("Take it over\n\n{}", trailer(&shop)));
@@ -83,12 +83,12 @@ fn a_copy_beside_the_original_touches_nothing_of_it() {
     let now = pids(&site.ask(&["get", "app/shop"]));
     kill(now[0]);
     site.until("started again", |_, shop| anew(shop, &now));
-    assert_eq!((starts(&site), starts(&other)), (4, 2));
+    site.until("started by the original's keeper", |_, _| (starts(&site), starts(&other)) == (4, 2));
     assert!(!works_in(&other.state().join("local")));
     site.stop();
     end_all(&site.state());
     let taken = other.until_applied();
-    assert_eq!((starts(&site), starts(&other)), (4, 4), "in its own folder");
+    other.until("both started in their own folder", |_, _| (starts(&site), starts(&other)) == (4, 4));
     kill_daemon(&mut other);
     other.start();
     assert_eq!(other.until_applied(), taken, "what was accepted is accepted");
@@ -107,7 +107,7 @@ fn a_folder_that_was_moved_goes_on_once_a_commit_says_so() {
     // Its keeper came along.
     kill(before[0]);
     let shop = moved.until("started again", |_, shop| anew(shop, &before));
-    assert_eq!(starts(&moved), 3);
+    moved.until("started in the folder's new place", |_, _| starts(&moved) == 3);
     let before = pids(&shop);
     // As after a reboot: nothing is left but the folder.
     moved.stop();
@@ -121,12 +121,11 @@ fn a_folder_that_was_moved_goes_on_once_a_commit_says_so() {
     moved.start();
     let after = moved.until_applied();
     assert!(after.iter().all(|pid| !before.contains(pid)));
-    assert_eq!(starts(&moved), 5);
+    moved.until("both started in their new folder", |_, _| starts(&moved) == 5);
     kill_daemon(&mut moved);
     end_all(&moved.state());
     moved.start();
-    moved.until_applied();
-    assert_eq!(starts(&moved), 7, "what was accepted is accepted");
+    moved.until("both started again: what was accepted is accepted", |_, _| starts(&moved) == 7);
 }
 
 #[test]
