@@ -201,6 +201,20 @@ fn texts(node: &Node, reader: &mut Reader<'_>, what: &str) -> Vec<String> {
     reader.items(node, what).iter().filter_map(|item| reader.text(item)).map(|at| at.value).collect()
 }
 
+/// Globs of paths in the repository; one that begins elsewhere would match nothing, and silently grant nothing.
+fn globs(node: &Node, reader: &mut Reader<'_>) -> Vec<String> {
+    let texts = reader.items(node, "paths").iter().filter_map(|item| reader.text(item)).collect::<Vec<_>>();
+    for at in texts.iter().filter(|at| at.value.starts_with('/') || at.value.starts_with("./")) {
+        let help = "write it as it is in the repository, such as payments/".to_owned();
+        reader.error(
+            at.span,
+            format!("`{}` matches nothing: paths are from the repository's top", cut(&at.value, 60)),
+            Some(help),
+        );
+    }
+    texts.into_iter().map(|at| at.value).collect()
+}
+
 fn ports(node: &Node, reader: &mut Reader<'_>) -> Vec<u16> {
     let items = reader.items(node, "ports");
     let numbers = items.iter().filter_map(|item| reader.number(item, 1, 65_535));
@@ -218,7 +232,7 @@ fn store(node: &Node, reader: &mut Reader<'_>) -> Option<StoreSettings> {
 fn team(reader: &mut Reader<'_>, node: &Node) -> Option<TeamSettings> {
     let mut fields = reader.fields(node, "a team's settings")?;
     let team = TeamSettings {
-        paths: fields.get("paths").map(|node| texts(node, reader, "paths")).unwrap_or_default(),
+        paths: fields.get("paths").map(|node| globs(node, reader)).unwrap_or_default(),
         egress: fields.get("egress").map(|node| texts(node, reader, "hosts")).unwrap_or_default(),
         allow: fields
             .get("allow")

@@ -54,11 +54,13 @@ pub(super) fn guard(
             many => format!("these {many}"),
         };
         let mut release = format!("a commit with `{}` releases exactly {these}", hold.trailer);
-        if let Some(why) = discounted {
-            release = format!("{release}; {why}");
+        let why = hold.why.clone();
+        if let Some(discounted) = discounted {
+            release = format!("{release}; {discounted}");
+            hold.why = format!("{why}; {discounted}");
         }
         for (_, id) in &hold.changes {
-            let (why, release, hold) = (hold.why.clone(), release.clone(), Some(hold.id.clone()));
+            let (why, release, hold) = (why.clone(), release.clone(), Some(hold.id.clone()));
             decisions.insert(id.clone(), Decision::Held { why, release, hold });
         }
         judged.holds.push(hold);

@@ -131,6 +131,19 @@ freeze: {what: all}
 }
 
 #[test]
+fn paths_that_match_nothing_are_told() {
+    for path in ["/payments/", "./payments/"] {
+        let found =
+            parse_settings("daemon.yaml", &format!("teams: {{a: {{paths: [{path}]}}}}\n")).expect_err("is wrong");
+        let text = found[0].render(false);
+        assert!(
+            text.contains("matches nothing: paths are from the repository's top") && text.contains("1:21"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn syntax_errors_and_second_documents_are_refused() {
     assert!(parse_settings("daemon.yaml", "a: [").is_err());
     assert!(parse_settings("daemon.yaml", "mode: apply\nmode: observe\n").is_err());
