@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{ResourceId, TeamName};
+use crate::model::{Name, ResourceId, TeamName};
 
 use super::diagnostic::Diagnostic;
+use super::file::Body;
 use super::grants::foreign;
 use super::groups::{Bases, Found, Key, Overlays};
 use super::header::ManifestKind;
@@ -122,7 +123,12 @@ impl Resolver<'_> {
 
     /// Says of a document that it has no effect, with its own mistakes.
     pub(super) fn turned_away(&mut self, found: &Found<'_>, key: Key<'_>, message: String, help: String) {
-        self.resolved.found.push(found.error(message, Some(help)));
+        let mistake = found.error(message, Some(help));
+        if let (Body::App(app), Some(team)) = (&found.document().body, writer(found, self.context)) {
+            let were = |was: &At<Name>| (ResourceId::app(was.value.clone()), team.clone(), mistake.why());
+            self.resolved.were.extend(app.was.iter().map(were));
+        }
+        self.resolved.found.push(mistake);
         self.resolved.found.extend(found.document().found.iter().cloned());
         self.disown(found, key);
     }

@@ -19,12 +19,23 @@ type Claimant = (ResourceId, Span, Right);
 /// Checks all former names; whoever claims a wrong one is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     let mut claims: BTreeMap<ResourceId, Vec<Claimant>> = BTreeMap::new();
+    let mut wanted = Vec::new();
     for unit in resolved.units.values() {
+        let team = unit.app.team.as_ref().map(|team| &team.value);
         for was in &unit.app.was {
             let old = ResourceId::app(was.value.clone());
+            let theirs = rights::holder(&old, context);
+            if let Some((team, _)) = team.zip(theirs).filter(|(team, theirs)| !rights::reaches(team, theirs, context)) {
+                // It has no say in that, and is told so already.
+                wanted.push((old, team.clone(), unit.place(was.span).to_string()));
+                continue;
+            }
             let right = right(unit, &old, context);
             claims.entry(old).or_default().push((unit.id.clone(), was.span, right));
         }
+    }
+    for (old, team, place) in wanted {
+        resolved.wanted.entry(old).or_default().entry(team).or_insert(place);
     }
     let mut wrong = Vec::new();
     for (old, mut claimants) in claims {
@@ -43,7 +54,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     keep(resolved, context);
 }
 
-/// What somebody who is held says he was is not gone: it stays until his mistake is mended, where it was his team's.
+/// What somebody who is held, or has no effect, says he was is not gone: it stays until that is mended, where it was his team's.
 fn keep(resolved: &mut Resolved, context: &Context) {
     let mut kept = Vec::new();
     let declared: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
@@ -55,13 +66,19 @@ fn keep(resolved: &mut Resolved, context: &Context) {
         let Some(why) = &unit.held else { continue };
         for was in &unit.app.was {
             let old = ResourceId::app(was.value.clone());
-            let theirs = context.claims.get(&old).and_then(|claims| claims.team.as_ref());
+            let theirs = rights::holder(&old, context);
             let reaches =
                 |theirs| unit.app.team.as_ref().is_some_and(|own| rights::reaches(&own.value, theirs, context));
             let its = Right::of(unit, context) > Right::None && theirs.is_none_or(reaches);
             if its && was_there(&old) && !resolved.units.contains_key(&old) {
                 kept.push((old, why.clone()));
             }
+        }
+    }
+    for (old, team, why) in std::mem::take(&mut resolved.were) {
+        let its = rights::holder(&old, context).is_none_or(|theirs| rights::reaches(&team, theirs, context));
+        if its && was_there(&old) && !resolved.units.contains_key(&old) {
+            kept.push((old, why));
         }
     }
     for (old, why) in kept {

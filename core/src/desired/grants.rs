@@ -102,7 +102,8 @@ fn reach(
     notes.extend(rights::unclaimed(&team.value, &unit.base.source.path, team.span, context));
     for was in &unit.app.was {
         let id = ResourceId::app(was.value.clone());
-        if let Some(theirs) = teams.get(&id) {
+        // What is not declared any more is still its team's until it is gone.
+        if let Some(theirs) = teams.get(&id).or_else(|| rights::holder(&id, context)) {
             notes.extend(foreign(&team.value, theirs, &id, was.span, context));
         }
     }

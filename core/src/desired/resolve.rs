@@ -49,6 +49,8 @@ pub(super) struct Resolved {
     pub undeletable: Undeletable,
     /// What is a team's and others' manifests ask for, by team with the place of one.
     pub wanted: BTreeMap<ResourceId, BTreeMap<TeamName, String>>,
+    /// Former names in manifests that have no effect: whose each is, with why.
+    pub were: Vec<(ResourceId, TeamName, String)>,
     pub declared: Declared,
     /// Of manifests of how alerts are answered that several teams have, whose is in force.
     pub holders: BTreeMap<String, TeamName>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::TeamSettings;
-use crate::model::{Name, TeamName};
+use crate::model::{Name, ResourceId, TeamName};
 
 use super::file::{Body, Document};
 use super::glob;
@@ -67,6 +67,11 @@ pub(super) fn reaches(team: &TeamName, theirs: &TeamName, context: &Context) -> 
 /// Whether what `writer` writes may act with the authority of `team`: it may reach what is that team's, or writes for everybody.
 pub(super) fn may_act_for(writer: &TeamName, team: &TeamName, context: &Context) -> bool {
     reaches(writer, team, context) || may_claim(writer, TOP, context)
+}
+
+/// The team that had a resource at the last accepted revision, where it is remembered and the settings still name it.
+pub(super) fn holder<'c>(id: &ResourceId, context: &'c Context) -> Option<&'c TeamName> {
+    context.claims.get(id)?.team.as_ref().filter(|team| context.teams.contains_key(*team))
 }
 
 /// Whether `team` may write in a file.

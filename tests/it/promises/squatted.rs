@@ -40,9 +40,11 @@ async fn what_is_held_is_not_let_go_by_who_declares_it_and_does_not_any_more() {
     flow.commit(&gone).await;
     flow.settle().await;
     let hold = flow.hold();
+    let were = of("b", &app("thief", "theirs")).replace("{name: thief", "{was: [one, two], name: thief");
     for count in [4, 2, 0] {
         let theirs: Vec<String> = FOUR[..count].iter().map(|name| of("b", &app(name, "theirs"))).collect();
-        flow.commit(&[("b/dup.yaml", &theirs.join("---\n"))]).await;
+        flow.commit(&[("b/dup.yaml", &theirs.join("---\n")), ("b/were.yaml", if count == 2 { &were } else { "" })])
+            .await;
         flow.settle().await;
         assert_eq!(flow.hold(), hold, "its trailer stays what was reviewed");
         for name in FOUR {

@@ -70,6 +70,56 @@ fn what_is_removed_is_nobodys_who_asks_for_it() {
 }
 
 #[test]
+fn a_rename_to_a_name_that_another_has_deletes_nothing() {
+    let (mut all, _) = first();
+    all.insert("apps/b/store.yaml".to_owned(), app_of("b", "store", "", ""));
+    let before = run(&all, &settings());
+    assert!(!before.has_errors(), "{}", rendered(&before));
+    all.insert("apps/a/shop.yaml".to_owned(), app_of("a", "store", ", was: [shop]", "  port: 8080\n"));
+    let compiled = run(&all, &accepted(&before));
+    assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("shop")], "{}", rendered(&compiled));
+    assert!(
+        compiled.desired.held[&id("shop")].contains("App `store` is another manifest's"),
+        "{:?}",
+        compiled.desired.held
+    );
+    // One that is another's says nothing of what is a's.
+    all.remove("apps/a/shop.yaml");
+    all.insert("apps/a/own.yaml".to_owned(), app_of("a", "own", "", ""));
+    all.insert("apps/b/own.yaml".to_owned(), app_of("b", "own", ", was: [shop]", ""));
+    let mut remembers = accepted(&before);
+    remembers.claims.insert(id("own"), Claims { team: Some(name("a")), ..Claims::default() });
+    let compiled = run(&all, &remembers);
+    assert!(compiled.desired.held.is_empty(), "{:?}", compiled.desired.held);
+}
+
+#[test]
+fn nor_is_it_theirs_who_say_that_they_were_it() {
+    let (mut all, first) = first();
+    let thief = app_of("b", "thief", ", was: [shop]", "");
+    all.insert("apps/b/thief.yaml".to_owned(), thief);
+    let beside = run(&all, &accepted(&first));
+    assert_eq!(beside.desired.resources.get(&id("shop")), first.desired.resources.get(&id("shop")));
+    let shop = all.remove("apps/a/shop.yaml").expect("it is there");
+    let compiled = run(&all, &accepted(&first));
+    let told = rendered(&compiled);
+    assert!(told.contains("`app/shop` belongs to the team `a`, which `b` may not reach"), "{told}");
+    assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{told}");
+    assert!(compiled.desired.wanted[&id("shop")].contains_key(&name("b")), "{:?}", compiled.desired.wanted);
+    // And its team takes it back when it likes.
+    let mut remembers = accepted(&compiled);
+    remembers.claims.extend(accepted(&first).claims);
+    all.insert("apps/a/shop.yaml".to_owned(), shop);
+    let back = run(&all, &remembers);
+    assert_eq!(
+        back.desired.resources.get(&id("shop")),
+        first.desired.resources.get(&id("shop")),
+        "{}",
+        rendered(&back)
+    );
+}
+
+#[test]
 fn a_port_moves_between_a_teams_own_apps_whoever_asks_for_it() {
     let (mut all, first) = first();
     all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "thief", "", "  port: 8080\n"));
