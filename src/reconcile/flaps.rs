@@ -1,23 +1,23 @@
-//! How often it is told how one resource stands: what changes again and again is told a few times a minute, then counted, and
+//! How often it is told how one resource, or the revision, stands: what changes again and again is told a few times a minute, then counted, and
 //! told once when the minute is over, with how it stands by then. Pure: what is done about it is the pass's affair.
 
 use codeops_core::model::{Health, Sync};
 use jiff::{SignedDuration, Timestamp};
 
-/// Changes of one resource that are told within [`WINDOW`].
+/// Changes of one thing that are told within [`WINDOW`].
 const MOST: u32 = 12;
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
 /// How a resource stands, as far as a change of it is told: sync, health, and whether nothing of it works any more.
 pub(super) type Standing = (Sync, Health, bool);
 
-/// The changes of one resource, from the first that was told.
+/// The changes of one thing, from the first that was told.
 #[derive(Debug, Clone)]
-pub(super) struct Flaps {
+pub(super) struct Flaps<S = Standing> {
     since: Timestamp,
     told: u32,
     /// How it stands as was told last.
-    last: Standing,
+    last: S,
     untold: u32,
 }
 
@@ -37,14 +37,14 @@ pub(super) enum Told {
     },
 }
 
-impl Flaps {
+impl<S: Copy + PartialEq> Flaps<S> {
     /// Of one that stood like this.
-    pub(super) fn new(last: Standing, now: Timestamp) -> Self {
+    pub(super) fn new(last: S, now: Timestamp) -> Self {
         Self { since: now, told: 0, last, untold: 0 }
     }
 
     /// It stood as `before` at the last look, and stands as `current`.
-    pub(super) fn look(&mut self, before: Standing, current: Standing, now: Timestamp) -> Told {
+    pub(super) fn look(&mut self, before: S, current: S, now: Timestamp) -> Told {
         let changed = before != current;
         if now.duration_since(self.since) >= WINDOW {
             let (changes, differs) = (self.untold + u32::from(changed), current != self.last);

@@ -8,6 +8,7 @@ use codeops_core::model::{Owner, Revision, RevisionState, TeamName};
 
 use super::before::{Before, Kept, as_before, kept};
 use super::events::{Event, Load};
+use super::flaps::Flaps;
 use super::world::Current;
 use super::{Flow, Rules, Tools, acceptance, trailers};
 use crate::journal::{LogError, Record};
@@ -209,6 +210,12 @@ impl Flow {
         let newest = commits.last();
         let previous = self.world.current.take().filter(|current| current.revision == revision);
         let applied = memory.revision.applied.as_ref() == Some(&revision);
+        let now = self.tools.clock.now();
+        let state = match &previous {
+            Some(current) => current.state,
+            None if applied => RevisionState::Applied,
+            None => RevisionState::Applying,
+        };
         self.world.current = Some(Current {
             revision,
             desired: Arc::new(desired),
@@ -217,12 +224,9 @@ impl Flow {
             subject: newest.map(|commit| commit.subject.clone()).unwrap_or_default(),
             author: newest.map(|commit| commit.author.clone()).unwrap_or_default(),
             teams: newest.map(|commit| commit.teams.clone()).unwrap_or_default(),
-            accepted_at: memory.revision.accepted_at.unwrap_or_else(|| self.tools.clock.now()),
-            state: previous
-                .as_ref()
-                .map_or(if applied { RevisionState::Applied } else { RevisionState::Applying }, |current| {
-                    current.state
-                }),
+            accepted_at: memory.revision.accepted_at.unwrap_or(now),
+            state,
+            flaps: previous.map_or_else(|| Flaps::new(state, now), |current| current.flaps),
         });
         Ok(())
     }

@@ -74,7 +74,7 @@ impl Flow {
             }
         } else if self.world.current.is_some() {
             // Nobody is known to declare anything: the manifests say why, and that is all there is to do.
-            let state = self.came_to(RevisionState::Failed, "nobody is known to declare it".to_owned());
+            let state = self.came_to(RevisionState::Failed, "nobody is known to declare it".to_owned(), began);
             self.tools.journal.record(state.into_iter().collect()).await?;
             self.world.passed_once = true;
         }

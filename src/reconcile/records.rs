@@ -232,18 +232,26 @@ impl Flow {
         let state = if busy || moving { RevisionState::Applying } else { RevisionState::settled(tally) };
         let unwell = status.values().filter(|s| matches!(s.health, Health::Degraded | Health::Missing)).count();
         let mistakes = if errors == 1 { "mistake" } else { "mistakes" };
-        self.came_to(state, format!("{errors} {mistakes} in manifests, {bad} not in sync, {unwell} not healthy"))
+        let short_of = format!("{errors} {mistakes} in manifests, {bad} not in sync, {unwell} not healthy");
+        self.came_to(state, short_of, now)
     }
 
-    /// The revision in force is so far: what the page and the history say of it is this one word. A record when it changed.
-    pub(super) fn came_to(&mut self, state: RevisionState, short_of: String) -> Option<Record> {
+    /// The revision in force is so far: what the page and the history say of it is this one word. A record when it changed, few
+    /// enough where it changes again and again.
+    pub(super) fn came_to(&mut self, state: RevisionState, short_of: String, now: Timestamp) -> Option<Record> {
         let current = self.world.current.as_mut()?;
-        if std::mem::replace(&mut current.state, state) == state {
+        let before = std::mem::replace(&mut current.state, state);
+        let told = current.flaps.look(before, state, now);
+        let (due, revision) = (current.flaps.due(), current.revision.clone());
+        if let Some(due) = due {
+            self.world.wake_at(due);
+        }
+        if !matches!(told, Told::Change | Told::Summary { differs: true, .. }) {
             return None;
         }
         let why = matches!(state, RevisionState::Partial | RevisionState::Failed).then_some(short_of);
-        tracing::info!(revision = current.revision.short(), %state, "revision");
-        Some(Record::RevisionState { revision: current.revision.clone(), state, why })
+        tracing::info!(revision = revision.short(), %state, "revision");
+        Some(Record::RevisionState { revision, state, why })
     }
 }
 

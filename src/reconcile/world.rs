@@ -143,6 +143,8 @@ pub(super) struct Current {
     pub(super) teams: BTreeSet<TeamName>,
     pub(super) accepted_at: Timestamp,
     pub(super) state: RevisionState,
+    /// How often that is told.
+    pub(super) flaps: Flaps<RevisionState>,
 }
 
 /// A resource's last status and since when.

@@ -55,8 +55,11 @@ impl Resolver<'_> {
         let Some(holder) = holder.filter(|holder| context.teams.contains_key(*holder)).cloned() else {
             return all.collect();
         };
-        let stranger =
-            |found: &Found<'f>| writer(found, context).filter(|team| !rights::reaches(team, &holder, context)).cloned();
+        // Where it stood until now it is no stranger's: its team has come to have no right to the file, and that holds it.
+        let stranger = |found: &Found<'f>| {
+            let team = writer(found, context).filter(|_| !holders.stood_in(key, &found.file.source.path))?;
+            (!rights::reaches(team, &holder, context)).then(|| team.clone())
+        };
         let (strangers, own): (Vec<_>, Vec<_>) = all.partition(|found| stranger(found).is_some());
         if !strangers.is_empty() && !own.is_empty() && key.0.resource(key.1).is_none() {
             self.resolved.holders.insert(shown(key), holder.clone());

@@ -71,7 +71,7 @@ impl<'c> Holders<'c> {
     }
 
     /// Whether it was declared in this file.
-    fn stood_in(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
+    pub(super) fn stood_in(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
         match kind.resource(name) {
             Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
             None => self.there(&(kind, name.clone())).is_some_and(|(_, there)| there == path),

@@ -186,6 +186,7 @@ fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, na
     // A route only says where alerts go; whoever answers them acts for himself.
     let asks = candidate.key.0 != ManifestKind::AlertRoute;
     match refers {
+        Refers::Policy(name) if !asks => routed(name, team, span, named),
         Refers::Policy(name) => manifest(ManifestKind::EscalationPolicy, name, team, asks, span, named),
         Refers::Receiver(name) => manifest(ManifestKind::Receiver, name, team, asks, span, named),
         Refers::OnCall(name) => manifest(ManifestKind::OnCall, name, team, asks, span, named),
@@ -241,6 +242,15 @@ fn manifest(
         }
         Some(_) => None,
     }
+}
+
+/// Whom a route calls: its own team's people, those whose team lets it, or who answers for everybody; whoever writes for everybody
+/// may call all.
+fn routed(name: &Name, team: &TeamName, span: Span, named: &Named<'_>) -> Option<Wrong> {
+    let theirs = named.declared.get(&(ManifestKind::EscalationPolicy, name.clone())).and_then(Option::as_ref);
+    let is_everybodys = |team: &TeamName| rights::may_claim(team, rights::TOP, named.context);
+    let asks = !is_everybodys(team) && theirs.is_some_and(|theirs| !is_everybodys(theirs));
+    manifest(ManifestKind::EscalationPolicy, name, team, asks, span, named)
 }
 
 /// A playbook that is called has its caller's authority, so whoever writes it must be trusted with that.

@@ -287,7 +287,14 @@ impl Resolver<'_> {
             let everywhere = &self.resolved.units;
             let last = self.context.declared.get(&file.source.path).cloned().unwrap_or_default();
             let here = self.resolved.declared.entry(Arc::clone(&file.source.path)).or_default();
-            let missing: Vec<ResourceId> = last.iter().filter(|id| !here.contains(id)).cloned().collect();
+            // What its writers may not reach never was in it.
+            let granted = rights::granted(&file.source.path, self.context);
+            let may_be_its = |id: &&ResourceId| {
+                let theirs = rights::holder(id, self.context).filter(|_| !granted.is_empty());
+                theirs.is_none_or(|theirs| granted.iter().any(|team| rights::reaches(team, theirs, self.context)))
+            };
+            let missing = last.iter().filter(|id| !here.contains(*id)).filter(may_be_its);
+            let missing: Vec<ResourceId> = missing.cloned().collect();
             if !missing.is_empty() {
                 Arc::make_mut(here).extend(missing.iter().cloned());
             }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Name, Notified, TeamName};
+use crate::model::{Name, Notified, Route, TeamName};
 
 use super::header::ManifestKind;
 use super::in_force::{InForce, Key};
@@ -51,10 +51,13 @@ pub(super) fn within_reach(declares: &Declares, now: &InForce, context: &Context
     let own = declares.team();
     let is_reached = |key: &Key| {
         let theirs = now.get(key).map(|(there, _)| there.team());
-        theirs.is_none_or(|theirs: &TeamName| rights::reaches(own, theirs, context))
+        theirs.is_none_or(|theirs: &TeamName| {
+            rights::reaches(own, theirs, context)
+                || (key.0 == ManifestKind::EscalationPolicy && rights::may_claim(theirs, rights::TOP, context))
+        })
     };
     let mut declares = declares.clone();
-    if tells(&declares).iter().all(is_reached) {
+    if !matches!(declares, Declares::Route(_)) && tells(&declares).iter().all(is_reached) {
         return declares;
     }
     match &mut declares {
@@ -67,7 +70,18 @@ pub(super) fn within_reach(declares: &Declares, now: &InForce, context: &Context
             spec.overrides.retain(|it| is_reached(&receiver(&it.member)));
             spec.members.retain(|member| is_reached(&receiver(member)));
         }
+        Declares::Route(route) if !rights::may_claim(&route.team, rights::TOP, context) => {
+            clear(&mut Arc::make_mut(route).spec.route, &|name| {
+                is_reached(&(ManifestKind::EscalationPolicy, name.clone()))
+            });
+        }
         _ => {}
     }
     declares
+}
+
+/// Leaves out the policies of a tree that are out of reach: what a node leaves out it takes from its parent.
+fn clear(route: &mut Route, is_reached: &impl Fn(&Name) -> bool) {
+    route.policy = route.policy.take().filter(|name| is_reached(name));
+    route.routes.iter_mut().for_each(|child| clear(child, is_reached));
 }

@@ -94,6 +94,38 @@ fn a_rename_to_a_name_that_another_has_deletes_nothing() {
 }
 
 #[test]
+fn a_path_that_the_settings_hand_to_another_team_deletes_nothing() {
+    let (mut all, before) = first();
+    for squatted in [false, true] {
+        if squatted {
+            all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "shop", "", ""));
+        }
+        let mut context = accepted(&before);
+        let handed = context.teams.get_mut(&name("a")).expect("it is there").paths.remove(1);
+        context.teams.get_mut(&name("b")).expect("it is there").paths.push(handed);
+        context.claims.get_mut(&id("shop")).expect("it is there").wanted_by.extend(squatted.then(|| name("b")));
+        let compiled = run(&all, &context);
+        let told = rendered(&compiled);
+        assert!(compiled.desired.held[&id("shop")].contains("the team `a` may not claim"), "{told}");
+        assert!(!compiled.desired.resources.contains_key(&id("shop")), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_holds_nothing_that_its_writers_may_not_reach() {
+    let (mut all, first) = first();
+    all.remove("apps/a/shop.yaml");
+    for path in ["environments/prod/apps/b/x.yaml", "apps/b/x.yaml"] {
+        let mut context = accepted(&first);
+        context.declared.insert(path.into(), Arc::new([id("shop")].into()));
+        all.insert(path.to_owned(), "\u{0}\u{1}: [".to_owned());
+        let compiled = run(&all, &context);
+        assert!(!compiled.desired.held.contains_key(&id("shop")), "{:?}", compiled.desired.held);
+        all.remove(path);
+    }
+}
+
+#[test]
 fn nor_is_it_theirs_who_say_that_they_were_it() {
     let (mut all, first) = first();
     let thief = app_of("b", "thief", ", was: [shop]", "");

@@ -90,3 +90,28 @@ fn a_playbook_is_called_only_of_those_who_may_act_for_its_caller() {
         assert!(compiled.desired.response.broken.is_empty(), "{}", rendered(&compiled));
     }
 }
+
+/// The alerts of a team go to its own people, or nobody's whom it has not asked.
+#[test]
+fn a_route_calls_nobody_who_has_come_to_be_called_so() {
+    let mut context = guarded();
+    context.teams.get_mut(&name("payments")).expect("it is there").paths.remove(0);
+    let policy = CHANNELS.split_once("---\n").expect("it has").0.replace("team: payments", "team: platform");
+    let theirs =
+        policy.replace("oncall/first, receiver/chat", "receiver/theirs").replace("receiver/mail", "receiver/theirs");
+    let theirs = format!("{theirs}---\n{}", THEIRS.replace("name: chat", "name: theirs"));
+    let own = CHANNELS.split_once("---\n").expect("it has").1;
+    let pairs = [("plat/p.yaml", theirs.as_str()), ("alerts/people.yaml", own)];
+    let mut compiler = Compiler::default();
+    compile_with(&mut compiler, &[], &context);
+    for _ in 0..2 {
+        compile_with(&mut compiler, &pairs, &context);
+    }
+    let (compiled, _) = compile_with(&mut compiler, &pairs, &context);
+    let told = rendered(&compiled);
+    assert_eq!(compiled.desired.response.policies[&name("payments-oncall")].team, name("platform"), "{told}");
+    assert!(told.contains("`EscalationPolicy/payments-oncall` belongs to the team `platform`"), "{told}");
+    for route in compiled.desired.response.routes.values() {
+        assert!(!format!("{:?}", route.spec.route).contains("payments-oncall"), "{route:?}");
+    }
+}

@@ -21,11 +21,16 @@ fn a_tree_of_all_is_everybodys_only_where_its_team_may_claim_the_top_file() {
     let another = ROUTE
         .replace("name: main, team: payments", "name: aaa, team: evil")
         .replace("[app=shop], playbook: shop-down", "[app=shop]")
-        .replace("[app=shop], from", "['alertname=~\".*\"'], from");
+        .replace("[app=shop], from", "['alertname=~\".*\"'], from")
+        .replace("payments-oncall", "evil-oncall");
+    let people = "apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: evil-oncall, team: evil}\nspec: {levels: [{notify: [receiver/evil, receiver/more]}]}\n\
+                  ---\napiVersion: codeops/v1\nkind: Receiver\nmetadata: {name: evil, team: evil}\nspec: {webhook: {url: https://evil.example}}\n\
+                  ---\napiVersion: codeops/v1\nkind: Receiver\nmetadata: {name: more, team: evil}\nspec: {webhook: {url: https://more.example}}\n";
     let (other, pairs) = (TEAM.replace("payments", "evil"), answered(&[]));
     let mut pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     pairs.push(("aaa/team.yaml", &other));
     pairs.push(("aaa/route.yaml", &another));
+    pairs.push(("aaa/people.yaml", people));
     // What becomes of an alert: the routes it takes, and what keeps it quiet.
     let of = |compiled: &Compiled, labels: &[(&str, &str)]| {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
