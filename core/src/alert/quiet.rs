@@ -56,14 +56,14 @@ impl<'a> Quiet<'a> {
         alerts: &BTreeMap<AlertId, Arc<AlertMemory>>,
         receivers: &'a BTreeMap<Name, BTreeSet<TeamName>>,
     ) -> Self {
-        let mut of_team: HashMap<&TeamName, usize> = HashMap::new();
+        let mut of_team: HashMap<&TeamName, (usize, usize)> = HashMap::new();
         let routes = router.response().routes.values();
         let rules = routes.flat_map(|route| route.spec.inhibit.iter().map(|says| (&route.team, says)));
         // What stays in force beside a mistake may be more than the compiler lets by at once.
-        let rules = rules.filter(|(team, _)| {
-            let count = of_team.entry(*team).or_default();
-            *count += 1;
-            *count <= AlertRouteSpec::MOST_INHIBITIONS
+        let rules = rules.filter(|(team, says)| {
+            let (count, matchers) = of_team.entry(*team).or_default();
+            (*count, *matchers) = (*count + 1, *matchers + says.matchers());
+            *count <= AlertRouteSpec::MOST_INHIBITIONS && *matchers <= AlertRouteSpec::MOST_MATCHERS
         });
         let inhibitions: Vec<Rule<'a>> =
             rules.map(|(team, says)| Rule { team, says, sources: OnceCell::new() }).collect();

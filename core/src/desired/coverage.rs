@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{AlertRouteSpec, EscalationPolicySpec, Place, Route, TeamName, Trigger};
+use crate::model::{AlertRouteSpec, EscalationPolicySpec, Inhibition, Place, Route, TeamName, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -42,19 +42,21 @@ pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &In
 
 /// What all alerts of a team, or what fires, are compared with is bounded for all AlertRoutes of it together.
 fn bounds(candidates: &mut [Candidate], found: &mut Mistakes) {
-    let (most, most_maintenance) = (AlertRouteSpec::MOST_INHIBITIONS, AlertRouteSpec::MOST_MAINTENANCE);
-    let mut of_teams: BTreeMap<TeamName, (usize, usize)> = BTreeMap::new();
+    let (most, most_matchers) = (AlertRouteSpec::MOST_INHIBITIONS, AlertRouteSpec::MOST_MATCHERS);
+    let most_maintenance = AlertRouteSpec::MOST_MAINTENANCE;
+    let mut of_teams: BTreeMap<TeamName, (usize, usize, usize)> = BTreeMap::new();
     for candidate in candidates {
         let Some(Declares::Route(route)) = &candidate.manifest.declares else { continue };
-        let (inhibitions, maintenance) = of_teams.entry(route.team.clone()).or_default();
+        let (inhibitions, matchers, maintenance) = of_teams.entry(route.team.clone()).or_default();
         *inhibitions += route.spec.inhibit.len();
+        *matchers += route.spec.inhibit.iter().map(Inhibition::matchers).sum::<usize>();
         *maintenance += route.spec.maintenance.len();
-        if *inhibitions <= most && *maintenance <= most_maintenance {
+        if *inhibitions <= most && *matchers <= most_matchers && *maintenance <= most_maintenance {
             continue;
         }
         let message = format!(
-            "with `{}`, the AlertRoutes of the team `{}` have {inhibitions} inhibitions and {maintenance} times of maintenance: \
-             {most} and {most_maintenance} are the most",
+            "with `{}`, the AlertRoutes of the team `{}` have {inhibitions} inhibitions with {matchers} matchers, and {maintenance} times of \
+             maintenance: {most} with {most_matchers}, and {most_maintenance}, are the most",
             candidate.key.1, route.team
         );
         let help = "take out what is over, or let one inhibition speak for several with `=~` and `equal`".to_owned();

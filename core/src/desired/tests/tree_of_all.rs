@@ -104,8 +104,16 @@ fn the_inhibitions_of_a_teams_alert_routes_are_bounded_together() {
     assert!(!within.has_errors(), "{}", rendered(&within));
     let compiled = compile(100, 101);
     let text = rendered(&compiled);
-    assert!(compiled.has_errors() && text.contains("200 and 1000 are the most"), "{text}");
+    assert!(compiled.has_errors() && text.contains("200 with 1000, and 1000, are the most"), "{text}");
     assert!(text.contains("--> alerts/b.yaml:3:18"), "the place of the one with which there are more: {text}");
+    let many: String = (0..600).map(|of| format!("l{of}=~x, ")).collect();
+    let wide = route("more-a", 1).replace("[alertname=H0]", &format!("[{many}alertname=H0]"));
+    let with = |first: &str| {
+        let pairs = answered(&[("alerts/a.yaml", first), ("alerts/b.yaml", &wide.replace("more-a", "more-b"))]);
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        rendered(&Compiler::default().compile(&files(&pairs), &Context::default()))
+    };
+    assert!(with(&wide).contains("have 3 inhibitions with 1206 matchers"), "{}", with(&wide));
     let names: Vec<&str> = compiled.desired.response.routes.keys().map(Name::as_str).collect();
     assert!(names.contains(&"more-a") && !names.contains(&"more-b"), "{names:?}");
 }
