@@ -132,7 +132,11 @@ impl MonitoringApis {
 #[async_trait]
 impl AlertSources for MonitoringApis {
     async fn ask(&self, alert: &Alert) -> AlertState {
-        self.asked(self.of(alert), &[alert]).await.first().map_or(AlertState::Unknown, |answer| answer.state)
+        let of = self.of(alert);
+        let state = self.asked(of, &[alert]).await.first().map_or(AlertState::Unknown, |answer| answer.state);
+        // What came by another way may never have come to this one, as where Prometheus cannot reach its Alertmanager.
+        let is_over_elsewhere = state == AlertState::Resolved && of != Some(&alert.receiver);
+        if is_over_elsewhere { AlertState::Unknown } else { state }
     }
 
     // What one system answers differs by who asks, so nothing that has the same address is asked about together.

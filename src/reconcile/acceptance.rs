@@ -111,7 +111,7 @@ fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>,
 fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let apart = compiled.desired.keeps_teams_apart();
     let wanted_by =
-        |id: &ResourceId| compiled.desired.wanted.get(id).into_iter().flatten().map(|(team, _)| team.clone());
+        |id: &ResourceId| compiled.desired.wanted.get(id).into_iter().flatten().map(|(file, _)| file.clone());
     let of = |(id, resource): (_, &Arc<_>)| {
         (id, Claims { wanted_by: wanted_by(id).collect(), ..Claims::of(resource, apart) })
     };

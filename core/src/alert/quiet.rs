@@ -62,7 +62,7 @@ impl<'a> Quiet<'a> {
         // What stays in force beside a mistake may be more than the compiler lets by at once.
         let rules = rules.filter(|(team, says)| {
             let (count, matchers) = of_team.entry(*team).or_default();
-            (*count, *matchers) = (*count + 1, *matchers + says.matchers());
+            (*count, *matchers) = (*count + 1, *matchers + says.source.len() + says.target.len());
             *count <= AlertRouteSpec::MOST_INHIBITIONS && *matchers <= AlertRouteSpec::MOST_MATCHERS
         });
         let inhibitions: Vec<Rule<'a>> =

@@ -82,7 +82,8 @@ impl Resolver<'_> {
             };
             if let Some(id) = key.0.resource(key.1) {
                 let wanted = self.resolved.wanted.entry(id).or_default();
-                wanted.entry(team).or_insert_with(|| found.place().to_string());
+                let file = found.file.source.path.to_string();
+                wanted.entry(file).or_insert_with(|| (team, found.place().to_string()));
             }
             self.turned_away(&found, key, message, help);
             intruders.insert(at(&found));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{AlertRouteSpec, EscalationPolicySpec, Inhibition, Place, Route, TeamName, Trigger};
+use crate::model::{AlertRouteSpec, EscalationPolicySpec, Place, Route, TeamName, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -49,7 +49,7 @@ fn bounds(candidates: &mut [Candidate], found: &mut Mistakes) {
         let Some(Declares::Route(route)) = &candidate.manifest.declares else { continue };
         let (inhibitions, matchers, maintenance) = of_teams.entry(route.team.clone()).or_default();
         *inhibitions += route.spec.inhibit.len();
-        *matchers += route.spec.inhibit.iter().map(Inhibition::matchers).sum::<usize>();
+        *matchers += route.spec.inhibit.iter().map(|says| says.source.len() + says.target.len()).sum::<usize>();
         *maintenance += route.spec.maintenance.len();
         if *inhibitions <= most && *matchers <= most_matchers && *maintenance <= most_maintenance {
             continue;

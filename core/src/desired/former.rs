@@ -27,15 +27,16 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             let theirs = rights::holder(&old, context);
             if let Some((team, _)) = team.zip(theirs).filter(|(team, theirs)| !rights::reaches(team, theirs, context)) {
                 // It has no say in that, and is told so already.
-                wanted.push((old, team.clone(), unit.place(was.span).to_string()));
+                let file = unit.base.source.path.to_string();
+                wanted.push((old, file, (team.clone(), unit.place(was.span).to_string())));
                 continue;
             }
             let right = right(unit, &old, context);
             claims.entry(old).or_default().push((unit.id.clone(), was.span, right));
         }
     }
-    for (old, team, place) in wanted {
-        resolved.wanted.entry(old).or_default().entry(team).or_insert(place);
+    for (old, file, by) in wanted {
+        resolved.wanted.entry(old).or_default().entry(file).or_insert(by);
     }
     let mut wrong = Vec::new();
     for (old, mut claimants) in claims {

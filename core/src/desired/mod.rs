@@ -195,8 +195,8 @@ pub struct Desired {
     pub response: Response,
     /// What this revision must not delete: a file is unreadable and what it declared is not known.
     pub undeletable: Undeletable,
-    /// What one team has and others' manifests ask for, which have no effect: by those teams, each with the place of one.
-    pub wanted: BTreeMap<ResourceId, BTreeMap<TeamName, String>>,
+    /// What one team has and others' manifests ask for, which have no effect: by their files, each with its team and the place.
+    pub wanted: BTreeMap<ResourceId, BTreeMap<String, (TeamName, String)>>,
 }
 
 impl Desired {

@@ -47,8 +47,8 @@ pub(super) struct Resolved {
     /// Why everything is held: what an overlay of this environment changes is not known.
     pub all_held: Option<String>,
     pub undeletable: Undeletable,
-    /// What is a team's and others' manifests ask for, by team with the place of one.
-    pub wanted: BTreeMap<ResourceId, BTreeMap<TeamName, String>>,
+    /// What is a team's and others' manifests ask for, by file with its team and the place.
+    pub wanted: BTreeMap<ResourceId, BTreeMap<String, (TeamName, String)>>,
     /// Former names in manifests that have no effect: whose each is, with why.
     pub were: Vec<(ResourceId, TeamName, String)>,
     pub declared: Declared,

@@ -231,9 +231,9 @@ pub struct Claims {
     /// Its name: whose it is, where teams are kept apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamName>,
-    /// Other teams whose manifests asked for its name all the while it was declared.
+    /// The files of other teams' manifests that asked for its name while it was declared.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub wanted_by: BTreeSet<TeamName>,
+    pub wanted_by: BTreeSet<String>,
 }
 
 impl Claims {

@@ -65,17 +65,10 @@ pub struct AlertRouteSpec {
 impl AlertRouteSpec {
     /// The most inhibitions that the AlertRoutes of one team have together: each is looked up among all that fires.
     pub const MOST_INHIBITIONS: usize = 200;
-    /// The most matchers that those have together.
+    /// And of matchers of those.
     pub const MOST_MATCHERS: usize = 1_000;
     /// The most times of maintenance, with which all alerts of the team are compared.
     pub const MOST_MAINTENANCE: usize = 1_000;
-}
-
-impl Inhibition {
-    /// How many matchers it has: each is asked of much that fires.
-    pub fn matchers(&self) -> usize {
-        self.source.len() + self.target.len()
-    }
 }
 
 /// One node of the tree. What it leaves out it takes from its parent. An alert takes the first child that matches, and goes on to the

@@ -5,7 +5,7 @@
 use super::Facts;
 use super::blast::{Removals, let_through, team_of};
 use crate::desired::Desired;
-use crate::model::{ResourceId, TeamName, Verb};
+use crate::model::{ResourceId, Verb};
 
 /// Of these removals those that wait for a word of their team, each with why.
 pub(super) fn waiting<'r>(
@@ -24,9 +24,9 @@ pub(super) fn waiting<'r>(
 /// Why this removal waits for a word of its team, if it does.
 pub(super) fn why((verb, id): &(Verb, ResourceId), desired: &Desired, facts: &Facts<'_>) -> Option<String> {
     let before = facts.memory.resources.get(id).map(|memory| &memory.claims.wanted_by);
-    let has_begun = |team: &TeamName| before.is_none_or(|before| !before.contains(team));
+    let has_begun = |file: &String| before.is_none_or(|before| !before.contains(file));
     let wanted = desired.wanted.get(id).filter(|_| *verb == Verb::Delete)?;
-    let (team, place) = wanted.iter().find(|(team, _)| has_begun(team))?;
+    let (_, (team, place)) = wanted.iter().find(|(file, _)| has_begun(file))?;
     let theirs = team_of(id, desired, facts)?;
     Some(format!(
         "{place} asks for its name for the team {team}: to hand it over with its data, add {team} to `teams.{theirs}.allow` \

@@ -126,7 +126,7 @@ pub fn judge(plan: &Plan, desired: &Desired, facts: &Facts<'_>) -> Judged {
     judged.taken_back = blast::taken_back(plan, desired, facts);
     judged.stuck = stuck.map(|change| change.id.clone()).collect();
     let guards = Guards {
-        systems: system::guard(plan, facts, &mut judged),
+        systems: system::guard(plan, desired, facts, &mut judged),
         removals: blast::guard(plan, desired, facts, &mut judged),
         waves: wave::guard(plan, desired, facts, &waits, &mut judged),
         waits,

@@ -4,13 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, Facts, Hold, Judged, released};
+use crate::desired::Desired;
 use crate::model::{Observed, ProviderName, ResourceId, SystemId, Verb};
 use crate::plan::Plan;
 
 /// What is to be said of every change on each provider that changed. The trailer's hold covers all changes planned on
 /// it, and what of it is not known: that is not planned, and must not be in the way of accepting it. A commit that releases it
 /// says "yes, this is the new system", and the new one is then remembered.
-pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTreeMap<ProviderName, Decision> {
+pub(super) fn guard(
+    plan: &Plan,
+    desired: &Desired,
+    facts: &Facts<'_>,
+    judged: &mut Judged,
+) -> BTreeMap<ProviderName, Decision> {
     let mut decisions = BTreeMap::new();
     for (provider, before, now) in changed(facts) {
         let on_it =
@@ -26,11 +32,18 @@ pub(super) fn guard(plan: &Plan, facts: &Facts<'_>, judged: &mut Judged) -> BTre
         }
         changes.extend(beside.into_iter().map(|id| (Verb::Adopt, id.clone())));
         if changes.is_empty() {
+            // All is as it should be there, as in a folder that was moved under what runs: it waits for the same word, before
+            // something of it ends.
+            let lives = facts.snapshot.objects().filter(|(on, _, live)| *on == provider && live.stamp.is_some());
+            changes.extend(lives.map(|(_, id, _)| (Verb::Adopt, id.clone())));
+        }
+        if changes.is_empty() {
             continue;
         }
         let hold = Hold::new(changes, why.clone());
-        // It is everybody's: a commit that speaks for some teams alone does not accept it.
-        if released::in_force(facts).any(|id| *id == hold.id && !facts.memory.allowed_by.contains_key(id)) {
+        // It is everybody's: a commit that speaks for some teams alone does not accept it, unless one of them writes for all.
+        let for_all = |id| facts.memory.allowed_by.get(id).is_none_or(|by| !by.is_disjoint(&desired.everybodys));
+        if released::in_force(facts).any(|id| *id == hold.id && for_all(id)) {
             judged.accepted.insert(provider.clone(), now.clone());
             judged.spent.push(hold.id);
             continue;

@@ -57,8 +57,8 @@ fn what_is_removed_is_nobodys_who_asks_for_it() {
         assert!(told.contains("App `shop` is the team `a`'s, and has no effect here"), "{told}");
         assert!(told.contains("`teams.a.allow`"), "{told}");
         let wanted = &compiled.desired.wanted[&id("shop")];
-        assert_eq!(wanted.keys().collect::<Vec<_>>(), [&name("b")]);
-        assert!(wanted[&name("b")].starts_with("apps/b/squat.yaml:"), "{wanted:?}");
+        let (team, place) = &wanted["apps/b/squat.yaml"];
+        assert!(*team == name("b") && place.starts_with("apps/b/squat.yaml:"), "{wanted:?}");
     }
     // With leave it goes over.
     all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "shop", "", ""));
@@ -103,12 +103,28 @@ fn a_path_that_the_settings_hand_to_another_team_deletes_nothing() {
         let mut context = accepted(&before);
         let handed = context.teams.get_mut(&name("a")).expect("it is there").paths.remove(1);
         context.teams.get_mut(&name("b")).expect("it is there").paths.push(handed);
-        context.claims.get_mut(&id("shop")).expect("it is there").wanted_by.extend(squatted.then(|| name("b")));
+        context
+            .claims
+            .get_mut(&id("shop"))
+            .expect("it is there")
+            .wanted_by
+            .extend(squatted.then(|| "apps/b/squat.yaml".to_owned()));
         let compiled = run(&all, &context);
         let told = rendered(&compiled);
         assert!(compiled.desired.held[&id("shop")].contains("the team `a` may not claim"), "{told}");
         assert!(!compiled.desired.resources.contains_key(&id("shop")), "{told}");
     }
+}
+
+#[test]
+fn who_asked_in_vain_is_known_by_the_file_so_that_what_moves_there_is_asked_about() {
+    let (mut all, before) = first();
+    all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "shop", "", ""));
+    let text = all.remove("apps/a/shop.yaml").expect("it is there");
+    all.insert("apps/b/moved.yaml".to_owned(), text);
+    let compiled = run(&all, &accepted(&before));
+    let files: Vec<_> = compiled.desired.wanted[&id("shop")].keys().map(String::as_str).collect();
+    assert_eq!(files, ["apps/b/moved.yaml", "apps/b/squat.yaml"]);
 }
 
 #[test]
@@ -137,7 +153,7 @@ fn nor_is_it_theirs_who_say_that_they_were_it() {
     let told = rendered(&compiled);
     assert!(told.contains("`app/shop` belongs to the team `a`, which `b` may not reach"), "{told}");
     assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{told}");
-    assert!(compiled.desired.wanted[&id("shop")].contains_key(&name("b")), "{:?}", compiled.desired.wanted);
+    assert!(compiled.desired.wanted[&id("shop")].contains_key("apps/b/thief.yaml"), "{:?}", compiled.desired.wanted);
     // And its team takes it back when it likes.
     let mut remembers = accepted(&compiled);
     remembers.claims.extend(accepted(&first).claims);

@@ -144,6 +144,28 @@ fn a_changed_system_that_does_not_show_what_it_has_is_accepted_all_the_same() {
 }
 
 #[test]
+fn a_changed_system_on_which_all_is_well_waits_for_its_word_and_takes_it_of_who_writes_for_all() {
+    let two = apps(2, "info");
+    let mut world = deployed(&two);
+    world.memory.systems.insert(name("local"), SystemId("other-0".to_owned()));
+    let apart = || {
+        let mut apart = want_of(&["payments", "platform"], two.iter().cloned());
+        apart.everybodys.insert(name("platform"));
+        apart
+    };
+    let passed = world.pass(&apart(), &revision(2));
+    assert_eq!(passed.plan.changes.len(), 0);
+    let hold = passed.judged.holds[0].clone();
+    assert_eq!(hold.changes.len(), 2);
+    allow(&mut world, &hold.id);
+    world.memory.allowed_by.insert(hold.id.clone(), [name("payments")].into());
+    assert_eq!(world.pass(&apart(), &revision(3)).judged.holds.len(), 1, "one team does not speak for all");
+    world.memory.allowed_by.insert(hold.id, [name("payments"), name("platform")].into());
+    assert_eq!(world.pass(&apart(), &revision(4)).judged.holds.len(), 0);
+    assert_eq!(world.memory.systems[&name("local")], SystemId("local-1".to_owned()));
+}
+
+#[test]
 fn the_gates_last_look_sees_what_changed_since() {
     let all = apps(4, "info");
     let mut world = deployed(&all);

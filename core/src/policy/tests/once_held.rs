@@ -89,7 +89,9 @@ fn what_was_held_as_scaled_away_is_not_let_go_as_deleted() {
 
 /// What another team's manifests ask for, as the compiler says it.
 fn wanted(mut desired: Desired, id: &str, team: &str) -> Desired {
-    desired.wanted.entry(app(id)).or_default().insert(name(team), format!("{team}/squat.yaml:1:1"));
+    let file = format!("{team}/squat.yaml");
+    let by = (name(team), format!("{file}:1:1"));
+    desired.wanted.entry(app(id)).or_default().insert(file, by);
     desired
 }
 
@@ -117,7 +119,7 @@ fn who_asked_for_a_name_in_vain_keeps_nobody_from_giving_it_up() {
     let a = of_team("a", 8);
     let mut world = deployed(&a);
     let known = world.memory.resources.get_mut(&app("a-00")).expect("it lives");
-    known.claims.wanted_by.insert(name("b"));
+    known.claims.wanted_by.insert("b/squat.yaml".to_owned());
     let left = want_of(&["a", "b"], a[1..].iter().cloned());
     let passed = world.settle(&wanted(left, "a-00", "b"), &revision(2));
     assert_eq!((held(&passed), world.essence().len()), (0, 7), "{:?}", passed.judged.holds);
