@@ -114,12 +114,19 @@ impl MonitoringApis {
             Some(api) => self.answers(api, alerts).await,
             None => Err("its source has no `api`".to_owned()),
         };
-        answers.unwrap_or_else(|error| {
+        let mut answers = answers.unwrap_or_else(|error| {
             let (alert, many) = (alerts.first().map(|alert| alert.id.to_string()), alerts.len());
             tracing::warn!(alert, many, error, "a source cannot be asked how its alerts are");
             let unknown = |alert: &&Alert| AlertAnswer { id: alert.id.clone(), state: AlertState::Unknown, anew: None };
             alerts.iter().map(unknown).collect()
-        })
+        });
+        // What came by another way may never have come to this one, as where Prometheus cannot reach its Alertmanager.
+        for (answer, alert) in answers.iter_mut().zip(alerts) {
+            if answer.state == AlertState::Resolved && Some(&alert.receiver) != receiver {
+                answer.state = AlertState::Unknown;
+            }
+        }
+        answers
     }
 
     /// Whether what it does not know is over.
@@ -132,11 +139,7 @@ impl MonitoringApis {
 #[async_trait]
 impl AlertSources for MonitoringApis {
     async fn ask(&self, alert: &Alert) -> AlertState {
-        let of = self.of(alert);
-        let state = self.asked(of, &[alert]).await.first().map_or(AlertState::Unknown, |answer| answer.state);
-        // What came by another way may never have come to this one, as where Prometheus cannot reach its Alertmanager.
-        let is_over_elsewhere = state == AlertState::Resolved && of != Some(&alert.receiver);
-        if is_over_elsewhere { AlertState::Unknown } else { state }
+        self.asked(self.of(alert), &[alert]).await.first().map_or(AlertState::Unknown, |answer| answer.state)
     }
 
     // What one system answers differs by who asks, so nothing that has the same address is asked about together.

@@ -60,3 +60,16 @@ async fn who_asks_one_system_as_two_teams_takes_no_answer_for_the_others() {
     assert!(anew.id.starts_at > a.id.starts_at && anew.id.fingerprint == a.id.fingerprint);
     assert_eq!(anew.annotations.get("summary").map(String::as_str), Some("again"));
 }
+
+#[tokio::test]
+async fn what_came_past_the_one_that_is_asked_is_not_over_because_that_one_does_not_know_it() {
+    let sink = of_two_teams().await;
+    let apis = apis(&sink);
+    let own = alert("b", "BSlow");
+    let past = Arc::new(Alert { receiver: name("prometheus"), ..Alert::clone(&own) });
+    assert_eq!((apis.ask(&own).await, apis.ask(&past).await), (AlertState::Resolved, AlertState::Unknown));
+    let by = apis.asked_by(&past).expect("a receiver of its source");
+    let both = apis.ask_all(&by, &[own, past]).await;
+    let states: Vec<_> = both.iter().map(|answer| answer.state).collect();
+    assert_eq!(states, [AlertState::Resolved, AlertState::Unknown]);
+}
