@@ -183,7 +183,7 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Mi
 }
 
 fn wrong(candidate: &Candidate, team: &TeamName, refers: &Refers, span: Span, named: &Named<'_>) -> Option<Wrong> {
-    // A route only says where alerts go; whoever answers them acts for himself.
+    // A route hands no authority over: whoever answers acts for himself. Whom it calls says `routed`.
     let asks = candidate.key.0 != ManifestKind::AlertRoute;
     match refers {
         Refers::Policy(name) if !asks => routed(name, team, span, named),
