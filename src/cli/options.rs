@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use codeops_core::config::{PAGE, PageSettings, RepositorySettings, Settings};
+use codeops_core::config::{PAGE, PageSettings, Settings};
 use codeops_core::model::Period;
 
 use super::args::{RepositoryArgs, RunArgs};
@@ -46,12 +46,10 @@ pub(crate) fn daemon(args: &RunArgs, variables: &Variables) -> anyhow::Result<Op
 
 fn merge(flags: &Flags, variables: &Variables) -> anyhow::Result<Options> {
     let settings = flags.settings()?;
-    let default_branch = RepositorySettings::default().branch;
     Ok(Options {
         state: state_folder(settings.state.as_deref(), variables)?,
         variables: variables.all().clone(),
         binary: std::env::current_exe().context("this program's own file cannot be found")?,
-        branch_named: flags.repository.branch.is_some() || settings.repository.branch != default_branch,
         settings,
         reload: None,
         known: Default::default(),
@@ -82,7 +80,7 @@ impl Flags {
             }
         };
         if let Some(branch) = &flags.branch {
-            repository.branch = branch.clone();
+            repository.branch = Some(branch.clone());
         }
         if let Some(path) = &flags.path {
             repository.path = path.clone();
@@ -181,8 +179,8 @@ mod tests {
     #[test]
     fn a_laptop_needs_no_settings() {
         let options = daemon(&with(Some("https://git.example/ops.git"), None), &variables()).expect("options");
-        assert!(!options.branch_named);
-        assert_eq!(options.settings.repository.branch, "main");
+        assert_eq!(options.settings.repository.branch, None);
+        assert_eq!(options.settings.repository.branch(), "main");
         assert!(options.state.is_absolute());
     }
 
@@ -197,8 +195,7 @@ mod tests {
         args.listen = Some("127.0.0.1:9000".to_owned());
         let options = daemon(&args, &variables()).expect("options");
         assert_eq!(options.settings.repository.url.as_deref(), Some("https://git.example/b.git"));
-        assert_eq!(options.settings.repository.branch, "live");
-        assert!(options.branch_named);
+        assert_eq!(options.settings.repository.branch(), "live");
         assert!(
             matches!(&options.settings.listen, Some(PageSettings::Guarded { address, .. }) if address == "127.0.0.1:9000")
         );

@@ -17,8 +17,10 @@ pub(crate) fn run(args: &RunArgs, variables: &Variables) -> anyhow::Result<Exit>
     let options = options::daemon(args, variables)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    runtime.block_on(interruptible(|cancel| daemon::run(options, cancel)))?;
-    Ok(Exit::Fine)
+    let ended = runtime.block_on(interruptible(|cancel| daemon::run(options, cancel)));
+    // What is still read of a mirror is of no use to anybody any more; dropping the runtime would wait for it.
+    runtime.shutdown_background();
+    ended.map(|()| Exit::Fine)
 }
 
 /// Runs what can be cancelled until it ends; SIGINT and SIGTERM cancel it, and it drains.

@@ -1,21 +1,21 @@
 //! Asks a monitoring system itself how an alert is, and for the alerts that a delivery left out, by Alertmanager's API. The
 //! settings name the address, so no team's egress stands in the way. Nothing is tried twice; nothing is changed there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use codeops_core::config::{AuthSettings, ReceiverSettings, SecretSource};
+use codeops_core::config::{AuthSettings, ReceiverFormat, ReceiverSettings, SecretSource};
 use codeops_core::model::{
     Alert, AlertId, AlertState, Fingerprint, Labels, Name, Secret, bounded_annotations, bounded_labels, web_url,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::port::{AlertAnswer, AlertListing, AlertSources, Clock, GroupListing};
+use crate::port::{Absence, AlertAnswer, AlertListing, AlertSources, Clock, GroupListing, UpSince};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LISTING: Duration = Duration::from_secs(8);
 /// The longest answer, in bytes: some 80,000 alerts. The caller sees to it that few are read at once.
 const ANSWER: usize = 64 << 20;
-/// One that started later than this ago may not have been told of all that fires: it cannot say that something is over.
-const SETTLED: SignedDuration = SignedDuration::from_mins(3);
 
 /// The monitoring systems whose API the settings name.
 pub struct MonitoringApis {
     by_receiver: BTreeMap<Name, Arc<Api>>,
     /// The receiver that is asked about what came by others of its source, which have no API.
     by_source: BTreeMap<Name, Name>,
+    /// The receivers to which an Alertmanager sends: what came by one of them, it was told of.
+    of_alertmanagers: BTreeSet<Name>,
     clock: Arc<dyn Clock>,
 }
 
@@ -77,7 +77,9 @@ impl MonitoringApis {
             by_source.insert(settings.source.clone().unwrap_or_else(|| name.clone()), name.clone());
             by_receiver.insert(name.clone(), api);
         }
-        Ok(Self { by_receiver, by_source, clock })
+        let of_alertmanagers = receivers.iter().filter(|(_, it)| it.format == ReceiverFormat::Alertmanager);
+        let of_alertmanagers = of_alertmanagers.map(|(name, _)| name.clone()).collect();
+        Ok(Self { by_receiver, by_source, of_alertmanagers, clock })
     }
 
     /// Whom to ask about an alert.
@@ -92,8 +94,13 @@ impl MonitoringApis {
         let listed: Vec<Listed> = api.ask("/api/v2/alerts", &query).await?;
         let known = |listed: Listed| Some((fingerprint(&listed)?, listed));
         let known: BTreeMap<Fingerprint, Listed> = listed.into_iter().filter_map(known).collect();
-        let gone = match alerts.iter().all(|alert| known.contains_key(&alert.id.fingerprint)) {
-            false if self.settled(api).await? => AlertState::Resolved,
+        let up = match alerts.iter().all(|alert| known.contains_key(&alert.id.fingerprint)) {
+            false => Some(api.up_since().await?),
+            true => None,
+        };
+        let now = self.clock.now();
+        let gone = |alert: &Alert| match up.map(|up| up.absence(alert.id.starts_at, now)) {
+            Some(Absence::Over) => AlertState::Resolved,
             _ => AlertState::Unknown,
         };
         let answer = |alert: &&Alert| {
@@ -101,9 +108,9 @@ impl MonitoringApis {
             let state = match listed.map(|listed| listed.status.state == "suppressed") {
                 Some(true) => AlertState::Silenced,
                 Some(false) => AlertState::Firing,
-                None => gone,
+                None => gone(alert),
             };
-            AlertAnswer { id: alert.id.clone(), state, anew: listed.and_then(|listed| listed.anew(alert)) }
+            AlertAnswer { id: alert.id.clone(), state, anew: listed.and_then(|listed| listed.anew(alert, now)) }
         };
         Ok(alerts.iter().map(answer).collect())
     }
@@ -122,17 +129,12 @@ impl MonitoringApis {
         });
         // What came by another way may never have come to this one, as where Prometheus cannot reach its Alertmanager.
         for (answer, alert) in answers.iter_mut().zip(alerts) {
-            if answer.state == AlertState::Resolved && Some(&alert.receiver) != receiver {
+            let told = Some(&alert.receiver) == receiver || self.of_alertmanagers.contains(&alert.receiver);
+            if answer.state == AlertState::Resolved && !told {
                 answer.state = AlertState::Unknown;
             }
         }
         answers
-    }
-
-    /// Whether what it does not know is over.
-    async fn settled(&self, api: &Api) -> Result<bool, String> {
-        let status: Status = api.ask("/api/v2/status", &[]).await?;
-        Ok(self.clock.now().duration_since(status.uptime) >= SETTLED)
     }
 }
 
@@ -158,13 +160,18 @@ impl AlertListing for MonitoringApis {
     async fn group(&self, receiver: &Name, labels: &Labels) -> Result<GroupListing, String> {
         let api = self.by_receiver.get(receiver).ok_or_else(|| format!("the receiver `{receiver}` has no `api`"))?;
         let query: Vec<_> = filters(labels).into_iter().map(|filter| ("filter", filter)).collect();
-        // Asked first: what is listed after it was settled is listed whole.
-        let settled = self.settled(api).await?;
-        Ok(GroupListing { body: api.bytes("/api/v2/alerts", &query, LISTING).await?, settled })
+        // Asked first: what is listed after that was listed by one that runs since then, or later.
+        let up = api.up_since().await?;
+        Ok(GroupListing { body: api.bytes("/api/v2/alerts", &query, LISTING).await?, up })
     }
 }
 
 impl Api {
+    async fn up_since(&self) -> Result<UpSince, String> {
+        let status: Status = self.ask("/api/v2/status", &[]).await?;
+        Ok(UpSince(status.uptime))
+    }
+
     async fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, String> {
         let bytes = self.bytes(path, query, PATIENCE).await?;
         serde_json::from_slice(&bytes)
@@ -214,8 +221,12 @@ struct Listed {
 
 impl Listed {
     /// As it fires now, where that began later than the alert that was asked about.
-    fn anew(&self, alert: &Alert) -> Option<Arc<Alert>> {
+    fn anew(&self, alert: &Alert, now: Timestamp) -> Option<Arc<Alert>> {
         let starts_at: Timestamp = self.starts_at.as_ref()?.parse().ok()?;
+        // What fires has begun: a beginning that is later is somebody's clock, or none at all, and was not taken either.
+        if starts_at > now {
+            return None;
+        }
         let starts_at = Timestamp::from_millisecond(starts_at.as_millisecond()).ok()?;
         (starts_at > alert.id.starts_at).then(|| {
             Arc::new(Alert {

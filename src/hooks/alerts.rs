@@ -9,14 +9,14 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use codeops_core::config::ReceiverFormat;
 use codeops_core::model::{Alert, Fingerprint, Kept, Name, Signal};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::body::{Held, Room};
 use super::door::is_signed;
-use super::format::Told;
-use super::format::{self, Malformed, Parsed, State as Is, Truncated};
+use super::format::{self, INCIDENT_KEY, Malformed, Parsed, State as Is, Told, Truncated};
 use super::intake::Intake;
 use super::overtaken::Ends;
 use super::problem::Problem;
@@ -193,7 +193,8 @@ async fn deliver(
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
     let nothing = told.is_empty();
-    let (told, heard) = without_watchdogs(receiver, told);
+    let (mut told, heard) = without_watchdogs(receiver, told);
+    told.retain(|told| !is_own_page(shared, receiver, told));
     let (told, ends) = in_order(shared, receiver, told);
     let mut signals = receiver.signals(&*shared.intake, told, now);
     signals.retain(|signal| !is_held_back(shared, receiver, signal));
@@ -246,6 +247,17 @@ fn without_watchdogs(receiver: &Receiver, mut told: Vec<Told>) -> (Vec<Told>, Ve
         is_alert
     });
     (told, heard)
+}
+
+/// Whether it is a page of ours that comes back from where it was sent, as incidents of a whole PagerDuty account do: whoever is
+/// called knows of it, and a call for each call would have no end.
+fn is_own_page(shared: &Shared, receiver: &Receiver, told: &Told) -> bool {
+    let key = told.annotations.get(INCIDENT_KEY).filter(|_| receiver.reading.format == ReceiverFormat::PagerDuty);
+    let own = key.is_some_and(|key| shared.intake.is_own_page(key));
+    if own {
+        tracing::debug!(receiver = %receiver.name, key, "a page of this daemon came back, and is no alert");
+    }
+    own
 }
 
 /// Notes that Watchdogs were heard, each for the receiver that is watched by it.

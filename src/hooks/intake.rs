@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use codeops_core::model::{AlertId, AlertMemory, AlertState, Fingerprint, Labels, Name, Signal};
+use codeops_core::model::{AlertId, AlertMemory, AlertState, Fingerprint, Labels, Name, PageId, Signal};
 use jiff::Timestamp;
 
 use crate::journal::{Journal, LogError, Receipt, Record};
@@ -31,6 +31,9 @@ pub trait Intake: Send + Sync {
 
     /// The alerts with these labels that a receiver told of and that are not over.
     fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId>;
+
+    /// Whether a page was sent under this key.
+    fn is_own_page(&self, key: &str) -> bool;
 }
 
 #[async_trait]
@@ -70,5 +73,9 @@ impl Intake for Journal {
                 && group.iter().all(|(name, value)| it.alert.labels.get(name) == Some(value))
         };
         memory.response.alerts.values().filter(is).map(|it| it.alert.id.clone()).collect()
+    }
+
+    fn is_own_page(&self, key: &str) -> bool {
+        key.strip_prefix(&self.key_of("").0).is_some_and(|page| page.parse::<PageId>().is_ok())
     }
 }

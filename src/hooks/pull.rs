@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::alerts::Shared;
-use super::format::{self, Listed, Truncated};
+use super::format::{self, Truncated};
 use super::problem::Problem;
 use super::receiver::Receiver;
-use crate::port::{AlertListing, GroupListing};
+use crate::port::{Absence, AlertListing, GroupListing};
 
 /// How long a sender waits for it at most: an Alertmanager waits 10 s or longer.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -72,14 +72,20 @@ async fn ask(
     let _place = shared.pulls.acquire().await.map_err(|error| error.to_string())?;
     // Before it is asked: what comes in by another delivery meanwhile may not be on its list.
     let known = known(shared, receiver, &truncated.group);
-    let GroupListing { body, settled } = listing.group(&receiver.name, &truncated.group).await?;
+    let GroupListing { body, up } = listing.group(&receiver.name, &truncated.group).await?;
     let route = truncated.route;
     let parsed = tokio::task::spawn_blocking(move || format::parse_listing(&body, &route)).await;
     let listed = parsed.map_err(|error| error.to_string())?.map_err(|error| error.0.to_owned())?;
     // Where an entry could not be read, nothing is concluded from what is not there.
-    let over = if listed.spoiled == 0 { over(known, &listed, now) } else { Vec::new() };
-    let unsettled = !settled && !over.is_empty();
-    let mut signals = if settled { over } else { Vec::new() };
+    let gone = known.into_iter().filter(|id| listed.spoiled == 0 && !listed.open.contains(&id.fingerprint));
+    let (mut signals, mut unsettled) = (Vec::new(), false);
+    for id in gone {
+        match up.absence(id.starts_at, now) {
+            Absence::Over => signals.push(over(id, now)),
+            Absence::TooEarly => unsettled = true,
+            Absence::Forgotten => {}
+        }
+    }
     let fires = listed.firing.into_iter().filter(|told| receiver.watchdogs_of(told).is_empty());
     signals.extend(receiver.signals(&*shared.intake, fires, now));
     Ok(Rest { signals, spoiled: listed.spoiled, unsettled })
@@ -93,16 +99,9 @@ fn known(shared: &Shared, receiver: &Receiver, group: &Labels) -> Vec<AlertId> {
 }
 
 /// What a cut delivery may have left out is also that something is over, and that is told once.
-fn over(known: Vec<AlertId>, listed: &Listed, now: Timestamp) -> Vec<Signal> {
-    let gone = known.into_iter().filter(|id| !listed.open.contains(&id.fingerprint));
-    gone.map(|id| Signal::Resolved {
-        source: id.source,
-        fingerprint: id.fingerprint,
-        starts_at: Some(id.starts_at),
-        ended_at: now,
-        name: None,
-    })
-    .collect()
+fn over(id: AlertId, now: Timestamp) -> Signal {
+    let AlertId { source, fingerprint, starts_at } = id;
+    Signal::Resolved { source, fingerprint, starts_at: Some(starts_at), ended_at: now, name: None }
 }
 
 async fn write(shared: &Shared, receiver: &Receiver, mut signals: Vec<Signal>, spoiled: u32) -> Result<usize, Problem> {

@@ -1,6 +1,6 @@
 //! What records are about: the group, the resource, the run that filters on them name.
 
-use codeops_core::model::{Disposition, PageEvent, ResourceId, RunId, Subject};
+use codeops_core::model::{Disposition, PageEvent, PageOpened, ResourceId, RunId, Subject};
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
@@ -94,7 +94,7 @@ impl Record {
     pub fn run(&self) -> Option<RunId> {
         match self {
             Record::Run { run, .. } | Record::Disposed { disposition: Disposition::Run { run }, .. } => Some(*run),
-            Record::Page { event: PageEvent::Opened { run, .. }, .. } => *run,
+            Record::Page { event: PageEvent::Opened(PageOpened { run, .. }), .. } => *run,
             _ => None,
         }
     }

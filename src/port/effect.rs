@@ -8,7 +8,7 @@ use codeops_core::model::{
     Alert, AlertId, AlertState, Channel, DocumentName, Labels, Name, PageId, Period, ResourceId, Revision, RunId,
     SecretName, TeamName,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::journal::StartedEffect;
@@ -242,8 +242,40 @@ pub trait Heartbeat: std::marker::Send + Sync {
 pub struct GroupListing {
     /// As an Alertmanager answers `GET /api/v2/alerts`: all that it has with these labels, silenced ones too.
     pub body: Vec<u8>,
-    /// Whether an alert that is not in it is over: one that was started lately may not have been told of all that fires.
-    pub settled: bool,
+    /// Since when it runs.
+    pub up: UpSince,
+}
+
+/// Since when a monitoring system runs. It forgets its alerts when it ends, and is told again of those that fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpSince(pub Timestamp);
+
+/// What it says of an alert that a monitoring system does not list it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// It is over.
+    Over,
+    /// Nothing yet: all are told to it anew just now.
+    TooEarly,
+    /// Nothing for long: it forgot it, and where its rule began anew as well, as after a reboot, the rule's `for` must pass first.
+    Forgotten,
+}
+
+impl UpSince {
+    /// So long after its start it may not have been told of all that fires.
+    const TOLD: SignedDuration = SignedDuration::from_mins(3);
+    /// So long after its start a rule that began anew with it may not have come to fire.
+    const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+
+    /// What it means `now` that it does not list an alert that began then.
+    pub fn absence(self, began: Timestamp, now: Timestamp) -> Absence {
+        let up = now.duration_since(self.0);
+        match up {
+            _ if up < Self::TOLD => Absence::TooEarly,
+            _ if began < self.0 && up < Self::REMEMBERED => Absence::Forgotten,
+            _ => Absence::Over,
+        }
+    }
 }
 
 /// Where a monitoring system lists its alerts.

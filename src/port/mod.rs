@@ -14,8 +14,8 @@ mod vitals;
 pub use board::{Board, Overall, ProviderView, Publisher, ResourceView, RevisionView, SourceView, Watcher};
 pub use clock::{Clock, SystemClock};
 pub use effect::{
-    AlertAnswer, AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange, GroupListing,
-    Heartbeat, HttpRequest, Performed, ScriptCall, Send, ToldAlert,
+    Absence, AlertAnswer, AlertListing, AlertSources, Effect, EffectError, Effects, GitOrder, GitOrderChange,
+    GroupListing, Heartbeat, HttpRequest, Performed, ScriptCall, Send, ToldAlert, UpSince,
 };
 pub use provider::{
     Abilities, Actuator, Applied, ApplyError, Hint, LogLine, LogQuery, LogStream, Observer, Secrets, Stat, Unreachable,

@@ -42,8 +42,8 @@ pub trait Source: Send + Sync {
     /// again. Works without the network.
     async fn files(&self, revision: &Revision) -> Result<Arc<Files>, SourceError>;
 
-    /// The first-parent commits after `since` up to `until`, oldest first, at most 1,000; without `since`, `until` alone. A
-    /// merge has the commits with trailers that it brings, too.
+    /// The first-parent commits after `since` up to `until`, oldest first; without `since`, `until` alone. Beyond the newest
+    /// 1,000 only those with trailers. A merge has the commits with trailers that it brings, too.
     async fn commits(&self, since: Option<&Revision>, until: &Revision) -> Result<Vec<Commit>, SourceError>;
 
     /// Writes all regular files of one revision below the configured path, manifests or not, into the new folder `into`,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use codeops_core::action::{self, Lowered, Situation};
 use codeops_core::model::{
-    Action, DocumentName, Failing, PageEvent, PageId, Part, ResourceId, ResourceMemory, ResponseMemory, Run, RunCause,
-    RunEvent, StepOutcome, StepRef,
+    Action, DocumentName, Failing, PageEvent, PageId, PageOpened, Part, ResourceId, ResourceMemory, ResponseMemory,
+    Run, RunCause, RunEvent, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{NOTHING, Order, pin};
 use serde_json::{Value, json};
@@ -156,16 +156,13 @@ impl Flow {
         }
         let (title, body) = self.evidence(run, Some(step), &first);
         let begun = Record::Run { run: run.id, resource: None, event: begun };
-        let event = PageEvent::Opened {
+        let event = PageEvent::Opened(PageOpened {
             run: Some(run.id),
             policy: Some(policy),
             title,
             body,
-            alerts: Vec::new(),
-            silent: None,
-            full: None,
-            schedule: None,
-        };
+            ..PageOpened::default()
+        });
         self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
     }
 

@@ -156,7 +156,7 @@ impl Flow {
     /// Why the run must not act now.
     fn hold(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
         if self.tools.rules.observe {
-            return Some(Hold::Turn("only observing, as the settings say".to_owned()));
+            return Some(Hold::Frozen("only observing, as the settings say".to_owned()));
         }
         if let Some(frozen) = self.frozen(&memory.response, now) {
             return Some(Hold::Frozen(frozen));

@@ -1,6 +1,6 @@
 //! Latches that end, and runs that end because this daemon only observes.
 
-use codeops_core::model::{Health, PageEvent, RunEvent, RunId, RunState, Rung, Subject};
+use codeops_core::model::{Health, PageEvent, PageOpened, RunEvent, RunId, RunState, Rung, Subject};
 use codeops_core::playbook::unlatches_at;
 use jiff::Timestamp;
 
@@ -34,12 +34,18 @@ impl Flow {
         self.tools.journal.record(records).await.map(|_| ())
     }
 
-    /// A store older than what it observes, or settings that only observe. The first ends old runs, says so in one page, and
-    /// has alerts tell people alone; the second does nothing at all.
+    /// A store older than what it observes, or settings that only observe: alerts tell people alone. The first ends old runs,
+    /// and says so in one page; by the second they come to their own.
     pub(super) async fn observe(&mut self, why: &str) -> Result<(), LogError> {
-        if self.tools.rules.observe {
-            return Ok(());
+        if !self.tools.rules.observe {
+            self.end_old_runs(why).await?;
         }
+        self.alerts().await?;
+        self.answers().await?;
+        self.other_runs().await
+    }
+
+    async fn end_old_runs(&mut self, why: &str) -> Result<(), LogError> {
         let runs: Vec<RunId> = self.remembered(|response| {
             let old = response.runs.values().filter(|run| run.rung != Rung::Page);
             old.map(|run| run.id).collect()
@@ -57,21 +63,10 @@ impl Flow {
             let policy = self.tools.rules.fallback.clone();
             let title = "codeops only observes until a commit".to_owned();
             let body = format!("{text}\nAlerts are answered by no playbook until then: each calls a person.");
-            let event = PageEvent::Opened {
-                run: None,
-                policy,
-                title,
-                body,
-                alerts: Vec::new(),
-                silent: None,
-                full: None,
-                schedule: None,
-            };
+            let event = PageEvent::Opened(PageOpened { policy, title, body, ..PageOpened::default() });
             self.tools.journal.open_page(event, |_| beside).await?;
             self.tools.said.with(|said| said.observing = Some(why.to_owned()));
         }
-        self.alerts().await?;
-        self.answers().await?;
-        self.other_runs().await
+        Ok(())
     }
 }

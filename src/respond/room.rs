@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use codeops_core::model::{Kept, Name, PageEvent};
+use codeops_core::model::{Kept, Name, PageEvent, PageOpened};
 use jiff::SignedDuration;
 
 use super::{Flow, is_due};
@@ -47,10 +47,9 @@ impl Flow {
                 kept.alerts,
                 kept.bytes >> 20
             );
-            let (policy, alerts) = (self.tools.rules.fallback.clone(), Vec::new());
+            let policy = self.tools.rules.fallback.clone();
             let full = Some(receiver);
-            let event =
-                PageEvent::Opened { run: None, policy, title, body, alerts, silent: None, full, schedule: None };
+            let event = PageEvent::Opened(PageOpened { policy, title, body, full, ..PageOpened::default() });
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
         }
         Ok(())

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Memory, Page, PageEvent, ResponseMemory, Run, RunCause, RunEvent, RunId,
-    RunState, StepOutcome, StepRef, TeamName, covers, severity, worst,
+    AlertId, AlertMemory, AlertState, Does, Memory, Page, PageEvent, PageOpened, ResponseMemory, Run, RunCause,
+    RunEvent, RunId, RunState, StepOutcome, StepRef, TeamName, covers, severity, worst,
 };
 use codeops_core::playbook::{Next, evidence, judged, latched_words, next, still_fires};
 use jiff::Timestamp;
@@ -150,16 +150,7 @@ impl Flow {
         let policy = Some(self.who_is_told(run, None)?);
         let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
         let (title, body) = self.evidence(run, None, &first);
-        Some(PageEvent::Opened {
-            run: Some(run.id),
-            policy,
-            title,
-            body,
-            alerts: Vec::new(),
-            silent: None,
-            full: None,
-            schedule: None,
-        })
+        Some(PageEvent::Opened(PageOpened { run: Some(run.id), policy, title, body, ..PageOpened::default() }))
     }
 
     /// The title and the text of a run's page, after `first`; `at` is the step that pages, where one does.

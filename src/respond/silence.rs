@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::alert::silent;
-use codeops_core::model::{Name, Page, PageEvent, SELF_TEST};
+use codeops_core::model::{Name, Page, PageEvent, PageOpened, SELF_TEST};
 use codeops_core::playbook::{due, next_time};
 use jiff::{SignedDuration, Timestamp};
 
@@ -64,16 +64,7 @@ impl Flow {
             );
             let policy = self.tools.rules.fallback.clone();
             let silent = Some(receiver.clone());
-            let event = PageEvent::Opened {
-                run: None,
-                policy,
-                title,
-                body,
-                alerts: Vec::new(),
-                silent,
-                full: None,
-                schedule: None,
-            };
+            let event = PageEvent::Opened(PageOpened { policy, title, body, silent, ..PageOpened::default() });
             self.tools.journal.open_page(event, |_| Vec::new()).await?;
             // Said only once it is durable: what could not be written down is said by whoever begins anew.
             self.tools.said.with(|said| said.silent.insert(receiver));
@@ -96,16 +87,13 @@ impl Flow {
             let title = "codeops paging self-test: nothing is wrong".to_owned();
             let body =
                 "This page shows that paging works. It comes as often as `selfTest` in the settings says, and is over at once.".to_owned();
-            let event = PageEvent::Opened {
-                run: None,
+            let event = PageEvent::Opened(PageOpened {
                 policy: self.tools.rules.fallback.clone(),
                 title,
                 body,
-                alerts: Vec::new(),
-                silent: None,
-                full: None,
                 schedule: Some(name.clone()),
-            };
+                ..PageOpened::default()
+            });
             let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
             self.tools.journal.open_page(event, |_| vec![record]).await?;
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent, ResponseMemory, TeamName};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent, PageOpened, ResponseMemory, TeamName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -131,16 +131,7 @@ impl Flow {
                 };
                 receipts.map(receipt).into_iter().collect()
             };
-            let event = PageEvent::Opened {
-                run: None,
-                policy,
-                title,
-                body,
-                alerts: about,
-                silent: None,
-                full: None,
-                schedule: None,
-            };
+            let event = PageEvent::Opened(PageOpened { policy, title, body, alerts: about, ..PageOpened::default() });
             self.tools.journal.open_page(event, left).await?;
         }
         Ok(())

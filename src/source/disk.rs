@@ -22,6 +22,8 @@ use crate::base;
 const PACKS: usize = 24;
 /// Keeps the revision in force, so that it survives a rewritten history and a repack.
 pub(super) const CURRENT: &str = "refs/codeops/current";
+/// Which rewritten history was accepted.
+const ACCEPTED: &str = "accepted";
 
 /// One bare mirror.
 #[derive(Debug)]
@@ -333,9 +335,11 @@ impl Disk {
         }
     }
 
-    /// The rewritten history that was last accepted. Kept beside the mirror, because that may be made anew.
+    /// The rewritten history that was last accepted. Kept beside the mirrors, because they may be made anew, and once for all
+    /// addresses: what was accepted of one does not count again at another. Older daemons kept it by address.
     pub(super) fn accepted(&self) -> Option<Acceptance> {
-        let text = fs::read_to_string(self.beside("accepted")).ok()?;
+        let read = |path: &Path| fs::read_to_string(path).ok();
+        let text = read(&self.root.join(ACCEPTED)).or_else(|| read(&self.beside(ACCEPTED)))?;
         let (accept, from) = text.trim().split_once(' ')?;
         Some(Acceptance { accept: Oid::from_str(accept).ok()?, from: Oid::from_str(from).ok()? })
     }
@@ -343,7 +347,7 @@ impl Disk {
     /// Remembers an accepted history durably, so that it is accepted once.
     pub(super) fn remember(&self, Acceptance { accept, from }: Acceptance) -> Result<(), SourceError> {
         let text = format!("{accept} {from}\n");
-        base::write_private(&self.beside("accepted"), text.as_bytes()).map_err(|error| self.unwritable(&error))
+        base::write_private(&self.root.join(ACCEPTED), text.as_bytes()).map_err(|error| self.unwritable(&error))
     }
 
     fn beside(&self, end: &str) -> PathBuf {

@@ -13,9 +13,9 @@ use super::signers::Signers;
 use super::text::clean;
 use crate::port::Commit;
 
-/// The most commits one answer holds.
+/// So many of the newest commits are told of whatever they say; of older ones and of those that merges bring, what has trailers.
 const COMMITS: usize = 1_000;
-/// So many commits that merges bring are looked at for trailers, the newest first.
+/// So many of those are looked at, the newest first.
 const MERGED: usize = 10_000;
 /// So many bytes of their trailers are kept, in all.
 const SAID_BYTES: usize = 4 << 20;
@@ -27,8 +27,6 @@ const TRAILERS: usize = 101;
 const TRAILER: usize = 100;
 /// A first-parent line is followed so far for its other end.
 const LINE: usize = 100_000;
-/// A message longer than this is cut before its trailers are looked for.
-const MESSAGE_BYTES: usize = 64 << 10;
 
 /// The object id of a revision.
 pub(super) fn oid(revision: &Revision) -> Result<Oid, git2::Error> {
@@ -114,24 +112,29 @@ pub(super) fn commits(
     let mut found = Vec::new();
     let way: Vec<Pair> = since.map(|since| comparer.pair(since, until)).transpose()?.into_iter().collect();
     let mut beside: Vec<(Option<Oid>, Pair)> = Vec::new();
-    for oid in line.into_iter().rev().take(COMMITS) {
+    for (place, oid) in line.into_iter().rev().enumerate() {
+        beside.retain(|(base, _)| *base != Some(oid));
+        let carried = merges.as_ref().map_or(Ok(Vec::new()), |merges| brought(repository, merges, oid, &mut left))?;
+        let branches =
+            merges.as_ref().map_or(Ok(Vec::new()), |it| branches(repository, &comparer, (it, oid), until))?;
+        if place >= COMMITS && carried.is_empty() && !left.takes_one_of(repository, oid)? {
+            beside.extend(branches);
+            continue;
+        }
         let mut commit = commit(repository, oid, signers)?;
         let first = comparer.first_parent(oid)?;
         let brings = comparer.differing(&[&[first], &way[..]].concat())?;
-        beside.retain(|(base, _)| *base != Some(oid));
         let alone: Vec<Pair> = way.iter().copied().chain(beside.iter().take(BESIDE).map(|(_, pair)| *pair)).collect();
         own(&mut comparer, &mut commit, oid, &alone)?;
         commit.brings = brings.files;
         commit.beyond.extend(brings.beyond);
         // What is not looked at may be somebody else's.
         commit.beyond.extend((beside.len() > BESIDE || merges.is_none()).then(String::new));
-        if let Some(merges) = &merges {
-            for (id, mut said) in brought(repository, merges, oid, &mut left)? {
-                own(&mut comparer, &mut said, id, &[&[first], &alone[..]].concat())?;
-                commit.brought.push(said);
-            }
-            beside.extend(branches(repository, &comparer, (merges, oid), until)?);
+        for (id, mut said) in carried {
+            own(&mut comparer, &mut said, id, &[&[first], &alone[..]].concat())?;
+            commit.brought.push(said);
         }
+        beside.extend(branches);
         found.push(commit);
     }
     found.reverse();
@@ -167,12 +170,42 @@ fn own(comparer: &mut Comparer<'_>, commit: &mut Commit, oid: Oid, way: &[Pair])
     Ok(())
 }
 
-/// How much is still looked at of what merges bring.
+/// How much is still looked at of what old commits say, and of what merges bring.
 struct Left {
     commits: usize,
     /// Of what trailers say.
     bytes: usize,
 }
+
+impl Left {
+    fn is_spent(&self) -> bool {
+        self.commits == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, said: &[(String, String)]) {
+        self.bytes = self.bytes.saturating_sub(said.iter().map(|(key, value)| key.len() + value.len()).sum());
+    }
+
+    /// Whether a commit has trailers that are still taken.
+    fn takes_one_of(&mut self, repository: &Repository, oid: Oid) -> Result<bool, git2::Error> {
+        if self.is_spent() {
+            return Ok(false);
+        }
+        let said = trailers(&String::from_utf8_lossy(object::find(repository, oid)?.message_bytes()));
+        if said.is_empty() {
+            return Ok(false);
+        }
+        self.commits -= 1;
+        self.take(&said);
+        if self.is_spent() {
+            tracing::warn!(commit = %oid, commits = MERGED, bytes = SAID_BYTES, "{TOO_MUCH}");
+        }
+        Ok(true)
+    }
+}
+
+const TOO_MUCH: &str =
+    "new commits have more trailers than are looked at: those of the oldest do not count; repeat them in a commit";
 
 /// The commits with trailers that a merge brings beside its first parent, oldest first: a pull request's stand in its own
 /// commits.
@@ -184,17 +217,14 @@ fn brought(
 ) -> Result<Vec<(Oid, Commit)>, git2::Error> {
     let mut said = Vec::new();
     for oid in merges.brought(merge) {
-        if left.commits == 0 || left.bytes == 0 {
-            let what = "merges bring more commits, or more trailers, than are looked at: those of the oldest do not count; \
-                        repeat them in a commit of the branch";
-            tracing::warn!(%merge, commits = MERGED, bytes = SAID_BYTES, "{what}");
+        if left.is_spent() {
+            tracing::warn!(%merge, commits = MERGED, bytes = SAID_BYTES, "{TOO_MUCH}");
             break;
         }
         left.commits -= 1;
         let commit = commit(repository, *oid, None)?;
         if !commit.trailers.is_empty() {
-            let bytes: usize = commit.trailers.iter().map(|(key, value)| key.len() + value.len()).sum();
-            left.bytes = left.bytes.saturating_sub(bytes);
+            left.take(&commit.trailers);
             said.push((*oid, commit));
         }
     }
@@ -231,7 +261,7 @@ fn committed_at(commit: &object::Commit<'_>) -> Timestamp {
 /// The `Codeops-…` trailers of a commit message, by the rules of `git interpret-trailers`. Keys as they are spelt in the
 /// documentation: `codeops-allow` counts as `Codeops-Allow`.
 pub fn trailers(message: &str) -> Vec<(String, String)> {
-    let mut end = message.len().min(MESSAGE_BYTES);
+    let mut end = message.len().min(object::MESSAGE);
     while !message.is_char_boundary(end) {
         end -= 1;
     }

@@ -102,6 +102,10 @@ fn unsigned(commit: Oid, why: &str) -> String {
 /// The rewritten history that the settings accept from `current`, if the tip is or continues it.
 fn accepts(repository: &Repository, question: &Question<'_>, current: Oid) -> Result<Option<Acceptance>, git2::Error> {
     let Some(accept) = question.accept else { return Ok(None) };
+    // One that lags is no rewritten history: it would take back what was committed since. Whoever wants that names its tip.
+    if accept != question.tip && descends(repository, current, question.tip)? {
+        return Ok(None);
+    }
     let now = Acceptance { accept, from: current };
     let spent = question.accepted.is_some_and(|before| before.accept == accept && before != now);
     Ok((!spent && descends(repository, question.tip, accept)?).then_some(now))

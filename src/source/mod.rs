@@ -162,7 +162,7 @@ impl Mirror {
         let root = state.join("source");
         let address =
             Address::parse(url).and_then(Address::with_repository).or_else(|why| away::address(url, &root, why))?;
-        address::check_branch(&config.branch)?;
+        address::check_branch(config.branch())?;
         let path = address::check_path(&config.path)?;
         if address.is_unproven() && config.signers.is_none() {
             return Err(SourceError(format!(
@@ -173,12 +173,12 @@ impl Mirror {
             Signers::read(signers)?;
         }
         let git = Git::new(&address, &root, environment, limits).await?;
-        away::remember(url, &address, &config.branch, &root);
-        let disk = Disk::open(git, address, &config.branch, &root, launcher).await?;
+        away::remember(url, &address, config.branch(), &root);
+        let disk = Disk::open(git, address, config.branch(), &root, launcher).await?;
         Ok(Self(Arc::new(Inner {
             disk,
             path,
-            branch: config.branch.clone(),
+            branch: config.branch().to_owned(),
             signers: config.signers.clone(),
             accept: config.accept.clone(),
             limits,

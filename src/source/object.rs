@@ -1,17 +1,35 @@
 //! Commits as their objects say, read with less than git2 asks of them. Whoever may push can push one whose author's line is out of
 //! shape, old histories have such, and it stays below every later one: no team's commit keeps the others from being followed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
+use memchr::memmem;
 
 use super::entries::{Tree, find_tree};
+
+/// Of a message this much is kept, in bytes: as far as trailers and subjects are looked for.
+pub(super) const MESSAGE: usize = 64 << 10;
+/// Of a name and an email, in bytes.
+const NAME: usize = 1 << 10;
+/// A commit of more bytes is read from the mirror once, not at each question: git unpacks and sums the whole of it, and a push of a
+/// few kilobytes brings gigabytes.
+const LARGE: usize = 64 << 10;
+/// So much is kept of large ones, in bytes; then they are read anew.
+const KEPT: usize = 16 << 20;
 
 /// A commit.
 #[derive(Clone)]
 pub(super) struct Commit<'r> {
     repository: &'r Repository,
     id: Oid,
+    said: Arc<Said>,
+}
+
+/// What is read of a commit.
+#[derive(Debug)]
+struct Said {
     tree: Oid,
     parents: Vec<Oid>,
     author: Person,
@@ -28,24 +46,52 @@ pub(super) struct Person {
     pub(super) at: i64,
 }
 
+/// The large commits that were read. An id is the sum of what it names, so one list serves all mirrors.
+static LARGE_READ: Mutex<BTreeMap<Oid, Arc<Said>>> = Mutex::new(BTreeMap::new());
+
 /// The commit of this id.
 pub(super) fn find(repository: &Repository, id: Oid) -> Result<Commit<'_>, git2::Error> {
     let odb = repository.odb()?;
+    let known = || LARGE_READ.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+    if let Some(said) = known().filter(|_| odb.exists(id)) {
+        return Ok(Commit { repository, id, said });
+    }
     let object = odb.read(id)?;
-    let parsed = (object.kind() == ObjectType::Commit).then(|| parse(repository, id, object.data())).flatten();
-    parsed.ok_or_else(|| git2::Error::new(ErrorCode::Invalid, ErrorClass::Object, format!("{id} is no commit")))
+    let parsed = (object.kind() == ObjectType::Commit).then(|| parse(object.data())).flatten();
+    let none = || git2::Error::new(ErrorCode::Invalid, ErrorClass::Object, format!("{id} is no commit"));
+    let said = Arc::new(parsed.ok_or_else(none)?);
+    if object.len() > LARGE {
+        keep(id, &said);
+    }
+    Ok(Commit { repository, id, said })
 }
 
-fn parse<'r>(repository: &'r Repository, id: Oid, bytes: &[u8]) -> Option<Commit<'r>> {
-    let (head, message) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
+fn keep(id: Oid, said: &Arc<Said>) {
+    let mut kept = LARGE_READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.values().map(|said| said.weight()).sum::<usize>() + said.weight() > KEPT {
+        kept.clear();
+    }
+    kept.insert(id, Arc::clone(said));
+}
+
+impl Said {
+    /// How many bytes it holds, about.
+    fn weight(&self) -> usize {
+        self.message.len() + (self.parents.len() + 8) * size_of::<Oid>() + 2 * NAME
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Said> {
+    let (head, message) = match memmem::find(bytes, b"\n\n") {
         Some(at) => (&bytes[..at], &bytes[at + 2..]),
         None => (bytes, &[][..]),
     };
-    // As git shows it: what stands behind a NUL nobody sees.
-    let message = message.split(|byte| *byte == 0).next().unwrap_or_default();
     let begin = message.iter().position(|byte| *byte != b'\n').unwrap_or(message.len());
+    // As git shows it: what stands behind a NUL nobody sees.
+    let message = &message[begin..];
+    let message = &message[..memchr::memchr(0, message).unwrap_or(message.len())];
     let oid = |hex: &[u8]| std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?.parse::<Oid>().ok();
-    let mut lines = head.split(|byte| *byte == b'\n').peekable();
+    let mut lines = Lines(head).peekable();
     let tree = oid(lines.next()?.strip_prefix(b"tree ")?)?;
     // Only those right behind the tree, as git takes them: any line may stand below the committer.
     let mut parents = Vec::new();
@@ -61,15 +107,27 @@ fn parse<'r>(repository: &'r Repository, id: Oid, bytes: &[u8]) -> Option<Commit
             committer.get_or_insert_with(|| person(text));
         }
     }
-    Some(Commit {
-        repository,
-        id,
-        tree,
-        parents,
-        author: author.unwrap_or_default(),
-        committer: committer.unwrap_or_default(),
-        message: message[begin..].to_vec(),
-    })
+    let message = message[..message.len().min(MESSAGE)].to_vec();
+    Some(Said { tree, parents, author: author.unwrap_or_default(), committer: committer.unwrap_or_default(), message })
+}
+
+/// The lines of a head, each found with the processor's own search: one may be of any length.
+struct Lines<'b>(&'b [u8]);
+
+impl<'b> Iterator for Lines<'b> {
+    type Item = &'b [u8];
+
+    fn next(&mut self) -> Option<&'b [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (line, rest) = match memchr::memchr(b'\n', self.0) {
+            Some(at) => (&self.0[..at], &self.0[at + 1..]),
+            None => (self.0, &[][..]),
+        };
+        self.0 = rest;
+        Some(line)
+    }
 }
 
 /// `Name <email> seconds zone`, as far as it is so.
@@ -91,7 +149,8 @@ fn person(line: &[u8]) -> Person {
     let digits = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<i64>().ok();
     let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let at = words.next().and_then(digits).unwrap_or_default();
-    Person { name: name.trim_ascii().to_vec(), email: email.trim_ascii().to_vec(), at }
+    let kept = |text: &[u8]| text[..text.len().min(NAME)].trim_ascii().to_vec();
+    Person { name: kept(name.trim_ascii_start()), email: kept(email.trim_ascii_start()), at }
 }
 
 impl<'r> Commit<'r> {
@@ -102,38 +161,38 @@ impl<'r> Commit<'r> {
 
     /// The tree that it is of.
     pub(super) fn tree(&self) -> Result<Tree, git2::Error> {
-        find_tree(self.repository, self.tree)
+        find_tree(self.repository, self.said.tree)
     }
 
     /// Its parents' ids, the first one first.
     pub(super) fn parent_ids(&self) -> impl Iterator<Item = Oid> + '_ {
-        self.parents.iter().copied()
+        self.said.parents.iter().copied()
     }
 
     /// How many parents it has.
     pub(super) fn parent_count(&self) -> usize {
-        self.parents.len()
+        self.said.parents.len()
     }
 
     /// One of its parents.
     pub(super) fn parent(&self, at: usize) -> Result<Commit<'r>, git2::Error> {
         let none = || git2::Error::new(ErrorCode::NotFound, ErrorClass::Object, format!("{} has no parent", self.id));
-        find(self.repository, *self.parents.get(at).ok_or_else(none)?)
+        find(self.repository, *self.said.parents.get(at).ok_or_else(none)?)
     }
 
     /// What it says.
     pub(super) fn message_bytes(&self) -> &[u8] {
-        &self.message
+        &self.said.message
     }
 
     /// Who wrote it.
     pub(super) fn author(&self) -> &Person {
-        &self.author
+        &self.said.author
     }
 
     /// Who committed it.
     pub(super) fn committer(&self) -> &Person {
-        &self.committer
+        &self.said.committer
     }
 }
 
@@ -143,7 +202,7 @@ pub(super) fn first_parents(repository: &Repository, tip: Oid) -> impl Iterator<
     std::iter::from_fn(move || {
         let id = next.take()?;
         let parent = match find(repository, id) {
-            Ok(commit) => commit.parents.first().copied(),
+            Ok(commit) => commit.said.parents.first().copied(),
             Err(error) => return Some(Err(error)),
         };
         // A shallow clone names parents that it has not.
@@ -217,6 +276,32 @@ mod tests {
         assert_eq!(of("<t@x> soon"), is("", "t@x", 0));
         assert_eq!(of("t > <t@x 5 +0000"), is("t", "", 0));
         assert_eq!(of(""), is("", "", 0));
+    }
+
+    #[test]
+    fn a_commit_of_any_size_is_read_once_and_as_far_as_it_says_something() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let repository = Repository::init_bare(folder.path()).expect("a repository");
+        let tree = repository.treebuilder(None).and_then(|tree| tree.write()).expect("a tree");
+        let (long, who) = ("x".repeat(4 * LARGE), "t <t@x> 5 +0000");
+        let text = format!("tree {tree}\nauthor {long} <a@x> 6 +0000\ncommitter {who}\nx {long}\n\n\nsaid\n{long}");
+        let id = repository.odb().and_then(|odb| odb.write(ObjectType::Commit, text.as_bytes())).expect("a commit");
+        let read = || {
+            let commit = find(&repository, id).expect("read");
+            assert_eq!(commit.tree().expect("its tree").id(), tree);
+            (commit.author().clone(), commit.committer().clone(), commit.message_bytes().to_vec())
+        };
+        let (author, committer, message) = read();
+        assert_eq!((author.name.len(), &*author.email, author.at), (NAME, &b"a@x"[..], 6));
+        assert_eq!((&*committer.name, &*committer.email, committer.at), (&b"t"[..], &b"t@x"[..], 5));
+        assert!(message.starts_with(b"said\nxxx") && message.len() == MESSAGE);
+        // What is read from the disk again would be noticed.
+        let id = id.to_string();
+        let object = folder.path().join("objects").join(&id[..2]).join(&id[2..]);
+        std::fs::remove_file(&object).and_then(|()| std::fs::write(&object, "broken")).expect("broken");
+        assert_eq!(read(), (author, committer, message));
+        let other = Repository::init_bare(folder.path().join("other")).expect("a repository");
+        assert!(find(&other, id.parse().expect("an id")).is_err(), "what a mirror has not is not found in it");
     }
 
     proptest! {

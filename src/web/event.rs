@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertId, AlertState, Digest, Disposition, Health, Name, Notified, PageEvent, Part, ResourceId, Revision, Run,
-    RunEvent, RunId, Signal, StepOutcome, StepRef, Sync, TeamName,
+    AlertId, AlertState, Digest, Disposition, Health, Name, Notified, PageEvent, PageOpened, Part, ResourceId,
+    Revision, Run, RunEvent, RunId, Signal, StepOutcome, StepRef, Sync, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -168,7 +168,7 @@ fn mark(record: &Record) -> Option<Mark> {
         Record::AlertState { state, .. } => Some(Mark::of_alert(*state)),
         Record::Run { event, .. } => mark_of_run(event),
         Record::Page { event, .. } => match event {
-            PageEvent::Opened { .. } | PageEvent::Failed { .. } => Some(Mark::Degraded),
+            PageEvent::Opened(_) | PageEvent::Failed { .. } => Some(Mark::Degraded),
             PageEvent::Accepted { .. } => Some(Mark::Held),
             PageEvent::Closed { .. } => Some(Mark::Fine),
             PageEvent::Joined { .. } | PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
@@ -331,7 +331,7 @@ fn disposition_text(disposition: &Disposition) -> String {
 
 fn page_text(event: &PageEvent) -> String {
     match event {
-        PageEvent::Opened { title, .. } => format!("opened: {title}"),
+        PageEvent::Opened(PageOpened { title, .. }) => format!("opened: {title}"),
         PageEvent::Joined { alerts } => format!("tells of {} more", plural(alerts.len(), "alert")),
         PageEvent::Begun { notified: Notified::OnCall(name), receiver: Some(receiver) } => {
             format!("is sent to oncall/{name}, which is {receiver}")

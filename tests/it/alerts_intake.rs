@@ -428,10 +428,14 @@ async fn what_a_delivery_left_out_may_be_that_an_alert_is_over() {
     let open = || edge.firing().iter().any(|alert| serde_json::json!(alert.labels) == known);
     assert!(open());
     other["groupLabels"] = serde_json::json!({"alertname": known["alertname"]});
-    edge.listing_is_young(true);
+    edge.listing_is_up_since(edge.now());
     assert_eq!(post(other.to_string().as_bytes()).await, 503, "an Alertmanager that was just started cannot say");
     assert!(open());
-    edge.listing_is_young(false);
+    let ago = |minutes| edge.now() - jiff::SignedDuration::from_mins(minutes);
+    edge.listing_is_up_since(ago(4));
+    assert_eq!(post(other.to_string().as_bytes()).await, 200);
+    assert!(open(), "it began before that Alertmanager, which forgot it");
+    edge.listing_is_up_since(ago(61));
     assert_eq!(post(other.to_string().as_bytes()).await, 200);
     assert!(!open(), "it is not on the whole list of its group");
     edge.stop().await;
@@ -587,5 +591,25 @@ async fn alerts_of_a_receiver_that_says_no_end_expire_as_its_settings_say() {
     edge.advance(1_900);
     post("alerts").await;
     assert_eq!(edge.firing()[0].expires_at, edge.now().checked_add(hour).ok(), "it is told of again");
+    edge.stop().await;
+}
+
+/// Of a whole PagerDuty account everything comes back that codeops sends there.
+#[tokio::test]
+async fn a_page_that_comes_back_as_an_incident_is_no_alert() {
+    let edge = Edge::start().await;
+    let fixture = String::from_utf8(fixture("pagerduty.json")).expect("text");
+    let own = fixture.replace("d3640fbd41094207a1c11e58e46b1662", &edge.page_key());
+    assert_ne!(own, fixture);
+    let post = async |body: &str, id: &'static str| {
+        edge.post("/hooks/alerts/pd-bearer", &[edge::bearer("pd-bearer"), ("X-Webhook-Id", id)], body.as_bytes())
+            .await
+            .0
+    };
+    assert_eq!(post(&own, "one").await, 200);
+    assert!(edge.firing().is_empty());
+    let others = own.replace(&edge.page_key(), &edge.page_key().replace(":p12", ":p12x"));
+    assert_eq!(post(&others, "two").await, 200);
+    assert_eq!(edge.firing().len(), 1, "what somebody else opened is one");
     edge.stop().await;
 }

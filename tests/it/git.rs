@@ -344,6 +344,22 @@ async fn rewritten_history_is_held_until_a_descendant_or_an_acceptance() {
     let again = mirror.fetch(Some(&after)).await.expect("reachable");
     assert_eq!(again.revision, after);
     assert!(again.held.is_some(), "the acceptance is spent");
+
+    // So it is at another address, be it one that lags or one that went its own way.
+    let aside = TempRepo::with(&[("a.yaml", "1")]);
+    aside.git(&["fetch", "--quiet", &repo.url(), "main"]);
+    aside.git(&["reset", "--quiet", "--hard", other.as_str()]);
+    bench.settings.url = Some(aside.url());
+    let of = |held: Option<String>| held.is_some_and(|why| why.contains("history was rewritten"));
+    for what in ["it lags", "its own way"] {
+        let tip = bench.open().await.fetch(Some(&after)).await.expect("reachable");
+        assert!(tip.revision == after && of(tip.held), "{what}");
+        aside.commit_file("a.yaml", "6", "Aside");
+    }
+    // Whoever wants to go back names the commit.
+    aside.git(&["reset", "--quiet", "--hard", base.as_str()]);
+    bench.settings.accept = Some(base.clone());
+    assert_eq!(bench.open().await.fetch(Some(&after)).await.expect("reachable").revision, base);
 }
 
 #[tokio::test]
@@ -442,7 +458,7 @@ async fn a_folder_that_is_away_at_start_leaves_the_last_revision_in_force_until_
     std::os::unix::fs::symlink(repo.path(), &folder).expect("linked");
     for url in [folder.display().to_string(), format!("file://{}", folder.display())] {
         let mut bench = Bench::new(&url);
-        bench.settings.branch = "trunk".to_owned();
+        bench.settings.branch = Some("trunk".to_owned());
         let good = bench.open().await.fetch(None).await.expect("reachable").revision;
         fs::rename(&folder, &aside).expect("away");
         let mirror = bench.open().await;
@@ -543,6 +559,28 @@ async fn commits_tell_who_and_what_and_the_trailers() {
     assert_eq!(commits[0].trailers, trailers);
 }
 
+/// Whoever commits much keeps nobody from being heard.
+#[tokio::test]
+async fn a_trailer_counts_below_more_commits_than_are_told_of() {
+    let repo = TempRepo::with(&[("a.yaml", "1")]);
+    let base = repo.head();
+    repo.commit_file("b.yaml", "1", "Nothing to say");
+    repo.commit_file("a.yaml", "2", "Mine\n\nCodeops-Allow: 463339a07d6f");
+    let git = git2::Repository::open(repo.path()).expect("a repository");
+    for number in 0..1_000 {
+        let head = git.head().and_then(|head| head.peel_to_commit()).expect("a commit");
+        let who = git2::Signature::now("b", "b@b.example").expect("a name");
+        let tree = head.tree().expect("its tree");
+        git.commit(Some("HEAD"), &who, &who, &format!("Note {number}"), &tree, &[&head]).expect("committed");
+    }
+    let mirror = Bench::new(&repo.url()).open().await;
+    let tip = mirror.fetch(Some(&base)).await.expect("reachable").revision;
+    let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
+    let subjects: Vec<&str> = commits.iter().take(2).map(|commit| &*commit.subject).collect();
+    assert_eq!((commits.len(), subjects), (1_001, vec!["Mine", "Note 0"]));
+    assert_eq!(commits[0].stands.iter().collect::<Vec<_>>(), ["a.yaml"]);
+}
+
 /// Who pushes a change together with what takes it back has changed nothing, and shows nothing of whose commits these are.
 #[tokio::test]
 async fn what_a_push_changes_and_changes_back_does_not_stand() {
@@ -615,7 +653,7 @@ async fn settings_that_cannot_work_say_so_at_start() {
     };
     assert!(refused(|_| ()).await.contains("does not prove who answers"));
     assert!(refused(|s| s.url = None).await.contains("--repo"));
-    assert!(refused(|s| s.branch = "--upload-pack=x".to_owned()).await.contains("branch"));
+    assert!(refused(|s| s.branch = Some("--upload-pack=x".to_owned())).await.contains("branch"));
     assert!(refused(|s| s.path = "../x".to_owned()).await.contains("repository.path"));
     assert!(refused(|s| s.url = Some("ext::sh -c id".to_owned())).await.contains("repository.url"));
     let missing = |s: &mut RepositorySettings| s.signers = Some(SignerSettings { file: "/nowhere".to_owned() });

@@ -109,7 +109,9 @@ impl<'a> Quiet<'a> {
     /// Why a mute time of its routes keeps it quiet, if one does. A name is one of the route's own manifest.
     pub(super) fn muted(&self, routed: &Routed, now: Timestamp) -> Option<String> {
         let routes = &self.router.response().routes;
-        let (_, name) = routed.mute.iter().find(|(manifest, name)| {
+        // Each once: a tree may name one at every route.
+        let named: BTreeSet<&(Name, Name)> = routed.mute.iter().collect();
+        let (_, name) = named.into_iter().find(|(manifest, name)| {
             let spans = routes.get(manifest).and_then(|route| route.spec.mute_times.get(name));
             spans.into_iter().flatten().any(|span| contains(span, now))
         })?;

@@ -81,8 +81,8 @@ impl Settings {
 pub struct RepositorySettings {
     /// A URL, or a local folder.
     pub url: Option<String>,
-    /// The branch followed.
-    pub branch: String,
+    /// The branch followed. Where none is named it is the one that a local folder has checked out, else `main`.
+    pub branch: Option<String>,
     /// The folder inside it that holds the manifests.
     pub path: String,
     /// The time between two looks, give or take a tenth.
@@ -99,13 +99,20 @@ impl Default for RepositorySettings {
     fn default() -> Self {
         Self {
             url: None,
-            branch: "main".to_owned(),
+            branch: None,
             path: ".".to_owned(),
             poll: Period::from_secs(30),
             hook: None,
             signers: None,
             accept: None,
         }
+    }
+}
+
+impl RepositorySettings {
+    /// The branch followed.
+    pub fn branch(&self) -> &str {
+        self.branch.as_deref().unwrap_or("main")
     }
 }
 

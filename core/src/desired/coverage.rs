@@ -1,8 +1,8 @@
 //! Whether every alert reaches somebody: one tree that takes all, somebody at its top, and more than one way to a person.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::model::{AlertRouteSpec, EscalationPolicySpec, Place, Route, TeamName, Trigger};
+use crate::model::{EscalationPolicySpec, Place, Route, TeamName, Trigger};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::header::ManifestKind;
@@ -12,7 +12,7 @@ use super::named::Named;
 use super::resolve::Resolved;
 use super::response::Declares;
 use super::rights::TOP;
-use super::{Context, Desired};
+use super::{Context, Desired, route_limits};
 
 /// Who declares the tree that takes all alerts, where the settings name teams.
 const FOR_ALL: &str =
@@ -21,7 +21,7 @@ const FOR_ALL: &str =
 /// Checks routes and policies.
 pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &InForce, found: &mut Mistakes) {
     roots(candidates, named, before, found);
-    bounds(candidates, found);
+    route_limits::check(candidates, found);
     fallback(candidates, named, found);
     for candidate in &*candidates {
         let name = &candidate.key.1;
@@ -37,30 +37,6 @@ pub(super) fn check(candidates: &mut [Candidate], named: &Named<'_>, before: &In
             _ => continue,
         };
         candidate.warning(found, (candidate.name, message, Some(help.to_owned())));
-    }
-}
-
-/// What all alerts of a team, or what fires, are compared with is bounded for all AlertRoutes of it together.
-fn bounds(candidates: &mut [Candidate], found: &mut Mistakes) {
-    let (most, most_matchers) = (AlertRouteSpec::MOST_INHIBITIONS, AlertRouteSpec::MOST_MATCHERS);
-    let most_maintenance = AlertRouteSpec::MOST_MAINTENANCE;
-    let mut of_teams: BTreeMap<TeamName, (usize, usize, usize)> = BTreeMap::new();
-    for candidate in candidates {
-        let Some(Declares::Route(route)) = &candidate.manifest.declares else { continue };
-        let (inhibitions, matchers, maintenance) = of_teams.entry(route.team.clone()).or_default();
-        *inhibitions += route.spec.inhibit.len();
-        *matchers += route.spec.inhibit.iter().map(|says| says.source.len() + says.target.len()).sum::<usize>();
-        *maintenance += route.spec.maintenance.len();
-        if *inhibitions <= most && *matchers <= most_matchers && *maintenance <= most_maintenance {
-            continue;
-        }
-        let message = format!(
-            "with `{}`, the AlertRoutes of the team `{}` have {inhibitions} inhibitions with {matchers} matchers, and {maintenance} times of \
-             maintenance: {most} with {most_matchers}, and {most_maintenance}, are the most",
-            candidate.key.1, route.team
-        );
-        let help = "take out what is over, or let one inhibition speak for several with `=~` and `equal`".to_owned();
-        candidate.error(found, (candidate.name, message, Some(help)));
     }
 }
 

@@ -47,6 +47,7 @@ mod resolve;
 mod response;
 mod rights;
 mod rivals;
+mod route_limits;
 mod routing;
 mod schema;
 mod settings;

@@ -22,11 +22,25 @@ const TIMEOUT: Period = Period::from_secs(15 * 60);
 const LONGEST_COUNT: Period = Period::from_secs(3_600);
 /// The longest time that steps may take until the next list is done, or a person is called; schedules may take longer.
 pub(super) const LONGEST: Period = Period::from_secs(24 * 3_600);
+/// The most keys, items and texts of one.
+const MOST_VALUES: usize = 4_000;
+/// And bytes of them.
+const MOST_BYTES: usize = 64 << 10;
 /// The most labels that one trigger asks for.
 const MOST_MATCHERS: usize = 100;
 
 /// Reads the spec. Name, team and folder are the caller's to fill in.
 pub(super) fn read(node: &Node, body: &mut Body<'_, '_>) -> Option<Playbook> {
+    let (values, bytes) = node.size();
+    if values > MOST_VALUES || bytes > MOST_BYTES {
+        let message = format!(
+            "this playbook has {values} values with {bytes} bytes: {MOST_VALUES} with {MOST_BYTES} are the most, for each run keeps it whole"
+        );
+        let help =
+            "put what is long into a script beside it, and what is done often into a playbook that it calls".to_owned();
+        body.reader.error(node.span, message, Some(help));
+        return None;
+    }
     let mut fields = body.reader.fields(node, "spec of a Playbook")?;
     let on = fields.get("on").map(|node| trigger(node, body));
     let target = fields.get("target").map(|node| target(node, on.as_ref(), body));

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Time;
 
-use crate::model::{AlertRouteSpec, Inhibition, Maintenance, MatchOperator, Matcher, Name, Route, TimeSpan};
+use crate::model::{
+    AlertRouteSpec, Inhibition, MOST_LABELS, Maintenance, MatchOperator, Matcher, Name, Route, TimeSpan,
+};
 use crate::schedule::zone;
 
 use super::people::timestamp;
@@ -138,6 +140,10 @@ fn labels(node: &Node, body: &mut Body<'_, '_>) -> Vec<String> {
     let named = |text: &At<String>| format!("{}=x", text.value).parse::<Matcher>().is_ok_and(|m| m.label == text.value);
     for text in texts.iter().filter(|text| !named(text)) {
         body.reader.error(text.span, format!("`{}` cannot name a label", cut(&text.value, 60)), None);
+    }
+    if texts.len() > MOST_LABELS {
+        let message = format!("{} labels are named, and an alert has at most {MOST_LABELS}", texts.len());
+        body.reader.error(node.span, message, None);
     }
     texts.into_iter().map(|text| text.value).collect()
 }

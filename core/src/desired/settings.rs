@@ -83,7 +83,7 @@ fn repository(node: &Node, reader: &mut Reader<'_>) -> RepositorySettings {
     let Some(mut fields) = reader.fields(node, "repository") else { return default };
     let out = RepositorySettings {
         url: fields.get("url").and_then(|node| argument(node, reader, "a repository")),
-        branch: fields.get("branch").and_then(|node| branch(node, reader)).unwrap_or(default.branch),
+        branch: fields.get("branch").and_then(|node| branch(node, reader)),
         path: fields.get("path").and_then(|node| inside(node, reader)).unwrap_or(default.path),
         poll: fields.get("poll").and_then(|node| poll(node, reader)).unwrap_or(default.poll),
         hook: fields.get("hook").and_then(|node| {

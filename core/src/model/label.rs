@@ -4,7 +4,7 @@
 use super::Labels;
 
 /// The most labels of one alert.
-const MOST: usize = 64;
+pub const MOST_LABELS: usize = 64;
 /// The longest name, in bytes.
 const NAME: usize = 128;
 /// The longest value, in bytes.
@@ -34,7 +34,7 @@ pub fn bounded_labels(told: impl IntoIterator<Item = (String, String)>) -> Resul
     }
     match labels.len() {
         0 => Err("there are no labels"),
-        1..=MOST => Ok(labels),
+        1..=MOST_LABELS => Ok(labels),
         _ => Err("there are more than 64 labels"),
     }
 }
@@ -45,7 +45,7 @@ pub fn bounded_annotations(told: impl IntoIterator<Item = (String, String)>) -> 
     let good = |name: &str| !name.is_empty() && name.len() <= NAME && name.chars().all(|c| shown(c) == c);
     let told = told.into_iter().filter(|(name, value)| good(name) && !value.is_empty());
     let all: Labels = told.map(|(name, value)| (name, cut(visible(&value, true)))).collect();
-    all.into_iter().take(MOST).collect()
+    all.into_iter().take(MOST_LABELS).collect()
 }
 
 /// A text with control characters, and marks that hide or reorder text, made visible; `lines` keeps line breaks and tabs.

@@ -42,7 +42,7 @@ pub use failure::{Failing, ToldFailure};
 pub use group::{Group, covers, degree, severity, worst};
 pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, ResourceId, Revision, SecretName, TeamName};
 pub use kept::Kept;
-pub use label::{bounded_annotations, bounded_labels, visible, web_url};
+pub use label::{MOST_LABELS, bounded_annotations, bounded_labels, visible, web_url};
 pub use memory::{
     AsDeclared, ChangedBy, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves,
 };
@@ -51,7 +51,7 @@ pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,
     Snapshot, Stamp, SystemId, Why,
 };
-pub use page::{Call, Page, PageEvent, PageTry, SELF_TEST};
+pub use page::{Call, Page, PageEvent, PageOpened, PageTry, SELF_TEST};
 pub use playbook::{
     Action, CatchUp, Concurrency, DocumentName, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook,
     PlaybookStep, Progress, Retry, Schedule, Trigger, WaitFor, WhenBusy,

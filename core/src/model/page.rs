@@ -120,33 +120,38 @@ pub struct Call {
     pub lost: Option<bool>,
 }
 
+/// What a page begins with. Of `silent`, `full` and `schedule` it has one at most: what it is about where no alerts are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageOpened {
+    /// The run it comes from.
+    pub run: Option<RunId>,
+    /// Who is told.
+    pub policy: Option<Name>,
+    /// In one line.
+    pub title: String,
+    /// The evidence.
+    pub body: String,
+    /// What it is about, where that is not what its run answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertId>,
+    /// The receiver whose silence it tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Name>,
+    /// The receiver of which it tells that it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<Name>,
+    /// What is scheduled and called, where that is no run's playbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Name>,
+}
+
 /// One thing that happened to a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum PageEvent {
     /// It was opened.
-    Opened {
-        /// The run it comes from.
-        run: Option<RunId>,
-        /// Who is told.
-        policy: Option<Name>,
-        /// In one line.
-        title: String,
-        /// The evidence.
-        body: String,
-        /// What it is about, where that is not what its run answers.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        alerts: Vec<AlertId>,
-        /// The receiver whose silence it tells of.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        silent: Option<Name>,
-        /// The receiver of which it tells that it is full.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        full: Option<Name>,
-        /// What is scheduled and called, where that is no run's playbook.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        schedule: Option<Name>,
-    },
+    Opened(PageOpened),
     /// More alerts came that it tells of: nobody is called again for them.
     Joined {
         /// The alerts.
@@ -187,31 +192,32 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened { run, policy, title, body, alerts, silent, full, schedule } = event else {
+        let PageEvent::Opened(PageOpened { run, policy, title, body, alerts, silent, full, schedule }) = event.clone()
+        else {
             return None;
         };
         Some(Self {
             id,
-            run: *run,
-            policy: policy.clone(),
-            title: title.clone(),
-            body: body.clone(),
+            run,
+            policy,
+            title,
+            body,
             opened_at: at,
             tries: BTreeMap::new(),
             accepted: None,
             withdrawn: None,
-            alerts: alerts.iter().cloned().collect(),
+            alerts: alerts.into_iter().collect(),
             group: None,
-            silent: silent.clone(),
-            full: full.clone(),
-            schedule: schedule.clone(),
+            silent,
+            full,
+            schedule,
         })
     }
 
     /// Takes in one event of its log.
     pub fn take(&mut self, at: Timestamp, event: &PageEvent) {
         let (notified, receiver, error) = match event {
-            PageEvent::Opened { .. } | PageEvent::Closed { .. } => return,
+            PageEvent::Opened(_) | PageEvent::Closed { .. } => return,
             PageEvent::Withdrawn { why } => return self.withdrawn = Some(why.clone()),
             PageEvent::Accepted { notified } => return self.accepted = Some((notified.clone(), at)),
             PageEvent::Joined { alerts } => return self.alerts.extend(alerts.iter().cloned()),

@@ -67,8 +67,6 @@ impl AlertRouteSpec {
     pub const MOST_INHIBITIONS: usize = 200;
     /// And of matchers of those.
     pub const MOST_MATCHERS: usize = 1_000;
-    /// The most times of maintenance, with which all alerts of the team are compared.
-    pub const MOST_MAINTENANCE: usize = 1_000;
 }
 
 /// One node of the tree. What it leaves out it takes from its parent. An alert takes the first child that matches, and goes on to the

@@ -20,6 +20,7 @@ use codeops_core::model::{Fingerprint, Labels};
 use jiff::Timestamp;
 
 pub use mapping::Mapping;
+pub(super) use pagerduty::INCIDENT_KEY;
 pub use told::{State, Told};
 
 /// What a body said.

@@ -10,6 +10,8 @@ use super::told::{State, Told};
 use super::wire::time;
 use super::{Element, Malformed, Parsed, header, shape};
 
+/// The annotation for what an incident was opened with.
+pub(in crate::hooks) const INCIDENT_KEY: &str = "incident_key";
 /// Its signature has no time, and deliveries are known for a day: what is older may be a replay.
 const KNOWN: SignedDuration = SignedDuration::from_hours(23);
 
@@ -102,7 +104,7 @@ fn tell(incident: Incident, event: &str, occurred_at: Option<&str>) -> Result<To
         ("priority", incident.priority.and_then(|priority| priority.summary)),
     ];
     let labels = labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let key = incident.incident_key.map(|key| ("incident_key".to_owned(), key));
+    let key = incident.incident_key.map(|key| (INCIDENT_KEY.to_owned(), key));
     Ok(Told {
         labels: bounded_labels(labels.chain([id]))?,
         annotations: key.map_or_else(Labels::new, |key| bounded_annotations([key])),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Failing, Fingerprint, Ledger, Name, Page, PageEvent, PageId, Run, RunCause,
-    RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, Taken, ToldFailure,
+    AlertId, AlertMemory, AlertState, Does, Failing, Fingerprint, Ledger, Name, Page, PageEvent, PageId, PageOpened,
+    Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord, Subject, Taken, ToldFailure,
 };
 use jiff::Timestamp;
 
@@ -81,7 +81,7 @@ impl Fold<'_> {
     /// A page tells of a scheduled run's failure, or nobody can be told of it.
     fn tells_of_failure(&mut self, id: PageId, event: &PageEvent) {
         match event {
-            PageEvent::Opened { run: Some(run), .. } => {
+            PageEvent::Opened(PageOpened { run: Some(run), .. }) => {
                 let Some(run) = self.memory.runs.get(run).cloned() else { return };
                 if let Some(of) = run.failure() {
                     let told = ToldFailure { page: id, run: run.id, of, at: Some(self.at) };

@@ -302,7 +302,7 @@ async fn take(web: &Web, at: Timestamp, record: &Record, began: Timestamp) {
                 web.tally.take(&run, came_in(web, &run), began);
             }
         }
-        Record::Page { page, event: PageEvent::Opened { .. } } => {
+        Record::Page { page, event: PageEvent::Opened(_) } => {
             let mut seen = web.tally.seen();
             seen.pages.insert(*page, at);
             bound(&mut seen.pages);

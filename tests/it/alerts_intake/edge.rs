@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use codeops::hooks::{self, AlertLimits, Alerts, HookLimits, Hooks, Intake, Receivers};
 use codeops::journal::{Journal, LogError, Receipt, Record};
-use codeops::port::{AlertListing, Clock, GroupListing};
+use codeops::port::{AlertListing, Clock, GroupListing, UpSince};
 use codeops_core::config::{ReceiverSettings, SecretSource};
 use codeops_core::model::{Alert, AlertId, AlertState, Fingerprint, Kept, Labels, Name, Period, Secret, Signal};
 use jiff::Timestamp;
@@ -152,9 +152,14 @@ impl Edge {
         memory.response.alerts.values().map(|alert| alert.state).collect()
     }
 
-    /// Lets the Alertmanager have been started lately from now on, or long ago.
-    pub(super) fn listing_is_young(&self, young: bool) {
-        *self.listing.young.lock().unwrap_or_else(PoisonError::into_inner) = young;
+    /// Lets the Alertmanager have been started then.
+    pub(super) fn listing_is_up_since(&self, at: Timestamp) {
+        *self.listing.up.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// What its twelfth page is known by where it was sent to.
+    pub(super) fn page_key(&self) -> String {
+        self.intake.journal.key_of("p12").0
     }
 
     /// Lets the Alertmanager not answer from now on, or answer again.
@@ -261,6 +266,10 @@ impl Intake for Failing {
     fn open(&self, receiver: &Name, group: &Labels) -> Vec<AlertId> {
         Intake::open(&self.journal, receiver, group)
     }
+
+    fn is_own_page(&self, key: &str) -> bool {
+        Intake::is_own_page(&self.journal, key)
+    }
 }
 
 /// An Alertmanager that has three more alerts: one fires, one is silenced, and of one it tells somebody else.
@@ -268,7 +277,7 @@ impl Intake for Failing {
 struct Listing {
     asked: Mutex<Vec<(String, Labels)>>,
     fails: Mutex<bool>,
-    young: Mutex<bool>,
+    up: Mutex<Timestamp>,
 }
 
 #[async_trait]
@@ -293,7 +302,7 @@ impl AlertListing for Listing {
         ];
         Ok(GroupListing {
             body: serde_json::json!(all).to_string().into_bytes(),
-            settled: !*self.young.lock().unwrap_or_else(PoisonError::into_inner),
+            up: UpSince(*self.up.lock().unwrap_or_else(PoisonError::into_inner)),
         })
     }
 }

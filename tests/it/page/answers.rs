@@ -7,8 +7,8 @@ use std::sync::Arc;
 use codeops::journal::{Outcome, Record};
 use codeops_core::model::{
     Action, Alert, AlertId, CatchUp, CauseKind, Concurrency, Disposition, Does, Fingerprint, Key, Labels, Limits,
-    Matcher, Notified, OnError, PageEvent, PageId, Part, Period, Playbook, PlaybookStep, ResourceId, Retry, RunCause,
-    RunEvent, RunId, RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
+    Matcher, Notified, OnError, PageEvent, PageId, PageOpened, Part, Period, Playbook, PlaybookStep, ResourceId, Retry,
+    RunCause, RunEvent, RunId, RunState, Rung, Schedule, Signal, StepOutcome, StepRef, Trigger, WaitFor,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -213,16 +213,7 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
     }
     for (page, run, what) in [(8, Some(RunId(9)), "call-of-team"), (9, None, "call-of-all")] {
         let (title, body) = (format!("{what} {forged}{text}"), format!("{what} {forged}{text}"));
-        let event = PageEvent::Opened {
-            run,
-            policy: None,
-            title,
-            body,
-            alerts: vec![],
-            silent: None,
-            full: None,
-            schedule: None,
-        };
+        let event = PageEvent::Opened(PageOpened { run, title, body, ..PageOpened::default() });
         log.add(ago(20), Record::Page { page: PageId(page), event });
     }
     let accepted = Record::RevisionAccepted {
@@ -289,16 +280,13 @@ fn paged(log: &MemoryLog) {
     run.begin(Part::Otherwise, 2, 1);
     let title = format!("pricing: {EVIL}");
     let policy = Some(name("storefront-oncall"));
-    let opened = PageEvent::Opened {
+    let opened = PageEvent::Opened(PageOpened {
         run: Some(RunId(2)),
         policy,
         title,
         body: format!("what was tried\n{EVIL}"),
-        alerts: vec![],
-        silent: None,
-        full: None,
-        schedule: None,
-    };
+        ..PageOpened::default()
+    });
     let notified = Notified::Receiver(name("chat"));
     let told = [
         opened,
@@ -355,7 +343,6 @@ pub(crate) fn cut_off(log: &MemoryLog) {
 pub(crate) fn silent(log: &MemoryLog) {
     let (title, body) = ("monitoring is silent".to_owned(), "It has never been heard".to_owned());
     let silent = Some(name("am"));
-    let event =
-        PageEvent::Opened { run: None, policy: None, title, body, alerts: vec![], silent, full: None, schedule: None };
+    let event = PageEvent::Opened(PageOpened { title, body, silent, ..PageOpened::default() });
     log.add(ago(20), Record::Page { page: PageId(90), event });
 }

@@ -9,8 +9,8 @@ use codeops::port::{Board, Commit};
 use codeops::web::PageConfig;
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{
-    Disposition, Fingerprint, Health, HoldId, PageEvent, PageId, Part, Playbook, ResourceId, RevisionState, RunCause,
-    RunEvent, RunId, Signal, Sync, TeamName, Verb,
+    Disposition, Fingerprint, Health, HoldId, PageEvent, PageId, PageOpened, Part, Playbook, ResourceId, RevisionState,
+    RunCause, RunEvent, RunId, Signal, Sync, TeamName, Verb,
 };
 use codeops_core::policy::Hold;
 use serde_json::{Value, json};
@@ -63,16 +63,7 @@ fn run(log: &MemoryLog, id: u64, playbook: Arc<Playbook>, target: &str, words: &
     story.end(Part::Steps, 0, 1, done(json!({ "said": words })), words);
     story.then(1, RunEvent::Paused { why: Some(words.to_owned()) });
     let (title, body) = (words.to_owned(), words.to_owned());
-    let event = PageEvent::Opened {
-        run: Some(RunId(id)),
-        policy: None,
-        title,
-        body,
-        alerts: Vec::new(),
-        silent: None,
-        full: None,
-        schedule: None,
-    };
+    let event = PageEvent::Opened(PageOpened { run: Some(RunId(id)), title, body, ..PageOpened::default() });
     log.add(ago(30), Record::Page { page: PageId(id), event });
 }
 

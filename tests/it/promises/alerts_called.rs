@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use codeops::journal::Record;
 use codeops_core::model::{
-    Alert, AlertId, Fingerprint, Labels, PageEvent, PageId, RunCause, RunState, Signal, StepOutcome,
+    Alert, AlertId, Fingerprint, Labels, PageEvent, PageId, PageOpened, RunCause, RunState, Signal, StepOutcome,
 };
 
 use super::alerts::{PEOPLE, begin, begin_with, begun, firing, labels, only_run, resolved};
@@ -255,16 +255,13 @@ async fn whoever_is_first_told_of_an_alert_when_it_is_over_gets_no_second_messag
     flow.elapse(20).await;
     assert_eq!(flow.outside.count("webhook"), 0, "it was over before its turn");
     // A page that was opened just before its alert was over.
-    let event = PageEvent::Opened {
-        run: None,
+    let event = PageEvent::Opened(PageOpened {
         policy: "people".parse().ok(),
         title: "DiskFull".to_owned(),
         body: "It is full.".to_owned(),
         alerts: vec![alert.id.clone()],
-        silent: None,
-        full: None,
-        schedule: None,
-    };
+        ..PageOpened::default()
+    });
     let page = Record::Page { page: PageId(1), event };
     codeops::journal::Log::append(&*flow.log, vec![page]).await.expect("it is taken");
     flow.elapse(600).await;

@@ -70,6 +70,29 @@ async fn a_run_that_a_freeze_finds_at_its_steps_or_in_otherwise_calls_a_person()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_daemon_that_only_observes_as_its_settings_say_calls_a_person() {
+    for before in [false, true] {
+        let mut flow = Flow::new().await;
+        begin(&mut flow, &["shop"]).await;
+        flow.outside.fares("scripts/look.sh", Fare::Slow(20));
+        if before {
+            flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+            flow.elapse(10).await;
+        }
+        let started = flow.effects().len();
+        (flow.rules.observe, flow.responds.observe) = (true, true);
+        flow.restart().await;
+        if !before {
+            flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        }
+        flow.elapse(600).await;
+        let run = only_run(&flow).await;
+        assert_eq!((run.state(), flow.outside.count("webhook")), (RunState::Paged, 1), "{run:#?}");
+        assert_eq!(flow.effects().len(), started, "nothing is done");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn maintenance_keeps_runs_that_are_on_still() {
     let maintained = PEOPLE.replace(
         "{route: {policy: people}}",

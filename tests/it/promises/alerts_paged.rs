@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use codeops::journal::Record;
-use codeops_core::model::{Alert, AlertId, Disposition, Fingerprint, Labels, PageEvent, RunState, Signal};
+use codeops_core::model::{Alert, AlertId, Disposition, Fingerprint, Labels, PageEvent, PageOpened, RunState, Signal};
 use codeops_core::playbook::{STORM_ALL, STORM_RUNS};
 
 use super::alerts::{PEOPLE, begin, begin_with, firing, labels, only_run, resolved};
@@ -170,7 +170,7 @@ async fn what_waits_in_a_storm_says_so_and_is_on_its_next_page_and_on_no_other()
     assert!(body.contains("In a storm: main. What else comes of it is on the next page, at "), "{body}");
     let titles = |flow: &Flow| {
         flow.records(|record| match record {
-            Record::Page { event: PageEvent::Opened { title, .. }, .. } if title.contains("storm") => {
+            Record::Page { event: PageEvent::Opened(PageOpened { title, .. }), .. } if title.contains("storm") => {
                 Some(title.clone())
             }
             _ => None,

@@ -1,7 +1,7 @@
 //! The daemon is killed, its store restored from a backup or lost.
 
 use codeops::journal::Record;
-use codeops_core::model::{Health, PageEvent, RunState, Sync};
+use codeops_core::model::{Health, PageEvent, PageOpened, RunState, Sync};
 
 use super::alerts::{begin, firing};
 use crate::support::flow::{Flow, app_with, path};
@@ -94,7 +94,7 @@ async fn an_older_store_says_so_in_one_page_and_its_alerts_call_people_alone() {
     assert!(flow.board().observe_only.is_some());
     let told = |flow: &Flow| {
         flow.records(|record| match record {
-            Record::Page { event: PageEvent::Opened { title, run: None, .. }, .. } => Some(title.clone()),
+            Record::Page { event: PageEvent::Opened(PageOpened { title, run: None, .. }), .. } => Some(title.clone()),
             _ => None,
         })
     };

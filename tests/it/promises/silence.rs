@@ -2,7 +2,7 @@
 
 use codeops::journal::Record;
 use codeops::port::Watchdog;
-use codeops_core::model::{AlertState, CatchUp, Kept, PageEvent, Period, Schedule};
+use codeops_core::model::{AlertState, CatchUp, Kept, PageEvent, PageOpened, Period, Schedule};
 
 use super::alerts::{begin, firing, resolved};
 use crate::support::flow::{Flow, app_with, path};
@@ -27,7 +27,7 @@ async fn beats(flow: &Flow, seconds: u64) -> usize {
 /// The titles of all pages that were opened.
 fn pages(flow: &Flow) -> Vec<String> {
     flow.records(|record| match record {
-        Record::Page { event: PageEvent::Opened { title, .. }, .. } => Some(title.clone()),
+        Record::Page { event: PageEvent::Opened(PageOpened { title, .. }), .. } => Some(title.clone()),
         _ => None,
     })
 }
@@ -35,7 +35,7 @@ fn pages(flow: &Flow) -> Vec<String> {
 /// Their texts.
 fn bodies(flow: &Flow) -> Vec<String> {
     flow.records(|record| match record {
-        Record::Page { event: PageEvent::Opened { body, .. }, .. } => Some(body.clone()),
+        Record::Page { event: PageEvent::Opened(PageOpened { body, .. }), .. } => Some(body.clone()),
         _ => None,
     })
 }

@@ -3,7 +3,7 @@
 use crate::alert::{Router, maintained};
 use crate::config::TeamSettings;
 
-use super::response::{ROUTE, answered};
+use super::response::{PLAYBOOK, ROUTE, answered};
 use super::*;
 
 /// A tree for all that another team writes, wherever it stands, neither puts the one in force out of force nor takes or
@@ -104,7 +104,7 @@ fn the_inhibitions_of_a_teams_alert_routes_are_bounded_together() {
     assert!(!within.has_errors(), "{}", rendered(&within));
     let compiled = compile(100, 101);
     let text = rendered(&compiled);
-    assert!(compiled.has_errors() && text.contains("200 with 1000, and 1000, are the most"), "{text}");
+    assert!(compiled.has_errors() && text.contains("have 201 inhibitions: 200 are the most"), "{text}");
     assert!(text.contains("--> alerts/b.yaml:3:18"), "the place of the one with which there are more: {text}");
     let many: String = (0..600).map(|of| format!("l{of}=~x, ")).collect();
     let wide = route("more-a", 1).replace("[alertname=H0]", &format!("[{many}alertname=H0]"));
@@ -113,7 +113,65 @@ fn the_inhibitions_of_a_teams_alert_routes_are_bounded_together() {
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         rendered(&Compiler::default().compile(&files(&pairs), &Context::default()))
     };
-    assert!(with(&wide).contains("have 3 inhibitions with 1206 matchers"), "{}", with(&wide));
+    assert!(with(&wide).contains("have 1206 matchers of inhibitions: 1000 are the most"), "{}", with(&wide));
     let names: Vec<&str> = compiled.desired.response.routes.keys().map(Name::as_str).collect();
     assert!(names.contains(&"more-a") && !names.contains(&"more-b"), "{names:?}");
+}
+
+/// They are kept with each alert.
+#[test]
+fn labels_to_group_by_or_to_agree_on_are_no_more_than_an_alert_may_have() {
+    let told = |group: usize, equal: usize| {
+        let list = |many: usize| (0..many).map(|n| format!("l{n}")).collect::<Vec<_>>().join(", ");
+        let route = ROUTE.replace("groupBy: [alertname]", &format!("groupBy: [{}]", list(group)));
+        let route = route.replace("equal: [host]", &format!("equal: [{}]", list(equal)));
+        let pairs = answered(&[("alerts/routing.yaml", &route)]);
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        rendered(&Compiler::default().compile(&files(&pairs), &Context::default()))
+    };
+    assert_eq!(told(64, 64), told(1, 1));
+    for (group, equal) in [(65, 1), (1, 65)] {
+        let text = told(group, equal);
+        assert!(text.contains("65 labels are named, and an alert has at most 64"), "{text}");
+    }
+}
+
+/// Whatever is compared with all that fires, or kept with each run, has a bound.
+#[test]
+fn mute_times_maintenance_and_playbooks_are_bounded() {
+    let told = |path: &'static str, text: &str| {
+        let pairs = answered(&[(path, text)]);
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        rendered(&Compiler::default().compile(&files(&pairs), &Context::default()))
+    };
+    let spans = |many: usize| {
+        let times = vec!["{from: 00:00, to: 06:00}"; many].join(", ");
+        ROUTE.replace("{from: \"22:00\", to: \"24:00\"}, {from: 00:00, to: 06:00}", &times)
+    };
+    let matchers = |many: usize| {
+        let all: Vec<String> = (0..many).map(|n| format!("l{n}=x")).collect();
+        ROUTE.replace("maintenance: [{match: [app=shop]", &format!("maintenance: [{{match: [{}]", all.join(", ")))
+    };
+    let playbook = |many: usize| PLAYBOOK.replace("steps:", &format!("# {}\n  steps:", "x".repeat(many)));
+    for (path, good, bad, why) in [
+        ("alerts/routing.yaml", spans(990), spans(1_001), "times in mute times: 1000 are the most"),
+        (
+            "alerts/routing.yaml",
+            matchers(5_000),
+            matchers(5_001),
+            "have 5001 matchers of maintenance: 5000 are the most",
+        ),
+    ] {
+        assert!(!told(path, &good).contains("are the most"), "{}", told(path, &good));
+        assert!(told(path, &bad).contains(why), "{}", told(path, &bad));
+    }
+    let long =
+        PLAYBOOK.replacen("name: look,", &format!("name: look, if: 'true || \"{}\" == \"\"',", "x".repeat(70_000)), 1);
+    assert_ne!(long, PLAYBOOK);
+    assert!(!told("playbooks/shop-down.yaml", &playbook(70_000)).contains("keeps it whole"), "comments are not kept");
+    assert!(
+        told("playbooks/shop-down.yaml", &long).contains("for each run keeps it whole"),
+        "{}",
+        told("playbooks/shop-down.yaml", &long)
+    );
 }

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::super::{Asked, Opening, STORM_ALL, STORM_RUNS, ahead, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Ledger, Notified, Page, PageEvent, PageId, Period,
-    Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject,
-    TeamName,
+    AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Ledger, Notified, Page, PageEvent, PageId,
+    PageOpened, Period, Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId,
+    RunState, Rung, Subject, TeamName,
 };
 
 pub(super) fn declared(more: &str) -> Arc<Playbook> {
@@ -346,16 +346,11 @@ pub(super) fn paged(p: &Arc<Playbook>, alerts: &[(&str, &str, AlertState)], acce
         (known.state, known.disposition) = (*state, Disposition::Run { run: RunId(1) });
         memory.alerts.insert(known.alert.id.clone(), Arc::new(known));
     }
-    let event = PageEvent::Opened {
+    let event = PageEvent::Opened(PageOpened {
         run: Some(RunId(1)),
-        policy: None,
-        title: String::new(),
-        body: String::new(),
         alerts: memory.alerts.keys().cloned().collect(),
-        silent: None,
-        full: None,
-        schedule: None,
-    };
+        ..PageOpened::default()
+    });
     let mut page = Page::open(PageId(1), at(0), &event).expect("a page");
     let labels = [("alertname".to_owned(), "AppDown".to_owned())].into();
     page.group = Some(Group { playbook: p.name.clone(), target: Some(shop()), policy: None, labels });

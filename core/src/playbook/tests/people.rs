@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::{Next, PageNext, Told, about, due, evidence, next_send, next_time, told, told_in_turn};
 use super::{Live, ON, compiled, done, name};
-use crate::model::{CatchUp, Name, Notified, Page, PageEvent, PageId, RunEvent, Rung, Schedule, StepOutcome, StepRef};
+use crate::model::{
+    CatchUp, Name, Notified, Page, PageEvent, PageId, PageOpened, RunEvent, Rung, Schedule, StepOutcome, StepRef,
+};
 
 fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -102,16 +104,7 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     let response = compiled(PEOPLE).response;
     let opened = time("2026-03-26T00:00:00Z");
     let told = told(&name("shop"), &response, opened);
-    let event = PageEvent::Opened {
-        run: None,
-        policy: Some(name("shop")),
-        title: String::new(),
-        body: String::new(),
-        alerts: vec![],
-        silent: None,
-        full: None,
-        schedule: None,
-    };
+    let event = PageEvent::Opened(PageOpened { policy: Some(name("shop")), ..PageOpened::default() });
     let mut page = Page::open(PageId(1), opened, &event).expect("a page");
     let at = |seconds| opened.checked_add(SignedDuration::from_secs(seconds)).expect("a time");
     let never = |_: &Told| Timestamp::MIN;
