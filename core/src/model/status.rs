@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{InvalidName, ResourceId};
+use super::{InvalidName, ProviderName, ResourceId, SystemId};
 
 /// Whether live state is what the revision says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -180,6 +180,12 @@ impl HoldId {
         let mut lines: Vec<String> = changes.iter().map(|(verb, id)| format!("{verb} {id}\n")).collect();
         lines.sort();
         Self(hex::encode(Sha256::digest(lines.concat())).chars().take(12).collect())
+    }
+
+    /// The id of a provider's change from one system to another, whatever is to be changed on it meanwhile.
+    pub fn of_system(provider: &ProviderName, before: &SystemId, now: &SystemId) -> Self {
+        let text = format!("{provider}\n{before}\n{now}\n");
+        Self(hex::encode(Sha256::digest(text)).chars().take(12).collect())
     }
 
     /// The twelve digits.

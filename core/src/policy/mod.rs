@@ -86,7 +86,10 @@ pub struct Hold {
 
 impl Hold {
     fn new(changes: BTreeSet<(Verb, ResourceId)>, why: String) -> Self {
-        let id = HoldId::of(&changes);
+        Self::named(HoldId::of(&changes), changes, why)
+    }
+
+    fn named(id: HoldId, changes: BTreeSet<(Verb, ResourceId)>, why: String) -> Self {
         let trailer = format!("Codeops-Allow: {id}");
         Self { id, changes, why, trailer, removals: BTreeSet::new() }
     }

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, Facts, Hold, Judged, released};
-use crate::desired::Desired;
-use crate::model::{Observed, ProviderName, ResourceId, SystemId, Verb};
+use crate::desired::{Desired, TOP};
+use crate::model::{HoldId, Observed, ProviderName, ResourceId, SystemId, Verb};
 use crate::plan::Plan;
 
-/// What is to be said of every change on each provider that changed. The trailer's hold covers all changes planned on
-/// it, and what of it is not known: that is not planned, and must not be in the way of accepting it. A commit that releases it
-/// says "yes, this is the new system", and the new one is then remembered.
+/// What is to be said of every change on each provider that changed. Its hold covers all changes planned on it, and what of it is
+/// not known, but is called after the two systems: a commit that releases it says "yes, this is the new system", whatever other
+/// commits come with it, and the new one is then remembered.
 pub(super) fn guard(
     plan: &Plan,
     desired: &Desired,
@@ -40,14 +40,19 @@ pub(super) fn guard(
         if changes.is_empty() {
             continue;
         }
-        let hold = Hold::new(changes, why.clone());
-        // It is everybody's: a commit that speaks for some teams alone does not accept it, unless one of them writes for all.
-        let for_all = |id| facts.memory.allowed_by.get(id).is_none_or(|by| !by.is_disjoint(&desired.everybodys));
-        if released::in_force(facts).any(|id| *id == hold.id && for_all(id)) {
-            judged.accepted.insert(provider.clone(), now.clone());
-            judged.spent.push(hold.id);
-            continue;
+        let id = HoldId::of_system(provider, before, now);
+        if released::in_force(facts).any(|released| *released == id) {
+            // It is everybody's: a commit that speaks for some teams alone does not accept it, unless one of them writes for all.
+            if facts.memory.allowed_by.get(&id).is_none_or(|by| !by.is_disjoint(&desired.everybodys)) {
+                judged.accepted.insert(provider.clone(), now.clone());
+                judged.spent.push(id);
+                continue;
+            }
+            why = format!(
+                "{why}; a commit that says so does not count for this: it must change something of a team that may claim `{TOP}`"
+            );
         }
+        let hold = Hold::named(id, changes, why.clone());
         let release = format!("put the settings back, or accept the new system by a commit with `{}`", hold.trailer);
         decisions.insert(provider.clone(), Decision::Held { why, release, hold: Some(hold.id.clone()) });
         judged.holds.push(hold);

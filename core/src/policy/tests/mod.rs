@@ -159,7 +159,19 @@ fn a_changed_system_on_which_all_is_well_waits_for_its_word_and_takes_it_of_who_
     assert_eq!(hold.changes.len(), 2);
     allow(&mut world, &hold.id);
     world.memory.allowed_by.insert(hold.id.clone(), [name("payments")].into());
-    assert_eq!(world.pass(&apart(), &revision(3)).judged.holds.len(), 1, "one team does not speak for all");
+    let still = world.pass(&apart(), &revision(3)).judged.holds;
+    assert_eq!(still.len(), 1, "one team does not speak for all");
+    assert!(
+        still[0].why.ends_with("it must change something of a team that may claim `codeops.yaml`"),
+        "{}",
+        still[0].why
+    );
+    // Another's commit that comes with the word does not take it back.
+    let more = |apart: Desired| {
+        want_of(&["payments", "platform"], apart.resources.into_values().chain([versioned("more", "x")]))
+    };
+    let with = Desired { everybodys: apart().everybodys, ..more(apart()) };
+    assert_eq!(world.pass(&with, &revision(3)).judged.holds[0].id, hold.id);
     world.memory.allowed_by.insert(hold.id, [name("payments"), name("platform")].into());
     assert_eq!(world.pass(&apart(), &revision(4)).judged.holds.len(), 0);
     assert_eq!(world.memory.systems[&name("local")], SystemId("local-1".to_owned()));
