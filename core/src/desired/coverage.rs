@@ -1,6 +1,6 @@
 //! Whether every alert reaches somebody: one tree that takes all, somebody at its top, and more than one way to a person.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{EscalationPolicySpec, Place, Route, TeamName, Trigger};
 
