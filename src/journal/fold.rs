@@ -12,7 +12,7 @@ use codeops_core::model::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::fold_response::fold_response;
-use super::fold_revision::{declare, inherit_limit};
+use super::fold_revision::{ask, declare, inherit_limit};
 use super::log::{Entry, Seq};
 use super::record::{Outcome, Record};
 use super::writer::InDoubt;
@@ -136,7 +136,7 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Folded {
 
 fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
-        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, changed, .. } => {
+        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, changed, asked, .. } => {
             inherit_limit(&mut memory.revision, *blast_percent);
             memory.revision.accepted = Some(revision.clone());
             memory.revision.accepted_at = Some(entry.at);
@@ -146,6 +146,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.removes.retain(|id| memory.resources.contains_key(id));
             let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
             changes.extend(claimed.collect::<Vec<_>>());
+            changes.extend(ask(memory, asked));
             let by = changed.iter().flat_map(|(id, by)| resource_of(memory, id, |it| it.changed_by = Some(*by)));
             changes.extend(by.collect::<Vec<_>>());
             changes.push(Change::Revision);

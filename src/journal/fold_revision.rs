@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codeops_core::model::{Memory, ResourceId, RevisionMemory};
+use codeops_core::model::{Asked, Memory, ResourceId, RevisionMemory};
 use jiff::Timestamp;
 
 use super::fold::{Change, resource_of};
@@ -17,6 +17,17 @@ pub(super) fn declare(
     let drop_it = |id| resource_of(memory, id, |it| it.drop_declaration(at));
     let mut changes: Vec<Change> = gone.iter().flat_map(drop_it).collect();
     changes.extend(files.iter().flat_map(|(id, file)| resource_of(memory, id, |it| it.declare(file, at))));
+    changes
+}
+
+/// Since when others ask for what is one team's; what is not remembered by now is nobody's any more.
+pub(super) fn ask(memory: &mut Memory, asked: &BTreeMap<ResourceId, Asked>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (id, since) in asked {
+        if memory.resources.contains_key(id) {
+            changes.extend(resource_of(memory, id, |it| it.claims.asked = Some(since.clone())));
+        }
+    }
     changes
 }
 

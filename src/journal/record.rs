@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    Aim, AlertId, AlertState, AsDeclared, CauseKind, ChangedBy, Claims, Commit, Digest, Disposition, Health, HoldId,
-    InstanceId, Key, LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId, Revision,
-    RevisionState, RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
+    Aim, AlertId, AlertState, AsDeclared, Asked, CauseKind, ChangedBy, Claims, Commit, Digest, Disposition, Health,
+    HoldId, InstanceId, Key, LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId,
+    Revision, RevisionState, RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,10 @@ pub enum Record {
         /// Whose commits changed each resource that they changed, where teams are kept apart.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         changed: BTreeMap<ResourceId, ChangedBy>,
+        /// Of what is remembered and not declared, or not without a mistake: since when others ask for its name, where that is
+        /// other than before.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        asked: BTreeMap<ResourceId, Asked>,
     },
     /// A revision came to a state.
     RevisionState {

@@ -11,6 +11,7 @@ use codeops_core::model::{
     AsDeclared, ChangedBy, Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName,
 };
 
+use super::asked::asked;
 use super::trailers;
 use crate::journal::Record;
 use crate::port::Observer;
@@ -80,6 +81,7 @@ pub(super) fn accepted(
     let owner = owner(Some(&compiled.desired), memory)?;
     let (files, gone) = moved(compiled, memory);
     let claims = claimed(compiled, memory);
+    let asked = asked(compiled, &gone, memory);
     let changed = changed(compiled, commits, memory);
     Some(Record::RevisionAccepted {
         revision: revision.clone(),
@@ -90,6 +92,7 @@ pub(super) fn accepted(
         gone,
         claims,
         changed,
+        asked,
     })
 }
 
@@ -110,12 +113,7 @@ fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>,
 /// Whose port, former names or team differ from the remembered ones. What this revision cannot describe keeps what it had.
 fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let apart = compiled.desired.keeps_teams_apart();
-    let wanted_by =
-        |id: &ResourceId| compiled.desired.wanted.get(id).into_iter().flatten().map(|(file, _)| file.clone());
-    let of = |(id, resource): (_, &Arc<_>)| {
-        (id, Claims { wanted_by: wanted_by(id).collect(), ..Claims::of(resource, apart) })
-    };
-    let each = compiled.desired.resources.iter().map(of);
+    let each = compiled.desired.resources.iter().map(|(id, resource)| (id, Claims::of(resource, apart)));
     let differs = |id: &ResourceId, claims: &Claims| match memory.resources.get(id) {
         Some(remembered) => remembered.claims != *claims,
         None => !claims.is_empty(),

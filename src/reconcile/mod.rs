@@ -6,6 +6,7 @@
 //! looked at while an older one still rolls. It decides nothing itself: `codeops-core` does.
 
 pub mod acceptance;
+mod asked;
 mod before;
 mod deleted;
 mod doubt;

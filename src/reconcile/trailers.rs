@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::config::TeamSettings;
-use codeops_core::desired::{Desired, TOP, claims, may_release, near};
+use codeops_core::desired::{Desired, TOP, may_release, near, owners};
 use codeops_core::model::{HoldId, ResourceId, Revision, TeamName};
 
 use crate::journal::Record;
@@ -192,10 +192,9 @@ fn written_by(commit: &Commit, teams: &BTreeMap<TeamName, TeamSettings>) -> BTre
     of(&commit.changed, teams)
 }
 
-/// The teams that may claim one of these files.
+/// The teams whose these files are.
 fn of(files: &BTreeSet<String>, teams: &BTreeMap<TeamName, TeamSettings>) -> BTreeSet<TeamName> {
-    let claims_one = |own: &TeamSettings| files.iter().any(|path| claims(own, path));
-    teams.iter().filter(|(_, own)| claims_one(own)).map(|(name, _)| name.clone()).collect()
+    files.iter().flat_map(|path| owners(path, teams)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -304,6 +303,20 @@ mod tests {
         assert_eq!(by(&[], &teams), Some(BTreeSet::new()), "nobody's");
         assert_eq!(by(&["notes.txt"], &teams), Some(BTreeSet::new()), "nobody's: anybody may write there");
         assert_eq!(by(&[], &BTreeMap::new()), None, "on a laptop everybody's");
+    }
+
+    #[test]
+    fn who_writes_for_everybody_has_no_word_by_what_is_another_teams() {
+        let mut teams = teams();
+        let platform = TeamSettings { paths: vec!["**".to_owned()], ..TeamSettings::default() };
+        teams.insert(name("platform"), platform);
+        assert_eq!(by(&["apps/b/x.yaml"], &teams), Some([name("b")].into()));
+        for own in ["apps/p.yaml", "codeops.yaml", "teams/b.yaml"] {
+            assert_eq!(by(&[own], &teams), Some([name("platform")].into()), "{own}");
+        }
+        assert_eq!(by(&["apps/b/x.yaml", "apps/p.yaml"], &teams), Some([name("b"), name("platform")].into()));
+        let written = with_teams(vec![commit(&["apps/b/x.yaml"], &[], Vec::new())], &teams);
+        assert_eq!(written[0].teams, [name("b")].into(), "and whose secrets are masked in it");
     }
 
     #[test]

@@ -364,6 +364,7 @@ async fn a_revision_that_has_not_come_to_a_step_is_not_said_to_need_none() {
         gone: [].into(),
         claims: [].into(),
         changed: [].into(),
+        asked: [].into(),
     };
     served.log.add(ago(10), accepted);
     let of = async |path: &str| get(&served, path).await.text().await.unwrap();

@@ -16,6 +16,9 @@ pub(super) const MAX_REPLICAS: u32 = 1_000;
 /// The most resources one app may come after.
 const MAX_AFTER: usize = 256;
 
+/// The most names one app may have had before.
+const MAX_WAS: usize = 256;
+
 /// The least memory that an app may be limited to: with less nothing starts.
 const LEAST_MEMORY: Bytes = Bytes(1 << 20);
 
@@ -58,7 +61,7 @@ pub(super) fn read(root: &Node, reader: &mut Reader<'_>) -> AppManifest {
     if let Some(mut metadata) = fields.get("metadata").and_then(|node| reader.fields(node, "metadata of an App")) {
         metadata.get("name");
         app.team = metadata.require(reader, "team").and_then(|node| reader.parse(node));
-        app.was = metadata.get("was").map(|node| reader.list(node, "names")).unwrap_or_default();
+        app.was = metadata.get("was").map(|node| was(node, reader)).unwrap_or_default();
         app.adopt = metadata.get("adopt").and_then(|node| reader.boolean(node)).unwrap_or_default();
         metadata.finish(reader, &[]);
     }
@@ -155,6 +158,14 @@ fn after(node: &Node, reader: &mut Reader<'_>) -> Vec<At<ResourceId>> {
         }
     }
     out
+}
+
+fn was(node: &Node, reader: &mut Reader<'_>) -> Vec<At<Name>> {
+    let items = reader.items(node, "names");
+    if items.len() > MAX_WAS {
+        reader.error(node.span, format!("an app has at most {MAX_WAS} former names"), None);
+    }
+    items.iter().take(MAX_WAS).filter_map(|item| reader.parse(item)).collect()
 }
 
 fn memory(node: &Node, reader: &mut Reader<'_>) -> Option<Bytes> {

@@ -14,6 +14,7 @@ use super::merging::Merged;
 use super::portion::Shares;
 use super::resolve::{Resolved, not_whole, resolve};
 use super::unit::Unit;
+use super::wanted::Came;
 use super::{Compiled, Context, Desired, File, Files, environment, freeze, grants, lower, references, rights, space};
 
 /// From so many changed files on, parsing is shared by two threads.
@@ -56,7 +57,8 @@ impl Compiler {
             self.good = good;
             return (compiled, true);
         }
-        let compiled = self.whole(context, shares);
+        let came = Came::new(changes.now.iter().map(|file| Arc::clone(&file.source.path)));
+        let compiled = self.whole(context, shares, came);
         self.good = Good::of(&compiled, context);
         (compiled, false)
     }
@@ -76,9 +78,9 @@ impl Compiler {
         ]
     }
 
-    /// Resolves and lowers everything; `shares` are what may still be taken.
-    fn whole(&mut self, context: &Context, shares: Shares<'_>) -> Compiled {
-        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares);
+    /// Resolves and lowers everything; `shares` are what may still be taken, `came` the files that others were before.
+    fn whole(&mut self, context: &Context, shares: Shares<'_>, came: Came) -> Compiled {
+        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares, came);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&self.parsed, &mut resolved);
         environment::check(&self.parsed, context, &mut resolved);
@@ -175,12 +177,14 @@ impl Compiler {
             }
         }
         let each = lowered.iter().map(|lowered| (lowered.resource.id.clone(), Arc::clone(&lowered.resource)));
-        let resources = each.collect();
+        let resources: BTreeMap<_, _> = each.collect();
         self.lowered = lowered;
         let mut diagnostics = resolved.found.ordered();
         for mistake in &mut diagnostics {
             mistake.team = rights::whose(&mistake.place.file, context).cloned();
         }
+        let mut wanted = resolved.wanted;
+        wanted.forget(&resources);
         let environment = context.environment.clone();
         let desired = Desired {
             owner: resolved.owner.map(|repository| Owner { repository, environment }),
@@ -198,7 +202,7 @@ impl Compiler {
             everybodys: rights::granted(rights::TOP, context).into_iter().cloned().collect(),
             response: resolved.response,
             undeletable: resolved.undeletable,
-            wanted: resolved.wanted,
+            wanted,
         };
         Compiled { desired, diagnostics, declared: Arc::new(resolved.declared), holders: resolved.holders }
     }

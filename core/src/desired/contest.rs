@@ -81,9 +81,8 @@ impl Resolver<'_> {
                 ),
             };
             if let Some(id) = key.0.resource(key.1) {
-                let wanted = self.resolved.wanted.entry(id).or_default();
-                let file = found.file.source.path.to_string();
-                wanted.entry(file).or_insert_with(|| (team, found.place().to_string()));
+                let begun = self.resolved.came.has(&found.file.source.path);
+                self.resolved.wanted.ask(id, &team, begun, || found.place());
             }
             self.turned_away(&found, key, message, help);
             intruders.insert(at(&found));
@@ -129,7 +128,8 @@ impl Resolver<'_> {
     pub(super) fn turned_away(&mut self, found: &Found<'_>, key: Key<'_>, message: String, help: String) {
         let mistake = found.error(message, Some(help));
         if let (Body::App(app), Some(team)) = (&found.document().body, writer(found, self.context)) {
-            let were = |was: &At<Name>| (ResourceId::app(was.value.clone()), team.clone(), mistake.why());
+            let why: Arc<str> = mistake.why().into();
+            let were = |was: &At<Name>| (ResourceId::app(was.value.clone()), team.clone(), Arc::clone(&why));
             self.resolved.were.extend(app.was.iter().map(were));
         }
         self.resolved.found.push(mistake);

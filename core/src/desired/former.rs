@@ -16,30 +16,29 @@ use super::{Context, rights};
 /// Who says that it had a name, where that is written, and with what right.
 type Claimant = (ResourceId, Span, Right);
 
+/// So many of those who claim one name are named.
+const NAMED: usize = 8;
+
 /// Checks all former names; whoever claims a wrong one is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     let mut claims: BTreeMap<ResourceId, Vec<Claimant>> = BTreeMap::new();
-    let mut wanted = Vec::new();
-    for unit in resolved.units.values() {
+    let Resolved { units, came, wanted, .. } = &mut *resolved;
+    for unit in units.values() {
         let team = unit.app.team.as_ref().map(|team| &team.value);
         for was in &unit.app.was {
             let old = ResourceId::app(was.value.clone());
             let theirs = rights::holder(&old, context);
             if let Some((team, _)) = team.zip(theirs).filter(|(team, theirs)| !rights::reaches(team, theirs, context)) {
                 // It has no say in that, and is told so already.
-                let file = unit.base.source.path.to_string();
-                wanted.push((old, file, (team.clone(), unit.place(was.span).to_string())));
+                wanted.ask(old, team, came.has_of(unit), || unit.place(was.span).to_string());
                 continue;
             }
             let right = right(unit, &old, context);
             claims.entry(old).or_default().push((unit.id.clone(), was.span, right));
         }
     }
-    for (old, file, by) in wanted {
-        resolved.wanted.entry(old).or_default().entry(file).or_insert(by);
-    }
-    let mut wrong = Vec::new();
     for (old, mut claimants) in claims {
+        let mut wrong = Vec::new();
         claimants.sort_by_key(|claimant| std::cmp::Reverse(claimant.2));
         let is_declared = resolved.units.contains_key(&old) || resolved.held.contains_key(&old);
         if is_declared && !retake(resolved, &old, &claimants, context) {
@@ -50,14 +49,14 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         } else {
             wrong.extend(contest(&old, claimants, &resolved.units));
         }
+        report(&mut resolved.units, wrong, &mut resolved.found);
     }
-    report(&mut resolved.units, wrong, &mut resolved.found);
     keep(resolved, context);
 }
 
 /// What somebody who is held, or has no effect, says he was is not gone: it stays until that is mended, where it was his team's.
 fn keep(resolved: &mut Resolved, context: &Context) {
-    let mut kept = Vec::new();
+    let mut kept: BTreeMap<ResourceId, String> = BTreeMap::new();
     let declared: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
     let was_there = |old: &ResourceId| {
         let all = || context.declared.values().flat_map(|ids| ids.iter()).collect();
@@ -72,14 +71,14 @@ fn keep(resolved: &mut Resolved, context: &Context) {
                 |theirs| unit.app.team.as_ref().is_some_and(|own| rights::reaches(&own.value, theirs, context));
             let its = Right::of(unit, context) > Right::None && theirs.is_none_or(reaches);
             if its && was_there(&old) && !resolved.units.contains_key(&old) {
-                kept.push((old, why.clone()));
+                kept.entry(old).or_insert_with(|| why.clone());
             }
         }
     }
     for (old, team, why) in std::mem::take(&mut resolved.were) {
         let its = rights::holder(&old, context).is_none_or(|theirs| rights::reaches(&team, theirs, context));
         if its && was_there(&old) && !resolved.units.contains_key(&old) {
-            kept.push((old, why));
+            kept.entry(old).or_insert_with(|| why.to_string());
         }
     }
     for (old, why) in kept {
@@ -135,8 +134,10 @@ fn contest(old: &ResourceId, claimants: Vec<Claimant>, units: &Units) -> Vec<Wro
         let help = || Some("only one of them can have been it".to_owned());
         return others.map(|(id, span, _)| (id.clone(), *span, message.clone(), help())).collect();
     }
-    let mut names: Vec<String> = claimants.iter().map(|(id, ..)| id.to_string()).collect();
-    names.sort();
+    let mut ids: Vec<&ResourceId> = claimants.iter().map(|(id, ..)| id).collect();
+    ids.sort();
+    let mut names: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();
+    names.extend(ids.len().checked_sub(NAMED + 1).map(|more| format!("{} more", more + 1)));
     let message = format!("`{old}` is claimed as a former name by {}", names.join(" and "));
     let help = || Some("only one of them can have been it".to_owned());
     claimants.into_iter().map(|(id, span, _)| (id, span, message.clone(), help())).collect()

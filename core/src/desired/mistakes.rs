@@ -20,12 +20,21 @@ pub(super) struct Mistakes {
 impl Mistakes {
     /// Notes one.
     pub(super) fn push(&mut self, mistake: Diagnostic) {
-        let most = if self.all.len() < MANY { MOST_OF_FILE } else { 1 };
+        let most = self.most();
         let count = self.of_files.entry((mistake.place.file.clone(), mistake.severity)).or_default();
         if *count < most {
             *count += 1;
             self.all.push(mistake);
         }
+    }
+
+    /// Whether another error of this file would be kept: what would not need not be made.
+    pub(super) fn takes(&self, path: &str) -> bool {
+        self.of_files.get(&(path.to_owned(), Severity::Error)).is_none_or(|count| *count < self.most())
+    }
+
+    fn most(&self) -> usize {
+        if self.all.len() < MANY { MOST_OF_FILE } else { 1 }
     }
 
     /// How many are kept.

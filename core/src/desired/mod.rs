@@ -59,6 +59,7 @@ mod undeletable;
 mod unit;
 mod variables;
 mod veil;
+mod wanted;
 mod yaml;
 
 #[cfg(test)]
@@ -82,10 +83,11 @@ pub use file::{is_manifest, is_wanted};
 pub use levelling::{Levelled, Much, Writers};
 pub use order::order;
 pub use read::near;
-pub use rights::{TOP, claims, may_release};
+pub use rights::{TOP, claims, may_release, owners};
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
 pub use undeletable::Undeletable;
+pub use wanted::{Asks, Wanted};
 
 /// One file of the config repository.
 #[derive(Debug, Clone)]
@@ -196,14 +198,29 @@ pub struct Desired {
     pub response: Response,
     /// What this revision must not delete: a file is unreadable and what it declared is not known.
     pub undeletable: Undeletable,
-    /// What one team has and others' manifests ask for, which have no effect: by their files, each with its team and the place.
-    pub wanted: BTreeMap<ResourceId, BTreeMap<String, (TeamName, String)>>,
+    /// Of what is not declared, what is one team's and others' manifests ask for, which have no effect.
+    pub wanted: Wanted,
 }
 
 impl Desired {
     /// Whether the settings name teams, and so keep them from each other.
     pub fn keeps_teams_apart(&self) -> bool {
         !self.reach.is_empty()
+    }
+
+    /// Whether `team` may have what is `theirs`. Where the settings name no teams, as on a laptop, whoever writes the repository
+    /// may do all.
+    pub fn may_take(&self, team: &TeamName, theirs: &TeamName) -> bool {
+        team == theirs || self.reach.is_empty() || self.reach.get(theirs).is_some_and(|allowed| allowed.contains(team))
+    }
+
+    /// What says that it had another name, by those names; who may take over what bears one is another question.
+    pub fn renamed(&self) -> BTreeMap<&ResourceId, Vec<&Arc<Resource>>> {
+        let mut renamed: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (was, to) in self.resources.values().flat_map(|to| to.was.iter().map(move |was| (was, to))) {
+            renamed.entry(was).or_default().push(to);
+        }
+        renamed
     }
 
     /// Whose alerts are by this revision.

@@ -19,6 +19,7 @@ use super::references::NEAR;
 use super::tree::Span;
 use super::undeletable::{Undeletable, writers};
 use super::unit::Unit;
+use super::wanted::{Came, Wanted};
 use super::{Context, Declared, rights};
 
 /// What the files say, taken together.
@@ -47,10 +48,10 @@ pub(super) struct Resolved {
     /// Why everything is held: what an overlay of this environment changes is not known.
     pub all_held: Option<String>,
     pub undeletable: Undeletable,
-    /// What is a team's and others' manifests ask for, by file with its team and the place.
-    pub wanted: BTreeMap<ResourceId, BTreeMap<String, (TeamName, String)>>,
+    pub came: Came,
+    pub wanted: Wanted,
     /// Former names in manifests that have no effect: whose each is, with why.
-    pub were: Vec<(ResourceId, TeamName, String)>,
+    pub were: Vec<(ResourceId, TeamName, Arc<str>)>,
     pub declared: Declared,
     /// Of manifests of how alerts are answered that several teams have, whose is in force.
     pub holders: BTreeMap<String, TeamName>,
@@ -58,16 +59,17 @@ pub(super) struct Resolved {
 }
 
 /// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `shares` are what may
-/// still be taken.
+/// still be taken; `came` are the files that others were before.
 pub(super) fn resolve(
     files: &[Arc<ParsedFile>],
     context: &Context,
     merged: &mut Merged,
     in_force: &InForce,
     shares: Shares<'_>,
+    came: Came,
 ) -> Resolved {
-    let mut resolver =
-        Resolver { context, in_force, resolved: Resolved::default(), merging: Merging::new(merged, shares) };
+    let resolved = Resolved { came, ..Resolved::default() };
+    let mut resolver = Resolver { context, in_force, resolved, merging: Merging::new(merged, shares) };
     let (mut bases, mut overlays) = (Vec::with_capacity(files.len()), Vec::new());
     for file in files {
         resolver.file(file);
@@ -288,10 +290,10 @@ impl Resolver<'_> {
             let last = self.context.declared.get(&file.source.path).cloned().unwrap_or_default();
             let here = self.resolved.declared.entry(Arc::clone(&file.source.path)).or_default();
             // What its writers may not reach never was in it.
-            let granted = rights::granted(&file.source.path, self.context);
+            let owners = rights::of(&file.source.path, self.context);
             let may_be_its = |id: &&ResourceId| {
-                let theirs = rights::holder(id, self.context).filter(|_| !granted.is_empty());
-                theirs.is_none_or(|theirs| granted.iter().any(|team| rights::reaches(team, theirs, self.context)))
+                let theirs = rights::holder(id, self.context).filter(|_| !owners.is_empty());
+                theirs.is_none_or(|theirs| owners.iter().any(|team| rights::reaches(team, theirs, self.context)))
             };
             let missing = last.iter().filter(|id| !here.contains(*id)).filter(may_be_its);
             let missing: Vec<ResourceId> = missing.cloned().collect();
@@ -322,7 +324,7 @@ impl Resolver<'_> {
 
     /// Holds what an overlay that cannot be read may change: what it last did, else all that its writers may reach.
     fn lost_overlay(&mut self, path: &str, missing: &[ResourceId], why: String) {
-        let writers = rights::granted(path, self.context);
+        let writers = rights::of(path, self.context);
         if missing.is_empty() && writers.is_empty() {
             self.resolved.all_held.get_or_insert(why);
             return;

@@ -1,6 +1,6 @@
 //! Which documents count at all: a file that its writer's team may not claim has no say in what is everybody's or another's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::TeamSettings;
 use crate::model::{Name, ResourceId, TeamName};
@@ -41,21 +41,35 @@ pub(super) fn misplaced(kind: ManifestKind, name: &Name, path: &str, context: &C
 fn is_own_place(name: &Name, path: &str, inner: &str, context: &Context) -> bool {
     let others = || context.teams.values().any(|other| claims(other, path) && !claims(other, TOP));
     let usual = inner == TOP || inner.starts_with("teams/");
-    context.teams.get(name).is_some_and(|own| claims(own, path)) || (usual && !others())
+    may_claim(name, path, context) || (usual && !others())
 }
 
-/// The teams whose settings grant them a path.
+/// Whose a path is, by what these settings grant: of whoever is granted it, but that who is granted the top file writes for
+/// everybody and has only what is no other team's.
+pub fn owners<'t>(path: &str, teams: &'t BTreeMap<TeamName, TeamSettings>) -> impl Iterator<Item = &'t TeamName> {
+    teams.iter().filter(move |(_, own)| is_of(own, path, teams)).map(|(name, _)| name)
+}
+
+fn is_of(own: &TeamSettings, path: &str, teams: &BTreeMap<TeamName, TeamSettings>) -> bool {
+    let others = || teams.values().any(|other| claims(other, path) && !claims(other, TOP));
+    claims(own, path) && (path == TOP || !claims(own, TOP) || !others())
+}
+
+/// [`owners`] of a path, by the settings of this context.
+pub(super) fn of<'c>(path: &str, context: &'c Context) -> Vec<&'c TeamName> {
+    owners(path, &context.teams).collect()
+}
+
+/// The teams whose settings grant them a path: those that write there, whosever it is.
 pub(super) fn granted<'c>(path: &str, context: &'c Context) -> Vec<&'c TeamName> {
     context.teams.iter().filter(|(_, own)| claims(own, path)).map(|(name, _)| name).collect()
 }
 
-/// Whose a file is. Whoever is granted the top file writes for everybody, and has only what is no other team's; what no team is
-/// granted is theirs as well.
+/// Whose a file is, the first of its [`owners`]; what no team is granted is of who writes for everybody.
 pub(super) fn whose<'c>(path: &str, context: &'c Context) -> Option<&'c TeamName> {
     let is_everybodys = |(_, team): &(&TeamName, &TeamSettings)| claims(team, TOP);
-    let owners = context.teams.iter().filter(|(_, team)| claims(team, path));
-    let owner = owners.min_by_key(is_everybodys);
-    owner.or_else(|| context.teams.iter().find(is_everybodys)).map(|(name, _)| name)
+    let everybodys = || context.teams.iter().find(is_everybodys).map(|(name, _)| name);
+    owners(path, &context.teams).next().or_else(everybodys)
 }
 
 /// Whether `team` may reach what is `theirs`.
@@ -74,15 +88,22 @@ pub(super) fn holder<'c>(id: &ResourceId, context: &'c Context) -> Option<&'c Te
     context.claims.get(id)?.team.as_ref().filter(|team| context.teams.contains_key(*team))
 }
 
-/// Whether `team` may write in a file.
+/// Whether what stands in a file may be `team`'s: whether that is one of its [`owners`].
 pub(super) fn may_claim(team: &TeamName, path: &str, context: &Context) -> bool {
-    context.teams.is_empty() || context.teams.get(team).is_some_and(|own| claims(own, path))
+    let teams = &context.teams;
+    teams.is_empty() || teams.get(team).is_some_and(|own| is_of(own, path, teams))
 }
 
-/// Why `team` may not write in a file, if it may not.
+/// Why what stands in a file may not be `team`'s, if it may not.
 pub(super) fn unclaimed(team: &TeamName, path: &str, span: Span, context: &Context) -> Option<Note> {
     (!may_claim(team, path, context)).then(|| {
-        let help = format!("add it to `teams.{team}.paths` in the daemon's settings");
+        let granted = context.teams.get(team).is_some_and(|own| claims(own, path));
+        let help = match owners(path, &context.teams).next() {
+            Some(theirs) if granted => format!(
+                "it is the team `{theirs}`'s: who may claim `{TOP}` has only what is no other team's; put it into another file"
+            ),
+            _ => format!("add it to `teams.{team}.paths` in the daemon's settings"),
+        };
         (span, format!("the team `{team}` may not claim `{path}`"), Some(help))
     })
 }
@@ -92,7 +113,7 @@ pub fn may_release(by: &BTreeSet<TeamName>, theirs: &TeamName, desired: &Desired
     by.contains(theirs) || desired.reach.get(theirs).is_some_and(|allowed| !allowed.is_disjoint(by))
 }
 
-/// Whether a team's settings grant it a path; of a folder, which ends with `/`, whether they grant it any that may be in it.
+/// Whether a team's settings grant it a path, so that it may write there; whose that is say [`owners`]; of a folder, which ends with `/`, whether they grant it any that may be in it.
 pub fn claims(team: &TeamSettings, path: &str) -> bool {
     team.paths
         .iter()

@@ -15,6 +15,7 @@ mod kept;
 mod levelled;
 mod mistakes;
 mod neighbours;
+mod owned;
 mod promises;
 mod properties;
 mod response;

@@ -44,7 +44,7 @@ impl Undeletable {
 /// The teams whose resources a file may declare: of those that may claim its path, and of those that let one of them take over
 /// what is theirs. `None`: anybody's.
 pub(super) fn writers(path: &str, context: &Context) -> Option<BTreeSet<TeamName>> {
-    let writers = rights::granted(path, context);
+    let writers = rights::of(path, context);
     let within = |theirs: &&TeamName| writers.iter().any(|writer| rights::reaches(writer, theirs, context));
     (!context.teams.is_empty()).then(|| context.teams.keys().filter(within).cloned().collect())
 }

@@ -29,6 +29,9 @@ pub(super) struct Unit {
 impl Unit {
     /// Notes a mistake at a span of the manifest or, by its layer, of the overlay, and holds the resource.
     pub(super) fn error(&mut self, found: &mut Mistakes, span: Span, message: String, help: Option<String>) {
+        if self.held.is_some() && !found.takes(&self.source(span).path) {
+            return;
+        }
         let diagnostic = Diagnostic::error(self.source(span), span, message, help);
         self.hold(diagnostic.why());
         found.push(diagnostic);

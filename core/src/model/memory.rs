@@ -185,11 +185,11 @@ impl ResourceMemory {
     /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone.
     pub fn drop_declaration(&mut self, at: Timestamp) {
         (self.file, self.changed_by) = (None, None);
-        let Claims { team, wanted_by, .. } = std::mem::take(&mut self.claims);
+        let Claims { team, asked, .. } = std::mem::take(&mut self.claims);
         let declared_at = self.declared_at.take();
         if *self != Self::default() {
             (self.declared_at, self.dropped_at) = (declared_at, Some(at));
-            self.claims = Claims { team, wanted_by, ..Claims::default() };
+            self.claims = Claims { team, asked, ..Claims::default() };
         }
     }
 
@@ -231,9 +231,19 @@ pub struct Claims {
     /// Its name: whose it is, where teams are kept apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamName>,
-    /// The files of other teams' manifests that asked for its name while it was declared.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub wanted_by: BTreeSet<String>,
+    /// Since when others ask for its name, where they do while it is not declared, or not without a mistake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// Since when other teams' manifests ask for a name that one team has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Asked {
+    /// Since before a revision took it away: they asked in vain.
+    Before,
+    /// This team's came to do so in the revision that took it away, or later.
+    By(TeamName),
 }
 
 impl Claims {
@@ -241,7 +251,7 @@ impl Claims {
     pub fn of(resource: &Resource, apart: bool) -> Self {
         let spec = &resource.spec;
         let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
-        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), wanted_by: BTreeSet::new() }
+        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), asked: None }
     }
 
     /// Whether it has nothing of the kind.

@@ -44,7 +44,8 @@ pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, Resource
 pub use kept::Kept;
 pub use label::{MOST_LABELS, bounded_annotations, bounded_labels, visible, web_url};
 pub use memory::{
-    AsDeclared, ChangedBy, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves,
+    AsDeclared, Asked, ChangedBy, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory,
+    Waves,
 };
 pub use number::{PageId, RunId};
 pub use observed::{

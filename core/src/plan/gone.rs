@@ -2,9 +2,10 @@
 //! remembered of a resource is its last good version and its pins; whoever forgets it too early cannot go back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::desired::Desired;
-use crate::model::{Memory, Observed, ResourceId, ResourceMemory, Snapshot};
+use crate::model::{Memory, Observed, Resource, ResourceId, ResourceMemory, Snapshot};
 
 /// Steps whose outcome is not known yet: while one is under way, what is seen says nothing of how it will end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,17 +44,21 @@ pub fn gone<'m>(
     };
     let is_gone = |id| everywhere(id, |observed| matches!(observed, Observed::Absent(_)));
     let lives = |id| !everywhere(id, |observed| !matches!(observed, Observed::Present(_)));
-    let claims = desired.resources.values().flat_map(|it| it.was.iter().map(|was| (was, &it.id)));
-    let claimed: BTreeMap<&ResourceId, &ResourceId> = claims.collect();
-    let gone = memory.resources.keys().filter(|id| {
+    let renamed = desired.renamed();
+    let is_to_be = |id: &ResourceId, it: &ResourceMemory| {
+        let may =
+            |to: &&&Arc<Resource>| it.claims.team.as_ref().is_none_or(|theirs| desired.may_take(&to.team, theirs));
+        renamed.get(id).is_some_and(|all| all.iter().filter(may).any(|to| !lives(&to.id)))
+    };
+    let gone = memory.resources.iter().filter(|(id, it)| {
         !desired.resources.contains_key(*id)
             && !desired.held.contains_key(*id)
             && !under_way.concerns(id)
-            && claimed.get(id).is_none_or(|to| lives(to))
+            && !is_to_be(id, it)
             && is_asked_for(id, snapshot, memory)
             && is_gone(id)
     });
-    gone.collect()
+    gone.map(|(id, _)| id).collect()
 }
 
 /// Whether every provider it may live on is in the settings.

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::desired::Desired;
 use crate::model::{
-    Cause, Memory, Owner, Place, ProviderName, Resource, ResourceId, Revision, Snapshot, TeamName, Verb, Why,
+    Cause, Live, Memory, Owner, Place, ProviderName, Resource, ResourceId, Revision, Snapshot, TeamName, Verb, Why,
 };
 
 use beside::{Beside, Known, Seen};
@@ -127,13 +127,20 @@ impl Look<'_> {
         if undeclared.is_empty() {
             return;
         }
-        let names = self.desired.resources.values().flat_map(|r| r.was.iter().map(|was| (was, &r.id)));
-        let renamed: BTreeMap<&ResourceId, &ResourceId> = names.collect();
+        let renamed = self.desired.renamed();
+        // Whoever may not have what lives says nothing of it by having been called so.
+        let heirs = |id: &ResourceId, live: &Live| {
+            let theirs = self.owning_team(live).cloned();
+            let may = move |to: &&&Arc<Resource>| {
+                theirs.as_ref().is_none_or(|theirs| self.desired.may_take(&to.team, theirs))
+            };
+            renamed.get(id).into_iter().flatten().filter(may).map(|to| &to.id)
+        };
         // What is to have another name is kept for that, unless something bears it already.
-        let is_kept = |id| renamed.get(id).is_some_and(|to| !self.lives(to));
+        let is_kept = |id, live| heirs(id, live).any(|to| !self.lives(to));
         let mut doomed = BTreeMap::new();
         for (id, seen) in undeclared {
-            if self.is_ours(seen.1) && !self.desired.held.contains_key(id) && !is_kept(id) {
+            if self.is_ours(seen.1) && !self.desired.held.contains_key(id) && !is_kept(id, seen.1) {
                 doomed.entry(id).or_insert(seen);
             }
         }
@@ -162,7 +169,7 @@ impl Look<'_> {
                 after: users.get(id).cloned().unwrap_or_default(),
                 place: None,
                 // Which of the two has what is to be kept, only a person can tell.
-                held: renamed.get(id).map(|to| {
+                held: heirs(id, live).next().map(|to| {
                     format!("{to} was to be what {id} is, and both live: take {id} out of its `was` to have it removed")
                 }),
                 begun: false,

@@ -21,21 +21,15 @@ impl Look<'_> {
             Located::Formerly { id, live } => (*id, *live, Verb::Rename),
             Located::FormerlyElsewhere { .. } | Located::Nowhere | Located::Unknown(_) => return None,
         };
-        let theirs = self.owning_team(live).filter(|theirs| !self.may_take(&declared.team, theirs))?;
+        let theirs = self.owning_team(live).filter(|theirs| !self.desired.may_take(&declared.team, theirs))?;
         let held = Some(refusal(id, theirs, &declared.team));
         let from_id = (verb == Verb::Rename).then(|| id.clone());
         let place = Some(declared.place.clone());
         Some(Change { held, from_id, place, ..self.change(declared, effective, verb) })
     }
 
-    fn owning_team<'l>(&self, live: &'l Live) -> Option<&'l TeamName> {
+    pub(super) fn owning_team<'l>(&self, live: &'l Live) -> Option<&'l TeamName> {
         live.stamp.as_ref().filter(|stamp| stamp.owner == *self.owner).map(|stamp| &stamp.team)
-    }
-
-    /// Where the settings name no teams, as on a laptop, whoever writes the repository may do all.
-    fn may_take(&self, team: &TeamName, theirs: &TeamName) -> bool {
-        let reach = &self.desired.reach;
-        team == theirs || reach.is_empty() || reach.get(theirs).is_some_and(|allowed| allowed.contains(team))
     }
 }
 

@@ -298,7 +298,7 @@ fn what_lives_as_another_teams_is_taken_over_only_where_that_team_allows_it() {
     let takeovers = [of("steal", &["shop"], "platform"), of("shop", &[], "platform")];
     for resource in takeovers {
         let plan = granted(Arc::clone(&resource), &[]);
-        assert_eq!((plan.changes.len(), plan.unchanged.len()), (1, 0));
+        assert!(plan.unchanged.is_empty());
         let held = plan.changes[0].held.as_ref().unwrap();
         assert!(held.contains("belongs to the team payments"), "{held}");
         assert!(held.contains("`teams.payments.allow`"), "{held}");
@@ -313,6 +313,32 @@ fn what_lives_as_another_teams_is_taken_over_only_where_that_team_allows_it() {
     let theirs = Resource { team: name("platform"), ..moved.as_ref().clone() };
     assert!(granted(Arc::new(theirs), &[]).changes[0].held.is_some());
     assert!(granted(moved, &[]).changes[0].held.is_none());
+}
+
+#[test]
+fn who_may_not_have_what_lives_keeps_nobody_from_removing_it_by_having_been_called_so() {
+    let heir =
+        |team: &str| Arc::new(Resource { team: name(team), was: vec![app("shop")], ..plain("heir").as_ref().clone() });
+    let removed = |heir: Arc<Resource>, lives: bool, allow: Option<&[&str]>| {
+        let world = if lives { deployed(&[plain("shop"), Arc::clone(&heir)]) } else { deployed(&[plain("shop")]) };
+        let mut desired = desired([heir]);
+        if let Some(allow) = allow {
+            desired.reach = [(name("payments"), allow.iter().map(|team| name(team)).collect())].into();
+            desired.reach.insert(name("platform"), Default::default());
+        }
+        let plan = planned(&world, &desired);
+        plan.changes.into_iter().find(|change| change.id == app("shop")).map(|change| (change.verb, change.held))
+    };
+    for lives in [false, true] {
+        assert_eq!(removed(heir("platform"), lives, Some(&[])), Some((Verb::Delete, None)));
+    }
+    let rightful: [(_, Option<&[&str]>); 3] =
+        [(heir("platform"), Some(&["platform"])), (heir("payments"), Some(&[])), (heir("platform"), None)];
+    for (heir, allow) in rightful {
+        let (verb, held) = removed(Arc::clone(&heir), true, allow).expect("both live");
+        assert!(verb == Verb::Delete && held.is_some_and(|why| why.contains("both live")), "{allow:?}");
+        assert_eq!(removed(heir, false, allow), None, "it is to be renamed");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::Facts;
 use super::blast::{Removals, let_through, team_of};
 use crate::desired::Desired;
-use crate::model::{ResourceId, Verb};
+use crate::model::{Asked, ResourceId, Verb};
 
 /// Of these removals those that wait for a word of their team, each with why.
 pub(super) fn waiting<'r>(
@@ -23,13 +23,19 @@ pub(super) fn waiting<'r>(
 
 /// Why this removal waits for a word of its team, if it does.
 pub(super) fn why((verb, id): &(Verb, ResourceId), desired: &Desired, facts: &Facts<'_>) -> Option<String> {
-    let before = facts.memory.resources.get(id).map(|memory| &memory.claims.wanted_by);
-    let has_begun = |file: &String| before.is_none_or(|before| !before.contains(file));
-    let wanted = desired.wanted.get(id).filter(|_| *verb == Verb::Delete)?;
-    let (_, (team, place)) = wanted.iter().find(|(file, _)| has_begun(file))?;
+    let wanted = desired.wanted.of(id).filter(|_| *verb == Verb::Delete)?;
+    let asked = facts.memory.resources.get(id).and_then(|known| known.claims.asked.as_ref());
+    let by = match asked {
+        Some(Asked::Before) => return None,
+        Some(Asked::By(team)) => wanted.get_key_value(team),
+        // No revision took it away while somebody asked, such as where the settings have changed.
+        None => None,
+    };
+    let (team, asks) = by.or_else(|| wanted.first_key_value())?;
     let theirs = team_of(id, desired, facts)?;
     Some(format!(
-        "{place} asks for its name for the team {team}: to hand it over with its data, add {team} to `teams.{theirs}.allow` \
-         in the daemon's settings; this would delete it"
+        "{} asks for its name for the team {team}: to hand it over with its data, add {team} to `teams.{theirs}.allow` \
+         in the daemon's settings; this would delete it",
+        asks.place
     ))
 }

@@ -225,6 +225,7 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
         gone: BTreeSet::new(),
         claims: BTreeMap::new(),
         changed: BTreeMap::new(),
+        asked: BTreeMap::new(),
     };
     log.add(ago(15), accepted);
     let intent = Record::Intent {

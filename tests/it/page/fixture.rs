@@ -557,6 +557,7 @@ pub(crate) fn history(log: &MemoryLog) {
             gone: BTreeSet::new(),
             claims: BTreeMap::new(),
             changed: BTreeMap::new(),
+            asked: BTreeMap::new(),
         };
         log.add(ago(secs), accepted);
         steps(log, digit, secs);

@@ -46,6 +46,7 @@ fn accepted(digit: char, words: &str, teams: &[&str]) -> Record {
         gone: BTreeSet::new(),
         claims: BTreeMap::new(),
         changed: BTreeMap::new(),
+        asked: BTreeMap::new(),
     }
 }
 

@@ -56,9 +56,8 @@ fn what_is_removed_is_nobodys_who_asks_for_it() {
         );
         assert!(told.contains("App `shop` is the team `a`'s, and has no effect here"), "{told}");
         assert!(told.contains("`teams.a.allow`"), "{told}");
-        let wanted = &compiled.desired.wanted[&id("shop")];
-        let (team, place) = &wanted["apps/b/squat.yaml"];
-        assert!(*team == name("b") && place.starts_with("apps/b/squat.yaml:"), "{wanted:?}");
+        let wanted = compiled.desired.wanted.of(&id("shop")).expect("b asks for it");
+        assert!(wanted[&name("b")].place.starts_with("apps/b/squat.yaml:"), "{wanted:?}");
     }
     // With leave it goes over.
     all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "shop", "", ""));
@@ -103,12 +102,6 @@ fn a_path_that_the_settings_hand_to_another_team_deletes_nothing() {
         let mut context = accepted(&before);
         let handed = context.teams.get_mut(&name("a")).expect("it is there").paths.remove(1);
         context.teams.get_mut(&name("b")).expect("it is there").paths.push(handed);
-        context
-            .claims
-            .get_mut(&id("shop"))
-            .expect("it is there")
-            .wanted_by
-            .extend(squatted.then(|| "apps/b/squat.yaml".to_owned()));
         let compiled = run(&all, &context);
         let told = rendered(&compiled);
         assert!(compiled.desired.held[&id("shop")].contains("the team `a` may not claim"), "{told}");
@@ -119,12 +112,35 @@ fn a_path_that_the_settings_hand_to_another_team_deletes_nothing() {
 #[test]
 fn who_asked_in_vain_is_known_by_the_file_so_that_what_moves_there_is_asked_about() {
     let (mut all, before) = first();
-    all.insert("apps/b/squat.yaml".to_owned(), app_of("b", "shop", "", ""));
+    all.insert("apps/b/a-squat.yaml".to_owned(), app_of("b", "shop", "", ""));
+    let mut compiler = Compiler::default();
+    let mut run = |all: &All| {
+        let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        compiler.compile(&files(&pairs), &accepted(&before)).desired.wanted
+    };
+    assert!(run(&all).is_empty(), "what is declared is its team's, whoever asks");
     let text = all.remove("apps/a/shop.yaml").expect("it is there");
+    let asks = |wanted: &Wanted| wanted.of(&id("shop")).expect("b asks for it")[&name("b")].clone();
+    let removed = asks(&run(&all));
+    assert!(!removed.begun && removed.place.starts_with("apps/b/a-squat.yaml:"), "{removed:?}");
     all.insert("apps/b/moved.yaml".to_owned(), text);
-    let compiled = run(&all, &accepted(&before));
-    let files: Vec<_> = compiled.desired.wanted[&id("shop")].keys().map(String::as_str).collect();
-    assert_eq!(files, ["apps/b/moved.yaml", "apps/b/squat.yaml"]);
+    let moved = asks(&run(&all));
+    assert!(moved.begun && moved.place.starts_with("apps/b/moved.yaml:"), "{moved:?}");
+}
+
+#[test]
+fn what_many_claim_as_a_former_name_is_told_in_a_few_words() {
+    let (mut all, first) = first();
+    let many: Vec<String> = (0..500).map(|n| app_of("b", &format!("b{n:03}"), ", was: [old]", "")).collect();
+    all.insert("apps/b/many.yaml".to_owned(), many.join("---\n"));
+    let compiled = run(&all, &accepted(&first));
+    let told =
+        compiled.diagnostics.iter().find(|it| it.message.contains("claimed as a former name")).expect("it is told");
+    assert!(told.message.ends_with("and app/b007 and 492 more"), "{}", told.message);
+    let most = (0..300).map(|n| format!("x{n}")).collect::<Vec<_>>().join(", ");
+    all.insert("apps/b/many.yaml".to_owned(), app_of("b", "many", &format!(", was: [{most}]"), ""));
+    let told = rendered(&run(&all, &accepted(&first)));
+    assert!(told.contains("an app has at most 256 former names"), "{told}");
 }
 
 #[test]
@@ -153,7 +169,8 @@ fn nor_is_it_theirs_who_say_that_they_were_it() {
     let told = rendered(&compiled);
     assert!(told.contains("`app/shop` belongs to the team `a`, which `b` may not reach"), "{told}");
     assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{told}");
-    assert!(compiled.desired.wanted[&id("shop")].contains_key("apps/b/thief.yaml"), "{:?}", compiled.desired.wanted);
+    let asks = &compiled.desired.wanted.of(&id("shop")).expect("b asks for it")[&name("b")];
+    assert!(asks.place.starts_with("apps/b/thief.yaml:"), "{asks:?}");
     // And its team takes it back when it likes.
     let mut remembers = accepted(&compiled);
     remembers.claims.extend(accepted(&first).claims);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{allow, apps, deployed, held, of_team, versioned, want, want_of};
 use crate::desired::Desired;
-use crate::model::{Resource, ResourceId, Verb};
+use crate::model::{Asked, Resource, ResourceId, Verb};
 use crate::plan::sim::{Passed, World, app, digested, name, resource, revision};
 
 #[test]
@@ -89,9 +89,7 @@ fn what_was_held_as_scaled_away_is_not_let_go_as_deleted() {
 
 /// What another team's manifests ask for, as the compiler says it.
 fn wanted(mut desired: Desired, id: &str, team: &str) -> Desired {
-    let file = format!("{team}/squat.yaml");
-    let by = (name(team), format!("{file}:1:1"));
-    desired.wanted.entry(app(id)).or_default().insert(file, by);
+    desired.wanted.ask(app(id), &name(team), false, || format!("{team}/squat.yaml:1:1"));
     desired
 }
 
@@ -119,7 +117,7 @@ fn who_asked_for_a_name_in_vain_keeps_nobody_from_giving_it_up() {
     let a = of_team("a", 8);
     let mut world = deployed(&a);
     let known = world.memory.resources.get_mut(&app("a-00")).expect("it lives");
-    known.claims.wanted_by.insert("b/squat.yaml".to_owned());
+    known.claims.asked = Some(Asked::Before);
     let left = want_of(&["a", "b"], a[1..].iter().cloned());
     let passed = world.settle(&wanted(left, "a-00", "b"), &revision(2));
     assert_eq!((held(&passed), world.essence().len()), (0, 7), "{:?}", passed.judged.holds);
