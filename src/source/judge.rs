@@ -62,9 +62,10 @@ fn follow(revision: Oid, held: Option<String>) -> Result<Verdict, git2::Error> {
     Ok(Verdict::Follow(Tip { revision: history::revision(revision)?, held }))
 }
 
-/// A revision that is not in the mirror is nobody's ancestor.
+/// A revision that is not in the mirror is nobody's ancestor, nor anybody's descendant.
 fn descends(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
-    Ok(repository.odb()?.exists(base) && history::descends(repository, tip, base)?)
+    let odb = repository.odb()?;
+    Ok(odb.exists(base) && odb.exists(tip) && history::descends(repository, tip, base)?)
 }
 
 /// Nothing is in force: the tip itself must be signed, what came before it is taken on its word.

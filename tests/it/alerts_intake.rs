@@ -432,7 +432,7 @@ async fn what_a_delivery_left_out_may_be_that_an_alert_is_over() {
     assert_eq!(post(other.to_string().as_bytes()).await, 503, "an Alertmanager that was just started cannot say");
     assert!(open());
     let ago = |minutes| edge.now() - jiff::SignedDuration::from_mins(minutes);
-    edge.listing_is_up_since(ago(4));
+    edge.listing_is_up_since(ago(3));
     assert_eq!(post(other.to_string().as_bytes()).await, 200);
     assert!(open(), "it began before that Alertmanager, which forgot it");
     edge.listing_is_up_since(ago(61));
