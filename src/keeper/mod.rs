@@ -3,6 +3,7 @@
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
 //! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers and `slots` keeps that, `supervise` lives an instance,
+//! `lock` says whose a folder is and `twins` who else runs its app,
 //! `process` starts one through [`launch`](crate::launch), `ports` gives it a port, `holder` and `listeners` see that it is its own,
 //! `forward` carries its traffic, `descriptors` says how much of it; [`init`] is for process 1.
 
@@ -18,6 +19,7 @@ pub mod init;
 mod instance;
 mod judged;
 mod listeners;
+pub mod lock;
 pub mod logs;
 mod moved;
 mod ports;
@@ -31,6 +33,7 @@ mod stats;
 mod supervise;
 mod table;
 mod tasks;
+pub mod twins;
 pub mod wire;
 
 use std::ffi::OsString;

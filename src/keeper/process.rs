@@ -34,8 +34,16 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    fn of(pid: u32) -> io::Result<Self> {
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
         Ok(Self { pid, start: start_time(pid)?, boot: boot_id()? })
+    }
+
+    /// Whether it runs; what has ended and was not waited for does not.
+    pub(super) fn runs(&self) -> bool {
+        let line = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let state = line.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().next());
+        let lives = state.is_some_and(|state| !matches!(state, "Z" | "X"));
+        lives && stat_field(&line, 22) == Some(self.start) && self.is_of_this_boot()
     }
 
     /// Whether it may still run: no process outlives its machine's boot.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use codeops_core::model::{Digest, InstanceId, InstanceState};
-use rustix::fs::{FlockOperation, MemfdFlags, Mode};
+use rustix::fs::{MemfdFlags, Mode};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,17 +23,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::SOCKET;
 use super::forward::{Rotation, Stable, own};
+use super::lock::{self, LOCK};
 use super::logs::{self, LogFiles, LogLimits};
 use super::release::Left;
 use super::slots;
 use super::table::Table;
 use super::tasks::Tasks;
 use super::wire::Confidential;
-use super::{descriptors, family, server, supervise};
+use super::{descriptors, family, server, supervise, twins};
 use crate::base::complain;
 use crate::launch;
 
-const LOCK: &str = "keeper.lock";
 const ERRORS: &str = "keeper.log";
 /// The folder of the pipes that instances write to.
 pub(super) const FIFOS: &str = "fifo";
@@ -47,9 +47,6 @@ const EVENTS: u32 = 8;
 /// New connections wait meanwhile, so it is short.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often, and how far apart, a folder that is held is tried.
-const LOOKS: u32 = 10;
-const LOOK: Duration = Duration::from_millis(2);
 /// How long killed processes are waited for at the end.
 const REAPED: Duration = Duration::from_secs(1);
 
@@ -174,8 +171,14 @@ fn keep(dir: &Path, goes_on: bool, from: Option<&Path>) -> io::Result<()> {
 
 fn inherit(goes_on: bool) -> io::Result<Inheritance> {
     if !goes_on {
-        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(LOCK)?;
-        take(&lock)?;
+        let lock = lock::open()?;
+        lock::take(&lock)?;
+        // Looked for once the folder is taken: of two that begin at once each sees the other, and never do both go on.
+        if let Some(twin) = twins::of(&std::env::current_dir()?) {
+            let why = format!("the keeper in {}, process {}, runs the same app", twin.folder.display(), twin.pid);
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        sign(&lock);
         return Ok(Inheritance { lock, listener: None, secrets: BTreeMap::new() });
     }
     // The earlier binary left the listener, the secrets and the lock where standard streams are.
@@ -188,7 +191,8 @@ fn inherit(goes_on: bool) -> io::Result<Inheritance> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&errors)?;
-    take(&lock)?;
+    lock::take(&lock)?;
+    sign(&lock);
     let mut text = Vec::new();
     memory.rewind()?;
     memory.read_to_end(&mut text)?;
@@ -197,15 +201,11 @@ fn inherit(goes_on: bool) -> io::Result<Inheritance> {
     Ok(Inheritance { lock, listener, secrets: secrets.into_iter().collect() })
 }
 
-/// Takes the folder. A daemon that looks whether it is held holds it itself for an instant, so once is not enough.
-fn take(lock: &File) -> io::Result<()> {
-    for _ in 0..LOOKS {
-        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOOK),
-            taken => return Ok(taken?),
-        }
+/// Who cannot say who it is holds its folder all the same.
+fn sign(lock: &File) {
+    if let Err(error) = lock::sign(lock) {
+        complain(format_args!("codeops keeper: {LOCK} cannot be written: {error}"));
     }
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another keeper holds this folder"))
 }
 
 type Ended = (End, Option<TcpListener>, BTreeMap<Digest, Confidential>);

@@ -1,12 +1,15 @@
 //! A state folder that is copied or moved, and what is mounted in one: with real daemons, keepers and processes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
 
+use codeops::keeper::client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::process_harness::{end_all, processes};
+use crate::support::process_harness::{binary, end_all, processes};
 use crate::support::site::{Site, pids};
 use crate::support::skip::skip;
 use crate::support::small_disk::{SmallDisk, run};
@@ -46,6 +49,41 @@ fn works_in(folder: &Path) -> bool {
     processes().iter().any(|(_, path)| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
 }
 
+/// The keepers that work below this folder.
+fn keepers(folder: &Path) -> Vec<u64> {
+    let all = processes().into_iter().filter(|(_, path)| {
+        let is_keeper = fs::read(path.join("cmdline"))
+            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"keeper"));
+        is_keeper && fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    });
+    all.map(|(pid, _)| pid.as_raw_nonzero().get().unsigned_abs().into()).collect()
+}
+
+/// The one keeper of `site`, once it is none of `before`.
+fn next_keeper(site: &Site, before: &[u64]) -> u64 {
+    let now = || keepers(&site.state());
+    site.until("kept again", |_, shop| {
+        shop["sync"] == "Synced" && matches!(now()[..], [now] if !before.contains(&now))
+    });
+    now()[0]
+}
+
+/// A folder that was moved while its app ran, and accepted where it lies; where it was; and what runs.
+fn moved() -> (Site, Site, Vec<u64>) {
+    let mut site = Site::new(APP);
+    site.start();
+    let before = site.until_applied();
+    site.stop();
+    let mut moved = beside(&site);
+    fs::rename(site.state(), moved.state()).expect("moved");
+    moved.start();
+    let trailer = moved.until_held();
+    moved.repository.commit_file("note.txt", "moved", &format!("Move it\n\n{trailer}"));
+    moved.until("accepted", |status, _| status["holds"] == 0);
+    assert_eq!(moved.until_applied(), before, "it serves on");
+    (moved, site, before)
+}
+
 /// The trailer that accepts the folder where it lies, as `get` says it.
 fn trailer(shop: &Value) -> String {
     let why = shop["why"].as_str().unwrap_or_default();
@@ -71,7 +109,7 @@ fn a_copy_beside_the_original_touches_nothing_of_it() {
     let mut other = beside(&site);
     assert!(copy(&site.state(), &other.state()));
     other.start();
-    let held = |_: &Value, shop: &Value| shop["sync"] == "Held" && told(shop, "is a copy of");
+    let held = |_: &Value, shop: &Value| shop["sync"] == "Held" && told(shop, "it was moved or is a copy");
     let shop = other.until("held", held);
     kill(before[0]);
     site.until("started again", |_, shop| anew(shop, &before));
@@ -114,7 +152,7 @@ fn a_folder_that_was_moved_goes_on_once_a_commit_says_so() {
     end_all(&site.state());
     end_all(&moved.state());
     moved.start();
-    let held = |_: &Value, shop: &Value| shop["sync"] == "Held" && told(shop, "was moved from there");
+    let held = |_: &Value, shop: &Value| shop["sync"] == "Held" && told(shop, "it was moved or is a copy");
     let shop = moved.until("held", held);
     kill_daemon(&mut moved);
     moved.repository.commit_file("note.txt", "moved", &format!("Move it\n\n{}", trailer(&shop)));
@@ -126,6 +164,166 @@ fn a_folder_that_was_moved_goes_on_once_a_commit_says_so() {
     end_all(&moved.state());
     moved.start();
     moved.until("both started again: what was accepted is accepted", |_, _| starts(&moved) == 7);
+}
+
+#[test]
+fn a_folder_that_is_moved_under_what_runs_waits_for_its_word_and_needs_no_other() {
+    let (mut moved, _site, before) = moved();
+    // The keeper that came along, and one that was started where the folder lies now.
+    let mut keeper = next_keeper(&moved, &[]);
+    for _ in 0..2 {
+        kill(keeper);
+        keeper = next_keeper(&moved, &[keeper]);
+        assert_eq!(moved.until_applied(), before, "the next one goes on with what runs");
+    }
+    kill(before[0]);
+    moved.until("started again", |_, shop| anew(shop, &before));
+    moved.until("started in the folder's new place", |_, _| starts(&moved) == 3);
+    // As after a reboot.
+    kill_daemon(&mut moved);
+    end_all(&moved.state());
+    moved.start();
+    moved.until("both started in their new folder", |_, _| starts(&moved) == 5);
+}
+
+#[test]
+fn what_comes_where_a_folder_was_before_it_was_moved_is_nothing_to_it() {
+    let (moved, mut site, before) = moved();
+    site.start();
+    let others = site.until_applied();
+    let keeper = next_keeper(&moved, &[]);
+    kill(keeper);
+    next_keeper(&moved, &[keeper]);
+    assert_eq!(moved.until_applied(), before);
+    kill(before[0]);
+    moved.until("started again", |_, shop| anew(shop, &before));
+    assert_eq!((site.until_applied(), starts(&site)), (others, 2));
+}
+
+#[test]
+fn a_copy_of_a_folder_that_was_moved_starts_nothing_beside_the_keepers_there() {
+    let (mut moved, _site, before) = moved();
+    let mut copied = beside(&moved);
+    assert!(copy(&moved.state(), &copied.state()));
+    // What the copy tells of it is not so any more.
+    let keeper = next_keeper(&moved, &[]);
+    kill(keeper);
+    next_keeper(&moved, &[keeper]);
+    let is_barred = |site: &Site, by: &Site| {
+        let by = by.state().display().to_string();
+        site.until("told where it runs", |_, shop| {
+            shop["sync"] == "Unknown" && told(shop, "still runs") && told(shop, &by)
+        })
+    };
+    copied.start();
+    let trailer = trailer(&copied.until("held", |_, shop| shop["sync"] == "Held"));
+    copied.repository.commit_file("note.txt", "ours", &format!("Take it over\n\n{trailer}"));
+    is_barred(&copied, &moved);
+    kill(before[0]);
+    moved.until("started again", |_, shop| anew(shop, &before));
+    moved.until("started by the original's keeper alone", |_, _| (starts(&moved), starts(&copied)) == (3, 2));
+    assert!(keepers(&copied.state()).is_empty());
+    // The original is moved once more.
+    kill_daemon(&mut moved);
+    let mut moved_on = beside(&moved);
+    fs::rename(moved.state(), moved_on.state()).expect("moved");
+    is_barred(&copied, &moved_on);
+    assert!(keepers(&copied.state()).is_empty());
+    keepers(&moved_on.state()).into_iter().for_each(kill);
+    next_keeper(&copied, &[]);
+    assert!(copied.until_applied().contains(&before[1]), "what is left of what it tells of is taken over");
+    // Nor does the original take anything back from its copy.
+    moved_on.start();
+    let trailer = self::trailer(&moved_on.until("held", |_, shop| shop["sync"] == "Held"));
+    moved_on.repository.commit_file("note.txt", "back", &format!("Take it back\n\n{trailer}"));
+    is_barred(&moved_on, &copied);
+    assert!(keepers(&moved_on.state()).is_empty());
+}
+
+#[test]
+fn a_copy_in_the_place_of_a_folder_that_was_put_away_waits_for_the_keepers_in_that() {
+    let mut site = Site::new(APP);
+    site.start();
+    let before = site.until_applied();
+    site.stop();
+    let away = beside(&site);
+    fs::rename(site.state(), away.state()).expect("moved");
+    assert!(copy(&away.state(), &site.state()));
+    site.start();
+    let by = away.state().display().to_string();
+    site.until("told where it runs", |_, shop| told(shop, "still runs") && told(shop, &by));
+    assert!(keepers(&site.state()).is_empty());
+    keepers(&away.state()).into_iter().for_each(kill);
+    assert_eq!(site.until_applied(), before, "what is left is taken over");
+}
+
+#[test]
+fn a_copy_starts_nothing_beside_the_keepers_of_a_folder_that_is_removed() {
+    let mut site = Site::new(APP);
+    site.start();
+    let before = site.until_applied();
+    site.stop();
+    // As a move to another disk leaves it.
+    let mut other = beside(&site);
+    assert!(copy(&site.state(), &other.state()));
+    fs::remove_dir_all(site.state()).expect("removed");
+    other.start();
+    let trailer = trailer(&other.until("held", |_, shop| shop["sync"] == "Held"));
+    other.repository.commit_file("note.txt", "moved", &format!("Move it\n\n{trailer}"));
+    let keeper = keepers(&site.state());
+    assert_eq!(keeper.len(), 1);
+    let process = format!("process {},", keeper[0]);
+    other.until("told what runs", |_, shop| told(shop, "still runs") && told(shop, &process));
+    assert!(keepers(&other.state()).is_empty());
+    kill(keeper[0]);
+    assert_eq!(other.until_applied(), before, "what is left is taken over");
+    other.until("nothing was started", |_, _| starts(&other) == 2);
+}
+
+#[test]
+fn of_two_keepers_of_an_app_in_two_folders_of_a_system_never_both_stay() {
+    let homes = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let folders = homes.each_ref().map(|home| home.path().join("apps/shop"));
+    let make = |at: usize, id: &str| {
+        fs::create_dir_all(&folders[at]).expect("made");
+        fs::write(homes[at].path().join("identity.json"), format!(r#"{{"id":"{id}"}}"#)).expect("written");
+    };
+    let start = |folder: &PathBuf| client::start(&binary(), folder, None).expect("it starts");
+    // Whether it stays, once that is seen.
+    let stays = |keeper: &mut Child, folder: &PathBuf| loop {
+        if keeper.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        if folder.join("keeper.sock").exists() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let end = |mut keeper: Child, folder: &PathBuf| {
+        keeper.kill().and_then(|()| keeper.wait()).expect("ended");
+        drop(fs::remove_file(folder.join("keeper.sock")));
+    };
+    for at in 0..2 {
+        make(at, "one");
+    }
+    for _ in 0..5 {
+        let mut keepers = folders.each_ref().map(start);
+        let stay = [0, 1].map(|at| stays(&mut keepers[at], &folders[at]));
+        assert_ne!(stay, [true, true]);
+        keepers.into_iter().zip(&folders).for_each(|(keeper, folder)| end(keeper, folder));
+    }
+    let mut first = start(&folders[0]);
+    assert!(stays(&mut first, &folders[0]));
+    let mut second = start(&folders[1]);
+    assert!(!stays(&mut second, &folders[1]));
+    let log = fs::read_to_string(folders[1].join("keeper.log")).expect("a log");
+    assert!(log.contains(&format!("process {}, runs the same app", first.id())), "{log}");
+    // One of another system is nothing to it.
+    make(1, "another");
+    let mut other = start(&folders[1]);
+    assert!(stays(&mut other, &folders[1]));
+    end(first, &folders[0]);
+    end(other, &folders[1]);
 }
 
 #[test]

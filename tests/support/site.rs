@@ -1,6 +1,8 @@
 //! A real daemon on a config repository and a state folder, with all that it brings about.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -86,6 +88,24 @@ impl Site {
     pub(crate) fn told(&self, what: &[&str]) -> String {
         let answer = codeops().args(what).args(["-o", "json", "--server", &self.server]).output().expect("it runs");
         String::from_utf8_lossy(&answer.stdout).into_owned()
+    }
+
+    /// The trailer of the one hold, once there is one.
+    pub(crate) fn until_held(&self) -> String {
+        let trailer = |answer: &Value| Some(answer.pointer("/items/0/trailer")?.as_str()?.to_owned());
+        self.until("held", |status, _| status["holds"] == 1);
+        let answer = self.read("/api/v1/holds");
+        trailer(&answer).unwrap_or_else(|| panic!("a hold: {answer}"))
+    }
+
+    /// What the page's address answers.
+    fn read(&self, path: &str) -> Value {
+        let address = self.server.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("the daemon listens");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default()
     }
 
     /// Waits until status and `app/shop` are as wanted.

@@ -1,6 +1,6 @@
 //! A folder that lies elsewhere than where it was made: a copy of that one, or that one moved. Nobody can tell which, and what
 //! a copy's keepers knew of belongs to the other daemon's: they would start it again in the other one's data. So none is
-//! started until a commit accepts the folder as a system of its own, and none beside a keeper that still lives where it was made.
+//! started until a commit accepts the folder as a system of its own.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,6 @@ use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{ProviderName, SystemId};
 
-use super::reach::is_held;
 use super::{Environment, Shared};
 use crate::journal::SharedMemory;
 
@@ -57,23 +56,12 @@ impl Shared {
             && let Some(Elsewhere { from, .. }) = &self.elsewhere
         {
             return Some(format!(
-                "no keeper is started for {name}: {} is a copy of {} or was moved from there, and may be accepted once nothing \
-                 of that runs or is started again",
+                "no keeper is started for {name}: {} was made in {}, so it was moved or is a copy, and may be accepted once nothing of \
+                 what it was made from runs or is started again",
                 self.home.root.display(),
                 from.display(),
             ));
         }
-        if !self.starts {
-            return Some(format!("no keeper runs for {name}; the daemon starts one"));
-        }
-        let other = self.elsewhere.as_ref()?.app(name);
-        let is_same = || other.canonicalize().ok() == self.home.app(name).canonicalize().ok();
-        (is_held(&other) && !is_same()).then(|| {
-            format!(
-                "no keeper is started for {name}: the one of {} still runs, and both would start its instances. End that process, and \
-                 the daemon that starts it",
-                other.display()
-            )
-        })
+        (!self.starts).then(|| format!("no keeper runs for {name}; the daemon starts one"))
     }
 }

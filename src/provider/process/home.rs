@@ -24,14 +24,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::kept::{Going, Kept};
 use crate::base::{random, remove_folder, write_private};
+use crate::keeper::twins::IDENTITY;
 
 /// The record in an app's folder: without it the folder is not ours.
 pub(super) const RECORD: &str = "app.json";
 /// What a keeper that was ever configured keeps in its app's folder until a delete is done.
 pub(super) const KEEPER_STATE: &str = "keeper.json";
-/// What a living keeper holds locked in its app's folder.
-pub(super) const KEEPER_LOCK: &str = "keeper.lock";
-const IDENTITY: &str = "identity.json";
 /// How many of an app's last releases stay beside the last good one and those that run.
 const REMEMBERED: usize = 4;
 

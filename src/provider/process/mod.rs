@@ -17,6 +17,7 @@ mod reach;
 pub mod releases;
 mod setting;
 mod turns;
+mod twins;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,7 @@ use elsewhere::Elsewhere;
 use home::{AppRecord, Found, Home};
 use link::{App, View};
 use releases::Releases;
+use twins::Twins;
 use users::Users;
 
 const ABILITIES: Abilities = Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false };
@@ -93,6 +95,7 @@ struct Shared {
     /// Whether keepers that are not there are started: by the daemon, not by a mere look. See [`Shared::may_start`].
     starts: bool,
     elsewhere: Option<Elsewhere>,
+    twins: Mutex<Twins>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -161,6 +164,7 @@ impl Process {
             tidied: Once::new(),
             starts,
             elsewhere: home.made_in().map_err(trouble)?.map(|from| Elsewhere::new(from, name, environment)),
+            twins: Mutex::default(),
             claims: Claims::of(&folder, Path::new(claims::CLAIMS)),
             home,
         };
@@ -229,8 +233,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a folder for a new app, or takes one over that has no record, with a uid that no other app has: that of what is kept
-    /// of it, if it comes back.
+    /// Makes a folder for a new app, or takes one over that has no record, with a uid that no other has: that of what is kept of it.
     fn make(self: &Arc<Self>, id: &ResourceId, owner: &Owner, over: bool) -> io::Result<Arc<App>> {
         // From the choice of the uid until others see it taken; other providers choose from the same range.
         static CHOOSING: Mutex<()> = Mutex::new(());

@@ -1,15 +1,13 @@
 //! Finding the keeper of an app folder: connects to the one that listens, or starts the next one.
 
-use std::fs::File;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::home::KEEPER_LOCK;
 use super::{Shared, off_thread};
 use crate::keeper::client::{self, ConnectError, Reader, Writer};
+use crate::keeper::lock::is_held;
 use crate::keeper::wire::Welcome;
 
 /// How long a look waits for a keeper: what is slower is `Unknown` until it answers.
@@ -24,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 const STILLBORN: Duration = Duration::from_millis(500);
 
 /// A connected keeper, started if none listens.
-pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader, Box<Welcome>), String> {
+pub(super) async fn reach(shared: &Arc<Shared>, name: &str) -> Result<(Writer, Reader, Box<Welcome>), String> {
     let folder = shared.home.app(name);
     let mut starting = None;
     let mut started: Option<Instant> = None;
@@ -49,6 +47,9 @@ pub(super) async fn reach(shared: &Shared, name: &str) -> Result<(Writer, Reader
                     starting = Some(shared.starting.acquire().await.map_err(|error| error.to_string())?);
                     deadline = Instant::now() + START;
                 }
+                if let Some(why) = shared.twin_of(name).await {
+                    return Err(why);
+                }
                 start(shared, name).await?;
                 (started, pause) = (Some(Instant::now()), FIRST_PAUSE);
             }
@@ -71,17 +72,4 @@ async fn start(shared: &Shared, name: &str) -> Result<(), String> {
     })?;
     shared.adopt_child(child);
     Ok(())
-}
-
-/// Whether a keeper process holds the folder, listening or not.
-pub(super) fn is_held(folder: &Path) -> bool {
-    File::open(folder.join(KEEPER_LOCK)).is_ok_and(|lock| is_locked(&lock))
-}
-
-/// Whether a process holds this lock.
-pub(super) fn is_locked(lock: &File) -> bool {
-    match rustix::fs::flock(lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => false,
-        Err(error) => error == rustix::io::Errno::WOULDBLOCK,
-    }
 }

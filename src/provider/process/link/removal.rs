@@ -8,11 +8,11 @@ use codeops_core::model::Key;
 use tokio::time::sleep;
 
 use super::{App, CallError, held};
+use crate::keeper::lock::{LOCK, is_locked};
 use crate::keeper::wire::{Done, Failure, Request};
 use crate::provider::process::Shared;
-use crate::provider::process::home::{AppRecord, KEEPER_LOCK, KEEPER_STATE};
+use crate::provider::process::home::{AppRecord, KEEPER_STATE};
 use crate::provider::process::kept::Going;
-use crate::provider::process::reach::is_locked;
 
 impl App {
     /// Writes down that it is being deleted, then asks for it: so that, whoever ends meanwhile, what its keeper leaves is
@@ -64,7 +64,7 @@ impl App {
     }
 
     fn open_lock(&self, shared: &Shared) -> Option<File> {
-        File::open(shared.home.app(&self.folder).join(KEEPER_LOCK)).ok()
+        File::open(shared.home.app(&self.folder).join(LOCK)).ok()
     }
 
     /// Whether it was to be deleted and is: its keeper has gone and left no state behind. An error in one sentence where what is
