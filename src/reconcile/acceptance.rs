@@ -8,7 +8,7 @@ use std::sync::Arc;
 use codeops_core::config::TeamSettings;
 use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts, TOP};
 use codeops_core::model::{
-    AsDeclared, ChangedBy, Claims, Commit, Memory, Owner, ProviderName, ResourceId, Revision, TeamName,
+    AsDeclared, ChangedBy, Claims, Commit, Memory, Owner, ProviderName, ResourceId, ResourceMemory, Revision, TeamName,
 };
 
 use super::asked::asked;
@@ -27,9 +27,10 @@ pub fn declared(memory: &Memory) -> Declared {
     declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect()
 }
 
-/// What each app has by right, as remembered: its port, its former names, and whose it is.
+/// The apps that were there, as remembered, with what each has by right: its port, its former names, and whose it is.
 pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
-    let having = memory.resources.iter().filter(|(_, resource)| !resource.claims.is_empty());
+    let was_there = |resource: &ResourceMemory| !resource.claims.is_empty() || resource.lived_on().next().is_some();
+    let having = memory.resources.iter().filter(|(_, resource)| was_there(resource));
     having.map(|(id, resource)| (id.clone(), resource.claims.clone())).collect()
 }
 

@@ -15,7 +15,9 @@ use super::portion::Shares;
 use super::resolve::{Resolved, not_whole, resolve};
 use super::unit::Unit;
 use super::wanted::Came;
-use super::{Compiled, Context, Desired, File, Files, environment, freeze, grants, lower, references, rights, space};
+use super::{
+    Compiled, Context, Desired, File, Files, environment, freeze, grants, hidden, lower, references, rights, space,
+};
 
 /// From so many changed files on, parsing is shared by two threads.
 const MANY: usize = 256;
@@ -87,6 +89,7 @@ impl Compiler {
         grants::check(&mut resolved, context);
         references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
+        hidden::check(&mut resolved, &self.parsed, context);
         (resolved.response, self.waits) = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
         self.lower(resolved, context)
     }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Name, ResourceId, TeamName};
+use crate::model::{ResourceId, TeamName};
 
 use super::diagnostic::Diagnostic;
-use super::file::Body;
+use super::former::Said;
 use super::grants::foreign;
 use super::groups::{Bases, Found, Key, Overlays};
 use super::header::ManifestKind;
@@ -127,11 +127,7 @@ impl Resolver<'_> {
     /// Says of a document that it has no effect, with its own mistakes.
     pub(super) fn turned_away(&mut self, found: &Found<'_>, key: Key<'_>, message: String, help: String) {
         let mistake = found.error(message, Some(help));
-        if let (Body::App(app), Some(team)) = (&found.document().body, writer(found, self.context)) {
-            let why: Arc<str> = mistake.why().into();
-            let were = |was: &At<Name>| (ResourceId::app(was.value.clone()), team.clone(), Arc::clone(&why));
-            self.resolved.were.extend(app.was.iter().map(were));
-        }
+        self.resolved.were.extend(Said::of(found, &mistake.why()));
         self.resolved.found.push(mistake);
         self.resolved.found.extend(found.document().found.iter().cloned());
         self.disown(found, key);

@@ -12,6 +12,7 @@ use super::allowance::Allowance;
 use super::app::{self, AppManifest};
 use super::diagnostic::Diagnostic;
 use super::header::{Head, Header, ManifestKind, head};
+use super::hidden::SpecPart;
 use super::mistakes::MOST_OF_FILE;
 use super::portion::{Left, Portion};
 use super::read::Reader;
@@ -42,6 +43,8 @@ pub(super) struct ParsedFile {
     pub ids: Arc<BTreeSet<ResourceId>>,
     /// Why, for each document of which not even kind and name could be read.
     pub lost: Vec<String>,
+    /// The first mistake in a document of a kind that is not built.
+    pub unbuilt: Option<String>,
     /// The first mistake in the body of the last document.
     pub last_mistake: Option<String>,
     /// Mistakes in syntax and heads; those in bodies are with their documents.
@@ -66,6 +69,10 @@ pub(super) struct Document {
     pub patch: Option<Node>,
     /// What its tree takes.
     pub weight: u64,
+    /// Where it says what it declares.
+    pub spec: Option<SpecPart>,
+    /// Whether it says former names.
+    pub renames: bool,
     /// Why it is not to be used, when syntax or head are wrong.
     pub broken: Option<String>,
     pub body: Body,
@@ -155,6 +162,7 @@ fn empty(path: &Arc<str>, file: &File, expressions: u64) -> ParsedFile {
         documents: Vec::new(),
         ids: Arc::default(),
         lost: Vec::new(),
+        unbuilt: None,
         last_mistake: None,
         found: Vec::new(),
         allowance: Allowance::of(expressions),
@@ -190,7 +198,9 @@ fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
                 return parsed;
             }
             let patch = matches!(parsed.class, Class::Overlay(_));
-            let mut out = Output::default();
+            // What is behind a mistake of syntax is not read, up to the next document that is.
+            let has_more = text.matches("apiVersion").count() > raws.len();
+            let mut out = Output { has_more, ..Output::default() };
             for (ordinal, raw) in raws.into_iter().enumerate() {
                 document(&parsed.source, ordinal, raw, patch, &mut parsed.allowance, &mut out);
             }
@@ -199,6 +209,7 @@ fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
             let last = out.documents.last().and_then(|document| document.found.first());
             parsed.last_mistake = last.map(Diagnostic::why);
             (parsed.documents, parsed.lost, parsed.found) = (out.documents, out.lost, out.found);
+            parsed.unbuilt = out.unbuilt;
             let found = parsed.documents.iter().flat_map(|document| &document.found).chain(&parsed.found);
             parsed.space.takes(space::of_mistakes(found));
         }
@@ -214,6 +225,9 @@ fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
 struct Output {
     documents: Vec<Document>,
     lost: Vec<String>,
+    unbuilt: Option<String>,
+    /// Whether more manifests begin in the text than were found.
+    has_more: bool,
     found: Vec<Diagnostic>,
     /// How many mistakes there are so far.
     mistakes: usize,
@@ -259,7 +273,7 @@ fn document(
     out.keep(&mut reader.found);
     out.found.append(&mut reader.found);
     match (known, raw.root) {
-        (Head::NotBuilt, _) => {}
+        (Head::NotBuilt, _) => out.unbuilt = out.unbuilt.take().or(why),
         (Head::Known { header, good }, Some(tree)) => {
             let (body, found) = if patch {
                 (Body::Overlay, overlay::check(source, &tree))
@@ -276,8 +290,10 @@ fn document(
             }
             let begin = tree.entries().and_then(|entries| entries.first()).map_or(Span::START, |first| first.key_span);
             let weight = space::of_tree(&tree);
+            let spec = SpecPart::of(&tree, raw.doubled || (!is_whole && out.has_more));
+            let renames = tree.get("metadata").is_some_and(|metadata| metadata.get("was").is_some());
             let patch = patch.then_some(tree);
-            out.documents.push(Document { header, begin, ordinal, patch, weight, broken, body, found });
+            out.documents.push(Document { header, begin, ordinal, patch, weight, spec, renames, broken, body, found });
         }
         (Head::Nameless { kind }, Some(tree)) => {
             if is_whole && is_plain(&tree) && !patch {

@@ -5,8 +5,11 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::ResourceId;
+use crate::model::{ResourceId, TeamName};
 
+use super::app::AppManifest;
+use super::file::Body;
+use super::groups::Found;
 use super::references::{Right, Units, Wrong, report};
 use super::resolve::Resolved;
 use super::tree::Span;
@@ -18,6 +21,45 @@ type Claimant = (ResourceId, Span, Right);
 
 /// So many of those who claim one name are named.
 const NAMED: usize = 8;
+
+/// The former names in a document without effect, or of one that is held: who may say so, and why they do not count.
+#[derive(Debug)]
+pub(super) struct Said {
+    olds: Vec<ResourceId>,
+    team: Option<TeamName>,
+    path: Arc<str>,
+    why: String,
+}
+
+impl Said {
+    /// What a document without effect says, if anything.
+    pub(super) fn of(found: &Found<'_>, why: &str) -> Option<Self> {
+        let Body::App(app) = &found.document().body else { return None };
+        Self::by(app, &found.file.source.path, why)
+    }
+
+    fn by(app: &AppManifest, path: &Arc<str>, why: &str) -> Option<Self> {
+        (!app.was.is_empty()).then(|| Self {
+            olds: app.was.iter().map(|was| ResourceId::app(was.value.clone())).collect(),
+            team: app.team.as_ref().map(|team| team.value.clone()),
+            path: Arc::clone(path),
+            why: why.to_owned(),
+        })
+    }
+
+    /// Those names that one of those may say whose file it is; in a file that nobody may claim the team that is named.
+    fn its(self, context: &Context) -> impl Iterator<Item = (ResourceId, String)> {
+        let hands = rights::hands(&self.path, context);
+        let named = self.team.filter(|_| hands.is_empty());
+        let is_its = move |old: &ResourceId| {
+            let Some(theirs) = rights::holder(old, context) else { return true };
+            let reaches = |team: &TeamName| rights::reaches(team, theirs, context);
+            named.as_ref().is_some_and(reaches) || hands.iter().any(|team| rights::may_act_for(team, theirs, context))
+        };
+        let why = self.why;
+        self.olds.into_iter().filter(is_its).map(move |old| (old, why.clone()))
+    }
+}
 
 /// Checks all former names; whoever claims a wrong one is held.
 pub(super) fn check(resolved: &mut Resolved, context: &Context) {
@@ -55,30 +97,19 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
 }
 
 /// What somebody who is held, or has no effect, says he was is not gone: it stays until that is mended, where it was his team's.
-fn keep(resolved: &mut Resolved, context: &Context) {
+pub(super) fn keep(resolved: &mut Resolved, context: &Context) {
     let mut kept: BTreeMap<ResourceId, String> = BTreeMap::new();
     let declared: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
     let was_there = |old: &ResourceId| {
         let all = || context.declared.values().flat_map(|ids| ids.iter()).collect();
         context.claims.contains_key(old) || declared.get_or_init(all).contains(old)
     };
-    for unit in resolved.units.values() {
-        let Some(why) = &unit.held else { continue };
-        for was in &unit.app.was {
-            let old = ResourceId::app(was.value.clone());
-            let theirs = rights::holder(&old, context);
-            let reaches =
-                |theirs| unit.app.team.as_ref().is_some_and(|own| rights::reaches(&own.value, theirs, context));
-            let its = Right::of(unit, context) > Right::None && theirs.is_none_or(reaches);
-            if its && was_there(&old) && !resolved.units.contains_key(&old) {
-                kept.entry(old).or_insert_with(|| why.clone());
-            }
-        }
-    }
-    for (old, team, why) in std::mem::take(&mut resolved.were) {
-        let its = rights::holder(&old, context).is_none_or(|theirs| rights::reaches(&team, theirs, context));
-        if its && was_there(&old) && !resolved.units.contains_key(&old) {
-            kept.entry(old).or_insert_with(|| why.to_string());
+    let held = resolved.units.values().filter_map(|unit| Some((unit, unit.held.as_ref()?)));
+    let said = held.filter_map(|(unit, why)| Said::by(&unit.app, &unit.base.source.path, why));
+    for said in said.chain(std::mem::take(&mut resolved.were)) {
+        let its = said.its(context).filter(|(old, _)| was_there(old) && !resolved.units.contains_key(old));
+        for (old, why) in its {
+            kept.entry(old).or_insert(why);
         }
     }
     for (old, why) in kept {

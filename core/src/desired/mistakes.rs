@@ -1,6 +1,6 @@
 //! The mistakes of a revision. So many that nobody reads them all are not kept, and none of one file hides those of another.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::diagnostic::{Diagnostic, Severity};
 
@@ -15,6 +15,8 @@ pub(super) struct Mistakes {
     all: Vec<Diagnostic>,
     /// How many there are of each file.
     of_files: HashMap<(String, Severity), usize>,
+    /// The files of which not all errors are kept.
+    cut_off: BTreeSet<String>,
 }
 
 impl Mistakes {
@@ -25,16 +27,32 @@ impl Mistakes {
         if *count < most {
             *count += 1;
             self.all.push(mistake);
+        } else if mistake.severity == Severity::Error {
+            self.cut_off.insert(mistake.place.file);
         }
     }
 
-    /// Whether another error of this file would be kept: what would not need not be made.
-    pub(super) fn takes(&self, path: &str) -> bool {
-        self.of_files.get(&(path.to_owned(), Severity::Error)).is_none_or(|count| *count < self.most())
+    /// Whether another error of this file, which there is, would be kept: what would not need not be made.
+    pub(super) fn takes(&mut self, path: &str) -> bool {
+        let is_kept = self.of_files.get(&(path.to_owned(), Severity::Error)).is_none_or(|count| *count < self.most());
+        if !is_kept && !self.cut_off.contains(path) {
+            self.cut_off.insert(path.to_owned());
+        }
+        is_kept
     }
 
     fn most(&self) -> usize {
         if self.all.len() < MANY { MOST_OF_FILE } else { 1 }
+    }
+
+    /// Those that are kept.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.all.iter()
+    }
+
+    /// The files of which not all errors are kept.
+    pub(super) fn cut_off(&self) -> impl Iterator<Item = &str> {
+        self.cut_off.iter().map(String::as_str)
     }
 
     /// How many are kept.

@@ -23,6 +23,7 @@ mod glob;
 mod grants;
 mod groups;
 mod header;
+mod hidden;
 mod holder;
 mod in_force;
 mod levelling;
@@ -86,7 +87,7 @@ pub use read::near;
 pub use rights::{TOP, claims, may_release, owners};
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
-pub use undeletable::Undeletable;
+pub use undeletable::{GONE, Undeletable};
 pub use wanted::{Asks, Wanted};
 
 /// One file of the config repository.
@@ -140,8 +141,8 @@ pub struct Context {
     pub fallback_team: Option<TeamName>,
     /// The ids each file last declared, so that a file that became unreadable holds them.
     pub declared: Declared,
-    /// The port and the former names that each app had by right at the last accepted revision: who had one keeps it when
-    /// another asks for it too.
+    /// The apps that were there, and the port and the former names that each had by right at the last accepted revision: who
+    /// had one keeps it when another asks for it too.
     pub claims: BTreeMap<ResourceId, Claims>,
     /// Of manifests of how alerts are answered that several teams have, as `Kind/name`: whose was in force at the last accepted
     /// revision.
@@ -196,7 +197,7 @@ pub struct Desired {
     pub everybodys: BTreeSet<TeamName>,
     /// How alerts are answered.
     pub response: Response,
-    /// What this revision must not delete: a file is unreadable and what it declared is not known.
+    /// What this revision must not delete: a mistake may hide what became of it.
     pub undeletable: Undeletable,
     /// Of what is not declared, what is one team's and others' manifests ask for, which have no effect.
     pub wanted: Wanted,

@@ -8,6 +8,7 @@ use crate::model::{Environment, Name, ResourceId, Response, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Body, Class, ParsedFile};
+use super::former::Said;
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
 use super::in_force::{Candidate, InForce};
@@ -50,8 +51,8 @@ pub(super) struct Resolved {
     pub undeletable: Undeletable,
     pub came: Came,
     pub wanted: Wanted,
-    /// Former names in manifests that have no effect: whose each is, with why.
-    pub were: Vec<(ResourceId, TeamName, Arc<str>)>,
+    /// Former names in manifests that have no effect.
+    pub were: Vec<Said>,
     pub declared: Declared,
     /// Of manifests of how alerts are answered that several teams have, whose is in force.
     pub holders: BTreeMap<String, TeamName>,
@@ -246,7 +247,9 @@ impl Resolver<'_> {
         for (_, second) in rest {
             let message = format!("{} `{}` is declared twice", key.0.word(), key.1);
             let help = format!("the first is at {}; rename or remove one of the two", first.place());
-            self.resolved.found.push(second.error(message, Some(help)));
+            let mistake = second.error(message, Some(help));
+            self.resolved.were.extend(Said::of(second, &mistake.why()));
+            self.resolved.found.push(mistake);
             // Its own mistakes are none of the first's, but mistakes all the same.
             self.resolved.found.extend(second.document().found.iter().cloned());
         }
@@ -278,7 +281,7 @@ impl Resolver<'_> {
     }
 
     /// Documents of which not even kind and name are known hold what their file last declared and now does not; where that
-    /// tells nothing, the revision deletes nothing that may be in it. A document that cannot be read to its end may hide others behind it,
+    /// tells not of all, the revision deletes nothing that may be in them. A document that cannot be read to its end may hide others behind it,
     /// for a file may have been cut off in it: what its file last declared and nobody does now is held too.
     fn lost(&mut self, files: &[Arc<ParsedFile>]) {
         let concerning: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| self.concerns(&file.class)).collect();
@@ -289,10 +292,11 @@ impl Resolver<'_> {
             let everywhere = &self.resolved.units;
             let last = self.context.declared.get(&file.source.path).cloned().unwrap_or_default();
             let here = self.resolved.declared.entry(Arc::clone(&file.source.path)).or_default();
-            // What its writers may not reach never was in it.
+            // What an overlay's writers may not reach it never changed. What stood in another file did, whoever has that now.
+            let is_overlay = matches!(file.class, Class::Overlay(_));
             let owners = rights::of(&file.source.path, self.context);
             let may_be_its = |id: &&ResourceId| {
-                let theirs = rights::holder(id, self.context).filter(|_| !owners.is_empty());
+                let theirs = rights::holder(id, self.context).filter(|_| is_overlay && !owners.is_empty());
                 theirs.is_none_or(|theirs| owners.iter().any(|team| rights::reaches(team, theirs, self.context)))
             };
             let missing = last.iter().filter(|id| !here.contains(*id)).filter(may_be_its);
@@ -300,14 +304,17 @@ impl Resolver<'_> {
             if !missing.is_empty() {
                 Arc::make_mut(here).extend(missing.iter().cloned());
             }
-            let tells_nothing = !file.lost.is_empty() && missing.iter().all(|id| everywhere.contains_key(id));
-            if matches!(file.class, Class::Overlay(_)) {
+            let nowhere = missing.iter().filter(|id| !everywhere.contains_key(id)).count();
+            let tells_all =
+                file.lost.is_empty() || (file.lost.len() <= nowhere && begun(file) <= file.documents.len() + nowhere);
+            if !tells_all && !is_overlay {
+                self.resolved.undeletable.add(&file.source.path, &why, self.context);
+            }
+            if is_overlay {
                 if !file.lost.is_empty() || !missing.is_empty() {
                     self.lost_overlay(&file.source.path, &missing, why);
                 }
-            } else if tells_nothing {
-                self.resolved.undeletable.add(&file.source.path, why, self.context);
-            } else {
+            } else if tells_all || nowhere > 0 {
                 // What an overlay still changes was declared somewhere, and remembered as the overlay's.
                 let here = writers(&file.source.path, self.context);
                 let may_be_here = |path: &str| {
@@ -359,6 +366,11 @@ fn is_mergeable(base: &Found<'_>, patch: &Found<'_>) -> bool {
 /// file that was cut off ends.
 pub(super) fn cut_off(file: &ParsedFile) -> Option<&String> {
     broken(file).or(file.last_mistake.as_ref())
+}
+
+/// How many manifests begin in a file, as far as that can be seen of one that cannot be read.
+fn begun(file: &ParsedFile) -> usize {
+    String::from_utf8_lossy(&file.source.bytes).matches("apiVersion").count()
 }
 
 fn broken(file: &ParsedFile) -> Option<&String> {

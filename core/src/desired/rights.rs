@@ -72,6 +72,12 @@ pub(super) fn whose<'c>(path: &str, context: &'c Context) -> Option<&'c TeamName
     owners(path, &context.teams).next().or_else(everybodys)
 }
 
+/// Of whom what stands in a file may be: its [`owners`], or who writes for everybody.
+pub(super) fn hands<'c>(path: &str, context: &'c Context) -> Vec<&'c TeamName> {
+    let own = of(path, context);
+    if own.is_empty() { granted(TOP, context) } else { own }
+}
+
 /// Whether `team` may reach what is `theirs`.
 pub(super) fn reaches(team: &TeamName, theirs: &TeamName, context: &Context) -> bool {
     let allowed = || context.teams.get(theirs).is_some_and(|settings| settings.allow.contains(team));

@@ -11,6 +11,8 @@ mod costs;
 mod deleted;
 mod digests;
 mod given;
+mod hidden;
+mod hidden_properties;
 mod kept;
 mod levelled;
 mod mistakes;

@@ -26,6 +26,8 @@ pub(super) struct RawDocument {
     pub error: Option<Mistake>,
     /// Keys given twice and the like: the tree is whole, but not to be used.
     pub mistakes: Vec<Mistake>,
+    /// Whether a key at its top is given twice.
+    pub doubled: bool,
 }
 
 /// What is wrong with the syntax, and what to do.
@@ -70,7 +72,7 @@ fn within(text: &str, budget: &mut Budget) -> Vec<RawDocument> {
         if seen >= MAX_DOCUMENTS {
             let error =
                 mistake(spent, format!("more than {MAX_DOCUMENTS} documents in one file"), Some("split the file"));
-            out.push(RawDocument { root: None, error: Some(error), mistakes: Vec::new() });
+            out.push(RawDocument { root: None, error: Some(error), mistakes: Vec::new(), doubled: false });
             return out;
         }
     }
@@ -169,11 +171,12 @@ struct Builder<'b> {
     root: Option<Node>,
     anchors: HashMap<usize, Node>,
     mistakes: Vec<Mistake>,
+    doubled: bool,
 }
 
 impl<'b> Builder<'b> {
     fn new(budget: &'b mut Budget) -> Self {
-        Self { budget, frames: Vec::new(), root: None, anchors: HashMap::new(), mistakes: Vec::new() }
+        Self { budget, frames: Vec::new(), root: None, anchors: HashMap::new(), mistakes: Vec::new(), doubled: false }
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Mistake> {
@@ -249,6 +252,7 @@ impl<'b> Builder<'b> {
             self.budget.repeat(node.size(), node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
+        let is_top = self.frames.len() == 1;
         match self.frames.last_mut().map(|frame| &mut frame.kind) {
             None => self.root = Some(node),
             Some(Open::List(items)) => items.push(node),
@@ -262,6 +266,7 @@ impl<'b> Builder<'b> {
                         let message = format!("the key `{}` is given twice", super::tree::cut(&name.value, 60));
                         let help = format!("the first is on line {}; remove one of the two", first.line);
                         self.mistakes.push(mistake(name.span, message, Some(&help)));
+                        self.doubled |= is_top;
                     } else {
                         entries.push(Entry { key: name.value, key_span: name.span, value: node });
                     }
@@ -313,7 +318,7 @@ impl<'b> Builder<'b> {
                 }
             }
         }
-        RawDocument { root: self.root, error, mistakes: self.mistakes }
+        RawDocument { root: self.root, error, mistakes: self.mistakes, doubled: self.doubled }
     }
 }
 

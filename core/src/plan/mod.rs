@@ -20,7 +20,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::desired::Desired;
+use crate::desired::{Desired, GONE};
 use crate::model::{
     Cause, Live, Memory, Owner, Place, ProviderName, Resource, ResourceId, Revision, Snapshot, TeamName, Verb, Why,
 };
@@ -35,9 +35,6 @@ pub use standing::{
     Standing, has_moved, health_as_applied, health_of, is_failing, is_good, is_healthy, is_proven, is_serving,
     is_tried, serving,
 };
-
-/// Why what seems to be gone is not deleted.
-const UNREAD: &str = "a file that cannot be read may declare it, so mend or remove that file";
 
 /// What would change.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -153,7 +150,7 @@ impl Look<'_> {
         for (id, (provider, live)) in &doomed {
             let team = live.stamp.as_ref().map(|stamp| &stamp.team);
             if let Some(why) = team.and_then(|team| self.desired.undeletable.why(team)) {
-                plan.kept.insert((*id).clone(), format!("no longer declared, and not deleted: {UNREAD}: {why}"));
+                plan.kept.insert((*id).clone(), format!("{GONE}: {why}"));
                 continue;
             }
             plan.changes.push(Change {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codeops_core::config::TeamSettings;
 use codeops_core::model::{Health, Sync};
 
-use crate::support::flow::{Flow, REPOSITORY, TEAM, app, id, path};
+use crate::support::flow::{Flow, REPOSITORY, TEAM, app, app_with, id, path};
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_becomes_running_software() {
@@ -231,6 +231,35 @@ async fn a_file_that_cannot_be_read_deletes_nothing() {
     flow.commit(&[("apps/moved.yaml", "")]).await;
     flow.settle().await;
     assert_eq!(flow.live("b"), None, "once all is readable, what is gone goes");
+    flow.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rename_with_a_mistake_deletes_nothing_also_after_a_restart() {
+    let mut flow = Flow::new().await;
+    flow.begin(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    flow.settle().await;
+    let (taken, mistyped) = (app_with("a", "v1", "was: [b], ", ""), app_with("d", "v1", "wass: [b], ", ""));
+    let in_spec = app_with("d", "v1", "", "was: [b], ");
+    for (version, changes) in [
+        ("v2", [("apps/b.yaml", &*taken), ("apps/d.yaml", "")]),
+        ("v3", [("apps/b.yaml", ""), ("apps/d.yaml", &mistyped)]),
+        ("v4", [("apps/b.yaml", ""), ("apps/d.yaml", &in_spec)]),
+    ] {
+        flow.commit(&changes).await;
+        flow.settle().await;
+        flow.restart().await;
+        flow.settle().await;
+        flow.change(&[("c", version)]).await;
+        flow.settle().await;
+        assert_eq!((flow.serving("b"), flow.status("b").0), (vec!["v1".to_owned()], Sync::Held), "{changes:?}");
+        let why = flow.why("b");
+        assert!(why.contains("apps/b.yaml:") || why.contains("apps/d.yaml:"), "{why}");
+    }
+    // Mended, it is renamed.
+    flow.commit(&[("apps/d.yaml", &app_with("d", "v1", "was: [b], ", ""))]).await;
+    flow.settle().await;
+    assert_eq!((flow.serving("d"), flow.live("b")), (vec!["v1".to_owned()], None));
     flow.check();
 }
 

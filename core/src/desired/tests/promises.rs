@@ -14,7 +14,9 @@ fn declared(pairs: &[(&str, &[&str])]) -> Context {
 fn one_bad_manifest_among_many_holds_only_itself() {
     let text =
         format!("{}---\n{}---\n{}", app("a", RUN), app("b", "  run: {command: [x]}\n  replicas: {\n"), app("c", RUN));
-    let compiled = compile(&[("all.yaml", &text), ("d.yaml", &app("d", RUN))]);
+    let mut context = declared(&[("all.yaml", &["a", "b", "c"]), ("d.yaml", &["d"]), ("gone.yaml", &["gone"])]);
+    context.claims = ["a", "b", "c", "d", "gone"].map(|name| (id(name), Claims::default())).into();
+    let compiled = compile_in(&[("all.yaml", &text), ("d.yaml", &app("d", RUN))], &context);
     assert_eq!(compiled.desired.resources.keys().cloned().collect::<Vec<_>>(), [id("a"), id("c"), id("d")]);
     assert_eq!(compiled.desired.held.keys().cloned().collect::<Vec<_>>(), [id("b")]);
     assert!(compiled.desired.undeletable.is_empty());
@@ -23,7 +25,8 @@ fn one_bad_manifest_among_many_holds_only_itself() {
 
 #[test]
 fn an_unreadable_file_holds_what_it_last_declared_also_the_next_time() {
-    let context = declared(&[("x.yaml", &["a", "b"])]);
+    let mut context = declared(&[("x.yaml", &["a", "b"])]);
+    context.claims = ["a", "b"].map(|name| (id(name), Claims::default())).into();
     let text = app("a", RUN);
     let pairs = [("x.yaml", text.as_str().to_owned() + "---\n%&!: [\n")];
     let compiled = compile_in(&[("x.yaml", &pairs[0].1)], &context);
