@@ -68,6 +68,7 @@ fn told_well(parsed: Parsed, now: Timestamp) {
             Signal::Resolved { fingerprint, .. } | Signal::Silenced { fingerprint, .. } => {
                 assert!(!fires && fingerprint == expected);
             }
+            Signal::Still { .. } => panic!("what is known is the journal's to say"),
         }
     }
 }

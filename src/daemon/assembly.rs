@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use codeops_core::config::{Mode, ReceiverSettings, Settings};
+use codeops_core::config::{JournalSettings, Mode, ReceiverSettings, Settings};
 use codeops_core::model::{CatchUp, Name, ProviderName, Schedule, Secret};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -25,7 +25,7 @@ use crate::reconcile::{self, Rules};
 use crate::respond;
 use crate::secret::{self, SettingsVault};
 use crate::source::Mirror;
-use crate::store::Sqlite;
+use crate::store::{Keep, Sqlite};
 
 pub(super) struct Assembly {
     pub(super) log: Arc<dyn Log>,
@@ -56,7 +56,9 @@ impl Assembly {
     /// it open before.
     pub(super) async fn open(options: &Options, reloaded: bool) -> anyhow::Result<Self> {
         let clock = Arc::new(SystemClock);
-        let store = Sqlite::open(&options.state, clock.clone())?;
+        let JournalSettings { days, entries, size } = options.settings.journal;
+        let keep = Keep { days, records: entries.into(), bytes: size.0 };
+        let store = Sqlite::open_keeping(&options.state, clock.clone(), keep)?;
         let vault: Arc<dyn Vault> = Arc::new(
             SettingsVault::new(options.settings.secrets.clone(), *store.tag_key().reveal(), options.variables.clone())
                 .with_known(options.known.clone())

@@ -326,9 +326,11 @@ pub(super) fn not_taken(receiver: &Receiver, error: &LogError) -> Problem {
         LogError::Full => {
             if let Some(more) = receiver.full.admits("full") {
                 let (name, most, bytes) = (&receiver.name, Kept::MOST_ALERTS, Kept::MOST_BYTES);
-                tracing::error!(receiver = %name, most, bytes, more, "new alerts are refused: as many of this receiver are remembered as may be");
+                tracing::error!(receiver = %name, most, bytes, more, "new alerts are refused: as many of this receiver are remembered, or as much was written down of late, as may be");
             }
-            Problem::unavailable("as many alerts of this receiver are remembered as may be: send it again later")
+            Problem::unavailable(
+                "as many alerts of this receiver are remembered, or as much was written down of late, as may be: send it again later",
+            )
         }
         LogError::Poisoned(_) | LogError::Closed | LogError::Read(_) => {
             tracing::error!(%error, "an alert cannot be taken");

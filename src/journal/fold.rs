@@ -12,9 +12,10 @@ use codeops_core::model::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::fold_response::fold_response;
-use super::fold_revision::{ask, declare, inherit_limit};
+use super::fold_revision::{accept, keep, stay};
 use super::log::{Entry, Seq};
-use super::record::{Outcome, Record};
+use super::outcome::Outcome;
+use super::record::Record;
 use super::writer::InDoubt;
 
 /// How long a removal counts.
@@ -61,6 +62,8 @@ pub enum Change {
     Counted,
     /// `ResponseMemory::swept`.
     Swept,
+    /// `ResponseMemory::spent`.
+    Spent,
 }
 
 /// Something the memory has let go of, as it last was: from now on only the history has it.
@@ -122,6 +125,7 @@ impl Change {
             Change::Counted => here.counted = there.counted,
             Change::Stormed => here.stormed_at = there.stormed_at,
             Change::Swept => here.swept.clone_from(&there.swept),
+            Change::Spent => here.spent.clone_from(&there.spent),
         }
     }
 }
@@ -136,33 +140,20 @@ pub fn fold(memory: &mut Memory, entry: &Entry) -> Folded {
 
 fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     match &entry.record {
-        Record::RevisionAccepted { revision, owner, blast_percent, files, gone, claims, changed, asked, .. } => {
-            inherit_limit(&mut memory.revision, *blast_percent);
-            memory.revision.accepted = Some(revision.clone());
-            memory.revision.accepted_at = Some(entry.at);
-            memory.revision.owner = Some(owner.clone());
-            let mut changes = declare(memory, files, gone, entry.at);
-            // What is not gone yet goes under this revision.
-            memory.revision.removes.retain(|id| memory.resources.contains_key(id));
-            let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
-            changes.extend(claimed.collect::<Vec<_>>());
-            changes.extend(ask(memory, asked));
-            let by = changed.iter().flat_map(|(id, by)| resource_of(memory, id, |it| it.changed_by = Some(*by)));
-            changes.extend(by.collect::<Vec<_>>());
-            changes.push(Change::Revision);
-            changes
-        }
+        Record::RevisionAccepted { .. } => accept(memory, entry),
         Record::RevisionState { revision, state: RevisionState::Applied, .. } => {
             memory.revision.applied = Some(revision.clone());
             memory.revision.has_held = false;
             vec![Change::Revision]
         }
-        Record::Kept { manifests, holders } => {
-            let kept = std::mem::replace(&mut memory.revision.kept, manifests.clone());
-            let had = std::mem::replace(&mut memory.revision.holders, holders.clone());
-            changed(kept != *manifests || had != *holders, Change::Revision)
+        Record::Kept { manifests, holders, others, gone } => {
+            let before = (memory.revision.kept.clone(), memory.revision.holders.clone());
+            keep(&mut memory.revision, manifests, holders, (*others, gone));
+            changed(before != (memory.revision.kept.clone(), memory.revision.holders.clone()), Change::Revision)
         }
-        Record::Stays { resource, declared } => resource_of(memory, resource, |it| it.stays.clone_from(declared)),
+        Record::Stays { resource, declared, before } => {
+            resource_of(memory, resource, |it| stay(it, declared.as_ref(), before.as_ref()))
+        }
         Record::Intent { resource, provider, word, .. } => {
             let leaves = (word == "delete").then_some(entry.seq.0);
             let begins = leaves.is_some() && memory.revision.removes.insert(resource.clone());
@@ -381,7 +372,8 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
     // By its new name it is declared.
     (moved.dropped_at, moved.removal_held) = (None, false);
     if let Some(there) = memory.resources.remove(to).filter(|there| there.file.is_some()) {
-        (moved.file, moved.claims, moved.stays) = (there.file, there.claims, there.stays);
+        (moved.file, moved.claims) = (there.file, there.claims);
+        (moved.stays, moved.stayed) = (there.stays, there.stayed);
     }
     memory.resources.insert(to.clone(), moved);
     vec![Change::Resource(from.clone()), Change::Resource(to.clone())]

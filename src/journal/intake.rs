@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Kept, Name, ResponseMemory, Signal};
+use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Kept, Name, ResponseMemory, Signal, Spent};
 use jiff::{SignedDuration, Timestamp};
 
 use super::delivery::delivery_id;
 use super::fold_response::{is_open, of_fingerprint};
 use super::log::LogError;
 use super::record::Record;
+use super::room::leave_out;
 use super::writer::Journal;
 
 /// What became of a delivery. Whoever has one may tell the sender that it was taken.
@@ -39,8 +40,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`LogError::Overloaded`] at once when too much waits, and as [`Journal::record`]: then nothing of it was taken,
-    /// and the sender is to try again. [`LogError::Full`] where more is remembered of the receiver's alerts than may be: then
-    /// what is over was taken, and what fires anew was not.
+    /// and the sender is to try again. [`LogError::Full`] where more is remembered of the receiver's alerts, or was written down
+    /// of them of late, than may be: then what is over was taken, and what fires anew was not.
     pub async fn receive(
         &self,
         receiver: &Name,
@@ -54,7 +55,12 @@ impl Journal {
             let memory = self.log.memory();
             let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
             let mut signals = new_of(&memory.response, signals, self.log.now(), under_way.alone());
-            let left = leave_out(&memory.response, receiver, &mut signals);
+            let (response, now) = (&memory.response, self.log.now());
+            let left = leave_out(response, receiver, &mut signals, now);
+            let tells_nothing = signals.is_empty() && (!delivery.is_empty() || spoiled > 0);
+            if left == 0 && tells_nothing && response.spent_of(receiver, now) >= Spent::MOST + Spent::RESERVE {
+                return Err(LogError::Full);
+            }
             (signals, left)
         };
         if left > 0 {
@@ -162,6 +168,7 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
             open.insert((alert.id.source.clone(), alert.id.fingerprint.clone()), true);
             memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
         }
+        Signal::Still { .. } => true,
         Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint, .. } => {
             let is_open = || of_fingerprint(&memory.alerts, source, fingerprint).any(|(_, known)| is_open(known));
             !alone || *open.entry((source.clone(), fingerprint.clone())).or_insert_with(is_open)
@@ -169,6 +176,9 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
     });
     // The hash of its labels tells people nothing.
     for signal in &mut signals {
+        if let Some(still) = still(memory, signal) {
+            *signal = still;
+        }
         signal.name(|source, fingerprint| {
             of_fingerprint(&memory.alerts, source, fingerprint).last().map(|(_, known)| known.alert.name().to_owned())
         });
@@ -176,28 +186,24 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
     signals
 }
 
-/// Leaves out what would add to the memory of a receiver that has its full share of it; says how many.
-fn leave_out(memory: &ResponseMemory, receiver: &Name, signals: &mut Vec<Signal>) -> usize {
-    if !memory.kept.values().any(Kept::is_full) {
-        return 0;
-    }
-    let before = signals.len();
-    signals.retain(|signal| {
-        let Signal::Firing(alert) = signal else { return true };
-        let known = memory.alerts.get(&alert.id).map(|known| &known.alert);
-        let counts_for = known.map_or(receiver, |known| &known.receiver);
-        let grows = || known.is_none_or(|known| alert.bytes() > known.bytes());
-        !memory.kept_of(counts_for).is_full() || !grows()
-    });
-    before - signals.len()
+/// Of an alert that fires as it did, with another end: only that is written down.
+fn still(memory: &ResponseMemory, signal: &Signal) -> Option<Signal> {
+    let Signal::Firing(alert) = signal else { return None };
+    let known = memory.alerts.get(&alert.id).filter(|known| !says_otherwise(known, alert))?;
+    let (expires_at, name) = (alert.expires_at?, Some(known.alert.name().to_owned()));
+    Some(Signal::Still { alert: alert.id.clone(), expires_at, name })
 }
 
 /// Whether the source says more of an alert than is known of it.
 fn says_more(known: &AlertMemory, alert: &Alert, now: Timestamp) -> bool {
+    says_otherwise(known, alert) || moves_expiry(known.alert.expires_at, alert.expires_at, now)
+}
+
+/// Whether it did not fire, or is told of in other words.
+fn says_otherwise(known: &AlertMemory, alert: &Alert) -> bool {
     let before = &*known.alert;
     known.state != AlertState::Firing
         || (&before.labels, &before.annotations, &before.url) != (&alert.labels, &alert.annotations, &alert.url)
-        || moves_expiry(before.expires_at, alert.expires_at, now)
 }
 
 /// A later end is written down once less than half of its time is left by what is known: a source that repeats itself

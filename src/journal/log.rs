@@ -69,8 +69,11 @@ pub enum LogError {
     /// Too much waits to be written; nothing of this was. It is for the sender to try again.
     #[error("the journal cannot keep up with what comes in; send it again later")]
     Overloaded,
-    /// As many alerts of one receiver are remembered as may be. It is for the sender to try again.
-    #[error("of this receiver's alerts as many are remembered as may be; send it again later")]
+    /// As many alerts of one receiver are remembered, or as much was written down of them of late, as may be. It is for the sender
+    /// to try again.
+    #[error(
+        "of this receiver's alerts as many are remembered, or as much was written down of late, as may be; send it again later"
+    )]
     Full,
 }
 

@@ -29,7 +29,9 @@ mod fold_revision;
 mod history;
 mod intake;
 mod log;
+mod outcome;
 mod record;
+mod room;
 mod shared;
 mod writer;
 
@@ -39,6 +41,7 @@ pub use fold::{Change, Folded, Over, fold, fold_doubts, fold_epoch};
 pub use history::{AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 pub use intake::Receipt;
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
-pub use record::{Outcome, Record, SCHEDULE_CHANGED};
+pub use outcome::Outcome;
+pub use record::{AsBefore, Record, SCHEDULE_CHANGED};
 pub use shared::{Read, SharedMemory};
 pub use writer::{InDoubt, Journal, Reader, Started, StartedEffect};

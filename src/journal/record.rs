@@ -2,6 +2,7 @@
 //! or field, once released, keeps its meaning for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use codeops_core::model::{
     Aim, AlertId, AlertState, AsDeclared, Asked, CauseKind, ChangedBy, Claims, Commit, Digest, Disposition, Health,
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::log::Seq;
+use super::outcome::Outcome;
 
 /// One thing that happened or was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,8 +39,12 @@ pub enum Record {
         commits: Vec<Commit>,
         /// Blast radius percent it declares.
         blast_percent: u8,
-        /// The file that declares each resource, of those that another file declared before, or none.
+        /// The file that declares each resource, of those that another file declared before, or none, in the journals of early
+        /// versions.
         files: BTreeMap<ResourceId, String>,
+        /// The same by file, so that each is named once.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        by_file: BTreeMap<Arc<str>, BTreeSet<ResourceId>>,
         /// The resources that a file declared before and none does now.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         gone: BTreeSet<ResourceId>,
@@ -70,14 +76,23 @@ pub enum Record {
         /// Of each manifest that several teams have, whose is in force.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         holders: BTreeMap<String, TeamName>,
+        /// Whether those that are not named are as before; without, there are no others.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        others: bool,
+        /// Of which nothing of the kind is to be said any more.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        gone: BTreeSet<String>,
     },
     /// A resource whose manifest now has a mistake stays as it was declared last without one; or the manifest has none any
     /// more.
     Stays {
         /// The resource.
         resource: ResourceId,
-        /// What it stays as; `None`: what is declared counts again.
+        /// What it stays as; `None`: what is declared counts again, unless it is said before.
         declared: Option<AsDeclared>,
+        /// Where that was written down before, how and by which revision it was declared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<AsBefore>,
     },
     /// The repository answers differently than before: an error, a hold, or neither when it is well again.
     Source {
@@ -342,43 +357,16 @@ pub enum Record {
     },
 }
 
+/// What was declared of a resource, where the journal has it already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AsBefore {
+    /// The revision that declared it so.
+    pub revision: Revision,
+    /// Whether it is what is last good; else what it stayed as the last time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub good: bool,
+}
+
 /// Why no time of a schedule is taken up when it is seen for the first time, or was changed.
 pub const SCHEDULE_CHANGED: &str = "it counts from now on";
-
-/// How an intent ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Outcome {
-    /// It took effect.
-    Done {
-        /// What the provider said, redacted.
-        note: Option<String>,
-    },
-    /// It did not; it is tried again after `backoff_ms`.
-    Retry {
-        /// Why, redacted.
-        error: String,
-        /// How long to wait.
-        backoff_ms: u64,
-    },
-    /// It did not yet, and nothing failed: what it needs is under way beside it. It is asked again soon.
-    UnderWay {
-        /// How far that is, redacted.
-        note: String,
-    },
-    /// It did not, and will not as it is declared.
-    Rejected {
-        /// Why, redacted.
-        error: String,
-    },
-    /// It is not known; observed next.
-    Unknown {
-        /// Why, redacted.
-        error: String,
-    },
-    /// After a look it turned out that it had not happened, or no longer matters. Earlier versions said it also of what was
-    /// taken up again.
-    Superseded,
-    /// How it went on was not known, and a later intent takes it up under the same key.
-    TakenUp,
-}

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::history::{AlertPage, AlertQuery, PageList, PageQuery, RunPage, RunQuery, SignalQuery};
 use super::intake::Incoming;
 use super::log::{Entry, Log, LogError, Page, Query, Seq};
-use super::record::{Outcome, Record};
+use super::outcome::Outcome;
+use super::record::Record;
 use super::shared::SharedMemory;
 
 /// A step whose intent is durable. Only the journal makes one, and none is ever read back.

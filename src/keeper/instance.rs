@@ -95,7 +95,7 @@ mod tests {
             secret_tags: BTreeMap::new(),
             was: Vec::new(),
             adopt: false,
-            place: codeops_core::model::Place { file: "shop.yaml".to_owned(), line: 1, column: 1 },
+            place: codeops_core::model::Place { file: "shop.yaml".into(), line: 1, column: 1 },
         };
         let id = InstanceId::new(&digest, 1).expect("valid");
         let names = |port| {

@@ -8,23 +8,24 @@ use std::sync::Arc;
 use codeops_core::config::TeamSettings;
 use codeops_core::desired::{Compiled, Declared, Desired, ProviderFacts, TOP};
 use codeops_core::model::{
-    AsDeclared, ChangedBy, Claims, Commit, Memory, Owner, ProviderName, ResourceId, ResourceMemory, Revision, TeamName,
+    AsDeclared, ChangedBy, Claims, Commit, Memory, Owner, ProviderName, Resource, ResourceId, ResourceMemory, Revision,
+    TeamName,
 };
 
 use super::asked::asked;
 use super::trailers;
-use crate::journal::Record;
+use crate::journal::{AsBefore, Record};
 use crate::port::Observer;
 
 /// The ids each file last declared, as remembered.
 pub fn declared(memory: &Memory) -> Declared {
-    let mut declared: BTreeMap<&str, BTreeSet<ResourceId>> = BTreeMap::new();
+    let mut declared: BTreeMap<&Arc<str>, BTreeSet<ResourceId>> = BTreeMap::new();
     for (id, resource) in &memory.resources {
         if let Some(file) = &resource.file {
             declared.entry(file).or_default().insert(id.clone());
         }
     }
-    declared.into_iter().map(|(file, ids)| (Arc::from(file), Arc::new(ids))).collect()
+    declared.into_iter().map(|(file, ids)| (Arc::clone(file), Arc::new(ids))).collect()
 }
 
 /// The apps that were there, as remembered, with what each has by right: its port, its former names, and whose it is.
@@ -80,7 +81,7 @@ pub(super) fn accepted(
         return None;
     }
     let owner = owner(Some(&compiled.desired), memory)?;
-    let (files, gone) = moved(compiled, memory);
+    let (by_file, gone) = moved(compiled, memory);
     let claims = claimed(compiled, memory);
     let asked = asked(compiled, &gone, memory);
     let changed = changed(compiled, commits, memory);
@@ -89,7 +90,8 @@ pub(super) fn accepted(
         owner,
         commits: trailers::written(commits),
         blast_percent: limit(&compiled.desired, memory),
-        files,
+        files: BTreeMap::new(),
+        by_file,
         gone,
         claims,
         changed,
@@ -99,16 +101,18 @@ pub(super) fn accepted(
 
 /// Whose file differs from the remembered one, and what no file declares any more. While a file cannot be read, what it
 /// declared stays its own.
-fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<ResourceId, String>, BTreeSet<ResourceId>) {
+fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<Arc<str>, BTreeSet<ResourceId>>, BTreeSet<ResourceId>) {
     let remembered = |id: &ResourceId| memory.resources.get(id).and_then(|resource| resource.file.as_deref());
-    let each = compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id, &**file)));
-    let now: BTreeMap<&ResourceId, &str> = each.collect();
-    let new = now.iter().filter(|(id, file)| remembered(id) != Some(**file));
-    let files = new.map(|(id, file)| ((*id).clone(), (*file).to_owned())).collect();
+    let each = compiled.declared.iter().flat_map(|(file, ids)| ids.iter().map(move |id| (id, file)));
+    let now: BTreeMap<&ResourceId, &Arc<str>> = each.collect();
+    let mut by_file: BTreeMap<Arc<str>, BTreeSet<ResourceId>> = BTreeMap::new();
+    for (id, file) in now.iter().filter(|(id, file)| remembered(id) != Some(&***file)) {
+        by_file.entry(Arc::clone(file)).or_default().insert((*id).clone());
+    }
     let gone = memory.resources.iter().filter(|(id, resource)| {
         resource.file.is_some() && !now.contains_key(id) && !compiled.desired.held.contains_key(*id)
     });
-    (files, gone.map(|(id, _)| id.clone()).collect())
+    (by_file, gone.map(|(id, _)| id.clone()).collect())
 }
 
 /// Whose port, former names or team differ from the remembered ones. What this revision cannot describe keeps what it had.
@@ -162,15 +166,20 @@ fn limit(desired: &Desired, memory: &Memory) -> u8 {
 }
 
 /// What is written of resources that a revision cannot describe, each once: what they were declared as last without a mistake,
-/// as the revision in force `until_now` says; and which are described again.
+/// as the revision in force `until_now` says; and which are described again. What the journal has already is not written again.
 pub fn stays(desired: &Desired, memory: &Memory, until_now: impl Fn(&ResourceId) -> Option<AsDeclared>) -> Vec<Record> {
     let stays = |id: &ResourceId| memory.resources.get(id).is_some_and(|known| known.stays.is_some());
     let begin = desired.held.keys().filter(|id| !stays(id)).filter_map(|id| {
         let declared = until_now(id)?;
-        Some(Record::Stays { resource: id.clone(), declared: Some(declared) })
+        let is = |known: Option<&Arc<Resource>>| known.is_some_and(|known| known.same_as(&declared.resource));
+        let known = memory.resources.get(id);
+        let good = is(known.and_then(|it| it.last_good.as_ref()).map(|good| &good.resource));
+        let before = good || is(known.and_then(|it| it.stayed.as_ref()).map(|stayed| &stayed.resource));
+        let before = before.then(|| AsBefore { revision: declared.revision.clone(), good });
+        Some(Record::Stays { resource: id.clone(), declared: before.is_none().then_some(declared), before })
     });
     let end = memory.resources.keys().filter(|id| stays(id) && !desired.held.contains_key(*id));
-    begin.chain(end.map(|id| Record::Stays { resource: id.clone(), declared: None })).collect()
+    begin.chain(end.map(|id| Record::Stays { resource: id.clone(), declared: None, before: None })).collect()
 }
 
 /// What a revision cannot describe stays as it was declared last without a mistake, or where nobody remembers that, as it last
@@ -270,7 +279,7 @@ mod tests {
         for (name, file) in
             [("app/stays", "a.yaml"), ("app/moves", "b.yaml"), ("app/goes", "b.yaml"), ("app/kept", "c.yaml")]
         {
-            memory.resources.entry(id(name)).or_default().file = Some(file.to_owned());
+            memory.resources.entry(id(name)).or_default().file = Some(file.into());
         }
         memory.resources.entry(id("app/loose")).or_default().failures = 1;
         let mut compiled = Compiled::default();
@@ -280,8 +289,43 @@ mod tests {
         compiled.declared =
             Arc::new([declares("a.yaml", &["app/stays"]), declares("d.yaml", &["app/moves", "app/new"])].into());
         let (files, gone) = moved(&compiled, &memory);
-        let expected = [("app/moves", "d.yaml"), ("app/new", "d.yaml")];
-        assert_eq!(files, expected.map(|(name, file)| (id(name), file.to_owned())).into());
+        assert_eq!(
+            files,
+            [("d.yaml".into(), [id("app/moves"), id("app/new")].into())].into(),
+            "each file is named once"
+        );
         assert_eq!(gone, [id("app/goes")].into());
+    }
+
+    /// What was not good yet is written once, and then named, as often as it comes and goes; another declaration is new.
+    #[test]
+    fn what_stays_as_it_stayed_before_is_named_and_not_written() {
+        let record = |name: &str| -> Record {
+            let path = format!("{}/tests/golden/records/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            serde_json::from_str(&std::fs::read_to_string(path).expect("it is there")).expect("a record")
+        };
+        let Record::Stays { declared: Some(declared), .. } = record("stays") else { panic!("it stays") };
+        let mut memory = Memory::default();
+        let mut broken = Desired::default();
+        broken.held.insert(id("app/shop"), "it has a mistake".to_owned());
+        let mut moved = declared.clone();
+        Arc::make_mut(&mut moved.resource).place.line = 7;
+        let mut other = moved.clone();
+        Arc::make_mut(&mut other.resource).spec.replicas = 3;
+        let mut wrote = Vec::new();
+        for until_now in [&declared, &moved, &other, &other] {
+            for desired in [&broken, &Desired::default()] {
+                let records = stays(desired, &memory, |_| Some(until_now.clone()));
+                assert_eq!(records.len(), 1);
+                for record in records {
+                    wrote.push(matches!(&record, Record::Stays { declared: Some(_), .. }));
+                    let (seq, at) = (crate::journal::Seq(1), jiff::Timestamp::UNIX_EPOCH);
+                    crate::journal::fold(&mut memory, &crate::journal::Entry { seq, at, record });
+                }
+                let stays = memory.resources[&id("app/shop")].stays.as_ref().map(|it| it.resource.spec.replicas);
+                assert_eq!(stays, (!desired.held.is_empty()).then_some(until_now.resource.spec.replicas));
+            }
+        }
+        assert_eq!(wrote, [true, false, false, false, true, false, false, false]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::desired::{Compiled, Compiler, Context, Desired};
-use codeops_core::model::{Name, Response, Revision};
+use codeops_core::model::{Name, Response, Revision, TeamName};
 
 use crate::journal::{Category, Journal, Query, Record};
 use crate::port::Source;
@@ -17,6 +17,9 @@ const ENTRIES: usize = 500;
 
 /// Of each broken manifest, and each that is deleted and stays, as `Kind/name`, the revision that had it good last; `None` where it never was good.
 pub(super) type Kept = BTreeMap<String, Option<Revision>>;
+
+/// Whose is in force of what several teams have.
+pub(super) type Holders = BTreeMap<String, TeamName>;
 
 /// What was found out.
 #[derive(Default)]
@@ -105,6 +108,27 @@ pub(super) fn kept(now: &Response, remembered: &Kept, found: &Kept, until_now: O
     let until_now = |id: &String| until_now.map(|(revision, then)| is_good(then, id).then(|| revision.clone()));
     let last = |id: &String| remembered.get(id).or_else(|| found.get(id)).cloned().or_else(|| until_now(id));
     broken(now).chain(now.deleted.keys()).filter_map(|id| Some((id.clone(), last(id)?))).collect()
+}
+
+/// What is written of what is kept, and of whose is in force what several teams have: what is otherwise than before.
+pub(super) fn written(before: (&Kept, &Holders), now: (&Kept, &Holders)) -> Option<Record> {
+    if before == now {
+        return None;
+    }
+    if now.0.is_empty() && now.1.is_empty() {
+        let (manifests, holders) = (Kept::new(), Holders::new());
+        return Some(Record::Kept { manifests, holders, others: false, gone: BTreeSet::new() });
+    }
+    let ids = before.0.keys().chain(before.1.keys());
+    let differs = |id: &String| before.0.get(id) != now.0.get(id) || before.1.get(id) != now.1.get(id);
+    // Of what was one and the other and is only one now, that is said again.
+    let is_less = |id: &String| {
+        before.0.contains_key(id) && !now.0.contains_key(id) || before.1.contains_key(id) && !now.1.contains_key(id)
+    };
+    let gone = ids.filter(|id| is_less(id)).cloned().collect();
+    let manifests = now.0.iter().filter(|(id, _)| differs(id)).map(|(id, good)| (id.clone(), good.clone())).collect();
+    let holders = now.1.iter().filter(|(id, _)| differs(id)).map(|(id, team)| (id.clone(), team.clone())).collect();
+    Some(Record::Kept { manifests, holders, others: true, gone })
 }
 
 /// The broken manifests that answer alerts: a test that is broken answers none.

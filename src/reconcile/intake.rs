@@ -1,12 +1,11 @@
 //! From a tip to a revision in force: fetch, read, compile, accept, and obey the trailers of its commits.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::desired::{Compiled, Compiler, Context};
-use codeops_core::model::{Owner, Revision, RevisionState, TeamName};
+use codeops_core::model::{Owner, Revision, RevisionState};
 
-use super::before::{Before, Kept, as_before, kept};
+use super::before::{Before, Holders, Kept, as_before, kept, written};
 use super::events::{Event, Load};
 use super::flaps::Flaps;
 use super::world::Current;
@@ -201,8 +200,8 @@ impl Flow {
         let remembered = self.kept();
         let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
         let holders = std::mem::take(&mut compiled.holders);
-        if manifests != remembered || holders != self.holders() {
-            self.tools.journal.record(vec![Record::Kept { manifests, holders }]).await?;
+        if let Some(record) = written((&remembered, &self.holders()), (&manifests, &holders)) {
+            self.tools.journal.record(vec![record]).await?;
         }
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -239,7 +238,7 @@ impl Flow {
     }
 
     /// Whose is in force of what several teams have in it.
-    fn holders(&self) -> BTreeMap<String, TeamName> {
+    fn holders(&self) -> Holders {
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         memory.revision.holders.clone()

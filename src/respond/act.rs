@@ -288,7 +288,7 @@ impl Flow {
 
     fn file_of(&self, target: &ResourceId) -> Result<String, String> {
         let declared = self.declared(target).ok_or_else(|| format!("{target} is not declared"))?;
-        Ok(declared.place.file.clone())
+        Ok(declared.place.file.to_string())
     }
 
     /// The field and the value that an action which is a commit sets.

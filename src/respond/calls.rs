@@ -52,13 +52,13 @@ impl Closing {
 /// How a call stands by the alerts that it is about, by whether whose silence it is was heard again, or by how later runs of its
 /// schedule ended; what is not waited for
 /// any more is over, too.
-fn stands(call: &Call, response: &ResponseMemory, watched: impl Fn(&Name) -> bool) -> Stands {
+fn stands(call: &Call, response: &ResponseMemory, now: Timestamp, watched: impl Fn(&Name) -> bool) -> Stands {
     if let Some(receiver) = &call.silent {
         let heard = call.opened_at.is_none_or(|at| response.heard_since(receiver, at));
         return if heard || !watched(receiver) { Stands::Over } else { Stands::Open };
     }
     if let Some(receiver) = &call.full {
-        return if response.kept_of(receiver).has_room() { Stands::Over } else { Stands::Open };
+        return if response.has_room(receiver, now) { Stands::Over } else { Stands::Open };
     }
     if let Some(schedule) = &call.schedule {
         let taken = response.schedules.get(schedule);
@@ -103,7 +103,7 @@ impl Flow {
             // A call may be about thousands of alerts: only one that ends is looked at whole, and one that is latched not at all.
             let over: Vec<(PageId, Call, Stands)> = calls
                 .filter(|(_, call)| !is_latched(call, response))
-                .map(|(page, call)| (page, call, stands(call, response, watched)))
+                .map(|(page, call)| (page, call, stands(call, response, now, watched)))
                 .filter(|(_, _, stands)| *stands != Stands::Open)
                 .map(|(page, call, stands)| (*page, call.clone(), stands))
                 .collect();

@@ -79,11 +79,12 @@ impl Flow {
 
     /// Whether it is of a receiver, and that is as it says still.
     fn lasts(&self, page: &Page) -> bool {
+        let now = self.tools.clock.now();
         let watched = |receiver| self.tools.rules.watchdogs.contains_key(receiver);
         self.remembered(|response| {
             let silent = page.silent.as_ref();
             silent.is_some_and(|receiver| watched(receiver) && !response.heard_since(receiver, page.opened_at))
-                || page.full.as_ref().is_some_and(|receiver| !response.kept_of(receiver).has_room())
+                || page.full.as_ref().is_some_and(|receiver| !response.has_room(receiver, now))
         })
     }
 
@@ -128,9 +129,10 @@ impl Flow {
         let over = |response: &ResponseMemory, id| {
             response.alerts.get(id).is_none_or(|alert| alert.state == AlertState::Resolved)
         };
+        let now = self.tools.clock.now();
         self.remembered(|response| match (&page.silent, &page.full) {
             (Some(receiver), _) => response.heard_since(receiver, page.opened_at),
-            (None, Some(receiver)) => response.kept_of(receiver).has_room(),
+            (None, Some(receiver)) => response.has_room(receiver, now),
             (None, None) => !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)),
         })
     }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use codeops_core::model::{Kept, Name, PageEvent, PageOpened};
-use jiff::SignedDuration;
+use codeops_core::model::{Kept, Name, PageEvent, PageOpened, Spent};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Flow, is_due};
 use crate::journal::LogError;
@@ -24,7 +24,7 @@ impl Flow {
         for _ in 0..AT_ONCE {
             if !self.tools.journal.sweep().await? {
                 self.room_looked_at = Some(now);
-                return self.full().await;
+                return self.full(now).await;
             }
         }
         self.wake_at(now);
@@ -32,21 +32,29 @@ impl Flow {
     }
 
     /// A receiver that is full pages, once until it has room again.
-    async fn full(&mut self) -> Result<(), LogError> {
-        let full: Vec<(Name, Kept)> = self.remembered(|response| {
+    async fn full(&mut self, now: Timestamp) -> Result<(), LogError> {
+        let full: Vec<(Name, Kept, u64)> = self.remembered(|response| {
             let told: BTreeSet<&Name> = response.told_full().collect();
-            let full = response.kept.iter().filter(|(name, kept)| kept.is_full() && !told.contains(*name));
-            full.map(|(name, kept)| (name.clone(), *kept)).collect()
+            let full = response.full(now).into_iter().filter(|name| !told.contains(*name));
+            full.map(|name| (name.clone(), response.kept_of(name), response.spent_of(name, now))).collect()
         });
-        for (receiver, kept) in full {
+        for (receiver, kept, spent) in full {
             let title = format!("receiver {receiver} is full: no new alert of it is taken");
-            let body = format!(
+            let remembered = format!(
                 "{} of its alerts fire or have been over for less than an hour, with {} MiB of labels and annotations; \
                  its sender is told 503 for every new one until some are over. Look at what it sends. Where it does not say \
                  that its alerts are over, `expire` in the settings of the receiver says after what time they count as such.",
                 kept.alerts,
                 kept.bytes >> 20
             );
+            let written = format!(
+                "What it told of late took {} MiB of the journal; its sender is told 503 for every alert that fires anew, and \
+                 {} KiB a second are taken meanwhile. Look at what it sends: an alert that comes and goes, or whose labels or \
+                 annotations change with each delivery, is written down each time.",
+                spent >> 20,
+                Spent::PER_SECOND >> 10
+            );
+            let body = if kept.is_full() { remembered } else { written };
             let policy = self.tools.rules.fallback.clone();
             let full = Some(receiver);
             let event = PageEvent::Opened(PageOpened { policy, title, body, full, ..PageOpened::default() });

@@ -11,7 +11,7 @@ use super::folder::{database, tag_key};
 use super::schema::open_reader;
 use super::table::{self, Sql};
 use super::{projection, query};
-use crate::journal::{InDoubt, Page, Query, RunPage, RunQuery, SignalQuery};
+use crate::journal::{AlertPage, AlertQuery, InDoubt, Page, Query, RunPage, RunQuery, SignalQuery};
 
 /// A store opened only to be read. Its calls block for as long as the disk takes.
 pub struct Archive {
@@ -44,6 +44,11 @@ impl Archive {
     /// Runs, newest first, those that are over too.
     pub fn runs(&self, asked: &RunQuery) -> Result<RunPage, StoreError> {
         self.ask(|db| query::runs(db, asked))
+    }
+
+    /// Alerts, the last that came in first, those that are over too.
+    pub fn alerts(&self, asked: &AlertQuery) -> Result<AlertPage, StoreError> {
+        self.ask(|db| query::alerts(db, asked))
     }
 
     /// The fold of everything, and the intents in doubt.

@@ -13,6 +13,7 @@ mod audit_chain;
 mod error;
 mod folder;
 mod history;
+mod large;
 mod projection;
 mod query;
 mod retention;

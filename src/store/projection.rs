@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
 
 use super::history::{self, Rows};
+use super::large::{self, Large};
 use super::table::{Sql, damage, json, put_fact};
 use crate::journal::{Change, InDoubt, Seq};
 
@@ -19,6 +20,8 @@ const SCHEDULE: &str = "schedule/";
 const WATCHDOG: &str = "watchdog/";
 /// Not a part but a fact.
 const SWEPT: &str = "swept";
+/// As well.
+const SPENT: &str = "spent";
 
 /// What is found at opening.
 pub(super) struct Recalled {
@@ -26,14 +29,25 @@ pub(super) struct Recalled {
     pub(super) doubts: BTreeMap<Seq, InDoubt>,
     /// Where the alerts of the memory stand.
     pub(super) rows: Rows,
+    /// What is written apart of resources.
+    pub(super) large: Large,
 }
 
 /// Writes a part of the memory that changed.
-pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &Rows) -> Sql<()> {
+pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &Rows, large: &mut Large) -> Sql<()> {
     let response = &memory.response;
     match change {
         Change::Revision => put_part(db, "revision", Some(&memory.revision)),
-        Change::Resource(id) => put_part(db, &format!("{RESOURCE}{id}"), memory.resources.get(id)),
+        Change::Resource(id) => match memory.resources.get(id) {
+            Some(resource) => {
+                let row = large.put(db, id, resource)?;
+                put_part(db, &format!("{RESOURCE}{id}"), Some(&row))
+            }
+            None => {
+                large.drop(db, id)?;
+                put_part::<()>(db, &format!("{RESOURCE}{id}"), None)
+            }
+        },
         Change::Systems => put_part(db, "systems", Some(&memory.systems)),
         Change::Removals => put_part(db, "removals", Some(&memory.removals)),
         Change::Allowed => {
@@ -51,6 +65,7 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Stormed => put_part(db, "stormedAt", Some(&response.stormed_at)),
         // With what every commit writes, since every delivery moves it.
         Change::Swept => put_fact(db, SWEPT, json_text(&response.swept)),
+        Change::Spent => put_fact(db, SPENT, json_text(&response.spent)),
         Change::Alert(id) => response.alerts.get(id).map_or(Ok(()), |it| history::put_active(db, rows.of(id), it)),
         Change::Run(id) => response.runs.get(id).map_or(Ok(()), |it| history::put_run(db, it)),
         Change::Page(id) => response.pages.get(id).map_or(Ok(()), |it| history::put_page(db, it)),
@@ -62,7 +77,7 @@ pub(super) fn project_doubt(db: &Connection, seq: Seq, doubt: Option<&InDoubt>) 
     put_part(db, &format!("{DOUBT}{}", seq.0), doubt)
 }
 
-fn put_part<T: Serialize>(db: &Connection, part: &str, value: Option<&T>) -> Sql<()> {
+pub(super) fn put_part<T: Serialize>(db: &Connection, part: &str, value: Option<&T>) -> Sql<()> {
     match value {
         Some(value) => db
             .prepare_cached("INSERT OR REPLACE INTO projection (part, body) VALUES (?, ?)")?
@@ -79,6 +94,7 @@ fn json_text(value: &impl Serialize) -> String {
 /// Reads the whole memory, and the intents in doubt.
 pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
     let (mut memory, mut doubts) = (Memory::default(), BTreeMap::new());
+    let mut large = large::Found::default();
     let response = &mut memory.response;
     let mut statement = db.prepare("SELECT part, body FROM projection")?;
     let mut rows = statement.query([])?;
@@ -109,8 +125,11 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
                 }
                 (SCHEDULE, playbook) => drop(response.schedules.insert(name(playbook)?, json(1, row)?)),
                 (WATCHDOG, receiver) => drop(response.watchdogs.insert(name(receiver)?, json(1, row)?)),
+                (large::DECLARED, id) => large.declared(id, row)?,
+                (large::FILE, number) => large.file(number, row)?,
                 (_, id) => {
                     let id: ResourceId = id.parse().map_err(|error| damage(0, error))?;
+                    large.resource(&id, row)?;
                     memory.resources.insert(id, json(1, row)?);
                 }
             },
@@ -118,6 +137,9 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
     }
     let swept = "SELECT value FROM meta WHERE key = ?";
     response.swept = db.query_row(swept, [SWEPT], |row| json(0, row)).optional()?.flatten();
+    let spent = "SELECT value FROM meta WHERE key = ?";
+    response.spent = db.query_row(spent, [SPENT], |row| json(0, row)).optional()?.unwrap_or_default();
     let rows = history::recall(db, response)?;
-    Ok(Recalled { memory, doubts, rows })
+    let large = large.complete(&mut memory);
+    Ok(Recalled { memory, doubts, rows, large })
 }

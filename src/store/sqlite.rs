@@ -73,7 +73,7 @@ impl Sqlite {
         let fail = |error: rusqlite::Error| StoreError::sqlite(&file, &error);
         let facts = begin(&mut db).map_err(fail)?;
         let tag_key = keep_tag_key(state_dir, facts.tag_key)?;
-        let Recalled { memory, doubts, rows } = projection::recall(&db).map_err(fail)?;
+        let Recalled { memory, doubts, rows, large } = projection::recall(&db).map_err(fail)?;
         let deliveries = history::recall_deliveries(&db).map_err(fail)?;
         let shared = Arc::new(Shared {
             memory: Arc::new(SharedMemory::new(memory.clone())),
@@ -92,6 +92,7 @@ impl Sqlite {
             memory,
             doubts,
             rows,
+            large,
             deliveries,
             keep,
             looked: None,

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::StoreError;
 use super::folder::Lock;
 use super::history::{self, Rows};
+use super::large::Large;
 use super::projection;
 use super::retention::{Keep, prune, prune_histories};
 use super::table::{self, Mark, Prepared, Sql};
@@ -66,6 +67,7 @@ pub(super) struct Writer {
     pub(super) memory: Memory,
     pub(super) doubts: BTreeMap<Seq, InDoubt>,
     pub(super) rows: Rows,
+    pub(super) large: Large,
     pub(super) deliveries: Deliveries,
     pub(super) keep: Keep,
     /// When the histories were last looked through for what need not be kept.
@@ -157,7 +159,7 @@ impl Writer {
             history::put_ended(&transaction, ended)?;
         }
         for change in &changes {
-            projection::project(&transaction, &self.memory, change, &self.rows)?;
+            projection::project(&transaction, &self.memory, change, &self.rows, &mut self.large)?;
         }
         for seq in doubted {
             projection::project_doubt(&transaction, seq, self.doubts.get(&seq))?;

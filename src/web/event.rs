@@ -9,6 +9,7 @@ use codeops_core::model::{
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::event_kept;
 use super::run_words::{hash, numbered, of_run};
 use super::words::{Mark, plural, took};
 use crate::journal::{Category, Entry, Outcome, Record, SCHEDULE_CHANGED, Seq};
@@ -181,7 +182,8 @@ fn mark(record: &Record) -> Option<Mark> {
 fn of_signal(signal: &Signal, quiet: &BTreeSet<&AlertId>) -> Mark {
     match signal {
         Signal::Firing(alert) if quiet.contains(&alert.id) => Mark::Suspended,
-        Signal::Firing(_) => Mark::of_alert(AlertState::Firing),
+        Signal::Still { alert, .. } if quiet.contains(alert) => Mark::Suspended,
+        Signal::Firing(_) | Signal::Still { .. } => Mark::of_alert(AlertState::Firing),
         Signal::Resolved { .. } => Mark::of_alert(AlertState::Resolved),
         Signal::Silenced { .. } => Mark::of_alert(AlertState::Silenced),
     }
@@ -218,11 +220,14 @@ fn sentence(record: &Record) -> String {
         Record::DaemonStarted { version, .. } => format!("daemon {version} started"),
         Record::RevisionAccepted { revision, commits, .. } => accepted(revision, commits),
         Record::RevisionState { revision, state, why } => and(format!("revision {} {state}", revision.short()), why),
-        Record::Kept { manifests, holders } => kept(manifests, holders),
+        Record::Kept { manifests, holders, gone, .. } => event_kept::sentence(manifests, holders, gone),
         Record::Stays { declared: Some(declared), .. } => {
             format!("its manifest has a mistake now: it stays as revision {} declares it", declared.revision.short())
         }
-        Record::Stays { declared: None, .. } => "its manifest counts again".to_owned(),
+        Record::Stays { before: Some(before), .. } => {
+            format!("its manifest has a mistake now: it stays as revision {} declares it", before.revision.short())
+        }
+        Record::Stays { .. } => "its manifest counts again".to_owned(),
         Record::Source { error: Some(error), .. } => format!("the repository cannot be followed: {error}"),
         Record::Source { held: Some(held), .. } => format!("the newest tip is not followed: {held}"),
         Record::Source { .. } => "the repository answers, and its newest commit is followed".to_owned(),
@@ -303,6 +308,9 @@ fn sentence(record: &Record) -> String {
 fn alerts(receiver: &Name, signals: &[Signal], spoiled: u32) -> String {
     let name = |signal: &Signal| match signal {
         Signal::Firing(alert) => format!("{} fires", alert.name()),
+        Signal::Still { alert, name, .. } => {
+            format!("{} still fires", name.as_deref().unwrap_or_else(|| alert.fingerprint.as_str()))
+        }
         Signal::Resolved { name: Some(name), .. } => format!("{name} is over"),
         Signal::Resolved { fingerprint, .. } => format!("{fingerprint} is over"),
         Signal::Silenced { name: Some(name), .. } => format!("{name} is silenced"),
@@ -341,25 +349,6 @@ fn page_text(event: &PageEvent) -> String {
         PageEvent::Accepted { notified } => format!("accepted by {notified}"),
         PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
         PageEvent::Closed { why } => format!("closed: {why}"),
-    }
-}
-
-/// Which manifests are broken or deleted, and whose version of each stays in force; and whose is, of what several teams have.
-fn kept(manifests: &BTreeMap<String, Option<Revision>>, holders: &BTreeMap<String, TeamName>) -> String {
-    let one = |(id, good): (&String, &Option<Revision>)| match good {
-        Some(revision) => {
-            format!("{id} stays as in revision {}: it is broken, or it is deleted and cannot go yet", revision.short())
-        }
-        None => format!("{id} is broken and never was good"),
-    };
-    let several = |(id, team): (&String, &TeamName)| format!("several teams have {id}: the one of {team} is in force");
-    let all: Vec<String> = manifests.iter().map(one).chain(holders.iter().map(several)).collect();
-    match all.is_empty() {
-        true => {
-            "every manifest of how alerts are answered counts as it stands: what was broken is mended, or it is deleted"
-                .to_owned()
-        }
-        false => all.join("; "),
     }
 }
 

@@ -20,7 +20,7 @@ use super::response::Standing;
 use super::words::{Mark, headline};
 use super::{Web, named};
 use crate::edge::Peer;
-use crate::journal::{Entry, Reader};
+use crate::journal::Entry;
 use crate::port::{Board, Watcher};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -65,11 +65,11 @@ impl Following {
     async fn next(&mut self) -> Option<Sent> {
         if !self.greeted {
             self.greeted = true;
-            return glance(&self.watcher.board(), &self.web.page.journal);
+            return glance(&self.watcher.board(), &self.web);
         }
         tokio::select! {
             () = self.web.cancel.cancelled() => None,
-            board = self.watcher.changed() => glance(&*board.ok()?, &self.web.page.journal),
+            board = self.watcher.changed() => glance(&*board.ok()?, &self.web),
             // Lagging and closing both end the stream: the reader asks again and sees the whole.
             entry = self.tail.recv() => {
                 let entry = entry.ok()?;
@@ -80,8 +80,8 @@ impl Following {
     }
 }
 
-fn glance(board: &Board, journal: &Reader) -> Option<Sent> {
-    let standing = Standing::of(journal);
+fn glance(board: &Board, web: &Web) -> Option<Sent> {
+    let standing = Standing::of(&web.page.journal, web.now());
     let glance = Glance {
         mark: Mark::overall(board, &standing),
         headline: headline(board, &standing),

@@ -6,6 +6,7 @@
 mod api;
 mod escape;
 mod event;
+mod event_kept;
 mod guard;
 mod history;
 mod live;

@@ -70,7 +70,7 @@ pub(crate) fn resource(id: &ResourceId, spec: AppSpec) -> Arc<Resource> {
         secret_tags: Default::default(),
         was: Vec::new(),
         adopt: false,
-        place: Place { file: "apps.yaml".to_owned(), line: 1, column: 1 },
+        place: Place { file: "apps.yaml".into(), line: 1, column: 1 },
     })
 }
 

@@ -225,7 +225,7 @@ async fn a_folder_too_deep_is_told_with_its_place_and_stops_no_other() {
     let files = mirror.files(&deep).await.expect("readable");
     assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml", place.as_str()]);
     let compiled = Compiler::default().compile(&files, &Context::default());
-    let told = |d: &Diagnostic| d.message.contains("nested too deep") && d.place.file == place;
+    let told = |d: &Diagnostic| d.message.contains("nested too deep") && *d.place.file == *place;
     assert!(compiled.diagnostics.iter().any(told), "{:?}", compiled.diagnostics);
     fs::remove_dir_all(repo.path().join("d")).expect("removed");
     let up = repo.commit("Up again");
@@ -249,7 +249,7 @@ async fn one_file_that_cannot_be_read_is_told_with_its_place_and_stops_no_other(
     assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml", "big.yaml", "odd\u{fffd}ff.yaml"]);
     let compiled = Compiler::default().compile(&files, &Context::default());
     for (file, what) in [("big.yaml", "bigger than"), ("odd\u{fffd}ff.yaml", "not UTF-8")] {
-        let told = |d: &Diagnostic| d.message.contains(what) && d.place.file == file;
+        let told = |d: &Diagnostic| d.message.contains(what) && &*d.place.file == file;
         assert!(compiled.diagnostics.iter().any(told), "{file}: {:?}", compiled.diagnostics);
     }
     fs::remove_file(odd).expect("removed");

@@ -109,7 +109,7 @@ impl Bench {
 
 /// The places of all mistakes.
 fn places(compiled: &Compiled) -> Vec<&str> {
-    compiled.diagnostics.iter().map(|found| found.place.file.as_str()).collect()
+    compiled.diagnostics.iter().map(|found| &*found.place.file).collect()
 }
 
 /// What an app's environment says, where the app is not held.

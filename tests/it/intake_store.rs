@@ -685,3 +685,126 @@ proptest! {
         })?;
     }
 }
+
+/// How many bytes this journal's deliveries take as JSON.
+fn written(log: &FaultLog) -> usize {
+    log.entries().iter().map(|entry| serde_json::to_string(&entry.record).unwrap().len()).sum()
+}
+
+/// An alert with so many bytes of labels.
+fn large(app: &str, bytes: usize) -> Alert {
+    let mut alert = alert(app);
+    alert.labels.extend((0..bytes / 4_000).map(|n| (format!("l{n}"), "x".repeat(4_000))));
+    alert.id.fingerprint = Fingerprint::of(&alert.labels);
+    alert
+}
+
+#[tokio::test]
+async fn one_alert_that_comes_and_goes_fills_no_disk_and_costs_no_other_receiver() {
+    let clock = ManualClock::new();
+    let log = FaultLog::new(Arc::<ManualClock>::clone(&clock), None);
+    let journal = Journal::new(Arc::<FaultLog>::clone(&log));
+    let flap = async |rounds: usize| {
+        let mut refused = 0;
+        for _ in 0..rounds {
+            let fires = journal.receive(&receiver(), &[], firing(large("shop", 1_000_000)), 0).await;
+            refused += usize::from(fires == Err(LogError::Full));
+            let over = journal.receive(&receiver(), &[], resolved(&large("shop", 1_000_000)), 0).await;
+            assert!(over.is_ok(), "what is over is taken: {over:?}");
+        }
+        refused
+    };
+    assert!(flap(400).await > 100, "it is told to come again");
+    let burst = written(&log);
+    assert!(burst < 300_000_000, "{burst}");
+    let memory = |of: &Journal| of.memory().read().unwrap().response.clone();
+    assert_eq!(memory(&journal).full(log.now()), [&receiver()].into());
+
+    // What is told by others, and by it once there is room, is taken.
+    let other: Name = "grafana".parse().unwrap();
+    assert_eq!(journal.receive(&other, &ids(&["1"]), firing(alert("auth")), 0).await, Ok(NEW));
+    assert_eq!(journal.receive(&receiver(), &[], firing(alert("small")), 0).await, Err(LogError::Full));
+    clock.advance(minutes(60));
+    flap(400).await;
+    let hour = written(&log) - burst;
+    assert!((100_000_000..125_000_000).contains(&hour), "32 KiB a second: {hour}");
+    clock.advance(minutes(24 * 60));
+    assert_eq!(journal.receive(&receiver(), &[], firing(alert("small")), 0).await, Ok(NEW));
+    assert!(memory(&journal).full(log.now()).is_empty());
+}
+
+#[tokio::test]
+async fn what_brings_nothing_fills_no_disk_either() {
+    let clock = ManualClock::new();
+    let log = FaultLog::new(Arc::<ManualClock>::clone(&clock), None);
+    let journal = Journal::new(Arc::<FaultLog>::clone(&log));
+    let spend = |bytes: u64| {
+        let spent = codeops_core::model::Spent { bytes, at: log.now() };
+        let memory = Log::memory(&*log);
+        memory.write().unwrap().response.spent.insert(receiver(), spent);
+    };
+    journal.receive(&receiver(), &[], firing(alert("shop")), 0).await.unwrap();
+    spend(codeops_core::model::Spent::MOST);
+    let nothing = async |id: &str| journal.receive(&receiver(), &ids(&[id]), Vec::new(), 0).await;
+    assert_eq!(nothing("1").await, Ok(NOTHING), "that takes little");
+    spend(codeops_core::model::Spent::MOST + codeops_core::model::Spent::RESERVE);
+    let before = log.entries().len();
+    assert_eq!(nothing("2").await, Err(LogError::Full));
+    assert_eq!(journal.receive(&receiver(), &[], Vec::new(), 1).await, Err(LogError::Full));
+    // Of many ends, and ends of what is not known, the one that closes something is taken.
+    let stranger = resolved(&alert("stranger"));
+    let many: Vec<Signal> =
+        (0..100).flat_map(|_| resolved(&alert("shop")).into_iter().chain(stranger.clone())).collect();
+    let of = receiver();
+    let under_way = tokio::join!(journal.receive(&of, &[], many, 0), journal.receive(&of, &[], stranger.clone(), 0));
+    assert_eq!(under_way.0, Err(LogError::Full));
+    let entries = log.entries();
+    let signals = entries[before..].iter().map(|entry| match &entry.record {
+        Record::Alerts { signals, .. } => signals.len(),
+        _ => 0,
+    });
+    assert_eq!(signals.sum::<usize>(), 1);
+    let memory = journal.memory().read().unwrap().response.clone();
+    assert_eq!(memory.alerts[&alert("shop").id].state, AlertState::Resolved);
+}
+
+#[tokio::test]
+async fn a_storm_of_ordinary_alerts_is_taken_at_once() {
+    let log = FaultLog::new(ManualClock::new(), None);
+    let journal = Journal::new(Arc::<FaultLog>::clone(&log));
+    for n in 0..50 {
+        let signals = (0..1_000).flat_map(|k| firing(large(&format!("{n}-{k}"), 0))).collect();
+        journal.receive(&receiver(), &ids(&[&n.to_string()]), signals, 0).await.unwrap();
+    }
+    let memory = journal.memory().read().unwrap().response.clone();
+    assert!(memory.full(log.now()).is_empty());
+    assert!(memory.spent_of(&receiver(), log.now()) < codeops_core::model::Spent::MOST / 10);
+}
+
+#[tokio::test]
+async fn an_alert_that_still_fires_writes_only_until_when() {
+    let clock = ManualClock::new();
+    let log = FaultLog::new(Arc::<ManualClock>::clone(&clock), None);
+    let journal = Journal::new(Arc::<FaultLog>::clone(&log));
+    let told = |of: &FaultLog| {
+        let expires_at = of.now().checked_add(SignedDuration::from_mins(4)).ok();
+        firing(Alert { expires_at, ..large("shop", 200_000) })
+    };
+    journal.receive(&receiver(), &[], told(&log), 0).await.unwrap();
+    let first = written(&log);
+    for _ in 0..10 {
+        clock.advance(minutes(3));
+        assert_eq!(journal.receive(&receiver(), &[], told(&log), 0).await, Ok(NEW));
+    }
+    assert!(written(&log) - first < 10 * 500, "{}", written(&log) - first);
+    let memory = journal.memory().read().unwrap().response.clone();
+    let known = &memory.alerts[&large("shop", 200_000).id];
+    let until = log.now().checked_add(SignedDuration::from_mins(4)).ok();
+    assert_eq!((known.state, known.alert.expires_at), (AlertState::Firing, until));
+    assert!(known.alert.labels.len() > 40, "what it is stays known");
+    // In other words it is written whole.
+    let mut other = large("shop", 200_000);
+    other.annotations.insert("summary".to_owned(), "worse".to_owned());
+    journal.receive(&receiver(), &[], firing(other), 0).await.unwrap();
+    assert!(written(&log) - first > 200_000);
+}

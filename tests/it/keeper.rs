@@ -87,7 +87,7 @@ fn resource(port: u16, color: &str, extra: &serde_json::Value) -> Resource {
         secret_tags: BTreeMap::new(),
         was: Vec::new(),
         adopt: false,
-        place: Place { file: "apps/shop.yaml".to_owned(), line: 1, column: 1 },
+        place: Place { file: "apps/shop.yaml".into(), line: 1, column: 1 },
     }
 }
 

@@ -361,6 +361,7 @@ async fn a_revision_that_has_not_come_to_a_step_is_not_said_to_need_none() {
         commits: Vec::new(),
         blast_percent: 25,
         files: [].into(),
+        by_file: [].into(),
         gone: [].into(),
         claims: [].into(),
         changed: [].into(),
@@ -766,6 +767,15 @@ async fn a_receiver_that_is_silent_or_full_is_said_wherever_one_looks() {
     for line in ["codeops_receiver_silent{receiver=\"am\"} 1", "codeops_receiver_full{receiver=\"flooded\"} 1"] {
         assert!(metrics.contains(line), "{metrics}");
     }
+    // So is one of which as much was written down as may be.
+    let spent = codeops_core::model::Spent { bytes: codeops_core::model::Spent::MOST, at: jiff::Timestamp::MAX };
+    let flapping = "flapping".parse().expect("a name");
+    Log::memory(&*served.log).write().expect("no panic").response.spent.insert(flapping, spent);
+    let status = json(&served, "/api/v1/status").await;
+    let why = status["receivers"][1]["why"].as_str().expect("text");
+    assert!(status["receivers"][1]["receiver"] == "flapping" && why.contains("256 MiB of the journal"), "{status}");
+    let metrics = get(&served, "/metrics").await.text().await.expect("whole");
+    assert!(metrics.contains("codeops_receiver_full{receiver=\"flapping\"} 1"), "{metrics}");
 }
 
 #[tokio::test]

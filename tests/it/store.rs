@@ -361,7 +361,7 @@ async fn the_audit_finds_what_was_tampered_with() {
 #[tokio::test]
 async fn old_entries_go_and_the_chain_still_verifies_from_where_it_begins() {
     let folder = TempDir::new().unwrap();
-    let keep = Keep { days: 90, records: 500 };
+    let keep = Keep { records: 500, ..Keep::default() };
     let store = Sqlite::open_keeping(folder.path(), Arc::new(SystemClock), keep).unwrap();
     let early = {
         store.append(records()).await.unwrap();
@@ -381,6 +381,136 @@ async fn old_entries_go_and_the_chain_still_verifies_from_where_it_begins() {
     let error = audit::verify(folder.path(), Some(early)).unwrap_err();
     assert!(matches!(error, AuditError::TooOld { .. }), "{error}");
     assert_eq!(*open(folder.path()).unwrap().memory().read().unwrap(), memory, "the memory stays whole");
+}
+
+/// How many bytes the database takes, free ones left out.
+fn takes(folder: &Path) -> u64 {
+    let db = Connection::open(database(folder)).unwrap();
+    let pages =
+        |of: &str| db.query_row(&format!("PRAGMA {of}"), [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+    (pages("page_count") - pages("freelist_count")) * pages("page_size")
+}
+
+#[tokio::test]
+async fn beyond_its_bytes_the_oldest_entries_go_and_what_is_remembered_stays() {
+    const BOUND: u64 = 24 << 20;
+    let folder = TempDir::new().unwrap();
+    let keep = Keep { bytes: BOUND, ..Keep::default() };
+    let open = || Sqlite::open_keeping(folder.path(), Arc::new(SystemClock), keep).unwrap();
+    let store = open();
+    store.append(records()).await.unwrap();
+    let memory = store.memory().read().unwrap().clone();
+    let large = note(&"x".repeat(10_000));
+    for _ in 0..60 {
+        store.append(vec![large.clone(); 100]).await.unwrap();
+    }
+    drop(store);
+    let store = open();
+    store.append(vec![note("last")]).await.unwrap();
+    drop(store);
+    assert!(takes(folder.path()) <= BOUND + (1 << 20), "of 60 MB: {}", takes(folder.path()));
+    let verified = audit::verify(folder.path(), Some(audit::head(folder.path()).unwrap())).unwrap();
+    assert!(verified.against_export && verified.entries > 1_000, "no more go than need be: {verified:?}");
+    assert_eq!(*open().memory().read().unwrap(), memory, "the memory stays whole");
+}
+
+#[tokio::test]
+async fn what_is_remembered_may_take_more_than_the_bound_and_the_newest_entries_stay() {
+    let folder = TempDir::new().unwrap();
+    let keep = Keep { bytes: 1, ..Keep::default() };
+    let open = || Sqlite::open_keeping(folder.path(), Arc::new(SystemClock), keep).unwrap();
+    let store = open();
+    for _ in 0..30 {
+        store.append(vec![note("filler"); 100]).await.unwrap();
+    }
+    drop(store);
+    drop(open());
+    let verified = audit::verify(folder.path(), None).unwrap();
+    assert!((1_000..=2_000).contains(&verified.entries), "{verified:?}");
+}
+
+/// The bytes of the rows that this statement selects.
+fn bytes_of(folder: &Path, rows: &str) -> u64 {
+    let db = Connection::open(database(folder)).unwrap();
+    let sum = format!("SELECT ifnull(sum(octet_length(body)), 0) FROM {rows}");
+    db.query_row(&sum, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+}
+
+#[tokio::test]
+async fn the_path_of_a_file_is_written_once_however_much_it_declares() {
+    let folder = TempDir::new().unwrap();
+    let accepted = |file: &str| -> Record {
+        let ids: Vec<String> = (0..1_000).map(|n| format!("app/q{n}")).collect();
+        let record = serde_json::json!({"type": "revisionAccepted", "revision": "9".repeat(40), "owner": "acme-ops/prod",
+            "commits": [], "blastPercent": 25, "files": {}, "byFile": {file: ids}});
+        serde_json::from_value(record).unwrap()
+    };
+    let path = |n: u32| format!("b/{n}/{}.yaml", "p".repeat(3_000));
+    let store = open(folder.path()).unwrap();
+    for n in 0..3 {
+        store.append(vec![accepted(&path(n))]).await.unwrap();
+    }
+    drop(store);
+    assert!(bytes_of(folder.path(), "entries") < 3 * 20_000, "{}", bytes_of(folder.path(), "entries"));
+    assert!(bytes_of(folder.path(), "projection") < 400_000, "{}", bytes_of(folder.path(), "projection"));
+    assert_eq!(bytes_of(folder.path(), "projection WHERE part LIKE 'file/%'"), 3_000 + 11, "the former paths are gone");
+
+    let store = open(folder.path()).unwrap();
+    let files: Vec<Arc<str>> = {
+        let memory = store.memory();
+        let memory = memory.read().unwrap();
+        memory.resources.values().filter_map(|it| it.file.clone()).collect()
+    };
+    assert_eq!((files.len(), &*files[0]), (1_000, &*path(2)));
+    assert!(files.iter().all(|file| Arc::ptr_eq(file, &files[0])), "nor is it remembered more than once");
+    store.append(vec![accepted("short.yaml")]).await.unwrap();
+    drop(store);
+    assert_eq!(bytes_of(folder.path(), "projection WHERE part LIKE 'file/%'"), 0);
+    let store = open(folder.path()).unwrap();
+    let memory = store.memory();
+    let file = memory.read().unwrap().resources[&"app/q7".parse().unwrap()].file.clone();
+    assert_eq!(file.as_deref(), Some("short.yaml"));
+}
+
+#[tokio::test]
+async fn what_a_resource_is_declared_as_is_written_when_it_changes_and_not_with_the_resource() {
+    let folder = TempDir::new().unwrap();
+    let mut baked: serde_json::Value = serde_json::to_value(named("baked")).unwrap();
+    baked["good"]["resource"]["spec"]["env"] = serde_json::json!({"BIG": "x".repeat(200_000)});
+    let baked: Record = serde_json::from_value(baked).unwrap();
+    let store = open(folder.path()).unwrap();
+    store.append(vec![baked, named("stays-good")]).await.unwrap();
+    let memory = store.memory().read().unwrap().clone();
+    drop(store);
+    let small = || bytes_of(folder.path(), "projection WHERE part LIKE 'resource/%'");
+    assert!(small() < 2_000, "{}", small());
+    let again = open(folder.path()).unwrap();
+    assert_eq!(*again.memory().read().unwrap(), memory, "it is put together again");
+    again.append(vec![named("result-retry"), named("stays-over")]).await.unwrap();
+    again.append(vec![Record::Forgotten { resource: "app/shop".parse().unwrap() }]).await.unwrap();
+    drop(again);
+    assert_eq!(bytes_of(folder.path(), "projection WHERE part LIKE 'declared/%' OR part LIKE 'resource/%'"), 0);
+}
+
+#[test]
+fn how_much_is_kept_is_a_setting_with_a_floor() {
+    let read = |text: &str| codeops_core::desired::parse_settings("daemon.yaml", text);
+    let kept = |text: &str| {
+        let journal = read(text).unwrap().journal;
+        (journal.days, journal.entries, journal.size.0)
+    };
+    let Keep { days, records, bytes } = Keep::default();
+    let default = kept("mode: apply");
+    assert_eq!((default.0, u64::from(default.1), default.2), (days, records, bytes), "both defaults are one");
+    assert_eq!(kept("journal: {days: 30, size: 1GiB}"), (30, 1_000_000, 1 << 30));
+    for bad in ["{days: 0}", "{entries: 10}", "{size: 1MiB}", "{size: much}", "{bytes: 1GiB}"] {
+        assert_eq!(read(&format!("journal: {bad}")).unwrap_err().len(), 1, "{bad}");
+    }
+}
+
+fn named(name: &str) -> Record {
+    let text = golden().into_iter().find(|(known, _)| known == name).unwrap().1;
+    serde_json::from_str(&text).unwrap()
 }
 
 /// A clock that stands still.

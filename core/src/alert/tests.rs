@@ -29,7 +29,7 @@ fn route(texts: &[&str], policy: Option<&str>, routes: Vec<Route>) -> Route {
 }
 
 fn owned(spec: AlertRouteSpec) -> Arc<Owned<AlertRouteSpec>> {
-    let place = Place { file: "alerts.yaml".to_owned(), line: 1, column: 1 };
+    let place = Place { file: "alerts.yaml".into(), line: 1, column: 1 };
     Arc::new(Owned { team: name("shop"), place, spec })
 }
 

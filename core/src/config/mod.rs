@@ -3,6 +3,7 @@
 
 mod answers;
 mod egress;
+mod journal;
 mod repository;
 mod settings;
 
@@ -11,6 +12,7 @@ pub use answers::{
     WatchdogSettings,
 };
 pub use egress::{Egress, host};
+pub use journal::JournalSettings;
 pub use repository::{BlastRadius, Freeze, FreezeWhat, RepositoryDefaults, RepositorySpec, TeamSpec};
 pub use settings::{
     HookSettings, HooksSettings, Mode, PAGE, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,

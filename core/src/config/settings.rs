@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BotSettings, Freeze, HeartbeatSettings, ReceiverSettings, ScriptsMode};
+use super::{BotSettings, Freeze, HeartbeatSettings, JournalSettings, ReceiverSettings, ScriptsMode};
 use crate::model::{Environment, Name, Period, ProviderName, Revision, SecretName, TeamName};
 
 /// Where the page listens when nothing says otherwise.
@@ -31,6 +31,8 @@ pub struct Settings {
     pub state: Option<String>,
     /// Where the journal lies.
     pub store: StoreSettings,
+    /// How much of the journal is kept.
+    pub journal: JournalSettings,
     /// What each team may claim and reach. Empty: every team may claim any path.
     pub teams: BTreeMap<TeamName, TeamSettings>,
     /// Secrets that manifests may name.

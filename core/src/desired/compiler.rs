@@ -291,7 +291,7 @@ fn missing_repository(files: &[Arc<ParsedFile>], resolved: &mut Resolved) {
     resolved.repository_broken = Some(why.to_owned());
     resolved.found.push(Diagnostic {
         severity: Severity::Error,
-        place: Place { file: "codeops.yaml".to_owned(), line: 1, column: 1 },
+        place: Place { file: "codeops.yaml".into(), line: 1, column: 1 },
         team: None,
         message: why.to_owned(),
         help: Some(

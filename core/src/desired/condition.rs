@@ -1,5 +1,7 @@
 //! Where the `if` of a playbook's step stands. Asked for only where one had no value: a playbook keeps no places.
 
+use std::sync::Arc;
+
 use crate::model::{Environment, Name, Part, Place};
 
 use super::Files;
@@ -30,7 +32,7 @@ pub fn condition_at(
         of_it.filter_map(move |root| {
             let Value::List(steps) = &root.get("spec")?.get(list)?.value else { return None };
             let span = steps.get(index)?.get("if")?.span;
-            Some(Place { file: path.to_string(), line: span.line, column: span.column })
+            Some(Place { file: Arc::clone(path), line: span.line, column: span.column })
         })
     });
     // What is written twice is meant as the overlay has it.

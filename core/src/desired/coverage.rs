@@ -127,7 +127,7 @@ pub fn reaches_nobody(desired: &Desired, context: &Context) -> Option<Diagnostic
     let nothing = response.routes.is_empty() && response.broken.is_empty() && !answered;
     (desired.owner.is_some() && nothing && context.fallback.is_none()).then(|| Diagnostic {
         severity: Severity::Warning,
-        place: Place { file: TOP.to_owned(), line: 1, column: 1 },
+        place: Place { file: TOP.into(), line: 1, column: 1 },
         team: None,
         message: "no alert reaches a person: there is no AlertRoute, and no `fallback` in the daemon's settings".to_owned(),
         help: Some(

@@ -69,7 +69,7 @@ fn tree_of_all(declares: &Declares, context: &Context) -> Option<Option<TeamName
 
 /// Says, where it stood, that it stays.
 fn told((kind, name): &Key, declares: &Declares, path: &str) -> Diagnostic {
-    let at_top = || Place { file: path.to_owned(), line: 1, column: 1 };
+    let at_top = || Place { file: path.into(), line: 1, column: 1 };
     let place = match declares {
         Declares::Policy(it) => it.place.clone(),
         Declares::Receiver(it) => it.place.clone(),

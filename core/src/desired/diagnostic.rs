@@ -63,7 +63,7 @@ impl Diagnostic {
 
     /// How much memory it takes.
     pub(super) fn bytes(&self) -> usize {
-        let texts = [&self.place.file, &self.message, &self.line].map(String::len).iter().sum::<usize>();
+        let texts = self.message.len() + self.line.len();
         size_of::<Self>() + texts + self.help.as_ref().map_or(0, String::len)
     }
 
@@ -84,9 +84,8 @@ impl Diagnostic {
         let byte = |character: usize| self.line.char_indices().nth(character).map_or(self.line.len(), |(byte, _)| byte);
         let span = byte(at)..byte(at + self.width as usize);
         let group = level.primary_title(self.message.as_str());
-        let origin = Origin::path(self.place.file.as_str())
-            .line(self.place.line as usize)
-            .char_column(self.place.column as usize);
+        let origin =
+            Origin::path(&*self.place.file).line(self.place.line as usize).char_column(self.place.column as usize);
         let mut group: Group<'_> = if self.line.is_empty() {
             group.element(origin)
         } else {
@@ -94,7 +93,7 @@ impl Diagnostic {
                 .line_start(self.place.line as usize)
                 .annotation(AnnotationKind::Primary.span(span));
             if self.line_start == 1 {
-                group.element(snippet.path(self.place.file.as_str()))
+                group.element(snippet.path(&*self.place.file))
             } else {
                 group.element(origin).element(snippet)
             }

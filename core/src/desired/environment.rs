@@ -86,14 +86,14 @@ fn is_missing(selected: &Environment) -> String {
 
 /// At a file of the folder that was probably meant.
 fn slip(selected: &Environment, path: &str, help: String) -> Diagnostic {
-    let place = Place { file: path.to_owned(), line: 1, column: 1 };
+    let place = Place { file: path.into(), line: 1, column: 1 };
     Diagnostic { place, ..no_folder(selected, Severity::Error, help) }
 }
 
 fn no_folder(selected: &Environment, severity: Severity, help: String) -> Diagnostic {
     Diagnostic {
         severity,
-        place: Place { file: format!("environments/{selected}"), line: 1, column: 1 },
+        place: Place { file: format!("environments/{selected}").into(), line: 1, column: 1 },
         team: None,
         message: is_missing(selected),
         help: Some(help),

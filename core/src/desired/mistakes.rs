@@ -1,6 +1,7 @@
 //! The mistakes of a revision. So many that nobody reads them all are not kept, and none of one file hides those of another.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Severity};
 
@@ -14,9 +15,9 @@ const MANY: usize = 10_000;
 pub(super) struct Mistakes {
     all: Vec<Diagnostic>,
     /// How many there are of each file.
-    of_files: HashMap<(String, Severity), usize>,
+    of_files: HashMap<(Arc<str>, Severity), usize>,
     /// The files of which not all errors are kept.
-    cut_off: BTreeSet<String>,
+    cut_off: BTreeSet<Arc<str>>,
 }
 
 impl Mistakes {
@@ -34,9 +35,11 @@ impl Mistakes {
 
     /// Whether another error of this file, which there is, would be kept: what would not need not be made.
     pub(super) fn takes(&mut self, path: &str) -> bool {
-        let is_kept = self.of_files.get(&(path.to_owned(), Severity::Error)).is_none_or(|count| *count < self.most());
-        if !is_kept && !self.cut_off.contains(path) {
-            self.cut_off.insert(path.to_owned());
+        let path: Arc<str> = path.into();
+        let key = (Arc::clone(&path), Severity::Error);
+        let is_kept = self.of_files.get(&key).is_none_or(|count| *count < self.most());
+        if !is_kept {
+            self.cut_off.insert(path);
         }
         is_kept
     }
@@ -52,7 +55,7 @@ impl Mistakes {
 
     /// The files of which not all errors are kept.
     pub(super) fn cut_off(&self) -> impl Iterator<Item = &str> {
-        self.cut_off.iter().map(String::as_str)
+        self.cut_off.iter().map(AsRef::as_ref)
     }
 
     /// How many are kept.

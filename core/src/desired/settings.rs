@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{
-    HookSettings, HooksSettings, Mode, PageSettings, ProcessSettings, ProviderSettings, RepositorySettings,
-    SecretSettings, SecretSource, Settings, SignerSettings, StoreSettings, TeamSettings,
+    HookSettings, HooksSettings, JournalSettings, Mode, PageSettings, ProcessSettings, ProviderSettings,
+    RepositorySettings, SecretSettings, SecretSource, Settings, SignerSettings, StoreSettings, TeamSettings,
 };
-use crate::model::{Name, Period, is_variable};
+use crate::model::{Bytes, Name, Period, is_variable};
 
 use super::diagnostic::Diagnostic;
 use super::read::{Fields, Reader};
@@ -63,6 +63,7 @@ fn settings(root: &Node, reader: &mut Reader<'_>) -> Settings {
     }
     out.state = fields.get("state").and_then(|node| absolute(node, reader));
     out.store = fields.get("store").and_then(|node| store(node, reader)).unwrap_or_default();
+    out.journal = fields.get("journal").map(|node| journal(node, reader)).unwrap_or_default();
     if let Some(node) = fields.get("teams") {
         out.teams = reader.named(node, "teams by name", team);
     }
@@ -227,6 +228,34 @@ fn store(node: &Node, reader: &mut Reader<'_>) -> Option<StoreSettings> {
         return None;
     }
     reader.word(node, &[("sqlite", StoreSettings::Sqlite)])
+}
+
+/// A day and a few thousand entries are needed to tell what happened; less room than this, and they may not find it.
+const LEAST_ENTRIES: u32 = 10_000;
+const LEAST_SIZE: Bytes = Bytes(256 << 20);
+
+fn journal(node: &Node, reader: &mut Reader<'_>) -> JournalSettings {
+    let default = JournalSettings::default();
+    let Some(mut fields) = reader.fields(node, "journal") else { return default };
+    let size = fields.get("size").and_then(|node| {
+        let size = reader.parse::<Bytes>(node)?.value;
+        if size < LEAST_SIZE {
+            reader.error(
+                node.span,
+                format!("`{size}` is too little for a journal"),
+                Some(format!("at least {LEAST_SIZE}")),
+            );
+        }
+        Some(size)
+    });
+    let mut number = |key, from, to| fields.get(key).and_then(|node| reader.number(node, from, to));
+    let (days, entries) = (number("days", 1, 3_650), number("entries", LEAST_ENTRIES, 1_000_000_000));
+    fields.finish(reader, &[]);
+    JournalSettings {
+        days: days.unwrap_or(default.days),
+        entries: entries.unwrap_or(default.entries),
+        size: size.unwrap_or(default.size),
+    }
 }
 
 fn team(reader: &mut Reader<'_>, node: &Node) -> Option<TeamSettings> {

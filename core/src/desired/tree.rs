@@ -163,7 +163,7 @@ impl Source {
 
     /// The place of a span in this file.
     pub(super) fn place(&self, span: Span) -> Place {
-        Place { file: self.path.to_string(), line: span.line, column: span.column }
+        Place { file: Arc::clone(&self.path), line: span.line, column: span.column }
     }
 
     /// One line without its break, from 1; empty when there is none. Bytes that are no text become replacement characters.

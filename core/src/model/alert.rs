@@ -171,6 +171,16 @@ impl Alert {
 pub enum Signal {
     /// It fires, for the first time or still.
     Firing(Arc<Alert>),
+    /// It still fires, as it is known, and will until another time.
+    Still {
+        /// Which.
+        alert: AlertId,
+        /// When it counts as expired unless the source tells of it again.
+        expires_at: Timestamp,
+        /// Its name, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
     /// It is over: closes every alert of this source and fingerprint that began no later than `ended_at`.
     Resolved {
         /// Which; a source that does not repeat `startsAt` closes all of the fingerprint.

@@ -1,11 +1,12 @@
 //! How much is remembered of the alerts that one receiver brought, and where that has its bound: its secret may be known to
 //! somebody who sends more than anybody needs, and what is remembered is in memory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Alert, AlertId, AlertMemory, AlertState, Disposition, Labels, Name, ResponseMemory};
+use super::{Alert, AlertId, AlertMemory, AlertState, Disposition, Labels, Name, ResponseMemory, Spent};
 
 /// How long what is over is remembered: it may come back as the same alert.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
@@ -79,6 +80,22 @@ impl ResponseMemory {
     /// Whether a run that is not over is what became of an alert.
     pub fn answers(&self, disposition: &Disposition) -> bool {
         matches!(disposition, Disposition::Run { run } if self.runs.contains_key(run))
+    }
+
+    /// Whether a receiver is to bring no more for now: of its alerts as many are remembered, or as much was written down of late,
+    /// as may be.
+    pub fn is_full(&self, receiver: &Name, now: Timestamp) -> bool {
+        self.kept_of(receiver).is_full() || self.spent_of(receiver, now) >= Spent::MOST
+    }
+
+    /// Whether there is room again, as [`Kept::has_room`].
+    pub fn has_room(&self, receiver: &Name, now: Timestamp) -> bool {
+        self.kept_of(receiver).has_room() && self.spent_of(receiver, now) <= Spent::MOST / 10 * 9
+    }
+
+    /// The receivers that are full.
+    pub fn full(&self, now: Timestamp) -> BTreeSet<&Name> {
+        self.kept.keys().chain(self.spent.keys()).filter(|receiver| self.is_full(receiver, now)).collect()
     }
 
     /// The receivers that are full and of whom a page tells so.

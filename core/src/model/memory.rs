@@ -75,7 +75,7 @@ pub struct RevisionMemory {
 #[serde(default)]
 pub struct ResourceMemory {
     /// The file that last declared it; a file that becomes unreadable holds it.
-    pub file: Option<String>,
+    pub file: Option<Arc<str>>,
     /// Since when one does; `None` where that was before it was written down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub declared_at: Option<Timestamp>,
@@ -91,6 +91,10 @@ pub struct ResourceMemory {
     /// What it stays as while its manifest has a mistake: as it was declared last without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stays: Option<AsDeclared>,
+    /// What it stayed as the last time, once that is over and unless it is what is last good: what comes to stay as the same
+    /// again is not written down again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stayed: Option<AsDeclared>,
     /// What last finished its bake, whole, so that it can come back.
     pub last_good: Option<LastGood>,
     /// Templates that failed, by template digest.
@@ -175,22 +179,29 @@ const STUCK_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 impl ResourceMemory {
     /// A file declares it. What came back before it was gone has been there all along.
-    pub fn declare(&mut self, file: &str, at: Timestamp) {
+    pub fn declare(&mut self, file: &Arc<str>, at: Timestamp) {
         if self.file.is_none() && self.dropped_at.take().is_none() {
             self.declared_at = Some(at);
         }
-        self.file = Some(file.to_owned());
+        self.file = Some(Arc::clone(file));
     }
 
     /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone.
     pub fn drop_declaration(&mut self, at: Timestamp) {
-        (self.file, self.changed_by) = (None, None);
+        (self.file, self.changed_by, self.stayed) = (None, None, None);
         let Claims { team, asked, .. } = std::mem::take(&mut self.claims);
         let declared_at = self.declared_at.take();
         if *self != Self::default() {
             (self.declared_at, self.dropped_at) = (declared_at, Some(at));
             self.claims = Claims { team, asked, ..Claims::default() };
         }
+    }
+
+    /// What is described again: what it stayed as until now.
+    pub fn stays_no_more(&mut self) {
+        let good = self.last_good.as_ref().map(|good| &good.resource);
+        let other = self.stays.take().filter(|stays| !good.is_some_and(|good| good.same_as(&stays.resource)));
+        self.stayed = other.or_else(|| self.stayed.take());
     }
 
     /// Whether steps that aim at one of `aims` have failed so often in a row and for so long, or one was refused, that somebody

@@ -28,6 +28,7 @@ mod secret;
 pub mod share;
 mod silence;
 mod spec;
+mod spent;
 mod status;
 mod step;
 mod unit;
@@ -73,6 +74,7 @@ pub use spec::{
     AppSpec, Artifact, HealthCheck, OnFailure, Port, Probe, Protocol, Release, Resources, Rollout, RunSpec, StopPolicy,
     Strategy, Use,
 };
+pub use spent::Spent;
 pub use status::{Health, HoldId, RevisionState, Sync, Tally, Verb};
 pub use step::{Aim, Cause, CauseKind, InstanceId, Key, Op, Step};
 pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, due};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,17 +11,27 @@ use super::{AppSpec, Digest, ResourceId, TeamName};
 /// Where in the config repository something stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
-    /// The path inside the config repository, with `/`.
-    pub file: String,
+    /// The path inside the config repository, with `/`; what stands in one file shares it.
+    pub file: Arc<str>,
     /// From 1.
     pub line: u32,
     /// From 1, in characters.
     pub column: u32,
 }
 
+/// So many characters are shown of the beginning of a long path, and of its end.
+const SHOWN: usize = 100;
+
+/// As people read it: of a path that is longer than anybody reads, both ends. Texts about thousands of manifests name it each.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        let Self { file, line, column } = self;
+        let end = |of: usize| file.char_indices().rev().nth(of).map_or(0, |(at, _)| at);
+        let begin = file.char_indices().nth(SHOWN).map_or(file.len(), |(at, _)| at);
+        match end(2 * SHOWN) {
+            0 => write!(f, "{file}:{line}:{column}"),
+            _ => write!(f, "{}…{}:{line}:{column}", &file[..begin], &file[end(SHOWN - 1)..]),
+        }
     }
 }
 
@@ -49,4 +60,28 @@ pub struct Resource {
     pub adopt: bool,
     /// Where its manifest stands.
     pub place: Place,
+}
+
+impl Resource {
+    /// Whether the same is declared, wherever in the config repository it stands.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let Self { id, team, spec, spec_digest, template_digest, secret_tags, was, adopt, place: _ } = self;
+        (id, team, spec_digest, template_digest) == (&other.id, &other.team, &other.spec_digest, &other.template_digest)
+            && (secret_tags, was, adopt, spec) == (&other.secret_tags, &other.was, &other.adopt, &other.spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_in_full_unless_nobody_would_read_it() {
+        let place = |file: String| Place { file: file.into(), line: 7, column: 3 }.to_string();
+        assert_eq!(place("apps/shop.yaml".to_owned()), "apps/shop.yaml:7:3");
+        assert_eq!(place("é".repeat(200)), format!("{}:7:3", "é".repeat(200)));
+        let long = place(format!("{}/{}/x.yaml", "a".repeat(120), "é/".repeat(2_000)));
+        assert_eq!(long.chars().count(), 2 * SHOWN + ":7:3".len() + 1);
+        assert!(long.starts_with("aaa") && long.contains("a…") && long.ends_with("é//x.yaml:7:3"), "{long}");
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AlertId, AlertMemory, AlertRouteSpec, Call, Channel, EscalationPolicySpec, Failing, Kept, Labels, Name, OnCallSpec,
-    Page, PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, TeamName, ToldFailure,
+    Page, PageId, Place, Playbook, PlaybookTest, ResourceId, Run, RunId, RunState, Rung, Spent, TeamName, ToldFailure,
 };
 
 /// How alerts are answered, as one revision says. Shared: runs and readers keep it.
@@ -70,6 +70,9 @@ pub struct ResponseMemory {
     /// How much of them each receiver brought: counted as they come and go, and never written down.
     #[serde(skip)]
     pub kept: BTreeMap<Name, Kept>,
+    /// How much was written down of late of what each receiver told.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spent: BTreeMap<Name, Spent>,
     /// Runs that are not over.
     pub runs: BTreeMap<RunId, Arc<Run>>,
     /// Pages that are not over.

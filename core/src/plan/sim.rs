@@ -49,7 +49,7 @@ pub(crate) fn resource(id: &str, change: impl FnOnce(&mut AppSpec)) -> Arc<Resou
         secret_tags: BTreeMap::new(),
         was: Vec::new(),
         adopt: false,
-        place: Place { file: format!("apps/{id}.yaml"), line: 1, column: 1 },
+        place: Place { file: format!("apps/{id}.yaml").into(), line: 1, column: 1 },
         spec,
     })
 }

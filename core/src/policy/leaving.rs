@@ -59,6 +59,6 @@ fn as_it_lives(id: &ResourceId, live: &Live, memory: Option<&ResourceMemory>) ->
         secret_tags: BTreeMap::new(),
         was: Vec::new(),
         adopt: false,
-        place: good.map_or_else(|| Place { file: String::new(), line: 1, column: 1 }, |good| good.place.clone()),
+        place: good.map_or_else(|| Place { file: "".into(), line: 1, column: 1 }, |good| good.place.clone()),
     }))
 }

@@ -7,7 +7,7 @@ use codeops_core::alert::{Quiet, Router};
 use codeops_core::model::{Alert, AlertId, Disposition, Memory, Name, Run, Signal, TeamName};
 use jiff::Timestamp;
 
-use crate::journal::{Category, Entry, Query, Record, RunQuery, SignalQuery, fold};
+use crate::journal::{AlertQuery, Category, Entry, Query, Record, RunQuery, SignalQuery, fold};
 use crate::store::Archive;
 
 /// How much is read at a time.
@@ -42,7 +42,8 @@ pub(super) enum Was {
 impl Past {
     /// Reads it.
     pub(super) fn read(archive: &Archive, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
-        let told = told(archive, from, to)?;
+        let mut told = told(archive, from, to)?;
+        as_known(archive, &mut told)?;
         let (runs, receipts) = (runs(archive, from)?, receipts(archive, from)?);
         let mut first: BTreeMap<AlertId, (Timestamp, Arc<Alert>)> = BTreeMap::new();
         for entry in &told {
@@ -101,6 +102,40 @@ fn told(archive: &Archive, from: Timestamp, to: Timestamp) -> anyhow::Result<Vec
         found.extend(page.items);
         match page.next {
             Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// What is only told to fire still says no more of it: what that was is known.
+fn as_known(archive: &Archive, told: &mut [Entry]) -> anyhow::Result<()> {
+    let signals = told.iter_mut().filter_map(|entry| match &mut entry.record {
+        Record::Alerts { signals, .. } => Some(signals),
+        _ => None,
+    });
+    let still: Vec<&mut Signal> = signals.flatten().filter(|signal| matches!(signal, Signal::Still { .. })).collect();
+    if still.is_empty() {
+        return Ok(());
+    }
+    let known = alerts(archive)?;
+    for signal in still {
+        if let Signal::Still { alert, expires_at, .. } = signal
+            && let Some(known) = known.get(alert)
+        {
+            *signal = Signal::Firing(Arc::new(Alert { expires_at: Some(*expires_at), ..known.as_ref().clone() }));
+        }
+    }
+    Ok(())
+}
+
+/// All alerts that are known, those that are over too.
+fn alerts(archive: &Archive) -> anyhow::Result<BTreeMap<AlertId, Arc<Alert>>> {
+    let (mut found, mut query) = (BTreeMap::new(), AlertQuery { limit: PAGE, ..AlertQuery::default() });
+    loop {
+        let page = archive.alerts(&query)?;
+        found.extend(page.items.into_iter().map(|it| (it.alert.id.clone(), Arc::clone(&it.alert))));
+        match page.next {
+            Some(next) => query.before = Some(next),
             None => return Ok(found),
         }
     }
@@ -223,5 +258,28 @@ mod tests {
         past.each(&router, &BTreeMap::new(), |moment, _| seen.push((moment.alert.id.clone(), moment.at)));
         let judged = seen.iter().find(|(id, _)| *id == disk).map(|(_, at)| at.as_millisecond());
         assert_eq!(judged, Some(1_005), "when it was judged, and not when it came");
+    }
+
+    #[tokio::test]
+    async fn what_is_only_told_to_fire_still_is_decided_as_what_it_is() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(At(AtomicI64::new(1_000)));
+        let store = Sqlite::open(folder.path(), Arc::clone(&clock) as Arc<dyn Clock>).expect("a store");
+        let ((id, first), second) = (told_of("HostDown"), Timestamp::from_second);
+        let still = Signal::Still { alert: id.clone(), expires_at: Timestamp::MAX, name: None };
+        let receiver = "main".parse().expect("a name");
+        let again = Record::Alerts { receiver, delivery: Vec::new(), signals: vec![still], spoiled: 0 };
+        for (at, record) in [(1_000, first), (20_000, again)] {
+            clock.0.store(at, Ordering::Relaxed);
+            store.append(vec![record]).await.expect("it is written down");
+        }
+        let archive = Sqlite::open_read(folder.path()).expect("a store to read");
+        let past = Past::read(&archive, second(15).expect("a time"), second(30).expect("a time")).expect("it reads");
+        let router = Router::new(&Arc::new(Response::default()), None, Whose::default());
+        let mut seen = Vec::new();
+        past.each(&router, &BTreeMap::new(), |moment, _| {
+            seen.push((moment.alert.id.clone(), moment.alert.name().to_owned()));
+        });
+        assert_eq!(seen, [(id, "HostDown".to_owned())]);
     }
 }

@@ -93,6 +93,12 @@ impl Fold<'_> {
                 standing.fires(&alert.id);
                 return self.fires(alert);
             }
+            Signal::Still { alert, expires_at, .. } => {
+                let Some(known) = self.memory.alerts.get(alert) else { return };
+                standing.fires(alert);
+                let still = Alert { expires_at: Some(*expires_at), ..known.alert.as_ref().clone() };
+                return self.fires(&Arc::new(still));
+            }
             Signal::Resolved { source, fingerprint, starts_at, ended_at, .. } => {
                 let over = standing.of(&self.memory.alerts, source, fingerprint).over(*starts_at, *ended_at);
                 (source, fingerprint, AlertState::Resolved, over)

@@ -37,7 +37,9 @@ pub(super) fn fold_response(memory: &mut ResponseMemory, entry: &Entry, folded: 
         Record::Alerts { delivery, signals, spoiled: 0, .. } if delivery.is_empty() && signals.is_empty() => {
             fold.sweep_all(SWEPT_AT_ONCE);
         }
-        Record::Alerts { signals, .. } => {
+        Record::Alerts { receiver, delivery, signals, .. } => {
+            fold.memory.spend(receiver, (delivery.len(), signals), fold.at);
+            fold.changed(Change::Spent);
             let mut standing = Standing::default();
             signals.iter().for_each(|signal| fold.signal(signal, &mut standing));
             fold.sweep(SWEPT_BY_DELIVERY + 2 * signals.len());

@@ -34,7 +34,9 @@ impl Told {
     }
 
     fn signal(&mut self, at: i64, signal: &Value) -> Folded {
-        self.at(at, json!({"type": "alerts", "receiver": "alertmanager", "signals": [signal]}))
+        let mut folded = self.at(at, json!({"type": "alerts", "receiver": "alertmanager", "signals": [signal]}));
+        folded.changes.retain(|change| *change != Change::Spent); // That it was written down is counted of each.
+        folded
     }
 
     fn alert(&self, id: &str) -> Option<&AlertMemory> {

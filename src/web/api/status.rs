@@ -55,7 +55,7 @@ pub(super) struct Status<'a> {
 
 impl<'a> Status<'a> {
     pub(super) fn of(web: &'a Web, board: &'a Board) -> Self {
-        let (now, standing) = (web.now(), Standing::of(&web.page.journal));
+        let (now, standing) = (web.now(), Standing::of(&web.page.journal, web.now()));
         Self {
             mark: Mark::overall(board, &standing),
             headline: headline(board, &standing),

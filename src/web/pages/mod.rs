@@ -41,7 +41,7 @@ struct Shell {
 
 impl Shell {
     fn new(web: &Web, here: &'static str, title: impl Into<String>) -> Self {
-        let (board, now, standing) = (web.board(), web.now(), Standing::of(&web.page.journal));
+        let (board, now, standing) = (web.board(), web.now(), Standing::of(&web.page.journal, web.now()));
         Self {
             mark: Mark::overall(&board, &standing),
             headline: headline(&board, &standing),

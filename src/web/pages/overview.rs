@@ -76,7 +76,7 @@ pub(in crate::web) async fn overview(State(web): State<Arc<Web>>, headers: Heade
         runs: response::active(&web, ANSWERS),
         calls: response::open_pages(&web, ANSWERS).await,
         failing: response::failing(&web),
-        standing: Standing::of(&web.page.journal),
+        standing: Standing::of(&web.page.journal, web.now()),
         week: web.tally.week(shell.now),
         teams: teams(&shell),
         exceptions,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Page, ResponseMemory, Run, RunId};
+use jiff::Timestamp;
 
 use super::{AlertItem, Extent, PageItem, RunItem};
 use crate::journal::Reader;
@@ -35,12 +36,11 @@ pub(in crate::web) struct Standing {
 }
 
 impl Standing {
-    pub(in crate::web) fn of(journal: &Reader) -> Self {
+    pub(in crate::web) fn of(journal: &Reader, now: Timestamp) -> Self {
         journal.response(|response| {
             let latched = response.ledger.values().filter(|it| it.latched_at.is_some()).count();
             let (runs, pages) = (response.runs.len(), response.pages.len());
-            let (silent, full) =
-                (response.silent().len(), response.kept.values().filter(|kept| kept.is_full()).count());
+            let (silent, full) = (response.silent().len(), response.full(now).len());
             let failing = response.schedules.values().filter(|taken| taken.failing.is_some()).count();
             let mut standing = Self { runs, pages, latched, silent, full, failing, ..Self::default() };
             let told = Told::of(response);

@@ -217,13 +217,16 @@ impl Tally {
             Family::<Labels, Gauge>::default(),
             Family::<Labels, Gauge>::default(),
         );
-        let silent = Family::<Labels, Gauge>::default();
+        let (silent, now) = (Family::<Labels, Gauge>::default(), web.now());
         web.page.journal.response(|response| {
             for (receiver, of) in &response.kept {
                 let labels = vec![("receiver", receiver.to_string())];
                 kept.get_or_create(&labels).set(whole(of.alerts));
                 bytes.get_or_create(&labels).set(whole(of.bytes));
-                full.get_or_create(&labels).set(i64::from(of.is_full()));
+            }
+            for receiver in response.kept.keys().chain(response.spent.keys()) {
+                let labels = vec![("receiver", receiver.to_string())];
+                full.get_or_create(&labels).set(i64::from(response.is_full(receiver, now)));
             }
             let muted = response.silent();
             for receiver in response.watchdogs.keys().chain(muted.keys().copied()) {

@@ -222,6 +222,7 @@ pub(crate) fn guesses(log: &MemoryLog, text: &str, forged: &str) {
         commits: Vec::new(),
         blast_percent: 25,
         files: BTreeMap::new(),
+        by_file: BTreeMap::new(),
         gone: BTreeSet::new(),
         claims: BTreeMap::new(),
         changed: BTreeMap::new(),

@@ -348,7 +348,7 @@ fn resource(id: &str, replicas: u32) -> Arc<Resource> {
         secret_tags: BTreeMap::new(),
         was: Vec::new(),
         adopt: false,
-        place: Place { file: format!("apps/{id}.yaml"), line: 1, column: 1 },
+        place: Place { file: format!("apps/{id}.yaml").into(), line: 1, column: 1 },
     })
 }
 
@@ -484,7 +484,7 @@ pub(crate) fn board() -> Board {
         holds: vec![Hold { trailer: format!("Codeops-Allow: {id}"), id, changes, why, removals: BTreeSet::new() }],
         diagnostics: vec![Diagnostic {
             severity: Severity::Error,
-            place: Place { file: "apps/shipping.yaml".to_owned(), line: 7, column: 3 },
+            place: Place { file: "apps/shipping.yaml".into(), line: 7, column: 3 },
             team: None,
             message: "unknown field `replica`".to_owned(),
             help: Some("did you mean `replicas`?".to_owned()),
@@ -554,6 +554,7 @@ pub(crate) fn history(log: &MemoryLog) {
             commits: vec![commit],
             blast_percent: 25,
             files: BTreeMap::new(),
+            by_file: BTreeMap::new(),
             gone: BTreeSet::new(),
             claims: BTreeMap::new(),
             changed: BTreeMap::new(),

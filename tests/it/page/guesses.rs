@@ -43,6 +43,7 @@ fn accepted(digit: char, words: &str, teams: &[&str]) -> Record {
         commits: vec![commit],
         blast_percent: 25,
         files: BTreeMap::new(),
+        by_file: BTreeMap::new(),
         gone: BTreeSet::new(),
         claims: BTreeMap::new(),
         changed: BTreeMap::new(),

@@ -319,7 +319,7 @@ fn overlays_change_how_alerts_are_answered() {
     assert_eq!(playbook.limits.timeout.to_string(), "20m");
     assert_eq!((playbook.folder.as_str(), playbook.steps.len()), ("playbooks", 3));
     let compiled = compile_answered(&[("environments/prod/p.yaml", &patch.replace("20m", "1s"))], &context);
-    assert!(compiled.diagnostics[0].place.file == "playbooks/shop-down.yaml" || compiled.has_errors());
+    assert!(&*compiled.diagnostics[0].place.file == "playbooks/shop-down.yaml" || compiled.has_errors());
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn mistakes_of_a_file_are_told_up_to_a_number_and_each_document_is_held() {
         ("c.yaml".to_owned(), app("c", "  run: {command: [x]}\n  wrong: 1\n")),
     ];
     let compiled = compile(&pairs(&files));
-    let of = |file: &str| compiled.diagnostics.iter().filter(|found| found.place.file == file).count();
+    let of = |file: &str| compiled.diagnostics.iter().filter(|found| &*found.place.file == file).count();
     assert!((MOST_OF_FILE - 100..=MOST_OF_FILE).contains(&of("a.yaml")), "{}", of("a.yaml"));
     assert_eq!((of("b.yaml"), of("c.yaml")), (MOST_OF_FILE, 1));
     assert_eq!(compiled.desired.held.len(), 401);

@@ -83,7 +83,7 @@ fn a_file_beyond_its_share_holds_what_it_declared_and_nothing_else() {
     let context = Context { declared: (*before.declared).clone(), ..Context::default() };
     let compiled = compiler.compile(&all, &context);
     let places: Vec<(&str, &str)> =
-        compiled.diagnostics.iter().map(|found| (found.place.file.as_str(), found.message.as_str())).collect();
+        compiled.diagnostics.iter().map(|found| (&*found.place.file, found.message.as_str())).collect();
     let why = "it is beyond its share";
     assert_eq!(places, [("b/one.yaml", why), ("playbooks/scripts/look.sh", why)]);
     assert!(rendered(&compiled).contains("files count in the order of their paths"), "{}", rendered(&compiled));

@@ -168,7 +168,7 @@ fn one_mistake_hides_no_other() {
     let pairs = pairs.map(|(path, text)| (path, text.as_str()));
     let compiled = compile(&pairs);
     let of = |file: &str| -> Vec<String> {
-        let mine = compiled.diagnostics.iter().filter(|d| d.place.file == file);
+        let mine = compiled.diagnostics.iter().filter(|d| &*d.place.file == file);
         mine.map(|d| d.message.clone()).collect()
     };
     let wrong = ["unknown field `comand` in run", "expected a whole number from 1 to 65535, found the number `70000`"];

@@ -121,7 +121,7 @@ fn a_misspelt_environment_holds_those_whose_folder_it_is_and_nobody_else() {
     let why = &compiled.desired.held[&id("b")];
     assert!(why.contains("and there is environments/prd/b/x.yaml: did you mean `prd`?"), "{why}");
     let mistakes: Vec<_> = compiled.diagnostics.iter().filter(|it| it.severity == Severity::Error).collect();
-    assert!(matches!(&*mistakes, [it] if it.team == "b".parse().ok() && it.place.file == pairs[3].0), "{shown}");
+    assert!(matches!(&*mistakes, [it] if it.team == "b".parse().ok() && &*it.place.file == pairs[3].0), "{shown}");
     assert!(shown.contains("there is prd; where it has no overlays"), "said to the others: {shown}");
 }
 

@@ -53,7 +53,7 @@ fn a_duplicate_outside_its_teams_paths_does_not_hold_the_rightful_one() {
     for (text, context) in [(&foreign, guarded()), (&foreign, past.clone()), (&own, past)] {
         for path in ["apps/plat/m1.yaml", "apps/plat/a.yaml"] {
             let compiled = both(&[(path, text)], &context);
-            let errors: Vec<_> = compiled.diagnostics.iter().map(|d| d.place.file.as_str()).collect();
+            let errors: Vec<_> = compiled.diagnostics.iter().map(|d| &*d.place.file).collect();
             assert_eq!(errors, [path], "{}", rendered(&compiled));
             assert!(compiled.desired.held.is_empty());
             assert_eq!(compiled.desired.resources[&id("m1")].team, name("payments"));
@@ -80,7 +80,7 @@ fn an_app_that_moves_to_another_file_stays_its_teams() {
     for context in [by_file, both_may] {
         let moved = app("m2", "  run: {command: [./shop, new]}\n");
         let compiled = both(&[("apps/plat/m2.yaml", &intruder), ("apps/pay/new.yaml", &moved)], &context);
-        let errors: Vec<_> = compiled.diagnostics.iter().map(|d| d.place.file.as_str()).collect();
+        let errors: Vec<_> = compiled.diagnostics.iter().map(|d| &*d.place.file).collect();
         assert_eq!(errors, ["apps/plat/m2.yaml"], "{}", rendered(&compiled));
         assert_eq!(compiled.desired.resources[&id("m2")].team, name("payments"));
         // Nor does it lose the app by a mistake in the line that says whose it is.

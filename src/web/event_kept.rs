@@ -1,0 +1,30 @@
+//! What an event says of what is broken, and of what several teams have, of how alerts are answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use codeops_core::model::{Revision, TeamName};
+
+/// Which manifests are broken or deleted, and whose version of each stays in force; and whose is, of what several teams have.
+pub(super) fn sentence(
+    manifests: &BTreeMap<String, Option<Revision>>,
+    holders: &BTreeMap<String, TeamName>,
+    gone: &BTreeSet<String>,
+) -> String {
+    let one = |(id, good): (&String, &Option<Revision>)| match good {
+        Some(revision) => {
+            format!("{id} stays as in revision {}: it is broken, or it is deleted and cannot go yet", revision.short())
+        }
+        None => format!("{id} is broken and never was good"),
+    };
+    let several = |(id, team): (&String, &TeamName)| format!("several teams have {id}: the one of {team} is in force");
+    let is_named = |id: &String| manifests.contains_key(id) || holders.contains_key(id);
+    let over = gone.iter().filter(|id| !is_named(id)).map(|id| format!("{id} counts as it stands"));
+    let all: Vec<String> = manifests.iter().map(one).chain(holders.iter().map(several)).chain(over).collect();
+    match all.is_empty() {
+        true => {
+            "every manifest of how alerts are answered counts as it stands: what was broken is mended, or it is deleted"
+                .to_owned()
+        }
+        false => all.join("; "),
+    }
+}
