@@ -72,6 +72,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         declared: acceptance::declared(&past.memory),
         claims: acceptance::claims(&past.memory),
         holders: past.memory.revision.holders.clone(),
+        looks_back: None,
         deletions_wait: true,
         reserved: options.settings.reserved(),
     };
@@ -87,10 +88,12 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
     }
     // What was in force until now: what the newest one deletes of how alerts are answered is known by that, and may stay.
     let mut compiler = Compiler::default();
-    let kept: BTreeSet<&Revision> = past.memory.revision.kept.values().flatten().collect();
-    for revision in kept.into_iter().filter(|revision| **revision != tip.revision) {
+    let remembered = &past.memory.revision.kept;
+    let kept: BTreeSet<&Revision> = remembered.values().flatten().collect();
+    for revision in kept {
         if let Ok(files) = mirror.files(revision).await {
-            compiler.compile(&files, &context);
+            let good = remembered.iter().filter(|(_, good)| good.as_ref() == Some(revision)).map(|(id, _)| id.clone());
+            compiler.compile(&files, &Context { looks_back: Some(good.collect()), ..context.clone() });
         }
     }
     let mut until_now = None;

@@ -68,12 +68,12 @@ pub enum Record {
         /// Why, when not applied.
         why: Option<String>,
     },
-    /// What is broken in the revision in force of how alerts are answered, or had by several teams, is other than before.
+    /// What is broken in the revision in force of how alerts are answered, or had by several teams, or gone and still named, is other than before.
     Kept {
         /// Each of those manifests, as `Kind/name`, with the revision that had it good last, whose version stays in force;
         /// `null` where it never was good.
         manifests: BTreeMap<String, Option<Revision>>,
-        /// Of each manifest that several teams have, whose is in force.
+        /// Of each manifest that several teams have, or that is gone and still named, whose it is.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         holders: BTreeMap<String, TeamName>,
         /// Whether those that are not named are as before; without, there are no others.

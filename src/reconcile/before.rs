@@ -32,7 +32,8 @@ pub(super) struct Before {
 }
 
 /// What was in force before of what is broken in a revision. Where each was good is `remembered`; only for what nobody has
-/// looked for yet, as in the journal of an earlier version, are all revisions looked through: answering waits for this.
+/// looked for yet, as in the journal of an earlier version, are all revisions looked through: answering waits for this. Where the
+/// revision is the accepted one (`is_known`), what is broken in it and was not is so by the settings: as it stands it was good.
 pub(super) async fn as_before(
     source: &Arc<dyn Source>,
     journal: &Journal,
@@ -40,12 +41,27 @@ pub(super) async fn as_before(
     revision: &Revision,
     compiled: &Compiled,
     remembered: &Kept,
+    is_known: bool,
 ) -> Before {
     // Of what is remembered, what this revision deletes is in none of its files.
     let still = remembered.iter().filter(|(id, _)| !is_good(&compiled.desired, id));
     let mut found: Kept = still.map(|(id, good)| (id.clone(), good.clone())).collect();
     let mut wanted: BTreeSet<String> = broken(&compiled.desired.response).cloned().collect();
     wanted.retain(|id| !found.contains_key(id));
+    if is_known {
+        // What other teams have as well may be turned away altogether.
+        let held =
+            compiled.holders.keys().filter(|id| !is_good(&compiled.desired, id) && !remembered.contains_key(*id));
+        let were: BTreeSet<String> = wanted.iter().chain(held).cloned().collect();
+        let seen = Seen { revision: revision.clone(), good: Some(were.clone()) };
+        if !were.is_empty()
+            && let Some((_, then)) = compile(source, context, &[seen]).await
+        {
+            let good: Vec<String> = were.into_iter().filter(|id| is_good(&then.desired, id)).collect();
+            wanted.retain(|id| !good.contains(id));
+            found.extend(good.into_iter().map(|id| (id, Some(revision.clone()))));
+        }
+    }
     if wanted.is_empty() && found.values().all(Option::is_none) {
         return Before { compiled: None, found };
     }
@@ -57,7 +73,8 @@ pub(super) async fn as_before(
         if wanted.is_empty() {
             break;
         }
-        let Some((_, then)) = compile(source, context, std::slice::from_ref(earlier)).await else {
+        let seen = Seen { revision: earlier.clone(), good: Some(BTreeSet::new()) };
+        let Some((_, then)) = compile(source, context, &[seen]).await else {
             all_read = false;
             continue;
         };
@@ -68,17 +85,23 @@ pub(super) async fn as_before(
     if all_read {
         found.extend(wanted.into_iter().map(|id| (id, None)));
     }
-    let good: BTreeSet<&Revision> = found.values().flatten().filter(|good| *good != revision).collect();
+    let mut good: BTreeSet<&Revision> = found.values().flatten().collect();
     if good.is_empty() {
         return Before { compiled: None, found };
     }
     let mut behind = BTreeMap::new();
-    for forgotten in good.iter().filter(|good| !earlier.contains(good)) {
+    for forgotten in good.iter().filter(|good| **good != revision && !earlier.contains(good)) {
         // One that it does not descend from, as after a history was rewritten, is older than all that it does.
         let commits = source.commits(Some(forgotten), revision).await.map_or(usize::MAX, |commits| commits.len());
         behind.insert(*forgotten, commits);
     }
-    let seen: Vec<Revision> = oldest_first(good, &earlier, &behind).into_iter().chain([revision]).cloned().collect();
+    // By other settings it may have been good itself: that is later than all before it.
+    let was_good_itself = good.remove(revision).then_some(revision);
+    let back = oldest_first(good, &earlier, &behind).into_iter().chain(was_good_itself).map(|back| {
+        let good = found.iter().filter(|(_, good)| good.as_ref() == Some(back)).map(|(id, _)| id.clone());
+        Seen { revision: back.clone(), good: Some(good.collect()) }
+    });
+    let seen: Vec<Seen> = back.chain([Seen { revision: revision.clone(), good: None }]).collect();
     let mut compiled = compile(source, context, &seen).await;
     if let Some((compiler, last)) = &mut compiled {
         // What else those revisions had was deleted, and had gone.
@@ -104,10 +127,15 @@ fn oldest_first<'r>(
 }
 
 /// Where what is broken now, or deleted and stays, was good last: as remembered or found out, else in the revision that was in force until now.
-pub(super) fn kept(now: &Response, remembered: &Kept, found: &Kept, until_now: Option<(&Revision, &Desired)>) -> Kept {
+/// What is not there and still some team's by its name was good nowhere: what others wrote by that name never was in force.
+pub(super) fn kept(now: &Compiled, remembered: &Kept, found: &Kept, until_now: Option<(&Revision, &Desired)>) -> Kept {
+    let (desired, holders) = (&now.desired, &now.holders);
+    let now = &desired.response;
     let until_now = |id: &String| until_now.map(|(revision, then)| is_good(then, id).then(|| revision.clone()));
     let last = |id: &String| remembered.get(id).or_else(|| found.get(id)).cloned().or_else(|| until_now(id));
-    broken(now).chain(now.deleted.keys()).filter_map(|id| Some((id.clone(), last(id)?))).collect()
+    let nowhere = holders.keys().filter(|id| !is_good(desired, id)).map(|id| (id.clone(), None));
+    let stays = broken(now).chain(now.deleted.keys()).filter_map(|id| Some((id.clone(), last(id)?)));
+    nowhere.chain(stays).collect()
 }
 
 /// What is written of what is kept, and of whose is in force what several teams have: what is otherwise than before.
@@ -153,22 +181,28 @@ async fn accepted(journal: &Journal, revision: &Revision) -> Option<Vec<Revision
     Some(accepted.filter(|earlier| earlier != revision).take(REVISIONS).collect())
 }
 
+/// A revision to be compiled, and what is known to have been good in it, where it is looked back at.
+struct Seen {
+    revision: Revision,
+    good: Option<BTreeSet<String>>,
+}
+
 /// Compiles these one after the other; what the last one gives, which must be readable. Of the others one that is not, as after
 /// a history was rewritten, takes only its own with it.
-async fn compile(source: &Arc<dyn Source>, context: &Context, revisions: &[Revision]) -> Option<(Compiler, Compiled)> {
-    let mut all = Vec::with_capacity(revisions.len());
-    let (last, before) = revisions.split_last()?;
-    for revision in before {
+async fn compile(source: &Arc<dyn Source>, context: &Context, seen: &[Seen]) -> Option<(Compiler, Compiled)> {
+    let mut all = Vec::with_capacity(seen.len());
+    let with = |good: &Option<BTreeSet<String>>| Context { looks_back: good.clone(), ..context.clone() };
+    let (last, before) = seen.split_last()?;
+    for Seen { revision, good } in before {
         match source.files(revision).await {
-            Ok(files) => all.push(files),
+            Ok(files) => all.push((files, with(good))),
             Err(error) => tracing::warn!(%revision, %error, "what was good in it alone is in force no more"),
         }
     }
-    all.push(source.files(last).await.ok()?);
-    let context = context.clone();
+    all.push((source.files(&last.revision).await.ok()?, with(&last.good)));
     let compile = move || {
         let mut compiler = Compiler::default();
-        let last = all.iter().map(|files| compiler.compile(files, &context)).last()?;
+        let last = all.iter().map(|(files, context)| compiler.compile(files, context)).last()?;
         Some((compiler, last))
     };
     tokio::task::spawn_blocking(compile).await.ok().flatten()

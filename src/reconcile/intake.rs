@@ -89,6 +89,7 @@ impl Flow {
             return;
         };
         let since = self.accepted();
+        let is_known = since.as_ref() == Some(&revision);
         let context = context(&self.tools, &self.rules);
         let (source, vault, sender) =
             (Arc::clone(&self.tools.source), Arc::clone(&self.tools.vault), self.sender.clone());
@@ -115,10 +116,11 @@ impl Flow {
                     match tokio::task::spawn_blocking(compile).await {
                         Ok((compiler, compiled)) => {
                             let broken = !compiled.desired.response.broken.is_empty();
+                            let broken = broken || (is_known && !compiled.holders.is_empty());
                             let journal = journal.filter(|(_, kept)| broken || !kept.is_empty());
                             let before = match journal {
                                 Some((journal, kept)) => {
-                                    as_before(&source, &journal, &context, &revision, &compiled, &kept).await
+                                    as_before(&source, &journal, &context, &revision, &compiled, &kept, is_known).await
                                 }
                                 None => Before::default(),
                             };
@@ -198,7 +200,7 @@ impl Flow {
         self.let_go_of_answers(&revision, &mut compiled);
         let until_now = self.world.current.as_ref().map(|current| (&current.revision, &*current.desired));
         let remembered = self.kept();
-        let manifests = kept(&compiled.desired.response, &remembered, found, until_now);
+        let manifests = kept(&compiled, &remembered, found, until_now);
         let holders = std::mem::take(&mut compiled.holders);
         if let Some(record) = written((&remembered, &self.holders()), (&manifests, &holders)) {
             self.tools.journal.record(vec![record]).await?;
@@ -237,7 +239,7 @@ impl Flow {
         memory.revision.kept.clone()
     }
 
-    /// Whose is in force of what several teams have in it.
+    /// Whose is what several teams have in it, or still name.
     fn holders(&self) -> Holders {
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -274,6 +276,7 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         declared: acceptance::declared(&memory),
         claims: acceptance::claims(&memory),
         holders: memory.revision.holders.clone(),
+        looks_back: None,
         deletions_wait: true,
     }
 }

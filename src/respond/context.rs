@@ -70,6 +70,16 @@ impl Flow {
         self.world().is_some_and(|world| world.may_act(team, id))
     }
 
+    /// Whether a playbook that acts for `team` may page by this policy: its name may be another's since the run began.
+    pub(super) fn may_page(&self, team: &TeamName, policy: &Name) -> bool {
+        let Some(desired) = self.board.desired.as_ref().filter(|desired| desired.keeps_teams_apart()) else {
+            return true;
+        };
+        let theirs = desired.response.policies.get(policy).map(|policy| &policy.team);
+        let allowed = |theirs: &TeamName| desired.reach.get(theirs).is_some_and(|allowed| allowed.contains(team));
+        theirs.is_none_or(|theirs| theirs == team || desired.everybodys.contains(theirs) || allowed(theirs))
+    }
+
     /// Who is paged for what a team owns.
     pub(super) fn escalation(&self, team: &TeamName) -> Option<Name> {
         self.world().and_then(|world| world.escalation(team))

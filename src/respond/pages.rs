@@ -59,8 +59,10 @@ impl Flow {
         Ok(())
     }
 
-    /// Who a run's page goes to: who is named, or the run's own, or its team's; the fallback where that is not there any more.
+    /// Who a run's page goes to: who is named, where the run's team may reach that, or the run's own, or its team's; the fallback
+    /// where that is not there any more.
     pub(super) fn who_is_told(&self, run: &Run, named: Option<Name>) -> Option<Name> {
+        let named = named.filter(|policy| self.may_page(&run.authority, policy));
         let wanted = named.or_else(|| run.policy.clone()).or_else(|| self.escalation(&run.authority));
         let policies = &self.router.response().policies;
         wanted.into_iter().chain(self.tools.rules.fallback.clone()).find(|policy| policies.contains_key(policy))

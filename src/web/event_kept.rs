@@ -4,22 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{Revision, TeamName};
 
-/// Which manifests are broken or deleted, and whose version of each stays in force; and whose is, of what several teams have.
+/// Which manifests are broken or deleted, and whose version of each stays in force; and whose is what several teams
+/// have, or is gone and still named.
 pub(super) fn sentence(
     manifests: &BTreeMap<String, Option<Revision>>,
     holders: &BTreeMap<String, TeamName>,
     gone: &BTreeSet<String>,
 ) -> String {
+    // What is only still somebody's by its name is told of by that.
+    let broken = manifests.iter().filter(|(id, good)| good.is_some() || !holders.contains_key(*id));
     let one = |(id, good): (&String, &Option<Revision>)| match good {
         Some(revision) => {
             format!("{id} stays as in revision {}: it is broken, or it is deleted and cannot go yet", revision.short())
         }
         None => format!("{id} is broken and never was good"),
     };
-    let several = |(id, team): (&String, &TeamName)| format!("several teams have {id}: the one of {team} is in force");
+    let several = |(id, team): (&String, &TeamName)| {
+        format!("{id} is {team}'s: other teams have it as well, or it is gone and still named")
+    };
     let is_named = |id: &String| manifests.contains_key(id) || holders.contains_key(id);
     let over = gone.iter().filter(|id| !is_named(id)).map(|id| format!("{id} counts as it stands"));
-    let all: Vec<String> = manifests.iter().map(one).chain(holders.iter().map(several)).chain(over).collect();
+    let all: Vec<String> = broken.map(one).chain(holders.iter().map(several)).chain(over).collect();
     match all.is_empty() {
         true => {
             "every manifest of how alerts are answered counts as it stands: what was broken is mended, or it is deleted"

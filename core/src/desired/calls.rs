@@ -110,6 +110,14 @@ pub(super) fn called(playbook: &Playbook) -> impl Iterator<Item = &Name> {
     })
 }
 
+/// The policies that its steps page.
+pub(super) fn paged(playbook: &Playbook) -> impl Iterator<Item = &Name> {
+    steps(playbook).filter_map(|step| match &step.does {
+        Does::Page { policy } => policy.as_ref(),
+        _ => None,
+    })
+}
+
 fn calls_of(candidate: &Candidate) -> Option<(Name, Vec<(Name, Span)>)> {
     let Some(Declares::Playbook(playbook)) = &candidate.manifest.declares else { return None };
     let place = |name: &Name| {

@@ -34,6 +34,8 @@ pub struct Compiler {
     pub(super) in_force: InForce,
     /// What of it is deleted, and stays until the revision's removals are let go.
     pub(super) waits: BTreeSet<in_force::Key>,
+    /// Who asked for it in vain; `None` until a revision has told.
+    asked: Option<in_force::Asked>,
     good: Option<Good>,
 }
 
@@ -82,7 +84,8 @@ impl Compiler {
 
     /// Resolves and lowers everything; `shares` are what may still be taken, `came` the files that others were before.
     fn whole(&mut self, context: &Context, shares: Shares<'_>, came: Came) -> Compiled {
-        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, shares, came);
+        let asked = self.asked.as_ref();
+        let mut resolved = resolve(&self.parsed, context, &mut self.merged, &self.in_force, asked, shares, came);
         freeze::rescue(&self.parsed, &mut resolved);
         missing_repository(&self.parsed, &mut resolved);
         environment::check(&self.parsed, context, &mut resolved);
@@ -90,6 +93,10 @@ impl Compiler {
         references::check(&mut resolved, context);
         hold_through_repository(&mut resolved);
         hidden::check(&mut resolved, &self.parsed, context);
+        // Who asked long ago says nothing of who asks now.
+        if context.looks_back.is_none() {
+            self.asked = Some(std::mem::take(&mut resolved.asked));
+        }
         (resolved.response, self.waits) = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
         self.lower(resolved, context)
     }

@@ -1,6 +1,7 @@
 //! Which of several documents on one thing count, where the settings name teams: who has a right to it, or had it before,
 //! keeps it, and only the intruder is told so. Without teams all count.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,9 +13,17 @@ use super::grants::foreign;
 use super::groups::{Bases, Found, Key, Overlays};
 use super::header::ManifestKind;
 use super::holder::Holders;
+use super::referred::Referred;
 use super::resolve::Resolver;
 use super::tree::At;
 use super::{Context, rights};
+
+/// What is known of names: who had them, and, once it is asked for, who refers to them.
+struct Names<'n, 'f> {
+    holders: &'n Holders<'n>,
+    bases: &'n Bases<'f>,
+    referred: &'n OnceCell<Referred>,
+}
 
 impl Resolver<'_> {
     /// The documents that may speak for their id: a file that its team may not claim loses to one that its team may, and
@@ -26,8 +35,10 @@ impl Resolver<'_> {
         bases = self.given(bases);
         let mut intruders = BTreeSet::new();
         let holders = Holders::new(self.context, self.in_force);
+        let referred = OnceCell::new();
+        let names = Names { holders: &holders, bases: &bases, referred: &referred };
         for (key, group) in bases.iter() {
-            let own = self.without_strangers(*key, group, &holders, &mut intruders);
+            let own = self.without_strangers(*key, group, &names, &mut intruders);
             if own.len() > 1 {
                 self.contest(*key, &own, &holders, &mut intruders);
             }
@@ -40,28 +51,45 @@ impl Resolver<'_> {
 
     /// The manifests that may speak for what a team had at the last accepted revision: all but those of teams that it does not
     /// let take it over, even where it has none any more. So nobody keeps another team from renaming or removing what is its
-    /// own, takes back that it did, or takes its place by its mistake.
+    /// own, takes back that it did, or takes its place by its mistake. A name of how alerts are answered stays its own as long as
+    /// others refer to it, and is not inherited by who asked for it while it was.
     fn without_strangers<'f>(
         &mut self,
         key: Key<'f>,
         group: &[(Key<'f>, Found<'f>)],
-        holders: &Holders<'_>,
+        names: &Names<'_, 'f>,
         intruders: &mut BTreeSet<Position>,
     ) -> Vec<Found<'f>> {
-        let context = self.context;
+        let (context, holders) = (self.context, names.holders);
         let all = group.iter().map(|(_, found)| *found);
         let formerly = holders.formerly(key);
         let holder = holders.team(key).or_else(|| Some(formerly?.1));
         let Some(holder) = holder.filter(|holder| context.teams.contains_key(*holder)).cloned() else {
             return all.collect();
         };
-        // Where it stood until now it is no stranger's: its team has come to have no right to the file, and that holds it.
+        let (in_force, all_asked) = (self.in_force, self.asked);
+        let is_resource = key.0.resource(key.1).is_some();
+        // Where it stood until now it is no stranger's: its team has come to have no right to the file, and that holds it. With
+        // what answers alerts that is so only of what says that it is its own, for nothing else guards that.
+        let stands = |found: &Found<'f>| {
+            let path = &found.file.source.path;
+            holders.stood_in(key, path)
+                && (is_resource
+                    || rights::team_of(found.document()) == Some(&holder)
+                    || rights::may_claim(&holder, path, context))
+        };
+        let settled = |team: &TeamName| {
+            let asked = all_asked.is_none_or(|asked| asked.contains(&(key.0, key.1.clone(), team.clone())));
+            let referred = || Referred::by_all(names.bases, in_force, context);
+            let keeps = is_resource || holders.is_there(key) || asked;
+            !keeps && !names.referred.get_or_init(referred).by_others(key, team)
+        };
         let stranger = |found: &Found<'f>| {
-            let team = writer(found, context).filter(|_| !holders.stood_in(key, &found.file.source.path))?;
-            (!rights::reaches(team, &holder, context)).then(|| team.clone())
+            let team = writer(found, context).filter(|_| !stands(found))?;
+            (!rights::reaches(team, &holder, context) && !settled(team)).then(|| team.clone())
         };
         let (strangers, own): (Vec<_>, Vec<_>) = all.partition(|found| stranger(found).is_some());
-        if !strangers.is_empty() && !own.is_empty() && key.0.resource(key.1).is_none() {
+        if !strangers.is_empty() && !is_resource {
             self.resolved.holders.insert(shown(key), holder.clone());
         }
         for found in strangers {
@@ -74,12 +102,12 @@ impl Resolver<'_> {
                 ),
                 None => (
                     format!("{} `{}` is the team `{holder}`'s, and has no effect here", key.0.word(), key.1),
-                    format!(
-                        "choose another name; with `{team}` in `teams.{holder}.allow` of the daemon's settings `{team}` may \
-                         have it, with its data"
-                    ),
+                    for_others(is_resource, &team, &holder),
                 ),
             };
+            if !is_resource {
+                self.resolved.asked.insert((key.0, key.1.clone(), team.clone()));
+            }
             if let Some(id) = key.0.resource(key.1) {
                 let begun = self.resolved.came.has(&found.file.source.path);
                 self.resolved.wanted.ask(id, &team, begun, || found.place());
@@ -178,6 +206,18 @@ fn shown((kind, name): Key<'_>) -> String {
 fn another((kind, name): Key<'_>, first: &Found<'_>) -> (String, String) {
     let message = format!("{} `{name}` is another manifest's and has no effect here", kind.word());
     (message, format!("the one in force is at {}; rename or remove this one", first.place()))
+}
+
+/// What helps who asks for a name that another team had.
+fn for_others(is_resource: bool, team: &TeamName, holder: &TeamName) -> String {
+    let allowed = format!("with `{team}` in `teams.{holder}.allow` of the daemon's settings `{team}` may have it");
+    if is_resource {
+        return format!("choose another name; {allowed}, with its data");
+    }
+    format!(
+        "choose another name, or take this away until `{holder}` has it no more and nobody else's manifest and no setting names \
+         it; {allowed} at once"
+    )
 }
 
 /// The team that a document speaks for where it may, else the one whose file it is in.

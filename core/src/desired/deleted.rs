@@ -35,7 +35,9 @@ pub(super) fn keep(now: &mut InForce, mut gone: InForce, context: &Context, foun
     let mut needed: Vec<Key> = fallback.collect();
     while let Some(key) = needed.pop() {
         if let Some(kept) = gone.remove(&key) {
-            found.push(told(&key, &kept.0, &kept.1));
+            let help = "declare it again, or name another `fallback` that is there in the daemon's settings";
+            let message = format!("{} `{}` is deleted and stays as it was: {OF_FALLBACK}", key.0.word(), key.1);
+            found.push(told(&kept.0, &kept.1, message, help.to_owned()));
             stays.why.insert(id(&key), OF_FALLBACK.to_owned());
             now.insert(key.clone(), kept);
         }
@@ -67,13 +69,14 @@ fn tree_of_all(declares: &Declares, context: &Context) -> Option<Option<TeamName
     route.spec.route.matchers.is_empty().then(|| only_for.cloned())
 }
 
-/// Says, where it stood, that it stays.
-fn told((kind, name): &Key, declares: &Declares, path: &str) -> Diagnostic {
+/// Says something of what is not written any more, where it stood.
+pub(super) fn told(declares: &Declares, path: &str, message: String, help: String) -> Diagnostic {
     let at_top = || Place { file: path.into(), line: 1, column: 1 };
     let place = match declares {
         Declares::Policy(it) => it.place.clone(),
         Declares::Receiver(it) => it.place.clone(),
         Declares::OnCall(it) => it.place.clone(),
+        Declares::Route(it) => it.place.clone(),
         _ => at_top(),
     };
     Diagnostic {
@@ -81,8 +84,8 @@ fn told((kind, name): &Key, declares: &Declares, path: &str) -> Diagnostic {
         line_start: place.line,
         place,
         team: None,
-        message: format!("{} `{name}` is deleted and stays as it was: {OF_FALLBACK}", kind.word()),
-        help: Some("declare it again, or name another `fallback` that is there in the daemon's settings".to_owned()),
+        message,
+        help: Some(help),
         line: String::new(),
         width: 1,
     }

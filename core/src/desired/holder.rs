@@ -70,11 +70,21 @@ impl<'c> Holders<'c> {
         self.in_force.get(key).filter(|(declares, _)| !matches!(declares, Declares::Team(..)))
     }
 
+    /// Whether it was in force until now.
+    pub(super) fn is_there(&self, (kind, name): Key<'_>) -> bool {
+        self.there(&(kind, name.clone())).is_some()
+    }
+
     /// Whether it was declared in this file.
     pub(super) fn stood_in(&self, (kind, name): Key<'_>, path: &Arc<str>) -> bool {
         match kind.resource(name) {
             Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
-            None => self.there(&(kind, name.clone())).is_some_and(|(_, there)| there == path),
+            None => {
+                let key = (kind, name.clone());
+                let knows = |good: &BTreeSet<String>| good.contains(&in_force::id(&key));
+                self.context.looks_back.as_ref().is_some_and(knows)
+                    || self.there(&key).is_some_and(|(_, there)| there == path)
+            }
         }
     }
 

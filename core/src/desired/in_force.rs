@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Name, Response};
+use crate::model::{Name, Response, TeamName};
 
 use super::Context;
 use super::diagnostic::{Diagnostic, Severity};
@@ -18,7 +18,7 @@ use super::resolve::{Resolved, cut_off};
 use super::response::{Declares, ResponseManifest};
 use super::tree::Span;
 use super::unit::source;
-use super::{calls, coverage, deleted, given, named, rivals, telling};
+use super::{bereft, calls, coverage, deleted, given, named, rivals, telling};
 
 /// What a manifest is about.
 pub(super) type Key = (ManifestKind, Name);
@@ -56,6 +56,9 @@ pub(super) fn id((kind, name): &Key) -> String {
     format!("{}/{name}", kind.word())
 }
 
+/// The teams that ask for a name in vain.
+pub(super) type Asked = BTreeSet<(ManifestKind, Name, TeamName)>;
+
 /// What was in force last, and the file it stood in.
 pub(super) type InForce = BTreeMap<Key, (Declares, Arc<str>)>;
 
@@ -69,7 +72,8 @@ pub(super) fn settle(
     let mut candidates = std::mem::take(&mut resolved.candidates);
     let mut found = std::mem::take(&mut resolved.found);
     given::guard(&mut candidates, before, context, &mut found);
-    let named = Named::of(&candidates, resolved, files, context);
+    let bereft = bereft::of(before, &candidates, context);
+    let named = Named::of(&candidates, resolved, files, context, &bereft);
     for candidate in &mut candidates {
         if let Some(why) = &resolved.all_held {
             candidate.broken.get_or_insert(why.clone());
@@ -81,6 +85,8 @@ pub(super) fn settle(
     coverage::check(&mut candidates, &named, before, &mut found);
     coverage::teams(resolved, &named, &mut found);
     resolved.found = found;
+    let still_named = bereft::still_named(&candidates, &resolved.teams, before, context);
+    resolved.holders.extend(still_named);
     let mut response = Response::default();
     let mut now = InForce::new();
     for candidate in candidates {
@@ -105,9 +111,10 @@ pub(super) fn settle(
     for (key, kept) in std::mem::take(before).into_iter().filter(|(key, _)| !now.contains_key(key)).collect::<Vec<_>>()
     {
         // What a file said that cannot be read to its end, and nobody says now, is still meant.
-        match unreadable(&kept.1, files) {
+        let why = unreadable(&kept.1, files).cloned();
+        match why.or_else(|| Some(bereft::told(&key, &kept, bereft.get(&key)?, &mut resolved.found))) {
             Some(why) => {
-                response.broken.insert(id(&key), why.clone());
+                response.broken.insert(id(&key), why);
                 now.insert(key, kept);
             }
             None => drop(gone.insert(key, kept)),

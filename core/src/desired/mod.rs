@@ -6,6 +6,7 @@ mod allowance;
 mod amend;
 mod app;
 mod app_parts;
+mod bereft;
 mod calls;
 mod compiler;
 mod condition;
@@ -44,6 +45,7 @@ mod playbook_test;
 mod portion;
 mod read;
 mod references;
+mod referred;
 mod resolve;
 mod response;
 mod rights;
@@ -144,9 +146,12 @@ pub struct Context {
     /// The apps that were there, and the port and the former names that each had by right at the last accepted revision: who
     /// had one keeps it when another asks for it too.
     pub claims: BTreeMap<ResourceId, Claims>,
-    /// Of manifests of how alerts are answered that several teams have, as `Kind/name`: whose was in force at the last accepted
-    /// revision.
+    /// Of manifests of how alerts are answered that other teams have as well, or that are gone and still named, as `Kind/name`:
+    /// whose they were at the last accepted revision.
     pub holders: BTreeMap<String, TeamName>,
+    /// Where the files are of a revision that is looked back at: of these manifests, as `Kind/name`, it is known that they were
+    /// good in it, whatever paths their teams may claim by now.
+    pub looks_back: Option<BTreeSet<String>>,
     /// Whether what is deleted of how alerts are answered stays: removals of this revision may be held, which
     /// [`Compiler::let_go`] says they are not.
     pub deletions_wait: bool,
@@ -241,8 +246,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// The ids each readable file declares: the next [`Context::declared`].
     pub declared: Arc<Declared>,
-    /// Of manifests of how alerts are answered that several teams have, as `Kind/name`, whose is in force: the next
-    /// [`Context::holders`].
+    /// Of manifests of how alerts are answered that several teams have, or that are gone and still named, as `Kind/name`, whose
+    /// they are: the next [`Context::holders`].
     pub holders: BTreeMap<String, TeamName>,
 }
 

@@ -10,7 +10,7 @@ use crate::model::{DocumentName, Does, Name, Period, PlaybookStep, ResourceId, T
 use super::file::{Class, Document, ParsedFile, SCRIPTS};
 use super::grants::{self, Note, foreign};
 use super::header::ManifestKind;
-use super::in_force::{Candidate, Key};
+use super::in_force::{Candidate, Key, id};
 use super::mistakes::Mistakes;
 use super::read::near;
 use super::references::NEAR;
@@ -28,7 +28,7 @@ const IMPLIED: [&str; 3] = ["proof", "replace", "call"];
 pub(super) struct Named<'a> {
     context: &'a Context,
     files: &'a [Arc<ParsedFile>],
-    /// Whose each manifest is, broken ones as well.
+    /// Whose each manifest is, broken ones as well, and those that stay though nobody may declare them where they stood.
     declared: BTreeMap<Key, Option<TeamName>>,
     resolved: &'a Resolved,
     teams: BTreeSet<TeamName>,
@@ -48,12 +48,14 @@ impl<'a> Named<'a> {
         resolved: &'a Resolved,
         files: &'a [Arc<ParsedFile>],
         context: &'a Context,
+        stays: &BTreeMap<Key, TeamName>,
     ) -> Self {
         let whose = |candidate: &Candidate| candidate.manifest.team.as_ref().map(|team| team.value.clone());
+        let stays = stays.iter().map(|(key, team)| (key.clone(), Some(team.clone())));
         Self {
             context,
             files,
-            declared: candidates.iter().map(|one| (one.key.clone(), whose(one))).collect(),
+            declared: stays.chain(candidates.iter().map(|one| (one.key.clone(), whose(one)))).collect(),
             resolved,
             teams: resolved.teams.keys().cloned().collect(),
             steps: candidates.iter().filter_map(steps).collect(),
@@ -164,7 +166,12 @@ pub(super) fn check(candidate: &mut Candidate, named: &Named<'_>, found: &mut Mi
         let note = grants::unknown(team, "team", "declare it with a manifest of kind Team", names);
         candidate.error(found, note);
     }
-    if let Some(note) = rights::unclaimed(&team.value, &candidate.base.source.path, team.span, named.context) {
+    let key = id(&candidate.key);
+    // Another's was turned away then.
+    let its = named.context.holders.get(&key).is_none_or(|holder| *holder == team.value);
+    let was_good = its && named.context.looks_back.as_ref().is_some_and(|good| good.contains(&key));
+    let unclaimed = rights::unclaimed(&team.value, &candidate.base.source.path, team.span, named.context);
+    if let Some(note) = unclaimed.filter(|_| !was_good) {
         candidate.error(found, note);
     }
     for At { value, span } in &manifest.names {

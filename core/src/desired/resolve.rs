@@ -11,7 +11,7 @@ use super::file::{Body, Class, ParsedFile};
 use super::former::Said;
 use super::groups::{Bases, Found, In, Key, Overlays, Own};
 use super::header::ManifestKind;
-use super::in_force::{Candidate, InForce};
+use super::in_force::{Asked, Candidate, InForce};
 use super::merging::{Merged, Merging};
 use super::mistakes::Mistakes;
 use super::portion::Shares;
@@ -54,23 +54,26 @@ pub(super) struct Resolved {
     /// Former names in manifests that have no effect.
     pub were: Vec<Said>,
     pub declared: Declared,
-    /// Of manifests of how alerts are answered that several teams have, whose is in force.
+    /// Of manifests of how alerts are answered that several teams have, or that are gone and still named, whose they are.
     pub holders: BTreeMap<String, TeamName>,
+    /// The teams that ask for some of these in vain.
+    pub asked: Asked,
     pub found: Mistakes,
 }
 
-/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `shares` are what may
-/// still be taken; `came` are the files that others were before.
+/// Takes all files together. `in_force` is what was last, of the kinds that declare no resource; `asked` for what in vain, as
+/// far as that is known; `shares` are what may still be taken; `came` are the files that others were before.
 pub(super) fn resolve(
     files: &[Arc<ParsedFile>],
     context: &Context,
     merged: &mut Merged,
     in_force: &InForce,
+    asked: Option<&Asked>,
     shares: Shares<'_>,
     came: Came,
 ) -> Resolved {
     let resolved = Resolved { came, ..Resolved::default() };
-    let mut resolver = Resolver { context, in_force, resolved, merging: Merging::new(merged, shares) };
+    let mut resolver = Resolver { context, in_force, asked, resolved, merging: Merging::new(merged, shares) };
     let (mut bases, mut overlays) = (Vec::with_capacity(files.len()), Vec::new());
     for file in files {
         resolver.file(file);
@@ -107,6 +110,7 @@ pub(super) fn resolve(
 pub(super) struct Resolver<'r> {
     pub(super) context: &'r Context,
     pub(super) in_force: &'r InForce,
+    pub(super) asked: Option<&'r Asked>,
     pub(super) resolved: Resolved,
     merging: Merging<'r>,
 }

@@ -1,9 +1,10 @@
-//! Whom policies and those on call in turn tell, and what playbooks call. What stays in force as it was, for a mistake or until
-//! something is let go, names others by names alone: it tells and calls nobody who has come to be called so and is not to be.
+//! Whom policies and those on call in turn tell, whom routes and the steps of playbooks page, and what playbooks call. What stays
+//! in force as it was, for a mistake or until something is let go, names others by names alone: it tells and calls nobody who has
+//! come to be called so and is not to be.
 
 use std::sync::Arc;
 
-use crate::model::{Name, Notified, Route, TeamName};
+use crate::model::{Does, Name, Notified, Route, TeamName};
 
 use super::header::ManifestKind;
 use super::in_force::{InForce, Key};
@@ -56,8 +57,14 @@ pub(super) fn within_reach(declares: &Declares, now: &InForce, context: &Context
                 || (key.0 == ManifestKind::EscalationPolicy && rights::may_claim(theirs, rights::TOP, context))
         })
     };
+    let may_page = |name: &Name| is_reached(&(ManifestKind::EscalationPolicy, name.clone()));
     let mut declares = declares.clone();
-    if !matches!(declares, Declares::Route(_)) && tells(&declares).iter().all(is_reached) {
+    let reaches_all = match &declares {
+        Declares::Route(_) => false,
+        Declares::Playbook(playbook) => calls::paged(playbook).all(may_page),
+        _ => tells(&declares).iter().all(is_reached),
+    };
+    if reaches_all {
         return declares;
     }
     match &mut declares {
@@ -71,9 +78,16 @@ pub(super) fn within_reach(declares: &Declares, now: &InForce, context: &Context
             spec.members.retain(|member| is_reached(&receiver(member)));
         }
         Declares::Route(route) if !rights::may_claim(&route.team, rights::TOP, context) => {
-            clear(&mut Arc::make_mut(route).spec.route, &|name| {
-                is_reached(&(ManifestKind::EscalationPolicy, name.clone()))
-            });
+            clear(&mut Arc::make_mut(route).spec.route, &may_page);
+        }
+        // What pages nobody in particular pages whom the alert's route names, or its team.
+        Declares::Playbook(playbook) => {
+            let playbook = Arc::make_mut(playbook);
+            for step in playbook.steps.iter_mut().chain(playbook.otherwise.iter_mut().flatten()) {
+                if let Does::Page { policy } = &mut step.does {
+                    *policy = policy.take().filter(may_page);
+                }
+            }
         }
         _ => {}
     }

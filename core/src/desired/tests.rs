@@ -16,6 +16,7 @@ mod hidden_properties;
 mod kept;
 mod levelled;
 mod mistakes;
+mod names;
 mod neighbours;
 mod owned;
 mod promises;
