@@ -57,7 +57,7 @@ pub(super) fn check(resolved: &mut Resolved, files: &[Arc<ParsedFile>], context:
     }
     let errors = resolved.found.iter().filter(|mistake| mistake.severity == Severity::Error);
     for mistake in errors {
-        let Ok(at) = files.binary_search_by(|file| (*file.source.path).cmp(mistake.place.file.as_str())) else {
+        let Ok(at) = files.binary_search_by(|file| (*file.source.path).cmp(&mistake.place.file)) else {
             continue;
         };
         let (file, path) = (&files[at], &files[at].source.path);
