@@ -120,6 +120,7 @@ fn object(owner: &Owner, resource: &Resource) -> Live {
         drift: Vec::new(),
         released: None,
         leaves: false,
+        renews: Vec::new(),
         instances: (0..resource.spec.replicas).map(instance).collect(),
         address: None,
         notes: Vec::new(),

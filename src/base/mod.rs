@@ -3,6 +3,7 @@
 
 mod egress;
 mod file;
+mod give;
 mod percent;
 mod remove;
 pub mod request;
@@ -11,6 +12,7 @@ mod sealed;
 pub use codeops_core::config::Egress;
 pub use egress::{allows_file, file_refusal};
 pub use file::{replace, write_private};
+pub use give::give_folder;
 pub use percent::percent_decoded;
 pub use remove::remove_folder;
 pub use sealed::Sealed;

@@ -284,6 +284,7 @@ mod tests {
                 drift: Vec::new(),
                 released: None,
                 leaves: false,
+                renews: Vec::new(),
                 instances: Vec::new(),
                 address: None,
                 notes: Vec::new(),

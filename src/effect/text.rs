@@ -155,7 +155,7 @@ mod tests {
             BTreeMap::new()
         }
 
-        fn values(&self, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
+        fn values(&self, _: &TeamName, _: &BTreeSet<SecretName>) -> Result<Secrets, String> {
             Ok(Secrets::default())
         }
 

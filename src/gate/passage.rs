@@ -71,7 +71,7 @@ fn deadline_of(step: &Step) -> Duration {
 fn secrets_for(parts: &Parts, step: &Step) -> Result<Secrets, String> {
     let names: BTreeSet<_> =
         step.op.desired().map(|desired| desired.spec.secrets.values().cloned().collect()).unwrap_or_default();
-    if names.is_empty() { Ok(Secrets::new()) } else { parts.vault.values(&names) }
+    if names.is_empty() { Ok(Secrets::new()) } else { parts.vault.values(&step.team, &names) }
 }
 
 /// What is written down, what follows from it, and what the asker hears. Pure but for the memory and the clock it reads.

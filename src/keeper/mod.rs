@@ -2,11 +2,12 @@
 //! decides what should run; it does what the daemon asks and keeps doing it when nobody asks.
 //!
 //! Rooms: [`wire`] and [`frame`] are what is said, [`client`] the daemon's side of it, [`logs`] the reading of log files;
-//! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers and `slots` keeps that, `supervise` lives an instance,
-//! `lock` says whose a folder is and `twins` who else runs its app,
+//! `run` wires a keeper, `server` and `requests` hear the daemon, `table` remembers and `slots` keeps that, `supervise` lives an instance
+//! as far as [`allowed`], `lock` says whose a folder is and `twins` who else runs its app,
 //! `process` starts one through [`launch`](crate::launch), `ports` gives it a port, `holder` and `listeners` see that it is its own,
 //! `forward` carries its traffic, `descriptors` says how much of it; [`init`] is for process 1.
 
+pub mod allowed;
 mod backoff;
 pub mod client;
 mod descriptors;

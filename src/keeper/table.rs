@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use codeops_core::model::{Digest, FieldDrift, Instance, InstanceId, Key, Resource, Stamp};
+use codeops_core::model::{Digest, FieldDrift, Instance, InstanceId, Key, Resource, Stamp, TeamName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard, watch};
 use tokio::task::spawn_blocking;
@@ -63,6 +63,12 @@ impl Durable {
         let instances = self.instances.values().filter(|record| record.needs_secrets).map(|record| &record.resource);
         let releasing = self.releasing.iter().filter(|resource| !resource.spec.secrets.is_empty());
         instances.chain(releasing).map(|resource| (&resource.template_digest, resource)).collect()
+    }
+
+    /// Whose what runs as `resource` is now: an app comes to another team without a new instance.
+    pub(super) fn team_of<'a>(&'a self, resource: &'a Resource) -> &'a TeamName {
+        let stamp = self.stamp.as_ref().filter(|stamp| stamp.template == resource.template_digest);
+        stamp.map_or(&resource.team, |stamp| &stamp.team)
     }
 
     /// Whether anything runs from this template.
@@ -280,13 +286,14 @@ impl Table {
             resource: durable.resource.clone(),
             instances: durable.instances.values().map(|record| record.instance.clone()).collect(),
             folders: durable.instances.iter().map(|(id, record)| (id.clone(), record.setting.dir.clone())).collect(),
+            users: durable.instances.iter().map(|(id, record)| (id.clone(), record.setting.user.clone())).collect(),
             address: volatile.address.clone(),
             drift: volatile.drift.clone(),
             notes: notes.into_iter().cloned().collect(),
             released: durable.released.clone(),
             release: durable.release.clone(),
             secrets_missing: missing.keys().copied().cloned().collect(),
-            lost: missing.into_values().map(Lost::of).collect(),
+            lost: missing.into_values().map(|resource| Lost::of(resource, durable.team_of(resource))).collect(),
             deleting: durable.deleting,
             epoch: durable.epoch,
             trials: true,

@@ -267,6 +267,9 @@ pub struct State {
     pub instances: Vec<Instance>,
     /// The working directory of each instance. An earlier keeper does not tell: an instance without one runs somewhere.
     pub folders: BTreeMap<InstanceId, PathBuf>,
+    /// The user of each instance, the keeper's own without. An earlier keeper does not tell: of an instance without an entry it
+    /// is not known.
+    pub users: BTreeMap<InstanceId, Option<User>>,
     /// `host:port` clients reach it at, while it listens.
     pub address: Option<String>,
     /// Ways in which it differs from its stamp, such as a port that another process holds.
@@ -306,11 +309,11 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// Those of a resource as it was started.
-    pub fn of(resource: &Resource) -> Self {
+    /// Those of a resource as it was started, `team`'s now.
+    pub fn of(resource: &Resource, team: &TeamName) -> Self {
         Self {
             template: resource.template_digest.clone(),
-            team: resource.team.clone(),
+            team: team.clone(),
             secrets: resource.spec.secrets.clone(),
             tags: resource.secret_tags.clone(),
         }
@@ -366,6 +369,7 @@ impl State {
             drift: self.drift.clone(),
             released: self.released.clone(),
             leaves: self.deleting,
+            renews: Vec::new(),
             instances: self.instances.clone(),
             address: self.address.clone(),
             notes: self.notes.clone(),

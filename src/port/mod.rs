@@ -24,5 +24,5 @@ pub use settings::SettingsState;
 pub use source::{
     Commit, CommitChange, CommitError, CommitOrder, Committed, Committer, Edit, Source, SourceError, Tip,
 };
-pub use vault::{Senders, Vault, Veil, Whose};
+pub use vault::{Senders, Vault, Veil, Whose, not_granted};
 pub use vitals::{LOOK, Pulse, Stuck, Vitals, Watchdog};

@@ -48,11 +48,12 @@ pub trait Vault: Send + Sync {
     /// Who may use each secret, and a keyed tag of its present value. Reads the sources again.
     fn facts(&self) -> BTreeMap<SecretName, SecretFacts>;
 
-    /// The values of these secrets.
+    /// The values of these secrets, for `team`.
     ///
     /// # Errors
-    /// One sentence naming the first secret that cannot be read, where it was looked for, and what to do.
-    fn values(&self, names: &BTreeSet<SecretName>) -> Result<Secrets, String>;
+    /// One sentence naming the first secret that the settings do not grant to that team now, or that cannot be read, where it was
+    /// looked for, and what to do.
+    fn values(&self, team: &TeamName, names: &BTreeSet<SecretName>) -> Result<Secrets, String>;
 
     /// The values of `secrets`, by variable, where `team` may still have them and each is what its keyed tag says: what was
     /// given once may be given again, and nothing else. `tags` go by variable too.
@@ -78,6 +79,14 @@ pub trait Vault: Send + Sync {
     /// `text` without those values of these that stand in `read` as well. Whoever wrote it has read them there, and learns nothing
     /// by guessing.
     fn redact_read(&self, whose: Whose<'_>, read: &str, text: &str) -> String;
+}
+
+/// Why a team is not given a secret, and what to do.
+pub fn not_granted(name: &SecretName, team: &TeamName) -> String {
+    format!(
+        "the secret `{name}` is not granted to team {team}: name that in `secrets.{name}.teams` of the settings, or take the \
+         secret out of the manifest"
+    )
 }
 
 /// Takes out of one team's texts what that team knows and others must not see.

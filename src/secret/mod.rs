@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use self::redact::{Redactor, SHORTEST};
-use crate::port::{Secrets, Vault, Whose};
+use crate::port::{Secrets, Vault, Whose, not_granted};
 
 pub use self::read::read;
 
@@ -126,6 +126,18 @@ impl SettingsVault {
         Ok(value)
     }
 
+    /// The one place that decides who gets a value.
+    fn granted(&self, team: &TeamName, name: &SecretName) -> Result<Secret<String>, String> {
+        let settings = self
+            .settings
+            .get(name)
+            .ok_or_else(|| format!("the secret `{name}` is not in the settings: add it under `secrets:`"))?;
+        if !settings.teams.contains(team) {
+            return Err(not_granted(name, team));
+        }
+        self.value(name, settings)
+    }
+
     fn known_to(&self, whose: Whose<'_>) -> Redactor {
         self.known.of(if self.apart { whose } else { Whose::Everybody })
     }
@@ -164,15 +176,8 @@ impl Vault for SettingsVault {
         self.settings.iter().map(fact).collect()
     }
 
-    fn values(&self, names: &BTreeSet<SecretName>) -> Result<Secrets, String> {
-        let value = |name: &SecretName| {
-            let settings = self
-                .settings
-                .get(name)
-                .ok_or_else(|| format!("the secret `{name}` is not in the settings: add it under `secrets:`"))?;
-            Ok((name.clone(), self.value(name, settings)?))
-        };
-        names.iter().map(value).collect()
+    fn values(&self, team: &TeamName, names: &BTreeSet<SecretName>) -> Result<Secrets, String> {
+        names.iter().map(|name| Ok((name.clone(), self.granted(team, name)?))).collect()
     }
 
     fn given_before(
@@ -182,11 +187,7 @@ impl Vault for SettingsVault {
         tags: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, Secret<String>>, String> {
         let value = |(variable, name): (&String, &SecretName)| {
-            let granted = self.settings.get(name).filter(|settings| settings.teams.contains(team));
-            let settings = granted.ok_or_else(|| {
-                format!("the secret `{name}` is not granted to {team} any more: name it in `secrets.{name}.teams`")
-            })?;
-            let value = self.value(name, settings)?;
+            let value = self.granted(team, name)?;
             if tags.get(variable) != Some(&tag(&self.tag_key, name, value.reveal())) {
                 return Err(format!("the secret `{name}` has another value by now: the next rollout brings it"));
             }
@@ -245,7 +246,7 @@ mod tests {
         assert_ne!(first, second);
         std::fs::remove_file(&path).expect("removed");
         assert_eq!(second, tag());
-        let error = vault.values(&[name("key")].into()).expect_err("gone");
+        let error = vault.values(&name("payments"), &[name("key")].into()).expect_err("gone");
         assert!(error.contains("`key`") && error.contains(&path.display().to_string()), "{error}");
         assert_eq!(
             vault.redact(Whose::Everybody, "a first-value, a second-value"),
@@ -333,7 +334,9 @@ mod tests {
         let secrets = BTreeMap::from([("KEY".to_owned(), name("key"))]);
         let given = |team: &str| vault.given_before(&TeamName::new(team).expect("a name"), &secrets, &tags);
         assert_eq!(given("payments").expect("as before")["KEY"].reveal(), "first-value");
-        assert!(given("platform").expect_err("another team").contains("not granted to platform"));
+        let fresh = vault.values(&name("platform"), &[name("key")].into()).expect_err("another team");
+        assert!(fresh.contains("not granted to team platform"), "a step gets no more: {fresh}");
+        assert!(given("platform").expect_err("another team").contains("not granted to team platform"));
         std::fs::write(&path, "second-value").expect("written");
         assert!(given("payments").expect_err("another value").contains("another value by now"));
     }
@@ -342,10 +345,13 @@ mod tests {
     fn values_are_given_by_name_and_tags_tell_names_apart() {
         let sources = [("one", SecretSource::Env("A".to_owned())), ("two", SecretSource::Env("A".to_owned()))];
         let vault = vault(&sources, &[("A", "same-value")]);
-        assert_eq!(vault.values(&[name("one")].into()).expect("there")[&name("one")].reveal(), "same-value");
+        assert_eq!(
+            vault.values(&name("payments"), &[name("one")].into()).expect("there")[&name("one")].reveal(),
+            "same-value"
+        );
         let facts = vault.facts();
         assert_ne!(facts[&name("one")].tag, facts[&name("two")].tag);
-        assert!(vault.values(&[name("three")].into()).expect_err("unknown").contains("`three`"));
+        assert!(vault.values(&name("payments"), &[name("three")].into()).expect_err("unknown").contains("`three`"));
         assert!(!format!("{vault:?}").contains("same-value"));
     }
 }

@@ -287,6 +287,7 @@ fn empty() -> Live {
         drift: Vec::new(),
         released: None,
         leaves: false,
+        renews: Vec::new(),
         instances: Vec::new(),
         address: None,
         notes: Vec::new(),

@@ -77,6 +77,10 @@ pub struct Live {
     pub spec: Option<AppSpec>,
     /// Ways in which it differs from its own stamp, found by the provider.
     pub drift: Vec<FieldDrift>,
+    /// What instances of another template than they were started from live by, that other instances put right: what the
+    /// provider gives them beside the manifest, and gives otherwise by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renews: Vec<FieldDrift>,
     /// The template whose release command has succeeded on it.
     pub released: Option<Digest>,
     /// Whether the provider has taken its removal, and goes on with that by itself: asking again changes nothing.

@@ -164,6 +164,7 @@ impl Look<'_> {
             out.push(unexplained(spec.is_some(), target));
         }
         out.extend(stamp.filter(|stamp| stamp.owner == *self.owner).and_then(|stamp| team_change(stamp, target)));
+        out.extend(difference::drifted(&live.renews));
         out.extend(difference::drifted(&live.drift));
         out
     }

@@ -390,6 +390,7 @@ pub(crate) fn empty(stamp: Option<Stamp>, spec: AppSpec) -> Live {
         drift: Vec::new(),
         released: None,
         leaves: false,
+        renews: Vec::new(),
         instances: Vec::new(),
         address: None,
         notes: Vec::new(),

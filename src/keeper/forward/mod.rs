@@ -1,5 +1,6 @@
 //! The data plane: the stable port, and how what comes to it reaches an instance.
 
+mod claim;
 mod clients;
 mod http;
 mod pool;

@@ -1,4 +1,5 @@
-//! The stable port: bound as the app's spec says, changed without a gap, tried again while another process holds it.
+//! The stable port: bound as the app's spec says, changed without a gap, tried again while another process holds it, and
+//! given up where it is another app's by now.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::claim::{Claim, waiting};
 use super::clients::Clients;
 use super::http::{self, Forwarder};
 use super::prompt::Prompt;
@@ -58,6 +60,8 @@ struct Owner {
     listener: Option<TcpListener>,
     bound: Option<Stable>,
     failed: bool,
+    /// That it waits for a port, said to whoever holds that.
+    claim: Option<Claim>,
 }
 
 /// Owns the port until `closing` is cancelled. Then connections finish what is in flight, at most `patience`, and the
@@ -80,6 +84,7 @@ pub(in crate::keeper) async fn own(
         listener: inherited,
         bound: None,
         failed: false,
+        claim: None,
     };
     let wanted = wish.borrow_and_update().clone();
     owner.follow(wanted);
@@ -92,6 +97,10 @@ pub(in crate::keeper) async fn own(
             changed = wish.changed() => {
                 if changed.is_err() { break }
                 let wanted = wish.borrow_and_update().clone();
+                owner.follow(wanted);
+            }
+            () = given(owner.claim.as_ref()) => {
+                let wanted = wish.borrow().clone();
                 owner.follow(wanted);
             }
             () = tokio::time::sleep(AGAIN), if owner.failed => {
@@ -121,28 +130,70 @@ async fn accept(listener: Option<&TcpListener>, clients: &Clients) -> io::Result
     }
 }
 
+async fn given(claim: Option<&Claim>) {
+    match claim {
+        Some(claim) => claim.given().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Owner {
-    /// Binds what is wanted before it lets go of what was.
+    /// Binds what is wanted before it lets go of what was, unless somebody waits for that.
     fn follow(&mut self, wanted: Option<Stable>) {
         let here = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let Some(wanted) = wanted else {
-            self.listener = None;
             self.bound = None;
+            self.let_go(here);
             return self.report(None, None);
         };
         if here == Some(wanted.address) {
             self.bound = Some(wanted);
             return self.report(here, None);
         }
+        // On another address of the same machine its own listener is in its way.
+        if here.is_some_and(|here| here.port() == wanted.address.port()) {
+            self.listener = None;
+        }
         match bind(wanted.address) {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(wanted.address);
-                self.listener = Some(listener);
                 self.bound = Some(wanted);
+                self.let_go(here);
+                self.listener = Some(listener);
                 self.report(Some(address), None);
             }
-            Err(error) => self.report(here, Some(&(wanted, error))),
+            Err(error) => {
+                self.wait_for(&wanted, &error);
+                let here = self.keep(here);
+                self.report(here, Some(&(wanted, error)));
+            }
         }
+    }
+
+    /// Closes the port that it had, and tells who waits for it.
+    fn let_go(&mut self, port: Option<SocketAddr>) {
+        self.listener = None;
+        drop(port.and_then(|port| waiting(port.port())));
+    }
+
+    fn wait_for(&mut self, wanted: &Stable, error: &io::Error) {
+        let port = wanted.address.port();
+        if error.kind() == io::ErrorKind::AddrInUse && self.claim.as_ref().is_none_or(|claim| claim.port != port) {
+            // Where another one waits for it too, it is tried again all the same.
+            self.claim = Claim::new(port).ok();
+        }
+    }
+
+    /// Keeps the port that it had, which it is to have no longer, until another one waits for that; where it listens now.
+    fn keep(&mut self, here: Option<SocketAddr>) -> Option<SocketAddr> {
+        let here = here?;
+        if self.listener.is_none() {
+            self.listener = bind(here).ok();
+        } else if let Some(waiting) = waiting(here.port()) {
+            (self.listener, self.bound) = (None, None);
+            drop(waiting);
+        }
+        self.listener.as_ref().map(|_| here)
     }
 
     fn report(&mut self, address: Option<SocketAddr>, failure: Option<&(Stable, io::Error)>) {
@@ -159,6 +210,9 @@ impl Owner {
             notes.push(why);
         }
         self.failed = failure.is_some();
+        if failure.is_none() {
+            self.claim = None;
+        }
         let address = address.map(|address| address.to_string());
         let same = self.table.read(|all| {
             all.volatile.address == address

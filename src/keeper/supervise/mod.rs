@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::keeper::allowed::Allowed;
 use crate::keeper::backoff::Streak;
 use crate::keeper::family::{self, Family};
 use crate::keeper::forward::Backend;
@@ -31,6 +32,9 @@ use crate::launch::cgroup::{self, Group};
 use crate::port::{Clock as _, SystemClock};
 
 use over::{Over, refused};
+
+/// How soon it is looked anew whether the settings allow what they did not.
+const ALLOWED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Lives one instance. Ends when the instance is gone for good; dropped earlier, the process goes on by itself.
 pub(super) async fn live(keeper: Arc<Keeper>, id: InstanceId, stop: CancellationToken) {
@@ -181,7 +185,7 @@ impl Supervisor {
             self.keeper.table.lies_in(None, &here);
         }
         let record = self.record().map_err(Over::Own)?;
-        self.secrets_there(&record).await.map_err(Over::Own)?;
+        self.may_start(&record).await.map_err(Over::Own)?;
         let cgroup = record.setting.cgroup.as_ref().map(|path| format!("{path}/{}", self.id));
         let own_user = record.setting.user.as_ref().is_some_and(|user| user.uid != geteuid().as_raw());
         let (group, notes) = cgroup::prepare(cgroup.as_deref(), &record.resource.spec.resources, own_user);
@@ -246,32 +250,46 @@ impl Supervisor {
         Ok(orders)
     }
 
-    /// Waits for secrets that only the daemon can send again. It counts as a start that takes its time.
-    async fn secrets_there(&self, record: &Record) -> Result<(), String> {
-        let mut changes = self.keeper.table.watch();
-        let there = || self.keeper.table.read(|all| all.volatile.secrets.contains_key(&record.instance.template));
-        if !record.needs_secrets || there() {
-            return Ok(());
-        }
-        self.change(|instance| {
-            instance.state = InstanceState::Backoff;
-            instance.why = Some("waits for its secrets, which the daemon sends when it connects".to_owned());
+    /// What keeps it from being started, if anything does: what the settings do not allow any more, or secrets that only the
+    /// daemon can send again.
+    fn barred(&self, record: &Record) -> Option<String> {
+        self.keeper.table.read(|all| {
+            let forbidden = Allowed::now(all.durable.epoch).and_then(|allowed| {
+                allowed.forbids(
+                    all.durable.team_of(&record.resource),
+                    record.setting.user.as_ref(),
+                    &record.resource.spec,
+                )
+            });
+            let there = !record.needs_secrets || all.volatile.secrets.contains_key(&record.instance.template);
+            let lost = || "waits for its secrets, which the daemon sends when it connects".to_owned();
+            forbidden.or_else(|| (!there).then(lost))
         })
-        .await;
+    }
+
+    /// Waits until nothing keeps it from being started. It counts as a start that takes its time.
+    async fn may_start(&self, record: &Record) -> Result<(), String> {
+        let mut changes = self.keeper.table.watch();
         let late = self.spec().map(|spec| check_of(&spec).start_timeout.as_duration()).unwrap_or_default();
         let mut late = pin!(sleep(late));
-        let mut is_late = false;
-        while !there() {
+        let (mut is_late, mut told) = (false, None);
+        loop {
+            changes.mark_unchanged();
+            let Some(why) = self.barred(record) else { return Ok(()) };
+            if told.as_ref() != Some(&why) {
+                told = Some(why.clone());
+                self.change(|instance| (instance.state, instance.why) = (InstanceState::Backoff, Some(why))).await;
+            }
             tokio::select! {
                 () = &mut late, if !is_late => {
                     is_late = true;
                     self.change(|instance| set_health(instance, InstanceHealth::Unhealthy)).await;
                 }
                 changed = changes.changed() => changed.map_err(|_| "the keeper ends".to_owned())?,
-                () = self.stop.cancelled() => return Err("stopped while it waited for its secrets".to_owned()),
+                () = sleep(ALLOWED_AGAIN) => {}
+                () = self.stop.cancelled() => return Err("stopped before it was started".to_owned()),
             }
         }
-        Ok(())
     }
 
     /// How the process ended, or `None` when it is to stop.

@@ -175,6 +175,12 @@ impl Work<'_> {
         let artifact = setting::artifact(&desired.spec)?;
         self.shared.releases.leave(&desired.id, artifact);
         self.note_uses(app, artifact).await?;
+        if let (Some(artifact), View::Known(state)) = (artifact, app.view())
+            && self.shared.has_lost_release(app, &state)
+        {
+            let team = &self.started.step().team;
+            self.shared.release(app, artifact, team, &self.egress()).await.map_err(not_fetched)?;
+        }
         // Before the keeper takes a new id, so that both count while it is silent; the old one is free once it is certain.
         let judged_since = app.is_judged_unseen(desired).then(|| self.shared.clock.now());
         let noted = app.change_record(self.shared, |record| {
@@ -268,7 +274,7 @@ impl Work<'_> {
     async fn setting(&self, app: &App, desired: &Resource) -> Result<Setting> {
         let shared = self.shared;
         let trouble = |error: std::io::Error| ApplyError::Retry(format!("the folders of {}: {error}", desired.id));
-        let user = shared.users.user(app.uid());
+        let user = shared.user(app).await.map_err(trouble)?;
         let (home, name, ids) =
             (shared.home.clone(), app.folder.clone(), user.as_ref().map(|user| (user.uid, user.gid)));
         let (id, owner) = (desired.id.clone(), self.owner().clone());
@@ -277,14 +283,7 @@ impl Work<'_> {
         let dir: PathBuf = match setting::artifact(&desired.spec)? {
             None => data.clone(),
             Some(artifact) => {
-                shared.release(app, artifact, &self.started.step().team, &self.egress()).await.map_err(|error| {
-                    match error {
-                        ArtifactError::Transient(why) => ApplyError::Retry(why),
-                        ArtifactError::UnderWay(how) => ApplyError::UnderWay(how),
-                        ArtifactError::Refused(why) => ApplyError::Reject(why),
-                        ArtifactError::Barred(why) => ApplyError::Barred(why),
-                    }
-                })?
+                shared.release(app, artifact, &self.started.step().team, &self.egress()).await.map_err(not_fetched)?
             }
         };
         let cgroup = setting::cgroup(&shared.system, &app.folder);
@@ -313,6 +312,15 @@ impl Work<'_> {
     async fn note_uses(&self, app: &App, artifact: Option<&Artifact>) -> Result<()> {
         let noted = self.shared.note_uses(app, artifact, &self.started.step().team).await;
         noted.map_err(|error| ApplyError::Retry(format!("the record of {}: {error}", app.id())))
+    }
+}
+
+fn not_fetched(error: ArtifactError) -> ApplyError {
+    match error {
+        ArtifactError::Transient(why) => ApplyError::Retry(why),
+        ArtifactError::UnderWay(how) => ApplyError::UnderWay(how),
+        ArtifactError::Refused(why) => ApplyError::Reject(why),
+        ArtifactError::Barred(why) => ApplyError::Barred(why),
     }
 }
 

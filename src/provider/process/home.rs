@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::kept::{Going, Kept};
-use crate::base::{random, remove_folder, write_private};
+use crate::base::{give_folder, random, remove_folder, write_private};
 use crate::keeper::twins::IDENTITY;
 
 /// The record in an app's folder: without it the folder is not ours.
@@ -278,12 +278,12 @@ impl Home {
         Err(io::Error::other(format!("{} has no name left for {name}", self.apps().display())))
     }
 
-    /// Makes the app's own folder for what it writes, owned by `owner` if given.
+    /// Makes the app's own folder for what it writes, owned by `owner` if given; what it wrote as another user goes along.
     pub(super) fn make_data(&self, folder: &str, owner: Option<(u32, u32)>) -> io::Result<PathBuf> {
         let data = self.data(folder);
         DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
         if let Some((uid, gid)) = owner {
-            std::os::unix::fs::chown(&data, Some(uid), Some(gid))?;
+            give_folder(&data, uid, gid)?;
         }
         Ok(data)
     }

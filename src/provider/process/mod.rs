@@ -16,6 +16,7 @@ mod pruning;
 mod reach;
 pub mod releases;
 mod setting;
+mod settled;
 mod turns;
 mod twins;
 mod users;
@@ -48,6 +49,7 @@ use elsewhere::Elsewhere;
 use home::{AppRecord, Found, Home};
 use link::{App, View};
 use releases::Releases;
+use settled::CHOOSING;
 use twins::Twins;
 use users::Users;
 
@@ -86,6 +88,8 @@ struct Shared {
     foreign: Mutex<BTreeSet<String>>,
     /// Whether all folders were listed once.
     listed: AtomicBool,
+    /// The epoch under which keepers were told what the settings allow.
+    told: tokio::sync::Mutex<Option<u64>>,
     /// How many keepers may be starting at once.
     starting: Semaphore,
     children: Mutex<Vec<Child>>,
@@ -157,6 +161,7 @@ impl Process {
             apps: Mutex::default(),
             foreign: Mutex::default(),
             listed: AtomicBool::new(false),
+            told: tokio::sync::Mutex::default(),
             starting: Semaphore::new(STARTING),
             children: Mutex::default(),
             tasks: Mutex::default(),
@@ -183,6 +188,7 @@ impl Shared {
     /// Looks for folders that are new to it in `scope`, and begins to tend the apps in them. All folders are listed for
     /// `All` and at the first look; a look at some ids costs as much as these ids, however many apps there are.
     async fn refresh(self: &Arc<Self>, scope: &Scope) -> Result<(), Unreachable> {
+        self.tell_allowed().await;
         let ids = match scope {
             Scope::Ids(ids) if self.listed.load(Ordering::Acquire) => Some(ids.clone()),
             Scope::Ids(_) | Scope::All => None,
@@ -235,8 +241,6 @@ impl Shared {
 
     /// Makes a folder for a new app, or takes one over that has no record, with a uid that no other has: that of what is kept of it.
     fn make(self: &Arc<Self>, id: &ResourceId, owner: &Owner, over: bool) -> io::Result<Arc<App>> {
-        // From the choice of the uid until others see it taken; other providers choose from the same range.
-        static CHOOSING: Mutex<()> = Mutex::new(());
         let _choosing = held(&CHOOSING);
         let had = || self.home.kept_of(id, owner).and_then(|kept| kept.uid()).filter(|uid| self.claims.claim(*uid));
         let uid = match self.users == Users::Own {
@@ -253,15 +257,6 @@ impl Shared {
             self.home.make(&record)?
         };
         Ok(self.tend(folder, record))
-    }
-
-    fn new_uid(&self) -> io::Result<u32> {
-        let mut taken = users::taken();
-        taken.extend(self.apps().iter().filter_map(|app| app.uid()));
-        taken.extend(self.home.uids_beside());
-        // What an app left running when it was deleted is still itself.
-        taken.extend(users::running());
-        self.home.next_uid(|uid| !taken.contains(&uid) && self.claims.claim(uid))
     }
 
     /// The app in `folder`, tended from now on.

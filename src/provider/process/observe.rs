@@ -59,6 +59,11 @@ async fn covered(shared: &Arc<Shared>, scope: &Scope) -> Vec<Arc<App>> {
 fn live(shared: &Shared, app: &App, state: &State) -> Live {
     let mut live = state.live();
     app.judge(state, &mut live);
+    shared.tell_users(app, state, &mut live);
+    if shared.has_lost_release(app, state) {
+        let (expected, found) = (Value::from("unpacked on the disk"), Value::from("removed from it"));
+        live.drift.push(FieldDrift { field: "run.artifact".to_owned(), expected, found, waits: None });
+    }
     if let Some(stamp) = &state.stamp {
         for template in &state.secrets_missing {
             let what = "lost with the keeper that held them; a restart needs them again";
@@ -67,7 +72,7 @@ fn live(shared: &Shared, app: &App, state: &State) -> Live {
                     field: "secrets".to_owned(),
                     expected: Value::from("held by the keeper"),
                     found: Value::from(what),
-                    waits: None,
+                    waits: app.refused(template),
                 });
             } else {
                 live.notes.push(format!("the secrets of template {} are {what}", template.short()));
@@ -95,6 +100,7 @@ fn foreign(shared: &Shared, scope: &Scope) -> BTreeMap<ResourceId, Live> {
                 drift: Vec::new(),
                 released: None,
                 leaves: false,
+                renews: Vec::new(),
                 instances: Vec::new(),
                 address: None,
                 notes: vec![note],

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use codeops_core::model::{Artifact, InstanceHealth, TeamName};
+use codeops_core::model::{Artifact, Instance, InstanceHealth, TeamName};
 
 use super::artifact::{ArtifactError, Egress};
 use super::link::{App, View};
 use super::releases::{Reader, name_of, remove};
 use super::users::Users;
-use super::{Shared, off_thread};
+use super::{Shared, off_thread, setting};
 use crate::keeper::wire::State;
 
 impl Shared {
@@ -43,6 +43,17 @@ impl Shared {
         let _turn = self.pruning.read().await;
         let release = artifact.and_then(|artifact| self.releases.found(artifact, &self.reader(app, team)));
         self.note(app, release.as_deref().map(name_of)).await
+    }
+
+    /// Whether the release that instances of the stamped template are to run in was removed from the disk: by nobody here, for it is
+    /// needed.
+    pub(super) fn has_lost_release(&self, app: &App, state: &State) -> bool {
+        let (Some(resource), Some(stamp)) = (&state.resource, &state.stamp) else { return false };
+        let Ok(Some(artifact)) = setting::artifact(&resource.spec) else { return false };
+        let place = self.releases.place(artifact, &self.reader(app, &stamp.team));
+        let fails = |it: &&Instance| it.template == stamp.template && it.health != InstanceHealth::Healthy;
+        let mut failing = state.instances.iter().filter(fails);
+        failing.any(|it| state.folders.get(&it.id) == Some(&place)) && !place.is_dir()
     }
 
     /// As whom `app` reads releases: its group is its own where its uid is, and no other app's files are then in reach.

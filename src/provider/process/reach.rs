@@ -67,8 +67,14 @@ pub(super) async fn reach(shared: &Arc<Shared>, name: &str) -> Result<(Writer, R
 async fn start(shared: &Shared, name: &str) -> Result<(), String> {
     let (binary, folder) = (shared.binary.clone(), shared.home.app(name));
     let from = shared.elsewhere.as_ref().map(|elsewhere| elsewhere.app(name));
-    let child = off_thread(move || client::start(&binary, &folder, from.as_deref())).await.map_err(|error| {
-        format!("a keeper for {} cannot be started from {}: {error}", name, shared.binary.display())
+    let child = off_thread(move || client::start(&binary, &folder, from.as_deref())).await;
+    let child = child.map_err(|error| match shared.home.app(name) {
+        gone if !gone.is_dir() => format!(
+            "no keeper can be started for {name}: its folder {} is gone, and with it all that was known of its instances. Put it \
+             back; or end what still runs of it and restart the daemon, which makes it anew",
+            gone.display()
+        ),
+        _ => format!("a keeper for {} cannot be started from {}: {error}", name, shared.binary.display()),
     })?;
     shared.adopt_child(child);
     Ok(())

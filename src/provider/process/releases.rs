@@ -137,7 +137,7 @@ impl Releases {
         Some(self.place(artifact, reader)).filter(|folder| folder.is_dir())
     }
 
-    fn place(&self, artifact: &Artifact, reader: &Reader) -> PathBuf {
+    pub(super) fn place(&self, artifact: &Artifact, reader: &Reader) -> PathBuf {
         let group = reader.group.map(|group| group.to_string()).unwrap_or_default();
         // Neither a team's name nor a number holds a line's end.
         let key = Sha256::digest(format!("{}\n{group}\n{}", reader.team, artifact::file_name(&artifact.url)));

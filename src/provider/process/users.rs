@@ -64,6 +64,25 @@ impl Users {
         }
     }
 
+    /// The first and the last uid that an instance may have; `None`: the daemon's own.
+    pub(super) fn range(&self) -> Option<(u32, u32)> {
+        match self {
+            Users::Own => Some(RANGE),
+            Users::As(user) => Some((user.uid, user.uid)),
+            Users::Shared => None,
+        }
+    }
+
+    /// Whether an instance that runs as `user` runs as one of an app whose own uid is `own` would be started now.
+    pub(super) fn fits(&self, user: Option<&User>, own: Option<u32>) -> bool {
+        let of = |user: &User| (user.uid, user.gid);
+        match (self, self.user(own)) {
+            // It is given one with its next instance.
+            (Users::Own, None) => false,
+            (_, wanted) => user.map(of) == wanted.as_ref().map(of),
+        }
+    }
+
     /// What people should know of it.
     pub(super) fn note(&self) -> Option<&'static str> {
         match self {
@@ -135,6 +154,24 @@ mod tests {
     #[test]
     fn a_uid_under_which_something_runs_is_seen() {
         assert!(running().contains(&rustix::process::geteuid().as_raw()));
+    }
+
+    #[test]
+    fn who_runs_as_another_than_the_settings_say_is_told_from_who_does_not() {
+        let user = |uid| User { uid, gid: uid, groups: Vec::new() };
+        assert!(Users::Own.fits(Some(&user(64_001)), Some(64_001)));
+        for (users, runs, own) in [
+            (Users::Own, Some(user(0)), Some(64_001)),
+            (Users::Own, Some(user(64_002)), Some(64_001)),
+            // Made while all apps ran as one user, root say.
+            (Users::Own, None, None),
+            (Users::As(user(33)), Some(user(0)), None),
+        ] {
+            assert!(!users.fits(runs.as_ref(), own), "{users:?} {runs:?} {own:?}");
+        }
+        let grouped = User { groups: vec![7], ..user(33) };
+        assert!(Users::As(user(33)).fits(Some(&grouped), Some(64_001)), "its other groups make no other user");
+        assert!(Users::Shared.fits(None, None));
     }
 
     #[test]

@@ -375,6 +375,7 @@ fn live(id: &str, health: InstanceHealth) -> Arc<Live> {
         drift: Vec::new(),
         released: None,
         leaves: false,
+        renews: Vec::new(),
         instances: vec![instance(1), instance(2)],
         address: Some("127.0.0.1:8080".to_owned()),
         notes: vec!["not isolated".to_owned(), "memory limit not enforced".to_owned()],

@@ -156,6 +156,7 @@ async fn a_rename_claims_the_name_it_takes_and_the_one_it_leaves() {
         drift: Vec::new(),
         released: None,
         leaves: false,
+        renews: Vec::new(),
         instances: Vec::new(),
         address: None,
         notes: Vec::new(),

@@ -23,6 +23,8 @@ pub(super) struct Kept {
     all: BTreeMap<Digest, Confidential>,
     /// What a step brought last: its keeper need not show it yet.
     newest: Option<Digest>,
+    /// Why those of a template are not given again.
+    refused: BTreeMap<Digest, String>,
 }
 
 impl Kept {
@@ -72,31 +74,37 @@ impl App {
         kept.wanted(state).into_iter().for_each(|request| self.post(request));
     }
 
+    /// Why the secrets of a template that its keeper lost are not given to it again, if they are not.
+    pub(in super::super) fn refused(&self, template: &Digest) -> Option<String> {
+        held(&self.secrets).refused.get(template).cloned()
+    }
+
     /// Fetches what a keeper misses and was never given by this daemon. It never ends by itself.
     pub(super) async fn restore(&self, shared: &Shared) -> String {
         let Some(vault) = &shared.vault else { return std::future::pending().await };
-        let (mut view, mut told) = (self.view.subscribe(), None);
+        let mut view = self.view.subscribe();
         loop {
             let lost = held(&self.secrets).lacks(&view.borrow_and_update());
-            let mut failed = None;
+            let mut refused = BTreeMap::new();
             for lost in lost {
                 match fetch(Arc::clone(vault), lost.clone()).await {
                     Ok(secrets) => {
                         held(&self.secrets).all.insert(lost.template, secrets);
                     }
-                    Err(why) => failed = Some(why),
+                    Err(why) => drop(refused.insert(lost.template, why)),
                 }
             }
             if let View::Known(state) = self.view() {
                 self.give_secrets(&state);
             }
-            if let Some(why) = &failed
-                && told != failed
-            {
-                tracing::warn!(resource = %self.id(), why, "what it runs with is not given to its keeper again");
+            let again = if refused.is_empty() { Duration::MAX } else { AGAIN };
+            let before = std::mem::replace(&mut held(&self.secrets).refused, refused.clone());
+            if before != refused {
+                for why in refused.values() {
+                    tracing::warn!(resource = %self.id(), why, "what it runs with is not given to its keeper again");
+                }
+                shared.hint(self.id());
             }
-            let again = if failed.is_some() { AGAIN } else { Duration::MAX };
-            told = failed;
             let _ = timeout(again, view.changed()).await;
         }
     }
