@@ -893,6 +893,67 @@ async fn a_changed_port_moves() {
 }
 
 #[tokio::test]
+async fn a_ring_of_apps_exchanges_its_ports() {
+    for many in [2, 3] {
+        let colors = ["blue", "green", "red"];
+        let (mut ring, mut ports) = (Vec::new(), Vec::new());
+        for color in &colors[..many] {
+            let mut bench = Bench::new().await;
+            let resource = resource(bench.port, color, &json!({}));
+            bench.configure(&resource).await;
+            bench.start(&resource, 1, &[("COLOR", color)]).await;
+            bench.until("it is healthy", |state| healthy(state) == 1 && state.address.is_some()).await;
+            ports.push(bench.port);
+            ring.push(bench);
+        }
+        ports.rotate_left(1);
+        for ((bench, color), port) in ring.iter_mut().zip(colors).zip(&ports) {
+            bench.port = *port;
+            bench.configure(&resource(*port, color, &json!({}))).await;
+        }
+        for (bench, color) in ring.iter_mut().zip(colors) {
+            let address = format!("127.0.0.1:{}", bench.port);
+            let moved = |state: &State| state.address.as_deref() == Some(&address) && state.drift.is_empty();
+            bench.until("it has its new port", moved).await;
+            let answer = bench.get("/");
+            assert!(answer.0 == 200 && answer.1.contains(color), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_an_app_is_to_have_no_longer_is_its_own_until_another_waits_for_it() {
+    let (mut one, mut two) = (Bench::new().await, Bench::new().await);
+    one.serving(json!({})).await;
+    let (old, taken) = (one.port, TcpListener::bind(("127.0.0.1", 0)).expect("one is free"));
+    let port = taken.local_addr().expect("bound").port();
+    one.configure(&resource(port, "blue", &json!({}))).await;
+    one.until("it waits", |state| !state.drift.is_empty()).await;
+    assert_eq!(one.get("/").0, 200);
+    two.port = old;
+    two.serving(json!({})).await;
+    one.until("it gave it up", |state| state.address.is_none()).await;
+    drop(taken);
+    one.port = port;
+    one.until("it has its own", |state| state.address.is_some() && state.drift.is_empty()).await;
+    assert_eq!((one.get("/").0, two.get("/").0), (200, 200));
+    // What it is to have it keeps, whoever waits.
+    two.configure(&resource(port, "blue", &json!({}))).await;
+    two.until("it waits", |state| !state.drift.is_empty()).await;
+    assert_eq!((one.get("/").0, two.get("/").0), (200, 200));
+}
+
+#[tokio::test]
+async fn an_app_listens_on_another_address_with_the_same_port() {
+    let mut bench = Bench::new().await;
+    bench.serving(json!({})).await;
+    bench.configure(&resource(bench.port, "blue", &json!({"bind": "0.0.0.0"}))).await;
+    let address = format!("0.0.0.0:{}", bench.port);
+    bench.until("it moved", |state| state.address.as_deref() == Some(&address) && state.drift.is_empty()).await;
+    assert_eq!(bench.get("/").0, 200);
+}
+
+#[tokio::test]
 async fn a_second_keeper_is_refused_and_an_older_daemon_only_looks() {
     let mut bench = Bench::new().await;
     let mut second = client::start(&binary(), bench.dir(), None).expect("it starts");

@@ -26,5 +26,6 @@ mod once;
 mod page;
 mod process;
 mod promises;
+mod settings_changed;
 mod state_folder;
 mod store;

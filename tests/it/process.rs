@@ -530,3 +530,23 @@ async fn a_mere_look_starts_nothing() {
     bench.until_live(&shop, "there", |live| live.instances.len() == 1).await;
     bench.delete(&shop).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_somebody_removed_is_fetched_again() {
+    let (bench, shop) = (bench(), id("app/shop"));
+    let builds = tempfile::tempdir().expect("a temporary folder");
+    let desired = version(&bench, builds.path(), &shop, "exec sleep 600");
+    let (instance, live) = run(&bench, &desired).await;
+    let releases = bench.harness.home().join("releases");
+    let all: Vec<_> = fs::read_dir(&releases).expect("listed").flatten().map(|entry| entry.path()).collect();
+    assert_eq!(all.len(), 1);
+    // As nobody here does: it is read-only.
+    let aside = builds.path().join("gone");
+    fs::rename(&all[0], &aside).expect("taken away");
+    bench.harness.kill(&shop, &live.instances[0]).await;
+    let lost = |live: &Live| live.drift.iter().any(|drift| drift.field == "run.artifact" && drift.waits.is_none());
+    bench.until_live(&shop, "without its release", lost).await;
+    bench.act(&shop, Op::Configure { desired: Arc::clone(&desired) }).await;
+    bench.until_live(&shop, "up again", |live| healthy(live, &instance) && live.drift.is_empty()).await;
+    bench.delete(&shop).await;
+}
