@@ -196,6 +196,7 @@ impl<'a> Look<'a> {
             State::Done | State::Silent | State::Going | State::Stuck(_) => None,
         });
         let open_until = open(states);
+        let later = self.later(members.iter().skip(open_until).copied().collect());
         let mut decisions = BTreeMap::new();
         for (at, (id, state)) in
             members.iter().zip(states).enumerate().filter(|(_, (id, _))| self.pending.contains(*id))
@@ -204,11 +205,36 @@ impl<'a> Look<'a> {
             let had_its_turn = at < open_until && matches!(state, State::Stuck(_));
             if let Some((failed, why)) = failure.filter(|_| !had_its_turn) {
                 decisions.insert((*id).clone(), self.stopped(id, failed, why));
-            } else if at >= open_until {
+            } else if later.contains(*id) {
                 decisions.insert((*id).clone(), waiting(members, states, open_until));
             }
         }
         decisions
+    }
+
+    /// Those of a later wave that go later. One that is to leave a port to another that goes now goes with it: else that waits
+    /// for the port, and the port for the next wave.
+    fn later<'m>(&self, mut later: BTreeSet<&'m ResourceId>) -> BTreeSet<&'m ResourceId> {
+        loop {
+            let now = self.changing.keys().filter(|id| !later.contains(*id));
+            let wanted: BTreeSet<u16> = now.filter_map(|id| self.ports(id).1).collect();
+            let before = later.len();
+            later.retain(|id| match self.ports(id) {
+                (Some(has), wants) => wants == Some(has) || !wanted.contains(&has),
+                (None, _) => true,
+            });
+            if later.len() == before {
+                return later;
+            }
+        }
+    }
+
+    /// The port that it has, and the one that it is to have.
+    fn ports(&self, id: &ResourceId) -> (Option<u16>, Option<u16>) {
+        let Some(declared) = self.desired.resources.get(id) else { return (None, None) };
+        let target = effective(declared, self.facts.memory.resources.get(id)).resource();
+        let live = self.facts.snapshot.live(&target.spec.provider, id).and_then(|live| live.spec.as_ref());
+        (live.and_then(|spec| Some(spec.port?.number)), target.spec.port.map(|port| port.number))
     }
 
     fn stopped(&self, id: &ResourceId, failed: &ResourceId, why: &str) -> Decision {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 
 use crate::desired::Desired;
-use crate::model::{ChangedBy, InstanceHealth, Resource, ResourceId};
+use crate::model::{ChangedBy, InstanceHealth, Port, Protocol, Resource, ResourceId};
 use crate::plan::sim::{World, app, digested, name, resource, revision};
 use crate::policy::Decision;
 
@@ -355,4 +355,19 @@ proptest! {
         prop_assert!(last.resources.values().all(|app| newest(app, &mut world)), "{:?}", world.memory.waves);
         prop_assert!(world.memory.waves.is_none());
     }
+}
+
+#[test]
+fn what_leaves_a_port_to_one_that_goes_now_goes_with_it() {
+    let at = |ports: [u16; 3]| {
+        let ported = |(n, port): (usize, u16)| {
+            resource(&format!("app-{n:02}"), |spec| spec.port = Some(Port { number: port, protocol: Protocol::Tcp }))
+        };
+        let others = (3..9).map(|n| versioned(&format!("app-{n:02}"), if ports[0] == 1 { "info" } else { "debug" }));
+        ports.into_iter().enumerate().map(ported).chain(others).collect::<Vec<_>>()
+    };
+    let mut world = deployed(&at([1, 2, 3]));
+    let passed = world.pass(&want(at([2, 3, 1])), &revision(2));
+    let goes = |n: usize| matches!(passed.judged.decisions[&app(&format!("app-{n:02}"))], Decision::Go);
+    assert!((0..3).all(goes) && !(3..9).any(goes), "{:?}", passed.judged.decisions);
 }
