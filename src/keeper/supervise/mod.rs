@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use codeops_core::model::{AppSpec, Instance, InstanceHealth, InstanceId, InstanceState, Protocol};
 use rustix::process::{Signal, geteuid};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -252,15 +252,13 @@ impl Supervisor {
 
     /// What keeps it from being started, if anything does: what the settings do not allow any more, or secrets that only the
     /// daemon can send again.
-    fn barred(&self, record: &Record) -> Option<String> {
+    async fn barred(&self, record: &Record) -> Option<String> {
+        let epoch = self.keeper.table.read(|all| all.durable.epoch);
+        // No request waits for a disk.
+        let allowed = spawn_blocking(move || Allowed::now(epoch)).await.ok().flatten();
         self.keeper.table.read(|all| {
-            let forbidden = Allowed::now(all.durable.epoch).and_then(|allowed| {
-                allowed.forbids(
-                    all.durable.team_of(&record.resource),
-                    record.setting.user.as_ref(),
-                    &record.resource.spec,
-                )
-            });
+            let (team, spec) = (all.durable.team_of(&record.resource), &record.resource.spec);
+            let forbidden = allowed.and_then(|allowed| allowed.forbids(team, record.setting.user.as_ref(), spec));
             let there = !record.needs_secrets || all.volatile.secrets.contains_key(&record.instance.template);
             let lost = || "waits for its secrets, which the daemon sends when it connects".to_owned();
             forbidden.or_else(|| (!there).then(lost))
@@ -275,7 +273,7 @@ impl Supervisor {
         let (mut is_late, mut told) = (false, None);
         loop {
             changes.mark_unchanged();
-            let Some(why) = self.barred(record) else { return Ok(()) };
+            let Some(why) = self.barred(record).await else { return Ok(()) };
             if told.as_ref() != Some(&why) {
                 told = Some(why.clone());
                 self.change(|instance| (instance.state, instance.why) = (InstanceState::Backoff, Some(why))).await;
