@@ -137,7 +137,7 @@ fn apps_exchange_their_ports_in_one_commit() {
     let mut site = Site::new(&apps(0));
     site.start();
     site.until_applied();
-    for turn in 1..3 {
+    for (turn, port) in ports.iter().enumerate().skip(1) {
         site.repository.commit_file("shop.yaml", &apps(turn), "Exchange them");
         let head = site.repository.head().to_string();
         site.until("exchanged", |status, shop| {
@@ -146,7 +146,7 @@ fn apps_exchange_their_ports_in_one_commit() {
             let revision = status.pointer("/revision/id").or(shop.get("revision")).and_then(Value::as_str);
             revision == Some(&head) && settled(shop) && all.iter().all(settled)
         });
-        assert!(std::net::TcpStream::connect(("127.0.0.1", ports[turn])).is_ok());
+        assert!(std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok());
     }
 }
 

@@ -10,9 +10,10 @@ use super::app::AppManifest;
 use super::diagnostic::{Diagnostic, Severity};
 use super::file::{Class, ParsedFile, class, parse};
 use super::in_force::{self, InForce};
+use super::lost::not_whole;
 use super::merging::Merged;
 use super::portion::Shares;
-use super::resolve::{Resolved, not_whole, resolve};
+use super::resolve::{Resolved, resolve};
 use super::unit::Unit;
 use super::wanted::Came;
 use super::{

@@ -61,7 +61,10 @@ pub(super) fn check(resolved: &mut Resolved, files: &[Arc<ParsedFile>], context:
             continue;
         };
         let (file, path) = (&files[at], &files[at].source.path);
-        let Some(document) = document_at(file, &mistake.place).filter(|it| !before.hides_nothing(it, file, mistake))
+        // An overlay of what is gone, and that says no former name, was left behind.
+        let is_left = |it: &Document| matches!(file.class, Class::Overlay(_)) && !it.renames && !has(resolved, it);
+        let Some(document) =
+            document_at(file, &mistake.place).filter(|it| !is_left(it) && !before.hides_nothing(it, file, mistake))
         else {
             continue;
         };
@@ -83,6 +86,10 @@ pub(super) fn check(resolved: &mut Resolved, files: &[Arc<ParsedFile>], context:
 
 fn is_app(document: &Document) -> bool {
     document.header.kind == ManifestKind::App
+}
+
+fn has(resolved: &Resolved, overlay: &Document) -> bool {
+    overlay.header.kind.resource(&overlay.header.name.value).is_none_or(|id| resolved.units.contains_key(&id))
 }
 
 /// The document that a place stands in.

@@ -29,6 +29,7 @@ mod holder;
 mod in_force;
 mod levelling;
 mod listening;
+mod lost;
 mod lower;
 mod merging;
 mod mistakes;

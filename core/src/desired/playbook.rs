@@ -25,7 +25,7 @@ pub(super) const LONGEST: Period = Period::from_secs(24 * 3_600);
 /// The most keys, items and texts of one.
 const MOST_VALUES: usize = 4_000;
 /// And bytes of them.
-const MOST_BYTES: usize = 64 << 10;
+const MOST_BYTES: usize = 128 << 10;
 /// The most labels that one trigger asks for.
 const MOST_MATCHERS: usize = 100;
 

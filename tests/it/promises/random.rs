@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use codeops::port::ResourceView;
+use codeops_core::desired::Severity;
 use codeops_core::model::{Health, Sync};
 use proptest::prelude::*;
 
@@ -186,6 +187,11 @@ fn judge(flow: &Flow, events: &[Event]) {
         let desired = view.desired.as_ref();
         if told().contains("stopped: ") || told().contains("both live: ") {
             continue; // A wide update stopped at its first failure; two of one name, of which a person must choose.
+        }
+        if told().contains("a mistake may hide what became of it")
+            && board.diagnostics.iter().any(|mistake| mistake.severity == Severity::Error)
+        {
+            continue; // Another manifest is broken that was never good: nobody knows what it was to be.
         }
         match (view.sync, view.health) {
             (Sync::Synced, Health::Healthy) => {

@@ -280,3 +280,19 @@ fn a_good_rename_goes_its_way_beside_a_mistake() {
     past.accept(&kept);
     assert!(goes(&past.compile(&with(&gone, &[("apps/a/new.yaml", Some(&plain("new")))])), "shop", "a"));
 }
+
+/// Whoever removes an app and leaves its overlay behind is told so, and has removed it.
+#[test]
+fn an_overlay_of_what_is_gone_keeps_nothing() {
+    let patch = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop}\nspec: {replicas: 2}\n";
+    let base = with(&each_alone(), &[("environments/prod/apps/a/shop.yaml", Some(patch))]);
+    for past in [Past::of(&base, alone()), apart(&base)] {
+        let compiled = past.compile(&with(&base, &[("apps/a/shop.yaml", None)]));
+        assert!(rendered(&compiled).contains("there is no App `shop` for this overlay to change"));
+        assert!(goes(&compiled, "shop", "a"), "{:?}", compiled.desired);
+        // One that says a former name may be half of a rename.
+        let renamed = patch.replace("{name: shop}", "{name: market, was: [shop]}");
+        let changes = [("environments/prod/apps/a/shop.yaml", Some(&*renamed)), ("apps/a/shop.yaml", None)];
+        assert!(!goes(&past.compile(&with(&base, &changes)), "shop", "a"));
+    }
+}
