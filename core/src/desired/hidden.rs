@@ -13,7 +13,7 @@ use super::header::ManifestKind;
 use super::resolve::Resolved;
 use super::tree::{Node, Span};
 use super::undeletable::GONE;
-use super::{Context, former};
+use super::{Context, former, rights};
 
 /// Where a document says what its app is, and nothing of what it was: its `spec`.
 #[derive(Debug, Clone, Copy)]
@@ -127,10 +127,23 @@ impl<'c> Before<'c> {
     }
 }
 
+/// Why something stays that its team has not removed: the settings gave the file that it stood in to others, who may not.
+fn handed_over(id: &ResourceId, path: &str, context: &Context) -> Option<String> {
+    let theirs = rights::holder(id, context).filter(|_| !path.starts_with(OVERLAYS))?;
+    let owners = rights::of(path, context);
+    let may = owners.is_empty() || owners.iter().any(|team| rights::reaches(team, theirs, context));
+    (!may).then(|| {
+        format!(
+            "no longer declared, and not deleted: it is the team `{theirs}`'s, whose `{path}` was until the settings changed: \
+             declare it in a file that this team may claim, there it can be removed"
+        )
+    })
+}
+
 /// Holds what was declared and is missing: that a file with such a mistake declared, and that may be deleted no more than
 /// [`super::undeletable`] says. What another, good manifest was before is not missing.
 fn hold(resolved: &mut Resolved, own: &BTreeMap<&Arc<str>, String>, context: &Context) {
-    if own.is_empty() && resolved.undeletable.is_empty() {
+    if own.is_empty() && resolved.undeletable.is_empty() && context.teams.is_empty() {
         return;
     }
     let good = resolved.units.values().filter(|unit| unit.held.is_none());
@@ -144,8 +157,10 @@ fn hold(resolved: &mut Resolved, own: &BTreeMap<&Arc<str>, String>, context: &Co
         for id in missing {
             let team = context.claims.get(&id).and_then(|claims| claims.team.as_ref());
             let why = own.get(path).map(String::as_str).or_else(|| resolved.undeletable.why_of(team));
-            let Some(why) = why.map(|why| format!("{GONE}: {why}")) else { continue };
-            if own.contains_key(path) {
+            let why = why.map(|why| format!("{GONE}: {why}"));
+            let handed = handed_over(&id, path, context);
+            let Some(why) = why.or_else(|| handed.clone()) else { continue };
+            if own.contains_key(path) || handed.is_some() {
                 let here = resolved.declared.entry(Arc::clone(path)).or_default();
                 Arc::make_mut(here).insert(id.clone());
             }

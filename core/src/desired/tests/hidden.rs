@@ -176,6 +176,23 @@ fn a_path_that_was_handed_to_another_team_deletes_nothing_by_its_mistake() {
     for text in ["name: [shop\n", &app_of("b", "store", ", wass: [shop]", ""), "kind: App\nmetadata: {name: shop"] {
         stays(&past, &with(&all, &[("apps/a/shop.yaml", Some(text))]));
     }
+    // Nor by what is no mistake: who has the path now may not remove what its team had there.
+    for text in [Some(&*app_of("b", "cart", "", "")), None] {
+        let mut past = past.clone();
+        let mut all = with(&all, &[("apps/a/shop.yaml", text)]);
+        for look in ["as it comes", "after a restart", "with another commit"] {
+            let compiled = past.compile(&all);
+            let why =
+                compiled.desired.held.get(&id("shop")).unwrap_or_else(|| panic!("{look}: {:?}", compiled.desired));
+            assert!(why.contains("it is the team `a`'s, whose `apps/a/shop.yaml` was"), "{why}");
+            past.accept(&compiled);
+            all.insert("apps/b/base.yaml".to_owned(), app_of("b", "base", "", "  replicas: 2\n"));
+        }
+        all.insert("apps/a/a_shop.yaml".to_owned(), plain("shop"));
+        past.accept(&past.clone().compile(&all));
+        all.remove("apps/a/a_shop.yaml");
+        assert!(goes(&past.compile(&all), "shop", "a"), "its team removes it where it may");
+    }
 }
 
 #[test]
