@@ -55,24 +55,35 @@ pub(super) fn check(resolved: &mut Resolved, files: &[Arc<ParsedFile>], context:
             all.entry(path).or_insert_with(|| document.found.first().map_or_else(of_kind, Diagnostic::why));
         }
     }
+    let mut astray: Vec<(Arc<str>, ResourceId)> = Vec::new();
     let errors = resolved.found.iter().filter(|mistake| mistake.severity == Severity::Error);
     for mistake in errors {
         let Ok(at) = files.binary_search_by(|file| (*file.source.path).cmp(&mistake.place.file)) else {
             continue;
         };
         let (file, path) = (&files[at], &files[at].source.path);
-        // An overlay of what is gone, and that says no former name, was left behind.
-        let is_left = |it: &Document| matches!(file.class, Class::Overlay(_)) && !it.renames && !has(resolved, it);
-        let Some(document) =
-            document_at(file, &mistake.place).filter(|it| !is_left(it) && !before.hides_nothing(it, file, mistake))
+        let Some(document) = document_at(file, &mistake.place).filter(|it| !before.hides_nothing(it, file, mistake))
         else {
             continue;
         };
+        if let Some(id) = alone(document, file, resolved) {
+            // An overlay of what is gone was left behind; another may be the manifest itself, put where overlays are.
+            if before.overlaid.contains(&id) && !document.renames {
+                continue;
+            }
+            astray.push((Arc::clone(path), id));
+        }
         if file.class == Class::Manifest {
             own.entry(path).or_insert_with(|| mistake.why());
         }
         if is_app(document) {
             all.entry(path).or_insert_with(|| mistake.why());
+        }
+    }
+    // What it may be is not remembered as its overlay.
+    for (path, id) in astray {
+        if let Some(ids) = resolved.declared.get_mut(&path) {
+            Arc::make_mut(ids).remove(&id);
         }
     }
     for path in resolved.found.cut_off() {
@@ -88,8 +99,10 @@ fn is_app(document: &Document) -> bool {
     document.header.kind == ManifestKind::App
 }
 
-fn has(resolved: &Resolved, overlay: &Document) -> bool {
-    overlay.header.kind.resource(&overlay.header.name.value).is_none_or(|id| resolved.units.contains_key(&id))
+/// What an overlay without a manifest would change.
+fn alone(document: &Document, file: &ParsedFile, resolved: &Resolved) -> Option<ResourceId> {
+    let id = document.header.kind.resource(&document.header.name.value)?;
+    (matches!(file.class, Class::Overlay(_)) && !resolved.units.contains_key(&id)).then_some(id)
 }
 
 /// The document that a place stands in.

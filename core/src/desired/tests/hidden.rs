@@ -307,6 +307,12 @@ fn an_overlay_of_what_is_gone_keeps_nothing() {
         let compiled = past.compile(&with(&base, &[("apps/a/shop.yaml", None)]));
         assert!(rendered(&compiled).contains("there is no App `shop` for this overlay to change"));
         assert!(goes(&compiled, "shop", "a"), "{:?}", compiled.desired);
+        // What was put there in its place is none.
+        let moved = with(
+            &each_alone(),
+            &[("apps/a/shop.yaml", None), ("environments/prod/apps/a/shop.yaml", Some(&plain("shop")))],
+        );
+        stays(&Past { base: past.base.clone(), ..Past::of(&each_alone(), past.base.clone()) }, &moved);
         // One that says a former name may be half of a rename.
         let renamed = patch.replace("{name: shop}", "{name: market, was: [shop]}");
         let changes = [("environments/prod/apps/a/shop.yaml", Some(&*renamed)), ("apps/a/shop.yaml", None)];
