@@ -35,7 +35,7 @@ impl Flow {
     }
 
     /// A store older than what it observes, or settings that only observe: alerts tell people alone. The first ends old runs,
-    /// and says so in one page; by the second they come to their own.
+    /// and says so in one page; under the second they are held as by a freeze.
     pub(super) async fn observe(&mut self, why: &str) -> Result<(), LogError> {
         if !self.tools.rules.observe {
             self.end_old_runs(why).await?;
