@@ -30,9 +30,12 @@ pub fn declared(memory: &Memory) -> Declared {
 
 /// The apps that were there, as remembered, with what each has by right: its port, its former names, and whose it is.
 pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
-    let was_there = |resource: &ResourceMemory| !resource.claims.is_empty() || resource.lived_on().next().is_some();
     let having = memory.resources.iter().filter(|(_, resource)| was_there(resource));
     having.map(|(id, resource)| (id.clone(), resource.claims.clone())).collect()
+}
+
+fn was_there(resource: &ResourceMemory) -> bool {
+    !resource.claims.is_empty() || resource.lived_on().next().is_some()
 }
 
 /// What each provider can do.
@@ -116,9 +119,14 @@ fn moved(compiled: &Compiled, memory: &Memory) -> (BTreeMap<Arc<str>, BTreeSet<R
 }
 
 /// Whose port, former names or team differ from the remembered ones. What this revision cannot describe keeps what it had.
+/// A former name is had only of what was there: so nobody keeps a name from others by saying so.
 fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let apart = compiled.desired.keeps_teams_apart();
-    let each = compiled.desired.resources.iter().map(|(id, resource)| (id, Claims::of(resource, apart)));
+    let each = compiled.desired.resources.iter().map(|(id, resource)| {
+        let had = |old: &ResourceId| memory.resources.get(id).is_some_and(|it| it.claims.was.contains(old));
+        let was = |old: &ResourceId| memory.resources.get(old).is_some_and(was_there);
+        (id, Claims::of(resource, apart).of_what_was(|old| had(old) || was(old)))
+    });
     let differs = |id: &ResourceId, claims: &Claims| match memory.resources.get(id) {
         Some(remembered) => remembered.claims != *claims,
         None => !claims.is_empty(),

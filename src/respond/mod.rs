@@ -265,6 +265,7 @@ impl Flow {
             // Nothing acts; but what happens is told of, and silence too.
             self.observe(&why).await?;
             self.silence().await?;
+            self.calls().await?;
             return self.pages().await;
         }
         // Whoever is to observe again is told so again.

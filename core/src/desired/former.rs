@@ -122,7 +122,8 @@ fn right(unit: &Unit, old: &ResourceId, context: &Context) -> Right {
         return Right::Holder;
     }
     let right = Right::of(unit, context);
-    let Some(team) = unit.app.team.as_ref().filter(|_| right > Right::None) else { return right };
+    let was_there = context.claims.contains_key(old);
+    let Some(team) = unit.app.team.as_ref().filter(|_| right > Right::None && was_there) else { return right };
     let mut before = context.declared.iter().filter(|(_, ids)| ids.contains(old)).peekable();
     let theirs = before.peek().is_some() && before.all(|(path, _)| rights::may_claim(&team.value, path, context));
     if theirs && !context.teams.is_empty() { Right::Team } else { right }

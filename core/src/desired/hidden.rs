@@ -124,10 +124,12 @@ impl<'c> Before<'c> {
         Self { context, overlaid: overlays.flat_map(|(_, ids)| ids.iter()).collect() }
     }
 
-    /// Whether a mistake of a document says nothing of what became of others: it stands in the `spec` of what was there before.
+    /// Whether a mistake of a document says nothing of what became of others: it stands in the `spec` of what was there before,
+    /// or in that of what could be read whole, and so is only that it asks for what it may not have.
     fn hides_nothing(&self, document: &Document, file: &ParsedFile, mistake: &Diagnostic) -> bool {
         let in_spec = document.spec.is_some_and(|spec| spec.holds(&mistake.place));
-        in_spec && is_app(document) && self.had(document, file)
+        let is_whole = || file.class == Class::Manifest && document.broken.is_none() && document.found.is_empty();
+        in_spec && is_app(document) && (is_whole() || self.had(document, file))
     }
 
     /// Whether a document is of an app that was there, and in this file. An overlay changes what is there and names it by no

@@ -8,9 +8,9 @@ use crate::model::{ResourceId, TeamName};
 use super::file::{Class, ParsedFile};
 use super::in_force::Candidate;
 use super::resolve::Resolver;
-use super::rights;
 use super::undeletable::writers;
 use super::unit::Unit;
+use super::{Context, rights};
 
 /// The teams whose resources a file may declare; `None`: anybody's.
 type Of = Option<BTreeSet<TeamName>>;
@@ -32,10 +32,7 @@ impl Resolver<'_> {
             // What an overlay's writers may not reach it never changed. What stood in another file did, whoever has that now.
             let is_overlay = matches!(file.class, Class::Overlay(_));
             let owners = rights::of(&file.source.path, self.context);
-            let may_be_its = |id: &&ResourceId| {
-                let theirs = rights::holder(id, self.context).filter(|_| is_overlay && !owners.is_empty());
-                theirs.is_none_or(|theirs| owners.iter().any(|team| rights::reaches(team, theirs, self.context)))
-            };
+            let may_be_its = |id: &&ResourceId| !is_overlay || may_change(&owners, id, self.context);
             let missing = last.iter().filter(|id| !here.contains(*id)).filter(may_be_its);
             let missing: Vec<ResourceId> = missing.cloned().collect();
             if !missing.is_empty() {
@@ -67,7 +64,9 @@ impl Resolver<'_> {
             concerning.iter().filter(|file| matches!(file.class, Class::Overlay(_)) && !cut_off_of.is_empty());
         let mut changed: BTreeMap<Of, BTreeSet<&ResourceId>> = BTreeMap::new();
         for file in overlays {
-            changed.entry(writers(&file.source.path, self.context)).or_default().extend(file.ids.iter());
+            let owners = rights::of(&file.source.path, self.context);
+            let reached = file.ids.iter().filter(|id| may_change(&owners, id, self.context));
+            changed.entry(writers(&file.source.path, self.context)).or_default().extend(reached);
         }
         for (here, why) in cut_off_of {
             for (there, ids) in &changed {
@@ -107,6 +106,12 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Whether an overlay of these owners may change this.
+fn may_change(owners: &[&TeamName], id: &ResourceId, context: &Context) -> bool {
+    let theirs = rights::holder(id, context).filter(|_| !owners.is_empty());
+    theirs.is_none_or(|theirs| owners.iter().any(|team| rights::reaches(team, theirs, context)))
 }
 
 /// Why more may have stood in a file than can be read: a document that is no whole one, or a mistake in the last, where a

@@ -266,6 +266,13 @@ impl Claims {
         Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), asked: None }
     }
 
+    /// The same without former names of what never was: such a name is nobody's.
+    #[must_use]
+    pub fn of_what_was(mut self, was: impl Fn(&ResourceId) -> bool) -> Self {
+        self.was.retain(was);
+        self
+    }
+
     /// Whether it has nothing of the kind.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -89,6 +89,9 @@ async fn a_daemon_that_only_observes_as_its_settings_say_calls_a_person() {
         let run = only_run(&flow).await;
         assert_eq!((run.state(), flow.outside.count("webhook")), (RunState::Paged, 1), "{run:#?}");
         assert_eq!(flow.effects().len(), started, "nothing is done");
+        flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+        flow.elapse(600).await;
+        assert_eq!(flow.outside.count("webhook over"), 1, "who was called is told that it is over");
     }
 }
 

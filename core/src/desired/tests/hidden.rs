@@ -52,7 +52,13 @@ impl Past {
         }
         self.files = files;
         let apart = desired.keeps_teams_apart();
-        self.claims.extend(desired.resources.iter().map(|(id, it)| (id.clone(), Claims::of(it, apart))));
+        let known = self.claims.clone();
+        let had = |id: &ResourceId, old: &ResourceId| known.get(id).is_some_and(|it| it.was.contains(old));
+        let claims = |(id, it): (&ResourceId, &Arc<Resource>)| {
+            let claims = Claims::of(it, apart).of_what_was(|old| had(id, old) || known.contains_key(old));
+            (id.clone(), claims)
+        };
+        self.claims.extend(desired.resources.iter().map(claims));
     }
 }
 

@@ -162,4 +162,59 @@ proptest! {
             past.accept(&compiled);
         }
     }
+
+    #[test]
+    fn whatever_a_team_wrote_before_keeps_nothing_that_another_removes_or_renames(
+        written in proptest::collection::vec(theirs(), 1..4),
+        accepted_first in any::<bool>(),
+        renames in any::<bool>(),
+    ) {
+        let mut all = each_alone();
+        let mut past = apart(&all);
+        for (path, text) in written {
+            let before = all.remove(path).map(|text| text + "---\n").unwrap_or_default();
+            all.insert(path.to_owned(), before + &text);
+        }
+        if accepted_first {
+            for _ in 0..2 {
+                past.accept(&past.clone().compile(&all));
+            }
+        }
+        all.remove("apps/a/shop.yaml");
+        // What it asks for may be another's; that hides nothing.
+        all.insert("apps/a/fresh.yaml".to_owned(), app_of("a", "fresh", "", "  port: 8080\n"));
+        if renames {
+            all.insert("apps/a/market.yaml".to_owned(), app_of("a", "market", ", was: [shop]", ""));
+        }
+        for look in 0..2 {
+            let compiled = past.compile(&all);
+            let said = || format!("{look}: {all:#?}\n{}\n{:?}", rendered(&compiled), compiled.desired);
+            if renames {
+                prop_assert!(compiled.desired.resources.contains_key(&id("market")), "{}", said());
+                prop_assert!(!compiled.desired.held.contains_key(&id("shop")), "{}", said());
+            } else {
+                prop_assert!(goes(&compiled, "shop", "a"), "{}", said());
+            }
+            past.accept(&compiled);
+        }
+    }
+}
+
+/// A document of team b's in one of its files: of what is another's or nobody's, with a mistake or without.
+fn theirs() -> impl Strategy<Value = (&'static str, String)> {
+    let path = select(&["apps/b/a.yaml", "apps/b/base.yaml", "apps/b/z.yaml", "environments/prod/apps/b/z.yaml"][..]);
+    // What is nobody's goes to whoever names it: that a team takes by right.
+    let by_right = (select(&["shop", "store", "mine"][..]), select(&[", team: b", ""][..]));
+    let others = (select(&["shop", "store", "fresh", "market"][..]), select(&[", team: a", ", team: nobody"][..]));
+    let named = prop_oneof![by_right, others];
+    let was =
+        select(&["", "", ", was: [shop]", ", was: [fresh]", ", was: [market]", ", was: [mine]", ", wass: [shop]"][..]);
+    let spec = select(
+        &["", "", "  port: 8080\n", "  replicas: x\n", "  after: [app/shop]\n", "  more: [\n", "---\nkind: App\n"][..],
+    );
+    (path, named, was, spec).prop_map(|(path, (name, team), was, spec)| {
+        let run = if path.starts_with("environments") { "  replicas: 2\n" } else { "  run: {command: [./x]}\n" };
+        let head = "apiVersion: codeops/v1\nkind: App\n";
+        (path, format!("{head}metadata: {{name: {name}{team}{was}}}\nspec:\n{run}{spec}"))
+    })
 }
