@@ -31,7 +31,13 @@ pub fn declared(memory: &Memory) -> Declared {
 /// The apps that were there, as remembered, with what each has by right: its port, its former names, and whose it is.
 pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let having = memory.resources.iter().filter(|(_, resource)| was_there(resource));
-    having.map(|(id, resource)| (id.clone(), resource.claims.clone())).collect()
+    // What is not declared any more has its port as long as it may live.
+    let has_port = |resource: &ResourceMemory| resource.file.is_some() || resource.lived_on().next().is_some();
+    let having = having.map(|(id, resource)| {
+        let port = resource.claims.port.clone().filter(|_| has_port(resource));
+        (id.clone(), Claims { port, ..resource.claims.clone() })
+    });
+    having.collect()
 }
 
 fn was_there(resource: &ResourceMemory) -> bool {

@@ -84,8 +84,8 @@ impl Diagnostic {
         let byte = |character: usize| self.line.char_indices().nth(character).map_or(self.line.len(), |(byte, _)| byte);
         let span = byte(at)..byte(at + self.width as usize);
         let group = level.primary_title(self.message.as_str());
-        let origin =
-            Origin::path(&*self.place.file).line(self.place.line as usize).char_column(self.place.column as usize);
+        let file = visible(&self.place.file);
+        let origin = Origin::path(&*file).line(self.place.line as usize).char_column(self.place.column as usize);
         let mut group: Group<'_> = if self.line.is_empty() {
             group.element(origin)
         } else {
@@ -93,7 +93,7 @@ impl Diagnostic {
                 .line_start(self.place.line as usize)
                 .annotation(AnnotationKind::Primary.span(span));
             if self.line_start == 1 {
-                group.element(snippet.path(&*self.place.file))
+                group.element(snippet.path(&*file))
             } else {
                 group.element(origin).element(snippet)
             }
@@ -112,7 +112,7 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}: {word}: {}", self.place, self.message)
+        write!(f, "{}: {word}: {}", visible(&self.place.to_string()), self.message)
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
             if let Some(why) = resolved.teams_broken.get(&team.value) {
                 unit.hold(format!("the team `{}` cannot be resolved: {why}", team.value));
             }
+            for (span, message, help) in outlived(unit, team, &teams, context) {
+                unit.warning(&mut resolved.found, span, message, help);
+            }
             reach(unit, team, &teams, context, &mut notes);
             secrets(unit, team, context, &mut notes);
             unreadable(unit, context);
@@ -86,6 +89,32 @@ pub(super) fn unknown<'c>(name: &At<Name>, what: &str, otherwise: &str, known: i
         None => otherwise.to_owned(),
     };
     (name.span, format!("there is no {what} `{}`", name.value), Some(help))
+}
+
+/// Takes those former names out of what was there before that it never had, and that have come to be another team's: nobody holds
+/// another team's app by declaring a name that it says it had.
+fn outlived(
+    unit: &mut Unit,
+    team: &At<TeamName>,
+    teams: &BTreeMap<ResourceId, TeamName>,
+    context: &Context,
+) -> Vec<Note> {
+    let Some(before) = context.claims.get(&unit.id).filter(|_| !context.teams.is_empty()) else { return Vec::new() };
+    let others = |was: &At<Name>| {
+        let id = ResourceId::app(was.value.clone());
+        // What another team lets this one have and removes is handed over.
+        let removed = || rights::holder(&id, context).filter(|it| !rights::reaches(&team.value, it, context));
+        let theirs = teams.get(&id).or_else(removed).filter(|theirs| **theirs != team.value)?;
+        (!before.was.contains(&id))
+            .then(|| (was.span, format!("`{id}` is the team `{theirs}`'s, and was never this app's"), id))
+    };
+    let notes: Vec<_> = unit.app.was.iter().filter_map(others).collect();
+    if !notes.is_empty() {
+        let is_its = |was: &At<Name>| !notes.iter().any(|(.., id)| id.name == was.value);
+        std::sync::Arc::make_mut(&mut unit.app).was.retain(is_its);
+    }
+    let help = || Some("it counts for nothing here: take it out".to_owned());
+    notes.into_iter().map(|(span, message, _)| (span, message, help())).collect()
 }
 
 /// Paths and other teams' resources.

@@ -164,7 +164,44 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
         group.sort_by_key(|asked| Reverse(asked.4));
         wrong.extend(clashes(group, units, !context.teams.is_empty()));
     }
+    wrong.extend(kept_by_others(&taken, units, context));
     report(units, wrong, found);
+}
+
+/// Whoever asks for a port that another team's app has still, though this revision does not say so: that one is held as it was, or
+/// is not gone yet.
+fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context) -> Vec<Wrong> {
+    let is_kept = |id: &ResourceId, number: u16| {
+        let unit = units.get(id);
+        unit.is_none_or(|unit| {
+            unit.held.is_some() && unit.app.port.as_ref().is_none_or(|port| port.value.number != number)
+        })
+    };
+    let mut kept: BTreeMap<(&ProviderName, u16), Vec<(&ResourceId, IpAddr, &TeamName)>> = BTreeMap::new();
+    for (id, claims) in context.claims.iter().filter(|_| !context.teams.is_empty()) {
+        if let (Some((provider, bind, number)), Some(team)) = (&claims.port, rights::holder(id, context))
+            && is_kept(id, *number)
+        {
+            kept.entry((provider, *number)).or_default().push((id, *bind, team));
+        }
+    }
+    let mut wrong = Vec::new();
+    for ((provider, number), id, bind, span, right) in taken.iter().filter(|_| !kept.is_empty()) {
+        let Some(there) = provider.and_then(|provider| kept.get(&(provider, *number))) else { continue };
+        let Some(team) = units.get(*id).and_then(|unit| unit.app.team.as_ref()) else { continue };
+        let is_near = |address: &IpAddr| {
+            let (one, other) = (bind.to_canonical(), address.to_canonical());
+            one == other || one.is_unspecified() || other.is_unspecified() || one.is_loopback() && other.is_loopback()
+        };
+        let stands = |(other, address, theirs): &&(&ResourceId, IpAddr, &TeamName)| {
+            *other != *id && is_near(address) && !rights::reaches(&team.value, theirs, context)
+        };
+        if let Some((other, ..)) = there.iter().find(stands).filter(|_| *right != Right::Holder) {
+            let message = format!("port {number} on {bind} belongs to {other}, which has it still");
+            wrong.push(((*id).clone(), *span, message, Some("choose another port or address".to_owned())));
+        }
+    }
+    wrong
 }
 
 /// The addresses that some app of a team had at the last accepted revision.

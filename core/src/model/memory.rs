@@ -187,14 +187,15 @@ impl ResourceMemory {
         self.file = Some(Arc::clone(file));
     }
 
-    /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone.
+    /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone, with
+    /// the port that it may have still.
     pub fn drop_declaration(&mut self, at: Timestamp) {
         (self.file, self.changed_by, self.stayed) = (None, None, None);
-        let Claims { team, asked, .. } = std::mem::take(&mut self.claims);
+        let Claims { port, team, asked, .. } = std::mem::take(&mut self.claims);
         let declared_at = self.declared_at.take();
         if *self != Self::default() {
             (self.declared_at, self.dropped_at) = (declared_at, Some(at));
-            self.claims = Claims { team, asked, ..Claims::default() };
+            self.claims = Claims { port, team, asked, ..Claims::default() };
         }
     }
 

@@ -44,8 +44,8 @@ impl Past {
             match (files.contains_key(id), desired.held.contains_key(id)) {
                 (false, true) => drop(files.insert(id.clone(), Arc::clone(file))),
                 (false, false) => {
-                    let team = self.claims.get(id).and_then(|claims| claims.team.clone());
-                    self.claims.insert(id.clone(), Claims { team, ..Claims::default() });
+                    let Claims { port, team, .. } = self.claims.get(id).cloned().unwrap_or_default();
+                    self.claims.insert(id.clone(), Claims { port, team, ..Claims::default() });
                 }
                 _ => {}
             }
@@ -59,6 +59,15 @@ impl Past {
             (id.clone(), claims)
         };
         self.claims.extend(desired.resources.iter().map(claims));
+    }
+}
+
+impl Past {
+    /// What is not declared any more lives no more.
+    pub(super) fn is_gone(&mut self, app: &str) {
+        if let Some(claims) = self.claims.get_mut(&id(app)) {
+            claims.port = None;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::hidden::{apart, repository};
 use super::*;
 
 const SHOP: &str = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop, team: a, was: [oldshop]}\nspec:\n  run: {command: [./shop]}\n  port: 8080\n";
@@ -232,5 +233,85 @@ proptest! {
         let texts: Vec<(&str, String)> = written.iter().map(|(path, documents)| (*path, documents.join("---\n"))).collect();
         let texts: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (*path, text.as_str())).collect();
         with(&texts)?;
+    }
+}
+
+/// What a team's app has while its own manifest cannot say so stays its own, and is its own again once that is mended.
+#[test]
+fn a_port_stays_with_what_is_held_or_not_gone_yet() {
+    let shop = |spec: &str| app_of("a", "shop", "", spec);
+    let all = repository(&[
+        ("apps/a/shop.yaml", &[shop("  port: 8080\n")]),
+        ("apps/b/base.yaml", &[app_of("b", "base", "", "")]),
+    ]);
+    let thief = app_of("b", "thief", "", "  port: 8080\n");
+    for meanwhile in [Some("name: [shop\n"), Some(&*shop("  port: x\n")), Some(&*shop("  port: 1\n  x: 1\n")), None] {
+        let mut past = apart(&all);
+        let mut broken = all.clone();
+        match meanwhile {
+            Some(text) => drop(broken.insert("apps/a/shop.yaml".to_owned(), text.to_owned())),
+            None => drop(broken.remove("apps/a/shop.yaml")),
+        }
+        for asks in [false, true, true] {
+            if asks {
+                broken.insert("apps/b/thief.yaml".to_owned(), thief.clone());
+            }
+            let compiled = past.compile(&broken);
+            assert_eq!(
+                compiled.desired.held.contains_key(&id("thief")),
+                asks,
+                "{meanwhile:?}: {}",
+                rendered(&compiled)
+            );
+            let why = "port 8080 on 127.0.0.1 belongs to app/shop, which has it still";
+            assert!(!asks || rendered(&compiled).contains(why), "{meanwhile:?}: {}", rendered(&compiled));
+            past.accept(&compiled);
+        }
+        broken.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8080\n  replicas: 2\n"));
+        let mended = past.compile(&broken);
+        assert!(mended.desired.resources.contains_key(&id("shop")), "{meanwhile:?}: {}", rendered(&mended));
+    }
+    // Its own team may go on with it, and so may another once it is gone.
+    let mut past = apart(&all);
+    let mut next = all.clone();
+    next.insert("apps/a/shop.yaml".to_owned(), app_of("a", "market", "", "  port: 8080\n"));
+    assert!(!past.compile(&next).has_errors());
+    next.insert("apps/a/shop.yaml".to_owned(), String::new());
+    past.accept(&past.clone().compile(&next));
+    next.insert("apps/b/thief.yaml".to_owned(), thief);
+    assert!(past.compile(&next).has_errors());
+    past.is_gone("shop");
+    assert!(!past.compile(&next).has_errors());
+}
+
+/// Whoever declares a name that another's app says it had, and never had, holds nothing of it.
+#[test]
+fn a_former_name_that_never_was_holds_nobody() {
+    let all = repository(&[
+        ("apps/a/shop.yaml", &[app_of("a", "shop", ", was: [never, older]", "")]),
+        ("apps/b/base.yaml", &[app_of("b", "base", "", "")]),
+    ]);
+    let mut past = apart(&all);
+    let mut next = all.clone();
+    next.insert("apps/b/never.yaml".to_owned(), app_of("b", "never", "", ""));
+    for _ in 0..2 {
+        let compiled = past.compile(&next);
+        assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+        assert!(rendered(&compiled).contains("`app/never` is the team `b`'s, and was never this app's"));
+        assert_eq!(compiled.desired.resources[&id("shop")].was, [id("older")]);
+        past.accept(&compiled);
+    }
+    // What comes anew and says that it was another's is held, for that may be meant to be handed over.
+    next.insert("apps/a/store.yaml".to_owned(), app_of("a", "store", ", was: [never]", ""));
+    assert!(past.compile(&next).desired.held.contains_key(&id("store")));
+}
+
+#[test]
+fn a_files_name_writes_nothing_to_a_terminal() {
+    let path = "apps/e\nerror: forged line\n\u{1b}[2J.yaml";
+    let compiled = run(&[(path.to_owned(), "kind: [".to_owned())].into(), &Context::default());
+    for text in [rendered(&compiled), compiled.diagnostics.iter().map(|it| format!("{it}\n")).collect()] {
+        assert!(text.contains("apps/e\u{240a}error: forged line\u{240a}\u{241b}[2J.yaml:1:"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.lines().any(|line| line.starts_with("error: forged")), "{text}");
     }
 }
