@@ -28,6 +28,9 @@ pub struct Routed {
     pub playbooks: Vec<Name>,
     /// Who is paged for it; the fallback where no route says.
     pub policy: Option<Name>,
+    /// Whether a route that was taken names it for itself, and not only its manifest for all.
+    #[serde(skip)]
+    named: bool,
     /// Whether no route says so, and it is the fallback.
     #[serde(skip)]
     pub by_fallback: bool,
@@ -95,13 +98,16 @@ struct Node {
 struct Inherited<'a> {
     manifest: &'a Name,
     policy: Option<&'a Name>,
+    /// Whether that is not the top's.
+    named: bool,
+    is_top: bool,
     playbook: Option<&'a Name>,
     group_by: Option<&'a Vec<String>>,
 }
 
 impl<'a> Inherited<'a> {
     fn of(manifest: &'a Name) -> Self {
-        Self { manifest, policy: None, playbook: None, group_by: None }
+        Self { manifest, policy: None, named: false, is_top: true, playbook: None, group_by: None }
     }
 }
 
@@ -158,6 +164,8 @@ impl Router {
                 continue;
             }
             tree.top.descend(labels, Inherited::of(&tree.name), tree.name.as_str(), &mut routed);
+            // Of several manifests the first that says whom to page counts.
+            routed.named = routed.policy.is_some();
             if !tree.top.go_on {
                 break;
             }
@@ -206,6 +214,8 @@ impl Node {
         let own = Inherited {
             manifest: from.manifest,
             policy: self.policy.as_ref().or(from.policy),
+            named: from.named || !from.is_top && self.policy.is_some(),
+            is_top: false,
             playbook: self.playbook.as_ref().or(from.playbook),
             group_by: self.group_by.as_ref().or(from.group_by),
         };
@@ -230,8 +240,8 @@ impl Node {
                 routed.playbooks.push(playbook.clone());
             }
         }
-        if routed.policy.is_none() {
-            routed.policy = own.policy.cloned();
+        if routed.policy.is_none() || own.named && !routed.named {
+            (routed.policy, routed.named) = (own.policy.cloned(), own.named);
         }
         if routed.taken.is_empty() {
             routed.group_by = own.group_by.cloned().unwrap_or_default();

@@ -89,6 +89,21 @@ fn the_first_child_that_matches_takes_it_and_continue_goes_on() {
 }
 
 #[test]
+fn one_alert_pages_one_policy_which_a_route_names_before_its_manifest() {
+    let mut muted = route(&["severity=\"info\""], None, vec![]);
+    muted.go_on = true;
+    let mut pay = route(&["team=\"pay\""], Some("pay"), vec![]);
+    pay.go_on = true;
+    let shop = route(&["app=\"shop\""], Some("shop"), vec![]);
+    let top = route(&[], Some("all"), vec![muted, pay, shop]);
+    let router = Router::new(&response(top), None, Whose::default());
+    let of = |pairs: &[(&str, &str)]| router.route(&labels(pairs)).policy.map(|policy| policy.to_string());
+    assert_eq!(of(&[("severity", "info")]).as_deref(), Some("all"));
+    assert_eq!(of(&[("severity", "info"), ("team", "pay")]).as_deref(), Some("pay"));
+    assert_eq!(of(&[("severity", "info"), ("team", "pay"), ("app", "shop")]).as_deref(), Some("pay"));
+}
+
+#[test]
 fn regular_expressions_are_anchored_and_a_missing_label_is_empty() {
     let holds = |matcher: &str, pairs: &[(&str, &str)]| matchers(&[matcher])[0].holds(&labels(pairs));
     assert!(holds("app=~\"sh.*\"", &[("app", "shop")]) && !holds("app=~\"ho\"", &[("app", "shop")]));

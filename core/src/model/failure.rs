@@ -57,12 +57,43 @@ impl Run {
         let failed = self.steps.iter().filter_map(|record| {
             let step = self.step(record.step).filter(|step| !matches!(step.does, Does::Page { .. }))?;
             match &record.outcome {
-                Some(StepOutcome::Failed { error } | StepOutcome::Unknown { error }) => Some(json!([step.name, error])),
+                Some(StepOutcome::Failed { error } | StepOutcome::Unknown { error }) => {
+                    Some(json!([step.name, what_stays(error)]))
+                }
                 _ => None,
             }
         });
         let failed: Vec<_> = failed.collect();
         let program = serde_json::to_value(&*self.playbook).ok()?;
         (!failed.is_empty()).then(|| Digest::of(&json!([program, failed])))
+    }
+}
+
+/// What of an error is the same each time: not the times, numbers, paths and keys in it.
+fn what_stays(error: &str) -> String {
+    let changes = |word: &&str| word.contains(|c: char| c.is_ascii_digit() || c == '/');
+    let words: Vec<&str> = error.split_whitespace().filter(|word| !changes(word)).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::what_stays;
+
+    #[test]
+    fn what_differs_each_time_makes_no_other_failure() {
+        let of = what_stays;
+        let one =
+            of("scripts/dump.sh ended with 1: 2026-11-28T03:00:01Z run r7-1-0 could not write /tmp/x.aB: disk full");
+        assert_eq!(
+            one,
+            of("scripts/dump.sh ended with 1: 2026-11-29T03:00:09Z run r8-1-0 could not write /tmp/x.cD: disk full")
+        );
+        assert_ne!(
+            one,
+            of(
+                "scripts/dump.sh ended with 1: 2026-11-28T03:00:01Z run r7-1-0 could not write /tmp/x.aB: not permitted"
+            )
+        );
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Style, printable};
 use crate::cli::{block_on, client};
 
-/// Mistakes told one by one.
+/// Mistakes, and holds, told one by one.
 const SHOWN: usize = 5;
 
 /// Ends with 1 where something needs a person: held, degraded, stuck, unknown, a revision that cannot be followed or holds mistakes, a
@@ -21,14 +21,15 @@ pub(crate) fn status(args: &StatusArgs, variables: &Variables, output: &Output) 
         output.text("alive\n")?;
         return Ok(Exit::Fine);
     }
-    let (status, resources, pages) = block_on(async {
+    let (status, resources, pages, holds) = block_on(async {
         let status = client.json("api/v1/status", &[]).await?;
         let resources = client.json("api/v1/resources", &[]).await?;
         let pages = if calls(&status) > 0 { client.json("api/v1/pages", &[]).await? } else { Value::Null };
-        Ok((status, resources, pages))
+        let holds = client.json("api/v1/holds", &[]).await?;
+        Ok((status, resources, pages, holds))
     })?;
-    let fine = is_fine(&status, &resources);
-    output.value(&status, || page(&status, &resources, &pages, fine, output))?;
+    let fine = is_fine(&status, &resources) && runs::items(&holds, "items").is_empty();
+    output.value(&status, || page(&status, &resources, &(pages, holds), fine, output))?;
     Ok(if fine { Exit::Fine } else { Exit::Failed })
 }
 
@@ -69,7 +70,7 @@ fn is_fine(status: &Value, resources: &Value) -> bool {
     well && items(resources).iter().all(needs_nobody)
 }
 
-fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &Output) -> String {
+fn page(status: &Value, resources: &Value, (pages, holds): &(Value, Value), fine: bool, output: &Output) -> String {
     let style = if fine { Style::Good } else { Style::Bad };
     let headline = match text(status, &["headline"]) {
         "" => counted(items(resources)),
@@ -103,7 +104,7 @@ fn page(status: &Value, resources: &Value, pages: &Value, fine: bool, output: &O
     let receivers = runs::items(status, "receivers").iter().map(receiver);
     let failing = runs::items(status, "failing").iter().map(failing);
     let told = mistakes(status).take(SHOWN).map(mistake).chain(unheard).chain(receivers).chain(failing);
-    let told = told.chain(unaccepted(pages));
+    let told = told.chain(unaccepted(pages)).chain(held(holds, resources));
     for (label, why) in told {
         page += &format!("{}: {}\n", output.paint(Style::Bad, label), printable(&why.replace('\n', " ")));
     }
@@ -172,6 +173,24 @@ fn unaccepted(pages: &Value) -> impl Iterator<Item = (&'static str, String)> {
     })
 }
 
+/// What is held and no resource says itself, with what releases it.
+fn held(holds: &Value, resources: &Value) -> Vec<(&'static str, String)> {
+    let said = |trailer: &str| items(resources).iter().any(|resource| text(resource, &["why"]).contains(trailer));
+    let silent = runs::items(holds, "items").iter().filter(|hold| !said(text(hold, &["trailer"])));
+    let each = silent.map(|hold| {
+        let (why, trailer) = (text(hold, &["why"]), text(hold, &["trailer"]));
+        (
+            "held",
+            if why.contains(trailer) {
+                why.to_owned()
+            } else {
+                format!("{why}; a commit with `{trailer}` releases it")
+            },
+        )
+    });
+    each.take(SHOWN).collect()
+}
+
 fn counted(resources: &[Value]) -> String {
     let fine = resources.iter().filter(|r| text(r, &["sync"]) == "Synced" && text(r, &["health"]) == "Healthy").count();
     format!("{fine} of {} in sync and healthy", resources.len())
@@ -189,7 +208,7 @@ mod tests {
             "daemon.yaml holds mistakes\nerror: unknown field `pol`\n --> daemon.yaml:2:3\n  |\n2 |   pol: 30s\n";
         let status = json!({"settings_error": error});
         let output = Output::plain();
-        let text = page(&status, &Value::Null, &Value::Null, false, &output);
+        let text = page(&status, &Value::Null, &Default::default(), false, &output);
         let told = "settings: daemon.yaml holds mistakes\n  error: unknown field `pol`\n   --> daemon.yaml:2:3\n    |\n  2 |   pol: 30s\n";
         assert!(text.contains(told), "{text}");
     }
@@ -210,12 +229,25 @@ mod tests {
         let it = json!({"playbook": "nightly", "since": "2026-11-20T03:00:02Z", "times": 3, "run": "r9"});
         let failing = json!({"failing": [it]});
         assert!(!is_fine(&failing, &resources("Synced", "Healthy")));
-        let text = page(&failing, &Value::Null, &Value::Null, false, &Output::plain());
+        let text = page(&failing, &Value::Null, &Default::default(), false, &Output::plain());
         let told =
             "failing: scheduled playbook nightly, 3 times since 2026-11-20T03:00:02Z: `codeops runs r9` says why";
         assert!(text.contains(told), "{text}");
         let found = |severity: &str| json!({"diagnostics": [{"severity": severity}]});
         assert!(!is_fine(&found("error"), &resources("Synced", "Healthy")));
         assert!(is_fine(&found("warning"), &resources("Synced", "Healthy")));
+    }
+
+    #[test]
+    fn what_is_held_is_told_with_what_releases_it_unless_a_resource_says_so() {
+        let hold = json!({"why": "the state folder was moved", "trailer": "Codeops-Allow: 83de91986205"});
+        let holds = (Value::Null, json!({"items": [hold], "next": null}));
+        let of = |resources: &Value| page(&json!({}), resources, &holds, false, &Output::plain());
+        let text = of(&json!({"resources": [{"sync": "Synced", "health": "Healthy"}]}));
+        let told = "held: the state folder was moved; a commit with `Codeops-Allow: 83de91986205` releases it";
+        assert!(text.contains(told), "{text}");
+        let why = "held: a commit with Codeops-Allow: 83de91986205 releases it";
+        let text = of(&json!({"resources": [{"id": "app/shop", "sync": "Held", "health": "Healthy", "why": why}]}));
+        assert_eq!(text.matches("83de91986205").count(), 1, "{text}");
     }
 }
