@@ -18,7 +18,9 @@ use crate::model::{
     Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
     ResourceId, ResourceMemory, RunId, Strategy,
 };
-use crate::plan::{Effective, effective, health_of, is_failing, is_good, is_healthy, is_proven, is_tried, pin_of};
+use crate::plan::{
+    Effective, Standing, effective, health_of, is_failing, is_good, is_healthy, is_proven, is_tried, pin_of,
+};
 
 /// What an action rests on.
 #[derive(Debug, Clone, Copy)]
@@ -101,16 +103,27 @@ fn renew(situation: &Situation<'_>, live: &Live, which: impl Fn(&Instance) -> bo
     }
     let healthy = chosen.iter().filter(|instance| is_healthy(instance)).count();
     let target = effective(declared, Some(situation.memory)).resource();
-    let all_at_once = target.spec.rollout.strategy == Strategy::Recreate;
-    if healthy > 0 && all_at_once && healthy == up.iter().filter(|instance| is_healthy(instance)).count() {
-        return Err(format!(
-            "{} is replaced by `recreate`, and the last healthy instance is never taken away: nothing would serve",
-            declared.id
-        ));
+    if healthy > 0 && healthy == up.iter().filter(|instance| is_healthy(instance)).count() {
+        nothing_beside(target).map_or(Ok(()), Err)?;
     }
     let instances: BTreeSet<InstanceId> = chosen.iter().map(|instance| instance.id.clone()).collect();
     let (at, run, playbook) = (situation.now, situation.run, situation.playbook.clone());
     Ok(Lowered::Renew { renewal: Renewal { at, instances, run, playbook, over: false }, healthy: healthy > 0 })
+}
+
+/// Why the last healthy instance of it cannot be renewed: its rollout starts none before that one has ended.
+fn nothing_beside(target: &Resource) -> Option<String> {
+    let rollout = &target.spec.rollout;
+    let how = match rollout.strategy {
+        Strategy::Recreate => "is replaced by `recreate`",
+        // With more instances than one, the rest go on meanwhile.
+        Strategy::Rolling if target.spec.replicas <= 1 && rollout.surge == 0 && rollout.unavailable > 0 => {
+            "has a single instance, beside which `surge: 0` lets none start"
+        }
+        Strategy::Rolling => return None,
+    };
+    let id = &target.id;
+    Some(format!("{id} {how}, and the last healthy instance is never taken away: nothing would serve"))
 }
 
 fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
@@ -164,6 +177,11 @@ pub fn progress(action: Action, situation: &Situation<'_>) -> Progress {
     }
     let left = live.instances.iter().filter(|instance| renewal.concerns(instance)).count();
     if left > 0 {
+        // It has come round since: with no other to come up beside it, it stays.
+        let stays = target.spec.replicas <= 1 && Standing::of(target, live, Some(memory)).last_renewed().is_some();
+        if let Some(why) = nothing_beside(target).filter(|_| stays) {
+            return Progress::Failed(why);
+        }
         return Progress::Going(format!("{left} of {} instances still to make way", renewal.instances.len()));
     }
     match health_of(target, live) {

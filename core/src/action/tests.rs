@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Lowered, Situation, lower, progress};
 use crate::model::{
-    Action, Instance, InstanceHealth, InstanceId, InstanceState, LastGood, Live, Memory, Name, Pin, Progress, Resource,
-    ResourceMemory, RunId, Strategy,
+    Action, Instance, InstanceHealth, InstanceId, InstanceState, LastGood, Live, Memory, Name, Pin, Progress, Renewal,
+    Resource, ResourceMemory, RunId, Strategy,
 };
 use crate::plan::sim::{World, app, desired, empty, name, resource, revision, status};
 
@@ -140,36 +140,113 @@ fn recreate_never_takes_the_last_healthy_instance_away() {
     assert_eq!(down.renewed(Action::AppRestart, json!({})), (vec![1, 2, 3], false), "there is nothing to lose");
 }
 
+#[test]
+fn the_only_instance_that_nothing_may_run_beside_is_not_taken_away_while_healthy() {
+    let alone = |healths| {
+        let declared = resource("shop", |spec| (spec.rollout.surge, spec.rollout.unavailable) = (0, 1));
+        Case::of(declared, healths)
+    };
+    let all = json!({"instances": "all"});
+    for lowered in [
+        alone(&[HEALTHY]).lower(Action::AppRestart, json!({})),
+        alone(&[HEALTHY]).lower(Action::AppReplace, all.clone()),
+    ] {
+        let error = lowered.unwrap_err();
+        assert!(
+            error.contains("`surge: 0`") && error.contains("the last healthy instance is never taken away"),
+            "{error}"
+        );
+    }
+    assert_eq!(alone(&[ILL]).renewed(Action::AppRestart, json!({})), (vec![1], false), "an ill one may always go");
+    assert_eq!(alone(&[ILL]).renewed(Action::AppReplace, json!({})), (vec![1], false));
+}
+
 /// The mark alone says nothing of the order: the rollout that carries it out does.
 #[test]
 fn a_renewed_app_always_has_a_healthy_instance() {
-    let declared = resource("shop", |spec| spec.replicas = 1);
-    let wanted = desired([Arc::clone(&declared)]);
+    for (strategy, replicas, surge, unavailable, is_refused) in [
+        (Strategy::Rolling, 1, 1, 0, false),
+        (Strategy::Rolling, 1, 1, 1, false),
+        (Strategy::Rolling, 1, 0, 1, true),
+        (Strategy::Rolling, 2, 0, 2, false),
+        (Strategy::Rolling, 3, 0, 7, false),
+        (Strategy::Recreate, 1, 0, 0, true),
+        (Strategy::Recreate, 2, 0, 0, true),
+    ] {
+        let told = format!("{strategy:?}, {replicas}, surge {surge}, unavailable {unavailable}");
+        let declared = resource("shop", |spec| {
+            spec.replicas = replicas;
+            (spec.rollout.strategy, spec.rollout.surge, spec.rollout.unavailable) = (strategy, surge, unavailable);
+        });
+        let wanted = desired([Arc::clone(&declared)]);
+        let mut world = World::new();
+        world.settle(&wanted, &revision(1));
+        // An id is given again once its instance is gone.
+        let ids = |world: &mut World| -> Vec<(InstanceId, Timestamp)> {
+            world.object("local", "shop").instances.iter().map(|i| (i.id.clone(), i.created_at)).collect()
+        };
+        let before = ids(&mut world);
+        world.tick(60);
+        let mut case = Case::of(Arc::clone(&declared), &[]);
+        case.memory = Memory::clone(&world.memory).resources[&app("shop")].clone();
+        case.live = Some(world.object("local", "shop").clone());
+        let renewal =
+            match lower(Action::AppRestart, &BTreeMap::new(), &Situation { now: world.now, ..case.situation() }) {
+                Ok(Lowered::Renew { renewal, healthy: true }) if !is_refused => renewal,
+                // They were ill when the run said so, and have come round before they were ended.
+                Err(_) if is_refused => {
+                    let (instances, playbook) =
+                        (before.iter().map(|(id, _)| id.clone()).collect(), case.playbook.clone());
+                    Renewal { at: world.now, instances, run: RUN, playbook, over: false }
+                }
+                lowered => panic!("{told}: {lowered:?}"),
+            };
+        world.memory.resources.get_mut(&app("shop")).unwrap().renewal = Some(renewal);
+        world.least.clear();
+        let passed = world.settle(&wanted, &revision(1));
+        assert!(
+            world.least.get(&app("shop")).is_none_or(|least| *least >= 1),
+            "{told}: a new one was healthy before the last healthy one went"
+        );
+        let after = ids(&mut world);
+        assert_eq!(after.len(), before.len(), "{told}: {after:?}");
+        case.memory = Memory::clone(&world.memory).resources[&app("shop")].clone();
+        case.live = Some(world.object("local", "shop").clone());
+        let progress = case.progress(Action::AppRestart);
+        if is_refused && replicas == 1 {
+            assert_eq!(after, before, "{told}");
+            let Progress::Failed(error) = progress else { panic!("{told}: {progress:?}") };
+            assert!(error.contains("the last healthy instance is never taken away"), "{told}: {error}");
+            // With its run it is over, and the instance stays.
+            let shop = world.memory.resources.get_mut(&app("shop")).unwrap();
+            shop.renewal.as_mut().unwrap().over = true;
+            let passed = world.settle(&wanted, &revision(1));
+            assert_eq!((status(&passed, "shop").2, ids(&mut world)), (String::new(), before), "{told}");
+        } else {
+            assert!(after.iter().all(|id| !before.contains(id)), "{told}: {after:?}");
+            assert!(matches!(progress, Progress::Done(_)), "{told}: {progress:?}");
+            assert_eq!(status(&passed, "shop").2, "", "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_commit_may_still_take_the_only_instance_away_as_its_rollout_says() {
+    let alone = |log: &str| {
+        resource("shop", |spec| {
+            (spec.rollout.surge, spec.rollout.unavailable) = (0, 1);
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+        })
+    };
     let mut world = World::new();
-    world.settle(&wanted, &revision(1));
-    let before = world.object("local", "shop").instances[0].id.clone();
+    world.settle(&desired([alone("info")]), &revision(1));
     world.tick(60);
-    let memory = Memory::clone(&world.memory).resources[&app("shop")].clone();
-    let playbook = name("shop-down");
-    let live = Some(world.object("local", "shop").clone());
-    let of = Situation {
-        declared: &declared,
-        live: live.as_ref(),
-        memory: &memory,
-        run: RUN,
-        playbook: &playbook,
-        now: world.now,
-    };
-    let Ok(Lowered::Renew { renewal, healthy: true }) = lower(Action::AppRestart, &BTreeMap::new(), &of) else {
-        panic!()
-    };
+    let instances = world.object("local", "shop").instances.iter().map(|i| i.id.clone()).collect();
+    let renewal = Renewal { at: world.now, instances, run: RUN, playbook: name("shop-down"), over: false };
     world.memory.resources.get_mut(&app("shop")).unwrap().renewal = Some(renewal);
-    world.least.clear();
-    let passed = world.settle(&wanted, &revision(1));
-    assert_eq!(world.least[&app("shop")], 1, "a new one was healthy before the last healthy one went");
-    let after: Vec<InstanceId> = world.object("local", "shop").instances.iter().map(|i| i.id.clone()).collect();
-    assert!(after.len() == 1 && after[0] != before, "{after:?}");
-    assert_eq!(status(&passed, "shop").2, "");
+    let passed = world.settle(&desired([alone("debug")]), &revision(2));
+    assert_eq!(status(&passed, "shop").2, "", "a run that says so as well keeps it from nothing");
+    assert_eq!(world.object("local", "shop").instances[0].template, alone("debug").template_digest);
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct Standing<'a> {
     /// Instances of any other template, those that failed before a commit said to try again, and those that a run told to
     /// make way.
     pub old: Vec<&'a Instance>,
+    /// Those of them that nothing but a run told to make way.
+    pub renewed: Vec<&'a Instance>,
     /// How many instances are on their way out.
     pub stopping: usize,
 }
@@ -25,22 +27,22 @@ impl<'a> Standing<'a> {
     /// Holds `live` against `target`.
     pub fn of(target: &Resource, live: &'a Live, memory: Option<&ResourceMemory>) -> Self {
         let witness = Witness { live, memory };
-        let (mut current, mut old, mut stopping) = (Vec::new(), Vec::new(), 0);
+        let (mut current, mut old, mut renewed, mut stopping) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for instance in &live.instances {
             if instance.state == InstanceState::Stopping {
                 stopping += 1;
-            } else if witness.same_template(&instance.template, target)
-                && !is_stale(instance, target, memory)
-                && !makes_way(instance, memory)
-            {
-                current.push(instance);
-            } else {
+            } else if !witness.same_template(&instance.template, target) || is_stale(instance, target, memory) {
                 old.push(instance);
+            } else if makes_way(instance, memory) {
+                old.push(instance);
+                renewed.push(instance);
+            } else {
+                current.push(instance);
             }
         }
         let spec_same = witness.same_spec(target);
         let stamp_same = spec_same && live.stamp.as_ref().is_some_and(|stamp| stamp.team == target.team);
-        Self { spec_same, stamp_same, current, old, stopping }
+        Self { spec_same, stamp_same, current, old, renewed, stopping }
     }
 
     /// How many instances are up, of whatever template.
@@ -56,6 +58,13 @@ impl<'a> Standing<'a> {
     /// How many instances pass their check, of whatever template.
     pub fn healthy(&self) -> usize {
         self.current.iter().chain(&self.old).filter(|i| is_healthy(i)).count()
+    }
+
+    /// The one that no run may take away: told to make way by one, while no instance serves that stays. The oldest, of several.
+    pub fn last_renewed(&self) -> Option<&'a Instance> {
+        let stays = self.current.iter().any(|i| is_serving(i));
+        let serving = self.renewed.iter().copied().filter(|i| !stays && is_serving(i));
+        serving.min_by_key(|i| (!is_healthy(i), i.created_at, i.id.ordinal()))
     }
 
     /// How many instances are sent requests, of whatever template.

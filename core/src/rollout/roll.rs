@@ -138,22 +138,29 @@ pub(super) fn starts(situation: &Situation<'_>, target: &Arc<Resource>, there: &
         .collect()
 }
 
-/// All old ones end, and are gone, before the first new one starts.
+/// All old ones end, and are gone, before the first new one starts; but for the last one that serves, where only a run says so.
 fn recreate<'a>(target: &Resource, standing: &Standing<'a>) -> (Vec<&'a Instance>, usize) {
-    if !standing.old.is_empty() {
-        return (standing.old.clone(), 0);
+    let kept = standing.last_renewed().map(|kept| &kept.id);
+    let old: Vec<&Instance> = standing.old.iter().copied().filter(|i| Some(&i.id) != kept).collect();
+    if !old.is_empty() {
+        return (old, 0);
     }
-    let missing = wanted(target).saturating_sub(standing.current.len());
-    let start = if standing.stopping > 0 && standing.current.is_empty() { 0 } else { missing };
+    let there = standing.current.len() + usize::from(kept.is_some());
+    let missing = wanted(target).saturating_sub(there);
+    let start = if standing.stopping > 0 && there == 0 { 0 } else { missing };
     (surplus(&standing.current, wanted(target)), start)
 }
 
 /// New ones beside old ones, within surge and unavailable. Old instances that do not work serve nobody and make room first.
 fn rolling<'a>(target: &Resource, standing: &Standing<'a>) -> (Vec<&'a Instance>, usize) {
     let wanted = wanted(target);
-    let (unavailable, mut surge) = (count(target.spec.rollout.unavailable), count(target.spec.rollout.surge));
+    let (mut unavailable, mut surge) = (count(target.spec.rollout.unavailable), count(target.spec.rollout.surge));
     if surge == 0 && unavailable == 0 {
         surge = 1; // Otherwise it could never move.
+    }
+    if !standing.renewed.is_empty() {
+        // What a commit may take away for a while, a run may not: one goes on serving.
+        unavailable = unavailable.min(wanted.saturating_sub(1));
     }
     let mut stop = surplus(&standing.current, wanted);
     let (serving, idle): (Vec<&Instance>, Vec<&Instance>) = standing.old.iter().copied().partition(|i| is_serving(i));
