@@ -1,5 +1,6 @@
 //! One HTTP request: no proxy, redirects followed by hand and each checked, the answer bounded. Channels to people send
-//! theirs through here as well. A request that may have arrived and was not answered is not known, unless it only reads.
+//! theirs through here as well. A request that may have arrived and was not answered is not known, unless it only reads; nor
+//! is one that was answered by a redirect which came to nothing.
 
 use std::time::Duration;
 
@@ -113,6 +114,8 @@ pub(super) async fn send(egress: &Egress, call: Call, limit: Duration) -> Result
     match tokio::time::timeout(limit, follow(&client, egress, call)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Trouble::Refused(why))) => Err(failed(format!("{shown} was not sent: {why}"))),
+        Ok(Err(Trouble::Turned { why, is_known: true })) => Err(failed(format!("{shown} {why}"))),
+        Ok(Err(Trouble::Turned { why, is_known: false })) => Err(doubt(format!("{shown} {why}"))),
         Ok(Err(Trouble::Lost(why))) => Err(doubt(format!("{shown} was not answered: {why}"))),
         Err(_) => Err(doubt(format!("{shown} was not answered within {} s", limit.as_secs_f32()))),
     }
@@ -120,8 +123,10 @@ pub(super) async fn send(egress: &Egress, call: Call, limit: Duration) -> Result
 
 /// Why there is no answer.
 enum Trouble {
-    /// Nothing was sent, or what was sent was answered by where it must not go.
+    /// Nothing was sent.
     Refused(String),
+    /// What was sent was answered by where else to go, and there it ended. `is_known`: that answer says that nothing was done.
+    Turned { why: String, is_known: bool },
     /// It may have arrived.
     Lost(String),
 }
@@ -136,45 +141,79 @@ impl From<reqwest::Error> for Trouble {
     }
 }
 
-async fn follow(client: &Client, egress: &Egress, mut call: Call) -> Result<Answer, Trouble> {
-    for _ in 0..=REDIRECTS {
-        may_reach(&call.url, egress).map_err(|why| Trouble::Refused(why.to_string()))?;
-        let mut request = client.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
-        if let Some(body) = &call.body {
-            request = request.body(body.clone());
-        }
-        let mut response = request.send().await?;
-        if let Some(next) = redirected(&call, &response)? {
-            call = next;
-            continue;
-        }
-        let mut body = Kept::default();
-        while let Some(piece) = response.chunk().await? {
-            body.take(&piece);
-        }
-        return Ok(Answer { status: response.status(), body });
+impl Trouble {
+    fn unfollowed(status: u16, why: &str, is_known: bool) -> Self {
+        Self::Turned { why: format!("was answered {status}, which is not followed: {why}"), is_known }
     }
-    Err(Trouble::Refused(format!("more than {REDIRECTS} redirects")))
+
+    /// The same of a request that a redirect with this status asked for: the one before it has been sent.
+    fn after(self, status: u16) -> Self {
+        let (how, why) = match self {
+            Self::Refused(why) => ("was not reached", why),
+            Self::Lost(why) => ("did not answer", why),
+            turned @ Self::Turned { .. } => return turned,
+        };
+        let why = format!("was answered {status}, and where that leads to {how}: {why}");
+        Self::Turned { why, is_known: false }
+    }
 }
 
-/// The request that a redirect asks for, if the response is one. Another origin gets none of the step's headers.
-fn redirected(call: &Call, response: &Response) -> Result<Option<Call>, Trouble> {
+async fn follow(client: &Client, egress: &Egress, mut call: Call) -> Result<Answer, Trouble> {
+    // The redirects that were answered, the last one and whether each says that nothing was done.
+    let mut turned: Option<(u16, bool)> = None;
+    for _ in 0..=REDIRECTS {
+        let mut response = match ask(client, egress, &call).await {
+            Ok(response) => response,
+            Err(trouble) => {
+                return Err(match turned {
+                    Some((status, _)) => trouble.after(status),
+                    None => trouble,
+                });
+            }
+        };
+        let status = response.status().as_u16();
+        let is_known = matches!(status, 307 | 308) && turned.is_none_or(|(_, is_known)| is_known);
+        match redirected(&call, &response) {
+            Ok(Some(next)) => (call, turned) = (next, Some((status, is_known))),
+            Ok(None) => {
+                let mut body = Kept::default();
+                while let Some(piece) = response.chunk().await? {
+                    body.take(&piece);
+                }
+                return Ok(Answer { status: response.status(), body });
+            }
+            Err(why) => return Err(Trouble::unfollowed(status, &why, is_known)),
+        }
+    }
+    let (status, is_known) = turned.unwrap_or_default();
+    Err(Trouble::unfollowed(status, &format!("more than {REDIRECTS} redirects"), is_known))
+}
+
+async fn ask(client: &Client, egress: &Egress, call: &Call) -> Result<Response, Trouble> {
+    may_reach(&call.url, egress).map_err(|why| Trouble::Refused(why.to_string()))?;
+    let mut request = client.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
+    if let Some(body) = &call.body {
+        request = request.body(body.clone());
+    }
+    Ok(request.send().await?)
+}
+
+/// The request that a redirect asks for, if the response is one; an error says why it is not followed. Another origin gets
+/// none of the step's headers.
+fn redirected(call: &Call, response: &Response) -> Result<Option<Call>, String> {
     let status = response.status();
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) || call.expect.contains(&status.as_u16()) {
         return Ok(None);
     }
     let Some(location) = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()) else { return Ok(None) };
-    let url = call.url.join(location).map_err(|error| Trouble::Refused(format!("it redirects to no URL: {error}")))?;
+    let url = call.url.join(location).map_err(|error| format!("it redirects to no URL: {error}"))?;
     if call.url.scheme() == "https" && url.scheme() != "https" {
-        return Err(Trouble::Refused("it redirects from https to http".to_owned()));
+        return Err("it redirects from https to http".to_owned());
     }
     let again = matches!(status.as_u16(), 307 | 308) || call.method.is_safe();
     let same = call.url.origin() == url.origin();
     if !same && again && call.body.is_some() {
-        return Err(Trouble::Refused(format!(
-            "it redirects what is sent to another host, {}",
-            url.origin().ascii_serialization()
-        )));
+        return Err(format!("it redirects what is sent to another host, {}", url.origin().ascii_serialization()));
     }
     Ok(Some(Call {
         method: if again { call.method.clone() } else { Method::GET },

@@ -113,6 +113,37 @@ async fn inner_addresses_are_reached_only_where_the_team_names_them() {
 }
 
 #[tokio::test]
+async fn what_a_redirect_has_answered_was_sent() {
+    let nobody = free_port();
+    let sink = HttpSink::serve(move |taken| match taken.path() {
+        "/away" => Reply::redirect(303, &format!("http://127.0.0.1:{nobody}/")),
+        "/barred" => Reply::redirect(303, "http://169.254.169.254/latest/meta-data/"),
+        "/loop" => Reply::redirect(302, "/loop"),
+        "/ftp" => Reply::redirect(301, "ftp://127.0.0.1/x"),
+        "/again" => Reply::redirect(307, "/away"),
+        "/cut" => Reply::Cut,
+        _ => Reply::redirect(303, "/cut"),
+    })
+    .await;
+    let stage = Stage::new();
+    for (path, status, says) in [
+        ("/away", 303, "refused"),
+        ("/barred", 303, "egress"),
+        ("/loop", 302, "redirects"),
+        ("/ftp", 301, "scheme"),
+        ("/again", 303, "refused"),
+        ("/cuts", 303, "closed"),
+    ] {
+        let error = unknown(stage.perform(Effect::Http(request("POST", sink.url(path)))).await);
+        assert!(error.contains(&format!("was answered {status}")), "{path}: {error}");
+        assert!(error.contains(says) && error.ends_with("; it may have been done"), "{path}: {error}");
+        assert!(!error.contains("not sent"), "{path}: {error}");
+        let error = failed(stage.perform(Effect::Http(request("GET", sink.url(path)))).await);
+        assert!(error.contains(&format!("was answered {status}")) && !error.contains("not sent"), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn another_host_gets_no_secret_by_a_redirect() {
     let sink = HttpSink::serve(|taken| match taken.path() {
         "/here" => Reply::status(200, "{}"),
@@ -129,7 +160,7 @@ async fn another_host_gets_no_secret_by_a_redirect() {
     let last = sink.taken().pop().expect("a request");
     assert_eq!((last.path(), last.header("x-api-key")), ("/here", None));
     let error = failed(stage.perform(Effect::Http(HttpRequest { body: Some("x".to_owned()), ..order("POST") })).await);
-    assert!(error.contains("another host"), "{error}");
+    assert!(error.contains("was answered 307") && error.contains("another host"), "{error}");
 }
 
 #[tokio::test]
