@@ -14,6 +14,7 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::config::ScriptsMode;
@@ -62,7 +63,7 @@ pub fn confinement() -> Result<(), String> {
 pub(super) struct Scripts {
     folder: PathBuf,
     views: Views,
-    uids: TeamUids,
+    uids: Arc<TeamUids>,
 }
 
 impl Scripts {
@@ -80,7 +81,7 @@ impl Scripts {
             tracing::warn!(folder = %tmp.display(), %error, "what scripts left cannot be removed and stays: is something mounted there?");
         }
         make_again(&tmp).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", tmp.display())))?;
-        Ok(Self { folder: folder.to_owned(), views: Views::open(&folder.join("views"))?, uids })
+        Ok(Self { folder: folder.to_owned(), views: Views::open(&folder.join("views"))?, uids: Arc::new(uids) })
     }
 
     /// Runs one script to its end.
@@ -91,7 +92,7 @@ impl Scripts {
         let view = self.views.of(&call.revision, &*parts.source).await.map_err(failed)?;
         let program = program(&view, &call.file).map_err(failed)?;
         let limit = Duration::from_millis(call.timeout_ms);
-        let started = Running::prepare(&self.uids, &call.team, &self.folder.join("tmp"));
+        let started = Running::prepare(&self.uids, &call.team, &self.folder.join("tmp")).await;
         let mut running = started.map_err(|error| cannot_start(&call.file, &error.to_string()))?;
         let orders = orders(key, call, &view, &program, &running);
         let ended = running.run(&parts.launcher, &orders, limit).await;
@@ -127,7 +128,7 @@ fn program(view: &View, file: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-fn orders(key: &str, call: &ScriptCall, view: &View, program: &Path, running: &Running<'_>) -> Orders {
+fn orders(key: &str, call: &ScriptCall, view: &View, program: &Path, running: &Running) -> Orders {
     let tmp = running.tmp().display().to_string();
     let env = [
         ("PATH", PATH),

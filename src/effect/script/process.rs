@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::model::{Bytes, Resources, TeamName};
@@ -41,16 +42,22 @@ pub(super) struct Ended {
 }
 
 /// What one run of a script has of its own. Dropped, nothing of it is left.
-pub(super) struct Running<'u> {
-    uids: &'u TeamUids,
+pub(super) struct Running {
+    uids: Arc<TeamUids>,
     uid: Option<u32>,
     tmp: PathBuf,
     group: Group,
 }
 
-impl<'u> Running<'u> {
-    /// A user, a folder and control groups for a script of this team.
-    pub(super) fn prepare(uids: &'u TeamUids, team: &TeamName, folder: &Path) -> io::Result<Self> {
+impl Running {
+    /// A user, a folder and control groups for a script of this team. It may wait for the end of what runs under that user.
+    pub(super) async fn prepare(uids: &Arc<TeamUids>, team: &TeamName, folder: &Path) -> io::Result<Self> {
+        let (uids, team, folder) = (Arc::clone(uids), team.clone(), folder.to_owned());
+        let prepared = tokio::task::spawn_blocking(move || Self::prepared(uids, &team, &folder));
+        prepared.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    fn prepared(uids: Arc<TeamUids>, team: &TeamName, folder: &Path) -> io::Result<Self> {
         let tmp = tempfile::Builder::new().prefix("run-").tempdir_in(folder)?.keep();
         let uid = rustix::process::geteuid().is_root().then(|| uids.begin(team)).transpose()?;
         let limits = Resources { cpu: None, memory: Some(Bytes(MEMORY)) };
@@ -101,7 +108,8 @@ impl<'u> Running<'u> {
             if !matches!(lived, Ok(Ok(_))) {
                 reap(&mut child).await;
             }
-            self.end();
+            // It panics nowhere, and nothing waits for how it went.
+            let _ = tokio::task::spawn_blocking(self.end()).await;
             over.cancel();
             lived
         };
@@ -130,36 +138,40 @@ impl<'u> Running<'u> {
         }
     }
 
-    /// Ends it; what then removes what it wrote, once.
+    /// What ends it and removes what it wrote, once.
     fn leave(&mut self) -> Option<impl FnOnce() + Send + use<>> {
         let tmp = std::mem::take(&mut self.tmp);
         if tmp.as_os_str().is_empty() {
             return None;
         }
-        self.end();
-        self.group.remove();
+        let (end, group) = (self.end(), self.group.clone());
         Some(move || {
+            end();
+            group.remove();
             if let Err(error) = remove_folder(&tmp) {
                 tracing::warn!(path = %tmp.display(), %error, "what a script wrote cannot be removed");
             }
         })
     }
 
-    /// Ends every process of it that can be found without its warden.
-    fn end(&mut self) {
-        for _ in 0..20 {
-            self.group.kill();
-            if self.group.members().is_empty() {
-                break;
+    /// What ends every process of it that can be found without its warden: whose they are is asked of each on the machine.
+    fn end(&mut self) -> impl FnOnce() + Send + use<> {
+        let (group, uid, uids) = (self.group.clone(), self.uid.take(), Arc::clone(&self.uids));
+        move || {
+            for _ in 0..20 {
+                group.kill();
+                if group.members().is_empty() {
+                    break;
+                }
             }
-        }
-        if let Some(uid) = self.uid.take() {
-            self.uids.ended(uid);
+            if let Some(uid) = uid {
+                uids.ended(uid);
+            }
         }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         if let Some(remove) = self.leave() {
             match Handle::try_current() {

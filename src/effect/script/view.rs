@@ -17,6 +17,8 @@ use crate::port::Source;
 const KEPT: usize = 4;
 /// What the folder of a view that is not whole yet begins with.
 const NEW: &str = ".new-";
+/// What the folder of a view that is being removed begins with.
+const GONE: &str = ".gone-";
 
 /// All views.
 pub(super) struct Views {
@@ -55,7 +57,7 @@ impl Views {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
         for entry in fs::read_dir(folder)?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(NEW) {
+            if is_unfinished(&entry) {
                 remove_folder(&entry.path())?;
             }
         }
@@ -72,28 +74,71 @@ impl Views {
         if !path.is_dir() {
             let fresh = self.folder.join(format!("{NEW}{revision}"));
             let unwritable = |error: io::Error| format!("the view of {} cannot be made: {error}", revision.short());
-            remove_folder(&fresh).map_err(unwritable)?;
+            let left = fresh.clone();
+            beside(move || remove_folder(&left)).await.map_err(unwritable)?;
             source.export(revision, &fresh).await.map_err(|error| error.0)?;
-            fs::rename(&fresh, &path).map_err(unwritable)?;
+            let whole = path.clone();
+            beside(move || put(&fresh, &whole)).await.map_err(unwritable)?;
         }
         *self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default() += 1;
         let view = View { path, used: Arc::clone(&self.used) };
-        self.prune();
+        let gone = self.put_aside();
+        if !gone.is_empty() {
+            let removed = beside(move || {
+                gone.iter().for_each(|path| remove(path));
+                Ok(())
+            });
+            // Nothing waits for how it went.
+            let _ = removed.await;
+        }
         Ok(view)
     }
 
-    /// Removes the oldest that are not in use.
-    fn prune(&self) {
+    /// Takes the oldest that are not in use out of the way, and tells what is to be removed.
+    fn put_aside(&self) -> Vec<PathBuf> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let idle = entries.filter(|entry| !used.contains_key(&entry.path()));
+        let idle = entries.filter(|entry| !is_unfinished(entry) && !used.contains_key(&entry.path()));
         let mut idle: Vec<_> =
             idle.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
         idle.sort();
-        for (_, path) in idle.iter().rev().skip(KEPT) {
-            if let Err(error) = remove_folder(path) {
-                tracing::warn!(path = %path.display(), %error, "an old view cannot be removed");
+        let old = idle.into_iter().rev().skip(KEPT).filter_map(|(_, path)| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            // One that is half removed would be taken for a whole one.
+            let gone = self.folder.join(format!("{GONE}{name}"));
+            match fs::rename(&path, &gone) {
+                Ok(()) => Some(gone),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "an old view cannot be put aside");
+                    // What is left of an earlier one may be in the way.
+                    gone.is_dir().then_some(gone)
+                }
             }
-        }
+        });
+        old.collect()
     }
+}
+
+/// Whether it is being made or removed, or was when a daemon ended.
+fn is_unfinished(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    name.starts_with(NEW) || name.starts_with(GONE)
+}
+
+/// Files first, then the name: after a power cut there is a whole view or none.
+fn put(fresh: &Path, path: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(fs::File::open(fresh)?)?;
+    fs::rename(fresh, path)
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = remove_folder(path) {
+        tracing::warn!(path = %path.display(), %error, "an old view cannot be removed");
+    }
+}
+
+/// Does what may take long beside the tasks that answer others.
+async fn beside(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
