@@ -262,8 +262,9 @@ fn is_own_page(shared: &Shared, receiver: &Receiver, told: &Told) -> bool {
 
 /// Notes that Watchdogs were heard, each for the receiver that is watched by it.
 async fn hear(shared: &Shared, by: &Receiver, heard: &[Arc<Watchdog>], now: Timestamp) -> Result<(), Problem> {
-    for watchdog in heard.iter().filter(|watchdog| watchdog.is_noted(now)) {
+    for watchdog in heard.iter().filter(|watchdog| watchdog.is_due(now)) {
         shared.intake.heard(&watchdog.receiver).await.map_err(|error| not_taken(by, &error))?;
+        watchdog.note(now);
     }
     Ok(())
 }

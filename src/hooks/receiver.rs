@@ -175,14 +175,15 @@ impl Watchdog {
     }
 
     /// Whether it, heard now, is to be written down: at most ten times in the time it has.
-    pub(super) fn is_noted(&self, now: Timestamp) -> bool {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
         let pause = SignedDuration::from_millis((self.within.as_millis() / 10).cast_signed());
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back must not silence it.
-        let due = heard.is_none_or(|at| now.duration_since(at) >= pause || now < at);
-        if due {
-            *heard = Some(now);
-        }
-        due
+        heard.is_none_or(|at| now.duration_since(at) >= pause || now < at)
+    }
+
+    /// It was written down that it was heard.
+    pub(super) fn note(&self, now: Timestamp) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 }

@@ -369,19 +369,25 @@ async fn a_watchdog_is_heard_and_no_alert() {
     assert_eq!((edge.heard(), edge.firing().len()), (1, 0), "written down at most ten times in its time");
     edge.advance(31);
     assert_eq!((post().await, edge.heard()), (200, 2));
+    // What could not be written down is told again, and has not been heard before.
+    edge.advance(31);
+    edge.fail_to_hear(Some(LogError::Overloaded));
+    assert_eq!((post().await, edge.heard()), (503, 2));
+    edge.fail_to_hear(None);
+    assert_eq!((post().await, edge.heard()), (200, 3));
     // What it stands beside has no room: that the sender lives is known all the same.
     edge.advance(31);
     edge.fill("am", true);
     let other = r#"},{"status":"firing","labels":{"alertname":"Other"},"startsAt":"2026-11-20T00:00:00Z"}]}"#;
     let both = body.replace("}]}", other);
     let refused = edge.post("/hooks/alerts/am", &[edge::bearer("am")], both.as_bytes()).await.0;
-    assert_eq!((refused, edge.heard()), (503, 3));
+    assert_eq!((refused, edge.heard()), (503, 4));
     edge.fill("am", false);
     // A Prometheus that posts past its Alertmanager has the same one: as little an alert, and no sign that the Alertmanager lives.
     edge.advance(31);
     let bare = br#"[{"labels":{"alertname":"Watchdog"},"startsAt":"2026-11-20T00:00:00Z"}]"#;
     assert_eq!(edge.post("/api/v2/alerts", &[edge::bearer("prometheus")], bare).await.0, 200);
-    assert_eq!((edge.heard(), edge.firing().len()), (3, 0));
+    assert_eq!((edge.heard(), edge.firing().len()), (4, 0));
     // A receiver without one, of a source without one, takes it as any alert.
     assert_eq!(edge.post("/hooks/alerts/am2", &[edge::bearer("am2")], body.as_bytes()).await.0, 200);
     assert_eq!(edge.firing().len(), 1);

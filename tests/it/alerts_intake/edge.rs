@@ -61,7 +61,11 @@ impl Edge {
         // The fixtures' day.
         clock.advance(Period::from_secs(1_795_205_000 - 1_700_000_000));
         let log = MemoryLog::new(clock.clone());
-        let intake = Arc::new(Failing { journal: Journal::new(log.clone()), error: Mutex::default() });
+        let intake = Arc::new(Failing {
+            journal: Journal::new(log.clone()),
+            error: Mutex::default(),
+            unheard: Mutex::default(),
+        });
         let listing = Arc::new(Listing::default());
         let settings = settings.into_iter().map(|(name, settings)| (name.parse().expect("a name"), settings)).collect();
         let hooks = Hooks {
@@ -93,6 +97,11 @@ impl Edge {
     /// Lets the journal answer with this error from now on.
     pub(super) fn fail(&self, error: Option<LogError>) {
         *self.intake.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// Lets it fail from now on to note that a Watchdog was heard.
+    pub(super) fn fail_to_hear(&self, error: Option<LogError>) {
+        *self.intake.unheard.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
     /// As if a receiver had brought as many alerts as it may, or room were there again.
@@ -233,6 +242,8 @@ fn secret(source: &SecretSource) -> Result<Secret<String>, String> {
 struct Failing {
     journal: Journal,
     error: Mutex<Option<LogError>>,
+    /// What it says instead of noting that a Watchdog was heard.
+    unheard: Mutex<Option<LogError>>,
 }
 
 #[async_trait]
@@ -252,6 +263,8 @@ impl Intake for Failing {
     }
 
     async fn heard(&self, receiver: &Name) -> Result<(), LogError> {
+        let error = self.unheard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        error.map_or(Ok(()), Err)?;
         Intake::heard(&self.journal, receiver).await
     }
 
