@@ -35,7 +35,7 @@ pub fn due(
     grace: SignedDuration,
 ) -> Result<Option<Timestamp>, String> {
     let mut last = None;
-    // A day of minutely times at most: an older gap is jumped over.
+    // What was due more than 400 days ago is not looked for: a yearly time is found, and no gap is walked for ever.
     let mut from = taken.max(now.checked_sub(SignedDuration::from_hours(24 * 400)).unwrap_or(taken));
     if next_time(schedule, from)?.is_some_and(|first| first <= now) {
         // Seconds of work at most: start near the end when the gap is long and times are many.
