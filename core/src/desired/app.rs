@@ -86,7 +86,7 @@ fn spec(node: &Node, app: &mut AppManifest, reader: &mut Reader<'_>) {
         app.env = environment(node, reader, |reader, node| reader.text(node));
     }
     if let Some(node) = fields.get("secrets") {
-        app.secrets = environment(node, reader, |reader, node| reader.parse(node));
+        app.secrets = environment(node, reader, secret);
         for entry in node.entries().unwrap_or_default().iter().filter(|entry| app.env.contains_key(&*entry.key)) {
             let help = "remove it from one of the two".to_owned();
             reader.error(entry.key_span, format!("`{}` is in `env` as well", cut(&entry.key, 60)), Some(help));
@@ -134,6 +134,16 @@ fn environment<T>(
         }
     }
     out
+}
+
+/// The name of a secret that the settings grant; a file in the repository, which is to come, is refused by name.
+fn secret(reader: &mut Reader<'_>, node: &Node) -> Option<At<SecretName>> {
+    if node.get("file").is_some() {
+        let help = "name a secret that the daemon's settings grant instead".to_owned();
+        reader.error(node.span, "encrypted files are not built in this version", Some(help));
+        return None;
+    }
+    reader.parse(node)
 }
 
 fn after(node: &Node, reader: &mut Reader<'_>) -> Vec<At<ResourceId>> {

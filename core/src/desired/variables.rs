@@ -80,7 +80,9 @@ fn variable(name: &str, node: &Node, (app, deep): Known<'_>, reader: &mut Reader
             reader.error(node.span, message, Some("write its value out".to_owned()));
         }
     } else if !BUILT_IN.contains(&name) && !GIVEN.contains(&name) {
-        let known = app.env.keys().map(String::as_str).chain(BUILT_IN).chain(GIVEN);
+        let given = BUILT_IN.into_iter().filter(|name| app.listens || !matches!(*name, "PORT" | "HOST"));
+        let given = given.chain(GIVEN).filter(|name| !app.env.contains_key(*name));
+        let known = app.env.keys().map(String::as_str).chain(given);
         let help = match reader.near(name, known.clone()) {
             Some(near) => format!("did you mean `${near}`? A dollar sign itself is written $$"),
             None => {

@@ -16,12 +16,13 @@ pub(super) fn never_two(words: &[&str]) -> Value {
         let (one, others) = ((*one).to_owned(), words[at + 1..].to_vec());
         others.into_iter().map(move |other| json!({"required": [one, other]}))
     };
-    json!({"anyOf": words.iter().enumerate().flat_map(pair).collect::<Vec<_>>()})
+    // What is left out may also be null, which has no fields to be without.
+    json!({"type": "object", "anyOf": words.iter().enumerate().flat_map(pair).collect::<Vec<_>>()})
 }
 
 /// This field beside none of these: the `not` of an object.
 pub(super) fn never_beside(word: &str, others: &[&str]) -> Value {
-    json!({"anyOf": others.iter().map(|other| json!({"required": [word, other]})).collect::<Vec<_>>()})
+    json!({"type": "object", "anyOf": others.iter().map(|other| json!({"required": [word, other]})).collect::<Vec<_>>()})
 }
 
 /// A time with its zone, RFC 3339, such as 2026-11-21T08:00:00Z.

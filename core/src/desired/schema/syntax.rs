@@ -232,6 +232,7 @@ struct Health {
 /// How new instances replace old ones. Surge and unavailable belong to the strategy rolling.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("not" = {
+    "type": "object",
     "properties": {"strategy": {"const": "recreate"}},
     "required": ["strategy"],
     "anyOf": [{"required": ["surge"]}, {"required": ["unavailable"]}]

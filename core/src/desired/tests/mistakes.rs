@@ -12,6 +12,17 @@ fn with(lines: &str) -> String {
 }
 
 #[test]
+fn an_encrypted_file_is_refused_by_name_and_variables_are_named_once() {
+    let shop = |more: &str| app("shop", &format!("  run: {{command: [x, $HOME]}}\n{more}"));
+    let file = rendered(&compile(&[("a.yaml", &shop("  secrets: {KEY: {file: x.enc}}\n"))]));
+    assert!(file.contains("encrypted files are not built in this version"), "{file}");
+    let known = rendered(&compile(&[("a.yaml", &shop("  env: {PATH: /bin}\n"))]));
+    assert!(known.contains("the app has `PATH`, `APP`, `INSTANCE` and `STATE_DIRECTORY`;"), "{known}");
+    let known = rendered(&compile(&[("a.yaml", &shop("  port: 8080\n"))]));
+    assert!(known.contains("the app has `APP`, `HOST`, `INSTANCE`, `PORT`, `PATH` and `STATE_DIRECTORY`;"), "{known}");
+}
+
+#[test]
 fn mistakes_in_one_app_are_shown_where_they_stand() {
     let cases = [
         ("unknown field", with("  replicsa: 2\n")),

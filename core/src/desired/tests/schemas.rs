@@ -274,6 +274,26 @@ fn what_validate_refuses_by_itself_the_schema_refuses() {
 }
 
 #[test]
+fn what_may_be_left_out_may_be_null_in_both() {
+    let app: Value = serde_json::from_str(APP).expect("JSON");
+    let fields = app["spec"].as_object().expect("a mapping").keys();
+    for field in fields.filter(|field| *field != "run") {
+        let mut value = app.clone();
+        value["spec"][field.as_str()] = Value::Null;
+        // The probe and the command would miss it.
+        if field == "port" {
+            value["spec"]["health"] = Value::Null;
+            value["spec"]["run"]["command"] = json!(["./shop"]);
+        }
+        let auth = super::app("auth", "  run: {command: [x]}\n");
+        let compiled = compile(&[("a.yaml", &value.to_string()), ("auth.yaml", &auth)]);
+        assert!(!compiled.has_errors(), "{field}: {}", rendered(&compiled));
+        assert_eq!(violation(&schema(Some("App")), &value, ""), None, "{field}");
+        assert_eq!(violation(&schema(None), &value, ""), None, "{field}");
+    }
+}
+
+#[test]
 fn every_manifest_of_the_repository_matches_the_schema() {
     let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders = ["examples", "playbooks"].map(|name| top.join(name)).to_vec();
