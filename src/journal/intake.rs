@@ -2,7 +2,6 @@
 //! known already.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Kept, Name, ResponseMemory, Signal, Spent};
@@ -27,8 +26,6 @@ pub struct Receipt {
 /// What is known of alerts on their way in, for as long as the process lives.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
-    /// How many deliveries are under way.
-    under_way: AtomicUsize,
     /// Since when sources of alerts that count as silenced have not answered whether they still hold them back.
     unheard: Mutex<BTreeMap<AlertId, Timestamp>>,
 }
@@ -50,18 +47,15 @@ impl Journal {
         spoiled: u32,
     ) -> Result<Receipt, LogError> {
         let delivery: Vec<String> = ids.iter().map(|id| delivery_id(receiver, id)).collect();
-        let under_way = UnderWay::new(&self.incoming.under_way);
-        let (signals, left) = {
-            let memory = self.log.memory();
-            let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-            let mut signals = new_of(&memory.response, signals, self.log.now(), under_way.alone());
-            let (response, now) = (&memory.response, self.log.now());
-            let left = leave_out(response, receiver, &mut signals, now);
-            let tells_nothing = signals.is_empty() && (!delivery.is_empty() || spoiled > 0);
-            if left == 0 && tells_nothing && response.spent_of(receiver, now) >= Spent::MOST + Spent::RESERVE {
-                return Err(LogError::Full);
+        let (nothing, mut signals) = (delivery.is_empty() && spoiled == 0, signals);
+        // Asked before the memory is read: what is shown in between was on its way.
+        let behind = self.log.is_behind();
+        let left = match self.look(receiver, nothing, &mut signals, behind)? {
+            Some(left) => left,
+            None => {
+                self.log.offer(Vec::new()).await?;
+                self.look(receiver, nothing, &mut signals, false)?.unwrap_or_default()
             }
-            (signals, left)
         };
         if left > 0 {
             // It comes again, and is no duplicate then: what closes alerts makes room, and must not wait for room.
@@ -72,12 +66,38 @@ impl Journal {
             return Err(LogError::Full);
         }
         let new = signals.len();
-        if new == 0 && delivery.is_empty() && spoiled == 0 {
+        if new == 0 && nothing {
             return Ok(Receipt { duplicate: false, new });
         }
         let record = Record::Alerts { receiver: receiver.clone(), delivery, signals, spoiled };
         let taken = self.log.offer(vec![record]).await?;
         Ok(taken.map_or(Receipt { duplicate: true, new: 0 }, |_| Receipt { duplicate: false, new }))
+    }
+}
+
+impl Journal {
+    /// Leaves out what says nothing new, and what there is no room for: answers how many of those. `None` where the memory is
+    /// `behind` and something would be left out: what is on its way may make it new, also where its sender has given up. It is to
+    /// be judged by what the memory shows after that; what comes in later is told at the same time, in no order.
+    fn look(
+        &self,
+        receiver: &Name,
+        nothing: bool,
+        signals: &mut Vec<Signal>,
+        behind: bool,
+    ) -> Result<Option<usize>, LogError> {
+        let memory = self.log.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let (response, now) = (&memory.response, self.log.now());
+        if keep_new(response, signals, now, behind) {
+            return Ok(None);
+        }
+        let left = leave_out(response, receiver, signals, now);
+        let tells_nothing = signals.is_empty() && !nothing;
+        if left == 0 && tells_nothing && response.spent_of(receiver, now) >= Spent::MOST + Spent::RESERVE {
+            return Err(LogError::Full);
+        }
+        Ok(Some(left))
     }
 }
 
@@ -137,45 +157,31 @@ impl Journal {
     }
 }
 
-/// Counts a delivery while it is under way.
-struct UnderWay<'a>(&'a AtomicUsize, usize);
-
-impl<'a> UnderWay<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        let before = count.fetch_add(1, Ordering::AcqRel);
-        Self(count, before)
-    }
-
-    /// Whether the memory shows all that was delivered before this.
-    fn alone(&self) -> bool {
-        self.1 == 0
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The signals that say something new. What closes an alert that is not known may only be left out when no delivery that
-/// brings that alert is under way: a source may say it once and never again. Each fingerprint is looked up once: a delivery may
-/// name the same one as often as it has room for.
-fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alone: bool) -> Vec<Signal> {
-    let mut open = HashMap::new();
-    signals.retain(|signal| match signal {
-        Signal::Firing(alert) => {
-            open.insert((alert.id.source.clone(), alert.id.fingerprint.clone()), true);
-            memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
-        }
-        Signal::Still { .. } => true,
-        Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint, .. } => {
-            let is_open = || of_fingerprint(&memory.alerts, source, fingerprint).any(|(_, known)| is_open(known));
-            !alone || *open.entry((source.clone(), fingerprint.clone())).or_insert_with(is_open)
-        }
+/// Keeps the signals that say something new. While the memory is `behind`, all of them are kept as they are, and the answer says
+/// whether any of them would be left out or shortened by what it shows. Each fingerprint is looked up once: a delivery may name
+/// the same one as often as it has room for.
+fn keep_new(memory: &ResponseMemory, signals: &mut Vec<Signal>, now: Timestamp, behind: bool) -> bool {
+    let (mut open, mut doubted) = (HashMap::new(), false);
+    signals.retain(|signal| {
+        let new = match signal {
+            Signal::Firing(alert) => {
+                open.insert((alert.id.source.clone(), alert.id.fingerprint.clone()), true);
+                memory.alerts.get(&alert.id).is_none_or(|known| says_more(known, alert, now))
+            }
+            Signal::Still { .. } => true,
+            Signal::Resolved { source, fingerprint, .. } | Signal::Silenced { source, fingerprint, .. } => {
+                let is_open = || of_fingerprint(&memory.alerts, source, fingerprint).any(|(_, known)| is_open(known));
+                *open.entry((source.clone(), fingerprint.clone())).or_insert_with(is_open)
+            }
+        };
+        doubted |= behind && (!new || still(memory, signal).is_some());
+        new || behind
     });
+    if doubted {
+        return true;
+    }
     // The hash of its labels tells people nothing.
-    for signal in &mut signals {
+    for signal in signals {
         if let Some(still) = still(memory, signal) {
             *signal = still;
         }
@@ -183,7 +189,7 @@ fn new_of(memory: &ResponseMemory, mut signals: Vec<Signal>, now: Timestamp, alo
             of_fingerprint(&memory.alerts, source, fingerprint).last().map(|(_, known)| known.alert.name().to_owned())
         });
     }
-    signals
+    false
 }
 
 /// Of an alert that fires as it did, with another end: only that is written down.
@@ -246,9 +252,10 @@ mod tests {
         let now = Timestamp::from_second(MANY).unwrap();
         let mut memory = ResponseMemory::default();
         let fires = (0..MANY).map(|of| Signal::Firing(Arc::new(firing(of))));
-        let signals = fires.chain((0..2 * MANY).map(|of| resolved(of, MANY))).collect();
-        let new = new_of(&memory, signals, now, true);
-        assert_eq!(new.len(), 240_000, "what closes an alert that is not known is left out");
+        let mut told = fires.chain((0..2 * MANY).map(|of| resolved(of, MANY))).collect();
+        assert!(keep_new(&memory, &mut told, now, true) && told.len() == 360_000, "what is on its way may open it");
+        assert!(!keep_new(&memory, &mut told, now, false));
+        assert_eq!(told.len(), 240_000, "what closes an alert that is not known is left out");
 
         // The same for many of one fingerprint, which are over already.
         for began in 0..MANY {
@@ -265,6 +272,7 @@ mod tests {
                 asked: false,
             }));
         }
-        assert_eq!(new_of(&memory, (0..MANY).map(|at| resolved(0, at)).collect(), now, true).len(), 0);
+        let mut told = (0..MANY).map(|at| resolved(0, at)).collect();
+        assert!(!keep_new(&memory, &mut told, now, false) && told.is_empty());
     }
 }

@@ -87,7 +87,13 @@ pub trait Log: Send + Sync {
     /// Appends what a receiver delivered, a [`Record::Alerts`] and what follows from it, unless all ids of the delivery
     /// were seen within a day: then `None`. Answers [`LogError::Overloaded`] at once when too much waits already, so that
     /// what comes in from outside never holds up the daemon's own records.
+    /// Of no records: answers once the memory shows all that was on its way before.
     async fn offer(&self, records: Vec<Record>) -> Result<Option<Vec<Entry>>, LogError>;
+
+    /// Whether something is on its way that the memory does not show yet, also where nobody waits for its answer any more.
+    fn is_behind(&self) -> bool {
+        false
+    }
 
     /// One page of entries.
     async fn read(&self, query: Query) -> Result<Page, LogError>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
@@ -20,7 +20,7 @@ use super::projection::Recalled;
 use super::retention::Keep;
 use super::schema::{open_reader, open_writer};
 use super::table::{self, Mark, Prepared, Sql};
-use super::writer::{Answer, Job, Shared, Writer, now};
+use super::writer::{Answer, Job, Shared, Waits, Writer, now};
 use super::{Archive, StoreError, history, projection, query};
 use crate::journal::{
     AlertPage, AlertQuery, Entry, InDoubt, Log, LogError, Page, PageList, PageQuery, Query, Record, RunPage, RunQuery,
@@ -41,6 +41,8 @@ const READERS: usize = 4;
 pub struct Sqlite {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// How many jobs are on their way.
+    waiting: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     pulse: Pulse,
@@ -109,6 +111,7 @@ impl Sqlite {
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
+            waiting: Arc::default(),
             shared,
             clock,
             pulse,
@@ -149,7 +152,8 @@ impl Sqlite {
             return Err(LogError::Poisoned(why));
         }
         let (reply, answer) = oneshot::channel();
-        Ok((Job { records: records.into_iter().map(Prepared::new).collect(), once, reply }, answer))
+        let waits = Waits::new(&self.waiting);
+        Ok((Job { records: records.into_iter().map(Prepared::new).collect(), once, waits, reply }, answer))
     }
 
     fn ended(&self) -> LogError {
@@ -204,6 +208,10 @@ impl Log for Sqlite {
             mpsc::error::TrySendError::Closed(_) => self.ended(),
         })?;
         answer.await.map_err(|_| self.ended())?
+    }
+
+    fn is_behind(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
     }
 
     async fn read(&self, query: Query) -> Result<Page, LogError> {

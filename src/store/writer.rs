@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,7 +43,25 @@ pub(super) struct Job {
     pub(super) records: Vec<Prepared>,
     /// Whether they are left out when their delivery was taken before.
     pub(super) once: bool,
+    /// Held until what it brings is shown: the caller's giving up takes nothing back.
+    pub(super) waits: Waits,
     pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// Counts a job from before it is sent until what it brings is shown, or refused.
+pub(super) struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The entries appended; `None` for a delivery that was taken before.
@@ -131,6 +149,10 @@ impl Writer {
         let (mut head, mut epoch) = (self.head, self.shared.epoch.load(Ordering::Acquire));
         let (mut changes, mut doubted) = (BTreeSet::new(), BTreeSet::new());
         let (mut over, mut came) = (Vec::new(), Came::default());
+        if group.iter().all(|job| job.records.is_empty()) {
+            // They only wait for what was before them.
+            return Ok(Committed { appended: vec![Some(Vec::new()); group.len()], changes, epoch });
+        }
         let mut appended = Vec::with_capacity(group.len());
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in group {
@@ -256,8 +278,10 @@ fn taken(known: &Deliveries, records: &[Prepared], at: Timestamp) -> bool {
 
 /// An answer that nobody waits for any more is dropped: what it tells is durable all the same.
 fn acknowledge(group: Vec<Job>, committed: Committed) {
-    for (job, entries) in group.into_iter().zip(committed.appended) {
-        let _ = job.reply.send(Ok(entries));
+    for (Job { waits, reply, .. }, entries) in group.into_iter().zip(committed.appended) {
+        // Whoever has the answer finds that nothing of it is on its way any more.
+        drop(waits);
+        let _ = reply.send(Ok(entries));
     }
 }
 

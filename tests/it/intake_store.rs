@@ -250,6 +250,35 @@ async fn what_closes_an_alert_is_not_lost_beside_what_opens_it() {
     assert_eq!(memory.read().unwrap().response.alerts[&alert("shop").id].state, AlertState::Resolved);
 }
 
+/// Another process that writes, such as a backup, holds the writer up; a sender gives up meanwhile, and what it sent is written
+/// later all the same.
+#[tokio::test]
+async fn what_a_sender_gave_up_and_still_waits_to_be_written_counts() {
+    let folder = TempDir::new().unwrap();
+    let journal = Journal::new(Arc::new(Sqlite::open(folder.path(), Arc::new(SystemClock)).unwrap()));
+    journal.receive(&receiver(), &[], firing(alert("back")), 0).await.unwrap();
+    let holder = Connection::open(folder.path().join("journal.db")).unwrap();
+    for (app, given_up, then, state) in [
+        ("back", resolved(&alert("back")), firing(alert("back")), AlertState::Firing),
+        ("over", firing(alert("over")), resolved(&alert("over")), AlertState::Resolved),
+    ] {
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let of = receiver();
+        let first = journal.receive(&of, &[], given_up, 0);
+        tokio::time::timeout(std::time::Duration::from_millis(100), first).await.unwrap_err();
+        let beside = journal.clone();
+        let told = tokio::spawn(async move { beside.receive(&receiver(), &[], then, 0).await });
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        holder.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(told.await.unwrap(), Ok(NEW), "{app}: it is no answer to what is known, but to what waits");
+        let memory = journal.memory().read().unwrap().response.clone();
+        assert_eq!(memory.alerts[&alert(app).id].state, state, "{app}");
+    }
+    let written = all(&journal).await.len();
+    assert_eq!(journal.receive(&receiver(), &[], firing(alert("back")), 0).await, Ok(NOTHING));
+    assert_eq!(all(&journal).await.len(), written, "and what says nothing new is left out as ever");
+}
+
 #[tokio::test]
 async fn when_too_much_waits_senders_are_told_at_once_and_the_daemons_own_records_are_not() {
     let folder = TempDir::new().unwrap();
