@@ -1,11 +1,19 @@
 //! Latches that end, and runs that end because this daemon only observes.
 
-use codeops_core::model::{Health, PageEvent, PageOpened, RunEvent, RunId, RunState, Rung, Subject};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use codeops_core::model::{
+    AlertId, AlertMemory, AlertState, Health, Name, PageEvent, PageOpened, Run, RunEvent, RunState, Rung, Subject,
+};
 use codeops_core::playbook::unlatches_at;
 use jiff::Timestamp;
 
 use super::Flow;
 use crate::journal::{LogError, Record};
+
+/// So many runs are named in a page of many.
+const NAMED: usize = 20;
 
 impl Flow {
     /// Ends latches of what has been healthy, and of which nothing has fired, for an hour.
@@ -45,28 +53,70 @@ impl Flow {
         self.other_runs().await
     }
 
+    /// One page says so, and of each cancelled run whose alert still fires whoever is told of it is called: in one page for all of
+    /// a policy, for the fallback in the same.
     async fn end_old_runs(&mut self, why: &str) -> Result<(), LogError> {
-        let runs: Vec<RunId> = self.remembered(|response| {
+        let runs: Vec<Arc<Run>> = self.remembered(|response| {
             let old = response.runs.values().filter(|run| run.rung != Rung::Page);
-            old.map(|run| run.id).collect()
+            old.cloned().collect()
         });
-        let said = self.tools.said.with(|said| said.observing.as_deref() == Some(why));
-        if !said || !runs.is_empty() {
-            let state = RunState::Cancelled;
-            let text = match runs.len() {
-                0 => format!("No run was on. {why}"),
-                many => format!("{many} runs were cancelled. {why}"),
-            };
-            let ended =
-                |run| Record::Run { run, resource: None, event: RunEvent::Ended { state, why: why.to_owned() } };
-            let beside: Vec<Record> = runs.into_iter().map(ended).collect();
-            let policy = self.tools.rules.fallback.clone();
-            let title = "codeops only observes until a commit".to_owned();
-            let body = format!("{text}\nAlerts are answered by no playbook until then: each calls a person.");
-            let event = PageEvent::Opened(PageOpened { policy, title, body, ..PageOpened::default() });
-            self.tools.journal.open_page(event, |_| beside).await?;
-            self.tools.said.with(|said| said.observing = Some(why.to_owned()));
+        if runs.is_empty() && self.tools.said.with(|said| said.observing.as_deref() == Some(why)) {
+            return Ok(());
         }
+        let state = RunState::Cancelled;
+        let mut unheard: BTreeMap<Name, Vec<&Run>> = BTreeMap::new();
+        for run in &runs {
+            let policy = self.calls_of(run, state);
+            self.log_end(run, state, why, policy.is_some());
+            if let Some(policy) = policy {
+                unheard.entry(policy).or_default().push(run);
+            }
+        }
+        let fallback = self.tools.rules.fallback.clone();
+        let text = match runs.len() {
+            0 => format!("No run was on. {why}"),
+            many => format!("{many} runs were cancelled. {why}"),
+        };
+        let own = fallback.as_ref().and_then(|fallback| unheard.remove(fallback));
+        let fires_on = own.map(|runs| format!("\n{}", self.fire_on(&runs).0)).unwrap_or_default();
+        let opened = PageOpened {
+            policy: fallback,
+            title: "codeops only observes until a commit".to_owned(),
+            body: format!("{text}\nAlerts are answered by no playbook until then: each calls a person.{fires_on}"),
+            ..PageOpened::default()
+        };
+        let ended = |run: &Arc<Run>| {
+            let event = RunEvent::Ended { state, why: why.to_owned() };
+            Record::Run { run: run.id, resource: None, event }
+        };
+        let mut beside: Vec<Record> = runs.iter().map(ended).collect();
+        for (policy, runs) in unheard {
+            let (text, alerts) = self.fire_on(&runs);
+            let body = format!("No playbook answers them until a commit. {why}\n{text}");
+            let title = "cancelled by a codeops that only observes: alerts fire on".to_owned();
+            let event =
+                PageEvent::Opened(PageOpened { policy: Some(policy), title, body, alerts, ..PageOpened::default() });
+            beside.push(Record::Page { page: self.tools.journal.mint_page(), event });
+        }
+        self.tools.journal.open_page(PageEvent::Opened(opened), |_| beside).await?;
+        self.tools.said.with(|said| said.observing = Some(why.to_owned()));
         Ok(())
+    }
+
+    /// What a page says of these runs that are cancelled while their alerts fire, and those alerts.
+    fn fire_on(&self, runs: &[&Run]) -> (String, Vec<AlertId>) {
+        let alerts: Vec<Arc<AlertMemory>> = self.remembered(|response| {
+            let ids: BTreeSet<&AlertId> = runs.iter().flat_map(|run| &run.alerts).collect();
+            let known = ids.into_iter().filter_map(|id| response.alerts.get(id));
+            known.filter(|it| it.state == AlertState::Firing).cloned().collect()
+        });
+        let mut named: Vec<String> =
+            runs.iter().take(NAMED).map(|run| format!("{} of playbook {}", run.id, run.playbook.name)).collect();
+        if let Some(more) = runs.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            named.push(format!("{more} more"));
+        }
+        let shown = self.first_shown(&alerts, &alerts);
+        let text = format!("What these cancelled runs answered fires on: {}.\n{shown}", named.join(", "));
+        (text, alerts.iter().map(|it| it.alert.id.clone()).collect())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Memory, Page, PageEvent, PageOpened, ResponseMemory, Run, RunCause,
+    AlertId, AlertMemory, AlertState, Does, Memory, Name, Page, PageEvent, PageOpened, ResponseMemory, Run, RunCause,
     RunEvent, RunId, RunState, StepOutcome, StepRef, TeamName, covers, severity, worst,
 };
 use codeops_core::playbook::{Next, evidence, judged, latched_words, next, still_fires};
@@ -123,7 +123,7 @@ impl Flow {
     }
 
     /// Logs a run's end: where its alert fires on and nobody is called, that is for somebody to read.
-    fn log_end(&self, run: &Run, state: RunState, why: &str, calls: bool) {
+    pub(super) fn log_end(&self, run: &Run, state: RunState, why: &str, calls: bool) {
         let label = |name: &str| run.alert.pointer(&format!("/labels/{name}")).and_then(serde_json::Value::as_str);
         let named = || ["app", "service"].iter().find_map(|kind| Some(format!("{kind}/{}", label(kind)?)));
         let resource = run.target.as_ref().map(ToString::to_string).or_else(named);
@@ -139,15 +139,19 @@ impl Flow {
         }
     }
 
-    /// The page of a run that ends with its alert firing and nobody called. One that another called leaves that to its caller.
-    fn calls_for_a_person(&self, run: &Run, state: RunState, why: &str) -> Option<PageEvent> {
+    /// Whom a run calls that ends with its alert firing and nobody called. One that another called leaves that to its caller.
+    pub(super) fn calls_of(&self, run: &Run, state: RunState) -> Option<Name> {
         let called = matches!(run.cause, RunCause::Call { .. });
         let unheard = matches!(state, RunState::Cancelled | RunState::Failed) && !called;
         if !unheard || !self.remembered(|response| still_fires(run, &response.alerts)) {
             return None;
         }
         // Where there is nobody, a page would only stay open for ever: the run's end says so.
-        let policy = Some(self.who_is_told(run, None)?);
+        self.who_is_told(run, None)
+    }
+
+    fn calls_for_a_person(&self, run: &Run, state: RunState, why: &str) -> Option<PageEvent> {
+        let policy = Some(self.calls_of(run, state)?);
         let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
         let (title, body) = self.evidence(run, None, &first);
         Some(PageEvent::Opened(PageOpened { run: Some(run.id), policy, title, body, ..PageOpened::default() }))

@@ -3,7 +3,7 @@
 use codeops::journal::Record;
 use codeops_core::model::{Health, PageEvent, PageOpened, RunState, Sync};
 
-use super::alerts::{begin, firing};
+use super::alerts::{PEOPLE, begin, firing};
 use crate::support::flow::{Flow, app_with, path};
 
 async fn running() -> Flow {
@@ -117,6 +117,46 @@ async fn an_older_store_says_so_in_one_page_and_its_alerts_call_people_alone() {
     assert_eq!(flow.outside.count("scripts/look.sh"), 1);
     assert_eq!(told(&flow).len(), 1);
     flow.check();
+}
+
+/// Who is told of a run whose alert fires on is called, also where nobody else is.
+#[tokio::test(start_paused = true)]
+async fn an_older_store_calls_those_whose_runs_it_cancels_while_their_alerts_fire() {
+    let own = "---\napiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: others, team: core}\nspec: {levels: [{notify: [receiver/sink]}]}\n";
+    for (fallback, route) in [(Some("people"), "others"), (Some("people"), "people"), (None, "others")] {
+        let mut flow = Flow::stopped(&["local"]);
+        flow.responds.fallback = fallback.map(|name| name.parse().expect("a name"));
+        flow.start().await;
+        begin(&mut flow, &["shop", "auth"]).await;
+        let people = PEOPLE.replace("{policy: people}", &format!("{{policy: {route}}}"));
+        flow.commit(&[("people.yaml", &format!("{people}{own}"))]).await;
+        flow.elapse(5).await;
+        flow.tell(vec![firing(&flow, "AppDown", "shop"), firing(&flow, "AppDown", "auth")]).await;
+        flow.elapse(20).await;
+        assert_eq!(flow.runs().await.iter().filter(|run| !run.state().is_over()).count(), 2);
+        let backup = flow.log.entries().len();
+        flow.restart().await;
+        flow.change(&[("extra", "v1")]).await;
+        flow.settle().await;
+        flow.restore_backup(backup).await;
+        flow.elapse(60).await;
+        assert!(flow.board().observe_only.is_some());
+        let told = flow.records(|record| match record {
+            Record::Page { event: PageEvent::Opened(PageOpened { policy, body, alerts, .. }), .. } => {
+                let policy = policy.as_ref().map(ToString::to_string);
+                Some((policy, body.contains("shop") && body.contains("auth"), alerts.len()))
+            }
+            _ => None,
+        });
+        let own = |policy: &str, alerts| (Some(policy.to_owned()), true, alerts);
+        let daemon = (fallback.map(ToOwned::to_owned), false, 0);
+        let expected = if route == "people" { vec![own("people", 0)] } else { vec![own("others", 2), daemon] };
+        let sorted = |mut all: Vec<_>| {
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(told), sorted(expected), "one page for each policy, of {fallback:?} and {route}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
