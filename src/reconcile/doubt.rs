@@ -40,7 +40,7 @@ impl Flow {
         let declared = self.world.current.as_ref().and_then(|current| current.desired.resources.get(id));
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        let retry_at = memory.resources.get(id).and_then(|remembered| remembered.retry_at);
+        let retry_at = memory.resources.get(id).and_then(|remembered| remembered.waits_until(now));
         declared.is_some_and(|resource| resource.spec.suspend)
             || self.world.cooling.get(id).copied().max(retry_at).is_some_and(|until| until > now)
     }

@@ -1,7 +1,7 @@
 //! How often it is told how one resource, or the revision, stands: what changes again and again is told a few times a minute, then counted, and
 //! told once when the minute is over, with how it stands by then. Pure: what is done about it is the pass's affair.
 
-use codeops_core::model::{Health, Sync};
+use codeops_core::model::{Health, Sync, wait_ends};
 use jiff::{SignedDuration, Timestamp};
 
 /// Changes of one thing that are told within [`WINDOW`].
@@ -46,7 +46,7 @@ impl<S: Copy + PartialEq> Flaps<S> {
     /// It stood as `before` at the last look, and stands as `current`.
     pub(super) fn look(&mut self, before: S, current: S, now: Timestamp) -> Told {
         let changed = before != current;
-        if now.duration_since(self.since) >= WINDOW {
+        if now >= wait_ends(self.since, WINDOW, now) {
             let (changes, differs) = (self.untold + u32::from(changed), current != self.last);
             let had_untold = self.untold > 0;
             *self = Self { since: now, told: u32::from(changed), last: current, untold: 0 };
@@ -75,7 +75,7 @@ impl<S: Copy + PartialEq> Flaps<S> {
 
     /// Whether nothing of it counts any more.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        self.untold == 0 && now.duration_since(self.since) >= WINDOW
+        self.untold == 0 && now >= wait_ends(self.since, WINDOW, now)
     }
 }
 
@@ -104,6 +104,7 @@ mod tests {
         assert_eq!((flaps.due(), flaps.look(SICK, SICK, at(60_001))), (None, Told::Nothing));
         assert_eq!(flaps.look(SICK, WELL, at(70_000)), Told::Change, "the next minute has its own");
         assert!(flaps.is_over(at(130_000)));
+        assert!(flaps.clone().is_over(at(60_000)), "the clock was set back");
         assert_eq!(flaps.look(WELL, SICK, at(140_000)), Told::Change);
     }
 }

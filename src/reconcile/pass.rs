@@ -9,7 +9,7 @@ use codeops_core::config::Freeze;
 use codeops_core::desired::Desired;
 use codeops_core::model::{
     Cause, Health, Memory, Observed, Owner, Pin, ProviderName, ResourceId, ResourceMemory, Revision, RevisionState,
-    Scope, Step, Sync, Verb, Why,
+    Scope, Step, Sync, Verb, Why, is_ahead,
 };
 use codeops_core::plan::{self, Change, Plan, UnderWay};
 use codeops_core::policy::{self, Decision, Facts, Judged};
@@ -87,6 +87,11 @@ impl Flow {
     /// The first steps wait for the repository's first answer, for the revision in force may be overtaken, or a freeze
     /// declared; but not for long, for it may not answer.
     fn begin_to_act(&mut self, now: Timestamp) {
+        if self.world.looked_at.replace(now).is_some_and(|at| is_ahead(at, now)) {
+            // Nothing waits until a clock that was set back has caught up.
+            self.world.cooling.clear();
+            self.world.act_at = None;
+        }
         let act_at = *self.world.act_at.get_or_insert_with(|| now.checked_add(FIRST_ANSWER).unwrap_or(now));
         let answered = self.world.fetched_once && self.world.compiler.is_some();
         self.world.acts |= answered || (now >= act_at && !self.rules.until_settled);

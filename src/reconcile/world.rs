@@ -74,6 +74,8 @@ pub(super) struct World {
     /// Whether steps go, and when they do at the latest.
     pub(super) acts: bool,
     pub(super) act_at: Option<Timestamp>,
+    /// When the last look began.
+    pub(super) looked_at: Option<Timestamp>,
     /// Whether the store had accepted no revision when the daemon started.
     pub(super) fresh_store: bool,
     /// The number of the daemon before this one on the store, where that is still known.
@@ -199,6 +201,7 @@ impl World {
             views: BTreeMap::new(),
             acts: false,
             act_at: None,
+            looked_at: None,
             fresh_store: journal.memory().read().unwrap_or_else(PoisonError::into_inner).revision.accepted.is_none(),
             daemon_before: None,
             stood: BTreeMap::new(),

@@ -195,10 +195,12 @@ impl Flow {
             Ok(target) => target,
             Err(error) => return self.refuse(run, step, attempt, begun, error).await,
         };
+        // Its program is the one in force, and so are its scripts: the caller's may be another revision's.
+        let revision = self.board.revision.as_ref().map_or_else(|| run.revision.clone(), |it| it.id.clone());
         let event = RunEvent::Opened {
             playbook: pin(&called, &cause, target.as_ref(), self.resolve_delay()),
             authority: run.authority.clone(),
-            revision: run.revision.clone(),
+            revision,
             target,
             cause,
             rung: codeops_core::model::Rung::Steps,

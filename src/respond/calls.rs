@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use codeops_core::model::{
     AlertState, Call, Channel, Disposition, Name, Notified, PageEvent, PageId, ResponseMemory, SELF_TEST, TeamName,
+    wait_ends,
 };
 use codeops_core::playbook::{about, says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
@@ -38,14 +39,15 @@ type Reached = (Notified, TeamName, Channel);
 pub(super) struct Closing {
     tries: u32,
     under_way: bool,
-    again: Option<Timestamp>,
+    /// When the last of them failed.
+    failed_at: Option<Timestamp>,
     /// Who has accepted to be told: once is enough.
     accepted: BTreeSet<Name>,
 }
 
 impl Closing {
     fn waits(&self, now: Timestamp) -> bool {
-        self.under_way || self.again.is_some_and(|again| again > now)
+        self.under_way || self.failed_at.is_some_and(|at| wait_ends(at, AGAIN, now) > now)
     }
 }
 
@@ -110,7 +112,8 @@ impl Flow {
             (known, over)
         });
         self.closing.retain(|page, _| known.contains(page));
-        let again: Vec<Timestamp> = self.closing.values().filter_map(|closing| closing.again).collect();
+        let failed = self.closing.values().filter_map(|closing| closing.failed_at);
+        let again: Vec<Timestamp> = failed.map(|at| wait_ends(at, AGAIN, now)).collect();
         again.into_iter().filter(|again| *again > now).for_each(|again| self.wake_at(again));
         for (page, call, stands) in over {
             match stands {
@@ -238,10 +241,10 @@ impl Flow {
         let names: Vec<String> = untold.iter().map(ToString::to_string).collect();
         let names = names.join(", ");
         tracing::warn!(%page, untold = names, "the end of a page was not accepted");
-        let again = self.tools.clock.now().checked_add(AGAIN).unwrap_or(Timestamp::MAX);
+        let now = self.tools.clock.now();
         let closing = self.closing.entry(page).or_default();
         closing.accepted.extend(accepted);
-        (closing.under_way, closing.tries, closing.again) = (false, closing.tries + 1, Some(again));
+        (closing.under_way, closing.tries, closing.failed_at) = (false, closing.tries + 1, Some(now));
         if closing.tries >= TRIES {
             return self.close(page, format!("{over}; {names} did not accept to be told")).await;
         }

@@ -45,7 +45,7 @@ impl Flow {
     fn changing(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
         let target = run.target.as_ref()?;
         let revision = self.board.revision.as_ref().filter(|it| it.state == RevisionState::Applying)?;
-        if run.playbook.limits.timeout.after(run.opened_at.max(revision.accepted_at)) <= now {
+        if run.playbook.limits.timeout.ends(run.opened_at.max(revision.accepted_at), now) <= now {
             return None;
         }
         let declared = self.declared(target)?;
@@ -56,7 +56,7 @@ impl Flow {
         }
         let Some(live) = self.live(declared, Some(remembered)) else {
             // It is just being made, or was not looked at yet: nobody is called for that at once.
-            let seen_by = UNSEEN.after(run.opened_at.max(revision.accepted_at));
+            let seen_by = UNSEEN.ends(run.opened_at.max(revision.accepted_at), now);
             let why = || format!("{target} is not there yet: revision {} is on its way", revision.id.short());
             return (now < seen_by).then(why);
         };

@@ -17,6 +17,8 @@ pub(super) struct Sayings {
     pub(super) looks_since: Option<Timestamp>,
     /// Since when each receiver with a Watchdog is listened to.
     pub(super) listened: BTreeMap<Name, Timestamp>,
+    /// When they were last looked at.
+    pub(super) listened_at: Option<Timestamp>,
     /// Receivers whose silence has been told of.
     pub(super) silent: BTreeSet<Name>,
     /// Why it only observes, once a page has said so.

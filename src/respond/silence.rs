@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::alert::silent;
-use codeops_core::model::{Name, Page, PageEvent, PageOpened, SELF_TEST};
+use codeops_core::model::{Name, Page, PageEvent, PageOpened, SELF_TEST, is_ahead, wait_ends};
 use codeops_core::playbook::{due, next_time};
 use jiff::{SignedDuration, Timestamp};
 
@@ -34,14 +34,19 @@ impl Flow {
         let watched = self.tools.rules.watchdogs.clone();
         let since = self.tools.said.with(|said| {
             said.listened.retain(|name, _| watched.contains_key(name));
+            // Where the clock was set back, all are listened to anew: what was heard in its future is no word of today.
+            let set_back = said.listened_at.replace(now).is_some_and(|at| is_ahead(at, now));
+            said.listened.values_mut().filter(|at| set_back || is_ahead(**at, now)).for_each(|at| *at = now);
             for name in watched.keys() {
-                said.listened.entry(name.clone()).or_insert(self.began_at);
+                said.listened.entry(name.clone()).or_insert(self.began_at.min(now));
             }
             said.listened.clone()
         });
         let heard = self.remembered(|response| response.watchdogs.clone());
-        let last =
-            |(name, since): (&Name, &Timestamp)| (name.clone(), heard.get(name).map_or(*since, |at| *since.max(at)));
+        let last = |(name, since): (&Name, &Timestamp)| {
+            let heard = heard.get(name).filter(|at| !is_ahead(**at, now));
+            (name.clone(), heard.map_or(*since, |at| *since.max(at)))
+        };
         let last: BTreeMap<Name, Timestamp> = since.iter().map(last).collect();
         let judged = now.checked_sub(WRITING).unwrap_or(now);
         let silent = silent(watched.iter().map(|(name, within)| (name, *within)), &last, Timestamp::MIN, judged);
@@ -106,7 +111,7 @@ impl Flow {
     /// Sends the sign of life, if all goes on.
     fn heartbeat(&mut self, now: Timestamp) {
         let (Some(heartbeat), Some(every)) = (self.tools.heartbeat.clone(), self.tools.rules.heartbeat) else { return };
-        let next = self.beaten_at.map_or(now, |at| every.after(at));
+        let next = self.beaten_at.map_or(now, |at| every.ends(at, now));
         if next > now {
             self.wake_at(next);
             return;
@@ -146,7 +151,7 @@ impl Flow {
             return Some("a provider has not been observed lately".to_owned());
         }
         // What nobody could ever accept says nothing of whether paging goes on.
-        let waits = |page: &Page| now.duration_since(page.opened_at) > UNHEARD && !self.nobody(page, now);
+        let waits = |page: &Page| now > wait_ends(page.opened_at, UNHEARD, now) && !self.nobody(page, now);
         let unheard = self.remembered(|response| response.pages.values().find(|page| waits(page)).map(|page| page.id));
         unheard.map(|page| format!("nobody has accepted page {page}"))
     }

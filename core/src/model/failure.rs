@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Digest, Does, PageId, Run, RunCause, RunId, StepOutcome};
+use super::{Digest, Does, PageId, Run, RunCause, RunId, StepOutcome, wait_ends};
 
 /// A failure that a person was called for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ const AGAIN: SignedDuration = SignedDuration::from_hours(23);
 impl ToldFailure {
     /// Whether nobody is called for it again at this time.
     pub fn is_told(&self, now: Timestamp) -> bool {
-        self.at.is_some_and(|at| now.duration_since(at) < AGAIN)
+        self.at.is_some_and(|at| now < wait_ends(at, AGAIN, now))
     }
 }
 
@@ -78,7 +78,7 @@ fn what_stays(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::what_stays;
+    use super::*;
 
     #[test]
     fn what_differs_each_time_makes_no_other_failure() {
@@ -95,5 +95,14 @@ mod tests {
                 "scripts/dump.sh ended with 1: 2026-11-28T03:00:01Z run r7-1-0 could not write /tmp/x.aB: not permitted"
             )
         );
+    }
+
+    #[test]
+    fn what_was_told_in_the_future_keeps_nobody_from_being_called() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (page, run, of) = (PageId(1), RunId(1), Digest::of(&json!([])));
+        let told = ToldFailure { page, run, of, at: Some(at(100_000)) };
+        assert!(told.is_told(at(100_000)) && told.is_told(at(150_000)));
+        assert!(!told.is_told(at(183_000)) && !told.is_told(at(90_000)));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Aim, Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory,
-    Revision, RunId, SystemId, TeamName, Verb,
+    Revision, RunId, SystemId, TeamName, Verb, is_ahead, wait_ends,
 };
 
 /// All that is remembered.
@@ -210,14 +210,21 @@ impl ResourceMemory {
     /// has to look; they are tried again all the same. What failed of another aim says nothing of these.
     pub fn is_stuck(&self, aims: &[Aim]) -> bool {
         let same = self.missed.as_ref().is_none_or(|missed| aims.contains(missed));
-        let lasted = self.failing_since.zip(self.failed_at).map(|(first, last)| last.duration_since(first));
-        same && (self.waits_long || self.failures >= STUCK && lasted.is_some_and(|lasted| lasted >= STUCK_FOR))
+        let times = self.failing_since.zip(self.failed_at);
+        let lasted = times.is_some_and(|(first, last)| last >= wait_ends(first, STUCK_FOR, last));
+        same && (self.waits_long || self.failures >= STUCK && lasted)
+    }
+
+    /// Until when something waits after a failure, if it does. One of the future is of a clock that was set back since.
+    pub fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let ahead = self.failed_at.is_some_and(|failed| is_ahead(failed, now));
+        self.retry_at.filter(|at| !ahead && *at > now)
     }
 
     /// Until when what aims at `aim` waits, if it does.
     pub fn waits(&self, aim: &Aim, now: Timestamp) -> Option<Timestamp> {
         let same = self.missed.as_ref().is_none_or(|missed| missed == aim);
-        self.retry_at.filter(|at| same && *at > now)
+        self.waits_until(now).filter(|_| same)
     }
 
     /// How often in a row what aims at `aim` has failed.

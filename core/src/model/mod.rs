@@ -12,6 +12,7 @@ mod id;
 mod kept;
 mod label;
 mod memory;
+mod moment;
 mod number;
 mod observed;
 mod page;
@@ -48,6 +49,7 @@ pub use memory::{
     AsDeclared, Asked, ChangedBy, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory,
     Waves,
 };
+pub use moment::{is_ahead, wait_ends};
 pub use number::{PageId, RunId};
 pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,

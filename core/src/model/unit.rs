@@ -78,6 +78,11 @@ impl Period {
     pub fn after(self, at: jiff::Timestamp) -> jiff::Timestamp {
         at.checked_add(jiff::SignedDuration::from_millis(self.0.cast_signed())).unwrap_or(jiff::Timestamp::MAX)
     }
+
+    /// When a wait of this period that began at a remembered moment ends: now, where the clock was set back since.
+    pub fn ends(self, since: jiff::Timestamp, now: jiff::Timestamp) -> jiff::Timestamp {
+        super::wait_ends(since, jiff::SignedDuration::from_millis(self.0.cast_signed()), now)
+    }
 }
 
 /// When something is due, for a sentence that is read later than it is made: what is left would be wrong by then. With the

@@ -14,7 +14,7 @@ use super::{Facts, Next, facts, order};
 use crate::expression;
 use crate::model::{
     AlertId, AlertMemory, AlertState, Does, OnError, Part, Period, PlaybookStep, Progress, Run, RunEvent, RunState,
-    Rung, StepOutcome, StepRecord, StepRef, Sync, WaitFor,
+    Rung, StepOutcome, StepRecord, StepRef, Sync, WaitFor, is_ahead,
 };
 
 /// How the error of a step begins whose `if` has no value.
@@ -67,6 +67,9 @@ fn on(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
     let (Some(step), Some((_, deadline))) = (run.step(record.step), &record.on) else {
         return ended(record, StepOutcome::Failed { error: "the step is not in the playbook".to_owned() });
     };
+    // Reckoned from the attempt's beginning, too: nothing that a run waits for lasts until a clock set back has caught up.
+    let ahead = *deadline < Timestamp::MAX && is_ahead(record.tried_at.unwrap_or(record.begun_at), facts.now);
+    let deadline = if ahead { &facts.now } else { deadline };
     let late = facts.now >= *deadline;
     let time_is_up = |what: &str| {
         let limit = run.playbook.limits.timeout;
@@ -159,7 +162,7 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
     let late = facts.now >= deadline;
     match what {
         WaitFor::For(time)
-            if late && WRITING.after(deadline) >= time.after(record.tried_at.unwrap_or(record.begun_at)) =>
+            if late && WRITING.after(deadline) >= time.ends(record.tried_at.unwrap_or(record.begun_at), facts.now) =>
         {
             done()
         }
@@ -175,7 +178,7 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
                     still(deadline, why.to_owned())
                 };
             };
-            let quiet_at = quiet.after(target.since.max(since));
+            let quiet_at = quiet.ends(target.since.max(since), facts.now);
             let settled = since == Timestamp::MIN || target.sync == Sync::Synced;
             match target.health == crate::model::Health::Healthy && settled {
                 true if facts.now >= quiet_at => done(),
@@ -186,7 +189,7 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
         }
         WaitFor::Until(expression) => match expression::holds(expression, &facts::facts(run, facts)) {
             Ok(true) if quiet == Period::default() => done(),
-            Ok(true) => match record.holds_since.map(|since| quiet.after(since.max(facts.looks_since))) {
+            Ok(true) => match record.holds_since.map(|since| quiet.ends(since.max(facts.looks_since), facts.now)) {
                 None => Next::Record(vec![RunEvent::Holds { step: record.step, so: true }]),
                 Some(at) if facts.now >= at => done(),
                 Some(_) if late => failed(format!("`{}` was not true for {quiet} in time", expression.source())),
@@ -213,7 +216,7 @@ fn resolved(run: &Run, record: &StepRecord, quiet: Period, deadline: Timestamp, 
     let total = states.len();
     if count(AlertState::Resolved) == total {
         let since = states.iter().map(|(_, since)| *since).max().unwrap_or(facts.now);
-        let quiet_at = quiet.after(since);
+        let quiet_at = quiet.ends(since, facts.now);
         if facts.now >= quiet_at {
             return ended(record, StepOutcome::Done { output: Value::Null });
         }
@@ -280,7 +283,7 @@ fn after(run: &Run, record: &StepRecord, facts: &Facts<'_>) -> Next {
     if again && record.attempts < attempts {
         let backoff = step.retry.map_or(Period::from_secs(1), |retry| retry.backoff);
         let doubled = backoff.as_millis().saturating_mul(1 << (record.attempts.saturating_sub(1)).min(10));
-        let at = Period::from_millis(doubled).after(ended_at);
+        let at = Period::from_millis(doubled).ends(ended_at, facts.now);
         if facts.now < at {
             return still(at, format!("`{}` is tried again: {error}", step.name));
         }

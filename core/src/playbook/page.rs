@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::{
     Channel, Does, EscalationPolicySpec, Name, Notified, OnCallSpec, Page, Part, PlaybookStep, Response, Run, Rung,
-    StepOutcome, StepRecord, StepRef, TeamName,
+    StepOutcome, StepRecord, StepRef, TeamName, is_ahead, wait_ends,
 };
 
 /// A page that nobody has accepted for so long goes to the fallback, too.
@@ -115,7 +115,7 @@ fn on_call(spec: &OnCallSpec, now: Timestamp) -> Option<Name> {
 }
 
 /// What is to be sent now of a page that tells these. What did not arrive before `mended`, when the way to one of them was changed
-/// last, says nothing of that way.
+/// last, says nothing of that way. Where the clock was set back since, nothing waits until it has caught up.
 pub fn next_send(page: &Page, told: &[Told], mended: impl Fn(&Told) -> Timestamp, now: Timestamp) -> PageNext {
     if page.is_over() {
         return PageNext::Over;
@@ -124,14 +124,15 @@ pub fn next_send(page: &Page, told: &[Told], mended: impl Fn(&Told) -> Timestamp
         return PageNext::Nobody;
     }
     let due = |told: &Told| {
-        let first = page.opened_at.checked_add(told.after).unwrap_or(Timestamp::MAX);
+        let first = wait_ends(page.opened_at, told.after, now);
+        let mended = Some(mended(told)).filter(|mended| !is_ahead(*mended, now));
         match page.tries.get(&told.notified) {
             None => first,
-            Some(tried) if tried.at < mended(told) => mended(told).max(first),
+            Some(tried) if Some(tried.at) < mended => mended.map_or(first, |mended| mended.max(first)),
             Some(tried) => {
                 let doubled = 1_000_u64.saturating_mul(1 << tried.failures.min(20)).min(LONGEST_MS);
                 let wait = SignedDuration::from_millis(i64::try_from(doubled).unwrap_or(i64::MAX));
-                tried.at.checked_add(wait).unwrap_or(Timestamp::MAX)
+                wait_ends(tried.at, wait, now)
             }
         }
     };

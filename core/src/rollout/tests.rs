@@ -171,6 +171,18 @@ fn nothing_is_tried_before_its_time() {
 }
 
 #[test]
+fn a_failure_of_the_future_keeps_nothing_from_being_tried() {
+    let mut world = World::new();
+    let want = desired([version("shop", "info", 1)]);
+    let memory = world.remembered(&app("shop"));
+    // The clock was two hours ahead, and was set right.
+    (memory.failures, memory.error) = (1, Some("no such file".to_owned()));
+    memory.failed_at = Some("2026-11-20T12:00:00Z".parse().unwrap());
+    memory.retry_at = Some("2026-11-20T12:00:01Z".parse().unwrap());
+    assert!(!world.pass(&want, &revision(1)).looks[&app("shop")].steps.is_empty());
+}
+
+#[test]
 fn suspended_means_nothing_is_done() {
     let mut world = deployed(&[version("shop", "info", 2)]);
     let mut off = version("shop", "debug", 2).as_ref().clone();

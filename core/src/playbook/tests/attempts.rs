@@ -151,3 +151,17 @@ fn nothing_takes_longer_than_all_steps_together() {
         assert!(why.contains("all steps together have only 8s"), "{why}");
     }
 }
+
+#[test]
+fn a_run_waits_for_no_clock_that_was_set_back_to_catch_up() {
+    let spec = format!(
+        "{ON}  steps: [{{name: pause, wait: {{for: 5s}}}}, {{name: look, script: scripts/look.sh, retry: {{attempts: 3, backoff: 5s}}}}]"
+    );
+    let mut live = Live::answering(&spec, Rung::Steps);
+    assert_eq!(live.begins().0, "pause");
+    live.pass(-7_200);
+    assert_eq!(live.begins(), ("look".to_owned(), 1), "its pause counts as over");
+    live.ends(failed());
+    live.pass(-7_200);
+    assert_eq!(live.begins(), ("look".to_owned(), 2), "and the wait before another attempt");
+}

@@ -127,6 +127,28 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_no_page_from_being_sent() {
+    let response = compiled(PEOPLE).response;
+    let opened = time("2026-03-26T02:00:00Z");
+    let told = told(&name("shop"), &response, opened);
+    let event = PageEvent::Opened(PageOpened { policy: Some(name("shop")), ..PageOpened::default() });
+    let mut page = Page::open(PageId(1), opened, &event).expect("a page");
+    let began = |_: &Told| opened;
+    let before = |seconds: i64| opened.checked_add(SignedDuration::from_secs(seconds - 7_200)).expect("a time");
+    assert!(matches!(next_send(&page, &told, began, before(0)), PageNext::Send(_)), "it was opened two hours from now");
+    for notified in told.iter().map(|told| &told.notified) {
+        page.take(opened, &PageEvent::Begun { notified: notified.clone(), receiver: None });
+        page.take(opened, &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned() });
+    }
+    assert!(matches!(next_send(&page, &told, began, before(0)), PageNext::Send(_)), "and tried two hours from now");
+    for notified in told.iter().map(|told| &told.notified) {
+        page.take(before(0), &PageEvent::Begun { notified: notified.clone(), receiver: None });
+        page.take(before(0), &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned() });
+    }
+    assert_eq!(next_send(&page, &told, began, before(1)), PageNext::Wait(before(4)), "from then on as ever");
+}
+
+#[test]
 fn a_page_that_nobody_accepts_goes_to_the_fallback_too() {
     let more = "apiVersion: codeops/v1\nkind: EscalationPolicy\nmetadata: {name: all, team: shop}\nspec: {levels: [{notify: [receiver/ben, receiver/ada]}]}\n---\n";
     let response = compiled(&format!("{PEOPLE}{more}")).response;
