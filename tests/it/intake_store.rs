@@ -267,10 +267,15 @@ async fn what_a_sender_gave_up_and_still_waits_to_be_written_counts() {
         let first = journal.receive(&of, &[], given_up, 0);
         tokio::time::timeout(std::time::Duration::from_millis(100), first).await.unwrap_err();
         let beside = journal.clone();
-        let told = tokio::spawn(async move { beside.receive(&receiver(), &[], then, 0).await });
+        let mut told = JoinSet::new();
+        told.spawn(async move { beside.receive(&receiver(), &[], then, 0).await });
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         holder.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(told.await.unwrap(), Ok(NEW), "{app}: it is no answer to what is known, but to what waits");
+        assert_eq!(
+            told.join_next().await.unwrap().unwrap(),
+            Ok(NEW),
+            "{app}: it is no answer to what is known, but to what waits"
+        );
         let memory = journal.memory().read().unwrap().response.clone();
         assert_eq!(memory.alerts[&alert(app).id].state, state, "{app}");
     }

@@ -168,6 +168,9 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
     report(units, wrong, found);
 }
 
+/// What has a port still, on which address, and whose it is.
+type Kept<'k> = (&'k ResourceId, IpAddr, &'k TeamName);
+
 /// Whoever asks for a port that another team's app has still, though this revision does not say so: that one is held as it was, or
 /// is not gone yet.
 fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context) -> Vec<Wrong> {
@@ -177,7 +180,7 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context) -> Vec<
             unit.held.is_some() && unit.app.port.as_ref().is_none_or(|port| port.value.number != number)
         })
     };
-    let mut kept: BTreeMap<(&ProviderName, u16), Vec<(&ResourceId, IpAddr, &TeamName)>> = BTreeMap::new();
+    let mut kept: BTreeMap<(&ProviderName, u16), Vec<Kept<'_>>> = BTreeMap::new();
     for (id, claims) in context.claims.iter().filter(|_| !context.teams.is_empty()) {
         if let (Some((provider, bind, number)), Some(team)) = (&claims.port, rights::holder(id, context))
             && is_kept(id, *number)
@@ -193,7 +196,7 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context) -> Vec<
             let (one, other) = (bind.to_canonical(), address.to_canonical());
             one == other || one.is_unspecified() || other.is_unspecified() || one.is_loopback() && other.is_loopback()
         };
-        let stands = |(other, address, theirs): &&(&ResourceId, IpAddr, &TeamName)| {
+        let stands = |(other, address, theirs): &&Kept<'_>| {
             *other != *id && is_near(address) && !rights::reaches(&team.value, theirs, context)
         };
         if let Some((other, ..)) = there.iter().find(stands).filter(|_| *right != Right::Holder) {
