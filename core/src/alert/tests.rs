@@ -317,9 +317,16 @@ fn what_a_teams_routes_say_counts_only_for_its_own_alerts() {
     assert_eq!(of(&shop, Whose::default()), ("evil".to_owned(), 2), "no teams, no question");
 }
 
-/// What a tree says without any index: the definition, written down plainly.
-fn plainly(node: &Route, labels: &Labels, from: Option<&Name>, path: &str, taken: &mut Vec<(String, Option<Name>)>) {
-    let own = node.policy.as_ref().or(from);
+/// What a tree says without any index: the definition, written down plainly; of each policy, whether it is not the top's.
+fn plainly(
+    node: &Route,
+    labels: &Labels,
+    from: Option<Said<'_>>,
+    path: &str,
+    taken: &mut Vec<(String, Option<(Name, bool)>)>,
+) {
+    let is_top = !path.contains('>');
+    let own = node.policy.as_ref().map(|policy| (policy, !is_top)).or(from);
     let before = taken.len();
     for (at, child) in node.routes.iter().enumerate() {
         if child.matchers.iter().all(|matcher| matcher.holds(labels)) {
@@ -330,9 +337,11 @@ fn plainly(node: &Route, labels: &Labels, from: Option<&Name>, path: &str, taken
         }
     }
     if taken.len() == before {
-        taken.push((path.to_owned(), own.cloned()));
+        taken.push((path.to_owned(), own.map(|(policy, named)| (policy.clone(), named))));
     }
 }
+
+type Said<'r> = (&'r Name, bool);
 
 fn some_matcher() -> impl Strategy<Value = Matcher> {
     (0..4_usize, 0..4_usize, 0..4_usize).prop_map(|(label, operator, value)| {
@@ -378,7 +387,9 @@ proptest! {
             plainly(&top, &labels, None, "main", &mut taken);
             let paths: Vec<String> = taken.iter().map(|(path, _)| path.clone()).collect();
             prop_assert_eq!(&routed.taken, &paths);
-            prop_assert_eq!(routed.policy, taken.into_iter().find_map(|(_, policy)| policy));
+            let said: Vec<(Name, bool)> = taken.into_iter().filter_map(|(_, policy)| policy).collect();
+            let named = said.iter().find(|(_, named)| *named).or(said.first());
+            prop_assert_eq!(routed.policy, named.map(|(policy, _)| policy.clone()));
             let holds = |on: &[Matcher]| on.iter().all(|matcher| matcher.holds(&labels));
             let answering: Vec<Name> =
                 triggers.iter().enumerate().filter(|(_, on)| holds(on)).map(|(at, _)| name(&format!("t{at}"))).collect();
