@@ -36,7 +36,7 @@ use codeops_core::alert::Router;
 use codeops_core::desired::Desired;
 use codeops_core::model::{
     AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef, TeamName,
-    Whose, wait_ends,
+    Whose,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc};
@@ -332,7 +332,7 @@ impl Flow {
 
 /// Whether what was last looked at then is to be looked at again. A clock that was set back since puts nothing off.
 fn is_due(last: Option<Timestamp>, every: SignedDuration, now: Timestamp) -> bool {
-    last.is_none_or(|at| now >= wait_ends(at, every, now))
+    last.is_none_or(|at| now < at || now.duration_since(at) >= every)
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Duration {

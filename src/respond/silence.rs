@@ -111,7 +111,7 @@ impl Flow {
     /// Sends the sign of life, if all goes on.
     fn heartbeat(&mut self, now: Timestamp) {
         let (Some(heartbeat), Some(every)) = (self.tools.heartbeat.clone(), self.tools.rules.heartbeat) else { return };
-        let next = self.beaten_at.map_or(now, |at| every.ends(at, now));
+        let next = self.beaten_at.filter(|at| *at <= now).map_or(now, |at| every.after(at));
         if next > now {
             self.wake_at(next);
             return;

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{
-    AlertId, AlertMemory, Disposition, Name, PageEvent, PageOpened, ResponseMemory, TeamName, wait_ends,
-};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent, PageOpened, ResponseMemory, TeamName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -81,7 +79,7 @@ impl Flow {
     /// are no reason to call again. It gathers since the first of it `came`. One of the future is of a clock that was wrong.
     pub(super) fn next_storm_page(&self, came: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         let last = self.remembered(|response| response.stormed_at);
-        let after = |at: Option<Timestamp>, wait| at.map(|at| wait_ends(at, wait, now));
+        let after = |at: Option<Timestamp>, wait| at.filter(|at| *at <= now).and_then(|at| at.checked_add(wait).ok());
         after(last, STORM_PAGE).max(after(came, GATHER)).filter(|next| *next > now)
     }
 

@@ -178,7 +178,7 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
                     still(deadline, why.to_owned())
                 };
             };
-            let quiet_at = quiet.ends(target.since.max(since), facts.now);
+            let quiet_at = quiet.after(target.since.max(since));
             let settled = since == Timestamp::MIN || target.sync == Sync::Synced;
             match target.health == crate::model::Health::Healthy && settled {
                 true if facts.now >= quiet_at => done(),
@@ -189,7 +189,7 @@ fn wait(run: &Run, record: &StepRecord, what: &WaitFor, quiet: Period, deadline:
         }
         WaitFor::Until(expression) => match expression::holds(expression, &facts::facts(run, facts)) {
             Ok(true) if quiet == Period::default() => done(),
-            Ok(true) => match record.holds_since.map(|since| quiet.ends(since.max(facts.looks_since), facts.now)) {
+            Ok(true) => match record.holds_since.map(|since| quiet.after(since.max(facts.looks_since))) {
                 None => Next::Record(vec![RunEvent::Holds { step: record.step, so: true }]),
                 Some(at) if facts.now >= at => done(),
                 Some(_) if late => failed(format!("`{}` was not true for {quiet} in time", expression.source())),
@@ -216,7 +216,7 @@ fn resolved(run: &Run, record: &StepRecord, quiet: Period, deadline: Timestamp, 
     let total = states.len();
     if count(AlertState::Resolved) == total {
         let since = states.iter().map(|(_, since)| *since).max().unwrap_or(facts.now);
-        let quiet_at = quiet.ends(since, facts.now);
+        let quiet_at = quiet.after(since);
         if facts.now >= quiet_at {
             return ended(record, StepOutcome::Done { output: Value::Null });
         }

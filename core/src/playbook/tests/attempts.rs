@@ -165,3 +165,28 @@ fn a_run_waits_for_no_clock_that_was_set_back_to_catch_up() {
     live.pass(-7_200);
     assert_eq!(live.begins(), ("look".to_owned(), 2), "and the wait before another attempt");
 }
+
+/// A clock is put right by seconds now and then, and a proof takes its time however the clock goes.
+#[test]
+fn a_clock_that_is_put_right_fails_no_step_and_proves_nothing() {
+    let spec = format!("{ON}  steps: [{{name: proof, wait: resolved, quiet: 1m, timeout: 10m}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    assert_eq!(live.begins().0, "proof");
+    live.pass(-30);
+    live.waits();
+    live.pass(60);
+    live.alert(AlertState::Resolved);
+    live.pass(-30);
+    live.waits();
+    live.pass(89);
+    live.waits();
+    live.pass(1);
+    assert_eq!(live.settle(), Next::Over);
+    assert_eq!(live.run.state(), RunState::Resolved, "after its quiet time");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    assert_eq!(live.begins().0, "proof");
+    live.alert(AlertState::Resolved);
+    live.pass(-7_200);
+    live.settle();
+    assert_ne!(live.run.state(), RunState::Resolved);
+}
