@@ -69,7 +69,10 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     if over && pages {
         return Some("its alert is resolved: nobody is called".to_owned());
     }
-    if let Some(why) = proves_nothing(run, at, step, facts).filter(|_| !over) {
+    // What goes back by itself is given the time of one proof, on whatever rung the run begins.
+    let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back)
+        && (at.part == Part::Steps || !waited_for_proof(run));
+    if let Some(why) = proves_nothing(run, at, step, facts).filter(|_| !over && !rolls_back) {
         return Some(why.to_owned());
     }
     if !acts(&step.does) {
@@ -78,14 +81,22 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     if over {
         return Some("its alert is resolved: nothing is done to what works again".to_owned());
     }
-    let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back);
-    (at.part == Part::Steps && rolls_back).then(|| "its target is being rolled back: the run only proves".to_owned())
+    rolls_back.then(|| "its target is being rolled back: the run only proves".to_owned())
+}
+
+/// Whether a proof was waited for, to its end, in either part.
+fn waited_for_proof(run: &Run) -> bool {
+    let proof = |record: &StepRecord| run.step(record.step).is_some_and(|step| is_proof(&step.does));
+    run.steps.iter().any(|record| record.attempts > 0 && record.outcome.is_some() && proof(record))
+}
+
+fn is_proof(does: &Does) -> bool {
+    matches!(does, Does::Wait { what: WaitFor::Resolved, .. })
 }
 
 /// Why a proof in `otherwise` would only keep people waiting: every action that it could prove has failed; or all was passed over
 /// but what changes nothing, and one was waited for already, or nothing came of the steps of this run, or nothing may be done.
 fn proves_nothing(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Option<&'static str> {
-    let is_proof = |does: &Does| matches!(does, Does::Wait { what: WaitFor::Resolved, .. });
     if at.part != Part::Otherwise || !is_proof(&step.does) {
         return None;
     }

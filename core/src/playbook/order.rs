@@ -93,7 +93,7 @@ impl Filling {
     }
 
     fn http(&self, call: &HttpCall) -> Result<Order, String> {
-        let url = self.fill(&call.url, percent)?;
+        let url = self.url(&call.url)?;
         let mut headers = BTreeMap::new();
         for (name, value) in &call.headers {
             let value = self.fill(value, str::to_owned)?;
@@ -111,6 +111,20 @@ impl Filling {
         };
         let body = call.body.as_ref().map(|body| self.fill(body, escape)).transpose()?;
         Ok(Order::Http { call: call.clone(), url, headers, body })
+    }
+
+    /// The address of a request.
+    ///
+    /// # Errors
+    /// When a value would choose another place than the one that is written: as `..`, which also counts when encoded
+    /// (WHATWG URL, 4.3), or as nothing, with which `/hosts/{{ id }}` is all hosts.
+    fn url(&self, template: &Template) -> Result<String, String> {
+        let url = self.fill(template, percent)?;
+        let meant = self.fill(template, |_| "x".to_owned())?;
+        if elsewhere(&url) > elsewhere(&meant) {
+            return Err(format!("a value in `{template}` is empty, or a folder such as `..`: the URL would be {url}"));
+        }
+        Ok(url)
     }
 
     /// What an action is given: what it counts with is a number, also where a label tells it as text.
@@ -164,12 +178,17 @@ fn in_json(value: &str) -> String {
 /// Everything but RFC 3986's unreserved characters, encoded: a value can be no separator.
 fn percent(value: &str) -> String {
     let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
-        // A dot between others is harmless; alone or in pairs it would name a folder above.
-        b'.' if value.bytes().any(|other| other != b'.') => ".".to_owned(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         byte => format!("%{byte:02X}"),
     };
     value.bytes().map(encode).collect()
+}
+
+/// How many parts of a URL's path are nothing, or move to another folder.
+fn elsewhere(url: &str) -> usize {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let moves = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "" | "." | "..");
+    path.split(['/', '\\']).filter(|part| moves(part)).count()
 }
 
 fn one_line(text: &str) -> String {

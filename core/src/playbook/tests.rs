@@ -323,3 +323,34 @@ fn templates_are_filled_in_once_and_never_reach_where_they_must_not() {
     let body: Value = serde_json::from_str(&body.expect("a body")).expect("JSON still");
     assert_eq!(body["a"], "../x?y=\"1\"{{ 1 }}\n");
 }
+
+#[test]
+fn no_value_chooses_another_place_in_a_url() {
+    let spec = |path: &str| {
+        format!("{ON}  steps:\n    - {{name: ask, http: {{method: DELETE, url: \"http://127.0.0.1:1{path}\"}}}}")
+    };
+    let asked = |path: &str, host: &str| {
+        let mut live = Live::answering(&spec(path), Rung::Steps);
+        live.run.alert["labels"]["host"] = host.into();
+        match live.settle() {
+            Next::Begin { order, .. } => match *order {
+                Order::Http { url, .. } => Some(url),
+                _ => None,
+            },
+            _ => None,
+        }
+    };
+    let (inside, last) = ("/hosts/{{ alert.labels.host }}/cache", "/hosts/{{ alert.labels.host }}");
+    for (path, host) in
+        [(inside, ".."), (inside, "."), (inside, ""), (last, ".."), (last, ""), ("/a/.{{ alert.labels.host }}", ".")]
+    {
+        assert_eq!(asked(path, host), None, "{path} with `{host}`");
+    }
+    for (path, host, url) in [
+        (inside, "a.b", "/hosts/a.b/cache"),
+        ("/hosts?of={{ alert.labels.host }}", "..", "/hosts?of=.."),
+        ("/a//b/../{{ alert.labels.host }}", "c", "/a//b/../c"),
+    ] {
+        assert_eq!(asked(path, host).as_deref(), Some(format!("http://127.0.0.1:1{url}").as_str()));
+    }
+}

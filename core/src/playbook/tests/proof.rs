@@ -129,6 +129,22 @@ fn a_run_in_a_rollback_only_proves() {
     assert!(live.run.steps[0].skipped.as_ref().expect("skipped").contains("rolled back"));
 }
 
+#[test]
+fn a_rollback_is_given_the_time_of_a_proof_on_a_later_rung_too() {
+    let spec = format!("{ON}  steps: [{{name: restart, action: app.restart}}]");
+    let mut live = Live::answering(&spec, Rung::Otherwise);
+    live.target.as_mut().expect("a target").rolling_back = true;
+    assert_eq!(live.begins().0, "proof", "not replaced, and nobody called before it is back");
+    assert!(live.run.steps[0].skipped.as_ref().expect("skipped").contains("rolled back"));
+    live.ends(failed());
+    assert_eq!(live.begins().0, "call");
+    // One that turns because the rollback did not help replaces.
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.target.as_mut().expect("a target").rolling_back = true;
+    live.does("proof", failed());
+    assert_eq!(live.begins().0, "replace");
+}
+
 /// Without a `wait` of its own the steps end before their proof: what one of them may have done is proven, but nothing else.
 #[test]
 fn where_nothing_was_done_a_person_is_called_at_once() {
