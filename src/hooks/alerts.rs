@@ -188,11 +188,15 @@ async fn deliver(
     now: Timestamp,
 ) -> Result<Taken, Problem> {
     let Parsed { told, spoiled, why: _, ids, truncated } = parsed;
-    let (durable, beside) = ids_of(receiver, proof, ids);
+    let (mut durable, mut beside) = ids_of(receiver, proof, ids);
     if shared.seen.lock().unwrap_or_else(PoisonError::into_inner).knows(&beside) {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
-    let nothing = told.is_empty();
+    let nothing = told.is_empty() && spoiled > 0;
+    if nothing {
+        // It is refused: the same delivery, once the receiver's mapping is mended, is no duplicate.
+        (durable, beside) = Default::default();
+    }
     let (mut told, heard) = without_watchdogs(receiver, told);
     told.retain(|told| !is_own_page(shared, receiver, told));
     let (told, ends) = in_order(shared, receiver, told);
@@ -225,7 +229,7 @@ async fn deliver(
     hear(shared, receiver, &heard, now).await?;
     let new = receipt.new + rest;
     tracing::debug!(receiver = %receiver.name, new, spoiled, "alerts taken");
-    if nothing && spoiled > 0 {
+    if nothing {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
     }
     Ok(Taken { duplicate: false, new, spoiled })

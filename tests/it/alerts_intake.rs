@@ -498,6 +498,14 @@ async fn a_generic_body_is_read_as_its_mapping_says() {
     assert!(post().await.1.contains("duplicate"), "its id is where the mapping says");
     let signal = edge.signals().into_iter().find(|signal| matches!(signal, Signal::Resolved { .. }));
     assert!(signal.is_some() || edge.firing().len() == 1);
+    let sent = async |checks: serde_json::Value| {
+        let body = serde_json::json!({"delivery": 18, "site": "eu", "checks": checks}).to_string();
+        edge.post("/hooks/alerts/mapped", &[edge::bearer("mapped")], body.as_bytes()).await
+    };
+    assert_eq!(sent(serde_json::json!([{"name": ["disk"]}])).await.0, 400);
+    let (status, answer) =
+        sent(serde_json::json!([{"name": "late", "host": "c", "ok": false, "since": 1_795_204_800}])).await;
+    assert!(status == 200 && answer.contains("\"new\":1"), "what was refused was no delivery: {answer}");
     edge.stop().await;
 }
 
