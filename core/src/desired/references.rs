@@ -164,32 +164,42 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
         group.sort_by_key(|asked| Reverse(asked.4));
         wrong.extend(clashes(group, units, !context.teams.is_empty()));
     }
-    wrong.extend(kept_by_others(&taken, units, context));
+    // Who is held keeps what it had, which may hold others in turn.
+    while !context.teams.is_empty() {
+        let more = kept_by_others(&taken, units, context, &wrong);
+        if more.is_empty() {
+            break;
+        }
+        wrong.extend(more);
+    }
     report(units, wrong, found);
 }
 
 /// What has a port still, on which address, and whose it is.
 type Kept<'k> = (&'k ResourceId, IpAddr, &'k TeamName);
 
-/// Whoever asks for a port that another team's app has still, though this revision does not say so: that one is held as it was, or
-/// is not gone yet.
-fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context) -> Vec<Wrong> {
-    let is_kept = |id: &ResourceId, number: u16| {
-        let unit = units.get(id);
-        unit.is_none_or(|unit| {
-            unit.held.is_some() && unit.app.port.as_ref().is_none_or(|port| port.value.number != number)
-        })
+/// Whoever asks for a port that another team's app has still, though this revision does not say so: that one is held as it was,
+/// for a mistake or one of those that are `wrong`, or is not gone yet. None of those that are `wrong` already.
+fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: &[Wrong]) -> Vec<Wrong> {
+    let wrong: BTreeSet<&ResourceId> = wrong.iter().map(|(id, ..)| id).collect();
+    let asked = OnceCell::new();
+    let by_id = || -> HashMap<&ResourceId, &Asked<'_>> { taken.iter().map(|asked| (asked.1, asked)).collect() };
+    let is_held = |unit: &Unit| unit.held.is_some() || wrong.contains(&unit.id);
+    let asks_for = |id, (provider, bind, number): &(ProviderName, IpAddr, u16)| {
+        asked.get_or_init(by_id).get(id).is_some_and(|asked| (asked.0, &asked.2) == ((Some(provider), *number), bind))
     };
+    let is_kept = |id, had| units.get(id).is_none_or(|unit| is_held(unit) && !asks_for(id, had));
     let mut kept: BTreeMap<(&ProviderName, u16), Vec<Kept<'_>>> = BTreeMap::new();
-    for (id, claims) in context.claims.iter().filter(|_| !context.teams.is_empty()) {
-        if let (Some((provider, bind, number)), Some(team)) = (&claims.port, rights::holder(id, context))
-            && is_kept(id, *number)
+    for (id, claims) in &context.claims {
+        if let (Some(had @ (provider, bind, number)), Some(team)) = (&claims.port, rights::holder(id, context))
+            && is_kept(id, had)
         {
             kept.entry((provider, *number)).or_default().push((id, *bind, team));
         }
     }
-    let mut wrong = Vec::new();
-    for ((provider, number), id, bind, span, right) in taken.iter().filter(|_| !kept.is_empty()) {
+    let mut found = Vec::new();
+    let others = taken.iter().filter(|asked| !kept.is_empty() && !wrong.contains(asked.1));
+    for ((provider, number), id, bind, span, right) in others {
         let Some(there) = provider.and_then(|provider| kept.get(&(provider, *number))) else { continue };
         let Some(team) = units.get(*id).and_then(|unit| unit.app.team.as_ref()) else { continue };
         let is_near = |address: &IpAddr| {
@@ -201,10 +211,10 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context) -> Vec<
         };
         if let Some((other, ..)) = there.iter().find(stands).filter(|_| *right != Right::Holder) {
             let message = format!("port {number} on {bind} belongs to {other}, which has it still");
-            wrong.push(((*id).clone(), *span, message, Some("choose another port or address".to_owned())));
+            found.push(((*id).clone(), *span, message, Some("choose another port or address".to_owned())));
         }
     }
-    wrong
+    found
 }
 
 /// The addresses that some app of a team had at the last accepted revision.

@@ -69,8 +69,9 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     if over && pages {
         return Some("its alert is resolved: nobody is called".to_owned());
     }
-    // What goes back by itself is given the time of one proof, on whatever rung the run begins.
+    // What goes back by itself is given the time of one proof, on whatever rung the run begins, unless it may not go either.
     let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back)
+        && !matches!(facts.hold, Some(Hold::Frozen(_) | Hold::Suspended(_) | Hold::Still(_)))
         && (at.part == Part::Steps || !waited_for_proof(run));
     if let Some(why) = proves_nothing(run, at, step, facts).filter(|_| !over && !rolls_back) {
         return Some(why.to_owned());

@@ -138,6 +138,11 @@ fn a_rollback_is_given_the_time_of_a_proof_on_a_later_rung_too() {
     assert!(live.run.steps[0].skipped.as_ref().expect("skipped").contains("rolled back"));
     live.ends(failed());
     assert_eq!(live.begins().0, "call");
+    // Where it may not go back either, a person is called at once.
+    let mut live = Live::answering(&spec, Rung::Otherwise);
+    live.target.as_mut().expect("a target").rolling_back = true;
+    live.hold = Some(Hold::Frozen("frozen".to_owned()));
+    assert_eq!(live.begins().0, "call");
     // One that turns because the rollback did not help replaces.
     let mut live = Live::answering(&spec, Rung::Steps);
     live.target.as_mut().expect("a target").rolling_back = true;
