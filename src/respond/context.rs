@@ -7,8 +7,8 @@ use codeops_core::action;
 use codeops_core::alert;
 use codeops_core::config::{Freeze, RepositorySpec};
 use codeops_core::model::{
-    AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, Period, Progress, Resource, ResourceId,
-    ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
+    AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, OnFailure, Period, Progress, Resource,
+    ResourceId, ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, is_proven, is_tried, pin_of};
 use codeops_core::playbook::{Facts, Hold, PageFacts, TargetFacts, World, is_built_in, target_of};
@@ -106,6 +106,7 @@ impl Flow {
             Effective::RolledBack { pin, .. } => Some(pin.at),
             _ => None,
         };
+        let goes_back = declared.spec.rollout.on_failure == OnFailure::Rollback;
         let own = since.and_then(|since| since.checked_sub(SAME_CAUSE).ok());
         let proven = is_proven(declared, remembered);
         // What waits its turn was not tried: what fires is of what is live, and there is nothing to go back from.
@@ -120,7 +121,7 @@ impl Flow {
             replicas: declared.spec.replicas,
             healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
             dependencies_healthy: declared.spec.after.iter().all(works),
-            can_roll_back: good.is_some() && tried && !proven && rolled_back.is_none(),
+            can_roll_back: good.is_some() && tried && !proven && rolled_back.is_none() && goes_back,
             unproven: tried && !proven && rolled_back.is_none(),
             rolling_back: returns.is_some_and(|at| own.is_some_and(|own| at >= own)),
         })

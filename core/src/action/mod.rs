@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, Pin, Progress, Renewal, Resource,
-    ResourceId, ResourceMemory, RunId, Strategy,
+    Action, Digest, Health, Instance, InstanceId, InstanceState, Live, Name, OnFailure, Pin, Progress, Renewal,
+    Resource, ResourceId, ResourceMemory, RunId, Strategy,
 };
 use crate::plan::{
     Effective, Standing, effective, health_of, is_failing, is_good, is_healthy, is_proven, is_tried, pin_of,
@@ -102,13 +102,21 @@ fn renew(situation: &Situation<'_>, live: &Live, which: impl Fn(&Instance) -> bo
         return Ok(Lowered::Nothing(format!("{} has no instance that it concerns", declared.id)));
     }
     let healthy = chosen.iter().filter(|instance| is_healthy(instance)).count();
-    let target = effective(declared, Some(situation.memory)).resource();
+    let effective = effective(declared, Some(situation.memory));
+    left_as_it_is(&effective).map_or(Ok(()), Err)?;
+    let target = effective.resource();
     if healthy > 0 && healthy == up.iter().filter(|instance| is_healthy(instance)).count() {
         nothing_beside(target).map_or(Ok(()), Err)?;
     }
     let instances: BTreeSet<InstanceId> = chosen.iter().map(|instance| instance.id.clone()).collect();
     let (at, run, playbook) = (situation.now, situation.run, situation.playbook.clone());
     Ok(Lowered::Renew { renewal: Renewal { at, instances, run, playbook, over: false }, healthy: healthy > 0 })
+}
+
+/// Why none of its instances is renewed, where they are left as they are.
+fn left_as_it_is(effective: &Effective<'_>) -> Option<String> {
+    let why = effective.why().filter(|_| matches!(effective, Effective::Stuck { .. }))?;
+    Some(format!("none of its instances is replaced: {why}"))
 }
 
 /// Why the last healthy instance of it cannot be renewed: its rollout starts none before that one has ended.
@@ -140,6 +148,9 @@ fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
             declared.id
         )));
     }
+    if declared.spec.rollout.on_failure == OnFailure::Pause {
+        return Err(format!("{} is not rolled back: its manifest says `onFailure: pause`", declared.id));
+    }
     let why = format!("rolled back by playbook {}, run {}", situation.playbook, situation.run);
     let (tried, check_only) = (Some(Pin::tried_with(declared)), is_good(declared, memory));
     let pin = Pin { at: situation.now, revision: None, why, tried, check_only };
@@ -169,6 +180,9 @@ pub fn progress(action: Action, situation: &Situation<'_>) -> Progress {
         // Nothing was to be done, or another run has taken over.
         return Progress::Done(json!({ "instances": [] }));
     };
+    if let Some(why) = left_as_it_is(&effective) {
+        return Progress::Failed(why);
+    }
     let new = |instance: &&Instance| instance.state != InstanceState::Stopping && instance.created_at >= renewal.at;
     // One that failed after its `startTimeout`, or ends again and again, is not waited for: it has shown what it comes to.
     if let Some(failing) = live.instances.iter().filter(new).find(|instance| is_failing(instance)) {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Lowered, Situation, lower, progress};
 use crate::model::{
-    Action, Instance, InstanceHealth, InstanceId, InstanceState, LastGood, Live, Memory, Name, Pin, Progress, Renewal,
-    Resource, ResourceMemory, RunId, Strategy,
+    Action, Instance, InstanceHealth, InstanceId, InstanceState, LastGood, Live, Memory, Name, OnFailure, Pin,
+    Progress, Renewal, Resource, ResourceMemory, RunId, Strategy,
 };
 use crate::plan::sim::{World, app, desired, empty, name, resource, revision, status};
 
@@ -333,6 +333,39 @@ fn a_rollback_pins_the_declared_template_and_is_done_when_the_last_good_one_is_h
     assert_eq!(case.progress(Action::AppRollback), going, "not all are healthy");
     case.live = Some(live(&old, &[HEALTHY, HEALTHY, HEALTHY]));
     assert_eq!(case.progress(Action::AppRollback), Progress::Done(json!({ "template": short })));
+}
+
+/// Nothing would ever come of it: the rollout leaves what has failed as it is, and people would wait for the step's timeout.
+#[test]
+fn what_is_left_as_it_is_is_not_renewed() {
+    let spec = |pauses: bool, log: &str| {
+        resource("shop", |spec| {
+            spec.replicas = 2;
+            spec.rollout.on_failure = if pauses { OnFailure::Pause } else { OnFailure::Rollback };
+            spec.env.insert("LOG".to_owned(), log.to_owned());
+        })
+    };
+    for (pauses, has_good) in [(true, true), (false, false)] {
+        let mut case = Case::of(spec(pauses, "debug"), &[InstanceHealth::Unhealthy, HEALTHY]);
+        case.memory.last_good = has_good.then(|| good(&spec(pauses, "info"))).flatten();
+        if pauses {
+            let why = case.lower(Action::AppRollback, json!({})).unwrap_err();
+            assert!(why.ends_with("says `onFailure: pause`"), "{why}");
+        }
+        let Ok(Lowered::Renew { renewal, .. }) = case.lower(Action::AppRestart, json!({})) else {
+            panic!("not failed yet")
+        };
+        case.memory.renewal = Some(renewal);
+        assert!(matches!(case.progress(Action::AppRestart), Progress::Going(_)));
+        let failed = Pin { at: ago(60), revision: None, why: "it crashed".to_owned(), tried: None, check_only: false };
+        case.memory.pins.insert(case.declared.template_digest.clone(), failed);
+        for action in [Action::AppRestart, Action::AppReplace] {
+            let why = case.lower(action, json!({})).unwrap_err();
+            assert!(why.starts_with("none of its instances is replaced") && why.contains("it crashed"), "{why}");
+        }
+        let Progress::Failed(why) = case.progress(Action::AppRestart) else { panic!("it never comes to an end") };
+        assert!(why.contains("it crashed"), "{why}");
+    }
 }
 
 #[test]

@@ -23,7 +23,9 @@ pub(super) struct Scope {
 
 const VARIABLES: [&str; 5] = ["alert", "alerts", "run", "steps", "target"];
 /// The fields of each variable that has fixed ones, as [`crate::playbook::facts`] gives them.
-const FIELDS: [(&str, &[&str]); 3] = [
+const FIELDS: [(&str, &[&str]); 4] = [
+    // What `crate::playbook::seen` gives.
+    ("alert", &["labels", "annotations", "startsAt", "source", "receiver", "fingerprint", "url"]),
     ("alerts", &["firing", "total"]),
     ("run", &["id", "playbook", "rung", "turned"]),
     (
@@ -150,8 +152,7 @@ fn check(paths: &[Path], span: Span, scope: &Scope, reader: &mut Reader<'_>) {
         let Some((variable, rest)) = path.split_first() else { continue };
         let first = rest.first().map(String::as_str);
         match variable.as_str() {
-            "alert" => {}
-            _ if scope.only_alert && VARIABLES.contains(&variable.as_str()) => {
+            other if other != "alert" && scope.only_alert && VARIABLES.contains(&other) => {
                 let message = format!("`{variable}` is not known yet: the run is only about to begin");
                 reader.error(span, message, Some("what begins it is `alert`".to_owned()));
             }

@@ -220,10 +220,12 @@ impl World<'_> {
         Answer::Runs { playbook: Arc::clone(playbook), target, policy }
     }
 
-    /// Whether a team may act on a resource.
+    /// Whether a team may act on a resource: on all, where the settings keep no teams apart.
     pub fn may_act(&self, team: &TeamName, id: &ResourceId) -> bool {
         let Some(declared) = self.resources.get(id) else { return false };
-        declared.team == *team || self.reach.get(&declared.team).is_some_and(|allowed| allowed.contains(team))
+        self.reach.is_empty()
+            || declared.team == *team
+            || self.reach.get(&declared.team).is_some_and(|allowed| allowed.contains(team))
     }
 
     /// What an alert says by its labels that it is about, whoever answers it: what its team may act on, and its receiver reach.

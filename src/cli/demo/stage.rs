@@ -87,6 +87,9 @@ impl Stage {
         init::write(&EXAMPLE, &repository, &fill)?;
         let git = Git::hermetic(&repository);
         git.run(&["init", "--quiet", "--initial-branch=main"]).await?;
+        // Whoever commits there once the acts are over may have said to no Git yet who they are.
+        git.run(&["config", "user.name", "codeops demo"]).await?;
+        git.run(&["config", "user.email", "codeops@localhost"]).await?;
         let page = format!("http://127.0.0.1:{}", ports.page);
         let client = Client::at(&page, None)?;
         let path = variables.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();

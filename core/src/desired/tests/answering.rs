@@ -267,6 +267,18 @@ fn the_last_good_version_stays_in_force() {
 }
 
 #[test]
+fn what_an_alert_has_is_known() {
+    for (reads, near) in
+        [("alert.labels.app == 'x'", None), ("alert.startsAt == ''", None), ("alert.lables.app == 'x'", Some("labels"))]
+    {
+        let manifest = playbook("steps.look.output.free > 5", reads);
+        let compiled = compile_answered(&[("playbooks/shop-down.yaml", &manifest)], &Context::default());
+        assert_eq!(compiled.has_errors(), near.is_some(), "{reads}: {}", rendered(&compiled));
+        assert!(near.is_none_or(|near| rendered(&compiled).contains(&format!("did you mean `{near}`?"))));
+    }
+}
+
+#[test]
 fn calls_never_go_in_a_circle_nor_too_deep() {
     let calls = |name: &str, next: &str| {
         format!(
