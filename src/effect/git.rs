@@ -20,7 +20,11 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
     let edit = |bytes: &[u8]| match &order.change {
         GitOrderChange::Set { document, path, value, .. } => {
             let document = document.as_ref().map(|document| (document.kind.as_str(), document.name.as_str()));
-            desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))
+            let edited = desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))?;
+            match desired::spoils(file, bytes, &edited) {
+                Some(why) => Err(format!("`{file}` would not be valid with {value} at `{path}`: {why}")),
+                None => Ok(edited),
+            }
         }
         GitOrderChange::Known { why, .. } => Err(why.clone()),
         GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),

@@ -56,6 +56,7 @@ mod routing;
 mod schema;
 mod settings;
 mod space;
+mod spoiled;
 mod telling;
 mod texts;
 mod tree;
@@ -90,6 +91,7 @@ pub use read::near;
 pub use rights::{TOP, claims, may_release, owners};
 pub use schema::{schema, schema_kinds};
 pub use settings::parse_settings;
+pub use spoiled::spoils;
 pub use undeletable::{GONE, Undeletable};
 pub use wanted::{Asks, Wanted};
 

@@ -122,6 +122,8 @@ async fn one_value_is_set_by_one_commit_of_the_bots() {
     assert_eq!(found.output["revision"], done.output["revision"]);
     let error = failed(remote.stage.perform_as(3, order(known())).await);
     assert!(error.contains("it has 4 already"), "{error}");
+    let error = failed(remote.stage.perform_as(4, set("apps/shop.yaml", "spec.replicas", json!("abc"))).await);
+    assert!(error.contains("would not be valid"), "nobody looks at it before it is pushed: {error}");
     // What is so already needs no commit.
     remote.stage.perform_as(2, set("apps/shop.yaml", "spec.replicas", json!(4))).await.expect("nothing to do");
     assert_eq!(remote.git(&["rev-list", "--count", "main"]), "2");
