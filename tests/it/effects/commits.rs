@@ -14,7 +14,7 @@ use crate::support::git::{SshKey, TempRepo, git_in};
 use crate::support::skip::skip;
 
 const SHOP: &str =
-    "kind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  env: {}\n  after: []\n  image: v1\n";
+    "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  env: {}\n  after: []\n  image: v1\n";
 
 /// A bare repository, a work tree that pushes to it, and a stage that commits to it.
 struct Remote {
