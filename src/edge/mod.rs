@@ -32,6 +32,8 @@ pub use seldom::Seldom;
 const HEADERS: usize = 64;
 /// How long a connection that makes room for another may go on with its answer.
 const LEAVE: Duration = Duration::from_secs(1);
+/// What the system buffers of an answer on each connection, so that all of them together hold little.
+const BUFFER: usize = 64 << 10;
 /// One of so many connections may be about to leave; whoever floods has no time given to more.
 const LEAVING: usize = 8;
 /// How long to wait when no connection can be taken, such as for want of descriptors.
@@ -123,6 +125,9 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, cancel
             && let Some(busiest) = busiest(&open)
         {
             make_room(&mut open, bounds, &told, busiest, leave);
+        }
+        if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&stream, BUFFER) {
+            tracing::debug!(what, %error, "the buffer of a connection cannot be bounded");
         }
         let (answered, end, leave) = (Answered::new(), CancellationToken::new(), Arc::default());
         let io = Impatient::new(stream, bounds.stall, answered.clone());

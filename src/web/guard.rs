@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::problem::{Problem, wants_json};
 use super::{Web, pages, redact};
+use crate::edge::Peer;
 
 const COOKIE: &str = "codeops";
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -21,24 +22,49 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 /// Lets a request through, or says why not.
 pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let json = wants_json(request.headers(), is_for_machines(request.uri().path()));
-    let request_is_static = request.uri().path().starts_with("/static/");
-    let mut response = match check(&web, &request) {
-        Ok(None) => next.run(request).await,
-        Ok(Some(welcome)) => welcome,
-        Err(problem) => problem.into_response(),
+    let is_static = request.uri().path().starts_with("/static/");
+    // Whoever asks whether the daemon lives is told so however much else is asked for.
+    let waits = !is_static && !is_probe(request.uri().path());
+    let peer = request.extensions().get::<Peer>().copied();
+    // Held until all of the answer is there.
+    let (_turn, response) = match check(&web, &request) {
+        Ok(None) if waits => match web.answers.turn().await {
+            Ok(turn) => (Some(turn), next.run(request).await),
+            Err(full) => (None, full.into_response()),
+        },
+        Ok(None) => (None, next.run(request).await),
+        Ok(Some(welcome)) => (None, welcome),
+        Err(problem) => (None, problem.into_response()),
     };
-    if !json && let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = pages::problem(&web, &problem, response.headers());
-    }
-    if !request_is_static {
-        response = redact::answer(response, &web.page.redact).await;
+    let mut response = match is_static {
+        true => response,
+        false => shown(&web, response, json).await,
+    };
+    if let Some(peer) = peer.filter(|_| waits) {
+        response = match web.answers.hold(peer, response).await {
+            Ok(response) => response,
+            Err(full) => shown(&web, full.into_response(), json).await,
+        };
     }
     protect(response.headers_mut());
     response
 }
 
+/// An answer as its reader wants it, without what must not be shown.
+async fn shown(web: &Web, mut response: Response, json: bool) -> Response {
+    if !json && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = pages::problem(web, &problem, response.headers());
+    }
+    redact::answer(response, &web.page.redact).await
+}
+
+/// Probes of orchestrators carry no token, and these answers tell nothing of what runs.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
 fn is_for_machines(path: &str) -> bool {
-    path.starts_with("/api/") || matches!(path, "/metrics" | "/healthz" | "/readyz")
+    path.starts_with("/api/") || path == "/metrics" || is_probe(path)
 }
 
 /// `Some` is an answer that the guard gives itself: the cookie in exchange for a token.
@@ -94,8 +120,7 @@ fn is_known(web: &Web, host: &str) -> bool {
 fn check_token(web: &Web, request: &Request) -> Result<Option<Response>, Problem> {
     let Some(token) = &web.page.config.token else { return Ok(None) };
     let path = request.uri().path();
-    // Probes of orchestrators carry no token and these answers tell nothing of what runs.
-    if matches!(path, "/healthz" | "/readyz") || path.starts_with("/static/") {
+    if is_probe(path) || path.starts_with("/static/") {
         return Ok(None);
     }
     let token = token.reveal();

@@ -14,6 +14,8 @@ use crate::port::Commit;
 /// Journal pages read at most for one answer: bounds the work that one request can cause.
 const SCAN: usize = 20;
 const PAGE: usize = 1_000;
+/// Steps from which on one answer takes no further revision.
+const STEPS: usize = 10_000;
 
 /// One revision and what it changed.
 #[derive(Debug, Clone, Serialize)]
@@ -91,9 +93,11 @@ pub(super) async fn page(
     let (mut items, more) = scan(journal, after, |items| items.len() > limit).await?;
     let next = (items.len() > limit || more).then(|| items.get(..limit).unwrap_or(&items).last().map(|item| item.seq));
     items.truncate(limit);
-    fill(journal, &mut items, after).await?;
+    let filled = fill(journal, &mut items, after).await?;
+    let rest = items.split_off(filled);
+    let next = if rest.is_empty() { next.flatten() } else { items.last().map(|item| item.seq) };
     items.iter_mut().for_each(|item| item.clean(web));
-    Ok((items, next.flatten()))
+    Ok((items, next))
 }
 
 /// The revision whose id begins with `prefix`.
@@ -168,8 +172,13 @@ fn take(entry: Entry, states: &mut BTreeMap<Revision, State>, items: &mut Vec<Re
 }
 
 /// Adds to each revision the steps between it and the next newer one; `until` is where the next newer one of the first is.
-async fn fill(journal: &Reader, items: &mut [RevisionItem], mut until: Option<Seq>) -> Result<(), LogError> {
-    for item in items {
+/// Tells how many have theirs: the rest would be more than one answer holds.
+async fn fill(journal: &Reader, items: &mut [RevisionItem], mut until: Option<Seq>) -> Result<usize, LogError> {
+    let mut steps = 0;
+    for (filled, item) in items.iter_mut().enumerate() {
+        if steps >= STEPS {
+            return Ok(filled);
+        }
         let query = Query {
             categories: vec![Category::Step],
             since: Some(item.seq),
@@ -178,9 +187,10 @@ async fn fill(journal: &Reader, items: &mut [RevisionItem], mut until: Option<Se
             ..Query::default()
         };
         item.changes = changes(journal.read(query).await?.items);
+        steps += item.changes.iter().map(|change| change.steps.len()).sum::<usize>();
         until = Some(item.seq);
     }
-    Ok(())
+    Ok(items.len())
 }
 
 /// Groups steps by resource. Repairs of drift are not the revision's doing.

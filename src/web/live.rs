@@ -48,7 +48,7 @@ pub(super) async fn stream(
     Extension(peer): Extension<Peer>,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Problem> {
     let following = Following {
-        _place: web.streams.take(peer)?,
+        _place: web.streams.take(peer, 1)?,
         watcher: web.page.watcher.clone(),
         tail: web.page.journal.tail(),
         web: Arc::clone(&web),

@@ -1,6 +1,6 @@
 //! Log lines of one resource: as text, as JSON lines, or as server-sent events; followed on request.
 
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use codeops_core::model::{Health, InstanceId, ResourceId};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Web;
 use super::escape::visible;
@@ -47,17 +48,21 @@ pub(super) async fn logs(
     let instance = asked.instance.map(InstanceId::try_from).transpose();
     let instance = instance.map_err(|error| Problem::bad_request(error.to_string()))?;
     let follow = asked.follow.unwrap_or(false);
-    // A plain read ends by itself; only those that stay take a place.
-    let place = if follow { Some(web.streams.take(peer)?) } else { None };
+    let place = if follow { web.streams.take(peer, 1)? } else { web.reads.take(peer, 1)? };
     if let Some(instance) = &instance {
         is_known(&web, &view, instance).await?;
     }
     let query = LogQuery { instance, tail: asked.tail.unwrap_or(TAIL).min(MOST), follow };
     let lines = open(&web, &view, query).await?;
     let cancel = web.cancel.clone();
+    // What is not followed has an end: whoever takes it a little at a time keeps its place from others.
+    let until = (!follow).then(|| Instant::now() + web.page.config.limits.read);
     let lines = lines.take_until(cancel.cancelled_owned()).map(move |line| {
         let _held = &place;
-        clean(line)
+        match until {
+            Some(until) if Instant::now() >= until => Err(io::Error::new(io::ErrorKind::TimedOut, "read too slowly")),
+            _ => Ok(clean(line)),
+        }
     });
     let mut answer = answer(lines.boxed(), &headers);
     answer.extensions_mut().insert(Of::team(view.team.clone()));
@@ -101,26 +106,21 @@ fn clean(mut line: LogLine) -> LogLine {
     line
 }
 
-fn answer(lines: BoxStream<'static, LogLine>, headers: &HeaderMap) -> Response {
+fn answer(lines: BoxStream<'static, io::Result<LogLine>>, headers: &HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if accept.contains("text/event-stream") {
-        let events =
-            lines.filter_map(async |line| Sent::default().event("line").json_data(line).ok().map(Ok::<_, Infallible>));
+        let event = |line| Sent::default().event("line").json_data(line).map_err(io::Error::other);
+        let events = lines.map(move |line| line.and_then(event));
         return Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     }
     if accept.contains("application/x-ndjson") || accept.contains("application/json") {
-        let text = lines.map(|line| Ok::<_, Infallible>(serde_json::to_string(&line).unwrap_or_default() + "\n"));
+        let text = |line| serde_json::to_string(&line).unwrap_or_default() + "\n";
+        let text = lines.map(move |line| line.map(text));
         return streamed("application/x-ndjson", Body::from_stream(text));
     }
-    let text = lines.map(|line| {
-        Ok::<_, Infallible>(format!(
-            "{:.3} {} {} {}\n",
-            line.at,
-            line.instance,
-            line.stream,
-            line.line.replace('\n', "␊")
-        ))
-    });
+    let text =
+        |line: LogLine| format!("{:.3} {} {} {}\n", line.at, line.instance, line.stream, line.line.replace('\n', "␊"));
+    let text = lines.map(move |line| line.map(text));
     streamed("text/plain; charset=utf-8", Body::from_stream(text))
 }
 

@@ -3,6 +3,7 @@
 //! It holds the board, the reading half of the journal and the reading half of providers, nothing else: there is no way
 //! from here to change live state. Everything is rendered when asked for; no client has a copy of its own.
 
+mod answers;
 mod api;
 mod escape;
 mod event;
@@ -106,7 +107,17 @@ pub struct Limits {
     pub streams: usize,
     /// Those of one peer, so that nobody takes all. A reverse proxy is one peer, and so is all that runs on this machine.
     pub streams_of_one_peer: usize,
-    /// How long a client may leave its answer unread before its connection is cut.
+    /// Answers with kept log lines at a time, and those of one peer.
+    pub reads: usize,
+    /// See [`Limits::reads`].
+    pub reads_of_one_peer: usize,
+    /// How long one of them may take.
+    pub read: Duration,
+    /// Bytes of answers that are not read yet.
+    pub unread: usize,
+    /// Those of one peer.
+    pub unread_of_one_peer: usize,
+    /// How long a client may leave its answer unread, or take too little of it, before its connection is cut.
     pub stall: Duration,
     /// How long a client may take to send a request's head, or stay idle between two.
     pub head: Duration,
@@ -120,6 +131,11 @@ impl Default for Limits {
             connections: 256,
             streams: 64,
             streams_of_one_peer: 16,
+            reads: 32,
+            reads_of_one_peer: 16,
+            read: Duration::from_secs(300),
+            unread: 48 << 20,
+            unread_of_one_peer: 32 << 20,
             stall: Duration::from_secs(10),
             head: Duration::from_secs(10),
             sample: Duration::from_secs(10),
@@ -146,6 +162,8 @@ struct Web {
     tally: response::Tally,
     teams: team::Teams,
     streams: Arc<places::Places>,
+    reads: Arc<places::Places>,
+    answers: answers::Answers,
     cancel: CancellationToken,
 }
 
@@ -193,7 +211,9 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         samples: Mutex::default(),
         tally: response::Tally::default(),
         teams: team::Teams::default(),
-        streams: Arc::new(places::Places::new(limits.streams, limits.streams_of_one_peer)),
+        streams: Arc::new(places::Places::new("streams", limits.streams, limits.streams_of_one_peer)),
+        reads: Arc::new(places::Places::new("answers with log lines", limits.reads, limits.reads_of_one_peer)),
+        answers: answers::Answers::new(limits.unread, limits.unread_of_one_peer),
         cancel: cancel.clone(),
     });
     let mut tasks = JoinSet::new();

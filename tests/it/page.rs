@@ -610,6 +610,58 @@ async fn streams_are_limited_and_a_slow_reader_loses_its_own() {
 }
 
 #[tokio::test]
+async fn answers_that_are_not_read_hold_so_much_memory_and_no_more() {
+    let limits = Limits { unread: 3 << 19, unread_of_one_peer: 3 << 19, ..Limits::default() };
+    let limits = Limits { stall: Duration::from_secs(2), ..limits };
+    let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+    for _ in 0..20 {
+        served.log.add(ago(0), Record::Note { resource: None, text: "x".repeat(50_000) });
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut slow = socket.connect(served.address).await.unwrap();
+    slow.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert_eq!(slow.read(&mut [0; 16]).await.unwrap(), 16, "it is under way");
+    let refused = get(&served, "/api/v1/events").await;
+    assert_eq!(
+        (refused.status(), &refused.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"10".parse().unwrap())
+    );
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("too many answers are not read yet"), "{text}");
+    let page = client().get(served.url("/events")).header(ACCEPT, "text/html").send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for small in ["/healthz", "/api/v1/events?limit=0", "/api/v1/holds"] {
+        assert_ne!(get(&served, small).await.status(), StatusCode::SERVICE_UNAVAILABLE, "{small}");
+    }
+    // The slow reader is cut, and what it held is free.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while get(&served, "/api/v1/events").await.status() != StatusCode::OK {
+        assert!(tokio::time::Instant::now() < deadline, "there is room again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(slow);
+}
+
+#[tokio::test]
+async fn kept_log_lines_are_read_by_so_many_at_a_time_and_for_so_long() {
+    let logs = async |limits: Limits| {
+        let served = Served::start(board(), PageConfig { limits, ..PageConfig::default() }).await;
+        let answer = client().get(served.url("/api/v1/resources/app/shop/logs")).send().await.ok()?;
+        let (status, wait) = (answer.status(), answer.headers().get("retry-after").is_some());
+        answer.text().await.ok().map(|_| (status, wait))
+    };
+    assert_eq!(logs(Limits::default()).await, Some((StatusCode::OK, false)));
+    let full = Limits { reads: 0, ..Limits::default() };
+    assert_eq!(logs(full).await, Some((StatusCode::SERVICE_UNAVAILABLE, true)));
+    let full = Limits { reads_of_one_peer: 0, ..Limits::default() };
+    assert_eq!(logs(full).await, Some((StatusCode::SERVICE_UNAVAILABLE, true)));
+    // Too late: it breaks off, so that nobody takes it for the whole.
+    let late = Limits { read: Duration::ZERO, ..Limits::default() };
+    assert_eq!(logs(late).await, None);
+}
+
+#[tokio::test]
 async fn one_address_does_not_take_the_streams_of_all() {
     let served = Served::rich().await;
     let from = |last: u8| {
