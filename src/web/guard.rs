@@ -7,11 +7,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use jiff::Timestamp;
 
 use super::problem::{Problem, wants_json};
+use super::session::{LASTS, Pass, is_shared, own_host, same};
 use super::{Web, pages, redact};
 use crate::edge::Peer;
 
@@ -67,7 +66,7 @@ fn is_for_machines(path: &str) -> bool {
     path.starts_with("/api/") || path == "/metrics" || is_probe(path)
 }
 
-/// `Some` is an answer that the guard gives itself: the cookie in exchange for a token.
+/// `Some` is an answer that the guard gives itself: the cookie in exchange for a token, or the way to where it is given.
 fn check(web: &Web, request: &Request) -> Result<Option<Response>, Problem> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let detail = "this page only shows; change live state with a commit to the config repository";
@@ -101,12 +100,17 @@ fn check_host(web: &Web, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> 
 
 /// The host of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`; `None` for all else.
 fn bare_host(authority: &str) -> Option<&str> {
+    Some(host_and_port(authority)?.0)
+}
+
+/// The same, and the port with its colon, or nothing.
+fn host_and_port(authority: &str) -> Option<(&str, &str)> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').filter(|(inner, _)| inner.parse::<Ipv6Addr>().is_ok())?,
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-    (!host.is_empty() && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))).then_some(host)
+    (!host.is_empty() && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))).then_some((host, rest))
 }
 
 fn is_known(web: &Web, host: &str) -> bool {
@@ -115,6 +119,7 @@ fn is_known(web: &Web, host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || address.is_some_and(|ip| ip == listening || ip.is_loopback() || listening.is_unspecified())
         || web.page.config.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+        || web.page.config.token.as_ref().is_some_and(|token| own_host(token.reveal()).eq_ignore_ascii_case(host))
 }
 
 fn check_token(web: &Web, request: &Request) -> Result<Option<Response>, Problem> {
@@ -124,11 +129,22 @@ fn check_token(web: &Web, request: &Request) -> Result<Option<Response>, Problem
         return Ok(None);
     }
     let token = token.reveal();
-    if bearer(request.headers()).is_some_and(|shown| same(shown, token)) || has_cookie(request.headers(), token) {
+    let (headers, now) = (request.headers(), web.now());
+    if bearer(headers).is_some_and(|shown| same(shown, token)) || has_cookie(headers, token, now) {
         return Ok(None);
     }
-    if query_token(request.uri()).is_some_and(|shown| same(&shown, token)) {
-        return Ok(Some(welcome(request.uri(), token)));
+    let authority = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let (host, port) = host_and_port(authority).unwrap_or_default();
+    let own = own_host(token);
+    let is_own = host.eq_ignore_ascii_case(&own);
+    if asked(request.uri(), "token").is_some_and(|shown| same(&shown, token)) {
+        return Ok(Some(match is_shared(host) && !is_own {
+            true => moved(request.uri(), &format!("{own}{port}"), &Pass::Ticket.new(token, now)),
+            false => welcome(request.uri(), token, now),
+        }));
+    }
+    if is_own && asked(request.uri(), "ticket").is_some_and(|shown| Pass::Ticket.admits(&shown, token, now)) {
+        return Ok(Some(welcome(request.uri(), token, now)));
     }
     let detail = "show the daemon's token: as `Authorization: Bearer TOKEN`, or open the page once with `?token=TOKEN`";
     Err(Problem::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, "Bearer"))
@@ -139,39 +155,37 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// The cookie proves that its bearer knew the token without being the token.
-fn cookie_value(token: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(token.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(b"codeops page cookie v1");
-    hex::encode(mac.finalize().into_bytes())
-}
-
-fn has_cookie(headers: &HeaderMap, token: &str) -> bool {
-    let expected = cookie_value(token);
+fn has_cookie(headers: &HeaderMap, token: &str, now: Timestamp) -> bool {
     let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     pairs
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .any(|(name, value)| name == COOKIE && same(value, &expected))
+        .any(|(name, value)| name == COOKIE && Pass::Cookie.admits(value, token, now))
 }
 
-fn query_token(uri: &Uri) -> Option<String> {
+/// What is given under this name in the query.
+fn asked(uri: &Uri, name: &str) -> Option<String> {
     let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
-    pairs.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value)
+    pairs.into_iter().find(|(given, _)| given == name).map(|(_, value)| value)
 }
 
-/// Compares digests, so that neither content nor length shows in the time taken.
-fn same(shown: &str, expected: &str) -> bool {
-    use sha2::Digest as _;
-    Sha256::digest(shown).ct_eq(&Sha256::digest(expected)).into()
+/// Takes the token out of the address bar and leaves a cookie. It is sent along where a person follows a link from elsewhere,
+/// and with nothing else from elsewhere: all that can be done here is to look.
+fn welcome(uri: &Uri, token: &str, now: Timestamp) -> Response {
+    let (value, lasts) = (Pass::Cookie.new(token, now), LASTS.as_secs());
+    let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Lax");
+    (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, path(uri))]).into_response()
 }
 
-/// Takes the token out of the address bar and leaves a cookie.
-fn welcome(uri: &Uri, token: &str) -> Response {
-    let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", cookie_value(token));
-    // A path that begins with two slashes would be another host's.
-    let path = format!("/{}", uri.path().trim_start_matches('/'));
-    (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, path)]).into_response()
+/// To the same page at its own name, by whatever scheme it is reached.
+fn moved(uri: &Uri, authority: &str, ticket: &str) -> Response {
+    let there = format!("//{authority}{}?ticket={ticket}", path(uri));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, there)]).into_response()
+}
+
+/// A path that begins with two slashes would be another host's.
+fn path(uri: &Uri) -> String {
+    format!("/{}", uri.path().trim_start_matches('/'))
 }
 
 fn protect(headers: &mut HeaderMap) {
@@ -222,11 +236,11 @@ mod tests {
                     (header::AUTHORIZATION, value.clone()),
                     (header::ACCEPT, value),
                 ]);
-                prop_assert!(!has_cookie(&headers, &token));
+                prop_assert!(!has_cookie(&headers, &token, Timestamp::UNIX_EPOCH));
                 let _ = (bearer(&headers), wants_json(&headers, false));
             }
             if let Ok(uri) = text.parse::<Uri>() {
-                let _ = query_token(&uri);
+                let _ = asked(&uri, "token");
             }
         }
     }

@@ -23,6 +23,7 @@ mod response;
 mod routes;
 mod run_words;
 mod samples;
+mod session;
 mod shape;
 mod team;
 mod words;

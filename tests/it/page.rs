@@ -282,17 +282,67 @@ async fn with_a_token_only_its_bearer_looks() {
     let bearer = client().get(served.url("/metrics")).header(AUTHORIZATION, "Bearer open sesame").send().await.unwrap();
     assert_eq!(bearer.status(), StatusCode::OK);
 
-    let welcome = get(&served, "/apps/shop?token=open%20sesame").await;
-    assert_eq!(welcome.status(), StatusCode::SEE_OTHER);
-    assert_eq!(welcome.headers()[LOCATION], "/apps/shop");
-    let cookie = welcome.headers()[SET_COOKIE].to_str().unwrap().to_owned();
-    assert!(
-        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("sesame"),
-        "{cookie}"
+    // A cookie goes to every port of its host, and on loopback others listen: the page has a name of its own there.
+    let moved = get(&served, "//apps/shop?token=open%20sesame").await;
+    assert_eq!((moved.status(), moved.headers().get(SET_COOKIE)), (StatusCode::SEE_OTHER, None));
+    let there = moved.headers()[LOCATION].to_str().unwrap().to_owned();
+    let (authority, path) = there.strip_prefix("//").unwrap().split_once('/').unwrap();
+    let host = authority.strip_suffix(&format!(":{}", served.address.port())).unwrap();
+    assert!(host.starts_with("codeops-") && host.ends_with(".localhost") && !there.contains("sesame"), "{there}");
+    let at = async |host: &str, path: &str, cookie: &str| {
+        client().get(served.url(path)).header(HOST, host).header(COOKIE, cookie).send().await.unwrap()
+    };
+    let welcome = at(authority, &format!("/{path}"), "").await;
+    assert_eq!(
+        (welcome.status(), &welcome.headers()[LOCATION]),
+        (StatusCode::SEE_OTHER, &"/apps/shop".parse().unwrap())
     );
+    let cookie = welcome.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains("sesame"), "{cookie}");
+    assert!(cookie.contains("Max-Age=43200") && !cookie.contains("Domain"), "{cookie}");
     let pair = cookie.split(';').next().unwrap();
-    let page = client().get(served.url("/apps/shop")).header(COOKIE, pair).send().await.unwrap();
-    assert_eq!(page.status(), StatusCode::OK);
+    assert_eq!(at(authority, "/apps/shop", pair).await.status(), StatusCode::OK);
+    // The way there is no cookie, a name that anybody could guess is none of the page's, and elsewhere the way leads nowhere.
+    let ticket = path.split_once("ticket=").unwrap().1;
+    assert_eq!(at(authority, "/", &format!("codeops={ticket}")).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(at("codeops.localhost", "/healthz", "").await.status(), StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(at("localhost", &format!("/{path}"), "").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_name_of_the_settings_is_the_pages_own() {
+    let token = Some(Secret::new("open sesame".to_owned()));
+    let config = PageConfig { token, hosts: vec!["ops.acme.example".to_owned()], ..PageConfig::default() };
+    let served = Served::start(board(), config).await;
+    let asked = client().get(served.url("/?token=open%20sesame")).header(HOST, "ops.acme.example");
+    let welcome = asked.send().await.unwrap();
+    assert_eq!(welcome.headers()[LOCATION], "/");
+    assert!(welcome.headers().contains_key(SET_COOKIE));
+}
+
+#[tokio::test]
+async fn a_browser_that_has_shown_the_token_tells_other_ports_nothing() {
+    let Some(browser) = Browser::start().await else { return };
+    let config = PageConfig { token: Some(Secret::new("open sesame".to_owned())), ..PageConfig::default() };
+    let served = Served::start(board(), config).await;
+    browser.open(&served.url("/?token=open%20sesame")).await;
+    browser.until("return document.getElementById('live').textContent === 'Live.'").await;
+    assert_eq!(browser.run("return location.search").await, "");
+    // What listens beside it on this machine.
+    let app = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = app.local_addr().unwrap().port();
+    for host in ["127.0.0.1", "localhost", "codeops.localhost"] {
+        let seen = async {
+            let (mut stream, _) = app.accept().await.unwrap();
+            let mut head = vec![0; 16 << 10];
+            let bytes = stream.read(&mut head).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&head[..bytes]).to_lowercase()
+        };
+        let url = format!("http://{host}:{port}/");
+        let (head, ()) = tokio::join!(seen, browser.open(&url));
+        assert!(head.starts_with("get / ") && !head.contains("cookie"), "{head}");
+    }
 }
 
 #[tokio::test]
