@@ -143,7 +143,7 @@ fn secret(reader: &mut Reader<'_>, node: &Node) -> Option<At<SecretName>> {
         reader.error(node.span, "encrypted files are not built in this version", Some(help));
         return None;
     }
-    reader.parse(node)
+    reader.secret_name(node)
 }
 
 fn after(node: &Node, reader: &mut Reader<'_>) -> Vec<At<ResourceId>> {

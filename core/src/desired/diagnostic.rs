@@ -1,12 +1,13 @@
 //! One mistake in a manifest: where, what, what was expected. Rendered with the line shown.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::tree::{Source, Span};
-use super::veil::veiled;
+use super::veil::{veiled, without_values};
 use crate::model::{Place, TeamName};
 
 /// The most characters of a line that are shown.
@@ -46,7 +47,17 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a span of a source.
     pub(super) fn error(source: &Source, span: Span, message: impl Into<String>, help: Option<String>) -> Self {
-        let text = source.line(span.line);
+        let line = source.line(span.line);
+        let shown = if source.veils { Cow::Owned(without_values(&line)) } else { veiled(&line) };
+        Self::showing(&shown, source, span, message, help)
+    }
+
+    /// The same where the line may hold a secret: of it keys alone are shown.
+    pub(super) fn confidential(source: &Source, span: Span, message: impl Into<String>, help: Option<String>) -> Self {
+        Self::showing(&without_values(&source.line(span.line)), source, span, message, help)
+    }
+
+    fn showing(shown: &str, source: &Source, span: Span, message: impl Into<String>, help: Option<String>) -> Self {
         let column = span.column.max(1) as usize;
         let skip = if column > SHOWN - 40 { column - 40 } else { 0 };
         Self {
@@ -55,7 +66,7 @@ impl Diagnostic {
             team: None,
             message: visible(&message.into()),
             help: help.map(|help| visible(&help)),
-            line: veiled(&text).chars().skip(skip).take(SHOWN).map(visible_char).collect(),
+            line: shown.chars().skip(skip).take(SHOWN).map(visible_char).collect(),
             line_start: u32::try_from(skip + 1).unwrap_or(1),
             width: span.width.max(1),
         }

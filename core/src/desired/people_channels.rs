@@ -58,7 +58,7 @@ pub(super) fn channel(fields: &mut Fields<'_>, words: &[&'static str], body: &mu
 
 fn pagerduty(node: &Node, body: &mut Body<'_, '_>) -> Option<Channel> {
     let mut fields = body.reader.fields(node, "pagerduty")?;
-    let key = fields.require(body.reader, "routingKey").and_then(|node| body.name(node, Refers::Secret));
+    let key = fields.require(body.reader, "routingKey").and_then(|node| body.secret(node));
     let address = fields.get("url").map(|node| url(node, body));
     fields.finish(body.reader, &[]);
     let url = match address {
@@ -75,9 +75,9 @@ fn address(node: &Node, what: &'static str, body: &mut Body<'_, '_>) -> Option<(
     }
     let mut fields = body.reader.fields(node, what)?;
     let plain = fields.get("url").map(|node| url(node, body));
-    let kept = fields.get("urlSecret").map(|node| body.name(node, Refers::Secret));
+    let kept = fields.get("urlSecret").map(|node| body.secret(node));
     let secret = match what {
-        "webhook" => fields.get("secret").map(|node| body.name(node, Refers::Secret)),
+        "webhook" => fields.get("secret").map(|node| body.secret(node)),
         _ => None,
     };
     let span = fields.span;
@@ -157,7 +157,7 @@ fn server(node: &Node, body: &mut Body<'_, '_>) -> Option<String> {
 fn login(node: &Node, body: &mut Body<'_, '_>) -> Option<(String, SecretName)> {
     let mut fields = body.reader.fields(node, "login")?;
     let user = fields.require(body.reader, "user").and_then(|node| fixed(node, "a user name", body.reader));
-    let password = fields.require(body.reader, "password").and_then(|node| body.name(node, Refers::Secret));
+    let password = fields.require(body.reader, "password").and_then(|node| body.secret(node));
     fields.finish(body.reader, &[]);
     Some((user?.value, password?))
 }

@@ -25,7 +25,7 @@ pub(super) fn read(node: &Node, scope: &Scope, body: &mut Body<'_, '_>) -> Optio
     let headers = named(headers, body, |node, body| template(node, scope, body.reader).map(|at| at.value));
     let secret_headers = fields.get("secretHeaders");
     let secret_headers: Option<BTreeMap<String, SecretName>> =
-        named(secret_headers, body, |node, body| body.name(node, Refers::Secret));
+        named(secret_headers, body, |node, body| body.secret(node));
     let content = fields.get("body").map(|node| template(node, scope, body.reader));
     let expect = fields.get("expect").map(|node| statuses(node, body)).unwrap_or_default();
     let span = fields.span;

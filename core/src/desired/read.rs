@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::model::Place;
+use crate::model::{Place, SecretName};
 
 use super::allowance::{self, Allowance};
 use super::diagnostic::Diagnostic;
@@ -79,7 +79,14 @@ impl<'s> Reader<'s> {
     }
 
     fn expected(&mut self, node: &Node, what: &str) {
-        self.error(node.span, format!("expected {what}, found {}", node.describe()), None);
+        let found = self.found(node);
+        self.error(node.span, format!("expected {what}, found {found}"), None);
+    }
+
+    /// What stands in a place of something else; not its words where they may be a secret's.
+    fn found(&self, node: &Node) -> String {
+        let veils = self.sources.iter().any(|source| source.veils);
+        if veils { node.describe_kind() } else { node.describe() }
     }
 
     /// The fields of a mapping; nothing and mistakes give none.
@@ -132,6 +139,23 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// The name of a secret. What is none may be the secret itself, and is not shown.
+    pub(super) fn secret_name(&mut self, node: &Node) -> Option<At<SecretName>> {
+        if let Value::Scalar { text, plain } = &node.value
+            && !(*plain && is_bool(text))
+            && let Ok(value) = SecretName::new(text)
+        {
+            return Some(At { value, span: node.span });
+        }
+        let source = self.sources.get(usize::from(node.span.layer)).or(self.sources.first());
+        if let Some(source) = source.filter(|_| !self.full()) {
+            let message = format!("expected the name of a secret, found {}", node.describe_kind());
+            let help = "secrets are named here, as the settings name them: lower-case letters, digits and hyphens";
+            self.found.push(Diagnostic::confidential(source, node.span, message, Some(help.to_owned())));
+        }
+        None
+    }
+
     /// One of a few words.
     pub(super) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(node)?;
@@ -155,7 +179,7 @@ impl<'s> Reader<'s> {
             _ => {
                 let quoted = matches!(&node.value, Value::Scalar { text, plain: false } if text.parse::<u32>().is_ok());
                 let help = quoted.then(|| "numbers are written without quotes here".to_owned());
-                let message = format!("expected a whole number from {from} to {to}, found {}", node.describe());
+                let message = format!("expected a whole number from {from} to {to}, found {}", self.found(node));
                 self.error(node.span, message, help);
                 None
             }

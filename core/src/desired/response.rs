@@ -95,6 +95,13 @@ impl Body<'_, '_> {
         self.names.push(At { value: refers, span: node.span });
     }
 
+    /// The name of a secret, noted as one.
+    pub(super) fn secret(&mut self, node: &Node) -> Option<SecretName> {
+        let name = self.reader.secret_name(node)?.value;
+        self.refer(node, Refers::Secret(name.clone()));
+        Some(name)
+    }
+
     /// A name, noted as what it refers to.
     pub(super) fn name(&mut self, node: &Node, refers: impl Fn(Name) -> Refers) -> Option<Name> {
         let name = self.reader.parse::<Name>(node)?.value;

@@ -1,6 +1,7 @@
 //! The daemon's settings read as strictly as manifests: every mistake in one run, with places and near names.
 //!
-//! It reads text only: whether files and addresses exist is found out where they are used.
+//! It reads text only: whether files and addresses exist is found out where they are used. Anybody who sees the page reads
+//! its mistakes: they tell no value that may be a secret in the wrong place.
 
 mod answers;
 
@@ -24,7 +25,7 @@ const PROVIDERS_NOT_BUILT: [&str; 5] = ["alertmanager", "docker", "kubernetes", 
 
 /// Reads the settings. `file` is what the text is called in diagnostics. An empty text gives the defaults.
 pub fn parse_settings(file: &str, text: &str) -> Result<Settings, Vec<Diagnostic>> {
-    let source = Source::new(Arc::from(file), Arc::from(text.as_bytes()));
+    let source = Source::confidential(Arc::from(file), Arc::from(text.as_bytes()));
     let text = file::text(&source).map_err(|found| vec![*found])?;
     let mut reader = Reader::new(vec![&source]);
     let documents = yaml::documents(text);
@@ -113,7 +114,7 @@ fn poll(node: &Node, reader: &mut Reader<'_>) -> Option<Period> {
 fn argument(node: &Node, reader: &mut Reader<'_>, what: &str) -> Option<String> {
     let text = reader.text(node)?.value;
     if text.is_empty() || text.starts_with('-') || text.chars().any(char::is_control) {
-        reader.error(node.span, format!("`{}` does not name {what}", cut(&text, 60)), None);
+        reader.error(node.span, format!("this does not name {what}"), None);
         return None;
     }
     Some(text)
@@ -144,7 +145,7 @@ fn absolute(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
     let text = reader.text(node)?.value;
     if !Path::new(&text).is_absolute() {
         let help = "paths in the settings are absolute: they do not depend on where the daemon is started".to_owned();
-        reader.error(node.span, format!("`{}` is not an absolute path", cut(&text, 60)), Some(help));
+        reader.error(node.span, "this is not an absolute path", Some(help));
         return None;
     }
     Some(text)
@@ -192,7 +193,7 @@ fn page_url(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
     if !rest.is_some_and(|rest| !rest.starts_with(['/', ':']) && !rest.is_empty() && rest.chars().all(plain)) {
         let help = "where people reach the page, such as https://ops.acme.example".to_owned();
-        reader.error(node.span, format!("`{}` is not the URL of a page", cut(&text, 60)), Some(help));
+        reader.error(node.span, "this is not the URL of a page", Some(help));
         return None;
     }
     Some(url.to_owned())
@@ -291,7 +292,7 @@ fn source_of(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Option<SecretS
         (None, Some(node)) => {
             let name = reader.text(node)?.value;
             if !is_variable(&name) {
-                reader.error(node.span, format!("`{}` cannot name an environment variable", cut(&name, 60)), None);
+                reader.error(node.span, "this cannot name an environment variable", None);
                 return None;
             }
             Some(SecretSource::Env(name))

@@ -114,6 +114,14 @@ impl Node {
             Value::Scalar { text, .. } => format!("the text `{}`", cut(text, 40)),
         }
     }
+
+    /// The same without what was written.
+    pub(super) fn describe_kind(&self) -> String {
+        match &self.value {
+            Value::Scalar { text, plain } if !(*plain && is_bool(text)) => "a text".to_owned(),
+            _ => self.describe(),
+        }
+    }
 }
 
 fn add(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
@@ -152,13 +160,20 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 pub(super) struct Source {
     pub path: Arc<str>,
     pub bytes: Arc<[u8]>,
+    /// Whether mistakes show none of its values: a secret may stand where only its place should.
+    pub veils: bool,
     /// Where each line begins and ends; found when the first line is asked for.
     lines: OnceLock<Vec<Range<usize>>>,
 }
 
 impl Source {
     pub(super) fn new(path: Arc<str>, bytes: Arc<[u8]>) -> Self {
-        Self { path, bytes, lines: OnceLock::new() }
+        Self { path, bytes, veils: false, lines: OnceLock::new() }
+    }
+
+    /// One whose mistakes show keys alone.
+    pub(super) fn confidential(path: Arc<str>, bytes: Arc<[u8]>) -> Self {
+        Self { veils: true, ..Self::new(path, bytes) }
     }
 
     /// The place of a span in this file.

@@ -219,8 +219,7 @@ impl<'b> Builder<'b> {
     fn tag(&mut self, tag: Option<&Tag>, span: Span) -> bool {
         let Some(tag) = tag else { return false };
         if !tag.is_yaml_core_schema() {
-            let message = format!("tags such as `{}` have no meaning here", tag.original());
-            self.mistakes.push(mistake(span, message, Some("leave the tag out")));
+            self.mistakes.push(mistake(span, "tags such as this one have no meaning here", Some("leave the tag out")));
         }
         tag.is_yaml_core_schema_tag("str")
     }

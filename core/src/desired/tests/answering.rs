@@ -17,7 +17,7 @@ fn playbook(from: &str, to: &str) -> String {
 }
 
 /// The playbook with a step in place of its first.
-fn step(step: &str) -> String {
+pub(super) fn step(step: &str) -> String {
     playbook("{name: look, script: scripts/diagnose.sh, timeout: 30s}", &format!("{{name: look, {step}}}"))
 }
 

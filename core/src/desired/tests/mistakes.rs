@@ -23,6 +23,28 @@ fn an_encrypted_file_is_refused_by_name_and_variables_are_named_once() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_its_name_is_not_shown() {
+    let header =
+        |value: &str| answered_with(&format!("http: {{url: 'https://h/', secretHeaders: {{Authorization: {value}}}}}"));
+    for told in [
+        rendered(&compile(&[("a.yaml", &with("  secrets: {KEY: Bearer HUNTER}\n"))])),
+        rendered(&compile(&[("a.yaml", &with("  secrets: {KEY: {value: HUNTER}}\n"))])),
+        rendered(&compile(&[("a.yaml", &with("  secrets:\n    KEY: {value: HUNTER}\n"))])),
+        header("Bearer HUNTER"),
+        header("{value: HUNTER}"),
+    ] {
+        assert!(told.contains("expected the name of a secret, found a "), "{told}");
+        assert!(told.contains(": ") && !told.contains("HUNTER"), "{told}");
+    }
+}
+
+/// What is told of a playbook with this step.
+fn answered_with(step: &str) -> String {
+    let playbook = answering::step(step);
+    rendered(&response::compile_answered(&[("playbooks/shop-down.yaml", &playbook)], &Context::default()))
+}
+
+#[test]
 fn mistakes_in_one_app_are_shown_where_they_stand() {
     let cases = [
         ("unknown field", with("  replicsa: 2\n")),

@@ -150,3 +150,34 @@ fn syntax_errors_and_second_documents_are_refused() {
     assert!(parse_settings("daemon.yaml", "mode: apply\n---\nmode: observe\n").is_err());
     assert!(parse_settings("daemon.yaml", "- a\n").is_err());
 }
+
+#[test]
+fn a_secret_in_the_wrong_place_is_told_to_nobody() {
+    for text in [
+        "receivers: {x: {format: generic, auth: {bearer: HUNTER}}}",
+        "heartbeat: {url: 'https://ping.example/HUNTER', every: 1m}",
+        "heartbeat:\n  url: https://ping.example/HUNTER\n  every: 1m",
+        "secrets: {k: {value: HUNTER, teams: [a]}}",
+        "secrets: {k: {file: HUNTER}}",
+        "secrets: {k: {env: 1HUNTER}}",
+        "receivers: {x: {format: generic, auth: {hmac: {secret: HUNTER}}}}",
+        "receivers: {x: {format: alertmanager, api: 'http://127.0.0.1:9093/?t=HUNTER', auth: {bearer: {env: X}}}}",
+        "receivers: {x: {format: generic, auth: {bearer: {env: X}}, zz: HUNTER}}",
+        "listen: {address: 0.0.0.0:1, token: HUNTER}",
+        "listen: {address: 0.0.0.0:1, token: !HUNTER}",
+        "listen: {address: 0.0.0.0:1, token: *HUNTER}",
+        "listen: {address: 0.0.0.0:1, token: @HUNTER}",
+        "repository: {url: -HUNTER}",
+        "pageUrl: https://a.example/?HUNTER",
+        "secrets:\n  - HUNTER\n",
+        "mode: aply # was HUNTER",
+        "secrets: {k: {file: \"HUNTER}}",
+    ] {
+        let found = parse_settings("daemon.yaml", text).expect_err(text);
+        assert!(!found.is_empty(), "{text}");
+        for diagnostic in found {
+            let told = diagnostic.render(false) + &serde_json::to_string(&diagnostic).expect("JSON");
+            assert!(!told.contains("HUNTER"), "{text}: {told}");
+        }
+    }
+}
