@@ -13,7 +13,7 @@ use super::entries::{Tree, find_tree, is_regular};
 use super::history::{self, trailers};
 use super::owner::Service;
 use super::tree::Unread;
-use super::{Inner, Mirror, SourceError, blocking, object};
+use super::{Inner, Mirror, SourceError, ancestry, blocking, object};
 use crate::port::{CommitChange, CommitError, CommitOrder, Committed, Committer};
 
 /// How often a commit is made again because somebody else pushed first.
@@ -132,7 +132,7 @@ impl Mirror {
     }
 
     async fn holds(&self, tip: Oid, commit: Oid) -> Result<bool, CommitError> {
-        self.on_mirror(move |_, repository| Ok(history::descends(repository, tip, commit)?)).await
+        self.on_mirror(move |_, repository| Ok(ancestry::descends(repository, tip, commit)?)).await
     }
 
     fn whole_path(&self, file: &str) -> String {

@@ -11,7 +11,7 @@ use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::tree::Unread;
-use super::{Mirror, SourceError, away, blocking, disk, history, object, tree};
+use super::{Mirror, SourceError, ancestry, away, blocking, disk, history, object, tree};
 use crate::base;
 
 /// The note of what was taken last, beside the mirrors.
@@ -65,7 +65,7 @@ pub(super) fn remember(repository: &Repository, revision: &Revision, path: &[Str
 pub(super) fn path(repository: &Repository, revision: Oid, path: &[String], root: &Path) -> Vec<String> {
     let was_taken = |taken: &Taken| {
         let oid = history::oid(&taken.revision).ok().filter(|oid| repository.odb().is_ok_and(|odb| odb.exists(*oid)));
-        oid.is_some_and(|oid| history::descends(repository, oid, revision).unwrap_or(false))
+        oid.is_some_and(|oid| ancestry::descends(repository, oid, revision).unwrap_or(false))
     };
     if object::find(repository, revision).is_err() || tree::root(repository, revision, path).is_ok() {
         return path.to_owned();

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::changes::{Comparer, Pair};
 use super::merges::Merges;
-use super::object;
 use super::signers::Signers;
 use super::text::clean;
+use super::{ancestry, object};
 use crate::port::Commit;
 
 /// So many of the newest commits are told of whatever they say; of older ones and of those that merges bring, what has trailers.
@@ -25,8 +25,6 @@ const BESIDE: usize = 32;
 const TRAILERS: usize = 101;
 /// So much of what a trailer says is kept: ids are shorter.
 const TRAILER: usize = 100;
-/// A first-parent line is followed so far for its other end.
-const LINE: usize = 100_000;
 
 /// The object id of a revision.
 pub(super) fn oid(revision: &Revision) -> Result<Oid, git2::Error> {
@@ -38,55 +36,18 @@ pub(super) fn revision(oid: Oid) -> Result<Revision, git2::Error> {
     oid.to_string().parse().map_err(|error| git2::Error::from_str(&format!("{error}")))
 }
 
-/// Whether `tip` is `base` or descends from it.
-pub(super) fn descends(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
-    if tip == base {
-        return Ok(true);
-    }
-    repository.graph_descendant_of(tip, base).or_else(|_| object::leads_back(repository, tip, base))
+/// The first-parent commits after `since` up to `until`, oldest first.
+pub(super) fn first_parents(repository: &Repository, since: Oid, until: Oid) -> Result<Vec<Oid>, git2::Error> {
+    line(repository, &ancestry::after(repository, since, until)?, until)
 }
 
-/// The first-parent commits after `since` up to `until`, oldest first.
-pub(super) fn first_parents(repository: &Repository, since: Option<Oid>, until: Oid) -> Result<Vec<Oid>, git2::Error> {
-    let Some(since) = since else { return Ok(vec![until]) };
-    let mut found = match straight_line(repository, since, until)? {
-        Some(line) => line,
-        None => around(repository, since, until)?,
-    };
+/// Those of the `new` commits that are on the first-parent line of `until`, oldest first.
+fn line(repository: &Repository, new: &BTreeSet<Oid>, until: Oid) -> Result<Vec<Oid>, git2::Error> {
+    let line = object::first_parents(repository, until);
+    let mut found: Vec<Oid> =
+        line.take_while(|id| id.as_ref().map_or(true, |id| new.contains(id))).collect::<Result<_, _>>()?;
     found.reverse();
     Ok(found)
-}
-
-/// The usual case, newest first: `since` is on the first-parent line. Looks at no dates, so wrong clocks do not matter.
-fn straight_line(repository: &Repository, since: Oid, until: Oid) -> Result<Option<Vec<Oid>>, git2::Error> {
-    let mut line = Vec::new();
-    let mut at = until;
-    while at != since {
-        line.push(at);
-        let commit = object::find(repository, at)?;
-        match commit.parent_ids().next() {
-            Some(parent) if line.len() < LINE => at = parent,
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(line))
-}
-
-/// `since` came in by a merge, or not at all: the first parents that it does not reach, newest first.
-fn around(repository: &Repository, since: Oid, until: Oid) -> Result<Vec<Oid>, git2::Error> {
-    let walk = || -> Result<Vec<Oid>, git2::Error> {
-        let mut walk = repository.revwalk()?;
-        walk.simplify_first_parent()?;
-        walk.push(until)?;
-        walk.hide(since)?;
-        walk.collect()
-    };
-    walk().or_else(|_| {
-        let own: BTreeSet<Oid> = object::reached(repository, &[until], &[since])?.into_iter().collect();
-        object::first_parents(repository, until)
-            .take_while(|id| id.as_ref().map_or(true, |id| own.contains(id)))
-            .collect()
-    })
 }
 
 /// The commits after `since` up to `until`, as the port promises them.
@@ -97,12 +58,10 @@ pub(super) fn commits(
     signers: Option<&Signers>,
     mut comparer: Comparer<'_>,
 ) -> Result<Vec<Commit>, git2::Error> {
-    let line = first_parents(repository, since, until)?;
-    let merges = match since {
-        Some(since) => Merges::between(repository, (since, until), &line)?,
-        // The first revision of all stands alone.
-        None => Some(Merges::default()),
-    };
+    // The first revision of all stands alone.
+    let new = since.map_or_else(|| Ok([until].into()), |since| ancestry::after(repository, since, until))?;
+    let line = line(repository, &new, until)?;
+    let merges = Merges::among(repository, (&new, until), &line)?;
     if merges.is_none() {
         let what = "there are more new commits than are looked at: trailers that merges bring do not count, nor those of who \
                     may not speak for all; repeat them in a commit";
@@ -294,6 +253,7 @@ pub(super) fn signer(
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::ancestry::tests::{history, made, reach};
     use super::*;
 
     #[test]
@@ -310,6 +270,20 @@ mod tests {
         #[test]
         fn any_message_is_taken(message in ".{0,400}") {
             let _ = trailers(&message);
+        }
+
+        /// Whatever dates they claim, and wherever what is in force came in.
+        #[test]
+        fn the_line_ends_at_what_was_there(commits in history(), since in any::<prop::sample::Index>()) {
+            let (_folder, repository, ids) = made(&commits);
+            let (since, until) = (since.index(commits.len()), commits.len() - 1);
+            let old = reach(&commits, since);
+            let mut line: Vec<Oid> = std::iter::successors(Some(until), |at| commits[*at].0.first().copied())
+                .take_while(|at| !old.contains(at))
+                .map(|at| ids[at])
+                .collect();
+            line.reverse();
+            prop_assert_eq!(first_parents(&repository, ids[since], ids[until]).expect("read"), line);
         }
     }
 }

@@ -3,7 +3,7 @@
 use git2::{Oid, Repository};
 
 use super::signers::Signers;
-use super::{history, object};
+use super::{ancestry, history, object};
 use crate::port::Tip;
 
 /// All that decides.
@@ -65,7 +65,7 @@ fn follow(revision: Oid, held: Option<String>) -> Result<Verdict, git2::Error> {
 /// A revision that is not in the mirror is nobody's ancestor, nor anybody's descendant.
 fn descends(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
     let odb = repository.odb()?;
-    Ok(odb.exists(base) && odb.exists(tip) && history::descends(repository, tip, base)?)
+    Ok(odb.exists(base) && odb.exists(tip) && ancestry::descends(repository, tip, base)?)
 }
 
 /// Nothing is in force: the tip itself must be signed, what came before it is taken on its word.
@@ -81,10 +81,10 @@ fn first(repository: &Repository, question: &Question<'_>) -> Result<Verdict, gi
 fn signed_part(repository: &Repository, question: &Question<'_>, base: Oid) -> Result<Verdict, git2::Error> {
     let Some(signers) = &question.signers else { return follow(question.tip, None) };
     let mut newest = base;
-    for commit in history::first_parents(repository, Some(base), question.tip)? {
+    for commit in history::first_parents(repository, base, question.tip)? {
         if let Err(why) = history::signer(repository, commit, signers)? {
             // Off the first-parent line of what is in force, a signed part would be a step aside, not forward.
-            let newest = if history::descends(repository, newest, base)? { newest } else { base };
+            let newest = if ancestry::descends(repository, newest, base)? { newest } else { base };
             return follow(newest, Some(unsigned(commit, &why)));
         }
         newest = commit;

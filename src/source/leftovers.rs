@@ -1,4 +1,4 @@
-//! What a git that was killed leaves behind in a mirror.
+//! What a git that was killed, or this daemon, leaves behind in a mirror.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,11 @@ pub(super) fn sweep(folder: &Path) {
                 if at.starts_with(folder.join("refs")) {
                     folders.push(entry.path());
                 }
-            } else if name.ends_with(".lock") || name == "gc.pid" || (at == packs && name.starts_with("tmp_")) {
+            } else if name.ends_with(".lock")
+                || name == "gc.pid"
+                || (at == folder && name.starts_with(".next-"))
+                || (at == packs && name.starts_with("tmp_"))
+            {
                 // What cannot be removed stops the next git, which says so.
                 let _ = fs::remove_file(entry.path());
             }

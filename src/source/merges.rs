@@ -20,24 +20,19 @@ pub(super) struct Merges {
 }
 
 impl Merges {
-    /// Those after `since` up to `until`, whose first-parent `line` this is, oldest first. `None` where there are too many commits
+    /// Those among the `new` commits up to `until`, whose first-parent `line` this is, oldest first. `None` where there are too many
     /// to look at.
-    pub(super) fn between(
+    pub(super) fn among(
         repository: &Repository,
-        (since, until): (Oid, Oid),
+        (new, until): (&BTreeSet<Oid>, Oid),
         line: &[Oid],
     ) -> Result<Option<Self>, git2::Error> {
         let places: BTreeMap<Oid, usize> = line.iter().enumerate().map(|(place, id)| (*id, place)).collect();
-        let mut new = all_after(repository, since, until)?;
         if new.len() > MOST {
             return Ok(None);
         }
-        if new.len() > places.len() {
-            // git2's walk goes by dates, and those may be anything: what was there before, and its trailers, must not come twice.
-            new = object::reached(repository, &[until], &[since])?.into_iter().collect();
-        }
         let mut parents = BTreeMap::new();
-        for id in &new {
+        for id in new {
             let theirs = object::find(repository, *id)?;
             parents.insert(*id, theirs.parent_ids().filter(|parent| new.contains(parent)).collect::<Vec<_>>());
         }
@@ -80,17 +75,6 @@ impl Merges {
     }
 }
 
-/// All that `until` leads back to and `since` does not; one more than are looked at where there are more.
-fn all_after(repository: &Repository, since: Oid, until: Oid) -> Result<BTreeSet<Oid>, git2::Error> {
-    let walk = || -> Result<BTreeSet<Oid>, git2::Error> {
-        let mut walk = repository.revwalk()?;
-        walk.push(until)?;
-        walk.hide(since)?;
-        walk.take(MOST + 1).collect()
-    };
-    walk().or_else(|_| Ok(object::reached(repository, &[until], &[since])?.into_iter().collect()))
-}
-
 /// The commits, none before one that leads back to it; dates, which anybody may choose, do not matter.
 fn newest_first(parents: &BTreeMap<Oid, Vec<Oid>>, until: Oid) -> Vec<Oid> {
     let mut children: BTreeMap<Oid, usize> = BTreeMap::new();
@@ -114,51 +98,13 @@ fn newest_first(parents: &BTreeMap<Oid, Vec<Oid>>, until: Oid) -> Vec<Oid> {
 
 #[cfg(test)]
 mod tests {
-    use git2::Signature;
     use proptest::prelude::*;
 
+    use super::super::ancestry::{
+        self,
+        tests::{history, made, reach},
+    };
     use super::*;
-
-    /// A repository with these commits, each with the parents it is given by their places, and at a time of its own.
-    fn made(commits: &[(Vec<usize>, i64)]) -> (tempfile::TempDir, Repository, Vec<Oid>) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let repository = Repository::init_bare(folder.path()).expect("a repository");
-        let tree = repository.treebuilder(None).and_then(|tree| tree.write()).expect("a tree");
-        let mut ids: Vec<Oid> = Vec::new();
-        for (place, (parents, at)) in commits.iter().enumerate() {
-            let who = Signature::new("t", "t@x", &git2::Time::new(*at, 0)).expect("a signature");
-            let tree = repository.find_tree(tree).expect("the tree");
-            let parents: Vec<_> =
-                parents.iter().map(|parent| repository.find_commit(ids[*parent]).expect("a parent")).collect();
-            let parents: Vec<&git2::Commit<'_>> = parents.iter().collect();
-            let message = format!("commit {place}");
-            ids.push(repository.commit(None, &who, &who, &message, &tree, &parents).expect("a commit"));
-        }
-        (folder, repository, ids)
-    }
-
-    /// All that a commit leads back to, itself included, by places.
-    fn reach(commits: &[(Vec<usize>, i64)], from: usize) -> BTreeSet<usize> {
-        let mut found = BTreeSet::from([from]);
-        for place in (0..=from).rev() {
-            if found.contains(&place) {
-                found.extend(&commits[place].0);
-            }
-        }
-        found
-    }
-
-    fn history() -> impl Strategy<Value = Vec<(Vec<usize>, i64)>> {
-        let one = (proptest::collection::vec(any::<prop::sample::Index>(), 1..4), 0_i64..50);
-        proptest::collection::vec(one, 2..25).prop_map(|all| {
-            let commit = |(place, (parents, at)): (usize, (Vec<prop::sample::Index>, i64))| {
-                let mut seen = BTreeSet::new();
-                let parents = parents.into_iter().map(|parent| if place == 0 { 0 } else { parent.index(place) });
-                (parents.filter(|parent| place > 0 && seen.insert(*parent)).collect(), 1_795_800_000 + at)
-            };
-            all.into_iter().enumerate().map(commit).collect()
-        })
-    }
 
     proptest! {
         #[test]
@@ -215,8 +161,8 @@ mod tests {
         }
         line.reverse();
         let line_ids: Vec<Oid> = line.iter().map(|place| ids[*place]).collect();
-        let all = (ids[since], ids[until]);
-        let merges = Merges::between(&repository, all, &line_ids).expect("read").expect("not too many");
+        let new = ancestry::after(&repository, ids[since], ids[until]).expect("read");
+        let merges = Merges::among(&repository, (&new, ids[until]), &line_ids).expect("read").expect("not too many");
         let mut before = old.clone();
         for place in &line {
             let reached = reach(commits, *place);

@@ -5,6 +5,7 @@
 //! go the other way. It decides nothing about what is in the manifests, keeps no work tree, and runs no program but git.
 
 mod address;
+mod ancestry;
 mod away;
 mod census;
 mod changes;
@@ -19,6 +20,7 @@ mod git;
 mod history;
 mod judge;
 mod leftovers;
+mod levels;
 mod merges;
 mod object;
 mod owner;

@@ -1,7 +1,7 @@
 //! Commits as their objects say, read with less than git2 asks of them. Whoever may push can push one whose author's line is out of
 //! shape, old histories have such, and it stays below every later one: no team's commit keeps the others from being followed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
@@ -210,51 +210,6 @@ pub(super) fn first_parents(repository: &Repository, tip: Oid) -> impl Iterator<
             parent.filter(|parent| !repository.is_shallow() || repository.odb().is_ok_and(|odb| odb.exists(*parent)));
         Some(Ok(id))
     })
-}
-
-/// All that these lead back to, themselves included, newest first as far as parents tell, without what `hidden` leads back to.
-/// Walks everything: for where git2's own walk meets a commit that it does not take.
-pub(super) fn reached(repository: &Repository, from: &[Oid], hidden: &[Oid]) -> Result<Vec<Oid>, git2::Error> {
-    let mut seen = BTreeSet::new();
-    walk(repository, hidden, &mut seen, |_| false)?;
-    let mut found = Vec::new();
-    walk(repository, from, &mut seen, |id| {
-        found.push(id);
-        false
-    })?;
-    Ok(found)
-}
-
-/// Whether `tip` leads back to `base`.
-pub(super) fn leads_back(repository: &Repository, tip: Oid, base: Oid) -> Result<bool, git2::Error> {
-    let mut is = false;
-    walk(repository, &[tip], &mut BTreeSet::new(), |id| {
-        is = id == base;
-        is
-    })?;
-    Ok(is)
-}
-
-/// Shows each commit once until `ends` says that it is enough.
-fn walk(
-    repository: &Repository,
-    from: &[Oid],
-    seen: &mut BTreeSet<Oid>,
-    mut ends: impl FnMut(Oid) -> bool,
-) -> Result<(), git2::Error> {
-    let shallow = repository.is_shallow();
-    let mut next: VecDeque<Oid> = from.iter().copied().filter(|id| seen.insert(*id)).collect();
-    while let Some(id) = next.pop_front() {
-        let commit = match find(repository, id) {
-            Err(_) if shallow => continue,
-            found => found?,
-        };
-        if ends(id) {
-            break;
-        }
-        next.extend(commit.parent_ids().filter(|parent| seen.insert(*parent)));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

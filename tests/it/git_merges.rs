@@ -245,3 +245,37 @@ async fn a_merge_speaks_for_what_it_changes_itself() {
     assert_eq!(taken.allowed, [Some(names(&["a"]))]);
     assert_eq!(taken.commits[1].teams, names(&["a"]));
 }
+
+/// A commit of the clone's files with these parents, at a time of its own.
+fn dated(bench: &Bench, parents: &[&Revision], at: i64, message: &str) -> Revision {
+    let tree = bench.repo.git(&["rev-parse", "HEAD^{tree}"]);
+    let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+    let who = format!("Ada <ada@acme.example> {at} +0000");
+    let text = format!("tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    let id = bench.repo.git(&["hash-object", "-t", "commit", "-w", &file.path().display().to_string()]);
+    bench.repo.git(&["reset", "--quiet", "--hard", &id]);
+    id.parse().expect("a commit id")
+}
+
+/// A merge whose first parent is the side branch, while what is in force comes in as its second: what was said before the branch
+/// parted was said once, however old the commits since then claim to be.
+#[tokio::test]
+async fn what_was_said_counts_once_whatever_dates_commits_claim() {
+    let bench = Bench::new().await;
+    bench.at(&bench.base);
+    let said = dated(&bench, &[&bench.base], 1_795_000_002, "Fewer\n\nCodeops-Allow: 2837fd4db0dc");
+    assert_eq!(bench.push(&bench.base).await.allowed.len(), 1);
+    let mut main = said.clone();
+    for back in 0..12 {
+        main = dated(&bench, &[&main], 1_000_000_100 - back, "Older than it is");
+    }
+    assert!(bench.push(&said).await.allowed.is_empty());
+    let side = dated(&bench, &[&said], 1_795_000_003, "Beside");
+    let merge = dated(&bench, &[&side, &main], 1_795_000_004, "Merge branch 'main'");
+    let taken = bench.push(&main).await;
+    assert_eq!(taken.allowed, [], "it is spent");
+    let told: Vec<_> = taken.commits.iter().map(|commit| &commit.revision).collect();
+    assert_eq!(told, [&side, &merge]);
+}
