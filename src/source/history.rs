@@ -97,6 +97,10 @@ pub(super) fn commits(
         found.push(commit);
     }
     found.reverse();
+    if !since.map_or(Ok(true), |since| ancestry::descends(repository, until, since))? {
+        // A rewritten history holds what was said, and counted, before: to say it again takes a commit on top.
+        found.iter_mut().for_each(|commit| (commit.trailers, commit.brought) = Default::default());
+    }
     Ok(found)
 }
 

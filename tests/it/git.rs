@@ -313,7 +313,7 @@ async fn rewritten_history_is_held_until_a_descendant_or_an_acceptance() {
     let good = repo.commit_file("a.yaml", "2", "Good");
     mirror.fetch(None).await.expect("reachable");
     repo.git(&["reset", "--quiet", "--hard", base.as_str()]);
-    let other = repo.commit_file("a.yaml", "3", "Rewritten");
+    let other = repo.commit_file("a.yaml", "3", "Rewritten\n\nCodeops-Allow: 463339a07d6f");
 
     let held = mirror.fetch(Some(&good)).await.expect("reachable");
     assert_eq!(held.revision, good);
@@ -338,8 +338,13 @@ async fn rewritten_history_is_held_until_a_descendant_or_an_acceptance() {
             "a crash before it is in force asks again"
         );
     }
-    let after = repo.commit_file("a.yaml", "5", "After");
+    let said = async |since, until| {
+        mirror.commits(Some(since), until).await.expect("readable").pop().expect("a commit").trailers
+    };
+    assert_eq!(said(&next, &other).await, [], "it may have counted before it was rewritten");
+    let after = repo.commit_file("a.yaml", "5", "After\n\nCodeops-Allow: 463339a07d6f");
     assert_eq!(mirror.fetch(Some(&other)).await.expect("reachable").revision, after);
+    assert_eq!(said(&other, &after).await.len(), 1);
     repo.git(&["reset", "--quiet", "--hard", other.as_str()]);
     let again = mirror.fetch(Some(&after)).await.expect("reachable");
     assert_eq!(again.revision, after);

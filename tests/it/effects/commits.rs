@@ -13,8 +13,7 @@ use super::{Setting, Stage, failed, payments};
 use crate::support::git::{SshKey, TempRepo, git_in};
 use crate::support::skip::skip;
 
-const SHOP: &str =
-    "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  env: {}\n  after: []\n  image: v1\n";
+const SHOP: &str = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  # how many\n  replicas: 2\n  env: {}\n  after: []\n  image: v1\n";
 
 /// A bare repository, a work tree that pushes to it, and a stage that commits to it.
 struct Remote {
