@@ -107,6 +107,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -114,14 +115,15 @@ mod tests {
     async fn read_at(bytes: usize) -> io::Result<()> {
         let (answer, mut reader) = tokio::io::duplex(4 << 10);
         let mut answer = Impatient::new(answer, Duration::from_secs(10), Answered::new());
-        let reader = tokio::spawn(async move {
+        let mut readers = JoinSet::new();
+        readers.spawn(async move {
             let mut taken = vec![0; bytes];
             while reader.read_exact(&mut taken).await.is_ok() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
         let written = answer.write_all(&vec![0; 1 << 20]).await;
-        reader.abort();
+        readers.shutdown().await;
         written
     }
 

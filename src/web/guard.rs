@@ -139,7 +139,7 @@ fn check_token(web: &Web, request: &Request) -> Result<Option<Response>, Problem
     let is_own = host.eq_ignore_ascii_case(&own);
     if asked(request.uri(), "token").is_some_and(|shown| same(&shown, token)) {
         return Ok(Some(match is_shared(host) && !is_own {
-            true => moved(request.uri(), &format!("{own}{port}"), &Pass::Ticket.new(token, now)),
+            true => moved(request.uri(), &format!("{own}{port}"), &Pass::Ticket.beginning(token, now)),
             false => welcome(request.uri(), token, now),
         }));
     }
@@ -172,7 +172,7 @@ fn asked(uri: &Uri, name: &str) -> Option<String> {
 /// Takes the token out of the address bar and leaves a cookie. It is sent along where a person follows a link from elsewhere,
 /// and with nothing else from elsewhere: all that can be done here is to look.
 fn welcome(uri: &Uri, token: &str, now: Timestamp) -> Response {
-    let (value, lasts) = (Pass::Cookie.new(token, now), LASTS.as_secs());
+    let (value, lasts) = (Pass::Cookie.beginning(token, now), LASTS.as_secs());
     let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Lax");
     (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, path(uri))]).into_response()
 }

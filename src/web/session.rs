@@ -36,7 +36,7 @@ impl Pass {
     }
 
     /// One that begins now. It proves that its bearer knew the token, without being the token.
-    pub(super) fn new(self, token: &str, now: Timestamp) -> String {
+    pub(super) fn beginning(self, token: &str, now: Timestamp) -> String {
         let lasts = match self {
             Self::Cookie => LASTS,
             Self::Ticket => MOVES,
@@ -89,12 +89,12 @@ mod tests {
     fn a_pass_is_good_for_its_time_and_its_purpose_alone() {
         let now = Timestamp::from_second(1_800_000_000).expect("in range");
         let at = |secs: i64| now + SignedDuration::from_secs(secs);
-        let cookie = Pass::Cookie.new("sesame", now);
+        let cookie = Pass::Cookie.beginning("sesame", now);
         assert!(
             Pass::Cookie.admits(&cookie, "sesame", at(43_199)) && !Pass::Cookie.admits(&cookie, "sesame", at(43_200))
         );
         assert!(!Pass::Cookie.admits(&cookie, "simsim", now) && !Pass::Ticket.admits(&cookie, "sesame", now));
-        let ticket = Pass::Ticket.new("sesame", now);
+        let ticket = Pass::Ticket.beginning("sesame", now);
         assert!(Pass::Ticket.admits(&ticket, "sesame", at(59)) && !Pass::Ticket.admits(&ticket, "sesame", at(60)));
         assert!(!Pass::Cookie.admits(&ticket, "sesame", now));
         let later = cookie.replacen("1800", "1900", 1);
