@@ -190,6 +190,11 @@ mod tests {
             daemon.push(&[("b/y.yaml", Some(app("y", "b", "")))]);
             assert_eq!(daemon.asked("app/shop"), by_b());
         }
+        // The same renamed as well, by its own team's word in a file that it may not claim.
+        let mut daemon = Daemon::new();
+        daemon.push(&[("a/shop.yaml", shop("a"))]);
+        daemon.push(&[("a/shop.yaml", None), ("b/market.yaml", Some(app("market", "a", ", was: [shop]")))]);
+        assert_eq!(daemon.asked("app/shop"), by_b());
         // Handed over in two steps, of which the first has a mistake.
         let mut daemon = Daemon::new();
         daemon.push(&[("a/shop.yaml", shop("a"))]);

@@ -155,7 +155,7 @@ impl Resolver<'_> {
     /// Says of a document that it has no effect, with its own mistakes.
     pub(super) fn turned_away(&mut self, found: &Found<'_>, key: Key<'_>, message: String, help: String) {
         let mistake = found.error(message, Some(help));
-        self.resolved.were.extend(Said::of(found, &mistake.why()));
+        self.resolved.were.extend(Said::of(found, &mistake.why(), &self.resolved.came));
         self.resolved.found.push(mistake);
         self.resolved.found.extend(found.document().found.iter().cloned());
         self.disown(found, key);

@@ -14,6 +14,7 @@ use super::references::{Right, Units, Wrong, report};
 use super::resolve::Resolved;
 use super::tree::Span;
 use super::unit::Unit;
+use super::wanted::{Came, Wanted};
 use super::{Context, rights};
 
 /// Who says that it had a name, where that is written, and with what right.
@@ -22,42 +23,57 @@ type Claimant = (ResourceId, Span, Right);
 /// So many of those who claim one name are named.
 const NAMED: usize = 8;
 
-/// The former names in a document without effect, or of one that is held: who may say so, and why they do not count.
+/// The former names in a document without effect, or of one that is held: who may say so, where, and why they do not count.
 #[derive(Debug)]
 pub(super) struct Said {
     olds: Vec<ResourceId>,
     team: Option<TeamName>,
     path: Arc<str>,
+    place: String,
     why: String,
+    /// Whether its file came or changed since the revision that was looked at before.
+    begun: bool,
 }
 
 impl Said {
     /// What a document without effect says, if anything.
-    pub(super) fn of(found: &Found<'_>, why: &str) -> Option<Self> {
+    pub(super) fn of(found: &Found<'_>, why: &str, came: &Came) -> Option<Self> {
         let Body::App(app) = &found.document().body else { return None };
-        Self::by(app, &found.file.source.path, why)
+        let path = &found.file.source.path;
+        Self::by(app, path, || found.place(), why, came.has(path))
     }
 
-    fn by(app: &AppManifest, path: &Arc<str>, why: &str) -> Option<Self> {
+    fn of_held(unit: &Unit, came: &Came) -> Option<Self> {
+        let (path, why) = (&unit.base.source.path, unit.held.as_ref()?);
+        let place = || unit.place(unit.app.was.first().map_or(unit.begin, |was| was.span)).to_string();
+        Self::by(&unit.app, path, place, why, came.has_of(unit))
+    }
+
+    fn by(app: &AppManifest, path: &Arc<str>, place: impl FnOnce() -> String, why: &str, begun: bool) -> Option<Self> {
         (!app.was.is_empty()).then(|| Self {
             olds: app.was.iter().map(|was| ResourceId::app(was.value.clone())).collect(),
             team: app.team.as_ref().map(|team| team.value.clone()),
             path: Arc::clone(path),
+            place: place(),
             why: why.to_owned(),
+            begun,
         })
     }
 
-    /// Those names that one of those may say whose file it is; in a file that nobody may claim the team that is named.
-    fn its(self, context: &Context) -> impl Iterator<Item = (ResourceId, String)> {
+    /// Whether one of those may say so whose file it is; in a file that nobody may claim the team that is named.
+    fn is_its(&self, old: &ResourceId, context: &Context) -> bool {
+        let Some(theirs) = rights::holder(old, context) else { return true };
         let hands = rights::hands(&self.path, context);
-        let named = self.team.filter(|_| hands.is_empty());
-        let is_its = move |old: &ResourceId| {
-            let Some(theirs) = rights::holder(old, context) else { return true };
-            let reaches = |team: &TeamName| rights::reaches(team, theirs, context);
-            named.as_ref().is_some_and(reaches) || hands.iter().any(|team| rights::may_act_for(team, theirs, context))
-        };
-        let why = self.why;
-        self.olds.into_iter().filter(is_its).map(move |old| (old, why.clone()))
+        let named = self.team.as_ref().filter(|_| hands.is_empty());
+        named.is_some_and(|team| rights::reaches(team, theirs, context))
+            || hands.iter().any(|team| rights::may_act_for(team, theirs, context))
+    }
+
+    /// Whoever else says so asks for it: it may have been moved there by mistake.
+    fn ask(&self, old: ResourceId, wanted: &mut Wanted, context: &Context) {
+        if let Some(team) = rights::whose(&self.path, context).or(self.team.as_ref()) {
+            wanted.ask(old, team, self.begun, || self.place.clone());
+        }
     }
 }
 
@@ -97,6 +113,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
 }
 
 /// What somebody who is held, or has no effect, says he was is not gone: it stays until that is mended, where it was his team's.
+/// In a file of another team he asks for it as that one does, which keeps it only from going with the revision that brings him.
 pub(super) fn keep(resolved: &mut Resolved, context: &Context) {
     let mut kept: BTreeMap<ResourceId, String> = BTreeMap::new();
     let declared: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
@@ -104,12 +121,15 @@ pub(super) fn keep(resolved: &mut Resolved, context: &Context) {
         let all = || context.declared.values().flat_map(|ids| ids.iter()).collect();
         context.claims.contains_key(old) || declared.get_or_init(all).contains(old)
     };
-    let held = resolved.units.values().filter_map(|unit| Some((unit, unit.held.as_ref()?)));
-    let said = held.filter_map(|(unit, why)| Said::by(&unit.app, &unit.base.source.path, why));
-    for said in said.chain(std::mem::take(&mut resolved.were)) {
-        let its = said.its(context).filter(|(old, _)| was_there(old) && !resolved.units.contains_key(old));
-        for (old, why) in its {
-            kept.entry(old).or_insert(why);
+    let Resolved { units, came, wanted, were, .. } = &mut *resolved;
+    let held = units.values().filter_map(|unit| Said::of_held(unit, came));
+    for said in held.chain(std::mem::take(were)) {
+        for old in said.olds.iter().filter(|old| was_there(old) && !units.contains_key(*old)) {
+            if said.is_its(old, context) {
+                kept.entry(old.clone()).or_insert_with(|| said.why.clone());
+            } else {
+                said.ask(old.clone(), wanted, context);
+            }
         }
     }
     for (old, why) in kept {

@@ -252,7 +252,7 @@ impl Resolver<'_> {
             let message = format!("{} `{}` is declared twice", key.0.word(), key.1);
             let help = format!("the first is at {}; rename or remove one of the two", first.place());
             let mistake = second.error(message, Some(help));
-            self.resolved.were.extend(Said::of(second, &mistake.why()));
+            self.resolved.were.extend(Said::of(second, &mistake.why(), &self.resolved.came));
             self.resolved.found.push(mistake);
             // Its own mistakes are none of the first's, but mistakes all the same.
             self.resolved.found.extend(second.document().found.iter().cloned());

@@ -128,6 +128,41 @@ fn who_asked_in_vain_is_known_by_the_file_so_that_what_moves_there_is_asked_abou
     assert!(moved.begun && moved.place.starts_with("apps/b/moved.yaml:"), "{moved:?}");
 }
 
+/// Renamed and moved in one commit, where by a slip another team's files are: as what is only moved there, it waits for a word.
+#[test]
+fn a_rename_that_is_moved_into_another_teams_folder_is_asked_about() {
+    let (all, before) = first();
+    let market = |team: &str| app_of(team, "market", ", was: [shop]", "  port: 8080\n");
+    // Also beside a name that is a's already, which has no effect there.
+    let back = app_of("a", "back", ", was: [shop]", "");
+    for text in [market("a"), market("aa"), market("b"), market("a").replace(", team: a", ""), back] {
+        let mut all = all.clone();
+        let shop = all.remove("apps/a/shop.yaml").expect("it is there");
+        all.insert("apps/a/back.yaml".to_owned(), app_of("a", "back", "", ""));
+        let mut compiler = Compiler::default();
+        let mut run = |all: &All| {
+            let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+            let mut context = accepted(&before);
+            context.claims.insert(id("back"), Claims { team: Some(name("a")), ..Claims::default() });
+            compiler.compile(&files(&pairs), &context)
+        };
+        let there = [("apps/a/shop.yaml".to_owned(), shop)];
+        run(&all.clone().into_iter().chain(there).collect());
+        all.insert("apps/b/market.yaml".to_owned(), text);
+        let moved = run(&all);
+        let told = rendered(&moved);
+        assert!(!moved.desired.held.contains_key(&id("shop")), "b's file holds nothing of a's: {told}");
+        let by = moved.desired.wanted.of(&id("shop")).unwrap_or_else(|| panic!("nobody asks: {told}"));
+        let asks = by.values().next().expect("somebody");
+        assert!(asks.begun && asks.place.starts_with("apps/b/market.yaml:"), "{by:?}");
+        // The next revision begins nothing.
+        all.insert("apps/b/base.yaml".to_owned(), app_of("b", "base", "", "  replicas: 2\n"));
+        let next = run(&all);
+        let asks = next.desired.wanted.of(&id("shop")).expect("it asks still").values().next().cloned();
+        assert!(asks.is_some_and(|asks| !asks.begun), "{:?}", next.desired.wanted);
+    }
+}
+
 #[test]
 fn what_many_claim_as_a_former_name_is_told_in_a_few_words() {
     let (mut all, first) = first();
