@@ -7,14 +7,24 @@ use git2::{Odb, Oid, Repository};
 use super::Limits;
 use super::census::{Census, Teams};
 use super::entries::{Tree, find_tree};
-use super::tree::{Listing, Unread, bytes, crowded, is_file, is_folder, legible, size_kept, too_deep};
+use super::tree::{Listing, Unread, bytes, crowded, elsewhere, is_file, is_folder, legible, size_kept, too_deep};
 
-/// What is in a tree: files by their blobs, and of folders that are too deep only that they are there.
+/// What a file is read by.
+#[derive(Clone, Copy)]
+pub(super) enum At {
+    Blob(Oid),
+    /// It is a folder that is too deep.
+    TooDeep,
+    /// It is no file.
+    Elsewhere(&'static str),
+}
+
+/// What is in a tree: files by their blobs, and of folders that are too deep and of what is no file only that they are there.
 pub(super) fn count<'t>(
     repository: &Repository,
     tree: Option<&Tree>,
     (limits, teams): (Limits, &'t Teams),
-) -> Result<Census<'t, Option<Oid>>, Unread> {
+) -> Result<Census<'t, At>, Unread> {
     let mut walk = Walk { repository, odb: repository.odb()?, limits, census: Census::new(limits, teams) };
     if let Some(tree) = tree {
         walk.folder(tree, "", 0)?;
@@ -25,7 +35,7 @@ pub(super) fn count<'t>(
 /// Reads of these what is not in `known` as it is.
 pub(super) fn read(
     repository: &Repository,
-    census: Census<'_, Option<Oid>>,
+    census: Census<'_, At>,
     known: &Files,
     limits: Limits,
 ) -> Result<Listing, Unread> {
@@ -35,8 +45,9 @@ pub(super) fn read(
         let path = found.path.as_str();
         let file = match (beyond, found.at) {
             (Some(why), _) => File::left_out(why),
-            (None, None) => File::new("too deep", too_deep()),
-            (None, Some(id)) => {
+            (None, At::TooDeep) => File::new("too deep", too_deep()),
+            (None, At::Elsewhere(what)) => File::elsewhere(what),
+            (None, At::Blob(id)) => {
                 let content = id.to_string();
                 match known.get(path).filter(|known| *known.content == content) {
                     Some(known) => known.clone(),
@@ -53,13 +64,13 @@ struct Walk<'r, 't> {
     repository: &'r Repository,
     odb: Odb<'r>,
     limits: Limits,
-    census: Census<'t, Option<Oid>>,
+    census: Census<'t, At>,
 }
 
 impl Walk<'_, '_> {
     fn folder(&mut self, tree: &Tree, prefix: &str, depth: usize) -> Result<(), Unread> {
         if self.limits.is_too_deep(depth) {
-            self.census.wants(prefix.to_owned(), 0, None);
+            self.census.wants(prefix.to_owned(), 0, At::TooDeep);
             return Ok(());
         }
         for entry in tree.iter() {
@@ -69,10 +80,14 @@ impl Walk<'_, '_> {
                 if self.census.entry(&path) {
                     self.folder(&find_tree(self.repository, entry.id())?, &path, depth + 1)?;
                 }
-            } else if self.census.entry(&path) && is_file(&entry, prefix) {
-                let (size, _) = self.odb.read_header(entry.id())?;
-                let size = size_kept(&path, size as u64, self.limits);
-                self.census.wants(path, size, Some(entry.id()));
+            } else if self.census.entry(&path) {
+                if is_file(&entry, prefix) {
+                    let (size, _) = self.odb.read_header(entry.id())?;
+                    let size = size_kept(&path, size as u64, self.limits);
+                    self.census.wants(path, size, At::Blob(entry.id()));
+                } else if let Some(what) = elsewhere(&entry) {
+                    self.census.wants(path, 0, At::Elsewhere(what));
+                }
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::census::{Census, Teams};
-use super::tree::{instead, is_hidden, is_wanted, kept, legible, size_kept, too_deep};
+use super::tree::{LINK, instead, is_hidden, is_wanted, kept, legible, size_kept, too_deep};
 use super::{Limits, SourceError};
 
 /// Reads the manifests and scripts below `folder`; `teams` are what the settings grant. Content ids are SHA-256; symbolic links and
@@ -34,8 +34,9 @@ fn read_within(folder: &Path, teams: &Teams, limits: Limits) -> Result<Files, So
         let path = found.path;
         let file = match (beyond, found.at) {
             (Some(why), _) => File::left_out(why),
-            (None, None) => File::new("too deep", too_deep()),
-            (None, Some(at)) => file(&at, &path, limits).map_err(|error| unreadable(&path, &error))?,
+            (None, At::TooDeep) => File::new("too deep", too_deep()),
+            (None, At::Elsewhere) => File::elsewhere(LINK),
+            (None, At::Path(at)) => file(&at, &path, limits).map_err(|error| unreadable(&path, &error))?,
         };
         files.insert(path.into(), file);
     }
@@ -44,14 +45,22 @@ fn read_within(folder: &Path, teams: &Teams, limits: Limits) -> Result<Files, So
 
 struct Walk<'t> {
     limits: Limits,
-    /// Files by where they are; a folder that is too deep is nowhere.
-    census: Census<'t, Option<PathBuf>>,
+    census: Census<'t, At>,
+}
+
+/// What a file is read by.
+enum At {
+    Path(PathBuf),
+    /// It is a folder that is too deep.
+    TooDeep,
+    /// It is a link.
+    Elsewhere,
 }
 
 impl Walk<'_> {
     fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), SourceError> {
         if self.limits.is_too_deep(depth) {
-            self.census.wants(prefix.to_owned(), 0, None);
+            self.census.wants(prefix.to_owned(), 0, At::TooDeep);
             return Ok(());
         }
         let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| named(&entry?, prefix)).collect());
@@ -67,7 +76,9 @@ impl Walk<'_> {
             } else if kind.is_file() && is_wanted(&path, name.as_bytes()) {
                 let metadata = fs::symlink_metadata(&at).map_err(|error| unreadable(&path, &error))?;
                 let size = size_kept(&path, metadata.len(), self.limits);
-                self.census.wants(path, size, Some(at));
+                self.census.wants(path, size, At::Path(at));
+            } else if kind.is_symlink() && !is_hidden(name.as_bytes()) && name.to_str().is_some() {
+                self.census.wants(path, 0, At::Elsewhere);
             }
         }
         Ok(())
@@ -119,7 +130,11 @@ mod tests {
         std::os::unix::fs::symlink(at("apps"), at("linked")).expect("linked");
         std::os::unix::fs::symlink("/etc/passwd", at("passwd.yaml")).expect("linked");
         let files = read_dir(folder.path(), &Teams::new()).expect("readable");
-        assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["apps/a.yaml"]);
+        assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["apps/a.yaml", "linked", "passwd.yaml"]);
+        for link in ["linked", "passwd.yaml"] {
+            assert_eq!((&*files[link].bytes, files[link].elsewhere), (&b""[..], Some("a symbolic link")));
+            fs::remove_file(at(link)).expect("removed");
+        }
         fs::write(at("big.yml"), vec![b'x'; (1 << 20) + 1]).expect("written");
         fs::create_dir_all(at("playbooks/scripts")).expect("made");
         fs::write(at("playbooks/scripts/look.sh"), format!("#!/bin/sh\n{}", "x".repeat(1000))).expect("written");

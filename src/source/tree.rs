@@ -1,7 +1,7 @@
 //! The manifests of one revision, read straight from Git objects: no work tree, nothing followed out of the repository.
 //!
-//! Only `.yaml` and `.yml` are read, and of scripts the beginning. Symbolic links and submodules are neither and are left out,
-//! whatever their name.
+//! Only `.yaml` and `.yml` are read, and of scripts the beginning. Of symbolic links and submodules it is known that they are
+//! there, whatever their name, and no more.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -41,6 +41,9 @@ impl From<git2::Error> for Halt {
         Self::Unread(Unread::Damaged(error))
     }
 }
+
+/// What a symbolic link is called.
+pub(super) const LINK: &str = "a symbolic link";
 
 /// So many folders are named where none comes near.
 const SHOWN: usize = 10;
@@ -229,7 +232,7 @@ impl Reader<'_> {
             let now = twin(&entry, to);
             if now.as_ref().is_none_or(|now| !is_same(&entry, now)) {
                 self.budget.without_entry();
-                if is_file(&entry, prefix) {
+                if is_file(&entry, prefix) || elsewhere(&entry).is_some() {
                     self.take_out(&format!("{prefix}{}", legible(entry.name())));
                 } else if is_folder(&entry) && !now.as_ref().is_some_and(is_folder) {
                     self.below(Some(&entry), None, prefix, depth)?;
@@ -242,6 +245,8 @@ impl Reader<'_> {
                 self.budget.entry()?;
                 if is_file(&entry, prefix) {
                     self.put_in(&entry, prefix)?;
+                } else if let Some(what) = elsewhere(&entry) {
+                    self.insert(format!("{prefix}{}", legible(entry.name())), File::elsewhere(what))?;
                 } else if is_folder(&entry) {
                     self.below(before.as_ref().filter(|before| is_folder(before)), Some(&entry), prefix, depth)?;
                 }
@@ -276,9 +281,13 @@ impl Reader<'_> {
     }
 
     fn keep(&mut self, path: String, id: Oid, bytes: Arc<[u8]>) -> Result<(), Halt> {
-        self.budget.file(bytes.len() as u64)?;
+        self.insert(path, File::new(id.to_string(), bytes))
+    }
+
+    fn insert(&mut self, path: String, file: File) -> Result<(), Halt> {
+        self.budget.file(file.bytes.len() as u64)?;
         // Two names that look the same are both no text, so neither is read.
-        if let Some(twin) = self.files.insert(path.into(), File::new(id.to_string(), bytes)) {
+        if let Some(twin) = self.files.insert(path.into(), file) {
             self.budget.without_file(twin.bytes.len() as u64);
         }
         Ok(())
@@ -304,6 +313,17 @@ fn is_same(a: &Entry<'_>, b: &Entry<'_>) -> bool {
 
 pub(super) fn is_folder(entry: &Entry<'_>) -> bool {
     entry.is_folder() && !is_hidden(entry.name())
+}
+
+/// What an entry is that is no file here, and may stand in the place of manifests; one that cannot be named stands for none.
+pub(super) fn elsewhere(entry: &Entry<'_>) -> Option<&'static str> {
+    let name = entry.name();
+    let counts = !is_hidden(name) && std::str::from_utf8(name).is_ok();
+    match entry.mode() & 0o170_000 {
+        0o120_000 if counts => Some(LINK),
+        0o160_000 if counts => Some("a submodule"),
+        _ => None,
+    }
 }
 
 /// Whether an entry is a manifest or a script: a regular file, of its path.

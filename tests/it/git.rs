@@ -114,7 +114,16 @@ async fn only_the_configured_folder_is_read_and_links_are_not_followed() {
     let mirror = bench.open().await;
     let tip = mirror.fetch(None).await.expect("reachable");
     let files = mirror.files(&tip.revision).await.expect("readable");
-    assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml"]);
+    let elsewhere: Vec<_> = files.iter().map(|(path, file)| (&**path, file.elsewhere, file.bytes.len())).collect();
+    let (link, sub) = (Some("a symbolic link"), Some("a submodule"));
+    let expected = [("a.yaml", None, 1), ("link.yaml", link, 0), ("sub.yaml", sub, 0), ("up", link, 0)];
+    assert_eq!(elsewhere, expected);
+    // They go and come with the next revision.
+    repo.git(&["rm", "--quiet", "--cached", "ops/prod/link.yaml", "ops/prod/sub.yaml"]);
+    repo.git(&["commit", "--quiet", "-m", "One link less"]);
+    let tip = mirror.fetch(Some(&tip.revision)).await.expect("reachable");
+    let files = mirror.files(&tip.revision).await.expect("readable");
+    assert_eq!(files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.yaml", "up"]);
 }
 
 /// A folder that is not there is no empty one, in which nothing is declared any more: the revision is not taken.

@@ -119,7 +119,7 @@ impl Compiler {
                     continue;
                 }
                 Some(old) => changes.before.push(old),
-                None if class(path) == Class::Ignored => continue,
+                None if file.elsewhere.is_none() && class(path) == Class::Ignored => continue,
                 None => {}
             }
             parsed.push(None);
@@ -146,7 +146,8 @@ impl Compiler {
             let left = shares.left(&file.source.path);
             if !file.allowance.stands(left.expressions) || !file.space.stands(left.room(file.of_people).offered()) {
                 let (content, bytes) = (Arc::clone(&file.content), Arc::clone(&file.source.bytes));
-                let same = File { content, bytes, left_out: file.left_out.clone() };
+                let (left_out, elsewhere) = (file.left_out.clone(), file.elsewhere);
+                let same = File { content, bytes, left_out, elsewhere };
                 let again = Arc::new(parse(&file.source.path, &same, *left));
                 match changes.now.binary_search_by(|now| now.source.path.cmp(&file.source.path)) {
                     Ok(at) => changes.now[at] = Arc::clone(&again),

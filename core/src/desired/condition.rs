@@ -24,7 +24,7 @@ pub fn condition_at(
     let counts = |path: &str| match class(path) {
         Class::Manifest => true,
         Class::Overlay(of) => of.as_ref().is_some_and(|of| Some(of) == environment),
-        Class::Ignored | Class::Script => false,
+        Class::Ignored | Class::Script | Class::Stray => false,
     };
     let found = files.iter().filter(|(path, _)| counts(path)).flat_map(|(path, file)| {
         let roots = std::str::from_utf8(&file.bytes).map(documents).unwrap_or_default().into_iter();

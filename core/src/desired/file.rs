@@ -10,6 +10,7 @@ use crate::model::{Environment, ResourceId};
 
 use super::allowance::Allowance;
 use super::app::{self, AppManifest};
+use super::astray::is_misspelt;
 use super::diagnostic::Diagnostic;
 use super::header::{Head, Header, ManifestKind, head};
 use super::hidden::SpecPart;
@@ -36,6 +37,8 @@ pub(super) struct ParsedFile {
     pub content: Arc<str>,
     /// Why it was not read, where it was left out.
     pub left_out: Option<Arc<str>>,
+    /// What it is, where it is no file.
+    pub elsewhere: Option<&'static str>,
     pub source: Source,
     pub class: Class,
     pub documents: Vec<Document>,
@@ -104,6 +107,8 @@ pub(super) enum Class {
     Overlay(Option<Environment>),
     /// No manifest, but what playbooks may run: any other file in a folder called `scripts`.
     Script,
+    /// No manifest, but what one may have become: its ending is misspelt, or it is no file.
+    Stray,
 }
 
 /// Whether a file of this name is YAML, and so a manifest unless it is hidden.
@@ -125,7 +130,12 @@ pub(super) fn class(path: &str) -> Class {
     // A whole folder that is not read may hold manifests.
     if !is_manifest(path) && !path.ends_with('/') {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        return if folder.split('/').any(|part| part == SCRIPTS) { Class::Script } else { Class::Ignored };
+        let is_script = folder.split('/').any(|part| part == SCRIPTS);
+        return match is_script {
+            true => Class::Script,
+            false if is_misspelt(path) => Class::Stray,
+            false => Class::Ignored,
+        };
     }
     match path.strip_prefix(OVERLAYS) {
         None => Class::Manifest,
@@ -158,7 +168,8 @@ fn empty(path: &Arc<str>, file: &File, expressions: u64) -> ParsedFile {
         content: Arc::clone(&file.content),
         left_out: file.left_out.clone(),
         source,
-        class: class(path),
+        class: if file.elsewhere.is_some() { Class::Stray } else { class(path) },
+        elsewhere: file.elsewhere,
         documents: Vec::new(),
         ids: Arc::default(),
         lost: Vec::new(),
@@ -177,13 +188,13 @@ fn read(path: &Arc<str>, file: &File, mut left: Left) -> ParsedFile {
     if let Some(why) = &file.left_out {
         let help = "make them fewer or shorter: files count in the order of their paths".to_owned();
         let found = Diagnostic::error(&parsed.source, Span::START, &**why, Some(help));
-        if parsed.class != Class::Script {
+        if !matches!(parsed.class, Class::Script | Class::Stray) {
             parsed.lost.push(found.why());
         }
         parsed.found.push(found);
         return parsed;
     }
-    if parsed.class == Class::Script {
+    if matches!(parsed.class, Class::Script | Class::Stray) {
         return parsed;
     }
     match text(&parsed.source) {

@@ -60,8 +60,18 @@ impl Said {
         })
     }
 
+    /// What stands for these by where it stands.
+    pub(super) fn astray(
+        olds: Vec<ResourceId>,
+        team: Option<TeamName>,
+        (path, place): (&Arc<str>, String),
+        (why, begun): (String, bool),
+    ) -> Self {
+        Self { olds, team, path: Arc::clone(path), place, why, begun }
+    }
+
     /// Whether one of those may say so whose file it is; in a file that nobody may claim the team that is named.
-    fn is_its(&self, old: &ResourceId, context: &Context) -> bool {
+    pub(super) fn is_its(&self, old: &ResourceId, context: &Context) -> bool {
         let Some(theirs) = rights::holder(old, context) else { return true };
         let hands = rights::hands(&self.path, context);
         let named = self.team.as_ref().filter(|_| hands.is_empty());
@@ -109,7 +119,39 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
         }
         report(&mut resolved.units, wrong, &mut resolved.found);
     }
+    renamed_back(resolved, context);
     keep(resolved, context);
+}
+
+/// What comes back by a name that another app had before, and that one goes with the same revision: it was meant to be renamed back, and
+/// has to say so, or all that the other has would be deleted. It is not remembered as declared: so it stays until one is said.
+fn renamed_back(resolved: &mut Resolved, context: &Context) {
+    let Resolved { units, held, found, declared, .. } = resolved;
+    let named: OnceCell<BTreeSet<ResourceId>> = OnceCell::new();
+    let before: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
+    let was_declared =
+        |id| before.get_or_init(|| context.declared.values().flat_map(|ids| ids.iter()).collect()).contains(id);
+    for (id, claims) in context.claims.iter().filter(|(_, claims)| !claims.was.is_empty()) {
+        let all = || units.values().flat_map(|unit| unit.app.was.iter().map(|was| ResourceId::app(was.value.clone())));
+        let is_gone = !units.contains_key(id) && !held.contains_key(id) && was_declared(id);
+        if !is_gone || named.get_or_init(|| all().collect()).contains(id) {
+            continue;
+        }
+        let back = claims.was.iter().filter(|old| !was_declared(old) && units.contains_key(*old));
+        for old in back.cloned().collect::<Vec<_>>() {
+            let Some(unit) = units.get_mut(&old) else { continue };
+            let message = format!("`{old}` became {id}, which is not declared any more");
+            let help = format!(
+                "with `was: [{}]` it is renamed back, with its data; to remove {id} instead, do so in a commit before this one",
+                id.name
+            );
+            unit.error(found, unit.header.name.span, message.clone(), Some(help));
+            held.insert(id.clone(), format!("no longer declared, and not deleted: {message}"));
+            if let Some(ids) = declared.get_mut(&unit.base.source.path) {
+                Arc::make_mut(ids).remove(&old);
+            }
+        }
+    }
 }
 
 /// What somebody who is held, or has no effect, says he was is not gone: it stays until that is mended, where it was his team's.

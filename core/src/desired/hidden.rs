@@ -13,7 +13,7 @@ use super::header::ManifestKind;
 use super::resolve::Resolved;
 use super::tree::{Node, Span};
 use super::undeletable::GONE;
-use super::{Context, former, rights};
+use super::{Context, astray, former, rights};
 
 /// Where a document says what its app is, and nothing of what it was: its `spec`.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,9 @@ impl SpecPart {
 
 /// Holds what is missing and may be what a mistake hides; `files` are in the order of their paths.
 pub(super) fn check(resolved: &mut Resolved, files: &[Arc<ParsedFile>], context: &Context) {
+    let stand = astray::say(resolved, files, context);
     former::keep(resolved, context);
+    astray::remember(stand, resolved);
     let before = Before::new(context);
     // By file: why what it last declared is held, and why what its owners have is.
     let (mut own, mut all): (BTreeMap<&Arc<str>, String>, BTreeMap<&str, String>) = Default::default();

@@ -6,6 +6,7 @@ mod allowance;
 mod amend;
 mod app;
 mod app_parts;
+mod astray;
 mod bereft;
 mod calls;
 mod compiler;
@@ -104,18 +105,25 @@ pub struct File {
     pub bytes: Arc<[u8]>,
     /// Why none of them were read, where they were not.
     pub left_out: Option<Arc<str>>,
+    /// What it is, where it is no file: what it stands for is elsewhere, and not followed.
+    pub elsewhere: Option<&'static str>,
 }
 
 impl File {
     /// A file with these bytes.
     pub fn new(content: impl Into<Arc<str>>, bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self { content: content.into(), bytes: bytes.into(), left_out: None }
+        Self { content: content.into(), bytes: bytes.into(), left_out: None, elsewhere: None }
     }
 
     /// A file that is not read, and why: what it declared stays as it is.
     pub fn left_out(why: Arc<str>) -> Self {
         // The reason is all there is of it.
-        Self { content: Arc::clone(&why), bytes: Arc::default(), left_out: Some(why) }
+        Self { content: Arc::clone(&why), bytes: Arc::default(), left_out: Some(why), elsewhere: None }
+    }
+
+    /// What is no file but, in words, `a symbolic link` or `a submodule`: what was declared in its place stays as it is.
+    pub fn elsewhere(what: &'static str) -> Self {
+        Self { content: what.into(), bytes: Arc::default(), left_out: None, elsewhere: Some(what) }
     }
 }
 

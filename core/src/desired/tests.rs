@@ -4,6 +4,7 @@ mod allowed;
 mod amended;
 mod answering;
 mod answering_properties;
+mod astray;
 mod bounds;
 mod checked;
 mod contested;

@@ -24,14 +24,17 @@ impl Past {
     }
 
     pub(super) fn compile(&self, all: &All) -> Compiled {
+        let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        Compiler::default().compile(&files(&pairs), &self.context())
+    }
+
+    pub(super) fn context(&self) -> Context {
         let mut declared: BTreeMap<Arc<str>, BTreeSet<ResourceId>> = BTreeMap::new();
         for (id, file) in &self.files {
             declared.entry(Arc::clone(file)).or_default().insert(id.clone());
         }
         let declared = declared.into_iter().map(|(file, ids)| (file, Arc::new(ids))).collect();
-        let pairs: Vec<(&str, &str)> = all.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-        let context = Context { declared, claims: self.claims.clone(), ..self.base.clone() };
-        Compiler::default().compile(&files(&pairs), &context)
+        Context { declared, claims: self.claims.clone(), ..self.base.clone() }
     }
 
     pub(super) fn accept(&mut self, compiled: &Compiled) {
@@ -114,7 +117,7 @@ fn stays(past: &Past, all: &All) -> String {
     rendered(&first) + &format!("{:?}", first.desired.held)
 }
 
-fn with(all: &All, changes: &[(&str, Option<&str>)]) -> All {
+pub(super) fn with(all: &All, changes: &[(&str, Option<&str>)]) -> All {
     let mut all = all.clone();
     for (path, text) in changes {
         match text {
