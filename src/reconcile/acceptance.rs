@@ -35,7 +35,9 @@ pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
     let has_port = |resource: &ResourceMemory| resource.file.is_some() || resource.lived_on().next().is_some();
     let having = having.map(|(id, resource)| {
         let port = resource.claims.port.clone().filter(|_| has_port(resource));
-        (id.clone(), Claims { port, ..resource.claims.clone() })
+        let good = resource.last_good.as_ref().and_then(|good| Claims::of(&good.resource, false).port);
+        let live = good.filter(|good| Some(good) != port.as_ref() && has_port(resource));
+        (id.clone(), Claims { port, live, ..resource.claims.clone() })
     });
     having.collect()
 }

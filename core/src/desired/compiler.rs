@@ -91,8 +91,9 @@ impl Compiler {
         missing_repository(&self.parsed, &mut resolved);
         environment::check(&self.parsed, context, &mut resolved);
         grants::check(&mut resolved, context);
-        references::check(&mut resolved, context);
+        // Whoever is held by it keeps the port that it has.
         hold_through_repository(&mut resolved);
+        references::check(&mut resolved, context);
         hidden::check(&mut resolved, &self.parsed, context);
         // Who asked long ago says nothing of who asks now.
         if context.looks_back.is_none() {

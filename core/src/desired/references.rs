@@ -179,7 +179,8 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
 type Kept<'k> = (&'k ResourceId, IpAddr, &'k TeamName);
 
 /// Whoever asks for a port that another team's app has still, though this revision does not say so: that one is held as it was,
-/// for a mistake or one of those that are `wrong`, or is not gone yet. None of those that are `wrong` already.
+/// for a mistake or one of those that are `wrong`, is suspended, is not gone yet, or lives on what it last was good with. None of those
+/// that are `wrong` already.
 fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: &[Wrong]) -> Vec<Wrong> {
     let wrong: BTreeSet<&ResourceId> = wrong.iter().map(|(id, ..)| id).collect();
     let asked = OnceCell::new();
@@ -188,18 +189,23 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: 
     let asks_for = |id, (provider, bind, number): &(ProviderName, IpAddr, u16)| {
         asked.get_or_init(by_id).get(id).is_some_and(|asked| (asked.0, &asked.2) == ((Some(provider), *number), bind))
     };
-    let is_kept = |id, had| units.get(id).is_none_or(|unit| is_held(unit) && !asks_for(id, had));
+    let is_kept = |id, had| {
+        let stays = |unit: &Unit| is_held(unit) || unit.app.suspend;
+        units.get(id).is_none_or(|unit| stays(unit) && !asks_for(id, had))
+    };
+    // Of what is scaled to nothing nothing is found good any more.
+    let may_live = |id, live| units.get(id).is_none_or(|unit| unit.app.replicas != Some(0) && !asks_for(id, live));
     let mut kept: BTreeMap<(&ProviderName, u16), Vec<Kept<'_>>> = BTreeMap::new();
     for (id, claims) in &context.claims {
-        if let (Some(had @ (provider, bind, number)), Some(team)) = (&claims.port, rights::holder(id, context))
-            && is_kept(id, had)
-        {
+        let Some(team) = rights::holder(id, context) else { continue };
+        let had = claims.port.iter().filter(|had| is_kept(id, had));
+        for (provider, bind, number) in had.chain(claims.live.iter().filter(|live| may_live(id, live))) {
             kept.entry((provider, *number)).or_default().push((id, *bind, team));
         }
     }
     let mut found = Vec::new();
     let others = taken.iter().filter(|asked| !kept.is_empty() && !wrong.contains(asked.1));
-    for ((provider, number), id, bind, span, right) in others {
+    for ((provider, number), id, bind, span, _) in others {
         let Some(there) = provider.and_then(|provider| kept.get(&(provider, *number))) else { continue };
         let Some(team) = units.get(*id).and_then(|unit| unit.app.team.as_ref()) else { continue };
         let is_near = |address: &IpAddr| {
@@ -209,7 +215,9 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: 
         let stands = |(other, address, theirs): &&Kept<'_>| {
             *other != *id && is_near(address) && !rights::reaches(&team.value, theirs, context)
         };
-        if let Some((other, ..)) = there.iter().find(stands).filter(|_| *right != Right::Holder) {
+        let had = context.claims.get(*id).and_then(|claims| claims.port.as_ref());
+        let is_its = had.is_some_and(|(on, at, had)| (Some(on), at, had) == (*provider, bind, number));
+        if let Some((other, ..)) = there.iter().find(stands).filter(|_| !is_its) {
             let message = format!("port {number} on {bind} belongs to {other}, which has it still");
             found.push(((*id).clone(), *span, message, Some("choose another port or address".to_owned())));
         }
@@ -231,14 +239,16 @@ fn right(
     context: &Context,
     by_teams: &HadByTeams<'_>,
 ) -> Right {
-    let had = context.claims.get(*id).and_then(|claims| claims.port.as_ref());
-    if had.is_some_and(|(on, at, had)| (Some(on), at, had) == (*provider, bind, number)) {
+    let claims = context.claims.get(*id);
+    let is = |had: &(ProviderName, IpAddr, u16)| (Some(&had.0), &had.1, &had.2) == (*provider, bind, number);
+    if claims.and_then(|claims| claims.port.as_ref()).is_some_and(is) {
         return Right::Holder;
     }
+    let lives_there = claims.and_then(|claims| claims.live.as_ref()).is_some_and(is);
     let Some(unit) = units.get(*id) else { return Right::None };
     let its = provider.zip(unit.app.team.as_ref()).map(|(provider, team)| (provider, *bind, *number, &team.value));
     match Right::of(unit, context) {
-        Right::Equal if its.is_some_and(|its| by_teams.contains(&its)) => Right::Team,
+        Right::Equal if lives_there || its.is_some_and(|its| by_teams.contains(&its)) => Right::Team,
         right => right,
     }
 }

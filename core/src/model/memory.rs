@@ -254,6 +254,10 @@ pub struct Claims {
     /// Since when others ask for its name, where they do while it is not declared, or not without a mistake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// Its stable port when it was last found good, where that was another: as long as nothing newer was, it may live there still.
+    /// It follows from what is last good and is not written down.
+    #[serde(skip)]
+    pub live: Option<(ProviderName, IpAddr, u16)>,
 }
 
 /// Since when other teams' manifests ask for a name that one team has.
@@ -271,7 +275,7 @@ impl Claims {
     pub fn of(resource: &Resource, apart: bool) -> Self {
         let spec = &resource.spec;
         let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
-        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), asked: None }
+        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), asked: None, live: None }
     }
 
     /// The same without former names of what never was: such a name is nobody's.

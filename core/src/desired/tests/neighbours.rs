@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::hidden::{apart, repository};
+use super::hidden::{Past, apart, repository, with as changed};
 use super::*;
 
 const SHOP: &str = "apiVersion: codeops/v1\nkind: App\nmetadata: {name: shop, team: a, was: [oldshop]}\nspec:\n  run: {command: [./shop]}\n  port: 8080\n";
@@ -293,6 +293,70 @@ fn a_port_stays_with_what_is_held_or_not_gone_yet() {
     assert!(past.compile(&next).has_errors());
     past.is_gone("shop");
     assert!(!past.compile(&next).has_errors());
+}
+
+/// What an app lives on while what it declares fails, is suspended, or cannot be resolved stays its own.
+#[test]
+fn a_port_stays_with_what_lives_on_it_whatever_is_declared() {
+    let shop = |spec: &str| app_of("a", "shop", "", spec);
+    let all = repository(&[
+        ("apps/a/shop.yaml", &[shop("  port: 8080\n")]),
+        ("apps/b/base.yaml", &[app_of("b", "base", "", "  port: 9090\n")]),
+    ]);
+    let thief = app_of("b", "thief", "", "  provider: local\n  port: 8080\n");
+    let still = "port 8080 on 127.0.0.1 belongs to app/shop, which has it still";
+    let local = || (name("local"), std::net::Ipv4Addr::LOCALHOST.into(), 8080);
+    let compile = |past: &Past, all: &BTreeMap<String, String>, is_live: bool| {
+        let mut context = past.context();
+        context.claims.get_mut(&id("shop")).expect("it is there").live = is_live.then(local);
+        run(all, &context)
+    };
+    // Its new version failed, or it is suspended with another port: in one commit with who asks, or later.
+    for (spec, together) in [("  port: 8082\n", false), ("  port: 8082\n  suspend: true\n", true), ("", false)] {
+        let mut past = apart(&all);
+        let mut next = all.clone();
+        next.insert("apps/a/shop.yaml".to_owned(), shop(spec));
+        if together {
+            next.insert("apps/b/thief.yaml".to_owned(), thief.clone());
+            let compiled = compile(&past, &next, false);
+            assert!(rendered(&compiled).contains(still), "{spec}: {}", rendered(&compiled));
+            next.remove("apps/b/thief.yaml");
+        }
+        past.accept(&past.clone().compile(&next));
+        next.insert("apps/b/thief.yaml".to_owned(), thief.clone());
+        let compiled = compile(&past, &next, true);
+        assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{}", rendered(&compiled));
+        assert!(rendered(&compiled).contains(still), "{spec}: {}", rendered(&compiled));
+        // It goes back to where it lives.
+        next.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8080\n  replicas: 2\n"));
+        let back = compile(&past, &next, true);
+        assert_eq!(back.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{}", rendered(&back));
+        // Once it is good with its new one, or nothing of it is to run, the old one is anybody's.
+        for (spec, is_live) in [(spec.to_owned(), false), (format!("{}  replicas: 0\n", "  port: 8082\n"), true)] {
+            let mut past = past.clone();
+            next.insert("apps/a/shop.yaml".to_owned(), shop(&spec.replace("  suspend: true\n", "")));
+            past.accept(&past.clone().compile(&changed(&next, &[("apps/b/thief.yaml", None)])));
+            let compiled = compile(&past, &next, is_live);
+            assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+        }
+    }
+    // Who came to have it by right meanwhile keeps it.
+    let mut past = apart(&all);
+    let mut next = all.clone();
+    next.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8082\n"));
+    next.insert("apps/b/thief.yaml".to_owned(), thief.clone());
+    past.accept(&past.clone().compile(&next));
+    assert!(!compile(&past, &next, true).has_errors());
+    next.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8080\n"));
+    let compiled = compile(&past, &next, true);
+    assert_eq!(compiled.desired.held.keys().collect::<Vec<_>>(), [&id("shop")], "{}", rendered(&compiled));
+    // Held through the Repository, whose provider cannot be read.
+    let mut broken = all.clone();
+    broken.insert("apps/b/thief.yaml".to_owned(), thief);
+    broken.insert("codeops.yaml".to_owned(), REPOSITORY.replace("provider: local", "provider: [local]"));
+    let compiled = apart(&all).compile(&broken);
+    assert!(compiled.desired.held.contains_key(&id("shop")), "{}", rendered(&compiled));
+    assert!(rendered(&compiled).contains(still), "{}", rendered(&compiled));
 }
 
 /// Whoever declares a name that another's app says it had, and never had, holds nothing of it.
