@@ -160,6 +160,52 @@ fn the_folders_that_few_entries_lie_in_are_entries_too() {
     }
 }
 
+/// A zip as its parts say: a file, the table with `more` entries that are none's, and an end that promises `entries`
+/// (as zip64 where that is more than an end can say) in a table of `size` bytes.
+fn raw_zip(more: usize, promises: Option<(u64, u64)>) -> Vec<u8> {
+    let le = |value: u64, bytes: usize| value.to_le_bytes()[..bytes].to_vec();
+    let mut zip = [&b"PK\x03\x04\x14\0"[..], &[0; 20], &[1, 0, 0, 0], b"f"].concat();
+    let table = zip.len() as u64;
+    for number in 0..=more {
+        let name = if number == 0 { "f".to_owned() } else { format!("{number:x}") };
+        zip.extend([&b"PK\x01\x02\x1e\x03\x14\0"[..], &[0; 20], &le(name.len() as u64, 2), &[0; 8]].concat());
+        zip.extend([&le(0o100_644 << 16, 4)[..], &[0; 4], name.as_bytes()].concat());
+    }
+    let (entries, size) = promises.unwrap_or((more as u64 + 1, zip.len() as u64 - table));
+    let place = zip.len() as u64;
+    if entries > 0xfffe {
+        zip.extend([&b"PK\x06\x06"[..], &le(44, 8), &[45, 0, 45, 0], &[0; 8], &le(entries, 8), &le(entries, 8)].concat());
+        zip.extend([&le(size, 8)[..], &le(table, 8)].concat());
+        zip.extend([&b"PK\x06\x07\0\0\0\0"[..], &le(place, 8), &le(1, 4)].concat());
+    }
+    let short = le(entries.min(0xffff), 2);
+    zip.extend([&b"PK\x05\x06\0\0\0\0"[..], &short, &short, &le(size.min(0xffff_ffff), 4)].concat());
+    zip.extend([&le(table, 4)[..], &[0; 2]].concat());
+    zip
+}
+
+#[test]
+fn a_zip_has_no_larger_table_of_contents_than_is_kept_in_memory() {
+    let why = |zip: &[u8]| try_unpack(zip, "a.zip").1.map_or_else(|error| error.to_string(), |form| format!("{form:?}"));
+    assert_eq!(why(&raw_zip(9, None)), "Zip");
+    assert_eq!(why(&[raw_zip(9, None), vec![0; 100]].concat()), "Zip", "a little may follow");
+    for zip in [raw_zip(70_000, None), raw_zip(0, Some((65_001, 10))), raw_zip(0, Some((1 << 40, 10)))] {
+        assert!(why(&zip).contains("too large a table"), "{}", why(&zip));
+    }
+    assert!(why(&raw_zip(0, Some((1, 9 << 20)))).contains("too large a table"));
+    // Neither an end that lies too far before the end, nor one before the table of another end, is taken.
+    let junk = [raw_zip(70_000, None), vec![0; 70 << 10]].concat();
+    assert!(why(&junk).contains("no end record"), "{}", why(&junk));
+    let mut end = raw_zip(0, Some((2, 10)));
+    end.drain(..32);
+    let hidden = [raw_zip(60_000, None), end].concat();
+    assert!(why(&hidden).contains("not a zip that can be read"), "{}", why(&hidden));
+    let mut within = raw_zip(9, None);
+    let wide = [&b"PK\x06\x06"[..], &[0; 28], &(1_u64 << 40).to_le_bytes(), &[0; 16]].concat();
+    within.splice(within.len() - 22..within.len() - 22, wide);
+    assert!(why(&within).contains("too large a table"), "{}", why(&within));
+}
+
 #[test]
 fn what_nobody_wants_any_more_is_not_unpacked_further() {
     let home = tempfile::tempdir().unwrap();

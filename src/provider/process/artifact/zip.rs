@@ -1,18 +1,36 @@
 //! Reads zip files into a [`Tree`].
 
-use std::io::{Read, Seek, SeekFrom};
+use std::cell::Cell;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::rc::Rc;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use zip::ZipArchive;
 
 use super::{ArtifactError, Bounded, Progress, Tree};
 
-/// A table of contents beyond this would cost more memory than a daemon should spend on one archive.
-const CONTENTS_LIMIT: u64 = 32 << 20;
+/// Of a zip, the whole table of contents is kept in memory: some 620 bytes for an entry, and what the table holds of names
+/// and the like up to three times.
+const ENTRIES: u64 = 65_000;
+/// The most bytes of the table.
+const TABLE: u64 = 8 << 20;
+/// The end record is 22 bytes and a comment of at most 65,535.
+const END: usize = 22;
+const TAIL: u64 = END as u64 + 0xffff;
+/// Zips that are unpacked at once, of all teams together, for their tables' sake.
+const AT_ONCE: usize = 2;
+/// How often who waits for that looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Writes every entry of the zip `from` into `tree`.
 pub(super) fn unpack<R: Read + Seek>(mut from: R, tree: &mut Tree, progress: &Progress) -> Result<(), ArtifactError> {
-    contents_fit(&mut from)?;
+    let contents = contents(&mut from)?;
+    let _turn = Turn::take(progress)?;
+    let opening = Rc::new(Cell::new(Some(contents.budget())));
+    let from = Guarded { from, at: 0, table: contents.table, opening: Rc::clone(&opening) };
     let mut archive = ZipArchive::new(from).map_err(|e| broken(&e))?;
+    opening.set(None);
     if archive.is_empty() {
         return Err(ArtifactError::Refused("the artifact is an empty zip".to_owned()));
     }
@@ -38,27 +56,128 @@ pub(super) fn unpack<R: Read + Seek>(mut from: R, tree: &mut Tree, progress: &Pr
     Ok(())
 }
 
-/// Looks at the end record before the whole table of contents is read into memory.
-fn contents_fit<R: Read + Seek>(from: &mut R) -> Result<(), ArtifactError> {
-    let io = |e: std::io::Error| broken(&e.into());
+/// Where the table of contents is.
+struct Contents {
+    table: u64,
+    length: u64,
+}
+
+impl Contents {
+    /// What may be read to open the archive: its end is looked for once and its table is read once; who reads on
+    /// searches among what only looks like an end.
+    fn budget(&self) -> u64 {
+        4 * (self.length - self.table) + (256 << 10)
+    }
+}
+
+/// Finds the table by the end record, and looks at how large it is before it is read into memory.
+fn contents<R: Read + Seek>(from: &mut R) -> Result<Contents, ArtifactError> {
+    let io = |e: io::Error| broken(&e.into());
+    let too_large = || {
+        let limits = format!("at most {ENTRIES} entries, with names and the like of {} MiB, are unpacked", TABLE >> 20);
+        ArtifactError::Refused(format!("the artifact's zip has too large a table of contents: {limits}; use tar.gz"))
+    };
+    let none = || broken(&zip::result::ZipError::InvalidArchive("no end record is at its end".into()));
     let length = from.seek(SeekFrom::End(0)).map_err(io)?;
-    let tail = length.min(66 << 10);
-    from.seek(SeekFrom::Start(length - tail)).map_err(io)?;
-    let mut bytes = Vec::new();
-    from.take(tail).read_to_end(&mut bytes).map_err(io)?;
+    let bytes = part(from, length.saturating_sub(TAIL), length).map_err(io)?;
+    let ends = |at: &usize| {
+        let end = &bytes[*at..];
+        end.starts_with(b"PK\x05\x06") && number(&end[20..22]) <= (end.len() - END) as u64
+    };
+    let at = (0..=bytes.len().checked_sub(END).ok_or_else(none)?).rev().find(ends).ok_or_else(none)?;
+    let end = &bytes[at..];
+    let position = length - end.len() as u64;
+    let (mut entries, mut size, mut offset) = (number(&end[10..12]), number(&end[12..16]), number(&end[16..20]));
+    let mut last = position;
+    if let Some(locator) = at.checked_sub(20).map(|at| &bytes[at..]).filter(|at| at.starts_with(b"PK\x06\x07")) {
+        let place = number(&locator[8..16]);
+        let wide = part(from, place, place.saturating_add(56).min(position)).map_err(io)?;
+        if wide.len() == 56 && wide.starts_with(b"PK\x06\x06") {
+            last = place;
+            (entries, size, offset) = (number(&wide[32..40]), number(&wide[40..48]), number(&wide[48..56]));
+        }
+    }
+    if entries > ENTRIES || size > TABLE {
+        return Err(too_large());
+    }
+    let table = [Some(offset), last.checked_sub(size)].into_iter().flatten();
+    let table = table.filter(|table| *table <= position && length - table <= TABLE + 2 * TAIL).min().ok_or_else(none)?;
+    // Whatever in there is taken for an end, it does not promise more either.
+    let rest = part(from, table, length).map_err(io)?;
+    let promises = |wide: &[u8]| number(&wide[32..40]) > ENTRIES || number(&wide[40..48]) > TABLE;
+    if rest.windows(56).any(|wide| wide.starts_with(b"PK\x06\x06") && promises(wide)) {
+        return Err(too_large());
+    }
     from.seek(SeekFrom::Start(0)).map_err(io)?;
-    let fits = bytes.windows(22).filter(|w| w.starts_with(b"PK\x05\x06")).all(|end| {
-        let size = u32::from_le_bytes([end[12], end[13], end[14], end[15]]);
-        size == u32::MAX || u64::from(size) <= CONTENTS_LIMIT
-    });
-    let wide = bytes
-        .windows(48)
-        .filter(|w| w.starts_with(b"PK\x06\x06"))
-        .all(|end| end[40..48].try_into().map(u64::from_le_bytes).is_ok_and(|size| size <= CONTENTS_LIMIT));
-    if fits && wide {
-        Ok(())
-    } else {
-        Err(ArtifactError::Refused("the artifact's zip has too large a table of contents".to_owned()))
+    Ok(Contents { table, length })
+}
+
+fn part<R: Read + Seek>(from: &mut R, begin: u64, end: u64) -> io::Result<Vec<u8>> {
+    from.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    from.take(end.saturating_sub(begin)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Of at most eight bytes.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte))
+}
+
+/// A zip of which, while it is opened, nothing before its table is seen: no end of another table, with other promises,
+/// is found there.
+struct Guarded<R> {
+    from: R,
+    at: u64,
+    table: u64,
+    /// How many bytes may still be read to open it; `None` once it is open.
+    opening: Rc<Cell<Option<u64>>>,
+}
+
+impl<R: Read + Seek> Read for Guarded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        if let Some(left) = self.opening.get() {
+            let over = || io::Error::other("its end says what is not so");
+            self.opening.set(Some(left.checked_sub(count as u64).ok_or_else(over)?));
+            let hidden = usize::try_from(self.table.saturating_sub(self.at)).unwrap_or(usize::MAX).min(count);
+            into[..hidden].fill(0);
+        }
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Guarded<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = self.from.seek(to)?;
+        Ok(self.at)
+    }
+}
+
+static UNPACKED: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// One of the few that are unpacked at once; given back when dropped.
+struct Turn;
+
+impl Turn {
+    fn take(progress: &Progress) -> Result<Self, ArtifactError> {
+        let mut taken = UNPACKED.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken >= AT_ONCE {
+            if progress.is_given_up() {
+                return Err(ArtifactError::Transient("nobody wants it any more".to_owned()));
+            }
+            taken = UNPACKED.1.wait_timeout(taken, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *taken += 1;
+        Ok(Self)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *UNPACKED.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        UNPACKED.1.notify_one();
     }
 }
 
