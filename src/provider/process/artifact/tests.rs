@@ -174,7 +174,9 @@ fn raw_zip(more: usize, promises: Option<(u64, u64)>) -> Vec<u8> {
     let (entries, size) = promises.unwrap_or((more as u64 + 1, zip.len() as u64 - table));
     let place = zip.len() as u64;
     if entries > 0xfffe {
-        zip.extend([&b"PK\x06\x06"[..], &le(44, 8), &[45, 0, 45, 0], &[0; 8], &le(entries, 8), &le(entries, 8)].concat());
+        zip.extend(
+            [&b"PK\x06\x06"[..], &le(44, 8), &[45, 0, 45, 0], &[0; 8], &le(entries, 8), &le(entries, 8)].concat(),
+        );
         zip.extend([&le(size, 8)[..], &le(table, 8)].concat());
         zip.extend([&b"PK\x06\x07\0\0\0\0"[..], &le(place, 8), &le(1, 4)].concat());
     }
@@ -186,7 +188,8 @@ fn raw_zip(more: usize, promises: Option<(u64, u64)>) -> Vec<u8> {
 
 #[test]
 fn a_zip_has_no_larger_table_of_contents_than_is_kept_in_memory() {
-    let why = |zip: &[u8]| try_unpack(zip, "a.zip").1.map_or_else(|error| error.to_string(), |form| format!("{form:?}"));
+    let why =
+        |zip: &[u8]| try_unpack(zip, "a.zip").1.map_or_else(|error| error.to_string(), |form| format!("{form:?}"));
     assert_eq!(why(&raw_zip(9, None)), "Zip");
     assert_eq!(why(&[raw_zip(9, None), vec![0; 100]].concat()), "Zip", "a little may follow");
     for zip in [raw_zip(70_000, None), raw_zip(0, Some((65_001, 10))), raw_zip(0, Some((1 << 40, 10)))] {

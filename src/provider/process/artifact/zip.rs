@@ -101,7 +101,8 @@ fn contents<R: Read + Seek>(from: &mut R) -> Result<Contents, ArtifactError> {
         return Err(too_large());
     }
     let table = [Some(offset), last.checked_sub(size)].into_iter().flatten();
-    let table = table.filter(|table| *table <= position && length - table <= TABLE + 2 * TAIL).min().ok_or_else(none)?;
+    let table =
+        table.filter(|table| *table <= position && length - table <= TABLE + 2 * TAIL).min().ok_or_else(none)?;
     // Whatever in there is taken for an end, it does not promise more either.
     let rest = part(from, table, length).map_err(io)?;
     let promises = |wide: &[u8]| number(&wide[32..40]) > ENTRIES || number(&wide[40..48]) > TABLE;
