@@ -2,18 +2,22 @@
 //!
 //! Between the choice and the instance that listens lies its whole start, and a port that was only found free is anybody's by
 //! then. So they are taken from where the kernel gives none to connections and to servers that ask for any, and each is kept
-//! by a name in the kernel for as long as the instance lives. Such names belong to the machine's network as ports do, and
-//! nobody's death leaves one behind.
+//! for as long as the instance lives: by the lock of a file where no app may write, and by a name in the kernel, which is how
+//! earlier versions kept it, and which daemons of other users see too. Such a name anybody may take, so it counts only while
+//! there is a port without one. Nobody's death leaves either behind.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::ops::RangeInclusive;
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
+use super::lock::LOCK;
 use crate::base::random;
 
 /// The first port that is given where the kernel gives none itself: seldom declared, and out of its range as it comes.
@@ -22,13 +26,18 @@ const FIRST: u16 = 61_000;
 const ENOUGH: u16 = 1_000;
 /// How often the kernel is asked for one that no other keeper has.
 const TRIES: usize = 64;
+/// Where root's keepers of a machine keep ports: a folder that none but root reaches into.
+const OF_MACHINE: &str = "/run/codeops/ports";
+/// Where those of one provider do that have no such folder, seen from their own.
+const OF_PROVIDER: &str = "../../ports";
 
 /// A port that no other keeper of this machine gives away while this lives.
 #[derive(Debug)]
 pub(super) struct Reserved {
     /// Its number.
     pub(super) port: u16,
-    _name: Option<UnixDatagram>,
+    _lock: Option<File>,
+    name: Option<UnixDatagram>,
 }
 
 impl Reserved {
@@ -38,32 +47,71 @@ impl Reserved {
     /// When the machine has none left.
     pub(super) fn new(before: Option<u16>) -> io::Result<Self> {
         let kernel = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        Self::among(folder().as_deref(), &kernel, before)
+    }
+
+    fn among(folder: Option<&Path>, kernel: &str, before: Option<u16>) -> io::Result<Self> {
         let from = u16::from_ne_bytes(random()?);
-        let mut own = beyond(&kernel).into_iter().flat_map(|ports| turned(ports, from));
-        let reserve = |port: u16| {
-            let name = name(port).ok().filter(|_| Some(port) != before && is_free(port, false))?;
-            Some(Self { port, _name: Some(name) })
-        };
-        if let Some(reserved) = own.find_map(reserve) {
-            return Ok(reserved);
+        let own = || beyond(kernel).into_iter().flat_map(|ports| turned(ports, from));
+        // Where strangers have all the names there still is a port.
+        for named in [true, false] {
+            let reserve = |port: u16| {
+                let name = name(port).ok().filter(|_| Some(port) != before);
+                let fits = Some(port) != before && name.is_some() == named && is_free(port, false);
+                fits.then(|| Self::locked(folder, port, name)).flatten()
+            };
+            if let Some(reserved) = own().find_map(reserve) {
+                return Ok(reserved);
+            }
         }
         // What the kernel gives is held until another one is found, so that it gives another one each time.
-        let mut given = Vec::new();
+        let (mut given, mut unnamed) = (Vec::new(), None);
         for _ in 0..TRIES {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let port = listener.local_addr()?.port();
             given.push(listener);
-            match name(port) {
-                Ok(name) if Some(port) != before => return Ok(Self { port, _name: Some(name) }),
-                _ => {}
+            if Some(port) != before {
+                match Self::locked(folder, port, name(port).ok()) {
+                    Some(reserved) if reserved.name.is_some() => return Ok(reserved),
+                    other => unnamed = other.or(unnamed),
+                }
             }
         }
-        Err(io::ErrorKind::AddrInUse.into())
+        unnamed.ok_or_else(|| io::ErrorKind::AddrInUse.into())
     }
 
     /// Keeps the port of an instance that lives already, if nobody else does.
     pub(super) fn of(port: u16) -> Self {
-        Self { port, _name: name(port).ok() }
+        let lock = lock(folder().as_deref(), port).unwrap_or_default();
+        Self { port, _lock: lock, name: name(port).ok() }
+    }
+
+    /// `None` when another keeper has it.
+    fn locked(folder: Option<&Path>, port: u16, name: Option<UnixDatagram>) -> Option<Self> {
+        Some(Self { port, _lock: lock(folder, port)?, name })
+    }
+}
+
+/// Where this keeper and the others agree; `None` where no such folder can be: then whoever listens first has a port, and the
+/// other instance is started again with another.
+fn folder() -> Option<PathBuf> {
+    let made = |folder: &Path| DirBuilder::new().recursive(true).mode(0o700).create(folder).is_ok();
+    let machines = rustix::process::geteuid().is_root().then(|| PathBuf::from(OF_MACHINE));
+    // Only a keeper has its lock in the folder that it works in.
+    let providers = || Path::new(LOCK).exists().then(|| PathBuf::from(OF_PROVIDER));
+    machines.filter(|folder| made(folder)).or_else(|| providers().filter(|folder| made(folder)))
+}
+
+/// The lock of a port; `None` when another keeper has it, and no file where none can be made.
+fn lock(folder: Option<&Path>, port: u16) -> Option<Option<File>> {
+    let Some(folder) = folder else { return Some(None) };
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(folder.join(port.to_string()));
+    let Ok(file) = file else { return Some(None) };
+    match file.try_lock() {
+        Ok(()) => Some(Some(file)),
+        Err(TryLockError::WouldBlock) => None,
+        Err(TryLockError::Error(_)) => Some(None),
     }
 }
 
@@ -114,6 +162,24 @@ mod tests {
         assert!(!is_free(port, false) && !is_free(port, true));
         drop(taken);
         assert!(is_free(port, true));
+    }
+
+    #[test]
+    fn names_that_strangers_hold_keep_no_port_from_being_given_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, all).expect("as many files as may be");
+        let names: Vec<UnixDatagram> = (64_500..=u16::MAX).filter_map(|port| name(port).ok()).collect();
+        assert!(names.len() > 900, "{}", names.len());
+        let give = |before| Reserved::among(Some(folder.path()), "1024\t64499\n", before);
+        let all: Vec<Reserved> = (0..100).map(|_| give(None).expect("one is free")).collect();
+        let ports: BTreeSet<u16> = all.iter().map(|reserved| reserved.port).collect();
+        assert!(ports.len() == all.len() && ports.iter().all(|port| *port >= 64_500), "{ports:?}");
+        let one = all.into_iter().next().expect("one").port;
+        assert!(lock(Some(folder.path()), one).is_some_and(|lock| lock.is_some()), "given back with the instance");
+        drop(names);
+        assert!(give(Some(one)).expect("one is free").name.is_some(), "names count again");
     }
 
     #[test]
