@@ -1,12 +1,14 @@
 //! Reads one secret from where the settings say. Errors name the place and never the value.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use codeops_core::config::SecretSource;
 use codeops_core::model::Secret;
+use rustix::fs::OFlags;
 
 /// More is not a secret.
 const BYTES: u64 = 64 << 10;
@@ -41,7 +43,7 @@ fn read_file(path: &str) -> Result<String, String> {
         return Err(format!("`{path}` is not an absolute path: give the whole path"));
     }
     let mut bytes = Vec::new();
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("the file `{path}`: {error}; the daemon's user must be able to read it"))?;
     if bytes.len() as u64 > BYTES {
@@ -58,9 +60,32 @@ fn read_file(path: &str) -> Result<String, String> {
     Ok(value)
 }
 
+/// A pipe would be waited for until somebody writes into it, and with it everything else.
+fn open(path: &str) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, such as a pipe, a device or a folder"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_never_answer_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+        for path in [&pipe, folder.path(), Path::new("/dev/zero")] {
+            let source = SecretSource::File(path.display().to_string());
+            let error = read(&source, &BTreeMap::new()).expect_err("no file");
+            assert!(error.contains("no regular file") && error.contains(&path.display().to_string()), "{error}");
+        }
+    }
 
     #[test]
     fn one_newline_is_dropped_and_junk_is_refused_without_being_shown() {
