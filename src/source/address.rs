@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::SourceError;
 use crate::base::percent_decoded;
@@ -164,13 +164,32 @@ impl Address {
         !name.is_some_and(|name| name == "localhost" || name == "::1" || is_loopback_v4(name))
     }
 
-    /// `text` without this address's credentials, nor any other `user:password@`.
+    /// `text` without this address's credentials, in any form that a server may repeat them in, nor any other
+    /// `user:password@`.
     pub(super) fn redact(&self, text: &str) -> String {
-        let own = match self {
-            Self::Remote { credentials: Some(own), .. } if own.len() >= 4 => text.replace(own.as_str(), "***"),
-            _ => text.to_owned(),
-        };
+        let own = self.needles().iter().fold(text.to_owned(), |text, needle| text.replace(needle.as_str(), "***"));
         own.split_inclusive(char::is_whitespace).map(redact_word).collect()
+    }
+
+    /// What stands for the credentials, the longest first: both together, and the password alone, or the user where that is
+    /// the token; as they stand in the URL, as they are sent, and in base64.
+    fn needles(&self) -> Vec<String> {
+        let Self::Remote { credentials: Some(own), .. } = self else { return Vec::new() };
+        let (user, password) = own.split_once(':').unwrap_or((own, ""));
+        // So some servers take a token in the place of the user.
+        let is_token = password.is_empty() || password == "x-oauth-basic";
+        let secret = if is_token { user } else { password };
+        let pair = [&percent_decoded(user)[..], b":", &percent_decoded(password)].concat();
+        let plain = percent_decoded(secret);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let base64 = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes);
+        let mut needles =
+            vec![own.clone(), secret.to_owned(), text(&pair), text(&plain), base64(&pair), base64(&plain)];
+        needles.extend([URL_SAFE_NO_PAD.encode(&pair), URL_SAFE_NO_PAD.encode(&plain)]);
+        // What is shorter stands in any text by chance.
+        needles.retain(|needle| needle.len() >= 4);
+        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        needles
     }
 }
 
@@ -287,6 +306,28 @@ mod tests {
             address.redact("fatal: unable to access 'https://bot:s3cret@git.example/': bot:s3cret, http://u:p@x/y");
         assert!(!text.contains("s3cret") && !text.contains("u:p"), "{text}");
         assert_eq!(Address::parse("ssh://git@h/x").expect("good").to_string(), "ssh://git@h/x");
+    }
+
+    #[test]
+    fn what_a_server_says_of_credentials_is_not_shown_in_any_form() {
+        let address = Address::parse("https://bot:s3cr%40et-t%2fken@git.example/ops.git").expect("good");
+        let basic = STANDARD.encode("bot:s3cr@et-t/ken");
+        for said in [
+            "token s3cr%40et-t%2fken",
+            "s3cr@et-t/ken has expired",
+            &basic,
+            "bot:s3cr@et-t/ken",
+            "czNjckBldC10L2tlbg==",
+        ] {
+            let told = address.redact(&format!("remote: your {said} is no more"));
+            let left = ["s3cr", "czNjck", &basic[..12]].into_iter().find(|part| told.contains(part));
+            assert!(told.contains("***") && left.is_none(), "{said}: {told}");
+        }
+        assert!(address.redact("remote: the bot is gone").contains("bot"));
+        for url in ["https://ghp_abcdef@h/x", "https://ghp_abcdef:x-oauth-basic@h/x"] {
+            let told = Address::parse(url).expect("good").redact("ghp_abcdef is revoked");
+            assert_eq!(told, "*** is revoked", "{url}");
+        }
     }
 
     #[test]

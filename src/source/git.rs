@@ -279,7 +279,12 @@ impl Drop for Group {
 async fn collect(child: &mut Child, address: &Address) -> std::io::Result<Ended> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr, status) = tokio::join!(read_some(stdout), read_some(stderr), child.wait());
-    Ok(Ended { code: status?.code(), stdout, complaint: one_line(&address.redact(&stderr), 600) })
+    Ok(Ended { code: status?.code(), stdout, complaint: complaint(&stderr, address) })
+}
+
+/// What cannot be seen goes first: it could stand within what is to be masked.
+fn complaint(stderr: &str, address: &Address) -> String {
+    one_line(&address.redact(&one_line(stderr, usize::MAX)), 600)
 }
 
 async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> String {
