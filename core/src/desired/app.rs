@@ -84,6 +84,7 @@ fn spec(node: &Node, app: &mut AppManifest, reader: &mut Reader<'_>) {
     app.bind = fields.get("bind").and_then(|node| bind(node, reader));
     if let Some(node) = fields.get("env") {
         app.env = environment(node, reader, |reader, node| reader.text(node));
+        variables::fit(node, reader);
     }
     if let Some(node) = fields.get("secrets") {
         app.secrets = environment(node, reader, secret);

@@ -7,7 +7,7 @@ use crate::model::{BUILT_IN, ExpandError, GIVEN, variables};
 
 use super::app::AppManifest;
 use super::read::{Reader, list};
-use super::tree::Node;
+use super::tree::{Node, cut};
 
 /// Checks the whole `spec` of an app whose environment was read already.
 pub(super) fn check(spec: &Node, app: &AppManifest, reader: &mut Reader<'_>) {
@@ -30,6 +30,42 @@ pub(super) fn check(spec: &Node, app: &AppManifest, reader: &mut Reader<'_>) {
     for entry in spec.get("env").and_then(Node::entries).unwrap_or_default() {
         text(&entry.value, (app, &deep), reader, Where::Value);
     }
+}
+
+/// The kernel gives a program no variable of more bytes, its name, the `=` and the end counted.
+const VARIABLE: usize = 128 << 10;
+/// All variables together, as JSON: a request to a keeper has them twice and at most 1 MiB.
+const VARIABLES: usize = 256 << 10;
+
+/// Checks that the `env` of an app is not too large to be given to it.
+pub(super) fn fit(env: &Node, reader: &mut Reader<'_>) {
+    let mut all = 0_usize;
+    for entry in env.entries().unwrap_or_default() {
+        let Some(text) = entry.value.text() else { continue };
+        let help = || Some("let the program read what is large from a file".to_owned());
+        let bytes = entry.key.len() + text.len() + 2;
+        if bytes > VARIABLE {
+            let message = format!("the variable `{}` has {bytes} bytes, and 128 KiB is the most", cut(&entry.key, 60));
+            reader.error(entry.value.span, message, help());
+        }
+        let before = all;
+        all = all.saturating_add(entry.key.len() + escaped(text) + "\"\":\"\",".len());
+        if before <= VARIABLES && all > VARIABLES {
+            let message = "`env` has more than 256 KiB of names and values together, written as JSON";
+            reader.error(entry.key_span, message, help());
+        }
+    }
+}
+
+/// How long a text is in JSON.
+fn escaped(text: &str) -> usize {
+    text.bytes().fold(0, |all, byte| {
+        all + match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
+            0..=31 => 6,
+            _ => 1,
+        }
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -38,6 +38,25 @@ fn an_app_is_limited_to_no_less_memory_than_anything_needs() {
 }
 
 #[test]
+fn an_environment_is_no_larger_than_can_be_given_to_a_program() {
+    let value = |letter: &str, bytes: usize| letter.repeat(bytes);
+    assert_eq!(said(&format!("  env: {{A: {}, B: {}}}\n", value("x", 131_069), value("x", 130_000))), "");
+    let text = said(&format!("  env: {{A: b, LONG: {}}}\n", value("x", 131_072)));
+    assert!(text.contains("the variable `LONG` has 131078 bytes, and 128 KiB is the most"), "{text:.300}");
+    assert!(text.contains("--> a.yaml:6:21") && text.contains("from a file"), "{text}");
+    for all in [
+        format!("  env: {{A: {0}, B: {0}, C: {0}, D: d}}\n", value("x", 90_000)),
+        // A character that JSON escapes is as long as it is sent.
+        format!("  env: {{A: \"{0}\", C: c, D: d}}\n", value("\\n", 131_069)),
+        format!("  env: {{A: \"{0}\", C: c, D: d}}\n", value("\\x01", 44_000)),
+    ] {
+        let text = said(&all);
+        assert_eq!(text.matches("`env` has more than 256 KiB").count(), 1, "{text:.300}");
+        assert!(text.contains("--> a.yaml:6:"), "{text:.300}");
+    }
+}
+
+#[test]
 fn an_empty_expression_is_told_what_it_should_be() {
     for empty in ["''", "' '"] {
         let playbook = format!(

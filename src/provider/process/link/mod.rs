@@ -4,6 +4,7 @@
 mod judged;
 mod removal;
 mod secrets;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,8 +21,10 @@ use super::home::AppRecord;
 use super::reach::{LOOK, START, reach};
 use super::{Shared, off_thread};
 use secrets::Kept;
+use told::too_long;
 
 use crate::keeper::client::{Reader, Writer};
+use crate::keeper::frame::FrameError;
 use crate::keeper::wire::{Done, Failure, FromKeeper, Request, State, Welcome};
 use crate::port::Hint;
 
@@ -287,18 +290,6 @@ impl App {
         shared.prune().await;
     }
 
-    /// Whether it is unknown for another reason than before.
-    fn is_news(&self, why: &str) -> bool {
-        !matches!(&*self.view.borrow(), View::Unknown(before) if before == why)
-    }
-
-    /// What it means that its keeper had ended.
-    fn befell(&self, before: u32) -> String {
-        let has_port = matches!(&*self.view.borrow(), View::Known(state) if state.live().address.is_some());
-        let port = if has_port { "until then its port answered nobody; " } else { "" };
-        format!("its keeper, process {before}, had ended and was started again: {port}its instances do not end with it")
-    }
-
     async fn welcome(&self, welcome: Welcome, shared: &Shared) {
         self.binary.send_replace(welcome.binary);
         if held(&self.record).deleting.is_some() && !welcome.state.deleting && shared.may_start() {
@@ -389,8 +380,15 @@ impl App {
                 if let Some(reply) = reply {
                     held(&waiting).insert(number, reply);
                 }
-                if let Err(error) = writer.send(number, shared.epoch(), request).await {
-                    return error.to_string();
+                match writer.send(number, shared.epoch(), request).await {
+                    Ok(()) => {}
+                    // Nothing of it was said, and nothing of it ever can be.
+                    Err(error @ FrameError::TooLong(_)) => {
+                        if let Some(reply) = held(&waiting).remove(&number) {
+                            let _ = reply.send(Err(too_long(&error)));
+                        }
+                    }
+                    Err(error) => return error.to_string(),
                 }
             }
             "nobody asks any more".to_owned()
