@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
@@ -59,11 +59,33 @@ pub(super) fn claim(folder: &Path) -> Result<Lock, StoreError> {
         move |source| StoreError::Folder { path, source }
     };
     DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(fail(folder))?;
+    is_ours(folder).map_err(fail(folder))?;
     let lock = lock(folder)?;
     let file = database(folder);
     let made = private(&file).map_err(fail(&file))?;
     made.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(fail(&file))?;
     Ok(lock)
+}
+
+/// Whether nobody else may put in its place what is believed and run from there. A group that the daemon is in may write: so
+/// volumes are handed over, and so folders are made where each user has a group of its own.
+fn is_ours(folder: &Path) -> std::io::Result<()> {
+    let meta = std::fs::metadata(folder)?;
+    let me = rustix::process::geteuid().as_raw();
+    let refused = |why: String| Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
+    if meta.uid() != me && meta.uid() != 0 {
+        let why = "and the daemon runs as";
+        return refused(format!("it belongs to uid {}, {why} uid {me}: chown it, or name another folder", meta.uid()));
+    }
+    let ours = || {
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        groups.into_iter().chain([rustix::process::getegid()]).any(|group| group.as_raw() == meta.gid())
+    };
+    if meta.mode() & 0o002 != 0 || (meta.mode() & 0o020 != 0 && !ours()) {
+        let mode = meta.mode() & 0o7777;
+        return refused(format!("others may write in it (mode {mode:04o}): chmod it to 0711, or name another folder"));
+    }
+    Ok(())
 }
 
 fn private(path: &Path) -> std::io::Result<File> {
@@ -87,4 +109,33 @@ fn lock(folder: &Path) -> Result<Lock, StoreError> {
     // The pid is for people; a full disk must not keep the daemon from starting, so a failed write is let be.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(Lock { _file: file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_another_user_owns_or_writes_in_is_refused() {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = place.path().join("state");
+        drop(claim(&folder).expect("made"));
+        let try_mode = |mode: u32| {
+            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).expect("ours");
+            claim(&folder).map(drop).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        };
+        for mode in [0o700, 0o711, 0o755, 0o2775] {
+            assert_eq!(try_mode(mode), Ok(()), "{mode:o}");
+        }
+        for mode in [0o777, 0o1777, 0o757] {
+            let why = try_mode(mode).expect_err("others may write");
+            assert!(why.contains("others may write in it") && why.contains("chmod"), "{why}");
+        }
+        assert_eq!(try_mode(0o711), Ok(()));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&folder, Some(65_534), None).expect("root may");
+            let why = try_mode(0o711).expect_err("another's");
+            assert!(why.contains("belongs to uid 65534"), "{why}");
+        }
+    }
 }
