@@ -70,6 +70,9 @@ pub(crate) fn validate(args: &ValidateArgs, output: &Output) -> anyhow::Result<E
             top.display()
         ));
     }
+    if let Some(why) = settings.as_ref().and_then(Settings::one_user) {
+        output.note(format!("warning: {why}"));
+    }
     output.value(&report, || text(&report, output))?;
     Ok(if valid { Exit::Fine } else { Exit::Failed })
 }

@@ -78,6 +78,9 @@ impl Assembly {
             memory: Some(journal.memory()),
             epoch,
         };
+        if let Some(why) = options.settings.one_user() {
+            tracing::warn!("{why}");
+        }
         let actuators = provider::build(&options.settings.providers, &environment).map_err(anyhow::Error::msg)?;
         let (settings, variables) = (&options.settings, &options.variables);
         let mirror = Mirror::open(&settings.repository, &options.state, variables, &settings.teams).await?;

@@ -58,6 +58,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What is to be said of a `runAs` beside several teams: apps of one user are open to each other.
+    pub fn one_user(&self) -> Option<String> {
+        let named = |(name, provider): (&ProviderName, &ProviderSettings)| {
+            let ProviderSettings::Process(process) = provider;
+            Some(format!("providers.{name}.process.runAs: {}", process.run_as.as_ref()?))
+        };
+        let named = self.providers.iter().find_map(named).filter(|_| self.teams.len() > 1)?;
+        Some(format!(
+            "`{named}` gives the apps of all teams the same user: each can read the secrets of every other and end it; leave \
+             `runAs` out, and under root each app has a user of its own"
+        ))
+    }
+
     /// The page's address, `host:port`.
     pub fn page_address(&self) -> &str {
         match &self.listen {

@@ -89,7 +89,8 @@ impl Users {
             Users::Shared => {
                 Some("not isolated: it runs as the daemon's own user; a daemon under root gives each app its own")
             }
-            Users::Own | Users::As(_) => None,
+            Users::As(_) => Some("not isolated from other apps: the settings' `runAs` gives all of them the same user"),
+            Users::Own => None,
         }
     }
 }

@@ -71,6 +71,17 @@ fn the_designs_example_is_read() {
 }
 
 #[test]
+fn one_user_for_the_apps_of_several_teams_is_told_of() {
+    let told = |text: &str| parse_settings("daemon.yaml", text).expect("reads").one_user();
+    let run_as = "providers: {local: {process: {runAs: apps}}}\n";
+    let why = told(&format!("{run_as}teams: {{a: {{}}, b: {{}}}}")).expect("told");
+    assert!(why.contains("providers.local.process.runAs: apps") && why.contains("leave `runAs` out"), "{why}");
+    assert_eq!(told(run_as), None);
+    assert_eq!(told(&format!("{run_as}teams: {{a: {{}}}}")), None, "one team's");
+    assert_eq!(told("teams: {a: {}, b: {}}\nproviders: {local: {process: {}}}"), None);
+}
+
+#[test]
 fn an_empty_file_gives_the_defaults() {
     for text in ["", "# nothing yet\n", "---\n", "{}"] {
         assert_eq!(parse_settings("daemon.yaml", text).expect("reads"), Settings::default());
