@@ -15,7 +15,7 @@ use super::git::{Ended, Git, HOME};
 use super::judge::Acceptance;
 use super::leftovers::sweep;
 use super::owner::{self, Service};
-use super::{SourceError, away, former, history, object, text};
+use super::{SourceError, away, configuration, former, history, object, text};
 use crate::base;
 
 /// With more packs than this the mirror is repacked after a fetch.
@@ -52,7 +52,7 @@ impl Disk {
         let (root, folder, launcher) = (root.to_owned(), root.join(name), launcher.to_owned());
         let disk = Self { git, address, branch: branch.to_owned(), root, folder, launcher, too_big: Mutex::default() };
         disk.finish_swap().map_err(|error| disk.unwritable(&error))?;
-        if disk.repository().is_err() {
+        if disk.repository().is_err() && configuration::readable().is_ok() {
             remove(&disk.folder).map_err(|error| disk.unwritable(&error))?;
             disk.init(&disk.folder).await?;
         }
@@ -92,6 +92,7 @@ impl Disk {
     /// Fetches what is new and gives the branch's tip; nothing is fetched when nothing is new. Keeps `current`, and gets
     /// it where the mirror lost it.
     pub(super) async fn bring(&self, current: Option<&Revision>) -> Result<Oid, SourceError> {
+        configuration::readable()?;
         let there = self.look().await?;
         if self.too_big.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|tip| tip == there) {
             return Err(self.git.too_big());

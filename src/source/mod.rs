@@ -10,6 +10,7 @@ mod away;
 mod census;
 mod changes;
 mod commit;
+mod configuration;
 mod crowded;
 mod disk;
 mod entries;

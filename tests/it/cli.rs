@@ -251,6 +251,36 @@ fn a_folder_that_is_no_repository_ends_the_command_with_what_to_do() {
 }
 
 #[test]
+fn a_broken_git_configuration_of_the_user_is_told_and_damages_no_mirror() {
+    let repository = TempRepo::with(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]);
+    let (state, home) = (passable(), tempfile::tempdir().expect("a folder"));
+    let at_home = |command: &str| {
+        let state = state.path().display().to_string();
+        run(codeops().env("HOME", home.path()).args([command, "--repo", &repository.url(), "--state", &state]))
+    };
+    let (code, out, err) = at_home("apply");
+    assert_eq!(code, 0, "{out}{err}");
+    let mirrors = || {
+        let source = fs::read_dir(state.path().join("source")).expect("mirrors");
+        let mirrors = source.map(|entry| entry.expect("an entry").path()).filter(|path| path.join("HEAD").exists());
+        mirrors.map(|path| (std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).expect("there")), path)).collect()
+    };
+    let before: Vec<(u64, PathBuf)> = mirrors();
+    assert!(!before.is_empty());
+    fs::write(home.path().join(".gitconfig"), "[user\n\tname = x").expect("written");
+    for command in ["apply", "plan"] {
+        let (code, out, err) = at_home(command);
+        assert_ne!(code, 0, "{out}{err}");
+        assert!(err.contains("Git's configuration") && err.contains(".gitconfig") && err.contains("HOME"), "{err}");
+        assert!(!err.contains("damaged"), "{err}");
+    }
+    assert_eq!(mirrors(), before, "neither removed nor made anew");
+    fs::remove_file(home.path().join(".gitconfig")).expect("mended");
+    let (code, out, err) = at_home("apply");
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
 fn plans_at_once_do_not_disturb_each_other() {
     let repository = TempRepo::with(&[("codeops.yaml", REPOSITORY), ("team.yaml", TEAM)]);
     let state = passable();
