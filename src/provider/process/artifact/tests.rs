@@ -201,6 +201,8 @@ fn a_zip_has_no_larger_table_of_contents_than_is_kept_in_memory() {
     assert!(why(&junk).contains("no end record"), "{}", why(&junk));
     let mut end = raw_zip(0, Some((2, 10)));
     end.drain(..32);
+    let offset = end.len() - 6;
+    end[offset..offset + 4].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
     let hidden = [raw_zip(60_000, None), end].concat();
     assert!(why(&hidden).contains("not a zip that can be read"), "{}", why(&hidden));
     let mut within = raw_zip(9, None);
