@@ -9,7 +9,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use self::index::Index;
@@ -249,6 +249,24 @@ impl Node {
         routed.mute.extend(self.mute.iter().map(|time| (own.manifest.clone(), time.clone())));
         routed.taken.push(path.to_owned());
     }
+}
+
+/// How long a source that says when its alerts end takes at most to tell of them again: Prometheus says four minutes, and tells
+/// each minute.
+const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// When an alert expires that is not told of again: when its source said, or after its receiver's time, reckoned from `began_at` at the
+/// earliest, when that was taken over. Since `looks_since` this process hears of it: of what came before, more may have been told
+/// while nobody listened.
+pub fn expires(
+    alert: &AlertMemory,
+    rule: Option<Period>,
+    began_at: Timestamp,
+    looks_since: Timestamp,
+) -> Option<Timestamp> {
+    let heard_by = looks_since.checked_add(TOLD_AGAIN).unwrap_or(looks_since);
+    let said = alert.alert.expires_at.map(|at| if alert.received_at < looks_since { at.max(heard_by) } else { at });
+    said.or_else(|| Some(rule?.after(alert.since.max(began_at))))
 }
 
 /// The alerts that expire now: firing ones whose source has not told of them again in time. `expires` says when one does.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Quiet, Routed, Router, expired, freeze, next_expiry, quiet, silent};
+use super::{Quiet, Routed, Router, expired, expires, freeze, next_expiry, quiet, silent};
 use crate::model::{
     Alert, AlertId, AlertMemory, AlertRouteSpec, AlertState, Concurrency, Disposition, Fingerprint, Inhibition, Labels,
     Limits, Maintenance, Matcher, Name, Owned, Period, Place, Playbook, Response, Route, TimeSpan, Trigger, Whose,
@@ -246,6 +246,19 @@ fn what_is_not_told_of_again_expires_and_a_silent_watchdog_is_named() {
     assert!(silent(watched, &heard, at(0), at(70)).is_empty());
     assert_eq!(silent(watched, &heard, at(0), at(71)), [(name("main"), at(10), Period::from_secs(60))]);
     assert!(silent(watched, &heard, at(30), at(71)).is_empty(), "counts from when the daemon began to listen");
+}
+
+#[test]
+fn what_was_known_before_the_daemon_began_may_be_told_of_again_before_it_expires() {
+    let fires = memory(&[("app", "shop")], AlertState::Firing);
+    let of = |since: i64| expires(&fires, Some(Period::from_secs(7)), at(since), at(since));
+    assert_eq!(of(0), Some(at(60)), "it came while somebody listened");
+    assert_eq!(of(1_000), Some(at(1_300)), "its source tells of it again within that time, if it fires");
+    // Without a word of its source, its receiver's time counts.
+    let mut by_rule = AlertMemory::clone(&fires);
+    Arc::make_mut(&mut by_rule.alert).expires_at = None;
+    assert_eq!(expires(&by_rule, Some(Period::from_secs(7)), at(1_000), at(900)), Some(at(1_007)));
+    assert_eq!(expires(&by_rule, None, at(1_000), at(900)), None);
 }
 
 #[test]

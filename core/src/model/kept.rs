@@ -82,6 +82,14 @@ impl ResponseMemory {
         matches!(disposition, Disposition::Run { run } if self.runs.contains_key(run))
     }
 
+    /// Whether a page is out that tells of an alert, of the run that became of it.
+    pub fn tells_of(&self, alert: &AlertId, disposition: &Disposition) -> bool {
+        let Disposition::Run { run } = disposition else { return false };
+        let open = self.pages.values().map(|page| (page.run, &page.alerts));
+        let mut out = open.chain(self.calls.values().map(|call| (call.run, &call.alerts)));
+        out.any(|(of, alerts)| of == Some(*run) && alerts.contains(alert))
+    }
+
     /// Whether a receiver is to bring no more for now: of its alerts as many are remembered, or as much was written down of late,
     /// as may be.
     pub fn is_full(&self, receiver: &Name, now: Timestamp) -> bool {

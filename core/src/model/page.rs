@@ -1,11 +1,12 @@
 //! Pages: calls to people, each the fold of its own log. When one is sent is decided by [`crate::playbook`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertId, Group, Name, Notified, PageId, RunId};
+use super::{AlertId, AlertMemory, AlertState, Group, Name, Notified, PageId, RunId};
 
 /// A call to people, durable until a channel has accepted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Page {
     /// The alerts it is about, while it is not over.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub alerts: BTreeSet<AlertId>,
+    /// Whether one of them was let go of that nobody has said to be over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// What others have in common with them that it tells of as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
@@ -207,6 +211,7 @@ impl Page {
             accepted: None,
             withdrawn: None,
             alerts: alerts.into_iter().collect(),
+            lost: false,
             group: None,
             silent,
             full,
@@ -250,6 +255,12 @@ impl Page {
         let (silent, full, schedule) = (self.silent.clone(), self.full.clone(), self.schedule.clone());
         let run = self.run;
         Some(Call { run, policy, title, told, receivers, alerts, group, silent, full, schedule, opened_at, lost })
+    }
+
+    /// Whether all its alerts are over, as their sources say. One that is not remembered any more was, unless it is `lost`.
+    pub fn is_about_what_is_over(&self, alerts: &BTreeMap<AlertId, Arc<AlertMemory>>) -> bool {
+        let over = |id: &AlertId| alerts.get(id).is_none_or(|alert| alert.state == AlertState::Resolved);
+        !self.lost && !self.alerts.is_empty() && self.alerts.iter().all(over)
     }
 
     /// Whether it only tries whether paging works.

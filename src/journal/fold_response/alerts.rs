@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use codeops_core::model::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, PageId, Signal};
+use codeops_core::model::{
+    Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Name, Page, PageId, Signal,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Fold;
@@ -128,9 +130,10 @@ impl Fold<'_> {
         told.alert = told_again(&known.alert, alert);
         if known.state != AlertState::Firing {
             (told.state, told.since, told.asked) = (AlertState::Firing, at, false);
-            // One that was only out of sight for a while goes on with the run that answers it.
-            let over = matches!(known.state, AlertState::Resolved | AlertState::Expired);
-            if over || !self.memory.answers(&known.disposition) {
+            // One that was only out of sight for a while goes on with the run that answers it, or with the page that tells of it.
+            let over = known.state == AlertState::Resolved;
+            let paged = known.state == AlertState::Expired && self.memory.tells_of(id, &known.disposition);
+            if over || !(paged || self.memory.answers(&known.disposition)) {
                 told.disposition = Disposition::Received;
             }
         }
@@ -228,6 +231,15 @@ impl Fold<'_> {
         });
         let changed: Vec<PageId> = changed.collect();
         changed.into_iter().for_each(|page| self.changed(Change::Call(page)));
+        // Nor is a page that nobody has accepted yet over by it.
+        let loses = |page: &Arc<Page>| !resolved && !page.lost && page.alerts.contains(id);
+        let pages: Vec<PageId> = self.memory.pages.iter().filter(|(_, it)| loses(it)).map(|(page, _)| *page).collect();
+        for page in pages {
+            if let Some(known) = self.memory.pages.get_mut(&page) {
+                Arc::make_mut(known).lost = true;
+            }
+            self.changed(Change::Page(page));
+        }
     }
 }
 

@@ -122,6 +122,47 @@ fn resolved_expired_silenced_and_unknown_are_different_things() {
 }
 
 #[test]
+fn what_had_expired_and_is_told_of_again_goes_on_with_the_page_that_tells_of_it() {
+    for (closed, accepted) in [(false, false), (false, true), (true, true)] {
+        let mut told = Told::default();
+        told.signal(0, &firing(0, &json!({})));
+        let page = |event: Value| json!({"type": "page", "page": "p1", "event": event});
+        let opened =
+            json!({"event": "opened", "run": "r1", "policy": null, "title": "t", "body": "b", "alerts": [id(0)]});
+        told.at(0, page(opened));
+        told.at(0, json!({"type": "disposed", "alerts": [id(0)], "disposition": {"run": {"run": "r1"}}}));
+        if accepted {
+            told.at(1, page(json!({"event": "accepted", "notified": {"receiver": "sink"}})));
+        }
+        told.at(9, json!({"type": "alertState", "alerts": [id(0)], "state": "expired", "why": "not told of"}));
+        if closed {
+            told.at(9, page(json!({"event": "closed", "why": "it is"})));
+        }
+        told.signal(10, &firing(0, &json!({})));
+        let alert = told.alert(&id(0)).unwrap();
+        assert_eq!(alert.state, AlertState::Firing);
+        let anew = alert.disposition == Disposition::Received;
+        assert_eq!(anew, closed, "{:?}", told.memory.response);
+    }
+}
+
+#[test]
+fn a_page_knows_that_an_alert_of_it_was_let_go_of_which_nobody_said_to_be_over() {
+    for (state, lost) in [("expired", true), ("resolved", false)] {
+        let mut told = Told::default();
+        told.signal(0, &firing(0, &json!({})));
+        let opened =
+            json!({"event": "opened", "run": "r1", "policy": null, "title": "t", "body": "b", "alerts": [id(0)]});
+        told.at(0, json!({"type": "page", "page": "p1", "event": opened}));
+        told.at(1, json!({"type": "alertState", "alerts": [id(0)], "state": state, "why": "so it is"}));
+        told.at(90, json!({"type": "alerts", "receiver": "alertmanager", "signals": []}));
+        assert_eq!(told.alert(&id(0)), None);
+        let pages: Vec<bool> = told.memory.response.pages.values().map(|page| page.lost).collect();
+        assert_eq!(pages, [lost], "{state}");
+    }
+}
+
+#[test]
 fn an_alert_that_comes_back_within_the_hour_is_received_anew() {
     let mut told = Told::default();
     told.signal(0, &firing(0, &json!({})));
