@@ -146,6 +146,7 @@ impl Flow {
         now: Timestamp,
     ) -> Facts<'a> {
         let on = run.steps.iter().find(|record| record.on.is_some()).map(|record| record.step);
+        let page = self.page_of(run, now);
         let mut facts = self.with_memory(|memory| Facts {
             now,
             alerts,
@@ -155,7 +156,7 @@ impl Flow {
             looks_since: self.looks_since,
             progress: None,
             called: on.and_then(|step| Self::called(run, step, memory)),
-            page: self.page_of(run, memory, now),
+            page,
             revision: self.board.revision.as_ref().map(|revision| (revision.id.clone(), revision.accepted_at)),
             asks: run.alerts.iter().any(|id| self.tools.rules.askable.contains(&id.source)),
             target: run.target.as_ref().and_then(|id| self.target(id, memory, Some(run.opened_at))),
@@ -169,10 +170,10 @@ impl Flow {
         if self.tools.rules.observe {
             return Some(Hold::Frozen("only observing, as the settings say".to_owned()));
         }
-        if let Some(frozen) = self.frozen(&memory.response, now) {
-            return Some(Hold::Frozen(frozen));
-        }
-        self.kept_still(run, &memory.response, now).or_else(|| self.waits_for(run, memory, now))
+        let frozen = self.frozen(&memory.response, now).map(Hold::Frozen);
+        let kept = frozen.or_else(|| self.kept_still(run, &memory.response, now));
+        let held = Hold::first_of(run, kept, self.waits_for_turn(run, memory, now));
+        held.or_else(|| self.changing(run, memory, now).map(Hold::Turn))
     }
 
     /// Why the run must end: what it stands on is gone, or what one stands on that waits for it.
@@ -243,8 +244,10 @@ impl Flow {
     }
 
     /// How a run's page is, while it is not over: its acceptance ends the step in the same transaction.
-    fn page_of(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<PageFacts> {
-        let page = memory.response.pages.values().rfind(|page| page.run == Some(run.id))?;
+    fn page_of(&self, run: &Run, now: Timestamp) -> Option<PageFacts> {
+        let of_run =
+            |response: &ResponseMemory| response.pages.values().rfind(|page| page.run == Some(run.id)).cloned();
+        let page = &self.remembered(of_run)?;
         Some(PageFacts { page: page.id, accepted: page.accepted.is_some(), nobody: self.nobody(page, now) })
     }
 

@@ -29,20 +29,20 @@ impl Flow {
         whys.all(|why| why.is_some()).then_some(Hold::Still(first))
     }
 
-    /// What it waits for: the runs before it, then a commit on its way. One that another called is a part of that.
-    pub(super) fn waits_for(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
-        let called = matches!(run.cause, RunCause::Call { .. });
-        let still = |run: &Run| self.kept_still(run, &memory.response, now).is_some();
-        if let Some(other) = ahead(run, &memory.response, &still).filter(|_| !called) {
-            let on = other.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
-            return Some(Hold::Queued(format!("run {}{on} is ahead of it", other.id)));
+    /// The run before it, whose end it waits for. One that another called is a part of that.
+    pub(super) fn waits_for_turn(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
+        if let RunCause::Call { .. } = run.cause {
+            return None;
         }
-        self.changing(run, memory, now).map(Hold::Turn)
+        let still = |run: &Run| self.kept_still(run, &memory.response, now).is_some();
+        let other = ahead(run, &memory.response, &still)?;
+        let on = other.target.as_ref().map(|target| format!(" on {target}")).unwrap_or_default();
+        Some(Hold::Queued(format!("run {}{on} is ahead of it", other.id)))
     }
 
     /// A commit outranks a run: while its target goes from one version to the next, it waits, though no longer than its
     /// steps may take, since a version may hang on its way.
-    fn changing(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
+    pub(super) fn changing(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<String> {
         let target = run.target.as_ref()?;
         let revision = self.board.revision.as_ref().filter(|it| it.state == RevisionState::Applying)?;
         if run.playbook.limits.timeout.ends(run.opened_at.max(revision.accepted_at), now) <= now {

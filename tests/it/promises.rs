@@ -2,6 +2,7 @@
 
 mod alerts;
 mod alerts_begun;
+mod alerts_beside;
 mod alerts_called;
 mod alerts_held;
 mod alerts_joined;

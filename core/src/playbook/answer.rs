@@ -250,6 +250,22 @@ impl World<'_> {
         own.or(self.fallback).cloned()
     }
 
+    /// Who answers now for what a page tells of, the first that is to be told first: its route's policy, the escalation of the team
+    /// that answers it, and of that whose the alert is, then the fallback. `playbook` is what its run is of. What a receiver may not
+    /// reach is told to the fallback alone.
+    pub fn answers_now(&self, playbook: Option<&Name>, team: Option<&TeamName>, routed: Option<&Routed>) -> Vec<Name> {
+        let own = |team: &TeamName| self.teams.get(team)?.escalation.clone();
+        let fallback = self.fallback.cloned();
+        if playbook.is_some_and(|name| name.as_str() == BARRED) {
+            return fallback.into_iter().collect();
+        }
+        let route = routed.filter(|routed| !routed.by_fallback).and_then(|routed| routed.policy.clone());
+        let declared = playbook.and_then(|name| self.response.playbooks.get(name)).map(|it| &it.team);
+        let owner = routed.and_then(|routed| routed.owner.as_ref());
+        let teams = team.or(declared).into_iter().chain(owner).filter_map(own);
+        route.into_iter().chain(teams).chain(fallback).collect()
+    }
+
     /// A person alone, for this reason.
     pub fn pages(&self, policy: Option<&Name>, why: String) -> Answer {
         self.person(PAGES, policy, why)

@@ -25,7 +25,7 @@ pub(super) fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
         Part::Otherwise => end(
             RunState::Failed,
             match not_called(run) {
-                Some(why) => format!("nothing helped, and nobody was called: {why}"),
+                Some(why) => format!("nothing helped, and its own steps called nobody: {why}"),
                 None => "nothing helped, and nobody could be called".to_owned(),
             },
         ),

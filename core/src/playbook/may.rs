@@ -29,6 +29,15 @@ impl Hold {
             Hold::Frozen(why) | Hold::Suspended(why) | Hold::Still(why) | Hold::Turn(why) | Hold::Queued(why) => why,
         }
     }
+
+    /// What holds a run of which `kept` says why people keep it still, and `queued` that another has the turn. Where a person is
+    /// called for what fires, that waits for no turn.
+    pub fn first_of(run: &Run, kept: Option<Hold>, queued: Option<Hold>) -> Option<Hold> {
+        match kept {
+            Some(Hold::Frozen(_) | Hold::Suspended(_)) if !run.alerts.is_empty() => kept,
+            kept => queued.or(kept),
+        }
+    }
 }
 
 /// What an attempt comes to that cannot be made.
@@ -49,7 +58,8 @@ pub(super) fn against(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts
     if let Some(why) = skips(run, at, step, facts) {
         return Some(Against::Step(why));
     }
-    let hold = facts.hold.as_ref().filter(|hold| holds_up(hold, &step.does))?;
+    let hold =
+        facts.hold.as_ref().filter(|hold| holds_up(hold, &step.does) || begins_no_wait(run, step, hold, facts))?;
     let why = hold.why().to_owned();
     Some(match (hold, at.part) {
         // Paging goes on whatever is held: the way to it leads past what acts.
@@ -57,6 +67,20 @@ pub(super) fn against(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts
         (Hold::Frozen(_) | Hold::Suspended(_), Part::Steps) if !run.alerts.is_empty() => Against::Part(why),
         _ => Against::Now(why),
     })
+}
+
+/// Whether a run that answers what fires would only begin now, with a wait, though nothing may be done after it: a person is called
+/// at once.
+fn begins_no_wait(run: &Run, step: &PlaybookStep, hold: &Hold, facts: &Facts<'_>) -> bool {
+    let tells = |record: &StepRecord| {
+        let does = run.step(record.step).map(|step| &step.does);
+        matches!(does, Some(Does::Notify { .. } | Does::Page { .. }))
+    };
+    matches!(hold, Hold::Frozen(_) | Hold::Suspended(_))
+        && matches!(step.does, Does::Wait { .. })
+        && run.turned.is_none()
+        && run.steps.iter().all(|record| record.attempts == 0 || tells(record))
+        && run.alerts.iter().any(|id| fires(id, facts))
 }
 
 /// Why a step is passed over.

@@ -6,6 +6,7 @@
 //! is remembered of it. Nothing here does anything.
 
 mod answer;
+mod busy;
 mod ends;
 mod facts;
 mod group;
@@ -37,14 +38,15 @@ use crate::model::{
 
 pub use crate::schedule::{due, next_time};
 pub use answer::{Answer, Answering, SUSPENDED, UNANSWERED, World, is_built_in, pages, seen};
+pub use busy::ahead;
 pub use ends::still_fires;
 pub use facts::facts;
 pub use latch::{says_latched, unlatches_at, words as latched_words};
 pub use may::{Hold, NOTHING};
 pub use next::{NO_VALUE, next};
-pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, Still, ahead, in_storm, open};
+pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, Still, in_storm, open};
 pub use order::{target_for, target_of};
-pub use page::{PageNext, Told, about, evidence, next_send, told, told_in_turn};
+pub use page::{PageNext, Told, about, evidence, first_that_leads, next_send, told, told_in_turn};
 pub use pin::pin;
 pub use queued::{Judged, judged};
 pub use simulate::{Begun, Preview, Scene, Simulated, preview, simulate};

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::group::{agrees, calls_the_same, group, is_anothers, labels};
+use super::busy::{busy, joins};
+use super::group::{group, labels};
 use super::{latch, pin};
 use crate::model::{
-    AlertId, AlertMemory, AlertState, Concurrency, Disposition, Does, Group, Labels, Name, PageId, Per, Period,
-    Playbook, ResourceId, ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, StepRecord,
-    Subject, TeamName, WhenBusy, covers, severity, share,
+    AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Name, PageId, Period, Playbook, ResourceId,
+    ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject, TeamName, WhenBusy,
+    covers, severity, share,
 };
 
 /// So many runs opened within [`STORM_WITHIN`] for the alerts that one source tells of one team are a storm of these: more are not
@@ -89,23 +90,22 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp, still:
     if let RunCause::Call { .. } = asked.cause {
         return opened(asked, Rung::Steps, None, None);
     }
-    if let Some(run) = busy(asked, response, still) {
+    let on = busy(asked, response, still);
+    if let Some(first) = on.first() {
         match (playbook.concurrency.when_busy, &asked.cause) {
-            // What one run does helps its own target only: for another, the playbook's next run waits its turn. So does one that is
-            // to be told to others, or that is worse than all that a person was called for.
-            (WhenBusy::Join, RunCause::Alert { .. })
-                if run.target != asked.target
-                    || is_anothers(run, asked)
-                    || !calls_the_same(run, asked)
-                    || says_more(asked, run, response) => {}
-            (WhenBusy::Join, RunCause::Alert { .. })
-                if !has_called(run) || (run.target.is_some() && was_answered(asked, response)) =>
-            {
-                return Opening::Join(run.id);
+            // What one run does helps its own target only, and one that answers no alert helps none: behind any other the playbook's
+            // next run waits its turn. So does one that is to be told to others, or that is worse than all that a person was
+            // called for.
+            (WhenBusy::Join, RunCause::Alert { .. }) => {
+                if let Some(run) = on.iter().find(|run| joins(asked, run, response)) {
+                    return Opening::Join(run.id);
+                }
             }
-            (WhenBusy::Join, RunCause::Alert { .. }) | (WhenBusy::Queue, _) => {}
-            (_, RunCause::Alert { .. }) => return Opening::Later(is_on(run)),
-            _ => return Opening::Left(is_on(run)),
+            (WhenBusy::Queue, _) => {}
+            // Nothing is tried but to call, which waits for nobody.
+            (WhenBusy::Skip, RunCause::Alert { .. }) if asked.only_pages => {}
+            (_, RunCause::Alert { .. }) => return Opening::Later(is_on(first)),
+            _ => return Opening::Left(is_on(first)),
         }
     }
     let RunCause::Alert { .. } = asked.cause else {
@@ -224,7 +224,7 @@ fn said(time: SignedDuration) -> Period {
     Period::from_secs(u64::try_from(time.as_secs()).unwrap_or_default())
 }
 
-fn is_on(run: &Run) -> String {
+pub(super) fn is_on(run: &Run) -> String {
     format!("run {} of playbook {} is on", run.id, run.playbook.name)
 }
 
@@ -314,64 +314,6 @@ fn lasting<'a>(
     let answered = Disposition::Run { run: page.run };
     let known = page.alerts.iter().filter_map(|id| response.alerts.get(id)).map(Arc::as_ref);
     known.filter(move |it| it.state == AlertState::Firing && it.disposition == answered && !is_own(&it.alert.id))
-}
-
-/// Whether a run that only pages has called a person: its page tells of the alerts that it had then, and of no later one.
-fn has_called(run: &Run) -> bool {
-    (run.target.is_none() || run.rung == Rung::Page) && has_paged(run)
-}
-
-/// Whether a run has come to a step that calls a person.
-fn has_paged(run: &Run) -> bool {
-    let pages = |record: &StepRecord| run.step(record.step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
-    run.steps.iter().any(pages)
-}
-
-/// Whether a person was called by this run for less than what asks: some of its alerts still fire, and none says as much.
-fn says_more(asked: &Asked<'_>, run: &Run, response: &ResponseMemory) -> bool {
-    let labels = labels(&asked.alert);
-    let known = run.alerts.iter().filter_map(|id| response.alerts.get(id));
-    let mut fires = known.filter(|it| it.state == AlertState::Firing).peekable();
-    let fires_on = has_paged(run) && fires.peek().is_some();
-    fires_on && !fires.any(|it| covers(severity(&it.alert.labels), severity(&labels)))
-}
-
-/// Whether a run has answered the same alert before: that it comes back is known.
-fn was_answered(asked: &Asked<'_>, response: &ResponseMemory) -> bool {
-    let RunCause::Alert { alert } = &asked.cause else { return false };
-    let at = |starts_at| AlertId { starts_at, ..alert.clone() };
-    let before = response.alerts.range(at(Timestamp::MIN)..at(alert.starts_at));
-    before.into_iter().any(|(_, known)| matches!(known.disposition, Disposition::Run { .. }))
-}
-
-/// The run that has what this one wants; of several, one on the same target, one that would call the same people, and one that has
-/// not called a person yet.
-fn busy<'a>(asked: &Asked<'_>, response: &'a ResponseMemory, still: Still<'_>) -> Option<&'a Arc<Run>> {
-    let of_playbook = |run: &Run| run.playbook.name == asked.playbook.name;
-    let has = |run: &&Arc<Run>| match asked.playbook.concurrency.per {
-        Per::Target if asked.target.is_some() => run.target == asked.target,
-        Per::Target => of_playbook(run) && run.target.is_none() && agrees(asked, run),
-        Per::Playbook => of_playbook(run) && (run.target == asked.target || !still(run)),
-    };
-    let mut all: Vec<&Arc<Run>> = response.runs.values().filter(has).collect();
-    all.sort_by_key(|run| (run.target != asked.target, !calls_the_same(run, asked), has_called(run)));
-    all.first().copied()
-}
-
-/// The run whose end this one waits for before it acts: an earlier one on its target, or of its playbook where that says so.
-/// One that stands still is passed by, but on its own target; going on, it is ahead again.
-pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory, still: Still<'_>) -> Option<&'a Arc<Run>> {
-    let Concurrency { per, when_busy } = run.playbook.concurrency;
-    response.runs.range(..run.id).map(|(_, other)| other).find(|other| {
-        let one_at_a_time = match per {
-            Per::Playbook => true,
-            Per::Target => when_busy == WhenBusy::Queue && run.target.is_none() && other.target.is_none(),
-        };
-        let same_playbook = one_at_a_time && other.playbook.name == run.playbook.name;
-        let same_target = run.target.is_some() && other.target == run.target;
-        let called = matches!(other.cause, RunCause::Call { .. });
-        !called && (same_target || (same_playbook && !still(other)))
-    })
 }
 
 /// What no alert opened, or never began, says nothing of whether a fix holds.

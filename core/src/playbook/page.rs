@@ -81,6 +81,15 @@ pub fn told_in_turn(policy: Option<&Name>, fallback: Option<&Name>, response: &R
     all
 }
 
+/// Of those who may be told, in this order, the first policy that leads to anybody now.
+pub fn first_that_leads<'a>(
+    policies: impl IntoIterator<Item = &'a Name>,
+    response: &Response,
+    now: Timestamp,
+) -> Option<&'a Name> {
+    policies.into_iter().find(|policy| !told(policy, response, now).is_empty())
+}
+
 fn levels(policy: &EscalationPolicySpec) -> impl Iterator<Item = (&Notified, SignedDuration)> {
     let mut after = SignedDuration::ZERO;
     policy.levels.iter().enumerate().flat_map(move |(index, level)| {

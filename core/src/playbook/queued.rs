@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::busy::{ahead, keeps_waiting};
 use super::may::acts;
-use super::open::{Asked, Begins, Still, ahead, begins};
+use super::open::{Asked, Begins, Still, begins, is_on};
 use super::seen;
 use crate::model::{
     AlertId, AlertMemory, AlertState, Does, PageId, Period, ResponseMemory, Run, RunCause, RunId, Rung, StepRecord,
     Subject,
 };
+
+/// So long an alert waits at most for the end of a run whose end nobody can foresee.
+const WAITS: Period = Period::from_secs(120);
 
 /// What becomes of a run that has not begun, other than was decided when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +52,14 @@ pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp, still: Still
                 return Some(Judged::Higher { rung: Rung::Page, latches: None, because });
             }
             Begins::At { rung, latches, because } => {
-                let its_turn = rung == Rung::Page || ahead(run, response, still).is_none();
+                let ahead = ahead(run, response, still);
+                if rung != Rung::Page
+                    && let Some(because) =
+                        ahead.and_then(|other| waits_too_long(run, other, now)).filter(|_| !still(run))
+                {
+                    return Some(Judged::Higher { rung: Rung::Page, latches: None, because });
+                }
+                let its_turn = rung == Rung::Page || ahead.is_none();
                 return (rung > run.rung && its_turn).then(|| Judged::Higher {
                     rung,
                     latches,
@@ -58,6 +69,12 @@ pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp, still: Still
         }
     }
     (!told.is_empty()).then_some(Judged::Told(told))
+}
+
+/// Why a run waits no longer for its turn but calls a person: whoever is ahead of it takes too long.
+fn waits_too_long(run: &Run, other: &Run, now: Timestamp) -> Option<String> {
+    let late = keeps_waiting(other) && WAITS.ends(run.opened_at, now) <= now;
+    late.then(|| format!("{}, and did not end within {WAITS}", is_on(other)))
 }
 
 fn has_begun(run: &Run, record: &StepRecord) -> bool {

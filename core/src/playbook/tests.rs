@@ -2,6 +2,7 @@
 
 mod answers;
 mod attempts;
+mod busy;
 mod held;
 mod ladder;
 mod latch;

@@ -471,7 +471,7 @@ spec:
     let last = flow.runs().await.last().map(Arc::clone).expect("runs");
     let (state, why, _) = last.ended.clone().expect("it is over");
     assert_eq!((calls(&flow), state), (2, RunState::Failed));
-    assert!(why.contains("nobody was called: page p2 told of the same failure"), "{why}");
+    assert!(why.contains("its own steps called nobody: page p2 told of the same failure"), "{why}");
     // Another step fails.
     flow.outside.fares("scripts/look.sh", Fare::Done(serde_json::json!({})));
     flow.outside.fares("http", Fare::Failed);

@@ -118,6 +118,35 @@ fn a_freeze_or_a_suspension_stops_what_acts_and_a_person_is_called_for_what_fire
     assert_eq!(live.over().0, RunState::Resolved);
 }
 
+/// A wait that is on is ended; but none is begun before a call, by what had to wait for its turn until then.
+#[test]
+fn what_had_not_begun_when_a_freeze_or_a_suspension_came_calls_a_person_at_once() {
+    let tells = "{name: tell, notify: {webhook: https://chat.example/, title: t, body: b}}";
+    for hold in [frozen(), suspended()] {
+        let mut live = Live::answering(&format!("{ON}{PAUSED}"), Rung::Steps);
+        live.hold = Some(queued());
+        live.waits();
+        live.hold = Hold::first_of(&live.run, Some(hold.clone()), Some(queued()));
+        assert_eq!(live.hold.as_ref(), Some(&hold), "nobody's turn is waited for");
+        live.accept_page();
+        assert_eq!((live.now, live.over().0), (super::at(0), RunState::Paged));
+        let mut live =
+            Live::answering(&format!("{ON}  steps: [{tells}, {{name: pause, wait: {{for: 5s}}}}]"), Rung::Steps);
+        live.hold = Some(hold);
+        live.does("tell", done());
+        live.accept_page();
+        assert_eq!(live.now, super::at(0));
+    }
+    // What fires for nobody, or is in maintenance, waits for its turn before anything else, the waits among its steps too.
+    let spec = "  on: {schedule: \"0 3 * * *\"}\n  steps: [{name: pause, wait: {for: 5s}}]";
+    let mut live = Live::scheduled(spec);
+    live.hold = Hold::first_of(&live.run, Some(frozen()), Some(queued()));
+    assert_eq!(live.waits().1, queued().why());
+    assert_eq!(Hold::first_of(&live.run, Some(frozen()), None), Some(frozen()));
+    let live = Live::answering(&format!("{ON}{PAUSED}"), Rung::Steps);
+    assert_eq!(Hold::first_of(&live.run, Some(still()), Some(queued())), Some(queued()));
+}
+
 #[test]
 fn a_run_in_otherwise_passes_on_to_its_page_where_nothing_may_be_done() {
     for hold in [frozen(), suspended(), still()] {

@@ -22,7 +22,7 @@ pub(super) fn shop() -> ResourceId {
     "app/shop".parse().expect("an id")
 }
 
-fn cause() -> RunCause {
+pub(super) fn cause() -> RunCause {
     RunCause::Alert { alert: firing("shop", at(0)).alert.id.clone() }
 }
 
@@ -43,7 +43,7 @@ fn untargeted<'a>(playbook: &'a Arc<Playbook>, revision: &'a Revision, labels: &
     }
 }
 
-fn opening(
+pub(super) fn opening(
     playbook: &Arc<Playbook>,
     cause: RunCause,
     only_pages: bool,
@@ -91,7 +91,7 @@ pub(super) fn ended(playbook: &Arc<Playbook>, ends: &[(i64, RunState, Rung)], no
     memory
 }
 
-fn going(playbook: &Arc<Playbook>, id: u64, now: Timestamp) -> Arc<Run> {
+pub(super) fn going(playbook: &Arc<Playbook>, id: u64, now: Timestamp) -> Arc<Run> {
     let Opening::Open { event, .. } = opening(playbook, cause(), false, &ResponseMemory::default(), now) else {
         panic!("no run")
     };

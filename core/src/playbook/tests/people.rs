@@ -2,10 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{Next, PageNext, Told, about, due, evidence, next_send, next_time, told, told_in_turn};
-use super::{Live, ON, compiled, done, name};
+use super::super::{
+    Next, PageNext, Told, World, about, due, evidence, first_that_leads, next_send, next_time, told, told_in_turn,
+};
+use super::{Live, ON, compiled, done, name, playbook};
+use crate::alert::Routed;
 use crate::model::{
-    CatchUp, Name, Notified, Page, PageEvent, PageId, PageOpened, RunEvent, Rung, Schedule, StepOutcome, StepRef,
+    AlertState, CatchUp, Name, Notified, Page, PageEvent, PageId, PageOpened, RunEvent, Rung, Schedule, StepOutcome,
+    StepRef,
 };
 
 fn time(text: &str) -> Timestamp {
@@ -161,6 +165,56 @@ fn a_page_that_nobody_accepts_goes_to_the_fallback_too() {
     let said = |pairs: &[(&str, i64)]| pairs.iter().map(|(who, at)| ((*who).to_owned(), *at)).collect::<Vec<_>>();
     assert_eq!(of(&shop), said(&[("oncall/shop", 0), ("receiver/ben", 60), ("receiver/ada", 300)]));
     assert_eq!(of(&gone), said(&[("receiver/ben", 0), ("receiver/ada", 0)]), "at once where there is nobody else");
+}
+
+#[test]
+fn a_page_whose_policy_is_gone_goes_to_whoever_answers_now() {
+    let mut desired =
+        compiled(&format!("{PEOPLE}{}", playbook("p", &format!("{ON}  steps: [{{name: call, page: {{}}}}]"))));
+    let shop = name("shop");
+    desired.teams.entry(shop.clone()).or_default().escalation = Some(name("team"));
+    let (reach, fallback) = (std::collections::BTreeMap::new(), name("last"));
+    let world = |fallback| World {
+        response: &desired.response,
+        resources: &desired.resources,
+        reach: &reach,
+        teams: &desired.teams,
+        fallback,
+        resolve_delay: crate::model::Period::from_secs(60),
+    };
+    let routed = |by_fallback| {
+        let mut routed = Routed::default();
+        (routed.policy, routed.by_fallback) = (Some(name("route")), by_fallback);
+        routed
+    };
+    let of = |playbook: &str, team: Option<&Name>, by_fallback: bool| {
+        let found = world(Some(&fallback)).answers_now(Some(&name(playbook)), team, Some(&routed(by_fallback)));
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of("p", None, false), "route team last");
+    assert_eq!(of("gone", Some(&shop), false), "route team last");
+    assert_eq!(of("p", None, true), "team last", "that of the route is only the fallback of then");
+    assert_eq!(of("codeops-barred", None, false), "last", "its receiver may reach no other");
+    assert!(world(None).answers_now(Some(&name("codeops-page")), None, None).is_empty());
+    // The first that leads to somebody.
+    let now = time("2026-03-26T00:00:00Z");
+    let (gone, known) = (name("gone"), name("shop"));
+    assert_eq!(first_that_leads([&gone, &known], &desired.response, now), Some(&known));
+    assert_eq!(first_that_leads([&gone], &desired.response, now), None);
+}
+
+#[test]
+fn a_page_about_what_is_lost_is_not_about_what_is_over() {
+    let memory = super::open::paged(&super::open::declared(""), &[("a", "", AlertState::Resolved)], false);
+    let mut page = Page::clone(memory.pages.first_key_value().expect("a page").1);
+    assert!(page.is_about_what_is_over(&memory.alerts));
+    let none = std::collections::BTreeMap::new();
+    assert!(page.is_about_what_is_over(&none), "what is over is remembered for an hour");
+    page.lost = true;
+    assert!(!page.is_about_what_is_over(&none) && !page.is_about_what_is_over(&memory.alerts));
+    page.lost = false;
+    let fires = super::open::paged(&super::open::declared(""), &[("a", "", AlertState::Expired)], false);
+    assert!(!page.is_about_what_is_over(&fires.alerts));
 }
 
 #[test]
