@@ -75,11 +75,8 @@ impl Flow {
     }
 
     async fn expire(&mut self, now: Timestamp) -> Result<(), LogError> {
-        // What came before its receiver had an `expire` counts from when that was taken over.
-        let expires = |it: &AlertMemory| {
-            let by_rule = || self.tools.rules.expire.get(&it.alert.receiver);
-            it.alert.expires_at.or_else(|| Some(by_rule()?.after(it.since.max(self.began_at))))
-        };
+        let rule = |it: &AlertMemory| self.tools.rules.expire.get(&it.alert.receiver).copied();
+        let expires = |it: &AlertMemory| alert::expires(it, rule(it), self.began_at, self.looks_since);
         let (expired, next) = self.remembered(|response| {
             (alert::expired(&response.alerts, expires, now), alert::next_expiry(&response.alerts, expires))
         });
@@ -142,6 +139,10 @@ impl Flow {
                     let id = alert.alert.id.clone();
                     let event = RunEvent::Joined { alert: id.clone() };
                     records.push(Record::Run { run, resource: None, event });
+                    // Whoever has a page of an earlier time of it is not told that it is over.
+                    let told = self.pages_out(run);
+                    let joins = |page| Record::Page { page, event: PageEvent::Joined { alerts: vec![id.clone()] } };
+                    records.extend(told.into_iter().map(joins));
                     records.push(disposed(vec![id], Disposition::Run { run }));
                 }
                 // Written at once: the next alert may join it.
@@ -224,6 +225,14 @@ impl Flow {
             Opening::Open { event, latches } => Fate::Opens { event, latches },
         };
         (fate, about.filter(|_| !held))
+    }
+
+    /// The pages of a run that are not over, accepted or not.
+    fn pages_out(&self, run: RunId) -> Vec<PageId> {
+        self.remembered(|response| {
+            let open = response.pages.iter().filter(|(_, page)| page.run == Some(run)).map(|(id, _)| *id);
+            open.chain(response.calls.iter().filter(|(_, call)| call.run == Some(run)).map(|(id, _)| *id)).collect()
+        })
     }
 
     async fn open(

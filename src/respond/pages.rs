@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeops_core::model::{
-    AlertId, AlertState, Name, Notified, Page, PageEvent, PageId, ResponseMemory, Run, StepOutcome, TeamName,
+    AlertId, AlertMemory, AlertState, Name, Notified, Page, PageEvent, PageId, Run, StepOutcome, TeamName,
 };
-use codeops_core::playbook::{PageNext, Told, next_send, told_in_turn};
+use codeops_core::playbook::{PageNext, Told, first_that_leads, next_send, told_in_turn};
 use jiff::Timestamp;
 
 use super::perform::perform;
@@ -59,18 +59,43 @@ impl Flow {
         Ok(())
     }
 
-    /// Who a run's page goes to: who is named, where the run's team may reach that, or the run's own, or its team's; the fallback
-    /// where that is not there any more.
+    /// Who a run's page goes to: who is named, where the run's team may reach that, or the run's own; where those are not there any
+    /// more, who answers now.
     pub(super) fn who_is_told(&self, run: &Run, named: Option<Name>) -> Option<Name> {
         let named = named.filter(|policy| self.may_page(&run.authority, policy));
-        let wanted = named.or_else(|| run.policy.clone()).or_else(|| self.escalation(&run.authority));
+        let now = || self.answers_now(Some(run), Some(&run.playbook.name), run.alerts.iter());
         let policies = &self.router.response().policies;
-        wanted.into_iter().chain(self.tools.rules.fallback.clone()).find(|policy| policies.contains_key(policy))
+        let known = |policy: &Name| policies.contains_key(policy);
+        named.into_iter().chain(run.policy.clone()).find(known).or_else(|| now().into_iter().find(known))
     }
 
-    /// All that a page tells now: by its policy, and by the fallback where that leads to nobody or nobody accepts it.
+    /// All that a page tells now: by its policy, or by who answers now where that leads to nobody; and by the fallback where
+    /// nobody accepts it.
     fn told_by(&self, page: &Page, now: Timestamp) -> Vec<Told> {
-        told_in_turn(page.policy.as_ref(), self.tools.rules.fallback.as_ref(), self.router.response(), now)
+        let (response, fallback) = (self.router.response(), self.tools.rules.fallback.as_ref());
+        let own = page.policy.as_ref();
+        if first_that_leads(own, response, now).is_some() {
+            return told_in_turn(own, fallback, response, now);
+        }
+        let run = page.run.and_then(|run| self.remembered(|response| response.runs.get(&run).cloned()));
+        let playbook = page.group.as_ref().map(|group| &group.playbook).or(page.schedule.as_ref());
+        let others = self.answers_now(run.as_deref(), playbook, page.alerts.iter());
+        told_in_turn(first_that_leads(&others, response, now), fallback, response, now)
+    }
+
+    /// Who answers now for these alerts, or for what a run or a playbook is about, the first first.
+    fn answers_now<'a>(
+        &self,
+        run: Option<&Run>,
+        playbook: Option<&Name>,
+        alerts: impl Iterator<Item = &'a AlertId>,
+    ) -> Vec<Name> {
+        let known: Vec<Arc<AlertMemory>> =
+            self.remembered(|response| alerts.filter_map(|id| response.alerts.get(id).cloned()).collect());
+        let alert = known.iter().find(|it| it.state == AlertState::Firing).or_else(|| known.first());
+        let routed = alert.map(|it| self.router.route(&it.alert.labels));
+        let team = run.map(|run| &run.authority);
+        self.world().map_or_else(Vec::new, |world| world.answers_now(playbook, team, routed.as_ref()))
     }
 
     /// Whether there is nobody whom a page could tell, and no manifest that may say otherwise once it can be read.
@@ -122,20 +147,19 @@ impl Flow {
         if joined.is_empty() || page.alerts.len() < 2 {
             return String::new();
         }
-        let text = format!("It tells of {} more alerts:\n{}\n", joined.len(), self.first_shown(&joined, &among));
+        let plural = if joined.len() == 1 { "" } else { "s" };
+        let shown = self.first_shown(&joined, &among);
+        let text = format!("It tells of {} more alert{plural}:\n{shown}\n", joined.len());
         self.tools.vault.redact_of(authority.as_ref().unwrap_or(team), &text)
     }
 
     /// Whether all that a page is about is over before anybody has been told of it.
     fn is_late(&self, page: &Page) -> bool {
-        let over = |response: &ResponseMemory, id| {
-            response.alerts.get(id).is_none_or(|alert| alert.state == AlertState::Resolved)
-        };
         let now = self.tools.clock.now();
         self.remembered(|response| match (&page.silent, &page.full) {
             (Some(receiver), _) => response.heard_since(receiver, page.opened_at),
             (None, Some(receiver)) => response.has_room(receiver, now),
-            (None, None) => !page.alerts.is_empty() && page.alerts.iter().all(|id| over(response, id)),
+            (None, None) => page.is_about_what_is_over(&response.alerts),
         })
     }
 
