@@ -1,8 +1,10 @@
 //! Mail over SMTP. A password never goes over a line that can be read: only to this machine, or under TLS.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Mailbox, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
@@ -10,6 +12,8 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message as Mail, Tokio1Executor};
 use reqwest::Url;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Message;
 use crate::base::{Egress, request};
@@ -18,6 +22,8 @@ use crate::port::EffectError;
 
 /// A server that says nothing for this long says nothing.
 const SILENCE: Duration = Duration::from_secs(10);
+/// One of several addresses that takes no connection within this time is passed over.
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// The mail.
 pub(super) fn mail(
@@ -68,19 +74,24 @@ impl Server {
     }
 }
 
-/// Hands the mail to the server and gives what it said.
+/// Hands the mail to the server, for each recipient by itself: one that it refuses keeps it from nobody else. Gives what it said,
+/// and who did not get it, where somebody did.
 pub(super) async fn deliver(
     mail: &Mail,
     server: &str,
     login: Option<(&str, &str)>,
     egress: &Egress,
+    within: Duration,
 ) -> Result<String, EffectError> {
+    let late = Instant::now() + within;
     let Some(place) = Server::parse(server) else {
         return Err(failed(format!("`{server}` is no mail server: write smtps://host:port or smtp://host:port")));
     };
     let addresses = request::resolve(&place.host, place.port, egress).await;
     let addresses = addresses.map_err(|error| failed(format!("{} cannot be reached: {error}", place.host)))?;
-    let Some(address) = addresses.first() else { return Err(failed(format!("{} has no address", place.host))) };
+    let Some(address) = reachable(&addresses).await else {
+        return Err(failed(format!("{} has no address", place.host)));
+    };
     let tls = tls(&place, address.ip().is_loopback(), login.is_some())?;
     // What is connected to is what was checked.
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
@@ -91,10 +102,49 @@ pub(super) async fn deliver(
     if let Some((user, password)) = login {
         builder = builder.credentials(Credentials::new(user.to_owned(), password.to_owned()));
     }
-    match builder.build().send(mail.clone()).await {
-        Ok(response) => Ok(text::line(&response.message().collect::<Vec<_>>().join(" "), 200)),
-        Err(error) => Err(refused(&place.host, &error)),
+    let (transport, content) = (builder.build(), mail.formatted());
+    let (mut said, mut errors) = (None, Vec::new());
+    for to in mail.envelope().to() {
+        let one = Envelope::new(mail.envelope().from().cloned(), vec![to.clone()]);
+        let one = one.map_err(|error| failed(format!("the mail cannot be written: {error}")))?;
+        let error = match timeout_at(late, transport.send_raw(&one, &content)).await {
+            Ok(Ok(response)) => {
+                said = Some(text::line(&response.message().collect::<Vec<_>>().join(" "), 200));
+                continue;
+            }
+            Ok(Err(error)) => refused(&place.host, &error),
+            Err(_) => unknown(format!("{server} took longer than {} s", within.as_secs())),
+        };
+        errors.push((to.to_string(), error));
     }
+    outcome(said, errors)
+}
+
+/// It is accepted where somebody gets it. Nobody is known not to, where that is known of none.
+fn outcome(said: Option<String>, errors: Vec<(String, EffectError)>) -> Result<String, EffectError> {
+    let Some(said) = said else {
+        let is_unknown = |error: &EffectError| matches!(error, EffectError::Unknown { .. });
+        let at = errors.iter().position(|(_, error)| is_unknown(error)).unwrap_or_default();
+        let error = errors.into_iter().nth(at).map(|(_, error)| error);
+        return Err(error.unwrap_or_else(|| failed("the mail is for nobody".to_owned())));
+    };
+    let why = |error: &EffectError| match error {
+        EffectError::Failed { error, .. } | EffectError::Unknown { error, .. } => error.clone(),
+    };
+    let not = errors.iter().map(|(to, error)| format!("; not for {to}: {}", text::line(&why(error), 200)));
+    Ok(not.fold(said, |said, not| said + &not))
+}
+
+/// The first address that takes a connection; of one alone, and where none does, delivering says what is wrong.
+async fn reachable(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
+    if addresses.len() > 1 {
+        for address in addresses {
+            if matches!(timeout(CONNECT, TcpStream::connect(address)).await, Ok(Ok(_))) {
+                return Some(address);
+            }
+        }
+    }
+    addresses.first()
 }
 
 fn tls(place: &Server, loopback: bool, login: bool) -> Result<Tls, EffectError> {
@@ -119,4 +169,22 @@ fn refused(host: &str, error: &lettre::transport::smtp::Error) -> EffectError {
     let never_met = io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
     let said_no = error.is_permanent() || error.is_transient();
     if said_no || error.is_client() || error.is_tls() || never_met { failed(why) } else { unknown(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_takes_no_connection_is_passed_over() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (open, shut) = (taken.local_addr().expect("bound"), closed.local_addr().expect("bound"));
+        drop(closed);
+        assert_eq!(reachable(&[shut, open]).await, Some(&open));
+        assert_eq!(reachable(&[shut]).await, Some(&shut), "what is wrong with it is told");
+        assert_eq!(reachable(&[]).await, None);
+    }
 }

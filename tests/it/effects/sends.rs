@@ -161,14 +161,29 @@ async fn mail_is_accepted_when_the_server_takes_it() {
     let stage = Stage::new();
     let done = stage.perform(mail(sink.port, &["ada@acme.example", "bob@acme.example"], true)).await.expect("accepted");
     assert!(done.evidence.contains("taken as 42"), "{}", done.evidence);
-    let said = sink.taken().remove(0);
-    assert!(said.contains("RCPT TO:<ada@acme.example>") && said.contains("RCPT TO:<bob@acme.example>"), "{said}");
+    let taken = sink.taken();
+    let recipients = |said: &String| ["ada", "bob"].map(|to| said.contains(&format!("RCPT TO:<{to}@acme.example>")));
+    assert_eq!(taken.iter().map(recipients).collect::<Vec<_>>(), [[true, false], [false, true]], "each by itself");
+    let said = taken.first().expect("a message");
     assert!(said.contains(&format!(
         "AUTH PLAIN {}",
         base64::engine::general_purpose::STANDARD.encode(format!("\0codeops\0{TOKEN}"))
     )));
     assert!(said.contains("Subject: app/shop is down") && !said.contains("\nBcc:"), "{said}");
-    let error = failed(stage.perform(mail(sink.port, &["ada@acme.example", "nobody@acme.example"], false)).await);
+    let error = failed(stage.perform(mail(sink.port, &["nobody@acme.example"], false)).await);
+    assert!(error.contains("no such user"), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_refused_by_the_server_keeps_mail_from_nobody_else() {
+    let sink = MailSink::serve("nobody@", false).await;
+    let stage = Stage::new();
+    for to in [["nobody@acme.example", "ada@acme.example"], ["ada@acme.example", "nobody@acme.example"]] {
+        let done = stage.perform(mail(sink.port, &to, false)).await.expect("somebody has it");
+        let told = done.evidence.contains("not for nobody@acme.example") && done.evidence.contains("no such user");
+        assert!(told && done.evidence.contains("taken as 42"), "{}", done.evidence);
+    }
+    let error = failed(stage.perform(mail(sink.port, &["nobody@acme.example", "nobody@b.example"], false)).await);
     assert!(error.contains("no such user"), "{error}");
 }
 
