@@ -50,7 +50,9 @@ impl Counted {
     fn restarts(&self, board: &Board) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, view) in &board.resources {
-            let instances = view.live.as_ref().map_or(&[][..], |live| &live.instances);
+            // What could not be looked at is as it was seen last.
+            let Some(live) = &view.live else { continue };
+            let instances = live.instances.as_slice();
             let now = || instances.iter().map(|instance| (&instance.id, instance.restarts));
             // Most boards change little: what is as it was costs no allocation.
             if seen.get(id).is_some_and(|before| same(before, instances)) {
