@@ -23,7 +23,8 @@ pub(crate) fn run(args: &RunArgs, variables: &Variables) -> anyhow::Result<Exit>
     ended.map(|()| Exit::Fine)
 }
 
-/// Runs what can be cancelled until it ends; SIGINT and SIGTERM cancel it, and it drains.
+/// Runs what can be cancelled until it ends; SIGINT and SIGTERM cancel it, and it drains. Told so again, it ends at once, as it
+/// would if it were killed.
 pub(crate) async fn interruptible<T, F: Future<Output = anyhow::Result<T>>>(
     work: impl FnOnce(CancellationToken) -> F,
 ) -> anyhow::Result<T> {
@@ -36,6 +37,9 @@ pub(crate) async fn interruptible<T, F: Future<Output = anyhow::Result<T>>>(
             ended = &mut work => return ended,
             _ = interrupt.recv() => tracing::info!("interrupted: draining, then ending; apps keep running"),
             _ = terminate.recv() => tracing::info!("asked to end: draining, then ending; apps keep running"),
+        }
+        if cancel.is_cancelled() {
+            anyhow::bail!("told to end twice: it did not drain, and the next start looks at what was on");
         }
         cancel.cancel();
     }

@@ -159,11 +159,24 @@ impl Assembly {
         }
     }
 
+    /// Where scripts run: one for all lives of this process.
+    ///
+    /// # Errors
+    /// The folder cannot be prepared.
+    pub(super) fn scripts(&self, options: &Options) -> anyhow::Result<effect::Scripts> {
+        effect::Scripts::new(&options.state.join("effects")).map_err(anyhow::Error::msg)
+    }
+
     /// What the flow that answers alerts is made of, but for the gate and the board, which it shares with the other flow.
     ///
     /// # Errors
-    /// The folder of effects cannot be prepared, or a setting cannot be read.
-    pub(super) fn answers(&self, options: &Options, sources: Arc<dyn AlertSources>) -> anyhow::Result<Answers> {
+    /// A setting cannot be read.
+    pub(super) fn answers(
+        &self,
+        options: &Options,
+        scripts: &effect::Scripts,
+        sources: Arc<dyn AlertSources>,
+    ) -> anyhow::Result<Answers> {
         let settings = &options.settings;
         let read = |source: &_| secret::read(source, &options.variables);
         let effects = effect::Parts {
@@ -176,13 +189,12 @@ impl Assembly {
             bot: settings.bot.clone(),
             seal: self.seal.clone(),
             page: Some(settings.page_url()),
-            folder: options.state.join("effects"),
             launcher: options.binary.clone(),
         };
         let heartbeat = settings.heartbeat.as_ref().map(|beat| read(&beat.url)).transpose();
         let heartbeat = heartbeat.map_err(anyhow::Error::msg).context("heartbeat.url in the settings")?;
         Ok(Answers {
-            effects: Arc::new(effect::Performer::new(effects).map_err(anyhow::Error::msg)?),
+            effects: Arc::new(effect::Performer::new(effects, scripts.clone())),
             sources,
             heartbeat: heartbeat.map(|url| Arc::new(effect::Beats::new(url)) as Arc<dyn Heartbeat>),
             rules: answer_rules(settings),

@@ -1,7 +1,7 @@
 //! One life of the daemon under one set of settings: its parts as tasks, from beginning to end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use super::{Assembly, Options, drain, unwritable};
 use crate::journal::{Journal, Reader};
 use crate::port::{AlertSources, Publisher, Pulse, SettingsState, SystemClock, Vitals};
 use crate::source::{Reason, Trigger, Triggers, Watch};
-use crate::{hooks, reconcile, respond, web};
+use crate::{effect, hooks, reconcile, respond, web};
 
 /// What runs. The flow ends before the edges do, so that the page answers while steps finish.
 pub(super) struct Life {
@@ -52,8 +52,10 @@ pub(super) struct Kept {
     pub(super) counters: web::Counters,
     /// Whether the settings' file can be used.
     pub(super) settings: SettingsState,
-    /// What people have been told once.
+    /// What people have been told once, and what is on.
     pub(super) said: respond::Said,
+    /// Where scripts run, those that are on too.
+    pub(super) scripts: OnceLock<effect::Scripts>,
 }
 
 /// Tasks that end together.
@@ -87,7 +89,14 @@ impl Life {
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;
         let monitoring = assembly.monitoring(options)?;
-        let answers = assembly.answers(options, Arc::clone(&monitoring) as Arc<dyn AlertSources>)?;
+        let scripts = match kept.scripts.get() {
+            Some(scripts) => scripts,
+            None => kept.scripts.get_or_init({
+                let scripts = assembly.scripts(options)?;
+                move || scripts
+            }),
+        };
+        let answers = assembly.answers(options, scripts, Arc::clone(&monitoring) as Arc<dyn AlertSources>)?;
 
         let (mut flow, mut edges) = (Part::new(), Part::new());
         let vitals = assembly.vitals.clone();
@@ -159,6 +168,11 @@ impl Life {
             Err(error) => Broken::Failed(error),
             Ok(()) => Broken::Ended,
         }
+    }
+
+    /// Files that were generated for it.
+    pub(super) fn generated(&self) -> Vec<PathBuf> {
+        self.hook_secret.iter().chain(&self.alerts_token).cloned().collect()
     }
 
     /// Ends the flow, then the edges.

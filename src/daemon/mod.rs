@@ -48,15 +48,21 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     kept.reloaded = true;
     kennel.watch(life.vitals.clone());
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
+    let mut named = reload::named(&options.settings, &life.generated()).await;
     loop {
         let (settings, usable) = tokio::select! {
             () = cancel.cancelled() => {
+                kept.said.ends();
                 life.end().await;
                 return Ok(());
             }
             broken = life.broken() => {
+                let Broken::Unwritable(why) = broken else {
+                    kept.said.ends();
+                    life.end().await;
+                    return Err(broken.into());
+                };
                 life.end().await;
-                let Broken::Unwritable(why) = broken else { return Err(broken.into()) };
                 tracing::error!(why, "nothing could be written down for a minute; the daemon begins anew");
                 let Some(next) = begin_again(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
                 life = next;
@@ -65,9 +71,15 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
             }
             changed = watch.changed(&options.settings) => changed,
         };
+        let new = Options { settings, ..options.clone() }.with_own_branch();
+        let names = reload::named(&new.settings, &life.generated()).await;
+        if new.settings == options.settings && names == named {
+            tracing::info!("the settings and what they name are as before");
+            continue;
+        }
+        named = names;
         tracing::info!("taking over the settings and what they name");
         life.end().await;
-        let new = Options { settings, ..options.clone() }.with_own_branch();
         life = match Life::begin(&new, &listeners, &kept).await {
             Ok(life) => {
                 if usable {

@@ -1,9 +1,11 @@
 //! The settings, read again when their file changes or at a SIGHUP: all of them or none.
 
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codeops_core::config::Settings;
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::options::Reload;
@@ -11,6 +13,8 @@ use crate::port::SettingsState;
 
 /// How often the file is looked at. Its content is compared, so that a link that is flipped counts as well.
 const LOOK: Duration = Duration::from_secs(2);
+/// No secret is longer, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// What is known of the file, from one life of the daemon to the next: what is written while settings are taken over is
 /// read after that.
@@ -78,6 +82,31 @@ async fn told(hangup: Option<&mut Signal>) {
     };
     if told.is_none() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// What the files say that the settings name, and those that were generated, as one number. What is none that can be read
+/// to its end says nothing.
+pub(super) async fn named(settings: &Settings, generated: &[PathBuf]) -> u64 {
+    let mut files: Vec<PathBuf> = generated.to_vec();
+    if let Ok(value) = serde_json::to_value(settings) {
+        paths(&value, &mut files);
+    }
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        let is_file = tokio::fs::metadata(&file).await.is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST);
+        let content = if is_file { content(&file).await } else { None };
+        (file, content).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn paths(value: &Value, files: &mut Vec<PathBuf>) {
+    match value {
+        Value::String(text) if text.starts_with('/') => files.push(PathBuf::from(text)),
+        Value::Array(values) => values.iter().for_each(|value| paths(value, files)),
+        Value::Object(values) => values.values().for_each(|value| paths(value, files)),
+        _ => {}
     }
 }
 
@@ -150,6 +179,26 @@ mod tests {
         hang_up();
         let again = tokio::time::timeout(limit, watch.changed(&new)).await;
         assert_eq!(again.ok(), Some((new, true)), "secrets may have changed");
+    }
+
+    #[tokio::test]
+    async fn what_the_settings_name_has_changed_where_a_file_of_it_says_something_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (secret, other) = (folder.path().join("secret"), folder.path().join("other"));
+        for file in [&secret, &other] {
+            std::fs::write(file, "one").expect("written");
+        }
+        let text = serde_json::json!({"secrets": {"a": {"file": secret, "teams": []}}, "state": folder.path()});
+        let settings: Settings = serde_json::from_value(text).expect("settings");
+        let before = named(&settings, &[]).await;
+        std::fs::write(&secret, "one").expect("written");
+        std::fs::write(&other, "two").expect("written");
+        assert_eq!(named(&settings, &[]).await, before, "as it was");
+        std::fs::write(&secret, "two").expect("written");
+        assert_ne!(named(&settings, &[]).await, before);
+        let with = named(&settings, std::slice::from_ref(&other)).await;
+        std::fs::remove_file(&other).expect("removed");
+        assert_ne!(named(&settings, &[other]).await, with, "what is gone is other than before");
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use crate::port::{Clock, Committer, Effect, EffectError, Effects, Performed, Sec
 
 pub use self::ask::MonitoringApis;
 pub use self::heartbeat::Beats;
-pub use self::script::{UIDS, confinement};
+pub use self::script::{Scripts, UIDS, confinement};
 pub use self::seal::Seal;
 
 /// What effects need of the rest.
@@ -48,8 +48,6 @@ pub struct Parts {
     pub seal: Seal,
     /// Where the page is, such as `http://127.0.0.1:8080`: messages link to it.
     pub page: Option<String>,
-    /// A folder of effects' own below the state folder.
-    pub folder: PathBuf,
     /// This binary, which `launch` is a command of; `/proc/self/exe` in a daemon.
     pub launcher: PathBuf,
 }
@@ -57,17 +55,13 @@ pub struct Parts {
 /// Does effects.
 pub struct Performer {
     parts: Parts,
-    scripts: script::Scripts,
+    scripts: Scripts,
 }
 
 impl Performer {
-    /// Prepares the folder, and clears away what an earlier daemon left there.
-    ///
-    /// # Errors
-    /// The folder cannot be prepared; says which and why.
-    pub fn new(parts: Parts) -> Result<Self, String> {
-        let scripts = script::Scripts::new(&parts.folder)?;
-        Ok(Self { parts, scripts })
+    /// One that runs its scripts there.
+    pub fn new(parts: Parts, scripts: Scripts) -> Self {
+        Self { parts, scripts }
     }
 
     async fn outcome(&self, key: &str, effect: &Effect) -> Result<Performed, EffectError> {

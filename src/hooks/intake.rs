@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use codeops_core::model::{AlertId, AlertMemory, AlertState, Fingerprint, Labels, Name, PageId, Signal};
+use codeops_core::model::{AlertId, AlertMemory, AlertState, Fingerprint, Labels, Name, Signal};
 use jiff::Timestamp;
 
 use crate::journal::{Journal, LogError, Receipt, Record};
@@ -76,6 +76,6 @@ impl Intake for Journal {
     }
 
     fn is_own_page(&self, key: &str) -> bool {
-        key.strip_prefix(&self.key_of("").0).is_some_and(|page| page.parse::<PageId>().is_ok())
+        self.page_of_key(key).is_some()
     }
 }

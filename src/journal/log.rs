@@ -125,6 +125,12 @@ pub trait Log: Send + Sync {
     /// A durable random id of this store, and how many daemons have opened it: minted keys are made of both.
     fn identity(&self) -> (String, u64);
 
+    /// Random, for as long as this store is open: what is numbered under it is told from what has the same number in a copy,
+    /// such as a backup that is restored. `None` where there are no copies.
+    fn opening(&self) -> Option<String> {
+        None
+    }
+
     /// The time that an entry would have that is appended now.
     fn now(&self) -> Timestamp;
 

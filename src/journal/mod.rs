@@ -30,6 +30,7 @@ mod history;
 mod intake;
 mod log;
 mod outcome;
+mod reader;
 mod record;
 mod room;
 mod shared;
@@ -42,6 +43,7 @@ pub use history::{AlertCursor, AlertPage, AlertQuery, Listed, PageList, PageQuer
 pub use intake::Receipt;
 pub use log::{Entry, Log, LogError, Page, Query, Seq};
 pub use outcome::Outcome;
+pub use reader::Reader;
 pub use record::{AsBefore, Record, SCHEDULE_CHANGED};
 pub use shared::{Read, SharedMemory};
-pub use writer::{InDoubt, Journal, Reader, Started, StartedEffect};
+pub use writer::{InDoubt, Journal, Started, StartedEffect};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use codeops_core::model::{
-    Counted, Key, Name, Notified, PageEvent, PageId, ResourceId, ResponseMemory, Run, RunEvent, RunId, Step,
+    Counted, Key, Name, Notified, PageEvent, PageId, PageOpened, ResourceId, Run, RunEvent, RunId, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -185,11 +185,14 @@ impl Journal {
     /// as what became of the alert, in the same transaction.
     pub async fn open_run(
         &self,
-        event: RunEvent,
+        mut event: RunEvent,
         beside: impl FnOnce(RunId) -> Vec<Record> + Send,
     ) -> Result<(RunId, Vec<Entry>), LogError> {
-        let resource = match &event {
-            RunEvent::Opened { target, .. } => target.clone(),
+        let resource = match &mut event {
+            RunEvent::Opened { target, mark, .. } => {
+                *mark = self.log.opening();
+                target.clone()
+            }
             _ => None,
         };
         let run = self.mint_run();
@@ -198,20 +201,26 @@ impl Journal {
         Ok((run, self.log.append(records).await?))
     }
 
-    /// Opens a page: `event` is a [`PageEvent::Opened`]. `beside` as for [`Journal::open_run`].
+    /// The record that opens a page beside others, and its id.
+    pub fn opened_page(&self, opened: PageOpened) -> (PageId, Record) {
+        let (page, mark) = (self.mint_page(), self.log.opening());
+        (page, Record::Page { page, event: PageEvent::Opened(PageOpened { mark, ..opened }) })
+    }
+
+    /// Opens a page. `beside` as for [`Journal::open_run`].
     pub async fn open_page(
         &self,
-        event: PageEvent,
+        opened: PageOpened,
         beside: impl FnOnce(PageId) -> Vec<Record> + Send,
     ) -> Result<(PageId, Vec<Entry>), LogError> {
-        let page = self.mint_page();
-        let mut records = vec![Record::Page { page, event }];
+        let (page, record) = self.opened_page(opened);
+        let mut records = vec![record];
         records.extend(beside(page));
         Ok((page, self.log.append(records).await?))
     }
 
     /// Writes down that an attempt of a run's step is about to be made: `event` is a [`RunEvent::StepBegun`] with the key
-    /// of [`Journal::key_of`].
+    /// of [`Journal::key_of_run`].
     pub async fn begin(&self, run: RunId, event: RunEvent) -> Result<StartedEffect, LogError> {
         let key = match &event {
             RunEvent::StepBegun { key, .. } => key.clone(),
@@ -229,7 +238,7 @@ impl Journal {
         receiver: Name,
     ) -> Result<StartedEffect, LogError> {
         // One key for all sends of a page: whoever deduplicates shows it once.
-        let key = self.key_of(&page.to_string());
+        let key = self.key_of_page(page);
         let event = PageEvent::Begun { notified, receiver: Some(receiver) };
         self.log.append(vec![Record::Page { page, event }]).await?;
         Ok(StartedEffect { key })
@@ -241,12 +250,38 @@ impl Journal {
         let why = self.log.poisoned()?;
         // One key a daemon: however often it is sent, it is one call.
         let (store, epoch) = self.log.identity();
-        Some((StartedEffect { key: Key(format!("{store}:{epoch}:unwritable")) }, why))
+        Some((
+            StartedEffect {
+                key: Key(format!("{store}:{epoch}:{}", marked("unwritable", self.log.opening().as_deref()))),
+            },
+            why,
+        ))
     }
 
     /// The key of something named within this store: the same name gives the same key, also after a restart.
     pub fn key_of(&self, name: &str) -> Key {
         Key(format!("{}:{name}", self.log.identity().0))
+    }
+
+    /// The key of something of this run, which no run has that has its number in a copy of the store.
+    pub fn key_of_run(&self, run: &Run, what: &str) -> Key {
+        self.key_of(&format!("{}:{what}", marked(run.id, run.mark.as_deref())))
+    }
+
+    /// The same of a page that is not closed.
+    fn key_of_page(&self, page: PageId) -> Key {
+        let memory = self.log.memory();
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        let (pages, calls) = (&memory.response.pages, &memory.response.calls);
+        let open = pages.get(&page).map(|page| &page.mark);
+        let mark = open.or_else(|| calls.get(&page).map(|call| &call.mark));
+        self.key_of(&marked(page, mark.and_then(Option::as_deref)))
+    }
+
+    /// The page that was sent under this key, if one was.
+    pub fn page_of_key(&self, key: &str) -> Option<PageId> {
+        let name = key.strip_prefix(&self.key_of("").0)?;
+        name.split_once('-').map_or(name, |(page, _)| page).parse().ok()
     }
 
     /// Intents without a result.
@@ -320,74 +355,12 @@ impl Journal {
     }
 }
 
+fn marked(name: impl std::fmt::Display, mark: Option<&str>) -> String {
+    mark.map_or_else(|| name.to_string(), |mark| format!("{name}-{mark}"))
+}
+
 /// One more than all numbers given and all that are remembered.
 fn number(given: &AtomicU64, counted: u64) -> u64 {
     given.fetch_max(counted, Ordering::AcqRel);
     given.fetch_add(1, Ordering::AcqRel) + 1
-}
-
-/// The reading half of the journal: what the edges are given.
-#[derive(Clone)]
-pub struct Reader {
-    log: Arc<dyn Log>,
-}
-
-impl Reader {
-    /// A reader of a log.
-    pub fn new(log: Arc<dyn Log>) -> Self {
-        Self { log }
-    }
-
-    /// What is remembered of alerts, runs and pages that still matter, as of this moment. `read` is to be short: nothing is
-    /// written meanwhile.
-    pub fn response<T>(&self, read: impl FnOnce(&ResponseMemory) -> T) -> T {
-        let memory = self.log.memory();
-        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        read(&memory.response)
-    }
-
-    /// One page of entries.
-    pub async fn read(&self, query: Query) -> Result<Page, LogError> {
-        self.log.read(query).await
-    }
-
-    /// The journaled deliveries of a period, oldest first.
-    pub async fn signals_between(&self, query: SignalQuery) -> Result<Page, LogError> {
-        self.log.signals_between(query).await
-    }
-
-    /// Runs, newest first, those that are over too.
-    pub async fn runs(&self, query: RunQuery) -> Result<RunPage, LogError> {
-        self.log.runs(query).await
-    }
-
-    /// One run.
-    pub async fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, LogError> {
-        self.log.run(id).await
-    }
-
-    /// Alerts, newest first, those that are over too.
-    pub async fn alerts(&self, query: AlertQuery) -> Result<AlertPage, LogError> {
-        self.log.alerts(query).await
-    }
-
-    /// Pages, newest first, those that are over too.
-    pub async fn pages(&self, query: PageQuery) -> Result<PageList, LogError> {
-        self.log.pages(query).await
-    }
-
-    /// One page.
-    pub async fn page(&self, id: PageId) -> Result<Option<Arc<codeops_core::model::Page>>, LogError> {
-        self.log.page(id).await
-    }
-
-    /// Entries as they are appended.
-    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<Entry>> {
-        self.log.tail()
-    }
-
-    /// Why nothing more is taken, if so.
-    pub fn poisoned(&self) -> Option<String> {
-        self.log.poisoned()
-    }
 }

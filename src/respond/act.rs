@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use codeops_core::action::{self, Lowered, Situation};
 use codeops_core::model::{
-    Action, DocumentName, Failing, PageEvent, PageId, PageOpened, Part, ResourceId, ResourceMemory, ResponseMemory,
-    Run, RunCause, RunEvent, StepOutcome, StepRef,
+    Action, DocumentName, Failing, PageId, PageOpened, Part, ResourceId, ResourceMemory, ResponseMemory, Run, RunCause,
+    RunEvent, StepOutcome, StepRef,
 };
 use codeops_core::playbook::{NOTHING, Order, pin};
 use serde_json::{Value, json};
@@ -156,14 +156,8 @@ impl Flow {
         }
         let (title, body) = self.evidence(run, Some(step), &first);
         let begun = Record::Run { run: run.id, resource: None, event: begun };
-        let event = PageEvent::Opened(PageOpened {
-            run: Some(run.id),
-            policy: Some(policy),
-            title,
-            body,
-            ..PageOpened::default()
-        });
-        self.tools.journal.open_page(event, |_| vec![begun]).await.map(|_| ())
+        let opened = PageOpened { run: Some(run.id), policy: Some(policy), title, body, ..PageOpened::default() };
+        self.tools.journal.open_page(opened, |_| vec![begun]).await.map(|_| ())
     }
 
     /// The page of an earlier run that told of what a scheduled one has failed of, lately.
@@ -209,6 +203,7 @@ impl Flow {
             group: None,
             because: None,
             owner: None,
+            mark: None,
         };
         let begun = Record::Run { run: run.id, resource: None, event: begun };
         let alerts = run.alerts.clone();
@@ -340,9 +335,11 @@ impl Flow {
             _ => GRACE,
         };
         let started = self.tools.journal.begin(run.id, begun).await?;
-        self.in_hand.insert((run.id, step));
-        let (effects, sender, run) = (Arc::clone(&self.tools.effects), self.sender.clone(), run.id);
-        self.tasks.spawn(async move {
+        let commits = matches!(effect, Effect::Git(_));
+        self.afoot.in_hand.insert((run.id, step), commits);
+        let (effects, sender, run) = (Arc::clone(&self.tools.effects), self.afoot.sender.clone(), run.id);
+        let tasks = if commits { &mut self.afoot.commits } else { &mut self.afoot.tasks };
+        tasks.spawn(async move {
             let late = "it did not come back in its time".to_owned();
             let result = perform(&effects, started, effect, deadline, late).await;
             let _ = sender.send(Event::Performed { run, step, attempt, result }).await;

@@ -28,7 +28,7 @@ impl Flow {
         let known: Vec<Arc<Alert>> = self.remembered(|response| {
             alerts.iter().filter_map(|id| response.alerts.get(id).map(|it| Arc::clone(&it.alert))).collect()
         });
-        let (sources, sender, run) = (Arc::clone(&self.tools.sources), self.sender.clone(), run.id);
+        let (sources, sender, run) = (Arc::clone(&self.tools.sources), self.afoot.sender.clone(), run.id);
         self.tasks.spawn(async move {
             let answers = answered(sources, known, answers).await.into_iter().collect();
             let _ = sender.send(Event::Answered { run, answers }).await;

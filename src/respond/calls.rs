@@ -1,7 +1,7 @@
 //! The end of a call: whoever accepted a page is told once its alerts are over, so that nothing stays open with them.
 //! Told a few times and then let go: nobody is waked by what is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
@@ -10,6 +10,7 @@ use codeops_core::model::{
 };
 use codeops_core::playbook::{about, says_latched, told_in_turn};
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
 
 use super::pages::SEND;
 use super::perform::perform;
@@ -34,21 +35,10 @@ enum Stands {
 /// How a receiver is reached: as the journal names it, with its team's secrets, by its channel.
 type Reached = (Notified, TeamName, Channel);
 
-/// Tries to tell of one page's end; lost with the daemon, whose next begins anew.
-#[derive(Debug, Default)]
-pub(super) struct Closing {
-    tries: u32,
-    under_way: bool,
-    /// When the last of them failed.
-    failed_at: Option<Timestamp>,
-    /// Who has accepted to be told: once is enough.
-    accepted: BTreeSet<Name>,
-}
-
-impl Closing {
-    fn waits(&self, now: Timestamp) -> bool {
-        self.under_way || self.failed_at.is_some_and(|at| wait_ends(at, AGAIN, now) > now)
-    }
+/// When the end of a page may be told again that somebody did not accept.
+fn again(call: &Call, now: Timestamp) -> Option<Timestamp> {
+    let tried = call.ending.as_ref().filter(|ending| ending.tries > 0)?;
+    Some(wait_ends(tried.at, AGAIN, now)).filter(|again| *again > now)
 }
 
 /// How a call stands by the alerts that it is about, by whether whose silence it is was heard again, or by how later runs of its
@@ -98,10 +88,10 @@ impl Flow {
     pub(super) async fn calls(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
         let watched = |receiver: &Name| self.tools.rules.watchdogs.contains_key(receiver);
-        let (known, over) = self.remembered(|response| {
-            let known: BTreeSet<PageId> = response.calls.keys().copied().collect();
-            let waits = |page: &PageId| self.closing.get(page).is_some_and(|closing| closing.waits(now));
-            let calls = response.calls.iter().filter(|(page, _)| !waits(page));
+        let (waits, over) = self.remembered(|response| {
+            let waits: Vec<Timestamp> = response.calls.values().filter_map(|call| again(call, now)).collect();
+            let waiting = |page: &PageId, call: &Call| self.afoot.closing.contains(page) || again(call, now).is_some();
+            let calls = response.calls.iter().filter(|(page, call)| !waiting(page, call));
             // A call may be about thousands of alerts: only one that ends is looked at whole, and one that is latched not at all.
             let over: Vec<(PageId, Call, Stands)> = calls
                 .filter(|(_, call)| !is_latched(call, response))
@@ -109,12 +99,9 @@ impl Flow {
                 .filter(|(_, _, stands)| *stands != Stands::Open)
                 .map(|(page, call, stands)| (*page, call.clone(), stands))
                 .collect();
-            (known, over)
+            (waits, over)
         });
-        self.closing.retain(|page, _| known.contains(page));
-        let failed = self.closing.values().filter_map(|closing| closing.failed_at);
-        let again: Vec<Timestamp> = failed.map(|at| wait_ends(at, AGAIN, now)).collect();
-        again.into_iter().filter(|again| *again > now).for_each(|again| self.wake_at(again));
+        waits.into_iter().for_each(|again| self.wake_at(again));
         for (page, call, stands) in over {
             match stands {
                 Stands::Open => {}
@@ -128,17 +115,16 @@ impl Flow {
     }
 
     async fn close(&mut self, page: PageId, why: String) -> Result<(), LogError> {
-        self.closing.remove(&page);
         self.tools.journal.record(vec![Record::Page { page, event: PageEvent::Closed { why } }]).await.map(|_| ())
     }
 
     async fn tell(&mut self, page: PageId, call: &Call) -> Result<(), LogError> {
-        let accepted = self.closing.get(&page).map(|closing| closing.accepted.clone()).unwrap_or_default();
+        let knows = call.ending.as_ref().map(|ending| ending.knows.clone()).unwrap_or_default();
         let (told, mut untold) = self.who_was_told(call);
-        untold.retain(|receiver| !accepted.contains(receiver));
+        untold.retain(|receiver| !knows.contains(receiver));
         let (mut sends, body) = (Vec::new(), self.what_is_over(page, call));
         for (receiver, (notified, team, channel)) in told {
-            if accepted.contains(&receiver) {
+            if knows.contains(&receiver) {
                 continue;
             }
             let started = self.tools.journal.begin_send(page, notified, receiver.clone()).await?;
@@ -157,17 +143,27 @@ impl Flow {
             });
             sends.push((receiver, started, effect));
         }
-        self.closing.entry(page).or_default().under_way = true;
-        let (effects, sender) = (Arc::clone(&self.tools.effects), self.sender.clone());
-        self.tasks.spawn(async move {
-            let mut accepted = Vec::new();
+        self.afoot.closing.insert(page);
+        let (effects, sender) = (Arc::clone(&self.tools.effects), self.afoot.sender.clone());
+        self.afoot.tasks.spawn(async move {
+            let mut on = JoinSet::new();
             for (receiver, started, effect) in sends {
-                match perform(&effects, started, effect, SEND, String::new()).await {
-                    Ok(_) => accepted.push(receiver),
-                    Err(_) => untold.push(receiver),
+                let effects = Arc::clone(&effects);
+                on.spawn(async move {
+                    let told = perform(&effects, started, effect, SEND, String::new()).await;
+                    (receiver, told.is_ok())
+                });
+            }
+            let mut knows = Vec::new();
+            while let Some(Ok((receiver, told))) = on.join_next().await {
+                match told {
+                    true if on.is_empty() => knows.push(receiver),
+                    // Those that have not answered yet may take long.
+                    true => drop(sender.send(Event::Knows { page, receiver }).await),
+                    false => untold.push(receiver),
                 }
             }
-            let _ = sender.send(Event::Closed { page, accepted, untold }).await;
+            let _ = sender.send(Event::Closed { page, knows, untold }).await;
         });
         Ok(())
     }
@@ -217,17 +213,30 @@ impl Flow {
         (told, gone)
     }
 
-    /// An attempt to tell of a page's end has come back.
-    pub(super) async fn closed(
-        &mut self,
-        page: PageId,
-        accepted: Vec<Name>,
-        untold: Vec<Name>,
-    ) -> Result<(), LogError> {
-        if self.remembered(|response| response.calls.get(&page).is_some_and(|call| goes_on(call, response))) {
-            // Its end is told anew, to everybody.
-            self.closing.remove(&page);
+    /// One of those who are told of a page's end knows; the others have not answered yet.
+    pub(super) async fn knows(&mut self, page: PageId, receiver: Name) -> Result<(), LogError> {
+        if !self.remembered(|response| response.calls.contains_key(&page)) {
             return Ok(());
+        }
+        let event = PageEvent::Told { knows: vec![receiver], untold: Vec::new() };
+        self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ())
+    }
+
+    /// An attempt to tell of a page's end has come back: who accepted it last, and who did not.
+    pub(super) async fn closed(&mut self, page: PageId, knows: Vec<Name>, untold: Vec<Name>) -> Result<(), LogError> {
+        self.afoot.closing.remove(&page);
+        let stands = self.remembered(|response| {
+            let call = response.calls.get(&page)?;
+            Some((goes_on(call, response), call.ending.as_ref().map(|ending| ending.tries)))
+        });
+        let Some((goes_on, tries)) = stands else { return Ok(()) };
+        if goes_on {
+            // Its end is told anew, to everybody.
+            if tries.is_none() {
+                return Ok(());
+            }
+            let event = PageEvent::Told { knows: Vec::new(), untold: Vec::new() };
+            return self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ());
         }
         let over = self.remembered(|response| match response.calls.get(&page) {
             Some(call) if call.silent.is_some() => "the silence is over",
@@ -238,16 +247,13 @@ impl Flow {
         if untold.is_empty() {
             return self.close(page, format!("{over}, and those who were told know")).await;
         }
-        let names: Vec<String> = untold.iter().map(ToString::to_string).collect();
+        let names: Vec<&str> = untold.iter().map(Name::as_str).collect();
         let names = names.join(", ");
-        tracing::warn!(%page, untold = names, "the end of a page was not accepted");
-        let now = self.tools.clock.now();
-        let closing = self.closing.entry(page).or_default();
-        closing.accepted.extend(accepted);
-        (closing.under_way, closing.tries, closing.failed_at) = (false, closing.tries + 1, Some(now));
-        if closing.tries >= TRIES {
+        tracing::warn!(%page, untold = %names, "the end of a page was not accepted");
+        if tries.unwrap_or_default() + 1 >= TRIES {
             return self.close(page, format!("{over}; {names} did not accept to be told")).await;
         }
-        Ok(())
+        let event = PageEvent::Told { knows, untold };
+        self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ())
     }
 }

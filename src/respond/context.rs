@@ -152,7 +152,7 @@ impl Flow {
             alerts,
             hold: self.hold(run, memory, now),
             cancelled: self.cancelled(run, memory),
-            in_hand: on.is_some_and(|step| self.in_hand.contains(&(run.id, step))),
+            in_hand: on.is_some_and(|step| self.afoot.in_hand.contains_key(&(run.id, step))),
             looks_since: self.looks_since,
             progress: None,
             called: on.and_then(|step| Self::called(run, step, memory)),

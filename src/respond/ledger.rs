@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Health, Name, PageEvent, PageOpened, Run, RunEvent, RunState, Rung, Subject,
+    AlertId, AlertMemory, AlertState, Health, Name, PageOpened, Run, RunEvent, RunState, Rung, Subject,
 };
 use codeops_core::playbook::unlatches_at;
 use jiff::Timestamp;
@@ -94,11 +94,10 @@ impl Flow {
             let (text, alerts) = self.fire_on(&runs);
             let body = format!("No playbook answers them until a commit. {why}\n{text}");
             let title = "cancelled by a codeops that only observes: alerts fire on".to_owned();
-            let event =
-                PageEvent::Opened(PageOpened { policy: Some(policy), title, body, alerts, ..PageOpened::default() });
-            beside.push(Record::Page { page: self.tools.journal.mint_page(), event });
+            let opened = PageOpened { policy: Some(policy), title, body, alerts, ..PageOpened::default() };
+            beside.push(self.tools.journal.opened_page(opened).1);
         }
-        self.tools.journal.open_page(PageEvent::Opened(opened), |_| beside).await?;
+        self.tools.journal.open_page(opened, |_| beside).await?;
         self.tools.said.with(|said| said.observing = Some(why.to_owned()));
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! that dies anywhere is followed by one that goes on.
 
 mod act;
+mod afoot;
 mod alerts;
 mod ask;
 mod bake;
@@ -35,8 +36,7 @@ use std::time::Duration;
 use codeops_core::alert::Router;
 use codeops_core::desired::Desired;
 use codeops_core::model::{
-    AlertId, AlertState, Name, Notified, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef, TeamName,
-    Whose,
+    AlertId, AlertState, Name, PageId, Period, Response, ResponseMemory, RunId, Schedule, StepRef, TeamName, Whose,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc};
@@ -78,7 +78,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What does not change while the daemon runs.
     pub rules: Rules,
-    /// What was said before settings were taken over.
+    /// What was said before settings were taken over, and what is on since then.
     pub said: Said,
 }
 
@@ -119,18 +119,22 @@ enum Event {
     Answered { run: RunId, answers: Vec<(AlertId, AlertState)> },
     /// Answers of the source that this receiver's credentials ask, about what it held back or was found to be over.
     Looked { receiver: Name, asked: Vec<AlertId>, answers: Vec<AlertAnswer> },
-    /// An attempt to tell of a page's end; who accepted it, and who did not.
-    Closed { page: PageId, accepted: Vec<Name>, untold: Vec<Name> },
+    /// Who was told of a page's end and accepted that, while others have not answered.
+    Knows { page: PageId, receiver: Name },
+    /// An attempt to tell of a page's end is over; who accepted it last, and who did not.
+    Closed { page: PageId, knows: Vec<Name>, untold: Vec<Name> },
     /// The sign of life has left, or could not.
     Beaten,
 }
 
-/// Runs until `cancel` fires.
+/// Runs until `cancel` fires. Then it begins nothing more; what is on goes on for the next flow of this process, and where none
+/// follows ([`Said::ends`]) it gets 10 seconds.
 ///
 /// # Errors
 /// Only when the journal takes nothing more.
 pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError> {
-    let (sender, events) = mpsc::channel(1_024);
+    let said = parts.said.clone();
+    let (afoot, mut events) = said.with(|said| said.afoot.take()).unwrap_or_else(afoot::nothing);
     let tail = parts.journal.tail();
     let now = parts.clock.now();
     let mut flow = Flow {
@@ -140,10 +144,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         looks_since: parts.said.with(|said| *said.looks_since.get_or_insert(now)),
         beaten_at: None,
         beating: false,
-        in_hand: BTreeSet::new(),
-        sending: BTreeSet::new(),
         mended: BTreeMap::new(),
-        closing: BTreeMap::new(),
         asking: BTreeSet::new(),
         quiet_looked_at: None,
         room_looked_at: None,
@@ -152,14 +153,14 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         timetable: schedules::Timetable::default(),
         ran: None,
         wake: None,
-        sender,
+        afoot,
         tasks: JoinSet::new(),
         tools: parts,
     };
     if let Some(desired) = flow.board.desired.clone() {
         flow.take_desired(&desired);
     }
-    let ended = flow.follow(tail, events, &cancel).await;
+    let ended = flow.follow(tail, &mut events, &cancel).await;
     flow.tools.vitals.respond.rests();
     if ended.is_err() {
         tokio::select! {
@@ -170,7 +171,12 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         cancel.cancelled().await;
     }
     flow.tasks.shutdown().await;
-    ended
+    let for_good = said.with(|said| said.ends);
+    let drained = flow.drain(&mut events, for_good).await;
+    if !for_good {
+        said.with(|said| said.afoot = Some((flow.afoot, events)));
+    }
+    ended.and(drained)
 }
 
 /// The one task and what it owns. All of it but the tools can be lost.
@@ -184,13 +190,8 @@ struct Flow {
     looks_since: Timestamp,
     beaten_at: Option<Timestamp>,
     beating: bool,
-    /// Effects that this process is doing.
-    in_hand: BTreeSet<(RunId, StepRef)>,
-    sending: BTreeSet<(PageId, Notified)>,
     /// When the channels of receivers were changed last, or accepted a page, of those that were or did since this flow began.
     mended: BTreeMap<Name, Timestamp>,
-    /// Tries to tell of the ends of pages.
-    closing: BTreeMap<PageId, calls::Closing>,
     asking: BTreeSet<RunId>,
     /// When what is kept quiet was last looked at.
     quiet_looked_at: Option<Timestamp>,
@@ -205,7 +206,9 @@ struct Flow {
     ran: Option<TeamName>,
     /// When to look again though nothing happened.
     wake: Option<Timestamp>,
-    sender: mpsc::Sender<Event>,
+    /// What this process is doing.
+    afoot: afoot::Afoot,
+    /// Questions, which are asked again.
     tasks: JoinSet<()>,
 }
 
@@ -213,7 +216,7 @@ impl Flow {
     async fn follow(
         &mut self,
         mut tail: broadcast::Receiver<Arc<Entry>>,
-        mut events: mpsc::Receiver<Event>,
+        events: &mut mpsc::Receiver<Event>,
         cancel: &CancellationToken,
     ) -> Result<(), LogError> {
         let mut watcher = self.tools.watcher.clone();
@@ -236,6 +239,8 @@ impl Flow {
                 changed = watcher.changed() => if changed.is_err() { return Ok(()) } else { None },
                 () = tokio::time::sleep(wait) => None,
                 Some(_) = self.tasks.join_next() => None,
+                Some(_) = self.afoot.tasks.join_next() => None,
+                Some(_) = self.afoot.commits.join_next() => None,
             };
             pulse.works();
             if let Some(event) = event {
@@ -286,7 +291,8 @@ impl Flow {
             Event::Sent { page, to, result } => self.sent(page, to, result).await,
             Event::Answered { run, answers } => self.answered(run, answers).await,
             Event::Looked { receiver, asked, answers } => self.looked(&receiver, &asked, answers).await,
-            Event::Closed { page, accepted, untold } => self.closed(page, accepted, untold).await,
+            Event::Knows { page, receiver } => self.knows(page, receiver).await,
+            Event::Closed { page, knows, untold } => self.closed(page, knows, untold).await,
             Event::Beaten => {
                 self.beating = false;
                 Ok(())

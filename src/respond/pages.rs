@@ -42,7 +42,7 @@ impl Flow {
         for page in open {
             let mut told = self.told_by(&page, now);
             // One whose answer is still awaited must not hide when the next is due.
-            told.retain(|told| !self.sending.contains(&(page.id, told.notified.clone())));
+            told.retain(|told| !self.afoot.sending.contains(&(page.id, told.notified.clone())));
             let mended = |told: &Told| self.mended.get(&told.receiver).copied().unwrap_or(self.began_at);
             match next_send(&page, &told, mended, now) {
                 PageNext::Send(told) => {
@@ -164,7 +164,7 @@ impl Flow {
     }
 
     async fn send(&mut self, page: &Arc<Page>, told: Told) -> Result<(), LogError> {
-        if !self.sending.insert((page.id, told.notified.clone())) {
+        if !self.afoot.sending.insert((page.id, told.notified.clone())) {
             return Ok(());
         }
         let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver.clone()).await?;
@@ -190,8 +190,8 @@ impl Flow {
             path: Some(path),
             alert: self.told_first(page, &to.team),
         });
-        let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.sender.clone(), page.id);
-        self.tasks.spawn(async move {
+        let (effects, sender, page) = (Arc::clone(&self.tools.effects), self.afoot.sender.clone(), page.id);
+        self.afoot.tasks.spawn(async move {
             let late = format!("the channel did not answer within {} s", SEND.as_secs());
             let result = perform(&effects, started, effect, SEND, late).await;
             let _ = sender.send(Event::Sent { page, to, result }).await;
@@ -206,12 +206,16 @@ impl Flow {
         To { notified, receiver, team }: To,
         result: Result<Performed, EffectError>,
     ) -> Result<(), LogError> {
-        self.sending.remove(&(page, notified.clone()));
-        let Some(known) = self.remembered(|response| response.pages.get(&page).cloned()) else { return Ok(()) };
+        self.afoot.sending.remove(&(page, notified.clone()));
+        let refused = matches!(result, Err(EffectError::Failed { .. })).then(|| receiver.clone());
+        let Some(known) = self.remembered(|response| response.pages.get(&page).cloned()) else {
+            return self.refused_late(page, To { notified, receiver, team }, result).await;
+        };
         let (mut records, mut told_over) = (Vec::new(), false);
         let event = match result {
-            Ok(_) => {
-                tracing::info!(%page, %notified, "a page was accepted");
+            Ok(done) => {
+                let evidence = self.tools.vault.redact_of(&team, &done.evidence);
+                tracing::info!(%page, %notified, evidence, "a page was accepted");
                 // The way is open again: what waits for another try goes now.
                 self.mended.insert(receiver, self.tools.clock.now());
                 let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page }) };
@@ -222,7 +226,7 @@ impl Flow {
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {
                 let error = self.tools.vault.redact_of(&team, &error);
                 tracing::warn!(%page, %notified, error, "a page was not accepted");
-                PageEvent::Failed { notified, error }
+                PageEvent::Failed { notified, error, refused }
             }
         };
         records.push(Record::Page { page, event });
@@ -231,6 +235,20 @@ impl Flow {
             records.push(Record::Page { page, event: PageEvent::Closed { why } });
         }
         self.tools.journal.record(records).await.map(|_| ())
+    }
+
+    /// A send has come back after another was accepted: who said no is not told of the end.
+    async fn refused_late(&self, page: PageId, to: To, result: Result<Performed, EffectError>) -> Result<(), LogError> {
+        let To { notified, receiver, team } = to;
+        let waits = self.remembered(|response| response.calls.contains_key(&page));
+        let Err(EffectError::Failed { error, .. }) = result else { return Ok(()) };
+        if !waits {
+            return Ok(());
+        }
+        let error = self.tools.vault.redact_of(&team, &error);
+        tracing::warn!(%page, %notified, error, "a page was not accepted");
+        let event = PageEvent::Failed { notified, error, refused: Some(receiver) };
+        self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ())
     }
 
     /// Whether all its alerts were over before the first send of a page began, and still are: whoever has it knows.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use codeops_core::model::{Kept, Name, PageEvent, PageOpened, Spent};
+use codeops_core::model::{Kept, Name, PageOpened, Spent};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Flow, is_due};
@@ -57,8 +57,8 @@ impl Flow {
             let body = if kept.is_full() { remembered } else { written };
             let policy = self.tools.rules.fallback.clone();
             let full = Some(receiver);
-            let event = PageEvent::Opened(PageOpened { policy, title, body, full, ..PageOpened::default() });
-            self.tools.journal.open_page(event, |_| Vec::new()).await?;
+            let opened = PageOpened { policy, title, body, full, ..PageOpened::default() };
+            self.tools.journal.open_page(opened, |_| Vec::new()).await?;
         }
         Ok(())
     }

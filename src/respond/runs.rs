@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Does, Memory, Name, Page, PageEvent, PageOpened, ResponseMemory, Run, RunCause,
-    RunEvent, RunId, RunState, StepOutcome, StepRef, TeamName, covers, severity, worst,
+    AlertId, AlertMemory, AlertState, Does, Memory, Name, Page, PageOpened, ResponseMemory, Run, RunCause, RunEvent,
+    RunId, RunState, StepOutcome, StepRef, TeamName, covers, severity, worst,
 };
 use codeops_core::playbook::{Next, evidence, judged, latched_words, next, still_fires};
 use jiff::Timestamp;
@@ -150,11 +150,11 @@ impl Flow {
         self.who_is_told(run, None)
     }
 
-    fn calls_for_a_person(&self, run: &Run, state: RunState, why: &str) -> Option<PageEvent> {
+    fn calls_for_a_person(&self, run: &Run, state: RunState, why: &str) -> Option<PageOpened> {
         let policy = Some(self.calls_of(run, state)?);
         let first = format!("{}Run {} {state}: {why}.\n", self.latch_of(run), run.id);
         let (title, body) = self.evidence(run, None, &first);
-        Some(PageEvent::Opened(PageOpened { run: Some(run.id), policy, title, body, ..PageOpened::default() }))
+        Some(PageOpened { run: Some(run.id), policy, title, body, ..PageOpened::default() })
     }
 
     /// The title and the text of a run's page, after `first`; `at` is the step that pages, where one does.
@@ -222,7 +222,7 @@ impl Flow {
         attempt: u32,
         result: Result<Performed, EffectError>,
     ) -> Result<(), LogError> {
-        self.in_hand.remove(&(id, step));
+        self.afoot.in_hand.remove(&(id, step));
         let (outcome, evidence) = match result {
             Ok(done) => (StepOutcome::Done { output: bounded(done.output) }, done.evidence),
             Err(EffectError::Failed { error, evidence }) => (StepOutcome::Failed { error }, evidence),
@@ -253,7 +253,7 @@ impl Flow {
             codeops_core::model::Part::Otherwise => "o",
         };
         let nth = if idempotent { 0 } else { attempt };
-        let key = self.tools.journal.key_of(&format!("{}:{part}{}:{nth}", run.id, step.index));
+        let key = self.tools.journal.key_of_run(run, &format!("{part}{}:{nth}", step.index));
         let begun = RunEvent::StepBegun { step, attempt, key, deadline };
         self.carry_out(run, step, attempt, begun, order).await
     }

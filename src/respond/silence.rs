@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::alert::silent;
-use codeops_core::model::{Name, Page, PageEvent, PageOpened, SELF_TEST, is_ahead, wait_ends};
+use codeops_core::model::{Name, Page, PageOpened, SELF_TEST, is_ahead, wait_ends};
 use codeops_core::playbook::{due, next_time};
 use jiff::{SignedDuration, Timestamp};
 
@@ -69,8 +69,8 @@ impl Flow {
             );
             let policy = self.tools.rules.fallback.clone();
             let silent = Some(receiver.clone());
-            let event = PageEvent::Opened(PageOpened { policy, title, body, silent, ..PageOpened::default() });
-            self.tools.journal.open_page(event, |_| Vec::new()).await?;
+            let opened = PageOpened { policy, title, body, silent, ..PageOpened::default() };
+            self.tools.journal.open_page(opened, |_| Vec::new()).await?;
             // Said only once it is durable: what could not be written down is said by whoever begins anew.
             self.tools.said.with(|said| said.silent.insert(receiver));
         }
@@ -92,15 +92,15 @@ impl Flow {
             let title = "codeops paging self-test: nothing is wrong".to_owned();
             let body =
                 "This page shows that paging works. It comes as often as `selfTest` in the settings says, and is over at once.".to_owned();
-            let event = PageEvent::Opened(PageOpened {
+            let opened = PageOpened {
                 policy: self.tools.rules.fallback.clone(),
                 title,
                 body,
                 schedule: Some(name.clone()),
                 ..PageOpened::default()
-            });
+            };
             let record = Record::Scheduled { playbook: name, due: time, left: None, of: None };
-            self.tools.journal.open_page(event, |_| vec![record]).await?;
+            self.tools.journal.open_page(opened, |_| vec![record]).await?;
         }
         if let Ok(Some(next)) = next_time(&schedule, now) {
             self.wake_at(next);
@@ -126,7 +126,7 @@ impl Flow {
             return;
         }
         self.beating = true;
-        let (heartbeat, sender) = (heartbeat, self.sender.clone());
+        let (heartbeat, sender) = (heartbeat, self.afoot.sender.clone());
         self.tasks.spawn(async move {
             // One of its own: what panics must not be the last sign of life.
             let mut on = JoinSet::new();

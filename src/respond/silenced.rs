@@ -42,7 +42,7 @@ impl Flow {
             if !self.asking_silenced.insert(receiver.clone()) {
                 continue;
             }
-            let (sources, sender) = (Arc::clone(&self.tools.sources), self.sender.clone());
+            let (sources, sender) = (Arc::clone(&self.tools.sources), self.afoot.sender.clone());
             let ids: Vec<AlertId> = alerts.iter().map(|alert| alert.id.clone()).collect();
             self.tasks.spawn(async move {
                 // One of its own: what panics says nothing, and must not end the asking.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageEvent, PageOpened, ResponseMemory, TeamName};
+use codeops_core::model::{AlertId, AlertMemory, Disposition, Name, PageOpened, ResponseMemory, TeamName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Flow;
@@ -131,8 +131,8 @@ impl Flow {
                 };
                 receipts.map(receipt).into_iter().collect()
             };
-            let event = PageEvent::Opened(PageOpened { policy, title, body, alerts: about, ..PageOpened::default() });
-            self.tools.journal.open_page(event, left).await?;
+            let opened = PageOpened { policy, title, body, alerts: about, ..PageOpened::default() };
+            self.tools.journal.open_page(opened, left).await?;
         }
         Ok(())
     }

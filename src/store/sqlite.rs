@@ -47,6 +47,8 @@ pub struct Sqlite {
     clock: Arc<dyn Clock>,
     pulse: Pulse,
     store: String,
+    /// See [`Log::opening`].
+    opening: String,
     tag_key: Secret<[u8; 32]>,
     readers: Arc<Readers>,
 }
@@ -116,6 +118,7 @@ impl Sqlite {
             clock,
             pulse,
             store: facts.store,
+            opening: hex::encode(random::<6>()),
             tag_key: Secret::new(tag_key),
             readers: Arc::new(readers),
         })
@@ -257,6 +260,10 @@ impl Log for Sqlite {
 
     fn identity(&self) -> (String, u64) {
         (self.store.clone(), self.epoch())
+    }
+
+    fn opening(&self) -> Option<String> {
+        Some(self.opening.clone())
     }
 
     fn poisoned(&self) -> Option<String> {

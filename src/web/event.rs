@@ -172,7 +172,10 @@ fn mark(record: &Record) -> Option<Mark> {
             PageEvent::Opened(_) | PageEvent::Failed { .. } => Some(Mark::Degraded),
             PageEvent::Accepted { .. } => Some(Mark::Held),
             PageEvent::Closed { .. } => Some(Mark::Fine),
-            PageEvent::Joined { .. } | PageEvent::Begun { .. } | PageEvent::Withdrawn { .. } => None,
+            PageEvent::Joined { .. }
+            | PageEvent::Begun { .. }
+            | PageEvent::Told { .. }
+            | PageEvent::Withdrawn { .. } => None,
         },
         Record::Latched { .. } => Some(Mark::Held),
         _ => None,
@@ -345,9 +348,20 @@ fn page_text(event: &PageEvent) -> String {
             format!("is sent to oncall/{name}, which is {receiver}")
         }
         PageEvent::Begun { notified, .. } => format!("is sent to {notified}"),
-        PageEvent::Failed { notified, error } => format!("was not accepted by {notified}: {error}"),
+        PageEvent::Failed { notified, error, .. } => format!("was not accepted by {notified}: {error}"),
         PageEvent::Accepted { notified } => format!("accepted by {notified}"),
         PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
+        PageEvent::Told { knows, untold } if knows.is_empty() && untold.is_empty() => {
+            "goes on; its end will be told anew".to_owned()
+        }
+        PageEvent::Told { knows, untold } => {
+            let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+            match (knows.as_slice(), untold.as_slice()) {
+                (knows, []) => format!("its end was told to {}", names(knows)),
+                ([], untold) => format!("its end was not accepted by {}", names(untold)),
+                (knows, untold) => format!("its end was told to {}, not to {}", names(knows), names(untold)),
+            }
+        }
         PageEvent::Closed { why } => format!("closed: {why}"),
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use codeops::effect::{Parts, Performer, Seal};
+use codeops::effect::{Parts, Performer, Scripts, Seal};
 use codeops::journal::Journal;
 use codeops::port::{
     CommitError, CommitOrder, Committed, Committer, Effect, EffectError, Effects as _, Performed, Source, SystemClock,
@@ -114,11 +114,10 @@ impl Setting {
             bot: self.bot,
             seal: Seal::under(&[7; 32]),
             page: Some("http://codeops.example/".to_owned()),
-            folder: folder.join("effects"),
             launcher: PathBuf::from(env!("CARGO_BIN_EXE_codeops")),
         };
         let journal = Journal::new(MemoryLog::new(clock));
-        let performer = Performer::new(parts).expect("prepared");
+        let performer = Performer::new(parts, Scripts::new(&folder.join("effects")).expect("prepared"));
         Stage { performer, journal, source, folder: folder.to_owned(), temporary: Vec::new() }
     }
 }

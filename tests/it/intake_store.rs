@@ -14,8 +14,8 @@ use codeops::journal::{
 use codeops::port::{Clock, SystemClock};
 use codeops::store::{Keep, Sqlite, audit};
 use codeops_core::model::{
-    Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Name, PageEvent, PageId, Run, RunEvent, RunId,
-    RunState, Signal,
+    Alert, AlertId, AlertState, Disposition, Fingerprint, Labels, Name, PageEvent, PageId, PageOpened, Run, RunEvent,
+    RunId, RunState, Signal,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -43,9 +43,9 @@ fn opened() -> RunEvent {
     event
 }
 
-fn page_opened() -> PageEvent {
-    let Record::Page { event, .. } = golden("page-opened") else { panic!("a page") };
-    event
+fn page_opened() -> PageOpened {
+    let Record::Page { event: PageEvent::Opened(opened), .. } = golden("page-opened") else { panic!("a page") };
+    opened
 }
 
 fn ended(run: RunId, state: RunState) -> Record {

@@ -4,6 +4,7 @@ mod alerts;
 mod alerts_begun;
 mod alerts_beside;
 mod alerts_called;
+mod alerts_ended;
 mod alerts_held;
 mod alerts_joined;
 mod alerts_paged;

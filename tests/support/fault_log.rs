@@ -44,6 +44,8 @@ impl MemoryLog {
 /// A log in memory that crashes once: from then on every append fails, as it does when a daemon is killed.
 pub(crate) struct FaultLog {
     store: String,
+    /// How often it is of a backup.
+    copy: u32,
     clock: Arc<dyn Clock>,
     crash: Option<Crash>,
     hangs: AtomicBool,
@@ -82,13 +84,17 @@ impl FaultLog {
     /// The log as it was after so many entries: a backup of the store, restored.
     pub(crate) fn restored(&self, entries: usize) -> Arc<Self> {
         let kept = self.entries().into_iter().take(entries).collect();
-        Arc::new(Self::build(&self.store, Arc::clone(&self.clock), None, kept, 1))
+        let mut restored = Self::build(&self.store, Arc::clone(&self.clock), None, kept, 1);
+        restored.copy = self.copy + 1;
+        Arc::new(restored)
     }
 
     /// The log as the next daemon finds it: with all that was durable, and the next epoch.
     pub(crate) fn reopen(&self, crash: Option<Crash>) -> Arc<Self> {
         let epoch = self.state().epoch + 1;
-        Arc::new(Self::build(&self.store, Arc::clone(&self.clock), crash, self.entries(), epoch))
+        let mut next = Self::build(&self.store, Arc::clone(&self.clock), crash, self.entries(), epoch);
+        next.copy = self.copy;
+        Arc::new(next)
     }
 
     /// From now on others come to their turn during an append, as they do while a disk is waited for.
@@ -123,7 +129,7 @@ impl FaultLog {
         let store = store.to_owned();
         let (memory, tail) = (Arc::new(SharedMemory::new(memory)), broadcast::Sender::new(1024));
         let [slow, hangs, breaks] = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { store, clock, crash, state, memory, tail, slow, hangs, breaks }
+        Self { store, copy: 0, clock, crash, state, memory, tail, slow, hangs, breaks }
     }
 
     /// From now on every append fails.
@@ -262,6 +268,10 @@ impl Log for FaultLog {
 
     fn identity(&self) -> (String, u64) {
         (self.store.clone(), self.state().epoch)
+    }
+
+    fn opening(&self) -> Option<String> {
+        (self.copy > 0).then(|| format!("c{}", self.copy))
     }
 
     fn poisoned(&self) -> Option<String> {

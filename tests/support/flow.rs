@@ -240,11 +240,27 @@ impl Flow {
         self.said = respond::Said::default();
     }
 
+    /// Ends the daemon as it ends by itself; what is on gets its time where nothing follows in this process.
+    async fn end(&mut self) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        daemon.cancel.cancel();
+        while let Some(ended) = daemon.flow.join_next().await {
+            ended.expect("no panic").expect("a journal that takes everything");
+        }
+        while daemon.tasks.join_next().await.is_some() {}
+    }
+
+    /// Ends the daemon as SIGTERM does.
+    pub(crate) async fn stop(&mut self) {
+        self.said.ends();
+        self.end().await;
+        self.said = respond::Said::default();
+        self.log = self.log.reopen(None);
+    }
+
     /// Takes over settings: all begins anew, in the same process.
     pub(crate) async fn reload(&mut self) {
-        let said = self.said.clone();
-        self.kill().await;
-        self.said = said;
+        self.end().await;
         self.log = self.log.reopen(None);
         self.start().await;
     }

@@ -55,7 +55,7 @@ pub use observed::{
     Covered, FieldDrift, Instance, InstanceHealth, InstanceState, Listing, Live, Observed, Ours, STARTED_AGAIN, Scope,
     Snapshot, Stamp, SystemId, Why,
 };
-pub use page::{Call, Page, PageEvent, PageOpened, PageTry, SELF_TEST};
+pub use page::{Call, Ending, Page, PageEvent, PageOpened, PageTry, SELF_TEST};
 pub use playbook::{
     Action, CatchUp, Concurrency, DocumentName, Does, GitChange, HttpCall, Limits, OnError, Per, Playbook,
     PlaybookStep, Progress, Retry, Schedule, Trigger, WaitFor, WhenBusy,

@@ -48,6 +48,9 @@ pub struct Page {
     /// The scheduled playbook whose run called, or [`SELF_TEST`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Name>,
+    /// What tells its key from that of another page that has its number in a copy of the store; `None` in an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 /// The name under which the paging test is scheduled.
@@ -85,6 +88,9 @@ pub struct PageTry {
     /// The receivers it came to: whose turn it was, of those on call. Older records do not say.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub receivers: BTreeSet<Name>,
+    /// Those of them that said no when they were last told.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused: BTreeSet<Name>,
 }
 
 /// An accepted page whose alerts are not over yet: whoever was told of it is told of its end.
@@ -122,6 +128,43 @@ pub struct Call {
     /// those that are over: one that is not remembered is such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<bool>,
+    /// What tells its key from that of another page that has its number in a copy of the store; `None` in an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// How far its end has been told; `None` where that was not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+}
+
+/// How far the end of a page has been told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Tries after which somebody did not know.
+    pub tries: u32,
+    /// When the last of them ended.
+    pub at: Timestamp,
+    /// Who knows: once is enough.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub knows: BTreeSet<Name>,
+}
+
+impl Call {
+    /// Who did not accept the page has nothing to be told the end of.
+    pub fn refused_by(&mut self, receiver: &Name) {
+        self.receivers.remove(receiver);
+    }
+
+    /// Takes in how a try to tell of its end went: who knows now, and who does not. Of nobody, it goes on, and all are told anew.
+    pub fn told(&mut self, at: Timestamp, knows: &[Name], untold: &[Name]) {
+        if knows.is_empty() && untold.is_empty() {
+            return self.ending = None;
+        }
+        let ending = self.ending.get_or_insert_with(|| Ending { tries: 0, at, knows: BTreeSet::new() });
+        ending.knows.extend(knows.iter().cloned());
+        if !untold.is_empty() {
+            (ending.tries, ending.at) = (ending.tries.saturating_add(1), at);
+        }
+    }
 }
 
 /// What a page begins with. Of `silent`, `full` and `schedule` it has one at most: what it is about where no alerts are.
@@ -148,6 +191,9 @@ pub struct PageOpened {
     /// What is scheduled and called, where that is no run's playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Name>,
+    /// What tells its key from that of another page that has its number in a copy of the store; `None` in an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 /// One thing that happened to a page.
@@ -175,6 +221,9 @@ pub enum PageEvent {
         notified: Notified,
         /// Why, redacted.
         error: String,
+        /// The receiver that said no. Where that is not known, it may have arrived; older records do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Name>,
     },
     /// A channel accepted it.
     Accepted {
@@ -186,6 +235,13 @@ pub enum PageEvent {
         /// Why.
         why: String,
     },
+    /// A try to tell of its end. Both empty: it goes on, and its end will be told anew.
+    Told {
+        /// Who knows now.
+        knows: Vec<Name>,
+        /// Who does not.
+        untold: Vec<Name>,
+    },
     /// It was accepted, and nothing more is to be told of it.
     Closed {
         /// Why.
@@ -196,7 +252,8 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened(PageOpened { run, policy, title, body, alerts, silent, full, schedule }) = event.clone()
+        let PageEvent::Opened(PageOpened { run, policy, title, body, alerts, silent, full, schedule, mark }) =
+            event.clone()
         else {
             return None;
         };
@@ -216,26 +273,32 @@ impl Page {
             silent,
             full,
             schedule,
+            mark,
         })
     }
 
     /// Takes in one event of its log.
     pub fn take(&mut self, at: Timestamp, event: &PageEvent) {
-        let (notified, receiver, error) = match event {
-            PageEvent::Opened(_) | PageEvent::Closed { .. } => return,
+        let (notified, receiver, failed) = match event {
+            PageEvent::Opened(_) | PageEvent::Told { .. } | PageEvent::Closed { .. } => return,
             PageEvent::Withdrawn { why } => return self.withdrawn = Some(why.clone()),
             PageEvent::Accepted { notified } => return self.accepted = Some((notified.clone(), at)),
             PageEvent::Joined { alerts } => return self.alerts.extend(alerts.iter().cloned()),
             PageEvent::Begun { notified, receiver } => (notified, receiver.clone(), None),
-            PageEvent::Failed { notified, error } => (notified, None, Some(error)),
+            PageEvent::Failed { notified, error, refused } => (notified, None, Some((error, refused))),
         };
-        let new = PageTry { failures: 0, at, error: None, receivers: BTreeSet::new() };
+        let new = PageTry { failures: 0, at, error: None, receivers: BTreeSet::new(), refused: BTreeSet::new() };
         let before = self.tries.entry(notified.clone()).or_insert(new);
         before.at = at;
-        before.receivers.extend(receiver);
-        if let Some(error) = error {
+        if let Some(receiver) = receiver {
+            // Until it says no again.
+            before.refused.remove(&receiver);
+            before.receivers.insert(receiver);
+        }
+        if let Some((error, refused)) = failed {
             before.failures += 1;
             before.error = Some(error.clone());
+            before.refused.extend(refused.clone());
         }
     }
 
@@ -249,12 +312,29 @@ impl Page {
         }
         let unknown = self.tries.iter().filter(|(_, tried)| tried.receivers.is_empty());
         let told = unknown.map(|(notified, _)| notified.clone()).collect();
-        let receivers = self.tries.values().flat_map(|tried| tried.receivers.iter().cloned()).collect();
+        // Who said no has no page whose end could be told.
+        let may_have = |tried: &PageTry| tried.receivers.difference(&tried.refused).cloned().collect::<Vec<_>>();
+        let receivers = self.tries.values().flat_map(may_have).collect();
         let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
         let opened_at = Some(self.opened_at);
         let (silent, full, schedule) = (self.silent.clone(), self.full.clone(), self.schedule.clone());
-        let run = self.run;
-        Some(Call { run, policy, title, told, receivers, alerts, group, silent, full, schedule, opened_at, lost })
+        let (run, mark, ending) = (self.run, self.mark.clone(), None);
+        Some(Call {
+            run,
+            policy,
+            title,
+            told,
+            receivers,
+            alerts,
+            group,
+            silent,
+            full,
+            schedule,
+            opened_at,
+            lost,
+            mark,
+            ending,
+        })
     }
 
     /// Whether all its alerts are over, as their sources say. One that is not remembered any more was, unless it is `lost`.

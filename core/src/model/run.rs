@@ -122,6 +122,9 @@ pub enum RunEvent {
         /// The team whose the alert was that opened it, where the settings name teams.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         owner: Option<TeamName>,
+        /// What tells its keys from those of another run that has its number in a copy of the store; `None` in an older record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mark: Option<String>,
     },
     /// Another alert on the same thing joined it.
     Joined {
@@ -226,6 +229,9 @@ pub struct Run {
     /// The team whose the alert was that opened it, where the settings name teams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<TeamName>,
+    /// What tells its keys from those of another run that has its number in a copy of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// The alerts it answers.
     pub alerts: BTreeSet<AlertId>,
     /// What their sources said when asked, and when, for the present wait.
@@ -260,6 +266,7 @@ impl Run {
             group,
             because,
             owner,
+            mark,
         } = event
         else {
             return None;
@@ -280,6 +287,7 @@ impl Run {
             alert: alert.clone(),
             group: group.clone(),
             owner: owner.clone(),
+            mark: mark.clone(),
             alerts,
             asked: BTreeMap::new(),
             opened_at: at,

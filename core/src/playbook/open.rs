@@ -334,6 +334,7 @@ fn opened(asked: &Asked<'_>, rung: Rung, because: Option<String>, latches: Optio
         group: group(asked),
         because,
         owner: asked.owner.cloned(),
+        mark: None,
     };
     Opening::Open { event: Box::new(event), latches }
 }

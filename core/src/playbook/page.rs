@@ -137,6 +137,8 @@ pub fn next_send(page: &Page, told: &[Told], mended: impl Fn(&Told) -> Timestamp
         let mended = Some(mended(told)).filter(|mended| !is_ahead(*mended, now));
         match page.tries.get(&told.notified) {
             None => first,
+            // Whoever comes on call waits out nobody else's tries.
+            Some(tried) if !tried.receivers.is_empty() && !tried.receivers.contains(&told.receiver) => first,
             Some(tried) if Some(tried.at) < mended => mended.map_or(first, |mended| mended.max(first)),
             Some(tried) => {
                 let doubled = 1_000_u64.saturating_mul(1 << tried.failures.min(20)).min(LONGEST_MS);

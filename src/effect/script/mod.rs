@@ -59,16 +59,20 @@ pub fn confinement() -> Result<(), String> {
     Err(format!("scripts cannot be confined here: {missing}; or set `scripts: unconfined` in the settings"))
 }
 
-/// Runs scripts.
-pub(super) struct Scripts {
+/// Where scripts run. One process has one, whatever settings it takes over: what is on stays in it. Cheap to clone.
+#[derive(Clone)]
+pub struct Scripts {
     folder: PathBuf,
-    views: Views,
+    views: Arc<Views>,
     uids: Arc<TeamUids>,
 }
 
 impl Scripts {
-    /// Prepares `folder`: `views/`, `tmp/` and `uids.json` in it.
-    pub(super) fn new(folder: &Path) -> Result<Self, String> {
+    /// Prepares `folder`, `views/`, `tmp/` and `uids.json` in it, and clears away what an earlier daemon left there.
+    ///
+    /// # Errors
+    /// The folder cannot be prepared; says which and why.
+    pub fn new(folder: &Path) -> Result<Self, String> {
         Self::open(folder).map_err(|error| format!("the folder `{}` cannot be prepared: {error}", folder.display()))
     }
 
@@ -81,7 +85,11 @@ impl Scripts {
             tracing::warn!(folder = %tmp.display(), %error, "what scripts left cannot be removed and stays: is something mounted there?");
         }
         make_again(&tmp).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", tmp.display())))?;
-        Ok(Self { folder: folder.to_owned(), views: Views::open(&folder.join("views"))?, uids: Arc::new(uids) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            views: Arc::new(Views::open(&folder.join("views"))?),
+            uids: Arc::new(uids),
+        })
     }
 
     /// Runs one script to its end.

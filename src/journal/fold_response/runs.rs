@@ -154,6 +154,17 @@ impl Fold<'_> {
             self.memory.calls.remove(&id);
             return self.changed(Change::Call(id));
         }
+        if let Some(call) = self.memory.calls.get_mut(&id) {
+            match event {
+                PageEvent::Told { knows, untold } => call.told(self.at, knows, untold),
+                // Others had it already.
+                PageEvent::Failed { refused: Some(receiver), .. } => call.refused_by(receiver),
+                _ => {}
+            }
+            if matches!(event, PageEvent::Told { .. } | PageEvent::Failed { .. }) {
+                return self.changed(Change::Call(id));
+            }
+        }
         if let PageEvent::Joined { alerts } = event {
             let known = &self.memory.alerts;
             if let Some(call) = self.memory.calls.get_mut(&id) {

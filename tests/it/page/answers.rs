@@ -106,6 +106,7 @@ impl<'a> Story<'a> {
             group: None,
             because: None,
             owner: None,
+            mark: None,
         };
         log.add(ago(secs), Record::Run { run: RunId(run), resource: target.map(app), event });
         Self { log, run: RunId(run), target: target.map(app), secs }
@@ -293,7 +294,7 @@ fn paged(log: &MemoryLog) {
     let told = [
         opened,
         PageEvent::Begun { notified: notified.clone(), receiver: None },
-        PageEvent::Failed { notified: notified.clone(), error: "503".to_owned() },
+        PageEvent::Failed { notified: notified.clone(), error: "503".to_owned(), refused: None },
         PageEvent::Accepted { notified },
     ];
     for (event, secs) in told.into_iter().zip([2_070, 2_069, 2_060, 2_050]) {

@@ -3,7 +3,7 @@
 use codeops::journal::Record;
 use codeops_core::model::{Health, PageEvent, PageOpened, RunState, Sync};
 
-use super::alerts::{PEOPLE, begin, firing};
+use super::alerts::{PEOPLE, begin, firing, resolved};
 use crate::support::flow::{Flow, app_with, path};
 
 async fn running() -> Flow {
@@ -117,6 +117,41 @@ async fn an_older_store_says_so_in_one_page_and_its_alerts_call_people_alone() {
     assert_eq!(flow.outside.count("scripts/look.sh"), 1);
     assert_eq!(told(&flow).len(), 1);
     flow.check();
+}
+
+/// What a channel or a script was told under a key that is given again, it would take for told.
+#[tokio::test(start_paused = true)]
+async fn a_restored_store_gives_no_key_that_was_given_in_the_lost_time() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop", "auth"]).await;
+    let backup = flow.log.entries().len();
+    flow.tell(vec![firing(&flow, "AppDown", "shop"), firing(&flow, "Odd", "shop")]).await;
+    flow.elapse(600).await;
+    flow.restart().await;
+    flow.change(&[("extra", "v1")]).await;
+    flow.settle().await;
+    let keys = |flow: &Flow, from: usize| {
+        let done = flow.outside.done().into_iter().skip(from).filter(|(word, _)| word != "beat");
+        done.collect::<std::collections::BTreeSet<_>>()
+    };
+    let (lost, from) = (keys(&flow, 0), flow.outside.done().len());
+    assert!(lost.iter().any(|(word, _)| word == "webhook") && lost.iter().any(|(word, _)| word == "scripts/look.sh"));
+    flow.restore_backup(backup).await;
+    flow.elapse(60).await;
+    flow.change(&[("extra", "v2")]).await;
+    flow.settle().await;
+    flow.tell(vec![firing(&flow, "AppDown", "auth"), firing(&flow, "Odd", "auth")]).await;
+    flow.elapse(600).await;
+    let new = keys(&flow, from);
+    assert!(new.iter().any(|(word, _)| word == "webhook") && new.iter().any(|(word, _)| word == "scripts/look.sh"));
+    assert!(new.is_disjoint(&lost), "{new:#?} {lost:#?}");
+    // The next daemon gives the same: the end of a page is told under the key of its beginning.
+    flow.restart().await;
+    flow.tell(vec![resolved(&flow, "Odd", "auth")]).await;
+    flow.elapse(60).await;
+    let over: Vec<String> =
+        keys(&flow, from).into_iter().filter(|(word, _)| word == "webhook over").map(|it| it.1).collect();
+    assert!(!over.is_empty() && over.iter().all(|key| new.contains(&("webhook".to_owned(), key.clone()))), "{over:?}");
 }
 
 /// Who is told of a run whose alert fires on is called, also where nobody else is.

@@ -119,7 +119,7 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     assert_eq!(to(next_send(&page, &told, never, at(0))), ["ada"]);
     let ada = Notified::OnCall(name("shop"));
     page.take(at(0), &PageEvent::Begun { notified: ada.clone(), receiver: None });
-    page.take(at(1), &PageEvent::Failed { notified: ada.clone(), error: "refused".to_owned() });
+    page.take(at(1), &PageEvent::Failed { notified: ada.clone(), error: "refused".to_owned(), refused: None });
     assert_eq!(next_send(&page, &told, never, at(1)), PageNext::Wait(at(3)));
     assert_eq!(to(next_send(&page, &told, never, at(3))), ["ada"], "for ever");
     assert_eq!(to(next_send(&page, &told, never, at(60))), ["ada", "ben"], "the second channel after 60 s");
@@ -128,6 +128,36 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     assert_eq!(to(next_send(&page, &told, mended, at(2))), ["ada"], "at once, by a way that was changed");
     page.take(at(61), &PageEvent::Accepted { notified: ada });
     assert_eq!(next_send(&page, &told, never, at(62)), PageNext::Over);
+}
+
+#[test]
+fn who_comes_on_call_waits_out_nobody_elses_tries() {
+    let response = compiled(PEOPLE).response;
+    let opened = time("2026-03-23T21:00:00Z");
+    let event = PageEvent::Opened(PageOpened { policy: Some(name("shop")), ..PageOpened::default() });
+    let mut page = Page::open(PageId(1), opened, &event).expect("a page");
+    let shop = Notified::OnCall(name("shop"));
+    let never = |_: &Told| Timestamp::MIN;
+    let to =
+        |page: &Page, now: &str| match next_send(page, &told(&name("shop"), &response, time(now)), never, time(now)) {
+            PageNext::Send(told) => {
+                told.iter().filter(|it| it.notified == shop).map(|it| it.receiver.to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+    for _ in 0..12 {
+        page.take(
+            time("2026-03-23T23:59:00Z"),
+            &PageEvent::Begun { notified: shop.clone(), receiver: Some(name("ada")) },
+        );
+        let error = "refused".to_owned();
+        let failed = PageEvent::Failed { notified: shop.clone(), error, refused: Some(name("ada")) };
+        page.take(time("2026-03-23T23:59:00Z"), &failed);
+    }
+    assert_eq!(to(&page, "2026-03-23T23:59:59Z"), Vec::<String>::new());
+    assert_eq!(to(&page, "2026-03-24T00:00:01Z"), ["ben"], "it is his turn");
+    page.take(time("2026-03-24T00:00:01Z"), &PageEvent::Begun { notified: shop.clone(), receiver: Some(name("ben")) });
+    assert_eq!(to(&page, "2026-03-24T00:00:02Z"), Vec::<String>::new());
 }
 
 #[test]
@@ -142,12 +172,18 @@ fn a_clock_that_was_set_back_keeps_no_page_from_being_sent() {
     assert!(matches!(next_send(&page, &told, began, before(0)), PageNext::Send(_)), "it was opened two hours from now");
     for notified in told.iter().map(|told| &told.notified) {
         page.take(opened, &PageEvent::Begun { notified: notified.clone(), receiver: None });
-        page.take(opened, &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned() });
+        page.take(
+            opened,
+            &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned(), refused: None },
+        );
     }
     assert!(matches!(next_send(&page, &told, began, before(0)), PageNext::Send(_)), "and tried two hours from now");
     for notified in told.iter().map(|told| &told.notified) {
         page.take(before(0), &PageEvent::Begun { notified: notified.clone(), receiver: None });
-        page.take(before(0), &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned() });
+        page.take(
+            before(0),
+            &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned(), refused: None },
+        );
     }
     assert_eq!(next_send(&page, &told, began, before(1)), PageNext::Wait(before(4)), "from then on as ever");
 }
