@@ -172,10 +172,7 @@ fn mark(record: &Record) -> Option<Mark> {
             PageEvent::Opened(_) | PageEvent::Failed { .. } => Some(Mark::Degraded),
             PageEvent::Accepted { .. } => Some(Mark::Held),
             PageEvent::Closed { .. } => Some(Mark::Fine),
-            PageEvent::Joined { .. }
-            | PageEvent::Begun { .. }
-            | PageEvent::Told { .. }
-            | PageEvent::Withdrawn { .. } => None,
+            _ => None,
         },
         Record::Latched { .. } => Some(Mark::Held),
         _ => None,
@@ -356,11 +353,9 @@ fn page_text(event: &PageEvent) -> String {
         }
         PageEvent::Told { knows, untold } => {
             let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-            match (knows.as_slice(), untold.as_slice()) {
-                (knows, []) => format!("its end was told to {}", names(knows)),
-                ([], untold) => format!("its end was not accepted by {}", names(untold)),
-                (knows, untold) => format!("its end was told to {}, not to {}", names(knows), names(untold)),
-            }
+            let to = |what: &str, who: &[Name]| (!who.is_empty()).then(|| format!("{what} {}", names(who)));
+            let all = [to("its end was told to", knows), to("its end was not accepted by", untold)];
+            all.into_iter().flatten().collect::<Vec<_>>().join("; ")
         }
         PageEvent::Closed { why } => format!("closed: {why}"),
     }

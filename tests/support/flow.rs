@@ -245,7 +245,8 @@ impl Flow {
         let Some(mut daemon) = self.daemon.take() else { return };
         daemon.cancel.cancel();
         while let Some(ended) = daemon.flow.join_next().await {
-            ended.expect("no panic").expect("a journal that takes everything");
+            // A journal that takes nothing more is what some tests are about.
+            let _ = ended.expect("no panic");
         }
         while daemon.tasks.join_next().await.is_some() {}
     }
