@@ -2,6 +2,7 @@
 //! paging itself is tried on a schedule.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use codeops_core::alert::silent;
 use codeops_core::model::{Name, Page, PageOpened, SELF_TEST, is_ahead, wait_ends};
@@ -151,8 +152,10 @@ impl Flow {
             return Some("a provider has not been observed lately".to_owned());
         }
         // What nobody could ever accept says nothing of whether paging goes on.
-        let waits = |page: &Page| now > wait_ends(page.opened_at, UNHEARD, now) && !self.nobody(page, now);
-        let unheard = self.remembered(|response| response.pages.values().find(|page| waits(page)).map(|page| page.id));
-        unheard.map(|page| format!("nobody has accepted page {page}"))
+        let is_late = |page: &&Arc<Page>| now > wait_ends(page.opened_at, UNHEARD, now);
+        // Who could be told is looked up in what is remembered, too.
+        let late: Vec<_> = self.remembered(|response| response.pages.values().filter(is_late).cloned().collect());
+        let unheard = late.iter().find(|page| !self.nobody(page, now));
+        unheard.map(|page| format!("nobody has accepted page {}", page.id))
     }
 }

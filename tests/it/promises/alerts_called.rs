@@ -232,8 +232,9 @@ async fn a_page_whose_policy_is_gone_goes_to_the_fallback_and_is_withdrawn_where
         flow.tell(vec![firing(&flow, "DiskFull", "shop")]).await;
         flow.elapse(30).await;
         assert_eq!(flow.response().pages.len(), 1, "nobody has it yet");
-        // Only the fallback's policy is left.
-        flow.commit(&[("people.yaml", PEOPLE)]).await;
+        // Only the fallback's policy is left, and no route leads to it.
+        let (people, _route) = PEOPLE.rsplit_once("---\n").expect("a route");
+        flow.commit(&[("people.yaml", people)]).await;
         flow.elapse(30).await;
         let run = only_run(&flow).await;
         assert_eq!((flow.response().pages.len(), run.state().is_over()), (usize::from(fallback), !fallback));
