@@ -28,7 +28,7 @@ const AT_ONCE: usize = 64 << 10;
 /// all that come. An app that never wrote has none.
 pub fn read(dir: &Path, query: LogQuery) -> LogStream {
     let folder = dir.join(FOLDER);
-    let start = stream::once(async move { apart(move || Reading::begin(folder, query)).await });
+    let start = stream::once(async move { apart(move || Reading::begin(&folder, query)).await });
     start
         .flat_map(|reading| match reading {
             Some(reading) => stream::unfold(reading, Reading::next).flat_map(stream::iter).boxed(),
@@ -69,7 +69,7 @@ enum Found {
 
 impl Reading {
     /// Opens the files that hold the newest lines, each where the first of these begins.
-    fn begin(folder: PathBuf, query: LogQuery) -> io::Result<Self> {
+    fn begin(folder: &Path, query: LogQuery) -> io::Result<Self> {
         let current = folder.join(CURRENT);
         let (newest, found) = Part::open(&current, &query, query.tail)?;
         let (mut parts, mut missing) = (VecDeque::from([newest]), query.tail.saturating_sub(found));
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_reader_holds_a_few_lines_however_many_it_asked_for() {
         let dir = written();
-        let mut reading = Reading::begin(dir.path().join(FOLDER), query(10_000, false)).expect("read");
+        let mut reading = Reading::begin(&dir.path().join(FOLDER), query(10_000, false)).expect("read");
         let (mut looks, mut all) = (0, 0);
         while let Found::Lines(lines) = reading.look().expect("read") {
             let bytes: usize = lines.iter().map(|line| line.line.len()).sum();
