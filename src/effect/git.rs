@@ -1,7 +1,9 @@
 //! Commits by the bot: turns an order into a change of one file that the team may claim. Making and pushing the commit is
 //! the source's work.
 
-use codeops_core::desired;
+use std::sync::Arc;
+
+use codeops_core::desired::{self, Files};
 use codeops_core::model::{Period, TeamName};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -17,18 +19,6 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
         | GitOrderChange::Known { file, .. } => file,
     };
     granted(parts, &order.team, file)?;
-    let edit = |bytes: &[u8]| match &order.change {
-        GitOrderChange::Set { document, path, value, .. } => {
-            let document = document.as_ref().map(|document| (document.kind.as_str(), document.name.as_str()));
-            let edited = desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))?;
-            match desired::spoils(file, bytes, &edited) {
-                Some(why) => Err(format!("`{file}` would not be valid with {value} at `{path}`: {why}")),
-                None => Ok(edited),
-            }
-        }
-        GitOrderChange::Known { why, .. } => Err(why.clone()),
-        GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),
-    };
     let now = parts.clock.now();
     let change = match &order.change {
         GitOrderChange::RevertLast { file, within, .. } => {
@@ -38,7 +28,8 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
             CommitChange::RevertLast { file: file.clone(), since }
         }
         GitOrderChange::Set { file, .. } | GitOrderChange::Known { file, .. } => {
-            CommitChange::Edit { file: file.clone(), edit: &edit }
+            let (file, change) = (file.clone(), order.change.clone());
+            CommitChange::Edit { file, edit: Arc::new(move |bytes, files| edited(&change, bytes, files)) }
         }
     };
     let commit = CommitOrder {
@@ -57,6 +48,22 @@ pub(super) async fn perform(parts: &Parts, key: &str, order: &GitOrder) -> Resul
     let already = if made.already { ", which was there already" } else { "" };
     let evidence = format!("commit {} ({}){already}", made.revision.short(), made.subject);
     Ok(Performed { output: json!({"revision": made.revision.as_str(), "subject": made.subject}), evidence })
+}
+
+/// What becomes of the file's bytes; nothing where that would bring a mistake.
+fn edited(change: &GitOrderChange, bytes: &[u8], files: &Files) -> Result<Vec<u8>, String> {
+    match change {
+        GitOrderChange::Set { file, document, path, value, .. } => {
+            let document = document.as_ref().map(|document| (document.kind.as_str(), document.name.as_str()));
+            let edited = desired::edit(bytes, document, path, value).map_err(|why| format!("`{file}`: {why}"))?;
+            match desired::spoils(files, file, &edited) {
+                Some(why) => Err(format!("`{file}` would not be valid with {value} at `{path}`: {why}")),
+                None => Ok(edited),
+            }
+        }
+        GitOrderChange::Known { why, .. } => Err(why.clone()),
+        GitOrderChange::RevertLast { .. } => Ok(bytes.to_vec()),
+    }
 }
 
 /// The bot writes where the team itself may.

@@ -62,7 +62,7 @@ pub trait Source: Send + Sync {
 /// A commit to be made on the tip of the branch.
 pub struct CommitOrder<'a> {
     /// What it changes.
-    pub change: CommitChange<'a>,
+    pub change: CommitChange,
     /// Its first line.
     pub subject: String,
     /// Its trailers, beside `Codeops-Key`, which holds `key`.
@@ -74,17 +74,17 @@ pub struct CommitOrder<'a> {
     pub bot: &'a BotSettings,
 }
 
-/// What becomes of a file's bytes, or in one sentence why nothing can.
-pub type Edit<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'a;
+/// What becomes of a file's bytes among the manifests of the tip, or in one sentence why nothing can.
+pub type Edit = dyn Fn(&[u8], &Files) -> Result<Vec<u8>, String> + Send + Sync;
 
 /// What a commit changes. Paths are below the configured one.
-pub enum CommitChange<'a> {
+pub enum CommitChange {
     /// One file, from what it holds to what it should.
     Edit {
         /// The file.
         file: String,
         /// What becomes of it.
-        edit: &'a Edit<'a>,
+        edit: Arc<Edit>,
     },
     /// Takes back the newest first-parent commit that is not the bot's and touches this file and no other.
     RevertLast {

@@ -119,6 +119,10 @@ impl Flow {
     }
 
     async fn tell(&mut self, page: PageId, call: &Call) -> Result<(), LogError> {
+        if call.ending.is_none() {
+            let event = PageEvent::Told { knows: Vec::new(), untold: Vec::new(), begins: true };
+            self.tools.journal.record(vec![Record::Page { page, event }]).await?;
+        }
         let knows = call.ending.as_ref().map(|ending| ending.knows.clone()).unwrap_or_default();
         let (told, mut untold) = self.who_was_told(call);
         untold.retain(|receiver| !knows.contains(receiver));
@@ -218,7 +222,7 @@ impl Flow {
         if !self.remembered(|response| response.calls.contains_key(&page)) {
             return Ok(());
         }
-        let event = PageEvent::Told { knows: vec![receiver], untold: Vec::new() };
+        let event = PageEvent::Told { knows: vec![receiver], untold: Vec::new(), begins: false };
         self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ())
     }
 
@@ -232,10 +236,7 @@ impl Flow {
         let Some((goes_on, tries)) = stands else { return Ok(()) };
         if goes_on {
             // Its end is told anew, to everybody.
-            if tries.is_none() {
-                return Ok(());
-            }
-            let event = PageEvent::Told { knows: Vec::new(), untold: Vec::new() };
+            let event = PageEvent::Told { knows: Vec::new(), untold: Vec::new(), begins: false };
             return self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ());
         }
         let over = self.remembered(|response| match response.calls.get(&page) {
@@ -253,7 +254,7 @@ impl Flow {
         if tries.unwrap_or_default() + 1 >= TRIES {
             return self.close(page, format!("{over}; {names} did not accept to be told")).await;
         }
-        let event = PageEvent::Told { knows, untold };
+        let event = PageEvent::Told { knows, untold, begins: false };
         self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ())
     }
 }

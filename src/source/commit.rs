@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use codeops_core::desired::Files;
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
@@ -111,15 +112,19 @@ impl Mirror {
         let trailers = trailers.join("\n");
         match &order.change {
             CommitChange::Edit { file, edit } => {
-                let path = self.whole_path(file);
-                let at = path.clone();
-                let bytes = self.on_mirror(move |_, repository| Ok(blob(repository, tip, &at)?.1)).await?;
-                let edited = edit(&bytes).map_err(CommitError::Failed)?;
-                if edited == bytes {
-                    return Ok(None);
-                }
-                let tree = self.on_mirror(move |_, repository| with_file(repository, tip, &path, &edited)).await?;
-                Ok(Some(Made { tree, message: format!("{}\n\n{trailers}\n", order.subject) }))
+                let (path, edit) = (self.whole_path(file), Arc::clone(edit));
+                let files = self.manifests(tip).await?;
+                let tree = self.on_mirror(move |_, repository| {
+                    let bytes = blob(repository, tip, &path)?.1;
+                    let edited = match edit(&bytes, &files) {
+                        Ok(edited) if edited == bytes => return Ok(Ok(None)),
+                        Ok(edited) => edited,
+                        Err(why) => return Ok(Err(CommitError::Failed(why))),
+                    };
+                    with_file(repository, tip, &path, &edited).map(|tree| Ok(Some(tree)))
+                });
+                let made = |tree| Made { tree, message: format!("{}\n\n{trailers}\n", order.subject) };
+                Ok(tree.await??.map(made))
             }
             CommitChange::RevertLast { file, since } => {
                 let (path, email, since) = (self.whole_path(file), order.bot.email.clone(), *since);
@@ -139,15 +144,22 @@ impl Mirror {
         self.0.path.iter().map(String::as_str).chain([file]).collect::<Vec<_>>().join("/")
     }
 
+    /// The manifests of the tip, as those of any revision.
+    async fn manifests(&self, tip: Oid) -> Result<Arc<Files>, CommitError> {
+        let revision = history::revision(tip).map_err(damaged)?;
+        if let Some(files) = self.0.cached(&revision) {
+            return Ok(files);
+        }
+        let wanted = revision.clone();
+        self.attempt(&revision, move |inner, place| inner.read_files(place, &wanted)).await.map_err(unread)
+    }
+
     async fn on_mirror<T: Send + 'static>(
         &self,
         work: impl Fn(&Inner, &Repository) -> Result<T, Unread> + Send + 'static,
     ) -> Result<T, CommitError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || work(&inner, &inner.disk.repository()?)).await.map_err(|unread| match unread {
-            Unread::Refused(error) => refused(error),
-            Unread::Damaged(error) => damaged(error),
-        })
+        blocking(move || work(&inner, &inner.disk.repository()?)).await.map_err(unread)
     }
 }
 
@@ -155,6 +167,13 @@ impl Mirror {
 struct Made {
     tree: Oid,
     message: String,
+}
+
+fn unread(unread: Unread) -> CommitError {
+    match unread {
+        Unread::Refused(error) => refused(error),
+        Unread::Damaged(error) => damaged(error),
+    }
 }
 
 fn refused(SourceError(why): SourceError) -> CommitError {

@@ -348,10 +348,11 @@ fn page_text(event: &PageEvent) -> String {
         PageEvent::Failed { notified, error, .. } => format!("was not accepted by {notified}: {error}"),
         PageEvent::Accepted { notified } => format!("accepted by {notified}"),
         PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
-        PageEvent::Told { knows, untold } if knows.is_empty() && untold.is_empty() => {
+        PageEvent::Told { begins: true, .. } => "its end is told".to_owned(),
+        PageEvent::Told { knows, untold, .. } if knows.is_empty() && untold.is_empty() => {
             "goes on; its end will be told anew".to_owned()
         }
-        PageEvent::Told { knows, untold } => {
+        PageEvent::Told { knows, untold, .. } => {
             let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
             let to = |what: &str, who: &[Name]| (!who.is_empty()).then(|| format!("{what} {}", names(who)));
             let all = [to("its end was told to", knows), to("its end was not accepted by", untold)];

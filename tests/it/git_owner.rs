@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
+use std::sync::Arc;
 
 use codeops::port::{CommitChange, CommitOrder, Committer as _, Source as _};
 use codeops::source::{Limits, Mirror};
@@ -100,9 +101,8 @@ impl Trap {
 }
 
 async fn set_to_two(mirror: &Mirror) -> Result<(), String> {
-    let edit = |_: &[u8]| Ok(b"2\n".to_vec());
     let order = CommitOrder {
-        change: CommitChange::Edit { file: "a.yaml".to_owned(), edit: &edit },
+        change: CommitChange::Edit { file: "a.yaml".to_owned(), edit: Arc::new(|_, _| Ok(b"2\n".to_vec())) },
         subject: "Set it".to_owned(),
         trailers: Vec::new(),
         key: "key-1".to_owned(),

@@ -91,6 +91,9 @@ pub struct PageTry {
     /// Those of them that said no when they were last told.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<Name>,
+    /// Those of whom it is not known how an earlier one ended: they may have the page, whatever they say later.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub may_have: BTreeSet<Name>,
 }
 
 /// An accepted page whose alerts are not over yet: whoever was told of it is told of its end.
@@ -107,6 +110,9 @@ pub struct Call {
     /// The receivers it was sent to.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub receivers: BTreeSet<Name>,
+    /// Those of them that may have it, whatever they said of it later.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub may_have: BTreeSet<Name>,
     /// What it is about.
     pub alerts: BTreeSet<AlertId>,
     /// What others have in common with them that it tells of as well.
@@ -136,7 +142,7 @@ pub struct Call {
     pub ending: Option<Ending>,
 }
 
-/// How far the end of a page has been told.
+/// How far the end of a page has been told, from just before the first try on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     /// Tries after which somebody did not know.
@@ -151,7 +157,14 @@ pub struct Ending {
 impl Call {
     /// Who did not accept the page has nothing to be told the end of.
     pub fn refused_by(&mut self, receiver: &Name) {
-        self.receivers.remove(receiver);
+        if !self.may_have.contains(receiver) {
+            self.receivers.remove(receiver);
+        }
+    }
+
+    /// Its end is about to be told: what comes back from now on calls anew.
+    pub fn ends(&mut self, at: Timestamp) -> &mut Ending {
+        self.ending.get_or_insert_with(|| Ending { tries: 0, at, knows: BTreeSet::new() })
     }
 
     /// Takes in how a try to tell of its end went: who knows now, and who does not. Of nobody, it goes on, and all are told anew.
@@ -159,7 +172,7 @@ impl Call {
         if knows.is_empty() && untold.is_empty() {
             return self.ending = None;
         }
-        let ending = self.ending.get_or_insert_with(|| Ending { tries: 0, at, knows: BTreeSet::new() });
+        let ending = self.ends(at);
         ending.knows.extend(knows.iter().cloned());
         if !untold.is_empty() {
             (ending.tries, ending.at) = (ending.tries.saturating_add(1), at);
@@ -235,12 +248,15 @@ pub enum PageEvent {
         /// Why.
         why: String,
     },
-    /// A try to tell of its end. Both empty: it goes on, and its end will be told anew.
+    /// A try to tell of its end. Both empty: it goes on, and its end will be told anew; or such a try is about to be made.
     Told {
         /// Who knows now.
         knows: Vec<Name>,
         /// Who does not.
         untold: Vec<Name>,
+        /// Whether it is about to be made. Older records do not say.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        begins: bool,
     },
     /// It was accepted, and nothing more is to be told of it.
     Closed {
@@ -287,13 +303,16 @@ impl Page {
             PageEvent::Begun { notified, receiver } => (notified, receiver.clone(), None),
             PageEvent::Failed { notified, error, refused } => (notified, None, Some((error, refused))),
         };
-        let new = PageTry { failures: 0, at, error: None, receivers: BTreeSet::new(), refused: BTreeSet::new() };
+        let (receivers, refused, may_have) = Default::default();
+        let new = PageTry { failures: 0, at, error: None, receivers, refused, may_have };
         let before = self.tries.entry(notified.clone()).or_insert(new);
         before.at = at;
         if let Some(receiver) = receiver {
-            // Until it says no again.
-            before.refused.remove(&receiver);
-            before.receivers.insert(receiver);
+            // Until it says no again. Where it did not, nobody knows how the one before ended.
+            let said_no = before.refused.remove(&receiver);
+            if !before.receivers.insert(receiver.clone()) && !said_no {
+                before.may_have.insert(receiver);
+            }
         }
         if let Some((error, refused)) = failed {
             before.failures += 1;
@@ -312,9 +331,12 @@ impl Page {
         }
         let unknown = self.tries.iter().filter(|(_, tried)| tried.receivers.is_empty());
         let told = unknown.map(|(notified, _)| notified.clone()).collect();
-        // Who said no has no page whose end could be told.
-        let may_have = |tried: &PageTry| tried.receivers.difference(&tried.refused).cloned().collect::<Vec<_>>();
-        let receivers = self.tries.values().flat_map(may_have).collect();
+        let may_have: BTreeSet<Name> = self.tries.values().flat_map(|tried| tried.may_have.clone()).collect();
+        // Who said no each time has no page whose end could be told.
+        let said_no = |tried: &PageTry, it: &Name| tried.refused.contains(it) && !may_have.contains(it);
+        let reached =
+            |tried: &PageTry| tried.receivers.iter().filter(|it| !said_no(tried, it)).cloned().collect::<Vec<_>>();
+        let receivers = self.tries.values().flat_map(reached).collect();
         let (policy, title, lost) = (self.policy.clone(), self.title.clone(), Some(alerts.iter().any(lost)));
         let opened_at = Some(self.opened_at);
         let (silent, full, schedule) = (self.silent.clone(), self.full.clone(), self.schedule.clone());
@@ -325,6 +347,7 @@ impl Page {
             title,
             told,
             receivers,
+            may_have,
             alerts,
             group,
             silent,

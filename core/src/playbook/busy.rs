@@ -6,7 +6,7 @@ use super::Asked;
 use super::group::{agrees, calls_the_same, is_anothers, labels};
 use super::open::{Still, out};
 use crate::model::{
-    AlertId, AlertState, Concurrency, Does, Per, ResponseMemory, Run, RunCause, Rung, WhenBusy, covers, severity,
+    AlertId, AlertState, Concurrency, Per, ResponseMemory, Run, RunCause, Rung, WhenBusy, covers, severity,
 };
 use jiff::Timestamp;
 
@@ -71,9 +71,7 @@ pub fn ahead<'a>(run: &Run, response: &'a ResponseMemory, still: Still<'_>) -> O
 }
 
 /// Whether nobody can say how long a run takes that others wait for: it answers no alert of its own, so that its limits are none
-/// that an alert can wait for, or it waits until a person has its page.
-pub(super) fn keeps_waiting(run: &Run) -> bool {
-    let is_page = |step| run.step(step).is_some_and(|step| matches!(step.does, Does::Page { .. }));
-    let calls = run.steps.iter().any(|record| record.on.is_some() && is_page(record.step));
-    calls || !matches!(run.cause, RunCause::Alert { .. })
+/// that an alert can wait for, it has called a person, or people keep still what it is about.
+pub(super) fn keeps_waiting(run: &Run, still: Still<'_>) -> bool {
+    run.has_called() || still(run) || !matches!(run.cause, RunCause::Alert { .. })
 }

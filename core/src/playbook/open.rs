@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::busy::{busy, joins};
+use super::busy::{busy, joins, keeps_waiting};
 use super::group::{group, labels};
 use super::{latch, pin};
 use crate::model::{
@@ -104,6 +104,8 @@ pub fn open(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp, still:
             (WhenBusy::Queue, _) => {}
             // Nothing is tried but to call, which waits for nobody.
             (WhenBusy::Skip, RunCause::Alert { .. }) if asked.only_pages => {}
+            // Nobody can say when it would be asked again: it waits its turn, and so no longer than others do.
+            (WhenBusy::Skip, RunCause::Alert { .. }) if on.iter().any(|run| keeps_waiting(run, still)) => {}
             (_, RunCause::Alert { .. }) => return Opening::Later(is_on(first)),
             _ => return Opening::Left(is_on(first)),
         }
@@ -285,11 +287,11 @@ pub(super) struct Out<'a> {
     pub(super) opened_at: Option<Timestamp>,
 }
 
-/// All of them.
+/// All of them. Of whose end somebody is being told is over: what comes back calls anew.
 pub(super) fn out(response: &ResponseMemory) -> impl Iterator<Item = Out<'_>> {
     let open =
         response.pages.values().map(|it| (it.id, it.run, it.group.as_ref(), &it.alerts, true, Some(it.opened_at)));
-    let calls = response.calls.iter();
+    let calls = response.calls.iter().filter(|(_, call)| call.ending.is_none());
     let calls = calls.map(|(page, it)| (*page, it.run, it.group.as_ref(), &it.alerts, false, it.opened_at));
     open.chain(calls).filter_map(|(id, run, group, alerts, joins_until_accepted, opened_at)| {
         Some(Out { id, run: run?, group: group?, alerts, joins_until_accepted, opened_at })

@@ -55,7 +55,7 @@ pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp, still: Still
                 let ahead = ahead(run, response, still);
                 if rung != Rung::Page
                     && let Some(because) =
-                        ahead.and_then(|other| waits_too_long(run, other, now)).filter(|_| !still(run))
+                        ahead.and_then(|other| waits_too_long(run, other, still, now)).filter(|_| !still(run))
                 {
                     return Some(Judged::Higher { rung: Rung::Page, latches: None, because });
                 }
@@ -72,8 +72,8 @@ pub fn judged(run: &Run, response: &ResponseMemory, now: Timestamp, still: Still
 }
 
 /// Why a run waits no longer for its turn but calls a person: whoever is ahead of it takes too long.
-fn waits_too_long(run: &Run, other: &Run, now: Timestamp) -> Option<String> {
-    let late = keeps_waiting(other) && WAITS.ends(run.opened_at, now) <= now;
+fn waits_too_long(run: &Run, other: &Run, still: Still<'_>, now: Timestamp) -> Option<String> {
+    let late = keeps_waiting(other, still) && WAITS.ends(run.opened_at, now) <= now;
     late.then(|| format!("{}, and did not end within {WAITS}", is_on(other)))
 }
 

@@ -156,7 +156,10 @@ impl Fold<'_> {
         }
         if let Some(call) = self.memory.calls.get_mut(&id) {
             match event {
-                PageEvent::Told { knows, untold } => call.told(self.at, knows, untold),
+                PageEvent::Told { begins: true, .. } => {
+                    call.ends(self.at);
+                }
+                PageEvent::Told { knows, untold, .. } => call.told(self.at, knows, untold),
                 // Others had it already.
                 PageEvent::Failed { refused: Some(receiver), .. } => call.refused_by(receiver),
                 _ => {}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::{Judged, Opening, ahead, judged};
-use super::open::{asks, cause, declared, going, opened, opening, paged, told};
+use super::open::{asks, cause, declared, going, opened, opening, opening_beside, paged, told};
 use super::{at, firing, name};
 use crate::model::{
     AlertState, Disposition, Key, Part, Playbook, ResponseMemory, Run, RunCause, RunEvent, RunId, Rung, StepRef,
@@ -40,11 +40,10 @@ fn calls(run: &mut Run) {
 fn an_alert_joins_only_a_run_that_answers_alerts_and_has_its_own_behind_any_other() {
     for other in others() {
         let memory = ResponseMemory { runs: [(RunId(3), other)].into(), ..ResponseMemory::default() };
-        for when in ["join", "queue"] {
+        for when in ["join", "queue", "skip"] {
             let own = opening(&with(when), cause(), false, &memory, at(1));
             assert_eq!(opened(own), (Rung::Steps, None), "{when}");
         }
-        assert!(matches!(opening(&with("skip"), cause(), false, &memory, at(1)), Opening::Later(_)));
         // One acts on it at a time.
         let own = going(&declared(""), 7, at(1));
         assert_eq!(ahead(&own, &memory, &|_| false).map(|run| run.id), Some(RunId(3)));
@@ -78,8 +77,27 @@ fn an_alert_waits_two_minutes_at_most_for_what_answers_none_and_then_a_person_is
     // What answers an alert ends by its own limits; but not while it waits for a person.
     let mut other = going(&declared(""), 3, at(0));
     assert_eq!(of(Arc::clone(&other), 3_600, false), None);
+    // Nor while people keep still what it is about, which is not what this one is about.
+    let mut memory = ResponseMemory { runs: [(RunId(3), Arc::clone(&other))].into(), ..ResponseMemory::default() };
+    fires(&mut memory);
+    let other_is_still = |run: &Run| run.id == RunId(3);
+    assert_eq!(judged(&own, &memory, at(119), &other_is_still), None);
+    assert!(matches!(judged(&own, &memory, at(120), &other_is_still), Some(Judged::Higher { rung: Rung::Page, .. })));
     calls(Arc::make_mut(&mut other));
     assert!(matches!(of(other, 120, false), Some(Judged::Higher { rung: Rung::Page, .. })));
+}
+
+#[test]
+fn what_skips_a_run_waits_two_minutes_at_most_for_one_whose_end_nobody_knows() {
+    let mut other = going(&declared(""), 3, at(0));
+    let of = |other: &Arc<Run>, still: bool| {
+        let memory = ResponseMemory { runs: [(RunId(3), Arc::clone(other))].into(), ..ResponseMemory::default() };
+        opening_beside(&with("skip"), cause(), false, &memory, at(1), &|_| still)
+    };
+    assert!(matches!(of(&other, false), Opening::Later(_)));
+    assert_eq!(opened(of(&other, true)), (Rung::Steps, None), "people keep it still");
+    calls(Arc::make_mut(&mut other));
+    assert_eq!(opened(of(&other, false)), (Rung::Steps, None), "it waits for a person");
 }
 
 #[test]
@@ -99,6 +117,12 @@ fn what_comes_after_a_person_was_called_is_told_of_or_calls_by_itself() {
         assert_eq!(opened(asks(&another, &b, "", false, &memory, at(60))).0, Rung::Page, "{accepted}");
         // What only comes back is known, for as long as that page is out.
         assert_eq!(asks(&p, &again, "", false, &memory, at(60)), Opening::Join(RunId(1)));
+        // From when the first of those called is told of its end, nobody knows what comes back.
+        memory.calls.values_mut().for_each(|call| {
+            call.ends(at(59));
+        });
+        let calls_anew = matches!(asks(&p, &again, "", false, &memory, at(60)), Opening::Open { .. });
+        assert_eq!(calls_anew, accepted);
         memory.pages.clear();
         memory.calls.clear();
         assert!(matches!(asks(&p, &again, "", false, &memory, at(60)), Opening::Open { .. }), "{accepted}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::{Asked, Opening, STORM_ALL, STORM_RUNS, ahead, in_storm, open};
+use super::super::{Asked, Opening, STORM_ALL, STORM_RUNS, Still, ahead, in_storm, open};
 use super::{ON, at, compiled, firing, name, playbook};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Ledger, Notified, Page, PageEvent, PageId,
@@ -50,6 +50,18 @@ pub(super) fn opening(
     memory: &ResponseMemory,
     now: Timestamp,
 ) -> Opening {
+    opening_beside(playbook, cause, only_pages, memory, now, &|_| false)
+}
+
+/// As [`opening`], beside runs that people keep still.
+pub(super) fn opening_beside(
+    playbook: &Arc<Playbook>,
+    cause: RunCause,
+    only_pages: bool,
+    memory: &ResponseMemory,
+    now: Timestamp,
+    still: Still<'_>,
+) -> Opening {
     let asked = Asked {
         playbook,
         authority: &playbook.team,
@@ -63,7 +75,7 @@ pub(super) fn opening(
         owner: None,
         only_pages,
     };
-    open(&asked, memory, now, &|_| false)
+    open(&asked, memory, now, still)
 }
 
 pub(super) fn opened(opening: Opening) -> (Rung, Option<Subject>) {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::{
     Next, PageNext, Told, World, about, due, evidence, first_that_leads, next_send, next_time, told, told_in_turn,
 };
-use super::{Live, ON, compiled, done, name, playbook};
+use super::{Live, ON, at, compiled, done, name, playbook};
 use crate::alert::Routed;
 use crate::model::{
     AlertState, CatchUp, Name, Notified, Page, PageEvent, PageId, PageOpened, RunEvent, Rung, Schedule, StepOutcome,
@@ -186,6 +186,28 @@ fn a_clock_that_was_set_back_keeps_no_page_from_being_sent() {
         );
     }
     assert_eq!(next_send(&page, &told, began, before(1)), PageNext::Wait(before(4)), "from then on as ever");
+}
+
+#[test]
+fn who_may_have_a_page_is_told_of_its_end_whatever_came_of_later_tries() {
+    let (ada, ben) = (name("ada"), name("ben"));
+    let event = PageEvent::Opened(PageOpened { silent: Some(name("main")), ..PageOpened::default() });
+    let mut page = Page::open(PageId(1), at(0), &event).expect("a page");
+    let tried = |page: &mut Page, who: &Name, said_no: bool| {
+        let (notified, receiver) = (Notified::Receiver(who.clone()), Some(who.clone()));
+        page.take(at(1), &PageEvent::Begun { notified: notified.clone(), receiver: receiver.clone() });
+        let refused = receiver.filter(|_| said_no);
+        page.take(at(2), &PageEvent::Failed { notified, error: "no answer".to_owned(), refused });
+    };
+    tried(&mut page, &ada, false);
+    tried(&mut page, &ada, true);
+    tried(&mut page, &ben, true);
+    tried(&mut page, &ben, true);
+    page.take(at(3), &PageEvent::Accepted { notified: Notified::Receiver(name("cleo")) });
+    let mut call = page.call(|_| false).expect("a call");
+    assert_eq!(call.receivers, [ada.clone()].into(), "ben said no each time");
+    call.refused_by(&ada);
+    assert_eq!(call.receivers, [ada].into());
 }
 
 #[test]
