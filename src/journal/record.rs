@@ -73,7 +73,7 @@ pub enum Record {
         /// Each of those manifests, as `Kind/name`, with the revision that had it good last, whose version stays in force;
         /// `null` where it never was good.
         manifests: BTreeMap<String, Option<Revision>>,
-        /// Of each manifest that several teams have, or that is gone and still named, whose it is.
+        /// Of each manifest that several teams have, that stays as it was, or that is gone and still named, whose it is.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         holders: BTreeMap<String, TeamName>,
         /// Whether those that are not named are as before; without, there are no others.

@@ -18,7 +18,7 @@ const ENTRIES: usize = 500;
 /// Of each broken manifest, and each that is deleted and stays, as `Kind/name`, the revision that had it good last; `None` where it never was good.
 pub(super) type Kept = BTreeMap<String, Option<Revision>>;
 
-/// Whose is in force of what several teams have.
+/// Whose is in force of what several teams have, and of what stays as it was.
 pub(super) type Holders = BTreeMap<String, TeamName>;
 
 /// What was found out.

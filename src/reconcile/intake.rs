@@ -201,7 +201,7 @@ impl Flow {
         let until_now = self.world.current.as_ref().map(|current| (&current.revision, &*current.desired));
         let remembered = self.kept();
         let manifests = kept(&compiled, &remembered, found, until_now);
-        let holders = std::mem::take(&mut compiled.holders);
+        let holders = compiled.next_holders();
         if let Some(record) = written((&remembered, &self.holders()), (&manifests, &holders)) {
             self.tools.journal.record(vec![record]).await?;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{Revision, TeamName};
 
-/// Which manifests are broken or deleted, and whose version of each stays in force; and whose is what several teams
+/// Which manifests are broken or deleted, and which version of each stays in force; and whose is what several teams
 /// have, or is gone and still named.
 pub(super) fn sentence(
     manifests: &BTreeMap<String, Option<Revision>>,
@@ -19,12 +19,14 @@ pub(super) fn sentence(
         }
         None => format!("{id} is broken and never was good"),
     };
+    let stays = |id: &String| manifests.get(id).is_some_and(Option::is_some);
     let several = |(id, team): (&String, &TeamName)| {
-        format!("{id} is {team}'s: other teams have it as well, or it is gone and still named")
+        format!("{id} is {team}'s: other teams have it as well, or it stays as it was, or is gone and still named")
     };
     let is_named = |id: &String| manifests.contains_key(id) || holders.contains_key(id);
     let over = gone.iter().filter(|id| !is_named(id)).map(|id| format!("{id} counts as it stands"));
-    let all: Vec<String> = broken.map(one).chain(holders.iter().map(several)).chain(over).collect();
+    let all: Vec<String> =
+        broken.map(one).chain(holders.iter().filter(|(id, _)| !stays(id)).map(several)).chain(over).collect();
     match all.is_empty() {
         true => {
             "every manifest of how alerts are answered counts as it stands: what was broken is mended, or it is deleted"

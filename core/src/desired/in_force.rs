@@ -70,6 +70,7 @@ pub(super) fn settle(
     context: &Context,
     before: &mut InForce,
 ) -> (Response, BTreeSet<Key>) {
+    let good = context.looks_back.as_ref().map(|good| (good, before.keys().cloned().collect::<BTreeSet<Key>>()));
     let mut candidates = std::mem::take(&mut resolved.candidates);
     let mut found = std::mem::take(&mut resolved.found);
     given::guard(&mut candidates, before, context, &mut found);
@@ -135,6 +136,10 @@ pub(super) fn settle(
             }
             None => put(&mut response, name.clone(), &telling::within_reach(declares, &now, context)),
         }
+    }
+    // What else there is in a revision that is looked back at was in force in another world, or in none.
+    if let Some((good, had)) = good {
+        now.retain(|key, _| good.contains(&id(key)) || had.contains(key));
     }
     *before = now;
     (response, stays.wait)

@@ -157,8 +157,8 @@ pub struct Context {
     /// The apps that were there, and the port and the former names that each had by right at the last accepted revision: who
     /// had one keeps it when another asks for it too.
     pub claims: BTreeMap<ResourceId, Claims>,
-    /// Of manifests of how alerts are answered that other teams have as well, or that are gone and still named, as `Kind/name`:
-    /// whose they were at the last accepted revision.
+    /// Of manifests of how alerts are answered that other teams have as well, that stay for a mistake or though they are deleted, or
+    /// that are gone and still named, as `Kind/name`: whose they were at the last accepted revision.
     pub holders: BTreeMap<String, TeamName>,
     /// Where the files are of a revision that is looked back at: of these manifests, as `Kind/name`, it is known that they were
     /// good in it, whatever paths their teams may claim by now.
@@ -258,11 +258,22 @@ pub struct Compiled {
     /// The ids each readable file declares: the next [`Context::declared`].
     pub declared: Arc<Declared>,
     /// Of manifests of how alerts are answered that several teams have, or that are gone and still named, as `Kind/name`, whose
-    /// they are: the next [`Context::holders`].
+    /// they are.
     pub holders: BTreeMap<String, TeamName>,
 }
 
 impl Compiled {
+    /// The next [`Context::holders`]: with whose that is which stays in force for a mistake, or though it is deleted. Where it was
+    /// good others may have had it as well.
+    pub fn next_holders(&self) -> BTreeMap<String, TeamName> {
+        let response = &self.desired.response;
+        // A test answers nothing, and is looked back at by nobody.
+        let stays = |id: &&String| self.desired.keeps_teams_apart() && !id.starts_with("PlaybookTest/");
+        let stay = response.broken.keys().chain(response.deleted.keys()).filter(stays);
+        let stay = stay.filter_map(|id| Some((id.clone(), response.team_of(id)?.clone())));
+        stay.chain(self.holders.clone()).collect()
+    }
+
     /// Whether any diagnostic is an error.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)

@@ -65,8 +65,8 @@ pub struct RevisionMemory {
     /// whose version stays in force; `None` where it never was good.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kept: BTreeMap<String, Option<Revision>>,
-    /// Of each manifest of how alerts are answered that several teams have in it, or that is gone and still named, as
-    /// `Kind/name`: whose it is.
+    /// Of each manifest of how alerts are answered that several teams have in it, that stays as it was, or that is gone and still
+    /// named, as `Kind/name`: whose it is.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub holders: BTreeMap<String, TeamName>,
 }

@@ -93,9 +93,10 @@ impl Daemon {
         let last = |id: &String| before.get(id).or_else(|| found.get(id)).cloned();
         let last = |id: &String| last(id).unwrap_or_else(|| (!self.last.is_empty()).then(|| self.last.clone()));
         let response = &compiled.desired.response;
-        let nowhere = compiled.holders.keys().filter(|id| response.team_of(id).is_none()).map(|id| (id.clone(), None));
+        let holders = compiled.next_holders();
+        let nowhere = holders.keys().filter(|id| response.team_of(id).is_none()).map(|id| (id.clone(), None));
         self.kept = nowhere.chain(response.broken.keys().map(|id| (id.clone(), last(id)))).collect();
-        self.context.holders.clone_from(&compiled.holders);
+        self.context.holders = holders;
     }
 
     /// Begins again on what was accepted last, by these settings, as `as_before` of the reconciler does.
@@ -363,45 +364,78 @@ fn step() -> impl proptest::strategy::Strategy<Value = Happens> {
     ]
 }
 
+/// The first step of this history at which a page for an alert of a would come to b, with what is said there.
+fn page_comes_to_b(steps: &[Happens]) -> Option<String> {
+    let mut all = first();
+    let teams = all["teams/all.yaml"].replace("{name: a}\nspec: {}", "{name: a}\nspec: {escalation: a-duty}");
+    all.insert("teams/all.yaml".to_owned(), teams);
+    all.insert("a/people.yaml".to_owned(), a_writes(true, true));
+    let mut daemon = Daemon::begin(&all);
+    let mut of_b = false;
+    for happens in steps {
+        let context = if of_b { handed() } else { settings() };
+        let compiled = match happens {
+            Happens::Settings(to_b) => {
+                of_b = *to_b;
+                daemon.restart(if of_b { handed() } else { settings() })
+            }
+            Happens::Restart => daemon.restart(context),
+            Happens::A { shared, oncall, hook, there } => {
+                all.remove("a/people.yaml");
+                if !of_b {
+                    all.remove("shared/people.yaml");
+                }
+                let path = if *shared && !of_b { "shared/people.yaml" } else { "a/people.yaml" };
+                if *there {
+                    all.insert(path.to_owned(), a_writes(*oncall, *hook));
+                }
+                daemon.accept(&all)
+            }
+            Happens::B { kinds, as_a, shared } => {
+                let path = if *shared && of_b { "shared/people.yaml" } else { "b/squat.yaml" };
+                all.insert(path.to_owned(), b_writes(*kinds, *as_a));
+                daemon.accept(&all)
+            }
+        };
+        let told = told(&compiled);
+        if told.contains("b") {
+            return Some(format!("after {happens:?}: {told:?}\n{}", rendered(&compiled)));
+        }
+    }
+    None
+}
+
+/// Found by the property below.
+#[test]
+fn what_stays_through_settings_pages_nobody_of_another() {
+    let steps = [
+        Happens::A { shared: true, oncall: true, hook: true, there: true },
+        Happens::B { kinds: 13, as_a: false, shared: false },
+        Happens::Settings(true),
+        Happens::B { kinds: 14, as_a: false, shared: false },
+        Happens::Settings(true),
+    ];
+    let paged = page_comes_to_b(&steps);
+    assert!(paged.is_none(), "{}", paged.unwrap_or_default());
+    // What was asked for in vain in a revision that is looked back at for something else.
+    let steps = [
+        Happens::A { shared: true, oncall: true, hook: false, there: true },
+        Happens::B { kinds: 16, as_a: false, shared: false },
+        Happens::A { shared: true, oncall: false, hook: true, there: true },
+        Happens::B { kinds: 10, as_a: true, shared: false },
+        Happens::Settings(true),
+    ];
+    let paged = page_comes_to_b(&steps);
+    assert!(paged.is_none(), "{}", paged.unwrap_or_default());
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 192, failure_persistence: None, ..Default::default() })]
 
     /// Whatever a and b commit and whatever paths the settings hand over: no page for an alert of a's is ever told to b.
     #[test]
     fn no_page_for_one_teams_alerts_comes_to_another(steps in proptest::collection::vec(step(), 1..9)) {
-        let mut all = first();
-        let teams = all["teams/all.yaml"].replace("{name: a}\nspec: {}", "{name: a}\nspec: {escalation: a-duty}");
-        all.insert("teams/all.yaml".to_owned(), teams);
-        all.insert("a/people.yaml".to_owned(), a_writes(true, true));
-        let mut daemon = Daemon::begin(&all);
-        let mut of_b = false;
-        for happens in &steps {
-            let context = if of_b { handed() } else { settings() };
-            let compiled = match happens {
-                Happens::Settings(to_b) => {
-                    of_b = *to_b;
-                    daemon.restart(if of_b { handed() } else { settings() })
-                }
-                Happens::Restart => daemon.restart(context),
-                Happens::A { shared, oncall, hook, there } => {
-                    all.remove("a/people.yaml");
-                    if !of_b {
-                        all.remove("shared/people.yaml");
-                    }
-                    let path = if *shared && !of_b { "shared/people.yaml" } else { "a/people.yaml" };
-                    if *there {
-                        all.insert(path.to_owned(), a_writes(*oncall, *hook));
-                    }
-                    daemon.accept(&all)
-                }
-                Happens::B { kinds, as_a, shared } => {
-                    let path = if *shared && of_b { "shared/people.yaml" } else { "b/squat.yaml" };
-                    all.insert(path.to_owned(), b_writes(*kinds, *as_a));
-                    daemon.accept(&all)
-                }
-            };
-            let told = told(&compiled);
-            proptest::prop_assert!(!told.contains("b"), "{:?}\n{}", told, rendered(&compiled));
-        }
+        let paged = page_comes_to_b(&steps);
+        proptest::prop_assert!(paged.is_none(), "{}", paged.unwrap_or_default());
     }
 }
