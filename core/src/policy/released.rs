@@ -1,12 +1,12 @@
 //! What `Codeops-Allow` released: which set a release covers, and when it is over. It covers one set, once: it is spent when
-//! the whole set has gone, and it lapses when for a day nothing went under it. It decides nothing about budgets.
+//! the whole set is seen to be gone, and it lapses when for a day nothing went under it. It decides nothing about budgets.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Facts;
 use super::blast::{Removals, team_of};
 use crate::desired::{Desired, may_release};
-use crate::model::HoldId;
+use crate::model::{HoldId, Observed, ProviderName, ResourceId};
 
 /// How long a release waits for its first or next removal: long enough for a provider to come back, short enough that it
 /// lets through no equal set that somebody makes by mistake weeks later.
@@ -50,15 +50,29 @@ fn named(held: &Removals, facts: &Facts<'_>) -> Option<HoldId> {
     in_force(facts).find(covers).cloned()
 }
 
-/// Releases that are over: the whole set has gone and none of it is `planned` any more, or nothing went for a day.
+/// Releases that are over: the whole set has gone, which is so once none of it is `planned` any more or may live unseen, or nothing
+/// went for a day.
 pub(super) fn spent<'a>(planned: &Removals, facts: &Facts<'a>) -> impl Iterator<Item = &'a HoldId> {
     let facts = *facts;
     let is_over = move |(id, since): &(&'a HoldId, &'a Timestamp)| {
         let gone = gone_under(id, &facts);
         let is_whole = !gone.is_empty() && gone.is_disjoint(planned) && HoldId::of(&gone) == **id;
-        is_whole || has_lapsed(id, **since, &facts)
+        let is_seen = || !gone.iter().any(|(_, resource)| is_unseen(resource, &facts));
+        is_whole && is_seen() || has_lapsed(id, **since, &facts)
     };
     facts.memory.allowed.iter().filter(is_over).map(|(id, _)| id)
+}
+
+/// Whether a place where it lived does not tell of it, as when the daemon has just begun: what was let through may have been cut off.
+/// Where it lived nobody remembers it is asked for everywhere; what is forgotten was seen to be gone.
+fn is_unseen(id: &ResourceId, facts: &Facts<'_>) -> bool {
+    let Some(remembered) = facts.memory.resources.get(id) else { return false };
+    let unknown = |provider: &ProviderName| matches!(facts.snapshot.observed(provider, id), Observed::Unknown(_));
+    let mut places = remembered.lived_on().peekable();
+    match places.peek() {
+        Some(_) => places.any(unknown),
+        None => facts.snapshot.providers.keys().any(unknown),
+    }
 }
 
 fn has_lapsed(hold: &HoldId, since: Timestamp, facts: &Facts<'_>) -> bool {

@@ -231,6 +231,39 @@ fn a_release_outlasts_an_outage_and_is_then_spent() {
     assert!(world.memory.allowed.is_empty(), "spent");
 }
 
+/// All of it was begun when the daemon died: the next one has not seen yet what of it lives, or cannot see one.
+#[test]
+fn a_release_outlasts_a_death_in_the_midst_of_it() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let four = want(all[..4].iter().cloned());
+    let hold = world.settle(&four, &revision(2)).judged.holds[0].id.clone();
+    allow(&mut world, &hold);
+    let begun = |it: &Arc<Resource>| Removal {
+        at: world.now,
+        verb: Verb::Delete,
+        id: it.id.clone(),
+        hold: Some(hold.clone()),
+        team: Some(it.team.clone()),
+    };
+    let begun: Vec<Removal> = all[4..].iter().map(begun).collect();
+    world.memory.removals.extend(begun);
+    world.down.insert(name("local"));
+    world.pass(&four, &revision(3));
+    assert_eq!(world.memory.allowed.len(), 1, "nothing was seen yet");
+    world.down.clear();
+    world.mute.insert(all[7].id.clone());
+    world.settle(&four, &revision(3));
+    assert_eq!((world.essence().len(), world.memory.allowed.len()), (5, 1), "one does not answer");
+    world.mute.clear();
+    // Of what never was elsewhere nobody else is asked.
+    world.down.insert(name("edge"));
+    let passed = world.settle(&four, &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (0, 4));
+    world.pass(&four, &revision(3));
+    assert!(world.memory.allowed.is_empty(), "spent");
+}
+
 #[test]
 fn a_release_that_nothing_uses_lapses_after_a_day() {
     let all = apps(8, "info");
