@@ -47,7 +47,9 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
 
 fn providers(settings: &Settings) -> BTreeMap<codeops_core::model::ProviderName, ProviderFacts> {
     let facts = |provider: &ProviderSettings| match provider {
-        ProviderSettings::Process(_) => ProviderFacts { word: provider.word(), commands: true, images: false },
+        ProviderSettings::Process(_) => {
+            ProviderFacts { word: provider.word(), commands: true, images: false, host_ports: true }
+        }
     };
     let mut known: BTreeMap<_, _> =
         settings.providers.iter().map(|(name, provider)| (name.clone(), facts(provider))).collect();

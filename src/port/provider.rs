@@ -21,6 +21,8 @@ pub struct Abilities {
     pub commands: bool,
     /// Whether it runs container images.
     pub images: bool,
+    /// Whether its apps' ports are those of the daemon's machine, which it shares with all that say so.
+    pub host_ports: bool,
 }
 
 /// The system behind a provider cannot be reached; says what was tried and what to do.

@@ -15,7 +15,7 @@ use codeops_core::model::{
 use super::asked::asked;
 use super::trailers;
 use crate::journal::{AsBefore, Record};
-use crate::port::Observer;
+use crate::port::{Abilities, Observer};
 
 /// The ids each file last declared, as remembered.
 pub fn declared(memory: &Memory) -> Declared {
@@ -49,8 +49,8 @@ fn was_there(resource: &ResourceMemory) -> bool {
 /// What each provider can do.
 pub fn provider_facts(observers: &BTreeMap<ProviderName, Arc<dyn Observer>>) -> BTreeMap<ProviderName, ProviderFacts> {
     let facts = observers.iter().map(|(name, observer)| {
-        let abilities = observer.abilities();
-        let facts = ProviderFacts { word: abilities.word, commands: abilities.commands, images: abilities.images };
+        let &Abilities { word, commands, images, host_ports, .. } = observer.abilities();
+        let facts = ProviderFacts { word, commands, images, host_ports };
         (name.clone(), facts)
     });
     facts.collect()

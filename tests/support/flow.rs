@@ -381,7 +381,7 @@ impl Flow {
 
     /// Learns the templates of a revision's versions, and gives each its fate.
     pub(crate) fn learn(&mut self, revision: &Revision) {
-        let facts = ProviderFacts { word: "memory", commands: true, images: true };
+        let facts = ProviderFacts { word: "memory", commands: true, images: true, host_ports: false };
         let context = Context {
             providers: Some(self.providers.keys().map(|name| (name.clone(), facts)).collect()),
             environment: self.rules.environment.clone(),

@@ -21,7 +21,8 @@ use futures_util::stream::{BoxStream, unfold};
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-const ABILITIES: Abilities = Abilities { word: "memory", kinds: &[Kind::App], commands: true, images: true };
+const ABILITIES: Abilities =
+    Abilities { word: "memory", kinds: &[Kind::App], commands: true, images: true, host_ports: false };
 
 /// How the next call of `apply` fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -177,6 +177,8 @@ pub struct ProviderFacts {
     pub commands: bool,
     /// Whether it runs container images.
     pub images: bool,
+    /// Whether its apps' ports are those of the daemon's machine: all such providers have them together.
+    pub host_ports: bool,
 }
 
 /// One secret as the settings grant it.

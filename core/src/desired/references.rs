@@ -115,7 +115,7 @@ fn circles(units: &mut Units, context: &Context, found: &mut Mistakes) {
     }
 }
 
-/// Who asks for a port: the provider and the number, then the id, the address, where that is written, and with what right.
+/// Who asks for a port: whose it is ([`ports_of`]) and the number, then the id, the address, where that is written, and with what right.
 type Asked<'u> = ((Option<&'u ProviderName>, u16), &'u ResourceId, IpAddr, Span, Right);
 
 /// With what right something is asked for that only one can have; the greatest wins, and equals stand in each other's way.
@@ -140,7 +140,23 @@ impl Right {
     }
 }
 
-/// Two apps of one provider cannot have one address; who had it keeps it. Where teams are kept apart, all of loopback is one:
+/// Whose ports a provider's are: its own, or the machine's, which all that have those share. The first of them stands for it.
+fn ports_of<'c>(provider: &'c ProviderName, context: &'c Context) -> &'c ProviderName {
+    let has_hosts = context.providers.as_ref().and_then(|known| known.get(provider)).is_some_and(|it| it.host_ports);
+    has_hosts.then(|| hosts(context)).flatten().unwrap_or(provider)
+}
+
+/// The same of where a port was had: what a provider left that the settings name no more may be on the machine still.
+fn had_ports_of<'c>(provider: &'c ProviderName, context: &'c Context) -> &'c ProviderName {
+    let is_gone = context.providers.as_ref().is_some_and(|known| !known.contains_key(provider));
+    is_gone.then(|| hosts(context)).flatten().unwrap_or_else(|| ports_of(provider, context))
+}
+
+fn hosts(context: &Context) -> Option<&ProviderName> {
+    context.providers.iter().flatten().find(|(_, facts)| facts.host_ports).map(|(name, _)| name)
+}
+
+/// Two apps of one provider, or of one machine, cannot have one address; who had it keeps it. Where teams are kept apart, all of loopback is one:
 /// whoever connects to `localhost` would meet another team there.
 fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &Context, found: &mut Mistakes) {
     let asked = |unit: &'_ Unit| {
@@ -151,6 +167,7 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
     for (id, unit) in &*units {
         if let Some((number, bind, span)) = asked(unit) {
             let provider = unit.app.provider.as_ref().map(|at| &at.value).or(default_provider);
+            let provider = provider.map(|provider| ports_of(provider, context));
             taken.push(((provider, number), id, bind, span, Right::Equal));
         }
     }
@@ -187,7 +204,8 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: 
     let by_id = || -> HashMap<&ResourceId, &Asked<'_>> { taken.iter().map(|asked| (asked.1, asked)).collect() };
     let is_held = |unit: &Unit| unit.held.is_some() || wrong.contains(&unit.id);
     let asks_for = |id, (provider, bind, number): &(ProviderName, IpAddr, u16)| {
-        asked.get_or_init(by_id).get(id).is_some_and(|asked| (asked.0, &asked.2) == ((Some(provider), *number), bind))
+        let had = (Some(had_ports_of(provider, context)), *number);
+        asked.get_or_init(by_id).get(id).is_some_and(|asked| (asked.0, &asked.2) == (had, bind))
     };
     let is_kept = |id, had| {
         let stays = |unit: &Unit| is_held(unit) || unit.app.suspend;
@@ -200,7 +218,7 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: 
         let Some(team) = rights::holder(id, context) else { continue };
         let had = claims.port.iter().filter(|had| is_kept(id, had));
         for (provider, bind, number) in had.chain(claims.live.iter().filter(|live| may_live(id, live))) {
-            kept.entry((provider, *number)).or_default().push((id, *bind, team));
+            kept.entry((had_ports_of(provider, context), *number)).or_default().push((id, *bind, team));
         }
     }
     let mut found = Vec::new();
@@ -216,7 +234,8 @@ fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: 
             *other != *id && is_near(address) && !rights::reaches(&team.value, theirs, context)
         };
         let had = context.claims.get(*id).and_then(|claims| claims.port.as_ref());
-        let is_its = had.is_some_and(|(on, at, had)| (Some(on), at, had) == (*provider, bind, number));
+        let is_its =
+            had.is_some_and(|(on, at, had)| (Some(had_ports_of(on, context)), at, had) == (*provider, bind, number));
         if let Some((other, ..)) = there.iter().find(stands).filter(|_| !is_its) {
             let message = format!("port {number} on {bind} belongs to {other}, which has it still");
             found.push(((*id).clone(), *span, message, Some("choose another port or address".to_owned())));
@@ -230,7 +249,7 @@ type HadByTeams<'c> = BTreeSet<(&'c ProviderName, IpAddr, u16, &'c TeamName)>;
 
 fn had_by_teams(context: &Context) -> HadByTeams<'_> {
     let each = context.claims.values().filter_map(|claims| Some((claims.port.as_ref()?, claims.team.as_ref()?)));
-    each.map(|((provider, bind, number), team)| (provider, *bind, *number, team)).collect()
+    each.map(|((provider, bind, number), team)| (had_ports_of(provider, context), *bind, *number, team)).collect()
 }
 
 fn right(
@@ -240,7 +259,9 @@ fn right(
     by_teams: &HadByTeams<'_>,
 ) -> Right {
     let claims = context.claims.get(*id);
-    let is = |had: &(ProviderName, IpAddr, u16)| (Some(&had.0), &had.1, &had.2) == (*provider, bind, number);
+    let is = |had: &(ProviderName, IpAddr, u16)| {
+        (Some(had_ports_of(&had.0, context)), &had.1, &had.2) == (*provider, bind, number)
+    };
     if claims.and_then(|claims| claims.port.as_ref()).is_some_and(is) {
         return Right::Holder;
     }

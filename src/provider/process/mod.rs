@@ -53,7 +53,8 @@ use settled::CHOOSING;
 use twins::Twins;
 use users::Users;
 
-const ABILITIES: Abilities = Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false };
+const ABILITIES: Abilities =
+    Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false, host_ports: true };
 /// Hints that wait for a slow listener; beyond it the listener is told to observe everything.
 const HINTS: usize = 1_024;
 

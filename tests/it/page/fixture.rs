@@ -170,7 +170,7 @@ pub(crate) struct Reading {
 #[async_trait]
 impl Observer for Reading {
     fn abilities(&self) -> &'static Abilities {
-        &Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false }
+        &Abilities { word: "process", kinds: &[Kind::App], commands: true, images: false, host_ports: true }
     }
 
     async fn observe(&self, scope: &Scope) -> Result<Listing, Unreachable> {

@@ -70,7 +70,7 @@ impl Bench {
         let renamed = app_with("z", "v1", "was: [b], ", "");
         let files = [("codeops.yaml", REPOSITORY), ("t.yaml", TEAM), ("a.yaml", &app("a", "v1")), ("z.yaml", &renamed)];
         let revision = source.commit(&files, &[]);
-        let facts = ProviderFacts { word: "memory", commands: true, images: true };
+        let facts = ProviderFacts { word: "memory", commands: true, images: true, host_ports: false };
         let context = Context { providers: Some([(local(), facts)].into()), ..Context::default() };
         let desired = Arc::new(Compiler::default().compile(&source.tree(&revision), &context).desired);
         let inner = MemoryProvider::new(Arc::clone(&clock));

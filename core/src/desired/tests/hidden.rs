@@ -234,7 +234,7 @@ fn what_is_held_for_what_it_refers_to_keeps_its_former_names() {
     for base in [alone(), settings()] {
         let mut past = Past::of(&all, base);
         past.base.secrets = Some(BTreeMap::new());
-        let local = ProviderFacts { word: "process", commands: true, images: false };
+        let local = ProviderFacts { word: "process", commands: true, images: false, host_ports: true };
         past.base.providers = Some([(name("local"), local)].into());
         for text in &texts {
             for path in ["apps/a/shop.yaml", "apps/a/store.yaml", "apps/store.yaml"] {

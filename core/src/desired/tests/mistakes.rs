@@ -256,7 +256,7 @@ fn the_settings_limit_what_a_team_can_claim_and_use() {
         ("apps/elsewhere.yaml", &app("elsewhere", "  provider: lcoal\n  run: {command: [x]}\n")),
         ("environments/prod/auth.yaml", patch),
     ];
-    let facts = |images| ProviderFacts { word: "process", commands: true, images };
+    let facts = |images| ProviderFacts { word: "process", commands: true, images, host_ports: true };
     let granted = |team| SecretFacts { teams: BTreeSet::from([name(team)]), tag: Ok("t".to_owned()) };
     let team = |paths: &[&str], allow: &[&str]| TeamSettings {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),

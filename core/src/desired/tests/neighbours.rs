@@ -359,6 +359,58 @@ fn a_port_stays_with_what_lives_on_it_whatever_is_declared() {
     assert!(rendered(&compiled).contains(still), "{}", rendered(&compiled));
 }
 
+/// Providers of one machine have its ports together, also one that the settings name no more; others have their own.
+#[test]
+fn a_port_of_the_machine_is_one_on_all_its_providers() {
+    let shop = |spec: &str| app_of("a", "shop", "", spec);
+    let all = repository(&[
+        ("apps/a/shop.yaml", &[shop("  port: 8080\n")]),
+        ("apps/b/base.yaml", &[app_of("b", "base", "", "  port: 9090\n")]),
+    ]);
+    let facts = |host_ports| ProviderFacts { word: "process", commands: true, images: false, host_ports };
+    let providers = |all: &[(&str, bool)]| -> Option<BTreeMap<ProviderName, ProviderFacts>> {
+        Some(all.iter().map(|(name_of, host_ports)| (name(name_of), facts(*host_ports))).collect())
+    };
+    let both = providers(&[("edge", true), ("far", false), ("local", true)]);
+    let past = apart(&all);
+    let compile = |past: &Past, all: &BTreeMap<String, String>, providers: &Option<_>| {
+        run(all, &Context { providers: providers.clone(), ..past.context() })
+    };
+    let thief = |provider: &str| app_of("b", "thief", "", &format!("  provider: {provider}\n  port: 8080\n"));
+    let held = |compiled: &Compiled| compiled.desired.held.keys().cloned().collect::<Vec<_>>();
+    // Beside who has it, and beside who has it still.
+    for (theirs, why) in [
+        (shop("  port: 8080\n"), "port 8080 on 127.0.0.1 belongs to app/shop (apps/a/shop.yaml"),
+        (shop("  port: 8080\n  provider: edge\n"), "port 8080 on 127.0.0.1 belongs to app/shop (apps/a/shop.yaml"),
+        (shop("  port: 8082\n  suspend: true\n"), "belongs to app/shop, which has it still"),
+        (String::new(), "belongs to app/shop, which has it still"),
+    ] {
+        for provider in ["local", "edge", "far"] {
+            let mut next = all.clone();
+            next.insert("apps/a/shop.yaml".to_owned(), theirs.clone());
+            next.insert("apps/b/thief.yaml".to_owned(), thief(provider));
+            let compiled = compile(&past, &next, &both);
+            let told = rendered(&compiled);
+            assert_eq!(held(&compiled).contains(&id("thief")), provider != "far", "{provider}: {told}");
+            assert!(!held(&compiled).contains(&id("shop")) && (provider == "far" || told.contains(why)), "{told}");
+        }
+    }
+    // The settings call it otherwise by now.
+    let renamed = providers(&[("edge", true)]);
+    let mut next = all.clone();
+    next.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8080\n  provider: local\n"));
+    next.insert("apps/b/thief.yaml".to_owned(), thief("edge"));
+    let compiled = compile(&past, &next, &renamed);
+    assert!(held(&compiled).contains(&id("thief")), "{}", rendered(&compiled));
+    next.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8080\n  provider: edge\n"));
+    let compiled = compile(&past, &next, &renamed);
+    assert!(
+        held(&compiled).contains(&id("thief")) && !held(&compiled).contains(&id("shop")),
+        "{}",
+        rendered(&compiled)
+    );
+}
+
 /// Whoever declares a name that another's app says it had, and never had, holds nothing of it.
 #[test]
 fn a_former_name_that_never_was_holds_nobody() {
