@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use codeops_core::alert::{Quiet, Routed, Router, inhibitions, quiet};
+use codeops_core::alert::{Quiet, Routed, Router, hushed_by, inhibitions, quiet};
 use codeops_core::desired::{Compiled, Compiler, Desired};
 use codeops_core::model::{Alert, AlertId, Fingerprint, Inhibition, Labels, Name, Playbook, RunCause};
 use codeops_core::playbook::{Answer as Answered, Told, World, pin, seen, target_for};
@@ -166,7 +166,7 @@ fn report(
     };
     let nothing = BTreeMap::new();
     let quiet = quiet(&alert, &routed, &Quiet::new(&router, &nothing, &receivers.limited), now);
-    let inhibited_by: Vec<String> = inhibitions(&router, &alert.labels, routed.owner.as_ref())
+    let inhibited_by: Vec<String> = inhibitions(&router, &alert.labels, hushed_by(routed.owner.as_ref(), teams))
         .into_iter()
         .map(|it| inhibitor(it, &alert.labels))
         .collect();

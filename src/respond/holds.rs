@@ -23,7 +23,8 @@ impl Flow {
         let fires = known.filter(|alert| alert.state != AlertState::Resolved);
         let mut whys = fires.map(|it| {
             let labels = &it.alert.labels;
-            alert::maintained(&self.router, labels, self.router.route(labels).owner.as_ref(), now)
+            let receiver = self.tools.rules.receivers.get(&it.alert.receiver);
+            alert::maintained(&self.router, labels, alert::hushed_by(self.router.whose().owner(labels), receiver), now)
         });
         let first = whys.next()??;
         whys.all(|why| why.is_some()).then_some(Hold::Still(first))

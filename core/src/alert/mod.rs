@@ -341,7 +341,13 @@ pub fn is_freeze(alert: &Alert, may_freeze: &BTreeSet<Name>) -> bool {
 
 /// Why this alert starts nothing now, if so: it is muted, in maintenance, or inhibited by another.
 pub fn quiet(alert: &Alert, routed: &Routed, quiet: &Quiet<'_>, now: Timestamp) -> Option<String> {
-    let owner = routed.owner.as_ref();
+    let owner = hushed_by(routed.owner.as_ref(), quiet.receivers.get(&alert.receiver));
     let maintained = || maintained(quiet.router, &alert.labels, owner, now);
-    quiet.muted(routed, now).or_else(maintained).or_else(|| quiet.inhibited(alert, owner))
+    quiet.muted(routed, owner, now).or_else(maintained).or_else(|| quiet.inhibited(alert, owner))
+}
+
+/// The team whose manifests may keep an alert quiet, beside those that are for everybody: its owner, where `receiver`, the teams that
+/// the alert's receiver is for, has that one. No label makes what another's monitoring says a team's own.
+pub fn hushed_by<'o>(owner: Option<&'o TeamName>, receiver: Option<&BTreeSet<TeamName>>) -> Option<&'o TeamName> {
+    owner.filter(|owner| receiver.is_none_or(|teams| teams.contains(*owner)))
 }

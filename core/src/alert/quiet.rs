@@ -36,7 +36,7 @@ pub struct Quiet<'a> {
     firing: Vec<Arc<AlertMemory>>,
     /// Places in [`Self::firing`] by the values of those labels that inhibitions ask for.
     by_label: RefCell<HashMap<&'a str, HashMap<String, Vec<usize>>>>,
-    receivers: &'a BTreeMap<Name, BTreeSet<TeamName>>,
+    pub(super) receivers: &'a BTreeMap<Name, BTreeSet<TeamName>>,
 }
 
 /// One inhibition.
@@ -107,12 +107,13 @@ impl<'a> Quiet<'a> {
     }
 
     /// Why a mute time of its routes keeps it quiet, if one does. A name is one of the route's own manifest.
-    pub(super) fn muted(&self, routed: &Routed, now: Timestamp) -> Option<String> {
+    pub(super) fn muted(&self, routed: &Routed, owner: Option<&TeamName>, now: Timestamp) -> Option<String> {
         let routes = &self.router.response().routes;
         // Each once: a tree may name one at every route.
         let named: BTreeSet<&(Name, Name)> = routed.mute.iter().collect();
         let (_, name) = named.into_iter().find(|(manifest, name)| {
-            let spans = routes.get(manifest).and_then(|route| route.spec.mute_times.get(name));
+            let route = routes.get(manifest).filter(|route| self.router.counts(&route.team, owner));
+            let spans = route.and_then(|route| route.spec.mute_times.get(name));
             spans.into_iter().flatten().any(|span| contains(span, now))
         })?;
         Some(format!("{MUTED} {name}"))

@@ -156,6 +156,59 @@ fn a_receiver_of_some_teams_hushes_nothing_of_others() {
     assert!(is_hushed(&only, &evils) && !is_hushed(&only, &shops) && !is_hushed(&only, &nobodys));
 }
 
+/// What a receiver of some teams brings is hushed by theirs and by who writes for everybody, whatever team its labels name.
+#[test]
+fn what_a_receiver_of_some_teams_brings_no_other_team_hushes() {
+    let all_day = BTreeMap::from([(name("always"), vec![TimeSpan::default()])]);
+    let still = |team: &str| Maintenance {
+        matchers: matchers(&["alertname=\"Down\""]),
+        from: at(0),
+        until: at(3_600),
+        reason: format!("{team} rests"),
+    };
+    let of = |team: &str, muted: bool| {
+        let mut top = route(&["team=\"b\""], Some("all"), vec![]);
+        top.mute.extend(muted.then(|| name("always")));
+        let maintenance = if muted { vec![] } else { vec![still(team)] };
+        of_team(
+            team,
+            AlertRouteSpec { route: top, mute_times: all_day.clone(), maintenance, ..AlertRouteSpec::default() },
+        )
+    };
+    let reach = ["a", "b", "platform"].into_iter().map(|team| (name(team), BTreeSet::new())).collect();
+    let teams = || ["a", "b", "platform"].into_iter().map(name);
+    let whose = Whose::new(std::iter::empty(), teams(), &reach, &[name("platform")].into());
+    let alert = memory(&[("alertname", "Down"), ("team", "b")], AlertState::Firing);
+    let by = |teams: &[&str]| -> BTreeMap<Name, BTreeSet<Name>> {
+        [(alert.alert.receiver.clone(), teams.iter().map(|team| name(team)).collect())].into()
+    };
+    let everybodys = of_team(
+        "platform",
+        AlertRouteSpec {
+            route: route(&[], Some("all"), vec![]),
+            maintenance: vec![still("platform")],
+            ..AlertRouteSpec::default()
+        },
+    );
+    for muted in [false, true] {
+        let routes = BTreeMap::from([(name("bs"), of("b", muted))]);
+        let is_hushed = |routes: &BTreeMap<Name, _>, receivers: &BTreeMap<Name, BTreeSet<Name>>| {
+            let response = Response { routes: routes.clone(), ..Response::default() };
+            let router = Router::new(&Arc::new(response), None, whose.clone());
+            let routed = router.route(&alert.alert.labels);
+            quiet(&alert.alert, &routed, &Quiet::new(&router, &BTreeMap::new(), receivers), at(60)).is_some()
+        };
+        for (receivers, expected) in
+            [(BTreeMap::new(), true), (by(&["b"]), true), (by(&["a", "b"]), true), (by(&["a"]), false)]
+        {
+            assert_eq!(is_hushed(&routes, &receivers), expected, "{receivers:?}, muted: {muted}");
+        }
+        let mut with_all = routes.clone();
+        with_all.insert(name("main"), everybodys.clone());
+        assert!(is_hushed(&with_all, &by(&["a"])), "who writes for everybody hushes all");
+    }
+}
+
 fn hushed(
     spec: AlertRouteSpec,
     mute: &[&str],
