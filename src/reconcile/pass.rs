@@ -48,8 +48,8 @@ pub(super) struct Work {
     pub(super) id: ResourceId,
     pub(super) steps: Vec<Step>,
     pub(super) removing: Option<Removing>,
-    /// Whether it is on its way out, and is kept up until it is let go.
-    pub(super) leaves: bool,
+    /// Whether it stands otherwise than it is declared: as it was, until it is let go or has its turn.
+    pub(super) stands: bool,
 }
 
 impl Flow {
@@ -164,7 +164,7 @@ impl Flow {
             decided.pending.extend(steps.map(|s| (id.clone(), s.op.word().to_owned(), s.op.subject())));
             if may_step(decision) && self.is_free(id, now) && !look.next.steps.is_empty() {
                 let removing = change.and_then(|change| removing(change, &decided.judged, &look.provider));
-                work.push(Work { id: id.clone(), steps: look.next.steps, removing, leaves: upheld.is_some() });
+                work.push(Work { id: id.clone(), steps: look.next.steps, removing, stands: upheld.is_some() });
             }
         }
         decided.records.extend(self.seen(&decided.judged, &memory));
@@ -229,6 +229,8 @@ impl Flow {
             Some(Decision::Waiting { why: waiting, until }) => {
                 why = Some(waiting.clone());
                 next_at = *until;
+                // As it was before it may be all well.
+                sync = if sync == Sync::Synced { Sync::OutOfSync } else { sync };
             }
             Some(Decision::Suspended) => sync = Sync::Suspended,
             Some(Decision::Go) | None => {
@@ -336,7 +338,7 @@ impl Flow {
         };
         let (declared, standing) = (of(&current.desired), self.world.stands().map(of));
         for work in work {
-            let picture = standing.as_ref().filter(|_| work.leaves).unwrap_or(&declared);
+            let picture = standing.as_ref().filter(|_| work.stands).unwrap_or(&declared);
             let touched = work.steps.iter().flat_map(|step| step.op.former()).chain([&work.id]);
             self.world.busy.extend(touched.map(|id| (id.clone(), Busy::Stepping)));
             let picture = Arc::clone(picture);

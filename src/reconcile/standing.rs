@@ -1,5 +1,5 @@
-//! What stands: all that the revision in force declares, and as it was declared what is on its way out and not let go. Whoever
-//! answers alerts goes by that, and what it comes to is carried out.
+//! What stands: all that the revision in force declares, as it was before what of that waits its turn or is held, and as it was
+//! declared what is on its way out and not let go. Whoever answers alerts goes by that, and what it comes to is carried out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,13 @@ pub(super) struct Standing {
     /// What the revision declares.
     base: Arc<Desired>,
     leaving: BTreeMap<ResourceId, Arc<Resource>>,
-    /// With what is on its way out.
+    /// What waits, as it was before.
+    before: BTreeMap<ResourceId, Arc<Resource>>,
+    /// With both.
     pub(super) desired: Arc<Desired>,
 }
 
-/// What is to be done about what is on its way out.
+/// What is to be done about what does not stand as it is declared.
 pub(super) struct Upkeep {
     pub(super) standing: Standing,
     plan: Plan,
@@ -46,21 +48,25 @@ impl World {
         facts: &Facts<'_>,
     ) -> Option<Upkeep> {
         let leaving = policy::leaving(plan, judged, base, facts);
-        if leaving.is_empty() {
+        let before = policy::as_before(plan, judged, base, facts);
+        if leaving.is_empty() && before.is_empty() {
             return None;
         }
-        let same = |known: &&Standing| Arc::ptr_eq(&known.base, base) && known.leaving == leaving;
+        let same = |known: &&Standing| {
+            Arc::ptr_eq(&known.base, base) && (&known.leaving, &known.before) == (&leaving, &before)
+        };
         let standing = self.standing.as_ref().filter(same).cloned().unwrap_or_else(|| {
             let mut desired = Desired::clone(base);
-            desired.resources.extend(leaving.iter().map(|(id, resource)| (id.clone(), Arc::clone(resource))));
-            Standing { base: Arc::clone(base), leaving, desired: Arc::new(desired) }
+            let others = leaving.iter().chain(&before);
+            desired.resources.extend(others.map(|(id, resource)| (id.clone(), Arc::clone(resource))));
+            Standing { base: Arc::clone(base), leaving, before, desired: Arc::new(desired) }
         });
         let plan = plan::plan(&standing.desired, facts.revision, owner, facts.snapshot, facts.memory);
         let judged = policy::judge(&plan, &standing.desired, facts);
         Some(Upkeep { standing, plan, judged })
     }
 
-    /// What is declared, with what is on its way out.
+    /// What is declared, with what stands otherwise.
     pub(super) fn stands(&self) -> Option<&Arc<Desired>> {
         let declared = &self.current.as_ref()?.desired;
         let standing = self.standing.as_ref().filter(|standing| Arc::ptr_eq(&standing.base, declared));
@@ -70,7 +76,8 @@ impl World {
 
 impl Upkeep {
     pub(super) fn of<'a>(&'a self, id: &ResourceId) -> Option<Kept<'a>> {
-        let declared = self.standing.leaving.get(id)?;
+        let standing = &self.standing;
+        let declared = standing.leaving.get(id).or_else(|| standing.before.get(id))?;
         let change = self.plan.changes.iter().find(|change| change.id == *id);
         Some(Kept { declared, change, decision: self.judged.decisions.get(id) })
     }

@@ -15,7 +15,7 @@ impl Flow {
     pub(super) fn step(&mut self, work: Work, picture: Arc<Picture>) {
         let (gate, sender) = (self.tools.gate.clone(), self.sender.clone());
         self.tasks.spawn(async move {
-            let Work { id, steps, mut removing, leaves: _ } = work;
+            let Work { id, steps, mut removing, stands: _ } = work;
             let touched: BTreeSet<_> = steps.iter().filter_map(|step| step.op.former()).cloned().collect();
             let mut passage = Passage::Applied;
             let (mut provider, mut did) = (None, Vec::new());

@@ -36,7 +36,7 @@ pub(super) struct World {
     pub(super) providers: BTreeMap<ProviderName, Watched>,
     /// The revision in force, loaded.
     pub(super) current: Option<Current>,
-    /// With what is on its way out and not let go, where there is such.
+    /// With what stands otherwise than it is declared, where there is such.
     pub(super) standing: Option<Standing>,
     /// Lent to the task that loads a revision.
     pub(super) compiler: Option<Compiler>,

@@ -88,9 +88,13 @@ impl Look<'_> {
         if verb == Verb::Repair {
             change.cause = Cause::Drift { what: what_moved(target, &standing, live) };
         }
-        let renewal = memory.and_then(|memory| memory.renewal.as_ref());
+        // What a commit brings is the commit's, whatever a run does to what was there before.
+        let renewal = memory.and_then(|memory| memory.renewal.as_ref()).filter(|_| standing.stamp_same);
         let is_cause = |renewal: &&Renewal| match renewal.over {
-            false => live.instances.iter().any(|i| renewal.concerns(i)),
+            // What it took away and has not brought back is its own, too.
+            false => {
+                live.instances.iter().any(|i| renewal.concerns(i)) || (verb == Verb::Repair && live.drift.is_empty())
+            }
             // What it began anew and was not needed goes.
             true => {
                 verb == Verb::Repair && standing.is_surplus(target) && live.instances.iter().any(|i| renewal.began(i))

@@ -23,7 +23,7 @@ use crate::model::{HoldId, Memory, ProviderName, ResourceId, Revision, Snapshot,
 use crate::plan::{Change, Plan};
 
 pub use blast::is_counted;
-pub use leaving::leaving;
+pub use leaving::{as_before, leaving};
 pub use permit::{permit, permit_mark};
 pub use render::render;
 

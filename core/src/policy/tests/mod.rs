@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Decision, Facts, Judged, judge, permit, render};
 use crate::config::{Freeze, FreezeWhat};
 use crate::desired::{Desired, Undeletable};
-use crate::model::{HoldId, Op, Resource, SystemId, Verb};
+use crate::model::{HoldId, Op, Renewal, Resource, RunId, SystemId, Verb};
 use crate::plan::sim::{Passed, World, app, desired, name, owner, resource, revision};
 use crate::plan::{Plan, plan};
 
@@ -55,6 +55,13 @@ fn held(passed: &Passed) -> usize {
 
 fn allow(world: &mut World, hold: &HoldId) {
     world.memory.allowed.insert(hold.clone(), world.now);
+}
+
+/// A playbook restarts all instances of an app: they are to make way.
+fn renew(world: &mut World, id: &str) {
+    let instances = world.object("local", id).instances.iter().map(|instance| instance.id.clone()).collect();
+    let (at, run, playbook) = (world.now, RunId(1), name("restart"));
+    world.remembered(&app(id)).renewal = Some(Renewal { at, instances, run, playbook, over: false });
 }
 
 fn of_team(team: &str, count: usize) -> Vec<Arc<Resource>> {

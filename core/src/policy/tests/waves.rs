@@ -1,16 +1,17 @@
 //! Promises about wide updates: in waves, each team's own by themselves, and none waits for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 
 use crate::desired::Desired;
-use crate::model::{ChangedBy, InstanceHealth, Port, Protocol, Resource, ResourceId};
+use crate::model::{Aim, ChangedBy, InstanceHealth, Port, Protocol, Resource, ResourceId};
+use crate::plan::Plan;
 use crate::plan::sim::{World, app, digested, name, resource, revision};
-use crate::policy::Decision;
+use crate::policy::{Decision, Facts, Judged, as_before};
 
-use super::{apps, deployed, held, ids, of_team, versioned, want, want_of};
+use super::{apps, deployed, held, ids, judged, of_team, renew, versioned, want, want_of};
 
 #[test]
 fn wide_update_goes_one_then_a_tenth_then_the_rest() {
@@ -33,6 +34,94 @@ fn wide_update_goes_one_then_a_tenth_then_the_rest() {
         world.tick(1);
     }
     assert_eq!((sizes, world.memory.waves.as_ref()), (vec![1, 3, 26], None));
+}
+
+/// What waits its turn is kept up as it was, and a playbook acts on that: it carries nothing past its wave.
+#[test]
+fn what_waits_its_turn_stands_as_it_was_and_is_renewed_as_that() {
+    let mut world = deployed(&apps(12, "info"));
+    let (wide, id) = (want(apps(12, "debug")), app("app-05"));
+    world.pass(&wide, &revision(2));
+    world.tick(1);
+    renew(&mut world, "app-05");
+    let passed = world.pass(&wide, &revision(2));
+    assert!(matches!(passed.judged.decisions[&id], Decision::Waiting { .. }), "{:?}", passed.judged.decisions[&id]);
+    assert!(passed.applied.iter().all(|step| step.resource != id), "{:?}", passed.applied);
+    let (plan, judged) = judged(&world, &wide, None);
+    let before = stand_as_before(&world, &plan, &judged, &wide);
+    let old = versioned("app-05", "info");
+    assert_eq!(before[&id].spec_digest, old.spec_digest);
+    assert!(before.len() == 11 && !before.contains_key(&app("app-00")), "what has its turn does not: {before:?}");
+    let mut standing = wide.clone();
+    standing.resources.insert(id.clone(), old.clone());
+    let renewed_at = world.remembered(&id).renewal.as_ref().unwrap().at;
+    for _ in 0..6 {
+        world.pass(&standing, &revision(2));
+        world.tick(1);
+    }
+    let live = world.object("local", "app-05");
+    assert!(live.instances.len() == 1 && live.instances[0].template == old.template_digest);
+    assert!(live.instances[0].created_at >= renewed_at, "it was renewed: {live:?}");
+}
+
+/// A version that stopped its wide update comes to no other app by way of a playbook that restarts that.
+#[test]
+fn a_restart_carries_no_version_past_the_failure_that_stopped_its_waves() {
+    let mut world = deployed(&apps(12, "info"));
+    let broken = apps(12, "broken");
+    world.bad.insert(broken[0].template_digest.clone(), InstanceHealth::CrashLoop);
+    let wide = want(broken.iter().cloned());
+    world.settle(&wide, &revision(2));
+    renew(&mut world, "app-05");
+    let passed = world.pass(&wide, &revision(2));
+    assert!(matches!(passed.judged.decisions[&app("app-05")], Decision::Held { .. }));
+    assert!(passed.applied.is_empty(), "{:?}", passed.applied);
+    let before = stand_as_before(&world, &passed.plan, &passed.judged, &wide);
+    assert_eq!(before.len(), 11, "what went back is no such");
+}
+
+/// What was tried and failed is on its way: it is not what it was before.
+#[test]
+fn what_is_tried_again_does_not_stand_as_it_was() {
+    let mut world = deployed(&apps(2, "info"));
+    let new = want(apps(2, "debug"));
+    let missed = new.resources[&app("app-01")].spec_digest.clone();
+    let now = world.now;
+    let memory = world.remembered(&app("app-01"));
+    (memory.failures, memory.missed, memory.failed_at) = (1, Some(Aim::Spec(missed)), Some(now));
+    memory.retry_at = now.checked_add(jiff::SignedDuration::from_secs(30)).ok();
+    let (plan, judged) = judged(&world, &new, None);
+    assert!(matches!(judged.decisions[&app("app-01")], Decision::Waiting { .. }));
+    assert!(stand_as_before(&world, &plan, &judged, &new).is_empty());
+}
+
+/// The value that a secret had is nobody's any more: no action brings the new one before its turn.
+#[test]
+fn what_waits_for_another_value_of_a_secret_does_not_stand_as_it_was() {
+    let rotated = |value: &str| {
+        let one = |it: &Arc<Resource>| {
+            let mut it = it.as_ref().clone();
+            it.secret_tags.insert("TOKEN".to_owned(), value.to_owned());
+            digested(it)
+        };
+        want(apps(12, "info").iter().map(one))
+    };
+    let mut world = World::new();
+    world.settle(&rotated("one"), &revision(1));
+    let passed = world.pass(&rotated("two"), &revision(2));
+    assert!(matches!(passed.judged.decisions[&app("app-05")], Decision::Waiting { .. }));
+    assert!(stand_as_before(&world, &passed.plan, &passed.judged, &rotated("two")).is_empty());
+}
+
+fn stand_as_before(
+    world: &World,
+    plan: &Plan,
+    judged: &Judged,
+    desired: &Desired,
+) -> BTreeMap<ResourceId, Arc<Resource>> {
+    let (snapshot, revision) = (world.snapshot(), revision(2));
+    let facts = Facts { now: world.now, memory: &world.memory, snapshot: &snapshot, revision: &revision, freeze: None };
+    as_before(plan, judged, desired, &facts)
 }
 
 #[test]
