@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError};
 
 use codeops_core::action;
 use codeops_core::alert;
-use codeops_core::config::{Freeze, RepositorySpec};
+use codeops_core::config::{Freeze, FreezeWhat, RepositorySpec};
 use codeops_core::model::{
-    AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, OnFailure, Period, Progress, Resource,
-    ResourceId, ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
+    Action, AlertId, AlertMemory, Does, Health, InstanceHealth, Live, Memory, Name, OnFailure, Period, Progress,
+    Resource, ResourceId, ResourceMemory, ResponseMemory, Run, RunCause, RunState, StepRef, TeamName,
 };
 use codeops_core::plan::{Effective, effective, is_good, is_proven, is_tried, pin_of};
 use codeops_core::playbook::{Facts, Hold, PageFacts, TargetFacts, World, is_built_in, target_of};
@@ -17,6 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::Flow;
 use crate::gate::Picture;
 
+/// Why nothing is done where the settings say so.
+const OBSERVES: &str = "only observing, as the settings say";
 /// A rollback this shortly before a run was opened is the run's own answer.
 const SAME_CAUSE: SignedDuration = SignedDuration::from_mins(2);
 
@@ -37,9 +39,24 @@ impl Flow {
 
     /// Why no playbook acts at all now, if so.
     pub(super) fn frozen(&self, response: &ResponseMemory, now: Timestamp) -> Option<String> {
+        self.in_force(response, now).as_ref().map(ToString::to_string)
+    }
+
+    /// The freeze in force.
+    fn in_force(&self, response: &ResponseMemory, now: Timestamp) -> Option<Freeze> {
         let declared = self.board.desired.as_ref().and_then(|desired| desired.repository.freeze.as_ref());
         let outside = self.freeze(response);
-        Freeze::in_force(outside.iter().chain(declared), now).map(ToString::to_string)
+        Freeze::in_force(outside.iter().chain(declared), now).cloned()
+    }
+
+    /// Why what is left of an action that is on is not done now: in a freeze one that has begun comes to its end, but what goes
+    /// back to another version does not.
+    fn stopped(&self, action: Action, response: &ResponseMemory, now: Timestamp) -> Option<String> {
+        if self.tools.rules.observe {
+            return Some(OBSERVES.to_owned());
+        }
+        let freeze = self.in_force(response, now).filter(|freeze| freeze.what == FreezeWhat::All)?;
+        (action == Action::AppRollback).then(|| freeze.to_string())
     }
 
     /// What is declared of a resource.
@@ -168,7 +185,7 @@ impl Flow {
     /// Why the run must not act now.
     fn hold(&self, run: &Run, memory: &Memory, now: Timestamp) -> Option<Hold> {
         if self.tools.rules.observe {
-            return Some(Hold::Frozen("only observing, as the settings say".to_owned()));
+            return Some(Hold::Frozen(OBSERVES.to_owned()));
         }
         let frozen = self.frozen(&memory.response, now).map(Hold::Frozen);
         let kept = frozen.or_else(|| self.kept_still(run, &memory.response, now));
@@ -232,7 +249,13 @@ impl Flow {
             let remembered = memory.resources.get(&target).unwrap_or(&nothing);
             let (live, playbook, now) = (self.live(declared, Some(remembered)), &run.playbook.name, facts.now);
             let situation = action::Situation { declared, live, memory: remembered, run: run.id, playbook, now };
-            Some(action::progress(*action, &situation))
+            Some(match action::progress(*action, &situation) {
+                Progress::Going(left) => match self.stopped(*action, &memory.response, now) {
+                    Some(why) => Progress::Failed(format!("{why}: {left}")),
+                    None => Progress::Going(left),
+                },
+                progress => progress,
+            })
         })
     }
 

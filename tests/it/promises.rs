@@ -7,6 +7,7 @@ mod alerts_called;
 mod alerts_ended;
 mod alerts_held;
 mod alerts_joined;
+mod alerts_midway;
 mod alerts_paged;
 mod alerts_queued;
 mod alerts_scheduled;

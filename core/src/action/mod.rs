@@ -157,8 +157,30 @@ fn roll_back(situation: &Situation<'_>) -> Result<Lowered, String> {
     Ok(Lowered::Pin { template: declared.template_digest.clone(), pin })
 }
 
-/// How an action that was lowered is getting on.
+/// How an action that was lowered is getting on. What is suspended meanwhile is changed no further: what is left to be done of it
+/// is not waited for.
 pub fn progress(action: Action, situation: &Situation<'_>) -> Progress {
+    let declared = situation.declared;
+    match under_way(action, situation) {
+        Progress::Going(why) if declared.spec.suspend && !is_all_begun(action, situation) => {
+            Progress::Failed(format!("{} is suspended by its manifest: {why}", declared.id))
+        }
+        progress => progress,
+    }
+}
+
+/// Whether every new instance is there, and none is left that is to make way: the rest comes by itself.
+fn is_all_begun(action: Action, situation: &Situation<'_>) -> bool {
+    let (Some(live), renewal) = (situation.live, situation.memory.renewal.as_ref()) else { return true };
+    let target = effective(situation.declared, Some(situation.memory)).resource();
+    let left = live.instances.iter().any(|instance| match action {
+        Action::AppRollback => instance.template != target.template_digest,
+        _ => renewal.is_some_and(|renewal| renewal.concerns(instance)),
+    });
+    !left && !Standing::of(target, live, Some(situation.memory)).is_short(target)
+}
+
+fn under_way(action: Action, situation: &Situation<'_>) -> Progress {
     let (declared, memory) = (situation.declared, situation.memory);
     let Some(live) = situation.live else {
         return Progress::Going(format!("what lives of {} is not known", declared.id));

@@ -368,6 +368,33 @@ fn what_is_left_as_it_is_is_not_renewed() {
     }
 }
 
+/// Nothing of what is suspended is changed: who waits for that would wait for the step's timeout.
+#[test]
+fn a_suspension_breaks_off_what_is_left_of_an_action() {
+    let shop = |suspend| {
+        resource("shop", |spec| {
+            spec.replicas = 2;
+            spec.suspend = suspend;
+        })
+    };
+    let mut case = Case::of(shop(false), &[HEALTHY, HEALTHY]);
+    let Ok(Lowered::Renew { renewal, .. }) = case.lower(Action::AppRestart, json!({})) else { panic!() };
+    case.memory.renewal = Some(renewal);
+    assert!(matches!(case.progress(Action::AppRestart), Progress::Going(_)));
+    case.declared = shop(true);
+    let why = "app/shop is suspended by its manifest: 2 of 2 instances still to make way";
+    assert_eq!(case.progress(Action::AppRestart), Progress::Failed(why.to_owned()));
+    // What is begun comes up by itself; what is missing is not begun.
+    let new = |health| Instance { created_at: now(), ..instance(&case.declared, 3, health) };
+    let (mut up, mut one) = (live(&case.declared, &[]), live(&case.declared, &[]));
+    up.instances = vec![new(InstanceHealth::Starting), new(HEALTHY)];
+    one.instances = vec![new(HEALTHY)];
+    case.live = Some(up);
+    assert!(matches!(case.progress(Action::AppRestart), Progress::Going(_)));
+    case.live = Some(one);
+    assert!(matches!(case.progress(Action::AppRestart), Progress::Failed(_)));
+}
+
 #[test]
 fn a_version_that_waits_its_turn_is_not_pinned_for_what_the_one_before_does() {
     let (old, new) = (shop(Strategy::Rolling, "info"), shop(Strategy::Rolling, "debug"));

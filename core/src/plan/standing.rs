@@ -55,6 +55,11 @@ impl<'a> Standing<'a> {
         u32::try_from(self.count()).unwrap_or(u32::MAX) > target.spec.replicas
     }
 
+    /// Whether fewer are up than are wanted.
+    pub fn is_short(&self, target: &Resource) -> bool {
+        u32::try_from(self.count()).unwrap_or(u32::MAX) < target.spec.replicas
+    }
+
     /// How many instances pass their check, of whatever template.
     pub fn healthy(&self) -> usize {
         self.current.iter().chain(&self.old).filter(|i| is_healthy(i)).count()

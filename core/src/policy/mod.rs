@@ -166,7 +166,7 @@ impl Guards<'_> {
         system(&change.provider)
             .or_else(|| change.from_provider.as_ref().and_then(system))
             .or_else(|| self.removals.get(&change.id).cloned())
-            .or_else(|| self.waits.freeze())
+            .or_else(|| self.waits.freeze(change))
             .or_else(|| self.waits.retry(change))
             .or_else(|| self.waits.dependency(change))
             .or_else(|| self.waves.get(&change.id).cloned())

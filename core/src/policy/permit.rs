@@ -18,7 +18,9 @@ pub fn permit(step: &Step, desired: &Desired, facts: &Facts<'_>) -> Result<(), S
     if step.op.desired().is_some() && !desired.resources.contains_key(id) {
         return Err(format!("{id} is not declared any more"));
     }
-    if let Some(freeze) = wait::frozen(desired, facts) {
+    if let Some(freeze) = wait::frozen(desired, facts)
+        && !wait::finishes(id, &step.cause, desired, facts)
+    {
         return Err(freeze.to_string());
     }
     if let Some((provider, before, now)) = system::changed(facts).find(|(provider, ..)| **provider == step.provider) {

@@ -6,7 +6,7 @@ use super::{Decision, Facts, is_suspended};
 use crate::config::{Freeze, FreezeWhat};
 use crate::desired::Desired;
 use crate::model::{Aim, Cause, Health, Observed, ResourceId, ResourceMemory, Verb, due};
-use crate::plan::{Change, Plan, effective, health_of};
+use crate::plan::{Change, Plan, Standing, effective, health_of};
 
 /// The waits of one plan.
 pub(super) struct Waits<'a> {
@@ -21,8 +21,11 @@ impl<'a> Waits<'a> {
         Self { desired, facts, deletes }
     }
 
-    pub(super) fn freeze(&self) -> Option<Decision> {
+    pub(super) fn freeze(&self, change: &Change) -> Option<Decision> {
         let freeze = frozen(self.desired, self.facts)?;
+        if finishes(&change.id, &change.cause, self.desired, self.facts) {
+            return None;
+        }
         Some(Decision::Waiting { why: freeze.to_string(), until: freeze.until })
     }
 
@@ -100,6 +103,19 @@ fn in_force<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
 /// A freeze that keeps everything from starting.
 pub(super) fn frozen<'a>(desired: &'a Desired, facts: &Facts<'a>) -> Option<&'a Freeze> {
     in_force(desired, facts).filter(|freeze| freeze.what == FreezeWhat::All)
+}
+
+/// Whether this is the rest of a playbook's action that has begun, and of nothing else: in a freeze that comes to its end.
+pub(super) fn finishes(id: &ResourceId, cause: &Cause, desired: &Desired, facts: &Facts<'_>) -> bool {
+    let Cause::Run { run, .. } = cause else { return false };
+    let (Some(declared), Some(memory)) = (desired.resources.get(id), facts.memory.resources.get(id)) else {
+        return false;
+    };
+    let target = effective(declared, Some(memory)).resource();
+    let Some(live) = facts.snapshot.live(&target.spec.provider, id) else { return false };
+    let standing = Standing::of(target, live, Some(memory));
+    let is_on = memory.renewal.as_ref().is_some_and(|renewal| renewal.run == *run && !renewal.over);
+    is_on && standing.stamp_same && standing.old.len() == standing.renewed.len()
 }
 
 /// A freeze that keeps playbooks from acting: any.

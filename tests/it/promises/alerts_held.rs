@@ -10,7 +10,7 @@ use crate::support::memory_provider::Script;
 use crate::support::scripted_effects::Fare;
 
 /// A daemon whose one receiver may freeze everything.
-async fn freezable() -> Flow {
+pub(super) async fn freezable() -> Flow {
     let mut flow = Flow::stopped(&["local"]);
     flow.responds.may_freeze.insert("main".parse().expect("a name"));
     flow.rules.may_freeze.insert("main".parse().expect("a name"));
@@ -18,7 +18,7 @@ async fn freezable() -> Flow {
     flow
 }
 
-async fn freeze(flow: &Flow) {
+pub(super) async fn freeze(flow: &Flow) {
     flow.tell(vec![firing(flow, "CodeopsFreeze", "all")]).await;
     flow.elapse(5).await;
 }

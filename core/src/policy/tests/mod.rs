@@ -1,5 +1,6 @@
 //! Promises about what may go, each in the simulator as a user would meet it.
 
+mod frozen;
 mod once_held;
 mod removals;
 mod stuck;
