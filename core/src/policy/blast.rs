@@ -12,16 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::budget::{Budget, words};
 use super::{Decision, Facts, Hold, Judged, disputed, is_suspended, released};
 use crate::desired::Desired;
-use crate::model::{HoldId, Kind, Removal, ResourceId, Stamp, Step, TeamName, Verb, share};
+use crate::model::{HoldId, Kind, Removal, ResourceId, Step, TeamName, Verb, share};
 use crate::plan::{Change, Plan};
 
 /// What a set of removals is called and counted by.
 pub(super) type Removals = BTreeSet<(Verb, ResourceId)>;
 
 const ROLLING: SignedDuration = SignedDuration::from_hours(1);
-const ALWAYS_ALLOWED: usize = 2;
 /// How many manifests that stay with what is held are named.
 const NAMED: usize = 8;
 
@@ -152,7 +152,7 @@ fn by_past(removals: &Removals, facts: &Facts<'_>) -> (Removals, Removals) {
 }
 
 /// Since when the first of these is asked for, where that is written down.
-fn asked_since(removals: &Removals, facts: &Facts<'_>) -> Option<Timestamp> {
+pub(super) fn asked_since(removals: &Removals, facts: &Facts<'_>) -> Option<Timestamp> {
     removals.iter().filter_map(|(_, id)| facts.memory.resources.get(id)?.dropped_at).min()
 }
 
@@ -304,93 +304,7 @@ pub fn is_counted(verb: Verb, step: &Step, hold: Option<&HoldId>, facts: &Facts<
     goes_on && recent(facts).any(same)
 }
 
-fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Removal> {
+pub(super) fn recent<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Removal> {
     let since = facts.now.checked_sub(ROLLING).unwrap_or(Timestamp::MIN);
     facts.memory.removals.iter().filter(move |removal| removal.at > since)
-}
-
-/// What may be taken away of one kind, or of what one team has of it, now.
-struct Budget {
-    /// What it is of, in words.
-    what: String,
-    /// How many of the kind live that were declared before what is asked for, or did within the hour.
-    base: usize,
-    /// What was taken away within the hour.
-    taken: BTreeSet<ResourceId>,
-    /// What stays: it lives and was not scaled away within the hour, or is declared anew.
-    standing: BTreeSet<ResourceId>,
-    percent: u8,
-}
-
-impl Budget {
-    /// Of what there was when `asked` was asked for.
-    fn of(kind: Kind, team: Option<&TeamName>, asked: &Removals, desired: &Desired, facts: &Facts<'_>) -> Self {
-        let is_its = |other: &TeamName| team.is_none_or(|team| team == other);
-        let owner = facts.memory.revision.owner.as_ref().or(desired.owner.as_ref());
-        let ours = facts.snapshot.objects().filter(|(_, id, live)| {
-            let ours = |stamp: &Stamp| owner.is_none_or(|owner| stamp.owner == *owner) && is_its(&stamp.team);
-            id.kind == kind && live.stamp.as_ref().is_some_and(ours)
-        });
-        let live: BTreeMap<&ResourceId, bool> = ours.map(|(_, id, live)| (id, !live.instances.is_empty())).collect();
-        // What is not known to be another team's counts against each.
-        let is_its_removal = |removal: &&Removal| removal.team.as_ref().is_none_or(is_its);
-        let of_kind = || recent(facts).filter(|removal| removal.id.kind == kind).filter(is_its_removal);
-        let taken: BTreeSet<ResourceId> = of_kind().map(|removal| removal.id.clone()).collect();
-        let scaled_away = |id: &ResourceId| of_kind().any(|r| r.id == *id && r.verb == Verb::ScaleToZero);
-        let lives = live.iter().filter(|(id, runs)| **runs || !scaled_away(id)).map(|(id, _)| *id);
-        let declared = desired.resources.iter().filter(|(id, resource)| id.kind == kind && is_its(&resource.team));
-        let anew = declared.map(|(id, _)| id).filter(|id| !live.contains_key(id));
-        let standing = lives.chain(anew).cloned().collect();
-        let since = asked_since(asked, facts);
-        let was_there = |id: &ResourceId| {
-            let declared = facts.memory.resources.get(id).and_then(|memory| memory.declared_at);
-            since.zip(declared).is_none_or(|(since, declared)| declared < since)
-        };
-        let declared = desired.repository.blast_radius.percent;
-        let kinds = kind.plural();
-        Self {
-            what: team.map_or_else(|| kinds.to_owned(), |team| format!("{kinds} of the team `{team}`")),
-            base: live.keys().copied().filter(|id| was_there(id)).chain(&taken).collect::<BTreeSet<_>>().len(),
-            taken,
-            standing,
-            percent: facts.memory.revision.blast_percent.map_or(declared, |before| before.min(declared)),
-        }
-    }
-
-    /// How many may go within an hour.
-    fn allowed(&self) -> usize {
-        ALWAYS_ALLOWED.max(self.base * usize::from(self.percent) / 100)
-    }
-
-    /// Why these new removals, together with what was taken away within the hour, exceed it, if they do.
-    fn exceeded_by(&self, new: &Removals) -> Option<String> {
-        self.too_many(new).or_else(|| self.leaves_none(new))
-    }
-
-    fn too_many(&self, new: &Removals) -> Option<String> {
-        let total = self.taken.iter().chain(new.iter().map(|(_, id)| id)).collect::<BTreeSet<_>>().len();
-        let (what, allowed, (does, away)) = (&self.what, self.allowed(), words(new));
-        (total > allowed).then(|| {
-            let earlier = total - new.iter().map(|(_, id)| id).collect::<BTreeSet<_>>().len();
-            let earlier =
-                if earlier > 0 { format!(", {earlier} of them earlier within the hour") } else { String::new() };
-            format!(
-                "{does} {total} of {} {what}{away}{earlier}; at most {allowed} may go within an hour ({} %, and always {ALWAYS_ALLOWED})",
-                self.base, self.percent
-            )
-        })
-    }
-
-    fn leaves_none(&self, new: &Removals) -> Option<String> {
-        let leaves = |id: &ResourceId| new.iter().any(|(verb, gone)| gone == id && *verb != Verb::Move);
-        let none_left = !self.standing.iter().any(|id| !leaves(id)) && new.iter().any(|(verb, _)| *verb != Verb::Move);
-        let (does, away) = words(new);
-        (self.base >= 2 && none_left).then(|| format!("{does} the last of {} {}{away}", self.base, self.what))
-    }
-}
-
-/// What they do, before and after what they do it to. What an action takes away comes back by itself.
-fn words(new: &Removals) -> (&'static str, &'static str) {
-    let renews = new.iter().all(|(verb, _)| *verb == Verb::Replace);
-    if renews { ("takes", " out of service for a while") } else { ("removes", "") }
 }

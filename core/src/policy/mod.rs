@@ -1,6 +1,7 @@
 //! Which changes may go: blast radius, waves, freeze, suspend, holds. Pure; the facts come in, decisions go out.
 
 mod blast;
+mod budget;
 mod disputed;
 mod leaving;
 mod permit;

@@ -8,7 +8,7 @@ use crate::model::{Action, Removal, Resource, Verb};
 use crate::plan::sim::{World, app, digested, name, revision};
 use crate::policy::{Decision, Facts, permit_mark};
 
-use super::{allow, apps, deployed, held, of_team, versioned, want, want_of};
+use super::{allow, apps, deployed, held, judged, of_team, versioned, want, want_of};
 
 #[test]
 fn what_was_removed_and_came_back_is_removed_no_more_easily_than_anything_else() {
@@ -47,8 +47,39 @@ fn an_action_that_the_budget_refuses_says_what_it_would_do() {
     let permitted = |action| permit_mark(&app("app-02"), action, &desired, &facts);
     assert_eq!(permitted(None), Ok(()), "what does not work may always be replaced");
     let why = permitted(Some(Action::AppRestart)).expect_err("the third within the hour");
-    let told = "app.restart takes 3 of 8 apps out of service for a while, 2 of them earlier within the hour; at most 2";
+    let told = "app.restart takes 1 of 8 apps out of service for a while, after 2 taken out of service by playbooks within the hour; at most 2";
     assert!(why.contains(told), "{why}");
+}
+
+/// Each is called what it is: restarts are no removals, and what stays declared is not removed.
+#[test]
+fn a_hold_says_what_was_done_before_and_what_it_holds() {
+    let all = apps(8, "info");
+    let spent = |id: &str, at, verb| Removal { at, verb, id: app(id), hold: None, team: None };
+    let mut world = deployed(&all);
+    let now = world.now;
+    world.memory.removals = vec![
+        spent("app-00", now, Verb::Replace),
+        spent("app-01", now, Verb::ScaleToZero),
+        spent("gone", now, Verb::Replace),
+        spent("gone", now, Verb::Delete),
+        spent("app-07", now, Verb::Replace),
+    ];
+    let why = |world: &World, desired: &Desired| judged(world, desired, None).1.holds[0].why.clone();
+    let told = "removes 1 of 9 apps, after 1 removed, 1 scaled to zero and 1 taken out of service by playbooks within the hour; at most 2";
+    let found = why(&world, &want(all[..7].iter().cloned()));
+    assert!(found.starts_with(told), "{found}");
+    world.memory.removals.clear();
+    let zero = |it: &Arc<Resource>| {
+        let mut it = it.as_ref().clone();
+        it.spec.replicas = 0;
+        digested(it)
+    };
+    let some =
+        |zeroed: usize, kept: usize| want(all[..zeroed].iter().map(zero).chain(all[zeroed..kept].iter().cloned()));
+    let (zeroed, mixed) = (why(&world, &some(3, 8)), why(&world, &some(2, 7)));
+    assert!(zeroed.starts_with("scales to zero 3 of 8 apps; at most 2"), "{zeroed}");
+    assert!(mixed.starts_with("removes or scales to zero 3 of 8 apps; at most 2"), "{mixed}");
 }
 
 #[test]
@@ -106,7 +137,8 @@ fn all_teams_together_remove_no_more_than_may_go_of_a_kind_and_those_that_remove
     let passed = world.settle(&want_of(&teams, all.iter().filter(|it| !gone.contains(&it.id)).cloned()), &revision(2));
     let held: Vec<_> = passed.judged.holds.iter().flat_map(|hold| &hold.changes).map(|(_, id)| id.clone()).collect();
     assert_eq!(held, [app("d-00"), app("d-01")], "{:?}", passed.judged.holds);
-    assert!(passed.judged.holds[0].why.starts_with("together with what other teams remove this removes 7 of 20 apps"));
+    let told = "together with what other teams remove this removes 2 of 20 apps, after 5 removed within the hour";
+    assert!(passed.judged.holds[0].why.starts_with(told), "{}", passed.judged.holds[0].why);
     assert_eq!(world.essence().len(), 15);
 }
 
@@ -154,7 +186,7 @@ fn blast_radius_counts_what_went_within_the_hour_and_forgets_it_after() {
     world.settle(&want(all[..6].iter().cloned()), &revision(2));
     let passed = world.settle(&want(all[..5].iter().cloned()), &revision(3));
     assert_eq!((held(&passed), world.essence().len()), (1, 6));
-    assert!(passed.judged.holds[0].why.contains("2 of them earlier"), "{}", passed.judged.holds[0].why);
+    assert!(passed.judged.holds[0].why.contains("after 2 removed within the hour"), "{}", passed.judged.holds[0].why);
     world.tick(3_601);
     let passed = world.settle(&want(all[..5].iter().cloned()), &revision(3));
     assert_eq!((held(&passed), world.essence().len()), (1, 6), "what was held waits for a commit and for no clock");
