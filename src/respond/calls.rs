@@ -44,7 +44,15 @@ fn again(call: &Call, now: Timestamp) -> Option<Timestamp> {
 /// How a call stands by the alerts that it is about, by whether whose silence it is was heard again, or by how later runs of its
 /// schedule ended; what is not waited for
 /// any more is over, too.
-fn stands(call: &Call, response: &ResponseMemory, now: Timestamp, watched: impl Fn(&Name) -> bool) -> Stands {
+fn stands(
+    call: &Call,
+    response: &ResponseMemory,
+    now: Timestamp,
+    (watched, observes): (impl Fn(&Name) -> bool, bool),
+) -> Stands {
+    if call.observes.is_some() {
+        return if observes { Stands::Open } else { Stands::Over };
+    }
     if let Some(receiver) = &call.silent {
         let heard = call.opened_at.is_none_or(|at| response.heard_since(receiver, at));
         return if heard || !watched(receiver) { Stands::Over } else { Stands::Open };
@@ -88,6 +96,7 @@ impl Flow {
     pub(super) async fn calls(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
         let watched = |receiver: &Name| self.tools.rules.watchdogs.contains_key(receiver);
+        let observes = self.board.observe_only.is_some();
         let (waits, over) = self.remembered(|response| {
             let waits: Vec<Timestamp> = response.calls.values().filter_map(|call| again(call, now)).collect();
             let waiting = |page: &PageId, call: &Call| self.afoot.closing.contains(page) || again(call, now).is_some();
@@ -95,7 +104,7 @@ impl Flow {
             // A call may be about thousands of alerts: only one that ends is looked at whole, and one that is latched not at all.
             let over: Vec<(PageId, Call, Stands)> = calls
                 .filter(|(_, call)| !is_latched(call, response))
-                .map(|(page, call)| (page, call, stands(call, response, now, watched)))
+                .map(|(page, call)| (page, call, stands(call, response, now, (watched, observes))))
                 .filter(|(_, _, stands)| *stands != Stands::Open)
                 .map(|(page, call, stands)| (*page, call.clone(), stands))
                 .collect();
@@ -173,6 +182,9 @@ impl Flow {
     }
 
     fn what_is_over(&self, page: PageId, call: &Call) -> String {
+        if call.observes.is_some() {
+            return "A commit has come: what is declared is done again, and playbooks answer alerts.".to_owned();
+        }
         if let Some(receiver) = &call.full {
             return format!("New alerts of receiver {receiver} are taken again.");
         }
@@ -241,6 +253,7 @@ impl Flow {
         }
         let over = self.remembered(|response| match response.calls.get(&page) {
             Some(call) if call.silent.is_some() => "the silence is over",
+            Some(call) if call.observes.is_some() => "it does not only observe any more",
             Some(call) if call.full.is_some() => "the receiver has room again",
             Some(call) if call.schedule.is_some() => "what was scheduled is over",
             _ => "its alerts are resolved",

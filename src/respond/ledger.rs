@@ -60,7 +60,15 @@ impl Flow {
             let old = response.runs.values().filter(|run| run.rung != Rung::Page);
             old.cloned().collect()
         });
-        if runs.is_empty() && self.tools.said.with(|said| said.observing.as_deref() == Some(why)) {
+        let observes = self.board.revision.as_ref().map(|it| it.id.clone());
+        // A page that is open says so, also to the next daemon; one that nobody could be told of was said once.
+        let is_said = self.tools.said.with(|said| said.observing.as_deref() == Some(why))
+            || self.remembered(|response| {
+                let pages = response.pages.values().map(|page| &page.observes);
+                let mut told = pages.chain(response.calls.values().map(|call| &call.observes));
+                observes.is_some() && told.any(|of| *of == observes)
+            });
+        if runs.is_empty() && is_said {
             return Ok(());
         }
         let state = RunState::Cancelled;
@@ -83,6 +91,7 @@ impl Flow {
             policy: fallback,
             title: "codeops only observes until a commit".to_owned(),
             body: format!("{text}\nAlerts are answered by no playbook until then: each calls a person.{fires_on}"),
+            observes: observes.clone(),
             ..PageOpened::default()
         };
         let ended = |run: &Arc<Run>| {
@@ -94,7 +103,8 @@ impl Flow {
             let (text, alerts) = self.fire_on(&runs);
             let body = format!("No playbook answers them until a commit. {why}\n{text}");
             let title = "cancelled by a codeops that only observes: alerts fire on".to_owned();
-            let opened = PageOpened { policy: Some(policy), title, body, alerts, ..PageOpened::default() };
+            let (policy, observes) = (Some(policy), observes.clone());
+            let opened = PageOpened { policy, title, body, alerts, observes, ..PageOpened::default() };
             beside.push(self.tools.journal.opened_page(opened).1);
         }
         self.tools.journal.open_page(opened, |_| beside).await?;

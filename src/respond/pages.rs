@@ -21,6 +21,8 @@ pub(super) const SEND: Duration = Duration::from_secs(30);
 const LATE: &str = "All its alerts are over by now: nobody accepted this page before.\n\n";
 /// The same of a receiver that was full.
 const ROOM: &str = "It has room again by now: nobody accepted this page before.\n\n";
+/// The same of a daemon that only observed.
+const ACTS: &str = "A commit has come by now: nobody accepted this page before.\n\n";
 /// The same of a silence.
 const HEARD: &str = "It is heard again by now: nobody accepted this page before.\n\n";
 
@@ -32,6 +34,8 @@ pub(super) struct To {
     pub(super) receiver: Name,
     /// Whose secrets it has.
     pub(super) team: TeamName,
+    /// Whether it was told that all is over by now.
+    pub(super) late: bool,
 }
 
 impl Flow {
@@ -155,6 +159,9 @@ impl Flow {
 
     /// Whether all that a page is about is over before anybody has been told of it.
     fn is_late(&self, page: &Page) -> bool {
+        if page.observes.is_some() && page.alerts.is_empty() {
+            return self.board.observe_only.is_none();
+        }
         let now = self.tools.clock.now();
         self.remembered(|response| match (&page.silent, &page.full) {
             (Some(receiver), _) => response.heard_since(receiver, page.opened_at),
@@ -171,13 +178,14 @@ impl Flow {
         let late = self.is_late(page);
         let first = match (&page.silent, &page.full) {
             _ if !late => "",
+            _ if page.observes.is_some() && page.alerts.is_empty() => ACTS,
             (Some(_), _) => HEARD,
             (None, Some(_)) => ROOM,
             (None, None) => LATE,
         };
         let body = format!("{first}{}{}", self.joined(page, &told.team), page.body);
         let path = page.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
-        let to = To { notified: told.notified, receiver: told.receiver, team: told.team.clone() };
+        let to = To { notified: told.notified, receiver: told.receiver, team: told.team.clone(), late };
         let effect = Effect::Send(Send {
             team: told.team,
             channel: told.channel,
@@ -203,24 +211,25 @@ impl Flow {
     pub(super) async fn sent(
         &mut self,
         page: PageId,
-        To { notified, receiver, team }: To,
+        to: To,
         result: Result<Performed, EffectError>,
     ) -> Result<(), LogError> {
-        self.afoot.sending.remove(&(page, notified.clone()));
-        let refused = matches!(result, Err(EffectError::Failed { .. })).then(|| receiver.clone());
+        self.afoot.sending.remove(&(page, to.notified.clone()));
+        let refused = matches!(result, Err(EffectError::Failed { .. })).then(|| to.receiver.clone());
         let Some(known) = self.remembered(|response| response.pages.get(&page).cloned()) else {
-            return self.refused_late(page, To { notified, receiver, team }, result).await;
+            return self.refused_late(page, to, result).await;
         };
-        let (mut records, mut told_over) = (Vec::new(), false);
+        let To { notified, receiver, team, late } = to;
+        let (mut records, mut over) = (Vec::new(), None);
         let event = match result {
             Ok(done) => {
                 let evidence = self.tools.vault.redact_of(&team, &done.evidence);
                 tracing::info!(%page, %notified, evidence, "a page was accepted");
                 // The way is open again: what waits for another try goes now.
-                self.mended.insert(receiver, self.tools.clock.now());
+                self.mended.insert(receiver.clone(), self.tools.clock.now());
                 let outcome = StepOutcome::Done { output: serde_json::json!({ "page": page }) };
                 records.extend(self.with_memory(|memory| page_ends(memory, &known, outcome)));
-                told_over = self.was_told_as_over(&known);
+                over = late.then(|| self.told_as_over(&known, &receiver)).flatten();
                 PageEvent::Accepted { notified }
             }
             Err(EffectError::Failed { error, .. } | EffectError::Unknown { error, .. }) => {
@@ -230,16 +239,13 @@ impl Flow {
             }
         };
         records.push(Record::Page { page, event });
-        if told_over {
-            let why = "it was over before anybody was told of it, and was told so".to_owned();
-            records.push(Record::Page { page, event: PageEvent::Closed { why } });
-        }
+        records.extend(over.map(|event| Record::Page { page, event }));
         self.tools.journal.record(records).await.map(|_| ())
     }
 
     /// A send has come back after another was accepted: who said no is not told of the end.
     async fn refused_late(&self, page: PageId, to: To, result: Result<Performed, EffectError>) -> Result<(), LogError> {
-        let To { notified, receiver, team } = to;
+        let To { notified, receiver, team, .. } = to;
         let waits = self.remembered(|response| response.calls.contains_key(&page));
         let Err(EffectError::Failed { error, .. }) = result else { return Ok(()) };
         if !waits {
@@ -251,17 +257,26 @@ impl Flow {
         self.tools.journal.record(vec![Record::Page { page, event }]).await.map(|_| ())
     }
 
-    /// Whether all its alerts were over before the first send of a page began, and still are: whoever has it knows.
-    fn was_told_as_over(&self, page: &Page) -> bool {
-        let began = page.tries.values().map(|tried| (tried.failures == 0).then_some(tried.at)).min().flatten();
-        let Some(began) = began.filter(|_| page.silent.is_none() && page.full.is_none()) else { return false };
-        self.remembered(|response| {
-            let over = |id| {
-                let alert = response.alerts.get(id);
-                alert.is_some_and(|it| it.state == AlertState::Resolved && it.since <= began)
-            };
-            let of_run = page.run.and_then(|run| response.runs.get(&run)).into_iter().flat_map(|run| &run.alerts);
-            !page.alerts.is_empty() && page.alerts.iter().chain(of_run).all(over)
-        })
+    /// What follows from it that this receiver accepted a page which says that all is over by now, and that is so: it knows. So do
+    /// the others to whom nothing else went; where there are no more than those, nothing more is to be told.
+    fn told_as_over(&self, page: &Page, receiver: &Name) -> Option<PageEvent> {
+        if !self.is_late(page) {
+            return None;
+        }
+        let since = self.remembered(|response| {
+            let ends = page.alerts.iter().filter_map(|id| response.alerts.get(id)).map(|alert| alert.since);
+            ends.max()
+        });
+        let (mut knows, mut all) = (vec![receiver.clone()], true);
+        for tried in page.tries.values() {
+            let only_so = tried.failures == 0 && since.is_some_and(|since| tried.at >= since);
+            all &= !tried.receivers.is_empty();
+            for other in tried.receivers.difference(&tried.refused).filter(|other| *other != receiver) {
+                all &= only_so;
+                knows.extend(only_so.then(|| other.clone()));
+            }
+        }
+        let why = || "it was over before anybody was told of it, and was told so".to_owned();
+        Some(if all { PageEvent::Closed { why: why() } } else { PageEvent::Told { knows, untold: Vec::new() } })
     }
 }

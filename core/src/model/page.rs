@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertId, AlertMemory, AlertState, Group, Name, Notified, PageId, RunId};
+use super::{AlertId, AlertMemory, AlertState, Group, Name, Notified, PageId, Revision, RunId};
 
 /// A call to people, durable until a channel has accepted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub struct Page {
     /// The receiver of which it tells that it is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Name>,
+    /// The revision under which nothing is done until a commit, of which it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observes: Option<Revision>,
     /// The scheduled playbook whose run called, or [`SELF_TEST`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Name>,
@@ -124,6 +127,9 @@ pub struct Call {
     /// The receiver that it says is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Name>,
+    /// The revision under which nothing is done until a commit, of which it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observes: Option<Revision>,
     /// The scheduled playbook whose run called, or [`SELF_TEST`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Name>,
@@ -180,7 +186,7 @@ impl Call {
     }
 }
 
-/// What a page begins with. Of `silent`, `full` and `schedule` it has one at most: what it is about where no alerts are.
+/// What a page begins with. Of `silent`, `full`, `observes` and `schedule` it has one at most: what it is about where no alerts are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PageOpened {
@@ -201,6 +207,9 @@ pub struct PageOpened {
     /// The receiver of which it tells that it is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<Name>,
+    /// The revision under which nothing is done until a commit, where it tells of that, or of alerts because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observes: Option<Revision>,
     /// What is scheduled and called, where that is no run's playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Name>,
@@ -268,7 +277,7 @@ pub enum PageEvent {
 impl Page {
     /// A page from the first event of its log.
     pub fn open(id: PageId, at: Timestamp, event: &PageEvent) -> Option<Self> {
-        let PageEvent::Opened(PageOpened { run, policy, title, body, alerts, silent, full, schedule, mark }) =
+        let PageEvent::Opened(PageOpened { run, policy, title, body, alerts, silent, full, observes, schedule, mark }) =
             event.clone()
         else {
             return None;
@@ -288,6 +297,7 @@ impl Page {
             group: None,
             silent,
             full,
+            observes,
             schedule,
             mark,
         })
@@ -326,6 +336,9 @@ impl Page {
     pub fn call(&mut self, lost: impl Fn(&AlertId) -> bool) -> Option<Call> {
         let (alerts, group) = (std::mem::take(&mut self.alerts), self.group.take());
         let about = [&self.silent, &self.full, &self.schedule].into_iter().any(Option::is_some);
+        // What tells of alerts is over with those.
+        let observes = self.observes.clone().filter(|_| alerts.is_empty());
+        let about = about || observes.is_some();
         if self.accepted.is_none() || (alerts.is_empty() && !about) {
             return None;
         }
@@ -352,6 +365,7 @@ impl Page {
             group,
             silent,
             full,
+            observes,
             schedule,
             opened_at,
             lost,

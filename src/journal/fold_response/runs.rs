@@ -183,7 +183,7 @@ impl Fold<'_> {
             Some(page) => Arc::make_mut(page).take(self.at, event),
             None => {
                 let Some(mut page) = Page::open(id, self.at, event) else { return };
-                if page.run.is_none() && !page.alerts.is_empty() {
+                if page.run.is_none() && !page.alerts.is_empty() && page.observes.is_none() {
                     self.memory.stormed_at = Some(self.at);
                     self.changed(Change::Stormed);
                 }

@@ -177,6 +177,24 @@ async fn a_channel_that_does_not_accept_is_tried_until_it_does() {
     assert_eq!(only_run(&flow).await.state(), RunState::Paged);
 }
 
+/// Whoever accepts a page that says that it is over knows: nobody is told twice, whatever failed before.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_accepted_once_all_is_over_is_not_resolved_again() {
+    let mut flow = Flow::new().await;
+    begin(&mut flow, &["shop"]).await;
+    flow.outside.fares("webhook", Fare::Failed);
+    flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+    flow.elapse(600).await;
+    assert!(flow.outside.count("webhook") > 1 && flow.response().pages.len() == 1, "nobody has it yet");
+    flow.tell(vec![resolved(&flow, "AppDown", "shop")]).await;
+    flow.elapse(1).await;
+    flow.outside.fares("webhook", Fare::Done(serde_json::Value::Null));
+    flow.elapse(1_200).await;
+    let bodies = flow.outside.bodies();
+    assert!(bodies.last().is_some_and(|body| body.starts_with("All its alerts are over by now")), "{bodies:?}");
+    assert_eq!((flow.outside.count("webhook over"), flow.response().calls.len()), (0, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_cannot_be_written_calls_a_person_from_memory_and_the_daemon_begins_anew_after_a_minute() {
     let mut flow = Flow::new().await;

@@ -100,6 +100,11 @@ async fn an_older_store_says_so_in_one_page_and_its_alerts_call_people_alone() {
     };
     assert_eq!(told(&flow), ["codeops only observes until a commit"], "though no run was on");
     assert_eq!(flow.outside.count("webhook"), 1);
+    // It stays so, and is told once, also by the next daemon.
+    flow.restart().await;
+    flow.elapse(600).await;
+    assert!(flow.board().observe_only.is_some());
+    assert_eq!((told(&flow).len(), flow.outside.count("webhook")), (1, 1));
 
     flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
     flow.elapse(600).await;
@@ -115,7 +120,11 @@ async fn an_older_store_says_so_in_one_page_and_its_alerts_call_people_alone() {
     flow.tell(vec![firing(&flow, "AppDown", "auth")]).await;
     flow.elapse(60).await;
     assert_eq!(flow.outside.count("scripts/look.sh"), 1);
-    assert_eq!(told(&flow).len(), 1);
+    assert_eq!(
+        (told(&flow).len(), flow.outside.count("webhook over")),
+        (1, 1),
+        "who was told of it knows that it is over"
+    );
     flow.check();
 }
 
