@@ -59,6 +59,7 @@ fn given(node: &Node, body: &mut Body<'_, '_>) -> Given {
         target: fields.get("target").map(|node| target(node, body.reader)).unwrap_or_default(),
         steps: fields.get("steps").map(|node| outcomes(node, body)).unwrap_or_default(),
         resolved_after: fields.get("resolvedAfter").and_then(|node| body.name(node, Refers::Step)),
+        ..Given::default()
     };
     fields.finish(body.reader, &[]);
     given

@@ -41,6 +41,9 @@ pub struct Given {
     pub steps: BTreeMap<Name, StepOutcome>,
     /// The step after whose end the alert is resolved by its source; `None`: it never is.
     pub resolved_after: Option<Name>,
+    /// Whether it is before the first step, as no case has it.
+    #[serde(skip)]
+    pub is_over: bool,
 }
 
 /// An alert that is given.

@@ -7,6 +7,9 @@ use crate::model::{Action, Does, Part, PlaybookStep, Run, Rung, StepOutcome, Ste
 /// Why an action did nothing, in the output of one that did not.
 pub const NOTHING: &str = "nothing";
 
+/// How it is said why a step is passed over whose alert is over.
+pub const OVER: &str = "its alert is resolved";
+
 /// Why no step may begin now that acts, and so what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
@@ -91,7 +94,7 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
     }
     let over = !run.alerts.is_empty() && run.alerts.iter().all(|id| !fires(id, facts));
     if over && pages {
-        return Some("its alert is resolved: nobody is called".to_owned());
+        return Some(format!("{OVER}: nobody is called"));
     }
     // What goes back by itself is given the time of one proof, on whatever rung the run begins, unless it may not go either.
     let rolls_back = facts.target.as_ref().is_some_and(|target| target.rolling_back)
@@ -104,7 +107,7 @@ fn skips(run: &Run, at: StepRef, step: &PlaybookStep, facts: &Facts<'_>) -> Opti
         return None;
     }
     if over {
-        return Some("its alert is resolved: nothing is done to what works again".to_owned());
+        return Some(format!("{OVER}: nothing is done to what works again"));
     }
     rolls_back.then(|| "its target is being rolled back: the run only proves".to_owned())
 }

@@ -42,7 +42,7 @@ pub use busy::ahead;
 pub use ends::still_fires;
 pub use facts::facts;
 pub use latch::{says_latched, unlatches_at, words as latched_words};
-pub use may::{Hold, NOTHING};
+pub use may::{Hold, NOTHING, OVER};
 pub use next::{NO_VALUE, next};
 pub use open::{Asked, Opening, STORM_ALL, STORM_RUNS, STORM_WITHIN, Still, in_storm, open};
 pub use order::{target_for, target_of};

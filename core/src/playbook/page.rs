@@ -282,7 +282,10 @@ fn step_line(run: &Run, record: &StepRecord, body: &mut String) {
         (None, None) => "on".to_owned(),
     };
     let at = record.begun_at.strftime("%Y-%m-%d %H:%M:%S UTC");
-    let _ = writeln!(body, "- {at} {part}{} ({}): {how}", step.name, step.does.word());
+    // What could not even begin has used its attempts up and made none.
+    let again = record.attempts > 1 && record.tried_at.is_some_and(|tried| tried > record.begun_at);
+    let times = if again { format!(", {} attempts", record.attempts) } else { String::new() };
+    let _ = writeln!(body, "- {at} {part}{} ({}{times}): {how}", step.name, step.does.word());
     for line in cut(record.evidence.clone(), STEP_EVIDENCE).lines() {
         let _ = writeln!(body, "    {line}");
     }

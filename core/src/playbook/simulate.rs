@@ -93,7 +93,7 @@ pub fn simulate(scene: &Scene<'_>) -> Simulated {
         Ok(run) => run,
         Err(why) => return Simulated::nothing(why),
     };
-    Simulation {
+    let mut simulation = Simulation {
         given: scene.given,
         alerts: alert.into_iter().map(|alert| (alert.id.clone(), remembered(alert, scene.now))).collect(),
         target: facts_of(run.target.as_ref(), &scene.given.target, &run, scene.now),
@@ -101,8 +101,11 @@ pub fn simulate(scene: &Scene<'_>) -> Simulated {
         begun: Vec::new(),
         skipped: Vec::new(),
         run,
+    };
+    if scene.given.is_over {
+        simulation.resolve();
     }
-    .play()
+    simulation.play()
 }
 
 /// What one step of a run that is about to be opened would do.

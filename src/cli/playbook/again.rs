@@ -8,7 +8,7 @@ use codeops_core::model::{
     Alert, Does, Given, GivenAlert, Labels, Name, Part, Playbook, PlaybookStep, ResourceId, Run, RunCause, RunState,
     Rung, StepOutcome, StepRecord, StepRef, Trigger,
 };
-use codeops_core::playbook::{Answer, SUSPENDED, Scene, Simulated, is_built_in, pin, seen, simulate};
+use codeops_core::playbook::{Answer, OVER, SUSPENDED, Scene, Simulated, is_built_in, pin, seen, simulate};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -248,12 +248,21 @@ fn as_it_was(alert: &Alert, run: &Run) -> Given {
         let mut seen = BTreeSet::new();
         begun(run).into_iter().map(|(name, _)| name).filter(|name| !seen.insert(name.clone())).collect()
     };
+    // What was passed over since the alert was over by then would be so again.
+    let passed_over = |record: &StepRecord| record.skipped.as_deref().is_some_and(|why| why.starts_with(OVER));
+    let over_at = run.steps.iter().position(passed_over);
+    let before = over_at.map(|at| run.steps.iter().take(at).rfind(|record| record.attempts > 0).and_then(named));
+    let resolved_after = match &before {
+        Some(before) => before.clone(),
+        None => proven.then(|| run.steps.iter().rfind(|record| done(record)).and_then(named)).flatten(),
+    };
     let outcomes = run.steps.iter().filter_map(|record| Some((named(record)?, record.outcome.clone()?)));
     Given {
         alert: Some(GivenAlert { labels: alert.labels.clone(), annotations: alert.annotations.clone() }),
         // A name that both lists have, such as `proof`, ended in two ways: there the clock decides.
         steps: outcomes.filter(|(name, _)| !twice.contains(name)).collect(),
-        resolved_after: proven.then(|| run.steps.iter().rfind(|record| done(record)).and_then(named)).flatten(),
+        is_over: before.is_some() && resolved_after.is_none(),
+        resolved_after,
         ..Given::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Scene, Simulated, World, preview, simulate};
+use super::super::{Scene, Simulated, World, evidence, preview, simulate};
 use super::{ON, at, compiled, name, playbook};
 use crate::model::{Given, GivenAlert, Labels, Period, RunState, Rung, StepOutcome};
 
@@ -43,6 +43,13 @@ fn time_jumps_and_the_end_is_the_live_one() {
     let found = thought_through(&spec, &Given { steps: broken, ..alert("shop") });
     assert_eq!(found.begun.iter().filter(|begun| begun.name == name("restart")).count(), 3);
     assert_eq!(found.steps()[1], name("replace"));
+    let told = evidence(found.run.as_ref().unwrap(), None, "", &[], "").1;
+    assert!(
+        told.contains(" restart (action, 3 attempts): failed: no\n") && told.contains(" replace (action): done\n"),
+        "{told}"
+    );
+    let over = thought_through(&spec, &Given { is_over: true, ..alert("shop") });
+    assert_eq!((over.steps(), over.state), (vec![name("proof")], RunState::Resolved), "what works again is left alone");
 }
 
 #[test]
