@@ -52,8 +52,8 @@ pub(super) struct HookSecret {
 }
 
 impl Assembly {
-    /// Opens everything. The store comes first: it locks the state folder against a second daemon. `reloaded`: this process had
-    /// it open before.
+    /// Opens everything. The store comes first: it locks the state folder against a second daemon. `reloaded`: this process
+    /// takes over other settings.
     pub(super) async fn open(options: &Options, reloaded: bool) -> anyhow::Result<Self> {
         let clock = Arc::new(SystemClock);
         let JournalSettings { days, entries, size } = options.settings.journal;

@@ -46,8 +46,6 @@ pub(super) enum Broken {
 /// What is not begun anew when settings are taken over.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// Whether there was a life before, in this process.
-    pub(super) reloaded: bool,
     /// What the page has counted.
     pub(super) counters: web::Counters,
     /// Whether the settings' file can be used.
@@ -76,15 +74,20 @@ impl Part {
 }
 
 impl Life {
-    /// Opens and starts everything.
+    /// Opens and starts everything. `taking_over`: under other settings than the life before it in this process.
     ///
     /// # Errors
     /// Anything that keeps it from starting; nothing runs then, and the state folder is free again.
-    pub(super) async fn begin(options: &Options, listeners: &Listeners, kept: &Kept) -> anyhow::Result<Self> {
+    pub(super) async fn begin(
+        options: &Options,
+        listeners: &Listeners,
+        kept: &Kept,
+        taking_over: bool,
+    ) -> anyhow::Result<Self> {
         // All that can fail comes before the first task.
         let address = listen::page_address(options)?;
         let (page_listener, hooks_listener) = (listeners.page()?, listeners.hooks()?);
-        let assembly = Assembly::open(options, kept.reloaded).await?;
+        let assembly = Assembly::open(options, taking_over).await?;
         let hook = assembly.hook_secret(options)?;
         let limits = hooks::AlertLimits::default();
         let receivers = assembly.alert_receivers(options, limits)?;

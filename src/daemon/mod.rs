@@ -10,6 +10,7 @@ mod preview;
 pub mod progress;
 mod reload;
 mod unwritable;
+mod waiting;
 mod watchdog;
 
 use std::time::Duration;
@@ -26,8 +27,6 @@ pub use preview::plan;
 pub use unwritable::{GRACE, unwritable};
 use watchdog::Kennel;
 
-/// Between two tries to go on under the old settings.
-const AGAIN: Duration = Duration::from_secs(2);
 /// How long the parts get to end once the daemon is told to.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -35,17 +34,24 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 /// but the listeners, within this process; settings that cannot be lived with leave the old ones in force. So does a journal
 /// that takes nothing more, once it can be opened again: nobody has to come for a disk that was full.
 ///
+/// A disk that is full when it starts is waited for as well.
+///
 /// # Errors
-/// Anything that keeps it from starting: the state folder, the settings, an address in use, the repository's address. And
+/// Anything else that keeps it from starting: the state folder, the settings, an address in use, the repository's address. And
 /// a part that ended though none should.
 pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&options).await?;
-    let mut kept = Kept::default();
+    let kept = Kept::default();
     let mut watch = reload::Watch::begin(options.reload.clone(), kept.settings.clone()).await;
     let mut options = options.with_own_branch();
     let kennel = Kennel::open();
-    let mut life = Life::begin(&options, &listeners, &kept).await?;
-    kept.reloaded = true;
+    let mut life = match Life::begin(&options, &listeners, &kept, false).await {
+        Err(error) if waiting::passes(&error) => match waiting::begin(&options, &listeners, &kept, &cancel).await {
+            Some(life) => life,
+            None => return Ok(()),
+        },
+        begun => begun?,
+    };
     kennel.watch(life.vitals.clone());
     listeners.tell(life.hook_secret.as_deref(), life.alerts_token.as_deref());
     let mut named = reload::named(&options.settings, &life.generated()).await;
@@ -64,7 +70,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
                 };
                 life.end().await;
                 tracing::error!(why, "nothing could be written down for a minute; the daemon begins anew");
-                let Some(next) = begin_again(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
+                let Some(next) = waiting::begin(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
                 life = next;
                 kennel.watch(life.vitals.clone());
                 continue;
@@ -80,7 +86,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         named = names;
         tracing::info!("taking over the settings and what they name");
         life.end().await;
-        life = match Life::begin(&new, &listeners, &kept).await {
+        life = match Life::begin(&new, &listeners, &kept, true).await {
             Ok(life) => {
                 if usable {
                     kept.settings.taken();
@@ -91,30 +97,11 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the new settings cannot be used; the old ones stay");
                 kept.settings.refused(format!("{error:#}"));
-                let Some(life) = begin_again(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
+                let Some(life) = waiting::begin(&options, &listeners, &kept, &cancel).await else { return Ok(()) };
                 life
             }
         };
         kennel.watch(life.vitals.clone());
-    }
-}
-
-/// Goes back to settings that were lived by before: what keeps them from working now passes. `None` at the daemon's end.
-async fn begin_again(
-    options: &Options,
-    listeners: &Listeners,
-    kept: &Kept,
-    cancel: &CancellationToken,
-) -> Option<Life> {
-    loop {
-        match Life::begin(options, listeners, kept).await {
-            Ok(life) => return Some(life),
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the daemon cannot go on yet; it tries again"),
-        }
-        tokio::select! {
-            () = cancel.cancelled() => return None,
-            () = tokio::time::sleep(AGAIN) => {}
-        }
     }
 }
 

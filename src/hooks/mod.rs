@@ -17,6 +17,7 @@ mod receiver;
 mod seen;
 mod signed;
 mod token;
+mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +44,7 @@ pub use self::intake::Intake;
 pub use self::proof::{Delivery, Forge, Meaning, Refused, authenticate, forge};
 pub use self::receiver::Receivers;
 pub use self::token::{kept_secret, kept_token};
+pub use self::waiting::wait;
 
 /// What the hooks address may cost. The defaults are the documented ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or a file in it cannot be made, read or locked.
-    #[error("the state folder cannot be used: {path}")]
+    #[error("the state folder cannot be used (`--state DIR` names another): {path}")]
     Folder {
         /// The file or folder.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum StoreError {
         what: String,
     },
     /// SQLite says no.
-    #[error("{file} cannot be used: {what}{}", .advice.at_start())]
+    #[error("{file} cannot be used: {what}{}", .advice.said())]
     Database {
         /// The database.
         file: PathBuf,
@@ -81,9 +81,9 @@ impl Advice {
         }
     }
 
-    /// For a start that fails.
-    fn at_start(self) -> String {
-        self.words().map(|words| format!("; {words}, then start codeops again")).unwrap_or_default()
+    /// After what is wrong. A daemon waits for it and goes on by itself, whatever it was at.
+    fn said(self) -> String {
+        self.words().map(|words| format!("; {words}")).unwrap_or_default()
     }
 }
 
@@ -91,10 +91,8 @@ impl StoreError {
     /// The same of a store in use: a daemon needs nobody to start it again.
     pub(super) fn while_running(&self) -> String {
         match self {
-            Self::Database { file, what, advice } => {
-                let words = advice.words().map(|words| format!("; {words}")).unwrap_or_default();
-                let anew = "the daemon begins anew by itself after a minute, and again until it can write";
-                format!("{} cannot be used: {what}{words}; {anew}", file.display())
+            Self::Database { .. } => {
+                format!("{self}; the daemon begins anew by itself after a minute, and again until it can write")
             }
             other => other.to_string(),
         }

@@ -26,6 +26,7 @@ mod samples;
 mod session;
 mod shape;
 mod team;
+mod waiting;
 mod words;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ use crate::journal::Reader;
 use crate::port::{Board, Clock, Observer, Senders, SettingsState, Vitals, Watcher, Whose};
 
 pub use metrics::Counters;
+pub use waiting::wait;
 
 /// Takes out of a text what must not be shown: what those who wrote it know.
 pub type Redact = Arc<dyn Fn(Whose<'_>, &str) -> String + Send + Sync>;

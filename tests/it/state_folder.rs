@@ -347,3 +347,28 @@ fn what_is_mounted_in_the_folder_stops_no_start_and_is_named_where_it_is_in_the_
     site.until_logged("it is gone and forgotten");
     assert!(!data.exists());
 }
+
+/// Whether a file of this name takes all the room there is.
+fn fill(folder: &Path) {
+    let mut file = fs::File::create(folder.join("fill")).expect("made");
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_daemon_that_is_started_on_a_full_disk_waits_for_room_and_says_so() {
+    let mut site = Site::new(APP);
+    fs::create_dir(site.state()).expect("made");
+    let Some(_disk) = SmallDisk::new(&site.state(), "128k") else { return skip("no file system can be mounted here") };
+    fs::set_permissions(site.state(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).expect("its mode");
+    fill(&site.state());
+    site.start();
+    site.until_logged("it waits and tries again");
+    let answer = site.read("/readyz");
+    let why = answer["detail"].as_str().unwrap_or_default();
+    assert!(answer["status"] == 503 && why.contains("full") && why.contains("free disk space"), "{answer}");
+    let (alive, log) = (site.told(&["status", "--live"]), site.until_logged("free disk space"));
+    assert!(alive.contains("alive") && log.matches("it waits and tries again").count() == 1, "{alive}\n{log}");
+    SmallDisk::resize(&site.state(), "64m");
+    site.until_applied();
+    assert!(site.told(&["events"]).contains("started") && !site.told(&["events"]).contains("settings taken over"));
+}

@@ -99,7 +99,7 @@ impl Site {
     }
 
     /// What the page's address answers.
-    fn read(&self, path: &str) -> Value {
+    pub(crate) fn read(&self, path: &str) -> Value {
         let address = self.server.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).expect("the daemon listens");
         write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("asked");
