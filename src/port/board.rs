@@ -158,7 +158,7 @@ pub struct Overall {
     pub progressing: usize,
     /// Sync or health is `Unknown`.
     pub unknown: usize,
-    /// Suspended.
+    /// Suspended, and neither degraded nor unknown: nothing is done about it, and somebody has to look all the same.
     pub suspended: usize,
 }
 
@@ -183,8 +183,9 @@ impl Board {
         for view in self.resources.values() {
             let counter = match (view.sync, view.health) {
                 (Sync::Held, _) => &mut overall.held,
-                (Sync::Suspended, _) => &mut overall.suspended,
                 (_, Health::Degraded) => &mut overall.degraded,
+                (Sync::Suspended, Health::Unknown) => &mut overall.unknown,
+                (Sync::Suspended, _) => &mut overall.suspended,
                 _ if view.stuck => &mut overall.stuck,
                 (Sync::Unknown, _) | (_, Health::Unknown) => &mut overall.unknown,
                 (Sync::Synced, Health::Healthy) => &mut overall.fine,

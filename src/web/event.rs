@@ -206,8 +206,9 @@ fn mark_of_run(event: &RunEvent) -> Option<Mark> {
 fn status_mark(sync: Sync, health: Health) -> Mark {
     match (sync, health) {
         (Sync::Held, _) => Mark::Held,
-        (Sync::Suspended, _) => Mark::Suspended,
         (_, Health::Degraded) => Mark::Degraded,
+        (Sync::Suspended, Health::Unknown) => Mark::Unknown,
+        (Sync::Suspended, _) => Mark::Suspended,
         (Sync::Unknown, _) | (_, Health::Unknown) => Mark::Unknown,
         (Sync::Synced, Health::Healthy) => Mark::Fine,
         _ => Mark::Progressing,

@@ -1,7 +1,6 @@
 //! The words and marks that pages and JSON share: how things stand, in one sentence; times, relative and absolute.
 
 use std::fmt;
-use std::sync::Arc;
 
 use codeops_core::model::{AlertState, Health, InstanceHealth, InstanceState, RunState, Sync};
 use jiff::Timestamp;
@@ -56,8 +55,9 @@ impl Mark {
     pub(super) fn of(view: &ResourceView) -> Self {
         match (view.sync, view.health) {
             (Sync::Held, _) => Mark::Held,
-            (Sync::Suspended, _) => Mark::Suspended,
             (_, Health::Degraded) => Mark::Degraded,
+            (Sync::Suspended, Health::Unknown) => Mark::Unknown,
+            (Sync::Suspended, _) => Mark::Suspended,
             _ if view.stuck => Mark::Degraded,
             (Sync::Unknown, _) | (_, Health::Unknown) => Mark::Unknown,
             (Sync::Synced, Health::Healthy) => Mark::Fine,
@@ -188,14 +188,22 @@ fn of_resources(board: &Board) -> String {
 }
 
 fn troubles(overall: &Overall, board: &Board) -> Vec<String> {
-    let ill = |view: &&Arc<ResourceView>| view.sync == Sync::Held && view.health == Health::Degraded;
-    let held = match board.resources.values().filter(ill).count() {
+    let ill = |sync: Sync| {
+        let all = board.resources.values();
+        all.filter(|view| view.sync == sync && view.health == Health::Degraded).count()
+    };
+    let degraded = match ill(Sync::Suspended) {
+        0 => "degraded".to_owned(),
+        all if all == overall.degraded => "degraded and suspended".to_owned(),
+        some => format!("degraded ({some} of them suspended)"),
+    };
+    let held = match ill(Sync::Held) {
         0 => "held".to_owned(),
         ill if ill == overall.held => "held and degraded".to_owned(),
         ill => format!("held ({ill} of them degraded)"),
     };
     let counts = [
-        (overall.degraded, "degraded"),
+        (overall.degraded, degraded.as_str()),
         (overall.stuck, "stuck"),
         (overall.held, held.as_str()),
         (overall.unknown, "unknown"),

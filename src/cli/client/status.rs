@@ -37,12 +37,14 @@ fn items(resources: &Value) -> &[Value] {
     resources.get("resources").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Whether a resource is on its way or there: nobody has to look.
+/// Whether a resource is on its way or there: nobody has to look. What is suspended may not be there yet.
 fn needs_nobody(resource: &Value) -> bool {
-    let sync = matches!(text(resource, &["sync"]), "Synced" | "OutOfSync" | "Suspended");
-    let health = matches!(text(resource, &["health"]), "Healthy" | "Progressing");
     let stuck = resource.get("stuck").and_then(Value::as_bool).unwrap_or_default();
-    sync && !stuck && (health || text(resource, &["sync"]) == "Suspended")
+    let well = match (text(resource, &["sync"]), text(resource, &["health"])) {
+        ("Synced" | "OutOfSync" | "Suspended", health) if matches!(health, "Healthy" | "Progressing") => true,
+        (sync, health) => sync == "Suspended" && health == "Missing",
+    };
+    well && !stuck
 }
 
 /// How many calls to people nobody has accepted.
@@ -221,6 +223,12 @@ mod tests {
         assert!(is_fine(&status, &resources("OutOfSync", "Progressing")));
         assert!(!is_fine(&status, &resources("Held", "Healthy")));
         assert!(!is_fine(&status, &resources("Synced", "Degraded")));
+        assert!(
+            is_fine(&status, &resources("Suspended", "Healthy"))
+                && is_fine(&status, &resources("Suspended", "Missing"))
+        );
+        assert!(!is_fine(&status, &resources("Suspended", "Degraded")), "nothing is done about it, and it is down");
+        assert!(!is_fine(&status, &resources("Suspended", "Unknown")));
         assert!(!is_fine(&json!({"source": {"error": "no route"}}), &resources("Synced", "Healthy")));
         assert!(!is_fine(&json!({"pages_open": 1}), &resources("Synced", "Healthy")));
         assert!(!is_fine(&json!({"alerts_unheard": 1}), &resources("Synced", "Healthy")));
