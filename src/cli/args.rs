@@ -296,6 +296,9 @@ pub(crate) struct TreeArgs {
 pub(crate) struct SchemaArgs {
     /// Such as `App`.
     pub(crate) kind: Option<String>,
+    /// That of overlays, the files below `environments/`.
+    #[arg(long)]
+    pub(crate) overlay: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,10 +9,10 @@ use super::args::{Cli, CompletionsArgs, SchemaArgs};
 use super::exit::{Coded, Exit};
 use super::output::Output;
 
-/// Prints the JSON Schema of one kind, or of any manifest.
+/// Prints the JSON Schema of one kind, or of any manifest; or of overlays.
 pub(crate) fn schema(args: &SchemaArgs, output: &Output) -> anyhow::Result<Exit> {
     let kind = args.kind.as_deref().map(known).transpose()?;
-    let schema = desired::schema(kind);
+    let schema = if args.overlay { desired::overlay_schema(kind) } else { desired::schema(kind) };
     let text = serde_json::to_string_pretty(&schema)? + "\n";
     output.value(&schema, || text)?;
     Ok(Exit::Fine)

@@ -348,6 +348,9 @@ fn schemas_and_completions_are_printed() {
     assert_eq!(code, 0);
     let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert!(schema["properties"]["spec"].is_object(), "{out}");
+    let (code, out, _) = run(codeops().args(["schema", "--overlay", "app"]));
+    let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert!(code == 0 && schema["properties"]["spec"]["required"].is_null(), "{out}");
     let (code, out, _) = run(codeops().args(["schema", "app", "-o", "yaml"]));
     assert!(code == 0 && out.lines().any(|line| line == "properties:"), "{out}");
     let (code, _, err) = run(codeops().args(["schema", "Pod"]));

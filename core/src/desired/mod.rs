@@ -90,7 +90,7 @@ pub use levelling::{Levelled, Much, Writers};
 pub use order::order;
 pub use read::near;
 pub use rights::{TOP, claims, may_release, owners};
-pub use schema::{schema, schema_kinds};
+pub use schema::{overlay_schema, schema, schema_kinds};
 pub use settings::parse_settings;
 pub use spoiled::spoils;
 pub use undeletable::{GONE, Undeletable};

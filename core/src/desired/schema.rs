@@ -8,6 +8,7 @@ use super::header::{API_VERSION, ManifestKind};
 
 mod answering;
 mod forms;
+mod patch;
 mod people;
 mod syntax;
 mod tested;
@@ -19,8 +20,17 @@ pub fn schema_kinds() -> impl Iterator<Item = &'static str> {
 
 /// The JSON Schema of one kind, or of a manifest of any kind. `Value::Null` for a kind that there is not.
 pub fn schema(kind: Option<&str>) -> Value {
+    of(kind, "codeops manifest", one)
+}
+
+/// The same of overlays, which lie below `environments/`.
+pub fn overlay_schema(kind: Option<&str>) -> Value {
+    of(kind, "codeops overlay", |kind| patch::overlay(&one(kind)))
+}
+
+fn of(kind: Option<&str>, title: &str, one: impl Fn(ManifestKind) -> Value) -> Value {
     let Some(kind) = kind else {
-        let mut all: Vec<Value> = ManifestKind::ALL.into_iter().map(one).collect();
+        let mut all: Vec<Value> = ManifestKind::ALL.into_iter().map(&one).collect();
         // What refers to itself is defined once, and found from the top.
         let mut definitions = Map::new();
         for kind in all.iter_mut().filter_map(Value::as_object_mut) {
@@ -30,7 +40,7 @@ pub fn schema(kind: Option<&str>) -> Value {
         }
         return json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": "codeops manifest",
+            "title": title,
             "oneOf": all,
             "$defs": definitions,
         });

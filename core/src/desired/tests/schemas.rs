@@ -293,22 +293,68 @@ fn what_may_be_left_out_may_be_null_in_both() {
     }
 }
 
+/// An overlay of this manifest.
+fn overlay(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "codeops/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+#[test]
+fn an_overlay_says_some_of_it_and_the_schema_of_overlays_takes_that() {
+    let wholes = [("App", APP), ("Repository", WHOLE_REPOSITORY), ("Team", WHOLE_TEAM)];
+    for (kind, text) in wholes.into_iter().chain(ANSWERING) {
+        let whole: Value = serde_json::from_str(text).expect("JSON");
+        let name = whole["metadata"]["name"].as_str().expect("a name");
+        let fields = whole["spec"].as_object().expect("a mapping");
+        let some = fields.iter().map(|(field, value)| json!({field.as_str(): value}));
+        let none = fields.keys().map(|field| json!({field.as_str(): null}));
+        let schema = overlay_schema(Some(kind));
+        for spec in some.chain(none).chain([json!({}), whole["spec"].clone()]) {
+            assert_eq!(violation(&schema, &overlay(kind, name, &spec), ""), None, "{kind}: {spec}");
+        }
+    }
+    let route = json!({"route": {"policy": "other"}, "muteTimes": {"nights": null}});
+    assert_eq!(violation(&overlay_schema(None), &overlay("AlertRoute", "main", &route), ""), None);
+}
+
+#[test]
+fn what_no_overlay_may_say_the_schema_of_overlays_refuses() {
+    let auth = app("auth", "  run: {command: [x]}\n");
+    for spec in [
+        json!({"replicsa": 1}),
+        json!({"replicas": "two"}),
+        json!({"run": {"comand": ["x"]}}),
+        json!({"rollout": {"bake": "2 minutes"}}),
+        json!({"port": {"number": 0}}),
+        json!({"health": {"interval": "soon"}}),
+        json!(null),
+    ] {
+        let patch = overlay("App", "shop", &spec);
+        let files = [("a.yaml", APP), ("b.yaml", &auth), ("environments/prod/a.yaml", &patch.to_string())];
+        assert!(compile(&files).has_errors(), "{spec}: validate takes it");
+        for schema in [overlay_schema(Some("App")), overlay_schema(None)] {
+            assert!(violation(&schema, &patch, "").is_some(), "{spec}: the schema takes it");
+        }
+    }
+    assert_eq!(overlay_schema(Some("Nothing")), Value::Null);
+}
+
 #[test]
 fn every_manifest_of_the_repository_matches_the_schema() {
     let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders = ["examples", "playbooks"].map(|name| top.join(name)).to_vec();
-    let (all, mut seen) = (schema(None), 0);
+    let (all, overlays, mut seen) = (schema(None), overlay_schema(None), 0);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
             let path = entry.path();
-            // An overlay is a patch of a manifest, and no whole one.
-            if path.is_dir() && !path.ends_with("environments") {
+            let is_overlay = path.components().any(|part| part.as_os_str() == "environments");
+            let all = if is_overlay { &overlays } else { &all };
+            if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "yaml") {
                 let text = std::fs::read_to_string(&path).expect("a text");
                 for document in yaml::documents(&text) {
                     let value = texts::data(&document.root.expect("a manifest"));
-                    assert_eq!(violation(&all, &value, ""), None, "{}", path.display());
+                    assert_eq!(violation(all, &value, ""), None, "{}", path.display());
                     seen += 1;
                 }
             }
