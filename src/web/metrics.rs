@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 use super::Web;
 use super::problem::Problem;
 use super::redact::AsIs;
+use super::response::Tally;
 use super::words::Mark;
 use crate::port::{Board, Vitals};
 
@@ -33,6 +34,7 @@ struct Counted {
     passes: Histogram,
     restarts: Family<Labels, Counter>,
     seen: Mutex<BTreeMap<ResourceId, Vec<(InstanceId, u32)>>>,
+    tally: Arc<Tally>,
 }
 
 /// What the page counts, which outlives one life of it. Cheap to clone.
@@ -42,7 +44,19 @@ pub struct Counters(Arc<Counted>);
 impl Default for Counted {
     fn default() -> Self {
         let buckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-        Self { passes: Histogram::new(buckets), restarts: Family::default(), seen: Mutex::default() }
+        Self {
+            passes: Histogram::new(buckets),
+            restarts: Family::default(),
+            seen: Mutex::default(),
+            tally: Arc::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// What became of alerts, runs and pages.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.0.tally)
     }
 }
 
@@ -63,6 +77,10 @@ impl Counted {
             let was = |id: &InstanceId| before.iter().find(|(seen, _)| seen == id).map_or(0, |(_, count)| *count);
             let more = now().map(|(id, count)| u64::from(count.saturating_sub(was(id)))).sum();
             self.restarts.get_or_create(&vec![("id", id.to_string())]).inc_by(more);
+        }
+        // The first board of a life knows of nothing yet.
+        if !board.ready {
+            return;
         }
         seen.retain(|id, _| {
             let kept = board.resources.contains_key(id);

@@ -162,7 +162,7 @@ struct Web {
     page: Page,
     address: SocketAddr,
     samples: Mutex<samples::Samples>,
-    tally: response::Tally,
+    tally: Arc<response::Tally>,
     teams: team::Teams,
     streams: Arc<places::Places>,
     reads: Arc<places::Places>,
@@ -208,11 +208,12 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         return Err(WebError::TokenNeeded(address));
     }
     let limits = page.config.limits;
+    let tally = page.counters.tally();
     let web = Arc::new(Web {
         page,
         address,
         samples: Mutex::default(),
-        tally: response::Tally::default(),
+        tally,
         teams: team::Teams::default(),
         streams: Arc::new(places::Places::new("streams", limits.streams, limits.streams_of_one_peer)),
         reads: Arc::new(places::Places::new("answers with log lines", limits.reads, limits.reads_of_one_peer)),

@@ -7,7 +7,7 @@ mod fixture;
 mod guesses;
 mod schema;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use codeops::port::{Board, SystemClock};
 use codeops::web::{Limits, Page, PageConfig, WebError, serve};
 use codeops_core::desired::Diagnostic;
 use codeops_core::model::{
-    AlertId, AlertState, Fingerprint, Health, HoldId, InstanceHealth, Kept, Pin, RevisionState, RunEvent, RunId,
-    Secret, Sync, Verb,
+    AlertId, AlertState, Fingerprint, Health, HoldId, InstanceHealth, Kept, PageEvent, PageId, Pin, RevisionState,
+    RunEvent, RunId, Secret, Sync, Verb,
 };
 use codeops_core::plan::Difference;
 use codeops_core::policy::Hold;
@@ -595,6 +595,55 @@ async fn metrics_tell_how_things_stand_and_no_more() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     assert!(!text.contains("GREETING") && !text.contains("sesame"));
+}
+
+/// The samples of all counters.
+async fn counts(served: &Served) -> BTreeMap<String, f64> {
+    let text = get(served, "/metrics").await.text().await.unwrap();
+    let is_count = |name: &str| name.contains("_total") || name.contains("_count") || name.contains("_bucket");
+    let sample = |line: &str| line.rsplit_once(' ').map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+    let all = text.lines().filter(|line| !line.starts_with('#')).filter_map(sample);
+    all.filter(|(name, _)| is_count(name) && name.starts_with("codeops_")).collect()
+}
+
+#[tokio::test]
+async fn no_counter_goes_back_when_settings_are_taken_over() {
+    let served = Served::start(board(), PageConfig::default()).await;
+    let withdraw = |log: &fixture::MemoryLog, page: u64| {
+        let event = PageEvent::Withdrawn { why: "over".to_owned() };
+        log.add(ago(0), Record::Page { page: PageId(page), event })
+    };
+    let (withdrawn, restarts) =
+        ("codeops_pages_total{outcome=\"withdrawn\"}", "codeops_restarts_total{id=\"app/shop\"}");
+    let (deadline, mut page) = (tokio::time::Instant::now() + Duration::from_secs(20), 900);
+    let before = loop {
+        withdraw(&served.log, page);
+        page += 1;
+        let now = counts(&served).await;
+        if now[withdrawn] > 0.0 && now.get(restarts).is_some_and(|count| *count > 0.0) {
+            break now;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{now:?}");
+    };
+    let (log, counters) = (Arc::clone(&served.log), served.counters.clone());
+    served.end().await;
+    // What is written between two lives counts as well.
+    withdraw(&log, page);
+    let served = Served::on(Board::default(), PageConfig::default(), log, counters).await;
+    let all = async |what: &str, least: f64| loop {
+        let now = counts(&served).await;
+        let back: Vec<_> = before.iter().filter(|(name, count)| now.get(*name).is_none_or(|now| now < count)).collect();
+        assert!(back.is_empty(), "{back:?} went back: {now:?}");
+        if now[what] >= least {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{now:?}");
+    };
+    all(withdrawn, before[withdrawn] + 1.0).await;
+    served.publisher.publish(board());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    all(restarts, before[restarts]).await;
+    assert_eq!(counts(&served).await[restarts], before[restarts], "no restart is counted twice");
 }
 
 /// Whether a stream is let in; the answer is kept open by the caller.

@@ -52,10 +52,20 @@ struct Seen {
     pages: BTreeMap<PageId, Timestamp>,
 }
 
-/// What was counted.
+/// How far it was counted.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
+    /// When that began.
+    began: Timestamp,
+    /// The last entry taken in.
+    last: Seq,
+}
+
+/// What was counted, for as long as the process lives.
 #[derive(Debug)]
 pub(in crate::web) struct Tally {
     seen: Mutex<Seen>,
+    followed: Mutex<Option<Followed>>,
     received: Family<Labels, Counter>,
     runs: Family<Labels, Counter>,
     pages: Family<Labels, Counter>,
@@ -72,6 +82,7 @@ impl Default for Tally {
         }
         Self {
             seen: Mutex::default(),
+            followed: Mutex::default(),
             received: Family::default(),
             runs: Family::default(),
             pages,
@@ -147,6 +158,10 @@ fn median(mut times: Vec<SignedDuration>) -> Option<SignedDuration> {
 impl Tally {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Option<Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the last seven days went, as far as alerts were answered.
@@ -262,14 +277,21 @@ fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Reads the last seven days, and follows from then on until cancelled.
+/// Reads the last seven days, and follows from then on until cancelled; where a life of the daemon was followed before, from
+/// where that ended.
 pub(in crate::web) async fn follow(web: Arc<Web>) {
-    let began = web.now();
     let mut tail = web.page.journal.tail();
-    let mut last = newest(&web).await;
-    if let Err(error) = read_back(&web, began).await {
+    let before = *web.tally.followed();
+    let (began, mut last) = match before {
+        Some(Followed { began, last }) => (began, catch_up(&web, last, began).await),
+        None => (web.now(), newest(&web).await),
+    };
+    if before.is_none()
+        && let Err(error) = read_back(&web, began).await
+    {
         tracing::warn!(%error, "the runs of the last days cannot be read; the page counts from now on");
     }
+    *web.tally.followed() = Some(Followed { began, last });
     loop {
         let entry = tokio::select! {
             () = web.cancel.cancelled() => return,
@@ -280,10 +302,11 @@ pub(in crate::web) async fn follow(web: Arc<Web>) {
                 last = entry.seq;
                 take(&web, entry.at, &entry.record, began).await;
             }
-            Ok(_) => {}
+            Ok(_) => continue,
             Err(RecvError::Lagged(_)) => last = catch_up(&web, last, began).await,
             Err(RecvError::Closed) => return,
         }
+        *web.tally.followed() = Some(Followed { began, last });
     }
 }
 

@@ -15,7 +15,7 @@ use codeops::port::{
     Abilities, Board, Clock, Commit, Hint, LogLine, LogQuery, LogStream, Observer, ProviderView, Publisher,
     ResourceView, RevisionView, SettingsState, SourceView, Stat, SystemClock, Unreachable, Vitals, Whose,
 };
-use codeops::web::{Page, PageConfig};
+use codeops::web::{Counters, Page, PageConfig};
 use codeops_core::desired::{Diagnostic, Severity};
 use codeops_core::model::{
     AppSpec, CauseKind, Digest, Health, HoldId, Instance, InstanceHealth, InstanceId, InstanceState, Key, Kind,
@@ -228,15 +228,20 @@ pub(crate) struct Served {
     pub(crate) reading: Arc<Reading>,
     pub(crate) vitals: Vitals,
     pub(crate) settings: SettingsState,
+    pub(crate) counters: Counters,
     pub(crate) cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Served {
     pub(crate) async fn start(board: Board, config: PageConfig) -> Self {
+        Self::on(board, config, MemoryLog::new(), Counters::default()).await
+    }
+
+    /// Over a journal and counts that may have been before.
+    pub(crate) async fn on(board: Board, config: PageConfig, log: Arc<MemoryLog>, counters: Counters) -> Self {
         let (publisher, watcher) = Publisher::new();
         publisher.publish(board);
-        let log = MemoryLog::new();
         let board = watcher.board();
         let instances = board.resources.values().flat_map(|view| {
             let live = view.live.iter().flat_map(|live| &live.instances);
@@ -276,7 +281,7 @@ impl Served {
             .into(),
             clock: Arc::new(SystemClock),
             vitals: vitals.clone(),
-            counters: Default::default(),
+            counters: counters.clone(),
             settings: settings.clone(),
             config,
         };
@@ -285,7 +290,7 @@ impl Served {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ending = cancel.clone();
         tasks.spawn(async move { codeops::web::serve(listener, page, ending).await.expect("it serves") });
-        Self { address, publisher, log, reading, vitals, settings, cancel, tasks }
+        Self { address, publisher, log, reading, vitals, settings, counters, cancel, tasks }
     }
 
     /// The rich board with its history.
