@@ -15,7 +15,7 @@ use codeops_core::model::{Secret, SecretName, TeamName};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use self::redact::{Redactor, SHORTEST};
+use self::redact::{Needles, Redactor, SHORTEST};
 use crate::port::{Secrets, Vault, Whose, not_granted};
 
 pub use self::read::read;
@@ -38,44 +38,46 @@ struct Seen {
     tags: BTreeMap<SecretName, String>,
 }
 
-/// Every value that was read, to be taken out of texts. The vaults of one process share it: a value stays known when the
+/// The values that were read, to be taken out of texts: of each secret the newest. The vaults of one process share it: a value stays known when the
 /// settings change, for texts about it may come late.
 #[derive(Clone, Default)]
 pub struct Known(Arc<Mutex<Values>>);
 
 #[derive(Default)]
 struct Values {
-    all: Redactor,
-    /// What each team was ever granted.
-    granted: BTreeMap<TeamName, Redactor>,
+    all: Arc<Needles>,
+    /// What each team was granted.
+    granted: BTreeMap<TeamName, Arc<Needles>>,
     /// What no team was.
-    nobodys: Redactor,
+    nobodys: Arc<Needles>,
 }
 
 impl Known {
-    fn learn(&self, value: &str, teams: &[TeamName]) {
+    fn learn(&self, secret: &SecretName, value: &str, teams: &[TeamName]) {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        values.all.learn(value);
+        Arc::make_mut(&mut values.all).learn(secret, value);
         for team in teams {
-            values.granted.entry(team.clone()).or_default().learn(value);
+            Arc::make_mut(values.granted.entry(team.clone()).or_default()).learn(secret, value);
         }
-        if values.granted.values().any(|granted| granted.knows(value)) {
-            values.nobodys.forget(value);
+        let granted = values.granted.values().any(|granted| granted.knows(value));
+        let nobodys = Arc::make_mut(&mut values.nobodys);
+        if granted {
+            nobodys.forget(value);
         } else {
-            values.nobodys.learn(value);
+            nobodys.learn(secret, value);
         }
     }
 
     /// What takes out what these were granted. Long texts are looked through without keeping others from their values.
     fn of(&self, whose: Whose<'_>) -> Redactor {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = |team| values.granted.get(team).cloned().unwrap_or_default();
         match whose {
-            Whose::Everybody => values.all.clone(),
-            Whose::Team(team) => granted(team),
-            Whose::Nobody => values.nobodys.clone(),
-            Whose::Teams(teams) if teams.is_empty() => values.nobodys.clone(),
-            Whose::Teams(teams) => teams.iter().map(granted).reduce(|all, more| all.with(&more)).unwrap_or_default(),
+            Whose::Everybody => Redactor::of([Arc::clone(&values.all)]),
+            Whose::Team(team) => Redactor::of(values.granted.get(team).cloned()),
+            Whose::Teams(teams) if !teams.is_empty() => {
+                Redactor::of(teams.iter().filter_map(|team| values.granted.get(team).cloned()))
+            }
+            Whose::Nobody | Whose::Teams(_) => Redactor::of([Arc::clone(&values.nobodys)]),
         }
     }
 }
@@ -115,7 +117,7 @@ impl SettingsVault {
         let tag = tag(&self.tag_key, name, value.reveal());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.tags.get(name) != Some(&tag) {
-            self.known.learn(value.reveal(), &settings.teams);
+            self.known.learn(name, value.reveal(), &settings.teams);
             if value.reveal().chars().count() < SHORTEST {
                 let what = "a secret is short enough to be guessed, and is masked only in what the app that has it writes: \
                             give it a longer value";
