@@ -42,7 +42,7 @@ impl Kept {
         let whole = self.total <= OUTPUT as u64;
         let json = whole.then(|| serde_json::from_slice(&self.bytes).ok()).flatten();
         let json = json.filter(|json| is_at_most(DEEPEST, json));
-        json.map_or_else(|| text(self.text(veil, OUTPUT)), |json| veiled(json, veil))
+        json.map_or_else(|| text(self.text(veil, OUTPUT)), |json| cleaned(json, veil))
     }
 
     /// As redacted text of at most `most` bytes, also when it is written as JSON.
@@ -101,7 +101,33 @@ fn is_at_most(levels: usize, value: &Value) -> bool {
     }
 }
 
-/// A value whose texts, keys and numbers hold no secret.
+/// A value whose texts, keys and numbers hold no secret. Most hold none, which one look at all of them together tells.
+fn cleaned(value: Value, veil: &Veil<'_>) -> Value {
+    let mut all = String::new();
+    gather(&value, &mut all);
+    if veil.redact(&all) == all { value } else { veiled(value, veil) }
+}
+
+/// All that a value says, a line each.
+fn gather(value: &Value, all: &mut String) {
+    let mut line = |text: &str| {
+        all.push_str(text);
+        all.push('\n');
+    };
+    match value {
+        Value::String(text) => line(text),
+        Value::Number(number) => line(&number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, all)),
+        Value::Object(entries) => entries.iter().for_each(|(key, value)| {
+            all.push_str(key);
+            all.push('\n');
+            gather(value, all);
+        }),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// See [`cleaned`].
 fn veiled(value: Value, veil: &Veil<'_>) -> Value {
     match value {
         Value::String(text) => Value::String(veil.redact(&text)),

@@ -326,8 +326,11 @@ fn clean(outcome: StepOutcome, redact: &dyn Fn(&str) -> String) -> StepOutcome {
     let clean = |text: &str| cut(redact(text), EVIDENCE);
     match outcome {
         StepOutcome::Done { output } => {
-            let text = redact(&output.to_string());
-            StepOutcome::Done { output: serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)) }
+            let said = output.to_string();
+            let text = redact(&said);
+            // Most hold no secret, and need not be read again.
+            let output = if text == said { output } else { serde_json::from_str(&text).unwrap_or(text.into()) };
+            StepOutcome::Done { output }
         }
         StepOutcome::Failed { error } => StepOutcome::Failed { error: clean(&error) },
         StepOutcome::Unknown { error } => StepOutcome::Unknown { error: clean(&error) },

@@ -28,6 +28,9 @@ pub(super) const MEMORY: u64 = 512 << 20;
 const REPORT: u64 = 1_024;
 /// What was printed is still read for this long once its process has ended and all others were.
 const LATE: Duration = Duration::from_secs(2);
+/// After so many bytes of output there is a rest: 4 MiB a second are read.
+const BURST: usize = 256 << 10;
+const REST: Duration = Duration::from_millis(62);
 /// A warden has this long to end what a script left: only what the kernel does not let end takes longer.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -202,8 +205,14 @@ async fn reap(child: &mut Child) {
 
 async fn read(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
     let Some(mut stream) = stream else { return };
-    let mut buffer = vec![0; 16 << 10];
+    let (mut buffer, mut taken) = (vec![0; 16 << 10], 0);
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         take(&buffer[..count]);
+        taken += count;
+        // Whoever prints more than is kept waits on its own pipe, and the daemon's processors are for others.
+        if taken >= BURST {
+            taken = 0;
+            tokio::time::sleep(REST).await;
+        }
     }
 }
