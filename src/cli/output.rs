@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use codeops_core::model::steers;
 use serde::Serialize;
 
 use super::args::{Format, Global, When};
@@ -157,15 +158,10 @@ pub(crate) fn printable(text: &str) -> String {
             '\t' => c,
             c if u32::from(c) < 0x20 => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
             '\u{7f}' => '\u{2421}',
-            c if c.is_control() || is_direction(c) => '\u{fffd}',
+            c if steers(c) => '\u{fffd}',
             c => c,
         })
         .collect()
-}
-
-/// Signs that turn the direction of writing, by which a line can be made to read as another.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The style of a sync or health word.

@@ -1,6 +1,6 @@
 //! `apply`: the same flow as the daemon's, without the edges, until nothing more happens without a commit.
 
-use codeops_core::config::{FreezeWhat, Settings};
+use codeops_core::config::{FreezeWhat, Mode, Settings};
 use codeops_core::model::{Health, Resource, RevisionState, Sync};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -60,8 +60,11 @@ fn outcome(planned: PlanOutcome, board: &Board, interrupted: bool, frozen: bool)
     ApplyOutcome { planned, resources, verdict }
 }
 
-/// Whether a freeze keeps steps from being done: the settings' own or the revision's.
+/// Whether a freeze keeps steps from being done, the settings' own or the revision's; or that all is only shown.
 fn is_frozen(settings: &Settings, board: &Board) -> bool {
+    if settings.mode == Mode::Observe {
+        return true;
+    }
     let now = SystemClock.now();
     let declared = board.desired.iter().filter_map(|desired| desired.repository.freeze.as_ref());
     let mut freezes = settings.freeze.iter().chain(declared);

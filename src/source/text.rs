@@ -36,6 +36,10 @@ pub(super) fn advice(complaint: &str) -> &'static str {
         .any(|told| complaint.contains(told))
     {
         "the server answers, and refuses the credentials in repository.url or wants some: put them right"
+    } else if complaint.contains("Permission denied (") {
+        "the server answers, and takes none of the keys that the daemon's user has: let one of them read the repository"
+    } else if ["Permission denied", "dubious ownership"].iter().any(|told| complaint.contains(told)) {
+        "the daemon's user may not read the repository: let it, or name another in repository.url"
     } else {
         "check the network, repository.url and the credentials or known hosts it needs"
     }
@@ -49,6 +53,11 @@ mod tests {
     fn refused_credentials_are_told_from_a_network_that_is_down() {
         let refused = advice("fatal: could not read Username for 'https://git.example': terminal prompts disabled");
         assert!(refused.contains("refuses the credentials"), "{refused}");
+        let keys = advice("git@host: Permission denied (publickey).; fatal: Could not read from remote repository.");
+        assert!(keys.contains("takes none of the keys"), "{keys}");
+        for told in ["fatal: '/srv/ops.git': Permission denied", "fatal: detected dubious ownership in repository"] {
+            assert!(advice(told).contains("may not read the repository"), "{told}");
+        }
         assert!(advice("fatal: unable to connect").contains("check the network"));
     }
 

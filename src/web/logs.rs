@@ -29,6 +29,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What may be asked for.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     tail: Option<usize>,
     follow: Option<bool>,

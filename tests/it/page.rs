@@ -382,9 +382,11 @@ async fn lists_are_read_in_pages_without_gap_or_repetition() {
     }
     let drift = json(&served, "/api/v1/events?category=drift&resource=app/cart").await;
     assert_eq!(drift["items"].as_array().unwrap().len(), 1);
-    for bad in ["limit=1001", "limit=x", "after=x", "category=x", "resource=x"] {
+    for bad in ["limit=1001", "limit=x", "after=x", "category=x", "resource=x", "limt=3"] {
         let answer = get(&served, &format!("/api/v1/events?{bad}")).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
+        let told = answer.text().await.unwrap();
+        assert!(bad != "limt=3" || told.contains("`limt`") && told.contains("`limit`"), "{told}");
     }
 }
 

@@ -206,7 +206,17 @@ fn texts(node: &Node, reader: &mut Reader<'_>, what: &str) -> Vec<String> {
 /// Globs of paths in the repository; one that begins elsewhere would match nothing, and silently grant nothing.
 fn globs(node: &Node, reader: &mut Reader<'_>) -> Vec<String> {
     let texts = reader.items(node, "paths").iter().filter_map(|item| reader.text(item)).collect::<Vec<_>>();
-    for at in texts.iter().filter(|at| at.value.starts_with('/') || at.value.starts_with("./")) {
+    let elsewhere =
+        |text: &str| text.starts_with('/') || text.starts_with("./") || text.split('/').any(|part| part == "..");
+    for at in texts.iter().filter(|at| at.value.contains(['[', ']', '{', '}'])) {
+        let help = "`*`, `**` and `?` stand for others: write one path for each".to_owned();
+        reader.error(
+            at.span,
+            format!("`{}` stands for itself alone: there are no sets", cut(&at.value, 60)),
+            Some(help),
+        );
+    }
+    for at in texts.iter().filter(|at| elsewhere(&at.value)) {
         let help = "write it as it is in the repository, such as payments/".to_owned();
         reader.error(
             at.span,

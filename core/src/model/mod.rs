@@ -31,6 +31,7 @@ mod silence;
 mod spec;
 mod spent;
 mod status;
+mod steers;
 mod step;
 mod unit;
 mod whose;
@@ -78,6 +79,7 @@ pub use spec::{
 };
 pub use spent::Spent;
 pub use status::{Health, HoldId, RevisionState, Sync, Tally, Verb};
+pub use steers::steers;
 pub use step::{Aim, Cause, CauseKind, InstanceId, Key, Op, Step};
 pub use unit::{Bytes, InvalidUnit, MilliCpu, Period, due};
 pub use whose::Whose;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{Decision, Judged};
-use crate::model::{ResourceId, Verb};
+use crate::model::{ResourceId, Verb, steers};
 use crate::plan::{Change, Difference, Plan};
 
 const RED: &str = "31";
@@ -197,7 +197,7 @@ fn value(value: &Value) -> String {
 
 /// Control characters made visible, so that no manifest can write to a terminal what it does not say.
 fn visible(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if steers(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 #[derive(Clone, Copy)]

@@ -18,8 +18,9 @@ use crate::web::problem::Problem;
 pub(super) const DEFAULT: usize = 100;
 const MOST: usize = 1_000;
 
-/// What may be asked of a list; unknown parameters are ignored.
+/// What may be asked of a list. What is misspelt would be an answer to something else.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Paging {
     limit: Option<String>,
     after: Option<String>,

@@ -143,7 +143,12 @@ freeze: {what: all}
 
 #[test]
 fn paths_that_match_nothing_are_told() {
-    for path in ["/payments/", "./payments/"] {
+    for path in ["\"pay[ab]/\"", "\"pay/{a,b}/\""] {
+        let text = format!("teams: {{a: {{paths: [{path}]}}}}\n");
+        let found = parse_settings("daemon.yaml", &text).expect_err("is wrong")[0].render(false);
+        assert!(found.contains("there are no sets") && found.contains("1:21"), "{found}");
+    }
+    for path in ["/payments/", "./payments/", "../payments/", "payments/../x"] {
         let found =
             parse_settings("daemon.yaml", &format!("teams: {{a: {{paths: [{path}]}}}}\n")).expect_err("is wrong");
         let text = found[0].render(false);

@@ -237,7 +237,7 @@ fn a_plan_reads_like_a_review() {
     });
     changed.push(resource("shop", |spec| {
         spec.after = vec![app("app-09")];
-        spec.env.insert("MOTD".to_owned(), "two\nlines \u{1b}[2J".to_owned());
+        spec.env.insert("MOTD".to_owned(), "two\nlines \u{1b}[2J\u{202e}".to_owned());
     }));
     changed.push(versioned("app-09", "x"));
     world.object("local", "app-02").instances.clear();
@@ -245,6 +245,7 @@ fn a_plan_reads_like_a_review() {
     insta::assert_snapshot!(render(&plan, &judged, false));
     let coloured = render(&plan, &judged, true);
     assert!(coloured.contains("\u{1b}[32m") && !coloured.contains("\u{1b}[2J"));
+    assert!(coloured.contains("\\u{202e}") && !coloured.contains('\u{202e}'), "nothing turns the line around");
 }
 
 #[test]
