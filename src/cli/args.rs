@@ -297,7 +297,7 @@ pub(crate) struct SchemaArgs {
     /// Such as `App`.
     pub(crate) kind: Option<String>,
     /// That of overlays, the files below `environments/`.
-    #[arg(long)]
+    #[arg(long, env = "CODEOPS_OVERLAY")]
     pub(crate) overlay: bool,
 }
 
