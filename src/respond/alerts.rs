@@ -1,7 +1,7 @@
 //! What becomes of alerts: routed, kept quiet, answered by a run of their own or by another's, or told of in one page
 //! when there are too many. Each leaves a receipt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codeops_core::alert::{self, Quiet, Routed};
@@ -114,19 +114,21 @@ impl Flow {
         for (alert, routed, hushed) in over {
             let (mut fate, about) = match (alert.state, hushed) {
                 (AlertState::Firing, None) => self.fate(&alert, &routed, frozen.as_deref(), stormy, now),
-                (AlertState::Firing, Some(why)) => (Fate::Quiet(why), None),
-                (AlertState::Silenced, _) => (self.fate_of_silenced(&alert), None),
-                (state, _) => (Fate::Left(format!("it was {state} before its turn")), None),
+                (AlertState::Firing, Some(why)) => (Fate::Quiet(why), BTreeSet::new()),
+                (AlertState::Silenced, _) => (self.fate_of_silenced(&alert), BTreeSet::new()),
+                (state, _) => (Fate::Left(format!("it was {state} before its turn")), BTreeSet::new()),
             };
             // Whatever becomes of the alert; once is enough for all that come together.
-            if let Some(target) = about.filter(|_| frozen.is_none()) {
+            let mut taken_back: Vec<String> = Vec::new();
+            for target in about.into_iter().filter(|_| frozen.is_none()) {
                 if !baked.contains_key(&target) {
                     let back = self.roll_back_unproven(&target, &alert, now).await;
                     baked.insert(target.clone(), back);
                 }
-                if let (Fate::Opens { event, .. }, Some(Some(back))) = (&mut fate, baked.get(&target)) {
-                    tell_taken_back(event, back);
-                }
+                taken_back.extend(baked.get(&target).cloned().flatten());
+            }
+            if let (Fate::Opens { event, .. }, false) = (&mut fate, taken_back.is_empty()) {
+                tell_taken_back(event, &taken_back.join("; "));
             }
             match fate {
                 Fate::Left(why) => left.entry(why).or_default().push(alert.alert.id.clone()),
@@ -160,7 +162,7 @@ impl Flow {
     }
 
     /// What becomes of one alert that fires and is not kept quiet, and what it is about: the target of the playbook that answers
-    /// it, or what its labels name. In a freeze no playbook runs, nor one on what is suspended: a person is called for it at once.
+    /// it, and what its labels name. In a freeze no playbook runs, nor one on what is suspended: a person is called for it at once.
     fn fate(
         &self,
         alert: &AlertMemory,
@@ -168,12 +170,12 @@ impl Flow {
         frozen: Option<&str>,
         stormy: &Stormy,
         now: Timestamp,
-    ) -> (Fate, Option<ResourceId>) {
+    ) -> (Fate, BTreeSet<ResourceId>) {
         let (Some(revision), Some(world)) = (&self.board.revision, self.world()) else {
-            return (Fate::Quiet("no revision is in force yet".to_owned()), None);
+            return (Fate::Quiet("no revision is in force yet".to_owned()), BTreeSet::new());
         };
         if alert::freezes(alert, &self.tools.rules.may_freeze) {
-            return (Fate::Quiet("it freezes everything, and calls nobody".to_owned()), None);
+            return (Fate::Quiet("it freezes everything, and calls nobody".to_owned()), BTreeSet::new());
         }
         let mut alert_seen = seen(&alert.alert);
         let receiver = self.tools.rules.receivers.get(&alert.alert.receiver);
@@ -207,8 +209,8 @@ impl Flow {
             owner,
             only_pages: only_pages.is_some(),
         };
-        let about = || world.about(&alert.alert.labels, owner, receiver).filter(|_| self.board.observe_only.is_none());
-        let about = target.or_else(about);
+        let named = world.about(&alert.alert.labels, owner, receiver).filter(|_| self.board.observe_only.is_none());
+        let about = target.filter(|_| !held).into_iter().chain(named).collect();
         let source = &alert.alert.id.source;
         // A storm goes on until its page has told of all that wait for it.
         let goes_on = stormy.contains_key(&(source.clone(), owner.cloned()));
@@ -224,7 +226,7 @@ impl Flow {
             Opening::Open { .. } if storm => Fate::Storm(policy),
             Opening::Open { event, latches } => Fate::Opens { event, latches },
         };
-        (fate, about.filter(|_| !held))
+        (fate, about)
     }
 
     /// The pages of a run that are not over, accepted or not.

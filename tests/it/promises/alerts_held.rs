@@ -322,6 +322,29 @@ async fn what_a_run_began_to_replace_stays_once_the_run_is_over() {
     assert!(drifts.is_empty(), "it was not the world that moved");
 }
 
+/// What its labels name is what it is about, whatever the playbook that answers it acts on.
+#[tokio::test(start_paused = true)]
+async fn an_alert_in_the_bake_time_takes_back_what_its_labels_name_and_what_its_playbook_is_on() {
+    for (baking, other) in [("shop", "auth"), ("auth", "shop")] {
+        let mut flow = Flow::new().await;
+        begin_with(&mut flow, &["shop", "auth"], &APP_DOWN.replace("app/{{ alert.labels.app }}", "app/auth")).await;
+        flow.commit(&[(&path(baking), &app_with(baking, "v2", "", "replicas: 2, ").replace("10s", "10m"))]).await;
+        flow.elapse(60).await;
+        assert_eq!(flow.serving(baking), ["v2", "v2"]);
+        flow.tell(vec![firing(&flow, "AppDown", "shop")]).await;
+        flow.elapse(60).await;
+        assert_eq!(
+            (flow.serving(baking), pins(&flow)),
+            (vec!["v1".into(), "v1".into()], vec![format!("app/{baking}")])
+        );
+        assert_eq!(flow.serving(other), ["v1", "v1"]);
+        let run = only_run(&flow).await;
+        assert_eq!(run.target, Some(id("auth")));
+        let told = run.alert["takenBack"].as_str().unwrap_or_default();
+        assert!(told.starts_with(&format!("app/{baking} goes back to its last good version")), "{told}");
+    }
+}
+
 /// Whoever is called learns that the deploy was taken back: nobody shall do it twice, or look for what is gone.
 #[tokio::test(start_paused = true)]
 async fn an_alert_in_the_bake_time_that_no_playbook_answers_rolls_back_and_the_page_says_so() {
