@@ -242,6 +242,12 @@ fn reverted(
         if !touches(repository, &commit, path)? {
             continue;
         }
+        if adds(repository, &commit, path)? {
+            let short = &oid.to_string()[..12];
+            return Err(not_so(format!(
+                "no commit since {short}, which added `{path}`, changes it and nothing else: revert by hand"
+            )));
+        }
         left -= 1;
         let touches_only = touches_only(repository, &commit, path)?;
         if is_bots(&commit, email) {
@@ -270,11 +276,18 @@ fn reverted(
 
 /// Whether a commit changes `path`, against its first parent.
 fn touches(repository: &Repository, commit: &object::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
-    let at = |commit: &object::Commit<'_>| -> Result<Option<(Oid, i32)>, git2::Error> {
-        commit.tree()?.below(repository, path)
-    };
-    let before = commit.parent(0).ok().map(|parent| at(&parent)).transpose()?.flatten();
-    Ok(before != at(commit)?)
+    Ok(before(repository, commit, path)? != commit.tree()?.below(repository, path)?)
+}
+
+/// Whether there is nothing at `path` before a commit that changes it: what older ones change is another file.
+fn adds(repository: &Repository, commit: &object::Commit<'_>, path: &str) -> Result<bool, git2::Error> {
+    Ok(before(repository, commit, path)?.is_none())
+}
+
+/// What is at `path` in a commit's first parent.
+fn before(repository: &Repository, commit: &object::Commit<'_>, path: &str) -> Result<Option<(Oid, i32)>, git2::Error> {
+    let Ok(parent) = commit.parent(0) else { return Ok(None) };
+    parent.tree()?.below(repository, path)
 }
 
 /// Whether a commit modifies the file `path` and nothing else, against its first parent. Goes into no other folder: what is in one

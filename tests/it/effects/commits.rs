@@ -176,6 +176,25 @@ async fn the_last_change_of_the_target_alone_is_taken_back() {
     assert!(error.contains("cannot be taken back"), "{error}");
 }
 
+/// What added the file is not taken back, nor what was changed of another that was there before it; and that is said.
+#[tokio::test]
+async fn a_file_that_nobody_changed_since_it_was_added_is_left_to_people() {
+    let remote = Remote::plain().await;
+    let added = || remote.git(&["log", "-1", "--format=%H", "main"])[..12].to_owned();
+    let first = added();
+    let error = failed(remote.stage.perform_as(1, revert()).await);
+    let told =
+        |added: &str| format!("no commit since {added}, which added `apps/shop.yaml`, changes it and nothing else");
+    assert!(error.contains(&told(&first)), "{error}");
+    remote.commit("apps/shop.yaml", &SHOP.replace("v1", "v2"), "Release v2");
+    std::fs::remove_file(remote.work.path().join("apps/shop.yaml")).expect("removed");
+    remote.work.commit("Away");
+    remote.commit("apps/shop.yaml", SHOP, "Here again");
+    let error = failed(remote.stage.perform_as(2, revert()).await);
+    assert!(error.contains(&told(&added())), "{error}");
+    assert_eq!(remote.shop(), SHOP);
+}
+
 /// What others commit, however much, puts the last change of a file out of nobody's reach.
 #[tokio::test]
 async fn the_last_change_is_found_behind_what_others_commit() {
