@@ -271,12 +271,14 @@ impl Flow {
         for tried in page.tries.values() {
             let only_so = tried.failures == 0 && since.is_some_and(|since| tried.at >= since);
             all &= !tried.receivers.is_empty();
-            for other in tried.receivers.difference(&tried.refused).filter(|other| *other != receiver) {
+            let may_have = |it: &&Name| !tried.refused.contains(*it) || tried.may_have.contains(*it);
+            for other in tried.receivers.iter().filter(may_have).filter(|other| *other != receiver) {
                 all &= only_so;
                 knows.extend(only_so.then(|| other.clone()));
             }
         }
         let why = || "it was over before anybody was told of it, and was told so".to_owned();
-        Some(if all { PageEvent::Closed { why: why() } } else { PageEvent::Told { knows, untold: Vec::new() } })
+        let told = PageEvent::Told { knows, untold: Vec::new(), begins: false };
+        Some(if all { PageEvent::Closed { why: why() } } else { told })
     }
 }
