@@ -12,7 +12,7 @@ use codeops_core::model::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::fold_response::fold_response;
-use super::fold_revision::{accept, keep, stay};
+use super::fold_revision::{accept, keep, overtake, stay};
 use super::log::{Entry, Seq};
 use super::outcome::Outcome;
 use super::record::Record;
@@ -110,6 +110,7 @@ impl Change {
             Change::Allowed => {
                 to.allowed.clone_from(&from.allowed);
                 to.allowed_by.clone_from(&from.allowed_by);
+                to.overtaken.clone_from(&from.overtaken);
             }
             Change::Waves => to.waves.clone_from(&from.waves),
             Change::Alert(id) => match there.alerts.get(id) {
@@ -197,7 +198,10 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.removals.push(Removal { at: entry.at, verb: *verb, id, hold, team });
             vec![Change::Removals]
         }
-        Record::Allowed { hold, teams, .. } => changed(allow(memory, hold, teams.as_ref(), entry.at), Change::Allowed),
+        Record::Allowed { hold, teams, overtaken, .. } => {
+            let was = overtake(memory, hold, overtaken);
+            changed(allow(memory, hold, teams.as_ref(), entry.at) || was, Change::Allowed)
+        }
         Record::Held { removals, .. } => {
             let mut changes = changed(!std::mem::replace(&mut memory.revision.has_held, true), Change::Revision);
             changes.extend(removals.iter().flat_map(|id| resource_of(memory, id, |it| it.removal_held = true)));
@@ -205,7 +209,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
         }
         Record::TakenBack { resource } => resource_of(memory, resource, |it| it.removal_held = false),
         Record::HoldSpent { hold } => {
-            let limited = memory.allowed_by.remove(hold).is_some();
+            let limited = memory.allowed_by.remove(hold).is_some() | memory.overtaken.remove(hold).is_some();
             changed(memory.allowed.remove(hold).is_some() || limited, Change::Allowed)
         }
         Record::Forgotten { resource } => {
@@ -642,6 +646,33 @@ mod tests {
         assert!(memory.allowed.is_empty());
         at(memory, 301, json!({"type": "removal", "verb": "delete", "resource": "app/web", "hold": null}));
         assert_eq!(memory.removals.len(), 2, "what went under a spent release counts for its hour only");
+    }
+
+    #[test]
+    fn a_release_is_not_for_what_is_declared_again_after_it() {
+        let memory = &mut Memory::default();
+        let hold: HoldId = "9f86d081884c".parse().unwrap();
+        let word = |overtaken: &[&str]| json!({"type": "allowed", "hold": hold, "revision": REVISION, "overtaken": overtaken});
+        now(memory, accepted(&json!({"app/shop": "shop.yaml", "app/web": "web.yaml"})));
+        now(memory, baked());
+        let mut without = accepted(&json!({"app/web": "moved.yaml"}));
+        without["gone"] = json!(["app/shop"]);
+        now(memory, without.clone());
+        now(memory, word(&[]));
+        now(memory, accepted(&json!({"app/web": "again.yaml"})));
+        assert!(memory.overtaken.is_empty(), "what was declared all the while is none of it");
+        let mut back = accepted(&json!({}));
+        back["byFile"] = json!({"shop.yaml": ["app/shop"]});
+        assert!(now(memory, back).contains(&Change::Allowed));
+        assert_eq!(memory.overtaken[&hold], [id("app/shop")].into());
+        now(memory, without);
+        assert_eq!(memory.overtaken[&hold], [id("app/shop")].into());
+        assert_eq!(now(memory, word(&[])), [Change::Allowed]);
+        assert!(memory.overtaken.is_empty() && memory.allowed.contains_key(&hold), "said again it counts");
+        now(memory, word(&["app/shop"]));
+        assert_eq!(memory.overtaken[&hold], [id("app/shop")].into());
+        now(memory, json!({"type": "holdSpent", "hold": hold}));
+        assert!(memory.overtaken.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AsDeclared, Asked, Memory, Name, ResourceId, ResourceMemory, Revision, RevisionMemory};
+use codeops_core::model::{AsDeclared, Asked, HoldId, Memory, Name, ResourceId, ResourceMemory, Revision, RevisionMemory};
 use jiff::Timestamp;
 
 use super::fold::{Change, resource_of};
@@ -22,6 +22,7 @@ pub(super) fn accept(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     memory.revision.accepted = Some(revision.clone());
     memory.revision.accepted_at = Some(entry.at);
     memory.revision.owner = Some(owner.clone());
+    let anew = declared_anew(memory, by_file);
     let mut changes = declare(memory, files, by_file, gone, entry.at);
     // What is not gone yet goes under this revision.
     memory.revision.removes.retain(|id| memory.resources.contains_key(id));
@@ -31,7 +32,32 @@ pub(super) fn accept(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     let by = changed.iter().flat_map(|(id, by)| resource_of(memory, id, |it| it.changed_by = Some(*by)));
     changes.extend(by.collect::<Vec<_>>());
     changes.push(Change::Revision);
+    if !anew.is_empty() && !memory.allowed.is_empty() {
+        for hold in memory.allowed.keys() {
+            memory.overtaken.entry(hold.clone()).or_default().extend(anew.iter().cloned());
+        }
+        changes.push(Change::Allowed);
+    }
     changes
+}
+
+/// What was not declared until now: a word that was given before is not about it.
+fn declared_anew(memory: &Memory, by_file: &BTreeMap<Arc<str>, BTreeSet<ResourceId>>) -> BTreeSet<ResourceId> {
+    let is_new = |id: &&ResourceId| memory.resources.get(*id).is_none_or(|it| it.file.is_none());
+    by_file.values().flatten().filter(is_new).cloned().collect()
+}
+
+/// What a release that is given does not count for. One that was given before and did not count for all is replaced by it.
+pub(super) fn overtake(memory: &mut Memory, hold: &HoldId, overtaken: &BTreeSet<ResourceId>) -> bool {
+    let before = memory.overtaken.remove(hold);
+    if before.is_some() {
+        memory.allowed.remove(hold);
+        memory.allowed_by.remove(hold);
+    }
+    if !overtaken.is_empty() {
+        memory.overtaken.insert(hold.clone(), overtaken.clone());
+    }
+    before.is_some() || !overtaken.is_empty()
 }
 
 /// Only what moved is said, so that a commit costs what it changes and not what there is. All that one file declares shares its

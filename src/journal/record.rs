@@ -223,6 +223,9 @@ pub enum Record {
         /// Whose resources it counts for; all without.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         teams: Option<BTreeSet<TeamName>>,
+        /// What it does not count for, as a later commit that was taken with it changed how that is declared.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        overtaken: BTreeSet<ResourceId>,
     },
     /// A removal was let through and counts for an hour; `hold` is spent when it came from one.
     Removal {

@@ -266,6 +266,7 @@ mod tests {
             brings: changes.iter().map(|path| (*path).to_owned()).collect(),
             beyond: beyond.iter().map(|path| (*path).to_owned()).collect(),
             brought: Vec::new(),
+            later: Default::default(),
             teams: BTreeSet::new(),
         };
         changed(&compiled, &[commit], memory)

@@ -28,11 +28,16 @@ pub(super) fn released(
     teams: &BTreeMap<TeamName, TeamSettings>,
     remembered: &BTreeSet<ResourceId>,
 ) -> Vec<Record> {
-    let mut reading = Reading { desired, remembered, ids: None, records: Vec::new(), in_vain: 0 };
+    let mut reading = Reading { desired, teams, remembered, ids: None, records: Vec::new(), in_vain: 0 };
+    let mut unknown: Vec<(&Commit, &(String, String))> = Vec::new();
     let mut left: BTreeMap<Option<BTreeSet<TeamName>>, usize> = BTreeMap::new();
     let (mut unread, mut first) = (0, None);
     // What a merge brings was said first, by whoever said it.
     for commit in commits.iter().flat_map(|commit| commit.brought.iter().chain([commit])) {
+        if commit.later.unknown {
+            unknown.extend(commit.trailers.iter().map(|said| (commit, said)));
+            continue;
+        }
         let by = authority(commit, teams);
         let left = left.entry(by.clone()).or_insert(MOST_TOGETHER);
         let (read, rest) = commit.trailers.split_at(commit.trailers.len().min(MOST_OF_COMMIT).min(*left));
@@ -46,6 +51,7 @@ pub(super) fn released(
         }
     }
     let mut records = reading.ended();
+    records.extend(may_have_counted(&unknown));
     if let Some(first) = first {
         let text = format!(
             "{unread} or more `Codeops-…` trailers of commit {} and what follows it are not read: of one commit {MOST_OF_COMMIT} are, and of \
@@ -61,6 +67,7 @@ pub(super) fn released(
 /// Trailers as they are read one after the other.
 struct Reading<'a> {
     desired: &'a Desired,
+    teams: &'a BTreeMap<TeamName, TeamSettings>,
     remembered: &'a BTreeSet<ResourceId>,
     /// What a misspelt name may mean; made for the first one.
     ids: Option<Vec<String>>,
@@ -73,9 +80,17 @@ impl Reading<'_> {
     fn one(&mut self, commit: &Commit, by: Option<&BTreeSet<TeamName>>, key: &str, value: &str) {
         let (desired, revision) = (self.desired, commit.revision.clone());
         if key.eq_ignore_ascii_case("Codeops-Allow") {
-            if let Ok(hold) = value.parse::<HoldId>() {
-                self.records.push(Record::Allowed { hold, revision, teams: by.cloned() });
+            let Ok(hold) = value.parse::<HoldId>() else { return };
+            if let Some(path) = commit.later.unread.iter().find(|path| may_be(path, by, self.teams)) {
+                let text = format!(
+                    "`Codeops-Allow: {hold}` of commit {} does not count: a later commit changed what was in `{path}`, and it is not known \
+                     what that declared; say it again in a new commit",
+                    revision.short()
+                );
+                return self.vain(None, |_| text);
             }
+            let overtaken = commit.later.declared.clone();
+            self.records.push(Record::Allowed { hold, revision, teams: by.cloned(), overtaken });
         } else if key.eq_ignore_ascii_case("Codeops-Retry") {
             let known = |id: &ResourceId| {
                 desired.resources.contains_key(id) || desired.held.contains_key(id) || self.remembered.contains(id)
@@ -124,12 +139,31 @@ impl Reading<'_> {
 
     fn ended(mut self) -> Vec<Record> {
         if let Some(more @ 1..) = self.in_vain.checked_sub(TOLD) {
-            let text = format!("{more} more `Codeops-Retry` trailers retry nothing either");
+            let text = format!("{more} more `Codeops-Allow` and `Codeops-Retry` trailers do nothing either");
             tracing::warn!(text);
             self.records.push(Record::Note { resource: None, text });
         }
         self.records
     }
+}
+
+/// Whether a file or folder may have declared something that a word of these counts for.
+fn may_be(path: &str, by: Option<&BTreeSet<TeamName>>, teams: &BTreeMap<TeamName, TeamSettings>) -> bool {
+    let mut owners = owners(path, teams).peekable();
+    by.is_none_or(|by| owners.peek().is_none() || owners.any(|team| by.contains(team)))
+}
+
+/// Of what may have counted before, as nobody knows what came between, how much there is and the newest.
+fn may_have_counted(said: &[(&Commit, &(String, String))]) -> Option<Record> {
+    let (commit, (key, value)) = said.last()?;
+    let text = format!(
+        "{} `Codeops-…` trailers do not count, as they may have counted before: they come with a first revision, with a rewritten \
+         history, or before more than is looked at; the newest is `{key}: {value}` of commit {}; say it again in a commit on top",
+        said.len(),
+        commit.revision.short()
+    );
+    tracing::warn!(text);
+    Some(Record::Note { resource: None, text })
 }
 
 /// Whose resources a commit's trailers count for; `None`: everybody's. That is where teams are not kept apart, and where it
@@ -177,6 +211,7 @@ fn one_written(commit: &Commit, left: &mut usize) -> Commit {
         brings: BTreeSet::new(),
         beyond: BTreeSet::new(),
         brought: Vec::new(),
+        later: Default::default(),
         teams: commit.teams.clone(),
     }
 }
@@ -243,6 +278,7 @@ mod tests {
             brings: BTreeSet::new(),
             beyond: BTreeSet::new(),
             brought: Vec::new(),
+            later: Default::default(),
             teams: BTreeSet::new(),
         }
     }
@@ -277,9 +313,35 @@ mod tests {
             told[0].contains("`Codeops-Retry: app/shpo0`") && told[0].contains("did you mean app/shop?"),
             "{told:?}"
         );
-        assert!(told[TOLD].starts_with("990 more `Codeops-Retry` trailers retry nothing"), "{told:?}");
+        assert!(told[TOLD].starts_with("990 more `Codeops-Allow` and `Codeops-Retry` trailers do nothing"), "{told:?}");
         let unread = "16000 or more `Codeops-…` trailers of commit 1111111 and what follows it are not read: of one commit 100 are";
         assert!(told[TOLD + 1].starts_with(unread), "{told:?}");
+    }
+
+    /// What is not known to be new, or to have had the last word, does not count, and that is told.
+    #[test]
+    fn a_word_that_something_may_have_come_after_does_not_count() {
+        let allow = || vec![("Codeops-Allow".to_owned(), "0123456789ab".to_owned())];
+        let word = |later: codeops_core::model::Later| Commit {
+            later,
+            ..commit(&["apps/a/x.yaml"], &["apps/a/x.yaml"], allow())
+        };
+        let later = codeops_core::model::Later::default;
+        let counts = |records: &[Record]| records.iter().any(|it| matches!(it, Record::Allowed { .. }));
+        let unread = |path: &str| codeops_core::model::Later { unread: [path.to_owned()].into(), ..later() };
+        assert!(counts(&read(&[word(later())], &teams())));
+        assert!(counts(&read(&[word(unread("apps/b/y.yaml"))], &teams())), "what is b's is none of a's");
+        for (path, teams) in [("apps/a/y.yaml", teams()), ("", teams()), ("apps/b/y.yaml", BTreeMap::new())] {
+            let records = read(&[word(unread(path))], &teams);
+            assert!(!counts(&records) && notes(&records)[0].contains("say it again in a new commit"), "{records:?}");
+        }
+        let unknown = codeops_core::model::Later { unknown: true, ..later() };
+        let records = read(&[word(unknown.clone()), word(unknown)], &teams());
+        assert_eq!((records.len(), notes(&records).len()), (1, 1));
+        assert!(notes(&records)[0].starts_with("2 `Codeops-…` trailers do not count"), "{records:?}");
+        let declared = [("app/shop".parse().expect("an id"))].into();
+        let records = read(&[word(codeops_core::model::Later { declared, ..later() })], &teams());
+        assert!(matches!(&records[..], [Record::Allowed { overtaken, .. }] if overtaken.len() == 1), "{records:?}");
     }
 
     #[test]

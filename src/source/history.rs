@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use codeops_core::model::Revision;
+use codeops_core::model::{Later, Revision};
 use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::changes::{Comparer, Pair};
+use super::later::After;
 use super::merges::Merges;
 use super::signers::Signers;
 use super::text::clean;
@@ -69,6 +70,7 @@ pub(super) fn commits(
     }
     let mut left = Left { commits: MERGED, bytes: SAID_BYTES };
     let mut found = Vec::new();
+    let mut after = After::new(repository);
     let way: Vec<Pair> = since.map(|since| comparer.pair(since, until)).transpose()?.into_iter().collect();
     let mut beside: Vec<(Option<Oid>, Pair)> = Vec::new();
     for (place, oid) in line.into_iter().rev().enumerate() {
@@ -78,6 +80,7 @@ pub(super) fn commits(
             merges.as_ref().map_or(Ok(Vec::new()), |it| branches(repository, &comparer, (it, oid), until))?;
         if place >= COMMITS && carried.is_empty() && !left.takes_one_of(repository, oid)? {
             beside.extend(branches);
+            after.passes(oid);
             continue;
         }
         let mut commit = commit(repository, oid, signers)?;
@@ -93,13 +96,17 @@ pub(super) fn commits(
             own(&mut comparer, &mut said, id, &[&[first], &alone[..]].concat())?;
             commit.brought.push(said);
         }
+        after.tell(&mut comparer, &mut commit, merges.as_ref().map_or(&[], |merges| merges.brought(oid)))?;
+        after.passes(oid);
         beside.extend(branches);
         found.push(commit);
     }
     found.reverse();
-    if !since.map_or(Ok(true), |since| ancestry::descends(repository, until, since))? {
-        // A rewritten history holds what was said, and counted, before: to say it again takes a commit on top.
-        found.iter_mut().for_each(|commit| (commit.trailers, commit.brought) = Default::default());
+    if !since.map_or(Ok(false), |since| ancestry::descends(repository, until, since))? {
+        // A rewritten history holds what was said, and counted, before, and so may a first revision: to say it again takes a
+        // commit on top.
+        let all = found.iter_mut().flat_map(|commit| commit.brought.iter_mut().map(|it| &mut it.later).chain([&mut commit.later]));
+        all.for_each(|later| later.unknown = true);
     }
     Ok(found)
 }
@@ -212,6 +219,7 @@ fn commit(repository: &Repository, oid: Oid, signers: Option<&Signers>) -> Resul
         brings: BTreeSet::new(),
         beyond: BTreeSet::new(),
         brought: Vec::new(),
+        later: Later::default(),
         teams: BTreeSet::new(),
         signer: signers.and_then(|signers| signer(repository, oid, signers).ok().and_then(Result::ok)),
     })

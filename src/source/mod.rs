@@ -20,6 +20,7 @@ mod former;
 mod git;
 mod history;
 mod judge;
+mod later;
 mod leftovers;
 mod levels;
 mod merges;

@@ -52,6 +52,7 @@ pub(super) fn project(db: &Connection, memory: &Memory, change: &Change, rows: &
         Change::Removals => put_part(db, "removals", Some(&memory.removals)),
         Change::Allowed => {
             put_part(db, "allowedBy", Some(&memory.allowed_by))?;
+            put_part(db, "overtaken", Some(&memory.overtaken).filter(|overtaken| !overtaken.is_empty()))?;
             put_part(db, "allowed", Some(&memory.allowed))
         }
         Change::Waves => put_part(db, "waves", Some(&memory.waves)),
@@ -107,6 +108,7 @@ pub(super) fn recall(db: &Connection) -> Sql<Recalled> {
             "removals" => memory.removals = json(1, row)?,
             "allowed" => memory.allowed = json(1, row)?,
             "allowedBy" => memory.allowed_by = json(1, row)?,
+            "overtaken" => memory.overtaken = json(1, row)?,
             "waves" => memory.waves = json(1, row)?,
             "counted" => response.counted = json(1, row)?,
             "stormedAt" => response.stormed_at = json(1, row)?,

@@ -348,12 +348,13 @@ async fn rewritten_history_is_held_until_a_descendant_or_an_acceptance() {
         );
     }
     let said = async |since, until| {
-        mirror.commits(Some(since), until).await.expect("readable").pop().expect("a commit").trailers
+        let commit = mirror.commits(Some(since), until).await.expect("readable").pop().expect("a commit");
+        (commit.trailers.len(), commit.later.unknown)
     };
-    assert_eq!(said(&next, &other).await, [], "it may have counted before it was rewritten");
+    assert_eq!(said(&next, &other).await, (1, true), "it may have counted before it was rewritten");
     let after = repo.commit_file("a.yaml", "5", "After\n\nCodeops-Allow: 463339a07d6f");
     assert_eq!(mirror.fetch(Some(&other)).await.expect("reachable").revision, after);
-    assert_eq!(said(&other, &after).await.len(), 1);
+    assert_eq!(said(&other, &after).await, (1, false));
     repo.git(&["reset", "--quiet", "--hard", other.as_str()]);
     let again = mirror.fetch(Some(&after)).await.expect("reachable");
     assert_eq!(again.revision, after);
@@ -653,6 +654,58 @@ async fn a_merge_has_the_trailers_of_the_commits_that_it_brings_and_of_no_others
     let tip = mirror.fetch(Some(&tip)).await.expect("reachable").revision;
     let commits = mirror.commits(None, &tip).await.expect("readable");
     assert_eq!(commits[0].changed, ["c.yaml".to_owned()].into(), "whose words it holds: {plain:?}");
+}
+
+fn app(name: &str) -> String {
+    format!("apiVersion: codeops/v1\nkind: App\nmetadata: {{name: {name}}}\nspec: {{run: {{command: [./x]}}}}\n")
+}
+
+/// What was declared again after a word, and taken away once more, the word was not about: all may come in one look.
+#[tokio::test]
+async fn a_word_is_not_about_what_is_declared_again_after_it() {
+    let said = "Yes\n\nCodeops-Allow: 83de91986205";
+    let repo = TempRepo::with(&[("apps/shop.yaml", &app("shop")), ("apps/web.yaml", &app("web"))]);
+    let bench = Bench::new(&repo.url());
+    let mirror = bench.open().await;
+    let base = mirror.fetch(None).await.expect("reachable").revision;
+    let remove = |path: &str, message: &str| {
+        repo.git(&["rm", "--quiet", path]);
+        repo.commit(message)
+    };
+    remove("apps/shop.yaml", "Drop it");
+    repo.commit_file("note.txt", "1", said);
+    repo.commit_file("apps/web.yaml", &(app("web") + "# another\n"), "Nothing to do with it");
+    repo.commit_file("apps/other.yaml", &app("shop"), "No, back, and elsewhere");
+    let last = remove("apps/other.yaml", &format!("By mistake\n\n{said}"));
+    let later = |commits: &[codeops::port::Commit]| -> Vec<Vec<String>> {
+        let each = commits.iter().flat_map(|it| it.brought.iter().chain([it])).filter(|it| !it.trailers.is_empty());
+        each.map(|it| it.later.declared.iter().map(ToString::to_string).collect()).collect()
+    };
+    let tip = mirror.fetch(Some(&base)).await.expect("reachable").revision;
+    let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
+    assert_eq!(later(&commits), [vec!["app/shop", "app/web"], vec![]]);
+    assert!(commits.iter().all(|it| !it.later.unknown && it.later.unread.is_empty()));
+    // The same brought by a merge, of which it is the other parent.
+    repo.git(&["checkout", "--quiet", "-B", "clone", base.as_str()]);
+    repo.commit_file("note2.txt", "1", "Mine");
+    repo.git(&["merge", "--quiet", "--no-ff", "-m", "Merge theirs", last.as_str()]);
+    repo.git(&["branch", "--quiet", "--force", "main", "HEAD"]);
+    let tip = mirror.fetch(Some(&base)).await.expect("reachable").revision;
+    let commits = mirror.commits(Some(&base), &tip).await.expect("readable");
+    assert_eq!(later(&commits), [vec!["app/shop", "app/web"], vec![]]);
+    // What was never followed may have counted, and so may what a rewritten history says.
+    let first = mirror.commits(None, &last).await.expect("readable");
+    assert!(first[0].later.unknown && !first[0].trailers.is_empty());
+    repo.git(&["checkout", "--quiet", "--orphan", "fresh"]);
+    let fresh = repo.commit(&format!("Anew\n\n{said}"));
+    repo.git(&["branch", "--quiet", "--force", "main", "HEAD"]);
+    let mut again = Bench::new(&repo.url());
+    again.settings.accept = Some(fresh.clone());
+    let mirror = again.open().await;
+    mirror.fetch(None).await.expect("reachable");
+    let gone = "1".repeat(40).parse().expect("an id");
+    let commits = mirror.commits(Some(&gone), &fresh).await.expect("readable");
+    assert!(commits.iter().all(|commit| commit.later.unknown), "{commits:?}");
 }
 
 #[tokio::test]

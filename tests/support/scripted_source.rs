@@ -78,6 +78,7 @@ impl ScriptedSource {
             brings: changes.iter().map(|(path, _)| (*path).to_owned()).collect(),
             beyond: Default::default(),
             brought: Vec::new(),
+            later: Default::default(),
             teams: Default::default(),
         };
         let committed = Committed { parent: parent.cloned(), files: Arc::new(files), commit };

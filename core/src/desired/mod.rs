@@ -85,7 +85,7 @@ pub use coverage::reaches_nobody;
 pub use diagnostic::{Diagnostic, Severity};
 pub use edit::edit;
 pub use environment::without_overlays;
-pub use file::{is_manifest, is_wanted};
+pub use file::{declared_in, is_manifest, is_wanted};
 pub use levelling::{Levelled, Much, Writers};
 pub use order::order;
 pub use read::near;

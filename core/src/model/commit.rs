@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Revision, TeamName};
+use super::{ResourceId, Revision, TeamName};
 
 /// One commit, as far as people and policy look at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,22 @@ pub struct Commit {
     /// The commits with trailers that it brings beside its first parent, oldest first: each speaks for what it changes itself.
     #[serde(skip)]
     pub brought: Vec<Commit>,
+    /// What came after it, where it says `Codeops-Allow`.
+    #[serde(skip)]
+    pub later: Later,
     /// The teams whose files it changes, where the settings keep teams apart: its words are theirs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub teams: BTreeSet<TeamName>,
+}
+
+/// What the commits between one that says something and the revision that is taken did: of what they declared, or no longer did,
+/// it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Later {
+    /// What stood in the files that they changed, as they were before each.
+    pub declared: BTreeSet<ResourceId>,
+    /// Files and folders of which that is not known; an empty one is all that there is.
+    pub unread: BTreeSet<String>,
+    /// Nobody knows what came after it, nor whether it was read before: it is not on a line that was followed.
+    pub unknown: bool,
 }

@@ -29,6 +29,8 @@ pub struct Memory {
     pub allowed: BTreeMap<HoldId, Timestamp>,
     /// Those of them that count for these teams' resources alone: their commit proved no right to others'.
     pub allowed_by: BTreeMap<HoldId, BTreeSet<TeamName>>,
+    /// Of what they do not count for, as a commit after theirs declared it, or changed how it was declared.
+    pub overtaken: BTreeMap<HoldId, BTreeSet<ResourceId>>,
     /// The wide update under way, if any.
     pub waves: Option<Waves>,
     /// Alerts, runs and pages.

@@ -38,7 +38,7 @@ mod whose;
 
 pub use crate::expression::{Expression, Template, TemplatePart};
 pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
-pub use commit::Commit;
+pub use commit::{Commit, Later};
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
 pub use failure::{Failing, ToldFailure};

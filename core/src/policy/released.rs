@@ -19,25 +19,33 @@ pub(super) fn in_force<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a HoldId
 }
 
 /// The released hold that covers exactly this set, together with what has gone through under it already, if its commit had
-/// a say in all of it.
+/// a say in all of it, and the last word.
 pub(super) fn covering(held: &Removals, desired: &Desired, facts: &Facts<'_>) -> Option<HoldId> {
-    named(held, facts).filter(|id| has_say(id, held, desired, facts))
+    named(held, facts).filter(|id| objection(id, held, desired, facts).is_none())
 }
 
 /// Why the release of exactly this set does not count, if there is one that does not.
 pub(super) fn discounted(held: &Removals, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
-    let id = named(held, facts).filter(|id| !has_say(id, held, desired, facts))?;
-    let by = facts.memory.allowed_by.get(&id)?;
+    objection(&named(held, facts)?, held, desired, facts)
+}
+
+fn objection(id: &HoldId, held: &Removals, desired: &Desired, facts: &Facts<'_>) -> Option<String> {
+    let overtaken = facts.memory.overtaken.get(id);
+    if let Some((_, id)) = held.iter().find(|(_, id)| overtaken.is_some_and(|overtaken| overtaken.contains(id))) {
+        return Some(format!(
+            "a commit that says so came before another that changed how `{id}` is declared, and does not count for this: say so \
+             again in a new commit"
+        ));
+    }
+    let by = facts.memory.allowed_by.get(id)?;
+    if held.iter().all(|(_, id)| team_of(id, desired, facts).is_some_and(|team| may_release(by, team, desired))) {
+        return None;
+    }
     let names = by.iter().map(|team| format!("`{team}`")).collect::<Vec<_>>().join(", ");
     let what = if by.is_empty() { "no file".to_owned() } else { format!("only files of {names}") };
     Some(format!(
         "the commit that says so changes {what}, and does not count for this: it must change a file of that team's"
     ))
-}
-
-fn has_say(id: &HoldId, held: &Removals, desired: &Desired, facts: &Facts<'_>) -> bool {
-    let Some(by) = facts.memory.allowed_by.get(id) else { return true };
-    held.iter().all(|(_, id)| team_of(id, desired, facts).is_some_and(|team| may_release(by, team, desired)))
 }
 
 /// The release that names exactly this set.

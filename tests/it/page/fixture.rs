@@ -551,6 +551,7 @@ pub(crate) fn history(log: &MemoryLog) {
             brings: BTreeSet::new(),
             beyond: BTreeSet::new(),
             brought: Vec::new(),
+            later: Default::default(),
             teams: BTreeSet::new(),
         };
         let owner = "acme-ops/prod".parse().expect("the fixture is valid");

@@ -35,6 +35,7 @@ fn accepted(digit: char, words: &str, teams: &[&str]) -> Record {
         brings: BTreeSet::new(),
         beyond: BTreeSet::new(),
         brought: Vec::new(),
+        later: Default::default(),
         teams: teams.iter().map(|team| name(team)).collect(),
     };
     Record::RevisionAccepted {

@@ -129,6 +129,22 @@ fn only_a_commit_with_a_right_to_its_files_releases_a_teams_hold() {
 }
 
 #[test]
+fn a_word_from_before_what_it_releases_was_declared_again_releases_nothing() {
+    let all = apps(8, "info");
+    let mut world = deployed(&all);
+    let left = || want(all[..3].iter().cloned());
+    let hold = world.settle(&left(), &revision(2)).judged.holds[0].clone();
+    allow(&mut world, &hold.id);
+    world.memory.overtaken.insert(hold.id.clone(), [all[5].id.clone()].into());
+    let passed = world.settle(&left(), &revision(3));
+    assert_eq!((held(&passed), world.essence().len()), (5, 8));
+    let Decision::Held { release, .. } = &passed.judged.decisions[&all[7].id] else { panic!("not held") };
+    assert!(release.contains(&format!("changed how `{}` is declared", all[5].id)), "{release}");
+    world.memory.overtaken.insert(hold.id, [all[1].id.clone()].into());
+    assert_eq!(held(&world.settle(&left(), &revision(3))), 0, "what is another's business");
+}
+
+#[test]
 fn all_teams_together_remove_no_more_than_may_go_of_a_kind_and_those_that_remove_least_come_first() {
     let teams = ["a", "b", "c", "d", "e"];
     let all: Vec<_> = teams.iter().flat_map(|team| of_team(team, 4)).collect();
