@@ -122,23 +122,6 @@ pub fn is_wanted(path: &str) -> bool {
     class(path) != Class::Ignored
 }
 
-/// What a file of this path and text declares, or as an overlay changes; `None` where that cannot be known.
-pub fn declared_in(path: &str, bytes: &[u8]) -> Option<BTreeSet<ResourceId>> {
-    if !matches!(class(path), Class::Manifest | Class::Overlay(_)) {
-        return Some(BTreeSet::new());
-    }
-    let mut ids = BTreeSet::new();
-    for raw in yaml::documents(std::str::from_utf8(bytes).ok()?) {
-        let root = raw.root.filter(|_| raw.error.is_none())?;
-        match head(&root, &mut Reader::new(Vec::new())) {
-            Head::Known { header, .. } => ids.extend(header.kind.resource(&header.name.value)),
-            Head::NotBuilt => {}
-            Head::Nameless { .. } | Head::Unknown => return None,
-        }
-    }
-    Some(ids)
-}
-
 /// Classifies a path.
 pub(super) fn class(path: &str) -> Class {
     if path.split('/').any(|part| part.starts_with('.')) {
