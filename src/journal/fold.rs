@@ -652,7 +652,8 @@ mod tests {
     fn a_release_is_not_for_what_is_declared_again_after_it() {
         let memory = &mut Memory::default();
         let hold: HoldId = "9f86d081884c".parse().unwrap();
-        let word = |overtaken: &[&str]| json!({"type": "allowed", "hold": hold, "revision": REVISION, "overtaken": overtaken});
+        let word =
+            |overtaken: &[&str]| json!({"type": "allowed", "hold": hold, "revision": REVISION, "overtaken": overtaken});
         now(memory, accepted(&json!({"app/shop": "shop.yaml", "app/web": "web.yaml"})));
         now(memory, baked());
         let mut without = accepted(&json!({"app/web": "moved.yaml"}));

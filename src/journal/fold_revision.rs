@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use codeops_core::model::{AsDeclared, Asked, HoldId, Memory, Name, ResourceId, ResourceMemory, Revision, RevisionMemory};
+use codeops_core::model::{
+    AsDeclared, Asked, HoldId, Memory, Name, ResourceId, ResourceMemory, Revision, RevisionMemory,
+};
 use jiff::Timestamp;
 
 use super::fold::{Change, resource_of};

@@ -133,7 +133,8 @@ fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims>
     let each = compiled.desired.resources.iter().map(|(id, resource)| {
         let had = |old: &ResourceId| memory.resources.get(id).is_some_and(|it| it.claims.was.contains(old));
         let was = |old: &ResourceId| memory.resources.get(old).is_some_and(was_there);
-        (id, Claims::of(resource, apart).of_what_was(|old| had(old) || was(old)))
+        let claims = Claims::of(resource, apart).of_what_was(|old| had(old) || was(old));
+        (id, claims.with_names(id, |id| memory.resources.get(id).map(|it| &it.claims)))
     });
     let differs = |id: &ResourceId, claims: &Claims| match memory.resources.get(id) {
         Some(remembered) => remembered.claims != *claims,

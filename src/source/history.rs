@@ -105,7 +105,9 @@ pub(super) fn commits(
     if !since.map_or(Ok(false), |since| ancestry::descends(repository, until, since))? {
         // A rewritten history holds what was said, and counted, before, and so may a first revision: to say it again takes a
         // commit on top.
-        let all = found.iter_mut().flat_map(|commit| commit.brought.iter_mut().map(|it| &mut it.later).chain([&mut commit.later]));
+        let all = found
+            .iter_mut()
+            .flat_map(|commit| commit.brought.iter_mut().map(|it| &mut it.later).chain([&mut commit.later]));
         all.for_each(|later| later.unknown = true);
     }
     Ok(found)

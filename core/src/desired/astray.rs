@@ -2,14 +2,14 @@
 //! misspelt ending, or in the folder of another environment. What it declared is held, as if it could not be read.
 
 use std::cell::LazyCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::model::ResourceId;
+use crate::model::{ResourceId, TeamName};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::file::{Class, Document, OVERLAYS, ParsedFile};
+use super::file::{Class, Document, OVERLAYS, ParsedFile, is_manifest};
 use super::former::Said;
 use super::groups::Found;
 use super::header::ManifestKind;
@@ -18,6 +18,8 @@ use super::tree::{Node, Span, Value};
 use super::undeletable::GONE;
 use super::{Context, Declared, rights};
 
+/// So many files of one team that come and are not read may be anything that was declared; of more only by their places.
+const MOST: usize = 100;
 /// The endings of manifests.
 const ENDINGS: [&str; 2] = ["yaml", "yml"];
 
@@ -41,9 +43,22 @@ pub(super) fn say(
     let renamed: BTreeSet<ResourceId> =
         good.flat_map(|unit| unit.app.was.iter().map(|was| ResourceId::app(was.value.clone()))).collect();
     let mut stand = Vec::new();
-    for file in files.iter().filter(|file| file.class == Class::Stray) {
+    let strays = || files.iter().filter(|file| file.class == Class::Stray);
+    let all = || context.declared.values().flat_map(|ids| ids.iter());
+    let missing = |id: &&ResourceId| !resolved.units.contains_key(*id) && !renamed.contains(*id);
+    // Only a few are looked for what may be any: each costs as much as is missing.
+    let mut gone: Vec<&ResourceId> = Vec::new();
+    if strays().any(|file| resolved.came.has(&file.source.path)) {
+        gone = all().filter(missing).collect();
+    }
+    let mut looked: BTreeMap<Option<&TeamName>, usize> = BTreeMap::new();
+    for file in strays() {
+        let count = looked.entry(rights::whose(&file.source.path, context)).or_default();
+        *count += usize::from(resolved.came.has(&file.source.path));
+        let gone = if *count <= MOST { &gone[..] } else { &[] };
         let missing = |id: &&ResourceId| !resolved.units.contains_key(*id) && !renamed.contains(*id);
-        let olds: Vec<ResourceId> = stood(file, resolved, context).into_iter().filter(missing).cloned().collect();
+        let olds: BTreeSet<&ResourceId> = stood(file, gone, resolved, context).into_iter().filter(missing).collect();
+        let olds = olds.into_iter().cloned().collect();
         stray(file, olds, &mut stand, resolved, context);
     }
     let overlays = || context.declared.iter().filter(|(path, _)| path.starts_with(OVERLAYS));
@@ -53,7 +68,8 @@ pub(super) fn say(
         for (index, document) in file.documents.iter().enumerate() {
             let Some(olds) = moved(document, file, |id| overlaid.contains(id), resolved, context) else { continue };
             let found = Found { file, index };
-            let why = format!("{GONE}: {}: this is not read here", found.place());
+            let way_out = "put it back, or take it away as well to remove what it declared";
+            let why = format!("{GONE}: {}: this is not read here: {way_out}", found.place());
             let begun = resolved.came.has(&file.source.path);
             let olds = olds.into_iter().filter(|old| !renamed.contains(old)).collect();
             let named = document.patch.as_ref().and_then(|tree| tree.get("metadata")?.get("team")?.text());
@@ -72,21 +88,34 @@ pub(super) fn remember(stand: Vec<(Arc<str>, ResourceId)>, resolved: &mut Resolv
 }
 
 /// What a file that is not read stands for: what is remembered as its own, and where it comes with this revision, what was declared
-/// by the file whose place it takes.
-fn stood<'c>(file: &ParsedFile, resolved: &Resolved, context: &'c Context) -> Vec<&'c ResourceId> {
-    let path = &*file.source.path;
-    let mut paths = vec![path.to_owned()];
-    if resolved.came.has(path) {
-        let stem = match path.rsplit_once('.') {
-            Some((stem, _)) if file.elsewhere.is_none() => stem,
-            _ => path,
-        };
-        paths.extend(ENDINGS.map(|ending| format!("{stem}.{ending}")));
+/// by the file whose place it takes; one that is called as manifests are may be any that was, of whoever may write there.
+fn stood<'c>(
+    file: &ParsedFile,
+    gone: &[&'c ResourceId],
+    resolved: &Resolved,
+    context: &'c Context,
+) -> Vec<&'c ResourceId> {
+    let (path, declared) = (&*file.source.path, &context.declared);
+    let mut ids: Vec<&ResourceId> = declared.get(path).into_iter().flat_map(|ids| ids.iter()).collect();
+    if !resolved.came.has(path) {
+        return ids;
     }
-    let mut ids: Vec<&ResourceId> =
-        paths.iter().filter_map(|path| context.declared.get(&**path)).flat_map(|ids| ids.iter()).collect();
-    if file.elsewhere.is_some() && resolved.came.has(path) {
-        ids.extend(below(&format!("{path}/"), &context.declared));
+    if is_manifest(path) || is_misspelt(path) {
+        let hands = rights::hands(path, context);
+        let may_be_its = |id: &&ResourceId| {
+            let theirs = rights::holder(id, context).filter(|_| !hands.is_empty());
+            theirs.is_none_or(|theirs| hands.iter().any(|team| rights::may_act_for(team, theirs, context)))
+        };
+        ids.extend(gone.iter().copied().filter(may_be_its));
+    }
+    let stem = match path.rsplit_once('.') {
+        Some((stem, _)) if file.elsewhere.is_none() => stem,
+        _ => path,
+    };
+    let places = ENDINGS.map(|ending| format!("{stem}.{ending}"));
+    ids.extend(places.iter().filter_map(|path| declared.get(&**path)).flat_map(|ids| ids.iter()));
+    if file.elsewhere.is_some() {
+        ids.extend(below(&format!("{path}/"), declared));
     }
     ids
 }

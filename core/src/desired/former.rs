@@ -124,31 +124,38 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
 }
 
 /// What comes back by a name that another app had before, and that one goes with the same revision: it was meant to be renamed back, and
-/// has to say so, or all that the other has would be deleted. It is not remembered as declared: so it stays until one is said.
+/// has to say so, or all that the other has would be deleted. It is not remembered as declared: so it stays until one is said. Where
+/// it has no effect, for the other is another team's, that team asks for the other by it.
 fn renamed_back(resolved: &mut Resolved, context: &Context) {
-    let Resolved { units, held, found, declared, .. } = resolved;
+    let Resolved { units, held, found, declared, wanted, .. } = resolved;
     let named: OnceCell<BTreeSet<ResourceId>> = OnceCell::new();
     let before: OnceCell<BTreeSet<&ResourceId>> = OnceCell::new();
     let was_declared =
         |id| before.get_or_init(|| context.declared.values().flat_map(|ids| ids.iter()).collect()).contains(id);
-    for (id, claims) in context.claims.iter().filter(|(_, claims)| !claims.was.is_empty()) {
+    for (id, claims) in &context.claims {
         let all = || units.values().flat_map(|unit| unit.app.was.iter().map(|was| ResourceId::app(was.value.clone())));
-        let is_gone = !units.contains_key(id) && !held.contains_key(id) && was_declared(id);
+        let had = || claims.was.iter().chain(&claims.before);
+        let is_gone = had().next().is_some() && !units.contains_key(id) && !held.contains_key(id) && was_declared(id);
         if !is_gone || named.get_or_init(|| all().collect()).contains(id) {
             continue;
         }
-        let back = claims.was.iter().filter(|old| !was_declared(old) && units.contains_key(*old));
-        for old in back.cloned().collect::<Vec<_>>() {
-            let Some(unit) = units.get_mut(&old) else { continue };
+        for old in had() {
+            let Some(unit) = units.get_mut(old).filter(|_| !was_declared(old)) else {
+                let asks = wanted.of(old).filter(|_| !units.contains_key(old)).cloned();
+                for (team, asks) in asks.into_iter().flatten() {
+                    wanted.ask(id.clone(), &team, asks.begun, || asks.place);
+                }
+                continue;
+            };
             let message = format!("`{old}` became {id}, which is not declared any more");
             let help = format!(
-                "with `was: [{}]` it is renamed back, with its data; to remove {id} instead, do so in a commit before this one",
+                "with `was: [{}]` it is renamed back, with its data; to remove {id} instead, push that alone, and this once it is gone",
                 id.name
             );
             unit.error(found, unit.header.name.span, message.clone(), Some(help));
             held.insert(id.clone(), format!("no longer declared, and not deleted: {message}"));
             if let Some(ids) = declared.get_mut(&unit.base.source.path) {
-                Arc::make_mut(ids).remove(&old);
+                Arc::make_mut(ids).remove(old);
             }
         }
     }

@@ -250,6 +250,10 @@ pub struct Claims {
     /// The names it had before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub was: Vec<ResourceId>,
+    /// Names that it had and does not say any more, and those that what it was had: they are nobody's, but what comes by one of
+    /// them as this goes was meant to be this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<ResourceId>,
     /// Its name: whose it is, where teams are kept apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamName>,
@@ -277,7 +281,8 @@ impl Claims {
     pub fn of(resource: &Resource, apart: bool) -> Self {
         let spec = &resource.spec;
         let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
-        Self { port, was: resource.was.clone(), team: apart.then(|| resource.team.clone()), asked: None, live: None }
+        let team = apart.then(|| resource.team.clone());
+        Self { port, was: resource.was.clone(), before: Vec::new(), team, asked: None, live: None }
     }
 
     /// The same without former names of what never was: such a name is nobody's.

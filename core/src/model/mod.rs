@@ -7,6 +7,7 @@ mod commit;
 mod digest;
 mod expand;
 mod failure;
+mod former_names;
 mod group;
 mod id;
 mod kept;

@@ -104,6 +104,35 @@ fn a_manifest_whose_ending_is_misspelt_is_held() {
     }
 }
 
+/// What is moved, or renamed, and misspelt in one commit, or ends as a link, may be anything that was.
+#[test]
+fn a_manifest_that_is_moved_and_not_read_there_is_held() {
+    let all = each_alone();
+    let without = with(&all, &[("apps/a/shop.yaml", None)]);
+    let renamed = app_of("a", "market", ", was: [shop]", "");
+    for past in [Past::of(&all, alone()), apart(&all)] {
+        let before = tree(&all, &[]);
+        for (path, text) in [("apps/a/market.ymal", &renamed), ("apps/a/q/shop.ymal", &plain("shop"))] {
+            let said = stays(&past, &before, &tree(&with(&without, &[(path, Some(text))]), &[]));
+            assert!(said.contains(&format!("{path}:1:1")), "{said}");
+        }
+        let linked = ("apps/a/q/w.yaml", "a symbolic link");
+        stays(&past, &before, &tree(&without, &[linked]));
+        // One that has the name of no manifest took nothing's place.
+        let mut compiler = Compiler::default();
+        compiler.compile(&before, &past.context());
+        let compiled = compiler.compile(&tree(&without, &[("apps/a/q/w", "a symbolic link")]), &past.context());
+        assert!(goes(&compiled, "shop", "a"), "{}", rendered(&compiled));
+    }
+    // Nobody's mistake is in another's way.
+    let past = apart(&all);
+    let mut compiler = Compiler::default();
+    compiler.compile(&tree(&all, &[]), &past.context());
+    let beside = with(&without, &[("apps/b/market.ymal", Some(&renamed))]);
+    let compiled = compiler.compile(&tree(&beside, &[]), &past.context());
+    assert!(goes(&compiled, "shop", "a") && compiled.desired.wanted.is_empty(), "{}", rendered(&compiled));
+}
+
 #[test]
 fn a_manifest_that_is_moved_into_another_environments_folder_is_held() {
     let all = each_alone();
@@ -171,6 +200,63 @@ fn a_rename_that_is_taken_back_without_a_word_deletes_nothing() {
             assert!(!anew.has_errors() && anew.desired.resources.contains_key(&id("shop")), "{}", rendered(&anew));
         }
     }
+}
+
+/// As `git revert` of more than one rename does it, be the later ones without the first name, or taken out again.
+#[test]
+fn renames_that_are_taken_back_together_delete_nothing() {
+    let all = each_alone();
+    let renamed = |name: &str, was: &str| with(&all, &[("apps/a/shop.yaml", Some(&app_of("a", name, was, "")))]);
+    let chains: [&[All]; 4] = [
+        &[renamed("store2", ", was: [shop]"), renamed("market", ", was: [store2]")],
+        &[renamed("store2", ", was: [shop]"), renamed("market", ", was: [store2, shop]")],
+        &[renamed("market", ", was: [shop]"), renamed("market", "")],
+        &[
+            renamed("store2", ", was: [shop]"),
+            renamed("store2", ""),
+            renamed("market", ", was: [store2]"),
+            renamed("market", ""),
+        ],
+    ];
+    for base in [alone(), apart(&all).base] {
+        for chain in chains {
+            let mut past = Past::of(&all, base.clone());
+            for now in chain {
+                let compiled = past.compile(now);
+                assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+                past.accept(&compiled);
+                past.forget("shop");
+            }
+            let compiled = past.compile(&all);
+            assert!(compiled.desired.held.contains_key(&id("market")), "{}", rendered(&compiled));
+            assert!(rendered(&compiled).contains("with `was: [market]` it is renamed back"), "{}", rendered(&compiled));
+            past.accept(&compiled);
+            let back = past.compile(&renamed("shop", ", was: [market]"));
+            assert!(!back.has_errors() && back.desired.held.is_empty(), "{}", rendered(&back));
+        }
+    }
+}
+
+/// As `git revert` does it of what was handed over with a rename: it has no effect, and asks for what is removed.
+#[test]
+fn what_was_handed_over_with_a_rename_is_asked_for_when_that_is_taken_back() {
+    let all = each_alone();
+    let mut past = apart(&all);
+    past.base.teams.get_mut(&name("a")).expect("a").allow = vec![name("b")];
+    past.base.teams.get_mut(&name("b")).expect("b").allow.clear();
+    let market = app_of("b", "market", ", was: [shop]", "");
+    let handed = with(&all, &[("apps/a/shop.yaml", None), ("apps/b/market.yaml", Some(&market))]);
+    let compiled = past.compile(&handed);
+    assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+    past.accept(&compiled);
+    past.forget("shop");
+    let compiled = past.compile(&all);
+    assert!(rendered(&compiled).contains("`app/shop` is the former name of app/market"), "{}", rendered(&compiled));
+    let asks = &compiled.desired.wanted.of(&id("market")).expect("it is asked for")[&name("a")];
+    assert!(asks.begun && asks.place.starts_with("apps/a/shop.yaml:"), "{asks:?}");
+    // While it is declared nobody asks for it.
+    let compiled = past.compile(&with(&handed, &[("apps/a/shop.yaml", Some(&plain("shop")))]));
+    assert!(compiled.desired.wanted.of(&id("market")).is_none());
 }
 
 /// What was declared again beside what was renamed has nothing to do with it any more.

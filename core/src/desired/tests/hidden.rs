@@ -38,7 +38,7 @@ impl Past {
     }
 
     pub(super) fn accept(&mut self, compiled: &Compiled) {
-        let desired = &compiled.desired;
+        let (desired, known) = (&compiled.desired, self.claims.clone());
         let mut files: BTreeMap<ResourceId, Arc<str>> = BTreeMap::new();
         for (path, ids) in compiled.declared.iter() {
             files.extend(ids.iter().map(|id| (id.clone(), Arc::clone(path))));
@@ -55,17 +55,21 @@ impl Past {
         }
         self.files = files;
         let apart = desired.keeps_teams_apart();
-        let known = self.claims.clone();
         let had = |id: &ResourceId, old: &ResourceId| known.get(id).is_some_and(|it| it.was.contains(old));
         let claims = |(id, it): (&ResourceId, &Arc<Resource>)| {
             let claims = Claims::of(it, apart).of_what_was(|old| had(id, old) || known.contains_key(old));
-            (id.clone(), claims)
+            (id.clone(), claims.with_names(id, |id| known.get(id)))
         };
         self.claims.extend(desired.resources.iter().map(claims));
     }
 }
 
 impl Past {
+    /// What was renamed is remembered no more by the name that it had.
+    pub(super) fn forget(&mut self, app: &str) {
+        self.claims.remove(&id(app));
+    }
+
     /// What is not declared any more lives no more.
     pub(super) fn is_gone(&mut self, app: &str) {
         if let Some(claims) = self.claims.get_mut(&id(app)) {
