@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::may::acts;
 use super::open::{Asked, Out, out};
 use crate::model::{
-    AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunEnd, RunId, Rung, Subject,
+    AlertId, AlertState, Ledger, PageId, Playbook, ResponseMemory, Run, RunCause, RunId, Rung, Subject,
 };
 
 /// How long what is counted counts, and how long it must be quiet afterwards.
@@ -19,8 +19,8 @@ const TOLD: usize = 5;
 const RUNS: usize = 3;
 
 /// Whether another run is one time too many, after these.
-pub(super) fn is_too_often<'a>(ends: impl Iterator<Item = &'a RunEnd>) -> bool {
-    ends.count() + 1 >= RUNS
+pub(super) fn is_too_often(before: usize) -> bool {
+    before + 1 >= RUNS
 }
 
 /// Whether a run of this program tries anything.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod busy;
+mod counted;
 mod ends;
 mod facts;
 mod group;

@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::busy::{busy, joins, keeps_waiting};
+use super::counted::{Counted, counted, within};
 use super::group::{group, labels};
 use super::{latch, pin};
 use crate::model::{
     AlertId, AlertMemory, AlertState, Disposition, Group, Labels, Name, PageId, Period, Playbook, ResourceId,
-    ResponseMemory, Revision, Run, RunCause, RunEnd, RunEvent, RunId, RunState, Rung, Subject, TeamName, WhenBusy,
-    covers, severity, share,
+    ResponseMemory, Revision, Run, RunCause, RunEvent, RunId, RunState, Rung, Subject, TeamName, WhenBusy, covers,
+    severity, share,
 };
 
 /// So many runs opened within [`STORM_WITHIN`] for the alerts that one source tells of one team are a storm of these: more are not
@@ -157,29 +158,22 @@ pub(super) enum Begins {
 fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins {
     let playbook = asked.playbook;
     let subject = Subject::of(&playbook.name, asked.target.as_ref(), group(asked).as_ref());
-    let ledger = response.ledger.get(&subject);
     let tries = || latch::tries(&pin(playbook, &asked.cause, asked.target.as_ref(), asked.resolve_delay));
     if latch::latched(&subject, response).is_some() && tries() {
         let told = latch::page_of(asked, &subject, response);
         let at_once = || calls("it is latched: it came back for the third time within an hour".to_owned(), None);
         return told.map_or_else(at_once, |(page, run)| Begins::Told(page, run));
     }
-    let ends: Vec<&RunEnd> =
-        ledger.map(|ledger| ledger.ends.iter().filter(|end| counts(end)).collect()).unwrap_or_default();
-    let within = |time: SignedDuration| {
-        let since = now.checked_sub(time).unwrap_or(Timestamp::MIN);
-        ends.iter().filter(move |end| end.at > since).copied()
-    };
+    let all = counted(response, |of| *of == subject, now);
     if asked.only_pages {
         let why = asked.alert.pointer("/annotations/codeops").and_then(Value::as_str);
         return calls(why.unwrap_or("no playbook answers it").to_owned(), None);
     }
-    if latch::is_too_often(within(latch::LATCH)) && tries() {
+    if latch::is_too_often(within(&all, latch::LATCH, now).count()) && tries() {
         return calls("it came back for the third time within an hour".to_owned(), Some(subject));
     }
     if let Some((most, per)) = playbook.limits.runs {
         let per = SignedDuration::from_millis(i64::try_from(per.as_millis()).unwrap_or(i64::MAX));
-        let since = now.checked_sub(per).unwrap_or(Timestamp::MIN);
         // Without a target, the limit is for all that it does, whatever the alerts have in common.
         let limited = |of: &Subject| match of {
             Subject::Resource(_) => *of == subject,
@@ -187,19 +181,20 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
                 asked.target.is_none() && *of == playbook.name
             }
         };
-        let ends = response.ledger.iter().filter(|(of, _)| limited(of)).flat_map(|(_, ledger)| &ledger.ends);
-        let of_this = ends.filter(|end| counts(end) && end.at > since && end.playbook == playbook.name).count();
+        let of_all = counted(response, limited, now);
+        let of_this = within(&of_all, per, now).filter(|it| *it.playbook == playbook.name).count();
         if of_this >= usize::try_from(most).unwrap_or(usize::MAX) {
             return calls(format!("its `limits.runs` are used up: {most} within {}", said(per)), None);
         }
     }
     // What another playbook proved over held: what comes now is something else, and nothing was tried for it. Nor was anything
     // where the alert was over before.
-    let bears = |end: &&RunEnd| {
-        let proven = matches!(end.state, RunState::Resolved | RunState::Replaced);
-        !end.idle && (end.playbook == playbook.name || !proven)
+    let bears = |it: &&Counted<'_>| {
+        // One that is on may still prove it over.
+        let failed = it.state.is_over() && !matches!(it.state, RunState::Resolved | RunState::Replaced);
+        !it.idle && (*it.playbook == playbook.name || failed)
     };
-    let Some(last) = within(REFIRE).filter(bears).max_by_key(|end| (end.rung, end.at)) else {
+    let Some(last) = within(&all, REFIRE, now).filter(bears).max_by_key(|end| (end.rung, end.at)) else {
         return Begins::At { rung: Rung::Steps, latches: None, because: None };
     };
     let (run, ago) = (last.run, said(now.duration_since(last.at)));
@@ -213,6 +208,10 @@ fn rung(asked: &Asked<'_>, response: &ResponseMemory, now: Timestamp) -> Begins 
             format!("run {run} ended {} {ago} before, after its `otherwise`, and that did not hold", last.state),
             None,
         ),
+        Rung::Page if !last.state.is_over() => calls(format!("run {run} has called a person, and is on"), None),
+        Rung::Page if last.state == RunState::Failed => {
+            calls(format!("run {run} was to call a person {ago} before"), None)
+        }
         Rung::Page => calls(format!("run {run} called a person {ago} before"), None),
     }
 }
@@ -316,11 +315,6 @@ fn lasting<'a>(
     let answered = Disposition::Run { run: page.run };
     let known = page.alerts.iter().filter_map(|id| response.alerts.get(id)).map(Arc::as_ref);
     known.filter(move |it| it.state == AlertState::Firing && it.disposition == answered && !is_own(&it.alert.id))
-}
-
-/// What no alert opened, or never began, says nothing of whether a fix holds.
-fn counts(end: &RunEnd) -> bool {
-    end.opened_at.is_some() && !matches!(end.state, RunState::Skipped | RunState::Cancelled)
 }
 
 fn opened(asked: &Asked<'_>, rung: Rung, because: Option<String>, latches: Option<Subject>) -> Opening {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::{Judged, Opening, ahead, judged};
-use super::open::{asks, cause, declared, going, opened, opening, opening_beside, paged, told};
+use super::super::{Asked, Judged, Opening, ahead, judged, open};
+use super::open::{asks, cause, declared, going, opened, opening, opening_beside, paged, told, untargeted};
 use super::{at, firing, name};
 use crate::model::{
-    AlertState, Disposition, Key, Part, Playbook, ResponseMemory, Run, RunCause, RunEvent, RunId, Rung, StepRef,
+    AlertState, Disposition, Does, Key, Part, Playbook, PlaybookStep, ResponseMemory, Run, RunCause, RunEvent, RunId,
+    Rung, StepRef, Subject,
 };
 
 fn with(when: &str) -> Arc<Playbook> {
@@ -31,7 +32,9 @@ fn others() -> [Arc<Run>; 2] {
 /// What has begun to call a person.
 fn calls(run: &mut Run) {
     run.take(at(1), &RunEvent::Turned { why: "it did not help".to_owned() });
-    let step = StepRef { part: Part::Otherwise, index: 2 };
+    let is_page = |step: &PlaybookStep| matches!(step.does, Does::Page { .. });
+    let index = run.playbook.otherwise.iter().flatten().position(is_page).expect("it pages");
+    let step = StepRef { part: Part::Otherwise, index: u32::try_from(index).expect("a few steps") };
     let begun = RunEvent::StepBegun { step, attempt: 1, key: Key("k".to_owned()), deadline: jiff::Timestamp::MAX };
     run.take(at(1), &begun);
 }
@@ -97,7 +100,7 @@ fn what_skips_a_run_waits_two_minutes_at_most_for_one_whose_end_nobody_knows() {
     assert!(matches!(of(&other, false), Opening::Later(_)));
     assert_eq!(opened(of(&other, true)), (Rung::Steps, None), "people keep it still");
     calls(Arc::make_mut(&mut other));
-    assert_eq!(opened(of(&other, false)), (Rung::Steps, None), "it waits for a person");
+    assert_eq!(opened(of(&other, false)), (Rung::Page, None), "it has called a person");
 }
 
 #[test]
@@ -126,6 +129,49 @@ fn what_comes_after_a_person_was_called_is_told_of_or_calls_by_itself() {
         memory.pages.clear();
         memory.calls.clear();
         assert!(matches!(asks(&p, &again, "", false, &memory, at(60)), Opening::Open { .. }), "{accepted}");
+    }
+}
+
+/// What comes and goes while nobody can be called, or while its runs go on after their call, is not tried anew each time.
+#[test]
+fn a_run_that_is_on_and_has_called_counts_as_one_that_ended_with_a_call() {
+    let p = declared("  limits: {runs: 3 per 1h}\n");
+    let revision = "a".repeat(40).parse().expect("a revision");
+    let alert = serde_json::json!({ "alertname": "HostDown" });
+    for target in [None, Some("app/shop".parse().expect("an id"))] {
+        let asked = Asked { target: target.clone(), ..untargeted(&p, &revision, &alert) };
+        let subject =
+            Subject::of(&p.name, target.as_ref(), Some(&[("alertname".to_owned(), "HostDown".to_owned())].into()));
+        let mut memory = ResponseMemory::default();
+        let mut runs = Vec::new();
+        for id in 1..=4 {
+            let Opening::Open { event, latches } = open(&asked, &memory, at(60 * id), &|_| false) else {
+                panic!("a run of its own")
+            };
+            let RunEvent::Opened { rung, because, .. } = &*event else { panic!("another event") };
+            runs.push((*rung, latches, because.clone().unwrap_or_default()));
+            let mut run = Run::open(RunId(id as u64), at(60 * id), &event).expect("a run");
+            calls(&mut run);
+            memory.runs.insert(run.id, Arc::new(run));
+        }
+        let page = |because: &str| (Rung::Page, None, because.to_owned());
+        assert_eq!(runs[0], (Rung::Steps, None, String::new()));
+        assert_eq!(runs[1], page("run r1 has called a person, and is on"));
+        let latches = Some(subject);
+        assert_eq!(runs[2], (Rung::Page, latches.clone(), "it came back for the third time within an hour".to_owned()));
+        // Where nothing latches, as many as its limits let by.
+        let mut only = Playbook::clone(&p);
+        memory.runs.retain(|id, _| id.0 < 3);
+        memory.ledger.clear();
+        let mut first = memory.runs[&RunId(1)].as_ref().clone();
+        first.cause = RunCause::Schedule { due: at(0) };
+        memory.runs.insert(RunId(1), Arc::new(first));
+        only.limits.runs = Some((1, "1h".parse().expect("a time")));
+        let only = Arc::new(only);
+        let asked = Asked { playbook: &only, ..asked };
+        let Opening::Open { event, .. } = open(&asked, &memory, at(300), &|_| false) else { panic!("no run") };
+        let RunEvent::Opened { because, .. } = *event else { panic!("another event") };
+        assert_eq!(because.as_deref(), Some("its `limits.runs` are used up: 1 within 1h"));
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn cause() -> RunCause {
 }
 
 /// What an alert of these labels asks of a playbook, without a target, a group or an owner.
-fn untargeted<'a>(playbook: &'a Arc<Playbook>, revision: &'a Revision, labels: &Value) -> Asked<'a> {
+pub(super) fn untargeted<'a>(playbook: &'a Arc<Playbook>, revision: &'a Revision, labels: &Value) -> Asked<'a> {
     Asked {
         playbook,
         authority: &playbook.team,
