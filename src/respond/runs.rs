@@ -132,18 +132,24 @@ impl Flow {
         let called = matches!(run.cause, RunCause::Call { .. });
         if !matches!(state, RunState::Failed | RunState::Cancelled) {
             tracing::info!(run = %run.id, playbook, alert, resource, %state, why, "a run has ended");
-        } else if calls || called || !self.remembered(|response| still_fires(run, &response.alerts)) {
+        } else if calls
+            || called
+            || !self.pages_out(run.id).is_empty()
+            || !self.remembered(|response| still_fires(run, &response.alerts))
+        {
             tracing::warn!(run = %run.id, playbook, alert, resource, %state, why, "a run has ended");
         } else {
             tracing::error!(run = %run.id, playbook, alert, resource, %state, why, "an alert fires, and nobody is called");
         }
     }
 
-    /// Whom a run calls that ends with its alert firing and nobody called. One that another called leaves that to its caller.
+    /// Whom a run calls that ends with its alert firing and nobody called. One that another called leaves that to its caller, and
+    /// one whose page is out to that.
     pub(super) fn calls_of(&self, run: &Run, state: RunState) -> Option<Name> {
         let called = matches!(run.cause, RunCause::Call { .. });
         let unheard = matches!(state, RunState::Cancelled | RunState::Failed) && !called;
-        if !unheard || !self.remembered(|response| still_fires(run, &response.alerts)) {
+        let told = || !self.pages_out(run.id).is_empty();
+        if !unheard || told() || !self.remembered(|response| still_fires(run, &response.alerts)) {
             return None;
         }
         // Where there is nobody, a page would only stay open for ever: the run's end says so.

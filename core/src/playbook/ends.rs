@@ -32,6 +32,15 @@ pub(super) fn finish(run: &Run, part: Part, facts: &Facts<'_>) -> Next {
     }
 }
 
+/// What it stands on is gone. Where its alert has been told to a person, they have it.
+pub(super) fn cancelled(run: &Run, why: &str) -> Next {
+    let answers = matches!(run.cause, RunCause::Alert { .. });
+    if answers && did(run, |does| matches!(does, Does::Page { .. })) {
+        return end(RunState::Paged, format!("a person was called, and {why}"));
+    }
+    end(RunState::Cancelled, why.to_owned())
+}
+
 /// What a run that is proven in `otherwise` comes to.
 pub(super) fn proven(run: &Run) -> RunState {
     if let Some(called) = only_called(run) {

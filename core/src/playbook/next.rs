@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::ends::{finish, proven};
+use super::ends::{cancelled, finish, proven};
 use super::may::{Against, against, commits};
 use super::muted::{is_muted, muted, silenced};
 use super::times::{deadline_of, timeout_of};
@@ -30,7 +30,7 @@ pub fn next(run: &Run, facts: &Facts<'_>) -> Next {
     if let Some(why) = &facts.cancelled
         && is_on.is_none_or(|record| only_waits(run, record))
     {
-        return end(RunState::Cancelled, why.clone());
+        return cancelled(run, why);
     }
     // Raised while it waited: what it waited for is no answer any more.
     if let Some(record) = is_on.filter(|record| is_left_out(run, record) && only_waits(run, record)) {

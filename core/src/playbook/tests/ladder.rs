@@ -68,6 +68,13 @@ fn a_cancelled_run_ends_before_its_next_step_and_not_in_the_middle_of_one() {
     live.begins();
     live.cancelled = Some("playbook p is gone".to_owned());
     assert_eq!(live.over(), (RunState::Cancelled, "playbook p is gone".to_owned()));
+    // A person has it: nobody is called anew.
+    let spec = format!("{ON}  steps: [{{name: call, page: {{}}}}, {{name: idle, wait: {{for: 5m}}}}]");
+    let mut live = Live::answering(&spec, Rung::Steps);
+    live.accept_page();
+    live.begins();
+    live.cancelled = Some("playbook p is gone".to_owned());
+    assert_eq!(live.over(), (RunState::Paged, "a person was called, and playbook p is gone".to_owned()));
 }
 
 #[test]
