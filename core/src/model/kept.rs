@@ -82,6 +82,12 @@ impl ResponseMemory {
         matches!(disposition, Disposition::Run { run } if self.runs.contains_key(run))
     }
 
+    /// Whether that run has called a person.
+    pub fn answers_by_a_call(&self, disposition: &Disposition) -> bool {
+        let Disposition::Run { run } = disposition else { return false };
+        self.runs.get(run).is_some_and(|run| run.has_called())
+    }
+
     /// Whether a page is out that tells of an alert, of the run that became of it.
     pub fn tells_of(&self, alert: &AlertId, disposition: &Disposition) -> bool {
         let Disposition::Run { run } = disposition else { return false };

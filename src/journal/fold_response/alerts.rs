@@ -147,17 +147,20 @@ impl Fold<'_> {
     pub(super) fn is_now(&mut self, id: &AlertId, state: AlertState, found: bool) {
         let at = self.at;
         let is_answered = self.memory.alerts.get(id).is_some_and(|it| self.memory.answers(&it.disposition));
+        let has_called = self.memory.alerts.get(id).is_some_and(|it| self.memory.answers_by_a_call(&it.disposition));
         self.alert(id, |alert| {
             if alert.state == state {
                 alert.asked &= found;
                 return;
             }
+            // Whoever was called may know that it is over.
+            let anew = !is_answered || (alert.state == AlertState::Resolved && has_called);
             (alert.state, alert.since) = (state, at);
             alert.asked = found && state == AlertState::Resolved;
             if state != AlertState::Firing {
                 return;
             }
-            if !is_answered {
+            if anew {
                 alert.disposition = Disposition::Received;
             }
             // What its source told of its end, while it was held back, was not listened to.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use codeops_core::model::{
-    AlertId, AlertMemory, AlertState, Disposition, Memory, ResourceId, RunId, RunState, Rung, Subject, Taken,
+    AlertId, AlertMemory, AlertState, Disposition, Does, Memory, PlaybookStep, ResourceId, RunId, RunState, Rung,
+    Subject, Taken,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -190,6 +191,31 @@ fn one_that_was_only_out_of_sight_goes_on_with_its_run() {
     told.run(3, 1, &[ended("failed")]);
     told.signal(4, &firing(0, &json!({})));
     assert_eq!(told.alert(&id(0)).unwrap().disposition, Disposition::Received, "nobody answers it any more");
+}
+
+/// Whoever was called knows that it was over: its run's page tells them nothing of its coming back.
+#[test]
+fn what_its_source_has_again_when_asked_is_received_anew_where_its_run_has_called() {
+    for calls in [false, true] {
+        let mut told = Told::default();
+        told.signal(0, &firing(0, &json!({})));
+        told.run(0, 1, &[]);
+        told.at(0, json!({"type": "disposed", "alerts": [id(0)], "disposition": {"run": {"run": "r1"}}}));
+        if calls {
+            let run = &told.memory.response.runs[&RunId(1)];
+            let is_page = |step: &PlaybookStep| matches!(step.does, Does::Page { .. });
+            let page = run.playbook.otherwise.iter().flatten().position(is_page).unwrap();
+            let begun = json!({"event": "stepBegun", "step": {"part": "otherwise", "index": page}, "attempt": 1,
+                "key": "k", "deadline": minute(9)});
+            told.run(1, 1, &[begun]);
+        }
+        for state in ["resolved", "firing"] {
+            told.at(2, json!({"type": "alertState", "alerts": [id(0)], "state": state, "why": "asked"}));
+        }
+        let answered = Disposition::Run { run: RunId(1) };
+        let expected = if calls { Disposition::Received } else { answered };
+        assert_eq!(told.alert(&id(0)).unwrap().disposition, expected, "{calls}");
+    }
 }
 
 #[test]
