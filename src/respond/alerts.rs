@@ -9,7 +9,7 @@ use codeops_core::model::{
     AlertId, AlertMemory, AlertState, Disposition, Name, PageEvent, PageId, ResourceId, Run, RunCause, RunEvent, RunId,
     Subject,
 };
-use codeops_core::playbook::{Answer, Asked, Opening, in_storm, open, seen};
+use codeops_core::playbook::{Answer, Asked, Opening, World, in_storm, open, seen};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -40,6 +40,7 @@ impl Flow {
     pub(super) async fn alerts(&mut self) -> Result<(), LogError> {
         let now = self.tools.clock.now();
         self.expire(now).await?;
+        self.unheard(now).await?;
         self.silenced(now);
         let again = is_due(self.quiet_looked_at, QUIET_LOOK, now);
         let (quiet, stormy) =
@@ -101,8 +102,8 @@ impl Flow {
         let router = Arc::clone(&self.router);
         let over: Vec<(Arc<AlertMemory>, Routed, Option<String>)> = {
             // What rules say is looked up without the lock: what comes in meanwhile is taken in.
-            let receivers = &self.tools.rules.receivers;
-            let rules = self.remembered(|memory| Quiet::new(&router, &memory.alerts, receivers));
+            let receivers = self.remembered(|memory| self.tools.rules.reaches(memory.kept.keys()));
+            let rules = self.remembered(|memory| Quiet::new(&router, &memory.alerts, &receivers));
             let look = |alert: Arc<AlertMemory>| {
                 let routed = router.route(&alert.alert.labels);
                 let quiet = alert::quiet(&alert.alert, &routed, &rules, now);
@@ -178,12 +179,8 @@ impl Flow {
             return (Fate::Quiet("it freezes everything, and calls nobody".to_owned()), BTreeSet::new());
         }
         let mut alert_seen = seen(&alert.alert);
-        let receiver = self.tools.rules.receivers.get(&alert.alert.receiver);
-        let answer = match (&self.board.observe_only, receiver) {
-            (None, receiver) => world.answer(routed, &alert_seen, receiver),
-            (Some(why), None) => world.pages(routed.policy.as_ref(), why.clone()),
-            (Some(why), Some(teams)) => world.within(world.pages(routed.policy.as_ref(), why.clone()), teams, routed),
-        };
+        let receiver = self.tools.rules.reach_of(&alert.alert.receiver);
+        let answer = self.answer(&world, alert, routed);
         // Of what is suspended no version goes back either.
         let held = matches!(answer, Answer::Held { .. });
         let (playbook, target, policy, only_pages) = match answer {
@@ -229,8 +226,18 @@ impl Flow {
         (fate, about)
     }
 
+    /// Who answers an alert, by its receiver, too.
+    pub(super) fn answer(&self, world: &World<'_>, alert: &AlertMemory, routed: &Routed) -> Answer {
+        let receiver = self.tools.rules.reach_of(&alert.alert.receiver);
+        match (&self.board.observe_only, receiver) {
+            (None, receiver) => world.answer(routed, &seen(&alert.alert), receiver),
+            (Some(why), None) => world.pages(routed.policy.as_ref(), why.clone()),
+            (Some(why), Some(teams)) => world.within(world.pages(routed.policy.as_ref(), why.clone()), teams, routed),
+        }
+    }
+
     /// The pages of a run that are not over, accepted or not.
-    fn pages_out(&self, run: RunId) -> Vec<PageId> {
+    pub(super) fn pages_out(&self, run: RunId) -> Vec<PageId> {
         self.remembered(|response| {
             let open = response.pages.iter().filter(|(_, page)| page.run == Some(run)).map(|(id, _)| *id);
             open.chain(response.calls.iter().filter(|(_, call)| call.run == Some(run)).map(|(id, _)| *id)).collect()

@@ -27,6 +27,7 @@ mod silenced;
 mod storm;
 mod targets;
 mod turns;
+mod unheard;
 mod unwritable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +110,23 @@ pub struct Rules {
     pub observe: bool,
 }
 
+impl Rules {
+    /// The teams whose alone is what a receiver may reach, where it may not reach all. One that the settings have no more reaches
+    /// nobody's: which teams it was for is not known any more.
+    fn reach_of(&self, receiver: &Name) -> Option<&BTreeSet<TeamName>> {
+        static NOBODYS: BTreeSet<TeamName> = BTreeSet::new();
+        let gone = || (!self.senders.contains_key(receiver)).then_some(&NOBODYS);
+        self.receivers.get(receiver).or_else(gone)
+    }
+
+    /// The same of all that are restricted, of these too.
+    fn reaches<'a>(&self, receivers: impl Iterator<Item = &'a Name>) -> BTreeMap<Name, BTreeSet<TeamName>> {
+        let gone = receivers.filter(|receiver| !self.senders.contains_key(*receiver));
+        let gone = gone.map(|receiver| (receiver.clone(), BTreeSet::new()));
+        gone.chain(self.receivers.iter().map(|(name, teams)| (name.clone(), teams.clone()))).collect()
+    }
+}
+
 /// How something that ran beside the flow came back.
 enum Event {
     /// An effect of a run's step.
@@ -146,6 +164,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), LogError
         beating: false,
         mended: BTreeMap::new(),
         asking: BTreeSet::new(),
+        answers_anew: false,
         quiet_looked_at: None,
         room_looked_at: None,
         silenced_asked_at: None,
@@ -193,6 +212,8 @@ struct Flow {
     /// When the channels of receivers were changed last, or accepted a page, of those that were or did since this flow began.
     mended: BTreeMap<Name, Timestamp>,
     asking: BTreeSet<RunId>,
+    /// Whether how alerts are answered has changed, and nobody has looked yet whom that reaches.
+    answers_anew: bool,
     /// When what is kept quiet was last looked at.
     quiet_looked_at: Option<Timestamp>,
     /// When it was last looked whether there is room for alerts.
@@ -322,6 +343,7 @@ impl Flow {
         let other = desired.response.receivers.iter().filter(|(name, it)| before.receivers.get(*name) != Some(*it));
         self.mended.extend(other.map(|(name, _)| (name.clone(), now)));
         self.router = Arc::new(Router::new(&Arc::new(desired.response.clone()), fallback, whose));
+        self.answers_anew = true;
     }
 
     fn wake_at(&mut self, at: Timestamp) {

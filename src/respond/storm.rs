@@ -34,7 +34,7 @@ impl Flow {
     pub(super) fn storms(&self, response: &ResponseMemory) -> Stormy {
         let mut since = Stormy::new();
         for it in response.alerts.values().filter(|it| matches!(it.disposition, Disposition::Waits { .. })) {
-            let receiver = self.tools.rules.receivers.get(&it.alert.receiver);
+            let receiver = self.tools.rules.reach_of(&it.alert.receiver);
             let owner = self.router.whose().owner_of(&it.alert.labels, receiver).cloned();
             let first = since.entry((it.alert.id.source.clone(), owner)).or_insert(it.since);
             *first = it.since.min(*first);

@@ -166,7 +166,7 @@ impl Flow {
             vault: no_secrets(),
             responds: respond::Rules {
                 fallback: "people".parse().ok(),
-                senders: [("main".parse().expect("a name"), None)].into(),
+                senders: ["main", "prometheus"].map(|name| (name.parse().expect("a name"), None)).into(),
                 ..respond::Rules::default()
             },
             vitals: Vitals::default(),

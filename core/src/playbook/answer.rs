@@ -80,6 +80,15 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// Who is paged by it.
+    pub fn policy(&self) -> Option<&Name> {
+        match self {
+            Answer::Runs { policy, .. } | Answer::Pages { policy, .. } | Answer::Held { policy, .. } => policy.as_ref(),
+        }
+    }
+}
+
 /// Which playbooks may answer an alert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answering<'a> {

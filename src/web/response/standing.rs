@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Page, ResponseMemory, Run, RunId};
+use codeops_core::model::{AlertId, AlertMemory, AlertState, Disposition, Heard, Page, ResponseMemory, Run};
 use jiff::Timestamp;
 
 use super::{AlertItem, Extent, PageItem, RunItem};
@@ -43,51 +43,25 @@ impl Standing {
             let (silent, full) = (response.silent().len(), response.full(now).len());
             let failing = response.schedules.values().filter(|taken| taken.failing.is_some()).count();
             let mut standing = Self { runs, pages, latched, silent, full, failing, ..Self::default() };
-            let told = Told::of(response);
+            let heard = Heard::of(response);
             for alert in response.alerts.values().filter(|alert| alert.state == AlertState::Firing) {
                 match &alert.disposition {
                     Disposition::Quiet { .. } => standing.quiet += 1,
                     Disposition::Run { run } if response.runs.contains_key(run) => standing.answered += 1,
                     _ => standing.alone += 1,
                 }
-                standing.unheard += usize::from(told.nobody(alert));
+                standing.unheard += usize::from(heard.by_nobody(alert));
             }
             standing
         })
     }
 }
 
-/// Whom alerts were told to: what is out, by run and by alert.
-struct Told<'a> {
-    response: &'a ResponseMemory,
-    runs: BTreeSet<RunId>,
-    alerts: BTreeSet<&'a AlertId>,
-}
-
-impl<'a> Told<'a> {
-    fn of(response: &'a ResponseMemory) -> Self {
-        let pages = response.pages.values().map(|page| (page.run, &page.alerts));
-        let out = pages.chain(response.calls.values().map(|call| (call.run, &call.alerts)));
-        let (runs, alerts): (Vec<_>, Vec<_>) = out.unzip();
-        Self { response, runs: runs.into_iter().flatten().collect(), alerts: alerts.into_iter().flatten().collect() }
-    }
-
-    /// Whether this alert fires, has been dealt with, and nobody knows of it.
-    fn nobody(&self, alert: &AlertMemory) -> bool {
-        let dealt_with = match &alert.disposition {
-            Disposition::Received | Disposition::Waits { .. } | Disposition::Quiet { .. } => false,
-            Disposition::Run { run } => !self.response.runs.contains_key(run) && !self.runs.contains(run),
-            Disposition::Left { .. } => true,
-        };
-        alert.state == AlertState::Firing && dealt_with && !self.alerts.contains(&alert.alert.id)
-    }
-}
-
 /// The alerts that fire and that nobody was called for: the last that came in first, at most `most`.
 pub(in crate::web) fn unheard(web: &Web, most: usize) -> Vec<AlertItem> {
     let mut found: Vec<Arc<AlertMemory>> = web.page.journal.response(|response| {
-        let told = Told::of(response);
-        response.alerts.values().filter(|alert| told.nobody(alert)).cloned().collect()
+        let heard = Heard::of(response);
+        response.alerts.values().filter(|alert| heard.by_nobody(alert)).cloned().collect()
     });
     found.sort_by_key(|alert| std::cmp::Reverse(alert.received_at));
     found.iter().take(most).map(|alert| AlertItem::of(web, alert)).collect()
