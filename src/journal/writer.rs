@@ -230,16 +230,17 @@ impl Journal {
         Ok(StartedEffect { key })
     }
 
-    /// Writes down that a page is about to be sent to this receiver, which `notified` leads to now.
+    /// Writes down that a page, or that it is `over`, is about to be sent to this receiver, which `notified` leads to now.
     pub async fn begin_send(
         &self,
         page: PageId,
         notified: Notified,
         receiver: Name,
+        over: bool,
     ) -> Result<StartedEffect, LogError> {
         // One key for all sends of a page: whoever deduplicates shows it once.
         let key = self.key_of_page(page);
-        let event = PageEvent::Begun { notified, receiver: Some(receiver) };
+        let event = PageEvent::Begun { notified, receiver: Some(receiver), over };
         self.log.append(vec![Record::Page { page, event }]).await?;
         Ok(StartedEffect { key })
     }

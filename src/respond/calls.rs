@@ -140,7 +140,7 @@ impl Flow {
             if knows.contains(&receiver) {
                 continue;
             }
-            let started = self.tools.journal.begin_send(page, notified, receiver.clone()).await?;
+            let started = self.tools.journal.begin_send(page, notified, receiver.clone(), true).await?;
             let path = call.run.map_or_else(|| "/alerts".to_owned(), |run| format!("/runs/{run}"));
             let effect = Effect::Send(Send {
                 team,

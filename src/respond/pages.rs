@@ -174,7 +174,8 @@ impl Flow {
         if !self.afoot.sending.insert((page.id, told.notified.clone())) {
             return Ok(());
         }
-        let started = self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver.clone()).await?;
+        let started =
+            self.tools.journal.begin_send(page.id, told.notified.clone(), told.receiver.clone(), false).await?;
         let late = self.is_late(page);
         let first = match (&page.silent, &page.full) {
             _ if !late => "",

@@ -342,7 +342,8 @@ fn page_text(event: &PageEvent) -> String {
     match event {
         PageEvent::Opened(PageOpened { title, .. }) => format!("opened: {title}"),
         PageEvent::Joined { alerts } => format!("tells of {} more", plural(alerts.len(), "alert")),
-        PageEvent::Begun { notified: Notified::OnCall(name), receiver: Some(receiver) } => {
+        PageEvent::Begun { notified, over: true, .. } => format!("its end is sent to {notified}"),
+        PageEvent::Begun { notified: Notified::OnCall(name), receiver: Some(receiver), .. } => {
             format!("is sent to oncall/{name}, which is {receiver}")
         }
         PageEvent::Begun { notified, .. } => format!("is sent to {notified}"),

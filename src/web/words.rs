@@ -133,10 +133,14 @@ impl fmt::Display for Mark {
 /// "Is everything fine?", answered in words.
 pub(super) fn headline(board: &Board, standing: &Standing) -> String {
     let text = of_resources(board);
-    let firing = match standing.answered + standing.alone {
+    let quiet = standing.quiet;
+    let firing = match standing.answered + standing.alone + quiet {
         0 => None,
+        1 if quiet == 1 => Some("1 alert fires, kept quiet".to_owned()),
         1 => Some("1 alert fires".to_owned()),
-        many => Some(format!("{many} alerts fire")),
+        many if quiet == 0 => Some(format!("{many} alerts fire")),
+        many if quiet == many => Some(format!("{many} alerts fire, all kept quiet")),
+        many => Some(format!("{many} alerts fire, {quiet} of them kept quiet")),
     };
     let calls = (standing.pages > 0).then(|| format!("{} not accepted yet", plural(standing.pages, "page")));
     let unheard = (standing.unheard > 0).then(|| format!("{} reached nobody", plural(standing.unheard, "alert")));

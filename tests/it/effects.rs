@@ -135,7 +135,7 @@ impl Stage {
     /// Does an effect under the key of this page.
     async fn perform_as(&self, page: u64, effect: Effect) -> Result<Performed, EffectError> {
         let told = Notified::Receiver(name("anyone"));
-        let started = self.journal.begin_send(PageId(page), told, name("anyone")).await.expect("written");
+        let started = self.journal.begin_send(PageId(page), told, name("anyone"), false).await.expect("written");
         let done = self.performer.perform(&started, &effect).await;
         let shown = format!("{done:?}");
         assert!(!shown.contains(TOKEN), "a secret is shown: {shown}");

@@ -236,6 +236,9 @@ pub enum PageEvent {
         /// The receiver that is. Older records do not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         receiver: Option<Name>,
+        /// Whether it tells of its end. Older records do not say.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        over: bool,
     },
     /// A send was not accepted; it is tried again.
     Failed {
@@ -310,7 +313,7 @@ impl Page {
             PageEvent::Withdrawn { why } => return self.withdrawn = Some(why.clone()),
             PageEvent::Accepted { notified } => return self.accepted = Some((notified.clone(), at)),
             PageEvent::Joined { alerts } => return self.alerts.extend(alerts.iter().cloned()),
-            PageEvent::Begun { notified, receiver } => (notified, receiver.clone(), None),
+            PageEvent::Begun { notified, receiver, .. } => (notified, receiver.clone(), None),
             PageEvent::Failed { notified, error, refused } => (notified, None, Some((error, refused))),
         };
         let (receivers, refused, may_have) = Default::default();

@@ -293,7 +293,7 @@ fn paged(log: &MemoryLog) {
     let notified = Notified::Receiver(name("chat"));
     let told = [
         opened,
-        PageEvent::Begun { notified: notified.clone(), receiver: None },
+        PageEvent::Begun { notified: notified.clone(), receiver: None, over: false },
         PageEvent::Failed { notified: notified.clone(), error: "503".to_owned(), refused: None },
         PageEvent::Accepted { notified },
     ];

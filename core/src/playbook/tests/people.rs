@@ -118,7 +118,7 @@ fn a_page_is_sent_again_until_somebody_accepts_it() {
     };
     assert_eq!(to(next_send(&page, &told, never, at(0))), ["ada"]);
     let ada = Notified::OnCall(name("shop"));
-    page.take(at(0), &PageEvent::Begun { notified: ada.clone(), receiver: None });
+    page.take(at(0), &PageEvent::Begun { notified: ada.clone(), receiver: None, over: false });
     page.take(at(1), &PageEvent::Failed { notified: ada.clone(), error: "refused".to_owned(), refused: None });
     assert_eq!(next_send(&page, &told, never, at(1)), PageNext::Wait(at(3)));
     assert_eq!(to(next_send(&page, &told, never, at(3))), ["ada"], "for ever");
@@ -148,7 +148,7 @@ fn who_comes_on_call_waits_out_nobody_elses_tries() {
     for _ in 0..12 {
         page.take(
             time("2026-03-23T23:59:00Z"),
-            &PageEvent::Begun { notified: shop.clone(), receiver: Some(name("ada")) },
+            &PageEvent::Begun { notified: shop.clone(), receiver: Some(name("ada")), over: false },
         );
         let error = "refused".to_owned();
         let failed = PageEvent::Failed { notified: shop.clone(), error, refused: Some(name("ada")) };
@@ -156,7 +156,10 @@ fn who_comes_on_call_waits_out_nobody_elses_tries() {
     }
     assert_eq!(to(&page, "2026-03-23T23:59:59Z"), Vec::<String>::new());
     assert_eq!(to(&page, "2026-03-24T00:00:01Z"), ["ben"], "it is his turn");
-    page.take(time("2026-03-24T00:00:01Z"), &PageEvent::Begun { notified: shop.clone(), receiver: Some(name("ben")) });
+    page.take(
+        time("2026-03-24T00:00:01Z"),
+        &PageEvent::Begun { notified: shop.clone(), receiver: Some(name("ben")), over: false },
+    );
     assert_eq!(to(&page, "2026-03-24T00:00:02Z"), Vec::<String>::new());
 }
 
@@ -171,7 +174,7 @@ fn a_clock_that_was_set_back_keeps_no_page_from_being_sent() {
     let before = |seconds: i64| opened.checked_add(SignedDuration::from_secs(seconds - 7_200)).expect("a time");
     assert!(matches!(next_send(&page, &told, began, before(0)), PageNext::Send(_)), "it was opened two hours from now");
     for notified in told.iter().map(|told| &told.notified) {
-        page.take(opened, &PageEvent::Begun { notified: notified.clone(), receiver: None });
+        page.take(opened, &PageEvent::Begun { notified: notified.clone(), receiver: None, over: false });
         page.take(
             opened,
             &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned(), refused: None },
@@ -179,7 +182,7 @@ fn a_clock_that_was_set_back_keeps_no_page_from_being_sent() {
     }
     assert!(matches!(next_send(&page, &told, began, before(0)), PageNext::Send(_)), "and tried two hours from now");
     for notified in told.iter().map(|told| &told.notified) {
-        page.take(before(0), &PageEvent::Begun { notified: notified.clone(), receiver: None });
+        page.take(before(0), &PageEvent::Begun { notified: notified.clone(), receiver: None, over: false });
         page.take(
             before(0),
             &PageEvent::Failed { notified: notified.clone(), error: "refused".to_owned(), refused: None },
@@ -195,7 +198,7 @@ fn who_may_have_a_page_is_told_of_its_end_whatever_came_of_later_tries() {
     let mut page = Page::open(PageId(1), at(0), &event).expect("a page");
     let tried = |page: &mut Page, who: &Name, said_no: bool| {
         let (notified, receiver) = (Notified::Receiver(who.clone()), Some(who.clone()));
-        page.take(at(1), &PageEvent::Begun { notified: notified.clone(), receiver: receiver.clone() });
+        page.take(at(1), &PageEvent::Begun { notified: notified.clone(), receiver: receiver.clone(), over: false });
         let refused = receiver.filter(|_| said_no);
         page.take(at(2), &PageEvent::Failed { notified, error: "no answer".to_owned(), refused });
     };
