@@ -12,6 +12,7 @@ mod alerts_paged;
 mod alerts_queued;
 mod alerts_scheduled;
 mod alerts_silenced;
+mod alerts_unheard;
 mod apply;
 mod checks;
 mod crash;
