@@ -187,7 +187,11 @@ fn percent(value: &str) -> String {
 /// How many parts of a URL's path are nothing, or move to another folder.
 fn elsewhere(url: &str) -> usize {
     let path = url.split(['?', '#']).next().unwrap_or_default();
-    let moves = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "" | "." | "..");
+    let path = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "%5c");
+    // Many servers decode before they look where a path leads: within a part, too, a value is no way up, nor nothing at all.
+    let moves = |part: &str| {
+        part.split("%5c").any(|inner| matches!(inner, "." | "..")) || part.split("%5c").all(str::is_empty)
+    };
     path.split(['/', '\\']).filter(|part| moves(part)).count()
 }
 

@@ -317,12 +317,12 @@ fn templates_are_filled_in_once_and_never_reach_where_they_must_not() {
         "{ON}  steps:\n    - {{name: ask, http: {{method: POST, url: \"http://127.0.0.1:1/a/{{{{ alert.labels.evil }}}}\", body: '{{\"a\": \"{{{{ alert.labels.evil }}}}\"}}'}}}}"
     );
     let mut live = Live::answering(&spec, Rung::Steps);
-    live.run.alert["labels"]["evil"] = "../x?y=\"1\"{{ 1 }}\n".into();
+    live.run.alert["labels"]["evil"] = "a/x?y=\"1\"{{ 1 }}\n".into();
     let Next::Begin { order, .. } = live.settle() else { panic!("nothing begins") };
     let Order::Http { url, body, .. } = *order else { panic!("no request") };
-    assert_eq!(url, "http://127.0.0.1:1/a/..%2Fx%3Fy%3D%221%22%7B%7B%201%20%7D%7D%0A");
+    assert_eq!(url, "http://127.0.0.1:1/a/a%2Fx%3Fy%3D%221%22%7B%7B%201%20%7D%7D%0A");
     let body: Value = serde_json::from_str(&body.expect("a body")).expect("JSON still");
-    assert_eq!(body["a"], "../x?y=\"1\"{{ 1 }}\n");
+    assert_eq!(body["a"], "a/x?y=\"1\"{{ 1 }}\n");
 }
 
 #[test]
@@ -347,8 +347,18 @@ fn no_value_chooses_another_place_in_a_url() {
     {
         assert_eq!(asked(path, host), None, "{path} with `{host}`");
     }
+    // Servers decode before they normalise.
+    for host in ["../../admin/users", "..\\x", "a/../b", "x/.", "/", "//"] {
+        for path in [inside, last] {
+            assert_eq!(asked(path, host), None, "{path} with `{host}`");
+        }
+    }
+    assert_eq!(asked("/a/.{{ alert.labels.host }}", "./b"), None);
+    assert_eq!(asked("/a%2f.{{ alert.labels.host }}", "."), None);
     for (path, host, url) in [
         (inside, "a.b", "/hosts/a.b/cache"),
+        (inside, "a/b", "/hosts/a%2Fb/cache"),
+        (inside, "/var/lib/..x", "/hosts/%2Fvar%2Flib%2F..x/cache"),
         ("/hosts?of={{ alert.labels.host }}", "..", "/hosts?of=.."),
         ("/a//b/../{{ alert.labels.host }}", "c", "/a//b/../c"),
     ] {
