@@ -189,9 +189,8 @@ fn elsewhere(url: &str) -> usize {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let path = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "%5c");
     // Many servers decode before they look where a path leads: within a part, too, a value is no way up, nor nothing at all.
-    let moves = |part: &str| {
-        part.split("%5c").any(|inner| matches!(inner, "." | "..")) || part.split("%5c").all(str::is_empty)
-    };
+    let moves =
+        |part: &str| part.split("%5c").any(|inner| matches!(inner, "." | "..")) || part.split("%5c").all(str::is_empty);
     path.split(['/', '\\']).filter(|part| moves(part)).count()
 }
 
