@@ -4,24 +4,26 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use lettre::Message as Mail;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Mailbox, SinglePart};
-use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message as Mail, Tokio1Executor};
+use lettre::transport::smtp::response::Response;
 use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Message;
+use super::{Message, smtp};
 use crate::base::{Egress, request};
 use crate::effect::{failed, text, unknown};
 use crate::port::EffectError;
 
 /// A server that says nothing for this long says nothing.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long it may take to say goodbye.
+const LEAVE: Duration = Duration::from_secs(1);
 /// One of several addresses that takes no connection within this time is passed over.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -93,31 +95,49 @@ pub(super) async fn deliver(
         return Err(failed(format!("{} has no address", place.host)));
     };
     let tls = tls(&place, address.ip().is_loopback(), login.is_some())?;
-    // What is connected to is what was checked.
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
-        .port(place.port)
-        .tls(tls)
-        .hello_name(ClientId::Domain("codeops.invalid".to_owned()))
-        .timeout(Some(SILENCE));
-    if let Some((user, password)) = login {
-        builder = builder.credentials(Credentials::new(user.to_owned(), password.to_owned()));
-    }
-    let (transport, content) = (builder.build(), mail.formatted());
+    let login = login.map(|(user, password)| Credentials::new(user.to_owned(), password.to_owned()));
+    let content = mail.formatted();
     let (mut said, mut errors) = (None, Vec::new());
     for to in mail.envelope().to() {
         let one = Envelope::new(mail.envelope().from().cloned(), vec![to.clone()]);
         let one = one.map_err(|error| failed(format!("the mail cannot be written: {error}")))?;
-        let error = match timeout_at(late, transport.send_raw(&one, &content)).await {
+        // What is connected to is what was checked.
+        let handed = hand_over(&place.host, *address, &tls, login.as_ref(), (&one, &content));
+        let error = match timeout_at(late, handed).await {
             Ok(Ok(response)) => {
                 said = Some(text::line(&response.message().collect::<Vec<_>>().join(" "), 200));
                 continue;
             }
-            Ok(Err(error)) => refused(&place.host, &error),
+            Ok(Err(error)) => error,
             Err(_) => unknown(format!("{server} took longer than {} s", within.as_secs())),
         };
         errors.push((to.to_string(), error));
     }
     outcome(said, errors)
+}
+
+async fn hand_over(
+    host: &str,
+    address: SocketAddr,
+    tls: &Tls,
+    login: Option<&Credentials>,
+    (envelope, content): (&Envelope, &[u8]),
+) -> Result<Response, EffectError> {
+    let unmet = |why: String| failed(format!("the mail server {host} cannot be reached: {why}"));
+    let stream = timeout(SILENCE, TcpStream::connect(address)).await;
+    let stream = stream.map_err(|_| unmet(format!("no connection within {} s", SILENCE.as_secs())))?;
+    let stream = stream.map_err(|error| unmet(error.to_string()))?;
+    let handed = async {
+        let mut connection = smtp::greet(stream, tls).await?;
+        if let Some(login) = login {
+            connection.auth(&[Mechanism::Plain, Mechanism::Login], login).await?;
+        }
+        let response = connection.send(envelope, content).await?;
+        // It has the mail, however it takes leave.
+        let _ = timeout(LEAVE, connection.abort()).await;
+        Ok(response)
+    };
+    handed.await.map_err(|error| refused(host, &error))
 }
 
 /// It is accepted where somebody gets it. Nobody is known not to, where that is known of none.
@@ -165,10 +185,8 @@ fn refused(host: &str, error: &lettre::transport::smtp::Error) -> EffectError {
     use std::error::Error as _;
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     let why = format!("the mail server {host} did not accept the message: {error}{cause}");
-    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    let never_met = io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
     let said_no = error.is_permanent() || error.is_transient();
-    if said_no || error.is_client() || error.is_tls() || never_met { failed(why) } else { unknown(why) }
+    if said_no || error.is_client() || error.is_tls() { failed(why) } else { unknown(why) }
 }
 
 #[cfg(test)]
@@ -176,6 +194,36 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// A server that begins so, and goes on without an end.
+    async fn endless(begins: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut said = tokio::io::AsyncWriteExt::write_all(&mut stream, begins.as_bytes()).await;
+                for _ in 0..1_000 {
+                    if said.is_ok() {
+                        said = tokio::io::AsyncWriteExt::write_all(&mut stream, &[b'x'; 64 << 10]).await;
+                    }
+                }
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_too_much_is_heard_no_further() {
+        for (begins, scheme) in [("220 ", "smtp"), ("220 hi\r\n250 ", "smtp")] {
+            let server = format!("{scheme}://127.0.0.1:{}", endless(begins).await);
+            let message = Message { title: "down".to_owned(), body: String::new(), link: None, alert: None };
+            let mail = mail(&["ada@acme.example".to_owned()], "ops@acme.example", &message, "k", Timestamp::UNIX_EPOCH);
+            let egress = Egress::Open;
+            let told = deliver(&mail.expect("a mail"), &server, None, &egress, Duration::from_secs(20)).await;
+            let EffectError::Unknown { error, .. } = told.expect_err("no mail server") else { panic!("it failed") };
+            assert!(error.contains("more than 256 KiB"), "{error}");
+        }
+    }
 
     #[tokio::test]
     async fn an_address_that_takes_no_connection_is_passed_over() {

@@ -3,6 +3,7 @@
 mod email;
 mod pagerduty;
 mod slack;
+mod smtp;
 mod webhook;
 
 use std::time::Duration;
@@ -111,8 +112,8 @@ async fn post(
     let url: Url = url.parse().map_err(|error| failed(format!("the channel's URL cannot be used: {error}")))?;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let shown = format!("the message to {}", url.origin().ascii_serialization());
-    // Followed, these would ask for another page without the message, and what that answers would pass for a yes.
-    let expect = vec![301, 302, 303];
+    // Followed, what another page answers would pass for a yes: a login, or a place that took no message.
+    let expect = vec![301, 302, 303, 307, 308];
     let call = Call { method: Method::POST, url, headers, body: Some(body.as_bytes().to_vec()), shown, expect };
     http::send(&parts.egress(&send.team), call, LIMIT).await
 }
