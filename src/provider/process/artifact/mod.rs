@@ -8,6 +8,7 @@ mod local;
 mod progress;
 mod tar;
 mod tree;
+mod turn;
 mod zip;
 
 use std::fs::File;
@@ -144,7 +145,10 @@ pub fn unpack(
         Form::TarGz => {
             tar::unpack(Bounded::new(flate2::read::MultiGzDecoder::new(reader), most, progress), &mut tree)?;
         }
-        Form::TarZst => tar::unpack(Bounded::new(tar::zstd(reader)?, most, progress), &mut tree)?,
+        Form::TarZst => {
+            let _turn = turn::Turn::take(progress)?;
+            tar::unpack(Bounded::new(tar::zstd(reader)?, most, progress), &mut tree)?;
+        }
         Form::Zip => zip::unpack(reader, &mut tree, progress)?,
     }
     tree.seal()?;

@@ -10,7 +10,7 @@ use super::{ArtifactError, Tree};
 /// More than any name needs, and little memory.
 const EXTENSION_LIMIT: u64 = 64 << 10;
 
-/// Decompresses Zstandard with a window of at most 128 MiB.
+/// Decompresses Zstandard with a window of at most 128 MiB, all of which may be in memory: its caller sees to it that few are.
 pub(super) fn zstd<R: BufRead>(from: R) -> Result<impl Read, ArtifactError> {
     let broken = |error| ArtifactError::Refused(format!("the artifact is not Zstandard: {error}"));
     let mut decoder = zstd::stream::read::Decoder::with_buffer(from).map_err(broken)?;

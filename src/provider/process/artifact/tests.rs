@@ -299,3 +299,14 @@ proptest! {
         stays_in_tree(&gz(&bytes));
     }
 }
+
+#[test]
+fn what_takes_much_memory_to_unpack_waits_for_a_turn() {
+    let turns = [0, 1].map(|_| turn::Turn::take(&Progress::default()).unwrap());
+    let zst = zstd::encode_all(Cursor::new(tar(&[("conf", FILE, 0o644, "", b"x")])), 1).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(try_unpack(&zst, "a.tar.zst").1.map(drop).is_ok()));
+    assert!(told.recv_timeout(std::time::Duration::from_millis(300)).is_err(), "two are unpacked");
+    drop(turns);
+    assert!(told.recv_timeout(std::time::Duration::from_secs(30)).unwrap());
+}

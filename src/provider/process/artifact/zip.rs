@@ -3,11 +3,10 @@
 use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use zip::ZipArchive;
 
+use super::turn::Turn;
 use super::{ArtifactError, Bounded, Progress, Tree};
 
 /// Of a zip, the whole table of contents is kept in memory: some 620 bytes for an entry, and what the table holds of names
@@ -18,10 +17,6 @@ const TABLE: u64 = 8 << 20;
 /// The end record is 22 bytes and a comment of at most 65,535.
 const END: usize = 22;
 const TAIL: u64 = END as u64 + 0xffff;
-/// Zips that are unpacked at once, of all teams together, for their tables' sake.
-const AT_ONCE: usize = 2;
-/// How often who waits for that looks whether it is still wanted.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Writes every entry of the zip `from` into `tree`.
 pub(super) fn unpack<R: Read + Seek>(mut from: R, tree: &mut Tree, progress: &Progress) -> Result<(), ArtifactError> {
@@ -153,32 +148,6 @@ impl<R: Seek> Seek for Guarded<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = self.from.seek(to)?;
         Ok(self.at)
-    }
-}
-
-static UNPACKED: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
-
-/// One of the few that are unpacked at once; given back when dropped.
-struct Turn;
-
-impl Turn {
-    fn take(progress: &Progress) -> Result<Self, ArtifactError> {
-        let mut taken = UNPACKED.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken >= AT_ONCE {
-            if progress.is_given_up() {
-                return Err(ArtifactError::Transient("nobody wants it any more".to_owned()));
-            }
-            taken = UNPACKED.1.wait_timeout(taken, LOOK).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *taken += 1;
-        Ok(Self)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *UNPACKED.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        UNPACKED.1.notify_one();
     }
 }
 
