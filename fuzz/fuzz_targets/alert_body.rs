@@ -30,7 +30,7 @@ pub(crate) fn holds(format: ReceiverFormat, body: &[u8]) {
     }
     if format == ReceiverFormat::Alertmanager {
         for route in ["", "codeops"] {
-            let listed = parse_listing(body, route).into_iter();
+            let listed = parse_listing(body, route, &Default::default()).into_iter();
             listed.for_each(|it| told_well(Parsed { told: it.firing, spoiled: it.spoiled, ..Parsed::default() }, now));
         }
     }

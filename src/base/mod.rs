@@ -5,6 +5,7 @@ mod egress;
 mod file;
 mod give;
 mod percent;
+mod pieces;
 mod remove;
 pub mod request;
 mod sealed;
@@ -14,6 +15,7 @@ pub use egress::{allows_file, file_refusal};
 pub use file::{replace, write_private};
 pub use give::give_folder;
 pub use percent::percent_decoded;
+pub use pieces::{Pieces, pieces};
 pub use remove::remove_folder;
 pub use sealed::Sealed;
 

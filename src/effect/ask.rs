@@ -13,16 +13,23 @@ use codeops_core::model::{
 use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::base::pieces;
 use crate::port::{Absence, AlertAnswer, AlertListing, AlertSources, Clock, GroupListing, UpSince};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long all of a large group may take to be listed.
 const LISTING: Duration = Duration::from_secs(8);
-/// The longest answer, in bytes: some 80,000 alerts. The caller sees to it that few are read at once.
+/// The longest answer, in bytes: some 80,000 alerts.
 const ANSWER: usize = 64 << 20;
+/// Answers that are longer are read in turns: one of each system, and a few in all.
+const LARGE: usize = 1 << 20;
+/// How many of those are in memory at once.
+const AT_ONCE: usize = 2;
+/// The longest alert that is read.
+const ELEMENT: usize = 1 << 20;
 
 /// The monitoring systems whose API the settings name.
 pub struct MonitoringApis {
@@ -38,6 +45,14 @@ struct Api {
     base: String,
     auth: Option<Auth>,
     client: Client,
+    /// Turns at large answers: its own, and those of all.
+    turns: [Arc<Semaphore>; 2],
+}
+
+/// An answer. While a large one is in memory it keeps its turn.
+struct Body {
+    bytes: Vec<u8>,
+    turn: Option<[OwnedSemaphorePermit; 2]>,
 }
 
 enum Auth {
@@ -65,6 +80,7 @@ impl MonitoringApis {
             .build()
             .map_err(|error| format!("no HTTP client can be made: {error}"))?;
         let (mut by_receiver, mut by_source) = (BTreeMap::new(), BTreeMap::new());
+        let all = Arc::new(Semaphore::new(AT_ONCE));
         for (name, settings) in receivers {
             let Some(base) = &settings.api else { continue };
             let auth = match &settings.api_auth {
@@ -73,7 +89,8 @@ impl MonitoringApis {
                 Some(AuthSettings::Basic { user, password }) => Some(Auth::Basic(user.clone(), read(password)?)),
             };
             let base = base.trim_end_matches('/').to_owned();
-            let api = Arc::new(Api { base, auth, client: client.clone() });
+            let turns = [Arc::new(Semaphore::new(1)), Arc::clone(&all)];
+            let api = Arc::new(Api { base, auth, client: client.clone(), turns });
             by_source.insert(settings.source.clone().unwrap_or_else(|| name.clone()), name.clone());
             by_receiver.insert(name.clone(), api);
         }
@@ -91,9 +108,11 @@ impl MonitoringApis {
     /// How one API says that these alerts are: one question, of what they have in common.
     async fn answers(&self, api: &Api, alerts: &[&Alert]) -> Result<Vec<AlertAnswer>, String> {
         let query: Vec<_> = filters(&in_common(alerts)).into_iter().map(|filter| ("filter", filter)).collect();
-        let listed: Vec<Listed> = api.ask("/api/v2/alerts", &query).await?;
-        let known = |listed: Listed| Some((fingerprint(&listed)?, listed));
-        let known: BTreeMap<Fingerprint, Listed> = listed.into_iter().filter_map(known).collect();
+        let body = api.bytes("/api/v2/alerts", &query, PATIENCE).await?;
+        let wanted = alerts.iter().map(|alert| alert.id.fingerprint.clone()).collect();
+        // Beside the tasks that answer others: it may be long.
+        let known = tokio::task::spawn_blocking(move || among(&body.bytes, &wanted)).await;
+        let known = known.ok().flatten().ok_or_else(|| api.is_none("/api/v2/alerts"))?;
         let up = match alerts.iter().all(|alert| known.contains_key(&alert.id.fingerprint)) {
             false => Some(api.up_since().await?),
             true => None,
@@ -162,23 +181,22 @@ impl AlertListing for MonitoringApis {
         let query: Vec<_> = filters(labels).into_iter().map(|filter| ("filter", filter)).collect();
         // Asked first: what is listed after that was listed by one that runs since then, or later.
         let up = api.up_since().await?;
-        Ok(GroupListing { body: api.bytes("/api/v2/alerts", &query, LISTING).await?, up })
+        Ok(GroupListing { body: api.bytes("/api/v2/alerts", &query, LISTING).await?.bytes, up })
     }
 }
 
 impl Api {
     async fn up_since(&self) -> Result<UpSince, String> {
-        let status: Status = self.ask("/api/v2/status", &[]).await?;
+        let body = self.bytes("/api/v2/status", &[], PATIENCE).await?;
+        let status: Status = serde_json::from_slice(&body.bytes).map_err(|_| self.is_none("/api/v2/status"))?;
         Ok(UpSince(status.uptime))
     }
 
-    async fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, String> {
-        let bytes = self.bytes(path, query, PATIENCE).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|_| format!("{}{path} did not answer as an Alertmanager does", self.base))
+    fn is_none(&self, path: &str) -> String {
+        format!("{}{path} did not answer as an Alertmanager does", self.base)
     }
 
-    async fn bytes(&self, path: &str, query: &[(&str, String)], limit: Duration) -> Result<Vec<u8>, String> {
+    async fn bytes(&self, path: &str, query: &[(&str, String)], limit: Duration) -> Result<Body, String> {
         let place = format!("{}{path}", self.base);
         let failed = |error: reqwest::Error| format!("{place}: {}", error.without_url());
         let request = self.client.get(&place).query(query).timeout(limit);
@@ -186,14 +204,24 @@ impl Api {
         if !response.status().is_success() {
             return Err(format!("{place} answered {}", response.status()));
         }
-        let mut body = Vec::new();
+        let mut body = Body { bytes: Vec::new(), turn: None };
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > ANSWER {
+            let length = body.bytes.len() + chunk.len();
+            if length > ANSWER {
                 return Err(format!("{place} answered more than {} MiB", ANSWER >> 20));
             }
-            body.extend_from_slice(&chunk);
+            if length > LARGE && body.turn.is_none() {
+                let turn = tokio::time::timeout(limit, self.turn()).await.ok().flatten();
+                body.turn = Some(turn.ok_or_else(|| format!("{place} answered much while others did, too"))?);
+            }
+            body.bytes.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+
+    async fn turn(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        let [own, all] = self.turns.each_ref().map(Arc::clone);
+        Some([own.acquire_owned().await.ok()?, all.acquire_owned().await.ok()?])
     }
 
     fn with_auth(&self, request: RequestBuilder) -> RequestBuilder {
@@ -252,6 +280,17 @@ struct Status {
     uptime: Timestamp,
 }
 
+/// Of an Alertmanager's answer what is wanted of it, one alert in memory at a time; none where it is no such answer.
+fn among(json: &[u8], wanted: &BTreeSet<Fingerprint>) -> Option<BTreeMap<Fingerprint, Listed>> {
+    let all = pieces(json).ok().filter(|_| json.trim_ascii_start().starts_with(b"["))?;
+    let mut found = BTreeMap::new();
+    for piece in all {
+        let listed: Listed = serde_json::from_slice(Some(piece).filter(|piece| piece.len() <= ELEMENT)?).ok()?;
+        found.extend(fingerprint(&listed).filter(|it| wanted.contains(it)).map(|fingerprint| (fingerprint, listed)));
+    }
+    Some(found)
+}
+
 /// Computed as when it came in: a fingerprint of the other side's counts for nothing.
 fn fingerprint(listed: &Listed) -> Option<Fingerprint> {
     bounded_labels(listed.labels.clone()).ok().map(|labels| Fingerprint::of(&labels))
@@ -279,6 +318,49 @@ fn filters(labels: &Labels) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_answer_only_what_is_wanted_is_kept() {
+        let listed = |name: &str, state: &str| {
+            format!("{{\"labels\": {{\"alertname\": \"{name}\"}}, \"status\": {{\"state\": \"{state}\"}}, \"x\": [1]}}")
+        };
+        let of = |name: &str| Fingerprint::of(&[("alertname".to_owned(), name.to_owned())].into());
+        let all = format!(" [{}, {}]", listed("Down", "active"), listed("Other", "active"));
+        let found = among(all.as_bytes(), &[of("Down"), of("Gone")].into()).expect("an answer");
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), [of("Down")]);
+        // What cannot be read may be the one that was asked about: it says of none that it is over.
+        for json in ["[1]", "{}", "[", &format!("[{}]", listed(&"x".repeat(ELEMENT), "active"))] {
+            assert!(among(json.as_bytes(), &[of("Down")].into()).is_none(), "{}", json.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn large_answers_are_read_in_turns() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = std::io::Read::read(&mut &stream, &mut [0; 4096]);
+                let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", 2 * LARGE);
+                let _ = std::io::Write::write_all(&mut &stream, head.as_bytes());
+                let _ = std::io::Write::write_all(&mut &stream, &vec![b' '; 2 * LARGE]);
+            }
+        });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let all = Arc::new(Semaphore::new(AT_ONCE));
+        let api = || {
+            let turns = [Arc::new(Semaphore::new(1)), Arc::clone(&all)];
+            Api { base: base.clone(), auth: None, client: Client::new(), turns }
+        };
+        let (one, other) = (api(), api());
+        let ask = async |api: &Api| api.bytes("/", &[], Duration::from_millis(500)).await;
+        let body = ask(&one).await.expect("an answer");
+        assert!(ask(&one).await.is_err(), "one of each system");
+        let another = ask(&other).await.expect("an answer");
+        assert_eq!(all.available_permits(), 0);
+        drop((body, another));
+        assert!(ask(&one).await.is_ok());
+    }
 
     #[test]
     fn questions_are_quoted() {

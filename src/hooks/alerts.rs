@@ -12,16 +12,16 @@ use axum::{Json, Router};
 use codeops_core::config::ReceiverFormat;
 use codeops_core::model::{Alert, Fingerprint, Kept, Name, Signal};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::body::{Held, Room};
 use super::door::is_signed;
-use super::format::{self, INCIDENT_KEY, Malformed, Parsed, State as Is, Told, Truncated};
+use super::format::{self, INCIDENT_KEY, Malformed, Parsed, State as Is, Told};
 use super::intake::Intake;
 use super::overtaken::Ends;
 use super::problem::Problem;
 use super::receiver::{Receiver, Receivers, Watchdog};
 use super::seen::Seen;
+use super::turns::{Turn, Turns};
 use super::{AlertLimits, Alerts, BOUNDS, pull};
 use crate::edge::{Leaves, Peer, Seldom};
 use crate::journal::{LogError, Receipt};
@@ -29,13 +29,15 @@ use crate::port::{AlertListing, Clock};
 
 /// Bodies from here on are read beside the others, not between them.
 const BIG: usize = 32 << 10;
+/// Bodies from here on are read in turns: they may hold thousands of alerts, of which each takes more memory than bytes.
+const MANY: usize = 128 << 10;
 
 pub(super) struct Shared {
     pub(super) receivers: Receivers,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: AlertLimits,
-    places: Semaphore,
+    pub(super) turns: Turns,
     /// For bodies of senders who have shown who they are, and for those that are read to tell.
     proven: Room,
     unproven: Room,
@@ -44,8 +46,7 @@ pub(super) struct Shared {
     ends: Mutex<Ends>,
     /// What strangers were refused for.
     refusals: Seldom,
-    listing: Option<Arc<dyn AlertListing>>,
-    pub(super) pulls: Semaphore,
+    pub(super) listing: Option<Arc<dyn AlertListing>>,
 }
 
 impl Shared {
@@ -56,14 +57,13 @@ impl Shared {
             intake,
             clock,
             limits,
-            places: Semaphore::new(limits.concurrency),
+            turns: Turns::of_all(limits.concurrency),
             proven: Room::new(limits.proven_bytes, BOUNDS.connections),
             unproven: Room::new(limits.unproven_bytes, BOUNDS.connections),
             seen: Mutex::new(Seen::new(limits.remembered)),
             ends: Mutex::new(Ends::new(limits.remembered)),
             refusals: Seldom::default(),
             listing,
-            pulls: pull::places(),
         }
     }
 }
@@ -119,9 +119,16 @@ async fn take(shared: &Shared, name: &str, request: Request<Body>) -> Result<Tak
     if !receiver.rate.admits() {
         return Err(Problem::overload());
     }
-    let _place = shared.places.try_acquire().map_err(|_| Problem::overload())?;
+    let big = if body.bytes.len() < MANY { None } else { Some(turn(shared, receiver).await?) };
+    let place = receiver.turns.place(&shared.turns).ok_or_else(Problem::overload)?;
     let parsed = read(receiver, parts.headers, body, now).await?;
-    deliver(shared, receiver, proof, parsed, now).await
+    deliver(shared, receiver, proof, parsed, (place, big), now).await
+}
+
+/// A turn at what may take much memory.
+async fn turn<'s>(shared: &'s Shared, receiver: &'s Receiver) -> Result<Turn<'s>, Problem> {
+    let turn = tokio::time::timeout(shared.limits.body_time, receiver.turns.big(&shared.turns)).await;
+    turn.ok().flatten().ok_or_else(Problem::overload)
 }
 
 /// Lets in whoever proves to know the secret. What is done, and what is answered, depends on the request alone and not on
@@ -185,15 +192,17 @@ async fn deliver(
     receiver: &Receiver,
     proof: Option<String>,
     parsed: Parsed,
+    turns: (Turn<'_>, Option<Turn<'_>>),
     now: Timestamp,
 ) -> Result<Taken, Problem> {
-    let Parsed { told, spoiled, why: _, ids, truncated } = parsed;
+    let Parsed { told, spoiled, why: _, beyond, ids, truncated } = parsed;
     let (mut durable, mut beside) = ids_of(receiver, proof, ids);
     if shared.seen.lock().unwrap_or_else(PoisonError::into_inner).knows(&beside) {
         return Ok(Taken { duplicate: true, new: 0, spoiled: 0 });
     }
     let nothing = told.is_empty() && spoiled > 0;
-    if nothing {
+    let too_many = beyond > 0 && (truncated.is_none() || pull::whom(shared, receiver).is_none());
+    if nothing || too_many {
         // It is refused: the same delivery, once the receiver's mapping is mended, is no duplicate.
         (durable, beside) = Default::default();
     }
@@ -214,7 +223,9 @@ async fn deliver(
         // What came is kept before its rest is asked for; without that the delivery has not been, and comes again.
         Some(truncated) => {
             let first = take(&[], signals, spoiled).await?;
-            let rest = rest(shared, receiver, truncated, now).await?;
+            // Asking takes long, and keeps nobody else out.
+            drop(turns);
+            let rest = pull::rest(shared, receiver, truncated, now).await?;
             let whole = take(&durable, Vec::new(), 0).await?;
             (Receipt { duplicate: whole.duplicate, new: first.new }, rest)
         }
@@ -231,6 +242,11 @@ async fn deliver(
     tracing::debug!(receiver = %receiver.name, new, spoiled, "alerts taken");
     if nothing {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no alert in it could be read"));
+    }
+    if too_many {
+        tracing::error!(receiver = %receiver.name, beyond, "a delivery has too many alerts: the first are taken and the others are not; send fewer at once, or set the receiver's `api`");
+        let why = "it has more than 10,000 alerts: the first are taken, and the others are not";
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     Ok(Taken { duplicate: false, new, spoiled })
 }
@@ -340,18 +356,6 @@ pub(super) fn not_taken(receiver: &Receiver, error: &LogError) -> Problem {
         LogError::Poisoned(_) | LogError::Closed | LogError::Read(_) => {
             tracing::error!(%error, "an alert cannot be taken");
             Problem::unavailable("nothing can be written down now: send it again later")
-        }
-    }
-}
-
-/// Takes in what a delivery left out. Where nobody can be asked for it, a sender that came again would bring no more.
-async fn rest(shared: &Shared, receiver: &Receiver, cut: Truncated, now: Timestamp) -> Result<usize, Problem> {
-    match shared.listing.as_deref().filter(|_| receiver.has_api) {
-        Some(listing) => pull::rest(shared, listing, receiver, cut, now).await,
-        None => {
-            let (name, missing) = (&receiver.name, cut.count);
-            tracing::error!(receiver = %name, missing, "a delivery was cut short: set the receiver's `api`, or max_alerts to 0");
-            Ok(0)
         }
     }
 }

@@ -17,6 +17,7 @@ mod receiver;
 mod seen;
 mod signed;
 mod token;
+mod turns;
 mod waiting;
 
 use std::fmt;

@@ -5,42 +5,45 @@ use std::time::Duration;
 
 use codeops_core::model::{AlertId, Labels, Signal, bounded_labels};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::alerts::Shared;
 use super::format::{self, Truncated};
 use super::problem::Problem;
 use super::receiver::Receiver;
+use super::turns::Turn;
 use crate::port::{Absence, AlertListing, GroupListing};
 
 /// How long a sender waits for it at most: an Alertmanager waits 10 s or longer.
 const LIMIT: Duration = Duration::from_secs(8);
-/// Answers in memory at once: one may be large.
-const AT_ONCE: usize = 2;
 /// How many signals go into one entry.
 const CHUNK: usize = 1_000;
 
-/// Places for questions.
-pub(super) fn places() -> Semaphore {
-    Semaphore::new(AT_ONCE)
+/// Who can be asked for what a receiver's deliveries left out, if somebody can.
+pub(super) fn whom<'s>(shared: &'s Shared, receiver: &Receiver) -> Option<&'s dyn AlertListing> {
+    shared.listing.as_deref().filter(|_| receiver.has_api)
 }
 
-/// Takes in what a delivery left out; answers how much of it is new.
+/// Takes in what a delivery left out; answers how much of it is new. Where nobody can be asked for it, a sender that came again
+/// would bring no more.
 ///
 /// # Errors
 /// It cannot be had, or not be written down, now.
 pub(super) async fn rest(
     shared: &Shared,
-    listing: &dyn AlertListing,
     receiver: &Receiver,
     truncated: Truncated,
     now: Timestamp,
 ) -> Result<usize, Problem> {
     let (name, missing) = (&receiver.name, truncated.count);
+    let Some(listing) = whom(shared, receiver) else {
+        tracing::error!(receiver = %name, missing, "a delivery was cut short: set the receiver's `api`, or max_alerts to 0");
+        return Ok(0);
+    };
     let asked = tokio::time::timeout(LIMIT, ask(shared, listing, receiver, truncated, now)).await;
     let failed = match asked {
-        Ok(Ok(Rest { signals, spoiled, unsettled })) => {
+        Ok(Ok(Rest { signals, spoiled, unsettled, turn })) => {
             let new = write(shared, receiver, signals, spoiled).await?;
+            drop(turn);
             if !unsettled {
                 tracing::info!(receiver = %name, missing, new, "the rest of a delivery that was cut short is taken");
                 return Ok(new);
@@ -55,26 +58,28 @@ pub(super) async fn rest(
 }
 
 /// What a source says of a group.
-struct Rest {
+struct Rest<'t> {
     signals: Vec<Signal>,
     spoiled: u32,
     /// Something may be over, and it cannot say so yet.
     unsettled: bool,
+    /// Kept for as long as they are in memory.
+    turn: Turn<'t>,
 }
 
-async fn ask(
-    shared: &Shared,
+async fn ask<'t>(
+    shared: &'t Shared,
     listing: &dyn AlertListing,
-    receiver: &Receiver,
+    receiver: &'t Receiver,
     truncated: Truncated,
     now: Timestamp,
-) -> Result<Rest, String> {
-    let _place = shared.pulls.acquire().await.map_err(|error| error.to_string())?;
+) -> Result<Rest<'t>, String> {
+    let turn = receiver.turns.pull(&shared.turns).await.ok_or("there are no turns")?;
     // Before it is asked: what comes in by another delivery meanwhile may not be on its list.
     let known = known(shared, receiver, &truncated.group);
     let GroupListing { body, up } = listing.group(&receiver.name, &truncated.group).await?;
-    let route = truncated.route;
-    let parsed = tokio::task::spawn_blocking(move || format::parse_listing(&body, &route)).await;
+    let (route, of) = (truncated.route, known.iter().map(|id| id.fingerprint.clone()).collect());
+    let parsed = tokio::task::spawn_blocking(move || format::parse_listing(&body, &route, &of)).await;
     let listed = parsed.map_err(|error| error.to_string())?.map_err(|error| error.0.to_owned())?;
     // Where an entry could not be read, nothing is concluded from what is not there.
     let gone = known.into_iter().filter(|id| listed.spoiled == 0 && !listed.open.contains(&id.fingerprint));
@@ -88,7 +93,7 @@ async fn ask(
     }
     let fires = listed.firing.into_iter().filter(|told| receiver.watchdogs_of(told).is_empty());
     signals.extend(receiver.signals(&*shared.intake, fires, now));
-    Ok(Rest { signals, spoiled: listed.spoiled, unsettled })
+    Ok(Rest { signals, spoiled: listed.spoiled, unsettled, turn })
 }
 
 /// What of a group is known to be open. Its labels are compared as they came in.

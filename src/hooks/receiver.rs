@@ -13,6 +13,7 @@ use super::door::Door;
 use super::format::{Mapping, Reading, Told};
 use super::intake::Intake;
 use super::rate::Rate;
+use super::turns::Turns;
 use crate::edge::Seldom;
 
 /// All receivers, and the door of those that there are not.
@@ -30,6 +31,7 @@ pub(super) struct Receiver {
     pub(super) door: Door,
     pub(super) reading: Arc<Reading>,
     pub(super) rate: Rate,
+    pub(super) turns: Turns,
     pub(super) body_bytes: usize,
     /// Whether its source can be asked for what a delivery left out.
     pub(super) has_api: bool,
@@ -133,6 +135,7 @@ impl Receiver {
             door: Door::new(&settings.auth, format, read)?,
             reading: Arc::new(Reading { format, mapping: settings.mapping.as_ref().map(Mapping::new).transpose()? }),
             rate: Rate::new(limits.per_second, limits.burst),
+            turns: Turns::of_one(limits.concurrency),
             body_bytes: if many { limits.many_bytes } else { limits.body_bytes },
             has_api: settings.api.is_some(),
             source_is_asked: false,

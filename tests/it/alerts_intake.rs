@@ -420,6 +420,52 @@ async fn the_rest_of_a_delivery_that_was_cut_short_is_durable_before_it_is_ackno
     edge.stop().await;
 }
 
+/// The fixture with so many alerts, each another one.
+fn many(count: usize) -> Vec<u8> {
+    let mut body: serde_json::Value = serde_json::from_slice(&fixture("alertmanager.json")).expect("JSON");
+    let one = body["alerts"][0].clone();
+    let alerts = (0..count).map(|at| {
+        let mut alert = one.clone();
+        alert["labels"]["instance"] = format!("n{at}").into();
+        alert["annotations"] = serde_json::json!({});
+        alert
+    });
+    body["alerts"] = alerts.collect();
+    body.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn of_a_delivery_with_too_many_alerts_the_first_are_taken_and_its_sender_is_told() {
+    let edge = Edge::start().await;
+    let body = many(10_001);
+    for _ in 0..2 {
+        let (status, answer) = edge.post("/hooks/alerts/am2", &[edge::bearer("am2")], &body).await;
+        assert_eq!((status, edge.firing().len()), (413, 10_000), "{answer}");
+        assert!(answer.contains("more than 10,000 alerts"), "{answer}");
+    }
+    // Where its source can be asked, that is asked as for what it left out.
+    let (status, answer) = edge.post("/hooks/alerts/am", &[edge::bearer("am")], &body).await;
+    assert_eq!((status, edge.asked().len()), (200, 1), "{answer}");
+    assert!(edge.firing().iter().any(|alert| alert.name() == "LeftOut"));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_whose_source_does_not_answer_keeps_no_other_out() {
+    let edge = Edge::with(AlertLimits { concurrency: 2, ..AlertLimits::default() }, receivers()).await;
+    edge.listing_hangs();
+    let body = cut_short();
+    let waits = async || edge.post("/hooks/alerts/am", &[edge::bearer("am")], &body).await.0;
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        edge.post("/hooks/alerts/am2", &[edge::bearer("am2")], &fixture("alertmanager.json")).await.0
+    };
+    let (one, two, three, other) = tokio::join!(waits(), waits(), waits(), other);
+    assert_eq!(other, 200);
+    assert!([one, two, three].iter().all(|status| *status == 503), "what cannot be had is not acknowledged");
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn what_a_delivery_left_out_may_be_that_an_alert_is_over() {
     let edge = Edge::start().await;

@@ -177,6 +177,10 @@ impl Edge {
     }
 
     /// Whom the rest of a delivery was asked of, and for which group.
+    pub(super) fn listing_hangs(&self) {
+        *self.listing.hangs.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
     pub(super) fn asked(&self) -> Vec<(String, Labels)> {
         self.listing.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -290,6 +294,7 @@ impl Intake for Failing {
 struct Listing {
     asked: Mutex<Vec<(String, Labels)>>,
     fails: Mutex<bool>,
+    hangs: Mutex<bool>,
     up: Mutex<Timestamp>,
 }
 
@@ -299,6 +304,9 @@ impl AlertListing for Listing {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((receiver.to_string(), labels.clone()));
         if *self.fails.lock().unwrap_or_else(PoisonError::into_inner) {
             return Err("it does not answer".to_owned());
+        }
+        if *self.hangs.lock().unwrap_or_else(PoisonError::into_inner) {
+            std::future::pending::<()>().await;
         }
         let alert = |name: &str, state: &str, route: &str| {
             serde_json::json!({
