@@ -26,10 +26,12 @@ const FIRST: u16 = 61_000;
 const ENOUGH: u16 = 1_000;
 /// How often the kernel is asked for one that no other keeper has.
 const TRIES: usize = 64;
-/// Where root's keepers of a machine keep ports: a folder that none but root reaches into.
-const OF_MACHINE: &str = "/run/codeops/ports";
+/// Where keepers keep ports.
+const PORTS: &str = "ports";
+/// Where root's keepers of a machine agree: folders that none but root reaches into.
+const OF_MACHINE: &str = "/run/codeops";
 /// Where those of one provider do that have no such folder, seen from their own.
-const OF_PROVIDER: &str = "../../ports";
+const OF_PROVIDER: &str = "../..";
 
 /// A port that no other keeper of this machine gives away while this lives.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl Reserved {
     /// When the machine has none left.
     pub(super) fn new(before: Option<u16>) -> io::Result<Self> {
         let kernel = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-        Self::among(folder().as_deref(), &kernel, before)
+        Self::among(folder(PORTS).as_deref(), &kernel, before)
     }
 
     fn among(folder: Option<&Path>, kernel: &str, before: Option<u16>) -> io::Result<Self> {
@@ -82,7 +84,7 @@ impl Reserved {
 
     /// Keeps the port of an instance that lives already, if nobody else does.
     pub(super) fn of(port: u16) -> Self {
-        let lock = lock(folder().as_deref(), port).unwrap_or_default();
+        let lock = lock(folder(PORTS).as_deref(), port).unwrap_or_default();
         Self { port, _lock: lock, name: name(port).ok() }
     }
 
@@ -92,13 +94,13 @@ impl Reserved {
     }
 }
 
-/// Where this keeper and the others agree; `None` where no such folder can be: then whoever listens first has a port, and the
-/// other instance is started again with another.
-fn folder() -> Option<PathBuf> {
+/// Where this keeper and the others agree on something; `None` where no such folder can be: then whoever listens first has a
+/// port, and the other instance is started again with another.
+pub(super) fn folder(of: &str) -> Option<PathBuf> {
     let made = |folder: &Path| DirBuilder::new().recursive(true).mode(0o700).create(folder).is_ok();
-    let machines = rustix::process::geteuid().is_root().then(|| PathBuf::from(OF_MACHINE));
+    let machines = rustix::process::geteuid().is_root().then(|| Path::new(OF_MACHINE).join(of));
     // Only a keeper has its lock in the folder that it works in.
-    let providers = || Path::new(LOCK).exists().then(|| PathBuf::from(OF_PROVIDER));
+    let providers = || Path::new(LOCK).exists().then(|| Path::new(OF_PROVIDER).join(of));
     machines.filter(|folder| made(folder)).or_else(|| providers().filter(|folder| made(folder)))
 }
 
