@@ -42,12 +42,20 @@ impl Address {
         }
         match text.split_once(':') {
             Some((_, rest)) if rest.starts_with(':') => Err(bad("remote helpers (`name::…`) are not run")),
+            // With a password it is a URL without its scheme: ssh would be given that where every user sees it.
+            Some((_, rest)) if rest.trim_start_matches('/').split('/').next().is_some_and(|it| it.contains('@')) => {
+                Err(bad("it has an `@` behind a `:`, and no `https://` in front"))
+            }
+            Some((scheme, rest)) if rest.starts_with('/') && PROTOCOLS.contains(&scheme) => {
+                Err(bad("its scheme is not followed by `://`"))
+            }
             Some((host, path)) if !host.contains('/') => {
                 if host.is_empty() || path.is_empty() || path.starts_with('-') {
                     return Err(bad("`host:path` lacks one of the two, or its path begins with `-`"));
                 }
                 Ok(Self::Remote { url: text.to_owned(), protocol: "ssh", credentials: None })
             }
+            _ if text.contains('@') => Err(bad("there is no such folder, and it has no `https://` in front")),
             _ => Err(SourceError(format!(
                 "there is no folder `{}`, and `{text}` is no URL either: name a folder that is a Git repository, or a URL, with \
                  --repo, CODEOPS_REPO or repository.url; `codeops init DIR` makes a repository to begin with",
@@ -292,6 +300,25 @@ mod tests {
         assert!(of(folder.path()).is_ok());
         std::fs::write(below.join("HEAD"), "ref: refs/heads/main").expect("written");
         assert!(of(&below).is_ok(), "a bare one");
+    }
+
+    #[test]
+    fn a_url_that_lost_its_scheme_is_not_taken_for_another_with_its_password() {
+        for text in [
+            "bot:hunter2@git.example/ops.git",
+            "bot:hunter2@github.com:ops/ops.git",
+            "https:/bot:hunter2@git.example/ops.git",
+            "htps:/bot:hunter2@git.example/ops.git",
+            "//bot:hunter2@git.example/ops.git",
+            "/bot:hunter2@git.example/ops.git",
+            "https:/git.example/ops.git",
+        ] {
+            let SourceError(why) = Address::parse(text).expect_err(text);
+            assert!(!why.contains("hunter2") && why.contains("give https://"), "{text}: {why}");
+        }
+        for text in ["git@github.com:ops/ops.git", "h:a/b@c.git", "h:/srv/ops.git"] {
+            assert_eq!(Address::parse(text).expect("good").to_string(), text);
+        }
     }
 
     #[test]
