@@ -59,7 +59,7 @@ pub(super) fn claim(folder: &Path) -> Result<Lock, StoreError> {
         move |source| StoreError::Folder { path, source }
     };
     DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(fail(folder))?;
-    is_ours(folder).map_err(fail(folder))?;
+    is_ours(folder)?;
     let lock = lock(folder)?;
     let file = database(folder);
     let made = private(&file).map_err(fail(&file))?;
@@ -67,15 +67,67 @@ pub(super) fn claim(folder: &Path) -> Result<Lock, StoreError> {
     Ok(lock)
 }
 
-/// Whether nobody else may put in its place what is believed and run from there. A group that the daemon is in may write: so
-/// volumes are handed over, and so folders are made where each user has a group of its own.
-fn is_ours(folder: &Path) -> std::io::Result<()> {
-    let meta = std::fs::metadata(folder)?;
+/// Whether nobody else may put in its place, or in it, what is believed and run from there. A group that the daemon is in may
+/// write: so volumes are handed over, and so folders are made where each user has a group of its own.
+fn is_ours(folder: &Path) -> Result<(), StoreError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Folder { path, source }
+    };
+    // Itself, and where it leads if it is a link.
+    for meta in [std::fs::symlink_metadata(folder), std::fs::metadata(folder)] {
+        let meta = meta.map_err(fail(folder))?;
+        let looked = look(&meta, "chown it, or name another folder", "chmod it to 0711, or name another folder");
+        looked.map_err(fail(folder))?;
+    }
+    let whole = folder.canonicalize().map_err(fail(folder))?;
+    for above in whole.ancestors().skip(1) {
+        let mode = std::fs::metadata(above).map_err(fail(above))?.mode();
+        if mode & 0o1002 == 0o002 {
+            let why = "others may put another state folder in the place of this one: chmod o-w it, or name another state folder";
+            return Err(fail(above)(refused(why.to_owned())));
+        }
+    }
+    // What was put there before it was ours. Deeper down lie folders of apps, which belong to their users.
+    for path in entries(folder).map_err(fail(folder))? {
+        let meta = of_ours(&path).map_err(fail(&path))?;
+        if meta.is_some_and(|meta| meta.is_dir()) {
+            for inner in entries(&path).map_err(fail(&path))? {
+                of_ours(&inner).map_err(fail(&inner))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// What lies in the state folder, if it is ours, or gone by now.
+fn of_ours(path: &Path) -> std::io::Result<Option<std::fs::Metadata>> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    look(&meta, "remove it, or chown it if you know what it is", "remove it, or chmod it to 0700")?;
+    Ok(Some(meta))
+}
+
+fn refused(why: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::PermissionDenied, why)
+}
+
+/// Whether it belongs to the daemon's user or root, and nobody else may write; with what to do where not.
+fn look(meta: &std::fs::Metadata, chown: &str, chmod: &str) -> std::io::Result<()> {
     let me = rustix::process::geteuid().as_raw();
-    let refused = |why: String| Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
     if meta.uid() != me && meta.uid() != 0 {
         let why = "and the daemon runs as";
-        return refused(format!("it belongs to uid {}, {why} uid {me}: chown it, or name another folder", meta.uid()));
+        return Err(refused(format!("it belongs to uid {}, {why} uid {me}: {chown}", meta.uid())));
+    }
+    // A link has no mode of its own, and a socket is of no use for what is believed.
+    if !(meta.is_dir() || meta.is_file()) {
+        return Ok(());
     }
     let ours = || {
         let groups = rustix::process::getgroups().unwrap_or_default();
@@ -83,7 +135,7 @@ fn is_ours(folder: &Path) -> std::io::Result<()> {
     };
     if meta.mode() & 0o002 != 0 || (meta.mode() & 0o020 != 0 && !ours()) {
         let mode = meta.mode() & 0o7777;
-        return refused(format!("others may write in it (mode {mode:04o}): chmod it to 0711, or name another folder"));
+        return Err(refused(format!("others may write in it (mode {mode:04o}): {chmod}")));
     }
     Ok(())
 }
@@ -137,5 +189,52 @@ mod tests {
             let why = try_mode(0o711).expect_err("another's");
             assert!(why.contains("belongs to uid 65534"), "{why}");
         }
+    }
+
+    #[test]
+    fn what_others_put_into_the_folder_or_may_put_in_its_place_is_refused() {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = place.path().join("above/state");
+        let why = || claim(&folder).map(drop).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+        let mode = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        let (hooks, data) = (folder.join("hooks"), folder.join("local/data/x"));
+        std::fs::create_dir_all(&hooks).expect("made");
+        std::fs::create_dir_all(&data).expect("made");
+        let token = hooks.join("alerts-token");
+        std::fs::write(&token, "0123456789abcdef").expect("written");
+        assert_eq!(why(), Ok(()));
+        for path in [&hooks, &token] {
+            mode(path, 0o777);
+            let told = why().expect_err("others may write");
+            assert!(told.contains(&path.display().to_string()) && told.contains("chmod"), "{told}");
+            mode(path, 0o700);
+        }
+        let above = folder.parent().expect("one above");
+        mode(above, 0o777);
+        let told = why().expect_err("others may write");
+        assert!(told.contains("in the place of this one"), "{told}");
+        for good in [0o1777, 0o755] {
+            mode(above, good);
+            assert_eq!(why(), Ok(()));
+        }
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::chown(&data, Some(65_534), None).expect("root may");
+        assert_eq!(why(), Ok(()), "apps' folders are theirs");
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&folder, &link).expect("made");
+        drop(claim(&link).expect("ours"));
+        std::os::unix::fs::lchown(&link, Some(65_534), None).expect("root may");
+        assert!(claim(&link).is_err(), "another's link");
+        for path in [&token, &folder.join("local")] {
+            std::os::unix::fs::chown(path, Some(65_534), None).expect("root may");
+            let told = why().expect_err("another's");
+            assert!(told.contains("belongs to uid 65534") && told.contains("chown"), "{told}");
+            std::os::unix::fs::chown(path, Some(0), None).expect("root may");
+        }
+        assert_eq!(why(), Ok(()));
     }
 }
