@@ -62,6 +62,7 @@ impl Record {
             | Record::Pinned { resource, .. }
             | Record::Unpinned { resource, .. }
             | Record::TakenBack { resource }
+            | Record::Ports { resource, .. }
             | Record::Removal { resource, .. }
             | Record::Forgotten { resource }
             | Record::Renamed { resource, .. }
@@ -124,6 +125,7 @@ impl Record {
             Record::Run { .. } | Record::Page { .. } | Record::Scheduled { .. } => Category::Run,
             Record::Latched { .. } | Record::Unlatched { .. } | Record::Renewed { .. } => Category::Guard,
             Record::DaemonStarted { .. }
+            | Record::Ports { .. }
             | Record::Forgotten { .. }
             | Record::Renamed { .. }
             | Record::System { .. }

@@ -207,6 +207,7 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             changes.extend(removals.iter().flat_map(|id| resource_of(memory, id, |it| it.removal_held = true)));
             changes
         }
+        Record::Ports { resource, ports } => resource_of(memory, resource, |it| it.ports.clone_from(ports)),
         Record::TakenBack { resource } => resource_of(memory, resource, |it| it.removal_held = false),
         Record::HoldSpent { hold } => {
             let limited = memory.allowed_by.remove(hold).is_some() | memory.overtaken.remove(hold).is_some();
@@ -376,8 +377,9 @@ fn rename(memory: &mut Memory, from: &ResourceId, to: &ResourceId) -> Vec<Change
     // By its new name it is declared.
     (moved.dropped_at, moved.removal_held) = (None, false);
     if let Some(there) = memory.resources.remove(to).filter(|there| there.file.is_some()) {
-        (moved.file, moved.claims) = (there.file, there.claims);
-        (moved.stays, moved.stayed) = (there.stays, there.stayed);
+        (moved.file, moved.stays, moved.stayed) = (there.file, there.stays, there.stayed);
+        moved.ports.extend(there.ports);
+        moved.claim(there.claims);
     }
     memory.resources.insert(to.clone(), moved);
     vec![Change::Resource(from.clone()), Change::Resource(to.clone())]

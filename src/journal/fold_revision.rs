@@ -28,7 +28,7 @@ pub(super) fn accept(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
     let mut changes = declare(memory, files, by_file, gone, entry.at);
     // What is not gone yet goes under this revision.
     memory.revision.removes.retain(|id| memory.resources.contains_key(id));
-    let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claims = has.clone()));
+    let claimed = claims.iter().flat_map(|(id, has)| resource_of(memory, id, |it| it.claim(has.clone())));
     changes.extend(claimed.collect::<Vec<_>>());
     changes.extend(ask(memory, asked));
     let by = changed.iter().flat_map(|(id, by)| resource_of(memory, id, |it| it.changed_by = Some(*by)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use codeops_core::model::{
     Aim, AlertId, AlertState, AsDeclared, Asked, CauseKind, ChangedBy, Claims, Commit, Digest, Disposition, Health,
     HoldId, InstanceId, Key, LastGood, Name, Owner, PageEvent, PageId, Pin, ProviderName, Renewal, ResourceId,
-    Revision, RevisionState, RunEvent, RunId, Signal, Subject, Sync, SystemId, TeamName, Verb, Waves,
+    Revision, RevisionState, RunEvent, RunId, Signal, StablePort, Subject, Sync, SystemId, TeamName, Verb, Waves,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -243,6 +243,14 @@ pub enum Record {
     HoldSpent {
         /// The hold.
         hold: HoldId,
+    },
+    /// On which ports a resource may live beside the one that it is declared with, as was seen, where that is otherwise than
+    /// remembered: they stay its own until it has arrived at that.
+    Ports {
+        /// The resource.
+        resource: ResourceId,
+        /// The ports; none once it has arrived.
+        ports: BTreeSet<StablePort>,
     },
     /// A resource is gone and nothing more is remembered of it.
     Forgotten {

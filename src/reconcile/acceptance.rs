@@ -28,22 +28,10 @@ pub fn declared(memory: &Memory) -> Declared {
     declared.into_iter().map(|(file, ids)| (Arc::clone(file), Arc::new(ids))).collect()
 }
 
-/// The apps that were there, as remembered, with what each has by right: its port, its former names, and whose it is.
+/// The apps that were there, as remembered, with what each has: its ports, its former names, and whose it is.
 pub fn claims(memory: &Memory) -> BTreeMap<ResourceId, Claims> {
-    let having = memory.resources.iter().filter(|(_, resource)| was_there(resource));
-    // What is not declared any more has its port as long as it may live.
-    let has_port = |resource: &ResourceMemory| resource.file.is_some() || resource.lived_on().next().is_some();
-    let having = having.map(|(id, resource)| {
-        let port = resource.claims.port.clone().filter(|_| has_port(resource));
-        let good = resource.last_good.as_ref().and_then(|good| Claims::of(&good.resource, false).port);
-        let live = good.filter(|good| Some(good) != port.as_ref() && has_port(resource));
-        (id.clone(), Claims { port, live, ..resource.claims.clone() })
-    });
-    having.collect()
-}
-
-fn was_there(resource: &ResourceMemory) -> bool {
-    !resource.claims.is_empty() || resource.lived_on().next().is_some()
+    let having = memory.resources.iter().filter(|(_, resource)| resource.was_there());
+    having.map(|(id, resource)| (id.clone(), resource.has())).collect()
 }
 
 /// What each provider can do.
@@ -132,7 +120,7 @@ fn claimed(compiled: &Compiled, memory: &Memory) -> BTreeMap<ResourceId, Claims>
     let apart = compiled.desired.keeps_teams_apart();
     let each = compiled.desired.resources.iter().map(|(id, resource)| {
         let had = |old: &ResourceId| memory.resources.get(id).is_some_and(|it| it.claims.was.contains(old));
-        let was = |old: &ResourceId| memory.resources.get(old).is_some_and(was_there);
+        let was = |old: &ResourceId| memory.resources.get(old).is_some_and(ResourceMemory::was_there);
         let claims = Claims::of(resource, apart).of_what_was(|old| had(old) || was(old));
         (id, claims.with_names(id, |id| memory.resources.get(id).map(|it| &it.claims)))
     });

@@ -134,6 +134,11 @@ impl Flow {
             let planned = Planned { change, unknown: unknown.get(id).copied() };
             let declared = upheld.as_ref().map(|upheld| upheld.declared).or_else(|| current.desired.resources.get(id));
             let look = sight.look(id, declared, planned);
+            // What a step is about to change, or has changed unseen, says nothing of where it lives.
+            if !self.world.busy.contains_key(id) {
+                let ports = sight.ports(id, declared, look.as_ref().map(|look| &look.next));
+                decided.records.extend(ports.map(|ports| Record::Ports { resource: id.clone(), ports }));
+            }
             let decision = decided.judged.decisions.get(id);
             let kept = decided.plan.kept.get(id).filter(|_| !current.desired.resources.contains_key(id));
             let mut status = self.status(current, id, decision, (look.as_ref(), kept), now);

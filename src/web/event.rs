@@ -242,6 +242,7 @@ fn sentence(record: &Record) -> String {
             format!("{} stays the last good, as it is declared now", good.resource.template_digest.short())
         }
         Record::Baked { good, .. } => format!("baked: {} is the last good", good.resource.template_digest.short()),
+        Record::Ports { ports, .. } => event_kept::ports(ports),
         Record::Released { template, .. } => format!("release command of {} succeeded", template.short()),
         Record::Pinned { template, pin, .. } if pin.check_only => {
             format!("check pinned: {}; template {} is good and stays", pin.why, template.short())

@@ -1,8 +1,8 @@
-//! What an event says of what is broken, and of what several teams have, of how alerts are answered.
+//! What an event says of what somebody keeps: what is broken, or several teams have, of how alerts are answered; and ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codeops_core::model::{Revision, TeamName};
+use codeops_core::model::{Revision, StablePort, TeamName};
 
 /// Which manifests are broken or deleted, and which version of each stays in force; and whose is what several teams
 /// have, or is gone and still named.
@@ -33,5 +33,17 @@ pub(super) fn sentence(
                 .to_owned()
         }
         false => all.join("; "),
+    }
+}
+
+/// On which ports an app may live beside the one that it is declared with.
+pub(super) fn ports(ports: &BTreeSet<StablePort>) -> String {
+    let one = |(provider, address, number): &StablePort| format!("port {number} on {address} ({provider})");
+    match ports.is_empty() {
+        true => "it has arrived at what is declared, and keeps no port that it had before".to_owned(),
+        false => {
+            let all: Vec<String> = ports.iter().map(one).collect();
+            format!("it may live on {} still, beside what it is declared with", all.join(" and "))
+        }
     }
 }

@@ -128,9 +128,10 @@ fn every_kind_of_record_that_was_ever_written_is_read_for_ever() {
             Record::Stays { .. } => 37,
             Record::Result { outcome: Outcome::TakenUp, .. } => 38,
             Record::TakenBack { .. } => 39,
+            Record::Ports { .. } => 40,
         });
     }
-    assert_eq!(kinds, (0..40).collect(), "each kind has a golden file");
+    assert_eq!(kinds, (0..41).collect(), "each kind has a golden file");
 }
 
 #[tokio::test]

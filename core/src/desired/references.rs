@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::model::{ProviderName, ResourceId, TeamName};
+use crate::model::{ProviderName, ResourceId, StablePort, TeamName};
 
 use super::mistakes::Mistakes;
 use super::order::{circle, cycles};
@@ -30,7 +30,7 @@ pub(super) fn check(resolved: &mut Resolved, context: &Context) {
     if !acyclic {
         circles(units, context, found);
     }
-    ports(units, default.as_ref(), context, found);
+    ports(units, held, default.as_ref(), context, found);
 }
 
 /// Dependencies on what is not there, and whether nobody waits for himself: in one walk, for it is made over all manifests
@@ -158,7 +158,13 @@ fn hosts(context: &Context) -> Option<&ProviderName> {
 
 /// Two apps of one provider, or of one machine, cannot have one address; who had it keeps it. Where teams are kept apart, all of loopback is one:
 /// whoever connects to `localhost` would meet another team there.
-fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &Context, found: &mut Mistakes) {
+fn ports(
+    units: &mut Units,
+    held: &BTreeMap<ResourceId, String>,
+    default_provider: Option<&ProviderName>,
+    context: &Context,
+    found: &mut Mistakes,
+) {
     let asked = |unit: &'_ Unit| {
         let port = unit.app.port.as_ref()?;
         Some((port.value.number, unit.app.bind.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), port.span))
@@ -182,8 +188,8 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
         wrong.extend(clashes(group, units, !context.teams.is_empty()));
     }
     // Who is held keeps what it had, which may hold others in turn.
-    while !context.teams.is_empty() {
-        let more = kept_by_others(&taken, units, context, &wrong);
+    loop {
+        let more = kept_by_others(&taken, (units, held), context, &wrong);
         if more.is_empty() {
             break;
         }
@@ -192,46 +198,48 @@ fn ports(units: &mut Units, default_provider: Option<&ProviderName>, context: &C
     report(units, wrong, found);
 }
 
-/// What has a port still, on which address, and whose it is.
-type Kept<'k> = (&'k ResourceId, IpAddr, &'k TeamName);
+/// Who has a port still, on which address, and whether he is held.
+type Kept<'k> = (&'k ResourceId, IpAddr, bool);
 
-/// Whoever asks for a port that another team's app has still, though this revision does not say so: that one is held as it was,
-/// for a mistake or one of those that are `wrong`, is suspended, is not gone yet, or lives on what it last was good with. None of those
-/// that are `wrong` already.
-fn kept_by_others(taken: &[Asked<'_>], units: &Units, context: &Context, wrong: &[Wrong]) -> Vec<Wrong> {
+/// Whoever asks for a port that another app has still, though this revision does not say so. What is held, for a mistake or as one
+/// of those that are `wrong`, stays as it was. From another team's app also those are kept that it may live on, and, where it
+/// is suspended or not gone yet, the one that it had: until it has moved from there. None of those that are `wrong` already.
+fn kept_by_others(
+    taken: &[Asked<'_>],
+    (units, held): (&Units, &BTreeMap<ResourceId, String>),
+    context: &Context,
+    wrong: &[Wrong],
+) -> Vec<Wrong> {
     let wrong: BTreeSet<&ResourceId> = wrong.iter().map(|(id, ..)| id).collect();
     let asked = OnceCell::new();
     let by_id = || -> HashMap<&ResourceId, &Asked<'_>> { taken.iter().map(|asked| (asked.1, asked)).collect() };
-    let is_held = |unit: &Unit| unit.held.is_some() || wrong.contains(&unit.id);
-    let asks_for = |id, (provider, bind, number): &(ProviderName, IpAddr, u16)| {
+    let asks_for = |id, (provider, bind, number): &StablePort| {
         let had = (Some(had_ports_of(provider, context)), *number);
         asked.get_or_init(by_id).get(id).is_some_and(|asked| (asked.0, &asked.2) == (had, bind))
     };
-    let is_kept = |id, had| {
-        let stays = |unit: &Unit| is_held(unit) || unit.app.suspend;
-        units.get(id).is_none_or(|unit| stays(unit) && !asks_for(id, had))
-    };
-    // Of what is scaled to nothing nothing is found good any more.
-    let may_live = |id, live| units.get(id).is_none_or(|unit| unit.app.replicas != Some(0) && !asks_for(id, live));
     let mut kept: BTreeMap<(&ProviderName, u16), Vec<Kept<'_>>> = BTreeMap::new();
     for (id, claims) in &context.claims {
-        let Some(team) = rights::holder(id, context) else { continue };
-        let had = claims.port.iter().filter(|had| is_kept(id, had));
-        for (provider, bind, number) in had.chain(claims.live.iter().filter(|live| may_live(id, live))) {
-            kept.entry((had_ports_of(provider, context), *number)).or_default().push((id, *bind, team));
+        let unit = units.get(id);
+        let is_held = unit.map_or(held.contains_key(id), |unit| unit.held.is_some() || wrong.contains(id));
+        let stays = is_held || unit.is_none_or(|unit| unit.app.suspend);
+        let had = claims.port.iter().filter(|_| stays).map(|had| (had, is_held));
+        let all = had.chain(claims.live.iter().map(|live| (live, false)));
+        for ((provider, bind, number), is_held) in all.filter(|(port, _)| !asks_for(id, port)) {
+            kept.entry((had_ports_of(provider, context), *number)).or_default().push((id, *bind, is_held));
         }
     }
     let mut found = Vec::new();
     let others = taken.iter().filter(|asked| !kept.is_empty() && !wrong.contains(asked.1));
     for ((provider, number), id, bind, span, _) in others {
         let Some(there) = provider.and_then(|provider| kept.get(&(provider, *number))) else { continue };
-        let Some(team) = units.get(*id).and_then(|unit| unit.app.team.as_ref()) else { continue };
-        let is_near = |address: &IpAddr| {
-            let (one, other) = (bind.to_canonical(), address.to_canonical());
-            one == other || one.is_unspecified() || other.is_unspecified() || one.is_loopback() && other.is_loopback()
-        };
-        let stands = |(other, address, theirs): &&Kept<'_>| {
-            *other != *id && is_near(address) && !rights::reaches(&team.value, theirs, context)
+        let Some(unit) = units.get(*id) else { continue };
+        let stands = |(other, address, is_held): &&Kept<'_>| {
+            let teams = unit.app.team.as_ref().zip(rights::holder(other, context));
+            let apart = teams.is_some_and(|(team, theirs)| !rights::reaches(&team.value, theirs, context));
+            let (one, same) = (bind.to_canonical(), address.to_canonical());
+            let is_near = one == same || one.is_unspecified() || same.is_unspecified();
+            let is_near = is_near || apart && one.is_loopback() && same.is_loopback();
+            *other != *id && is_near && (apart || *is_held)
         };
         let had = context.claims.get(*id).and_then(|claims| claims.port.as_ref());
         let is_its =
@@ -259,13 +267,11 @@ fn right(
     by_teams: &HadByTeams<'_>,
 ) -> Right {
     let claims = context.claims.get(*id);
-    let is = |had: &(ProviderName, IpAddr, u16)| {
-        (Some(had_ports_of(&had.0, context)), &had.1, &had.2) == (*provider, bind, number)
-    };
+    let is = |had: &StablePort| (Some(had_ports_of(&had.0, context)), &had.1, &had.2) == (*provider, bind, number);
     if claims.and_then(|claims| claims.port.as_ref()).is_some_and(is) {
         return Right::Holder;
     }
-    let lives_there = claims.and_then(|claims| claims.live.as_ref()).is_some_and(is);
+    let lives_there = claims.is_some_and(|claims| claims.live.iter().any(is));
     let Some(unit) = units.get(*id) else { return Right::None };
     let its = provider.zip(unit.app.team.as_ref()).map(|(provider, team)| (provider, *bind, *number, &team.value));
     match Right::of(unit, context) {

@@ -20,6 +20,7 @@ mod mistakes;
 mod names;
 mod neighbours;
 mod owned;
+mod ports;
 mod promises;
 mod properties;
 mod response;

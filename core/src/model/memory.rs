@@ -1,7 +1,6 @@
 //! What must be remembered across restarts: the fold of the journal that decisions read. Plain data; the journal folds it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Aim, Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory,
-    Revision, RunId, SystemId, TeamName, Verb, is_ahead, wait_ends,
+    Aim, Claims, Digest, HoldId, Instance, InstanceId, Name, Owner, ProviderName, Resource, ResourceId, ResponseMemory,
+    Revision, RunId, StablePort, SystemId, TeamName, Verb, is_ahead, wait_ends,
 };
 
 /// All that is remembered.
@@ -91,6 +90,10 @@ pub struct ResourceMemory {
     /// What it had by right when a revision was last accepted.
     #[serde(skip_serializing_if = "Claims::is_empty")]
     pub claims: Claims,
+    /// The ports beside the one in `claims` on which it may live still: what it had when it came to be declared with another, and
+    /// what it was seen on, until it has arrived.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub ports: BTreeSet<StablePort>,
     /// What it stays as while its manifest has a mistake: as it was declared last without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stays: Option<AsDeclared>,
@@ -189,16 +192,38 @@ impl ResourceMemory {
         self.file = Some(Arc::clone(file));
     }
 
-    /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone, with
-    /// the port that it may have still.
+    /// No file declares it any more. What nothing else is remembered of is forgotten; else it is its team's until it is gone, and
+    /// has no port but as long as it may live on it.
     pub fn drop_declaration(&mut self, at: Timestamp) {
+        let Claims { team, asked, .. } = self.claims.clone();
+        self.claim(Claims::default());
         (self.file, self.changed_by, self.stayed) = (None, None, None);
-        let Claims { port, team, asked, .. } = std::mem::take(&mut self.claims);
         let declared_at = self.declared_at.take();
         if *self != Self::default() {
             (self.declared_at, self.dropped_at) = (declared_at, Some(at));
-            self.claims = Claims { port, team, asked, ..Claims::default() };
+            self.claims = Claims { team, asked, ..Claims::default() };
         }
+    }
+
+    /// By right it has these from now on. The port that it had stays its own as long as it may live on it.
+    pub fn claim(&mut self, claims: Claims) {
+        let had = std::mem::replace(&mut self.claims, claims).port;
+        let may_live = self.lived_on().next().is_some();
+        self.ports.extend(had.filter(|_| may_live));
+        self.ports.retain(|port| self.claims.port.as_ref() != Some(port));
+    }
+
+    /// What it has that no other may have: by right, and as it lives. What is not declared any more has its ports only as long as
+    /// it may live on them.
+    pub fn has(&self) -> Claims {
+        let may_live = self.file.is_some() || self.lived_on().next().is_some();
+        let live = if may_live { self.ports.clone() } else { BTreeSet::new() };
+        Claims { live, ..self.claims.clone() }
+    }
+
+    /// Whether there was such an app: one that is only declared, and never without a mistake, has nothing.
+    pub fn was_there(&self) -> bool {
+        !self.claims.is_empty() || self.lived_on().next().is_some()
     }
 
     /// What is described again: what it stayed as until now.
@@ -237,64 +262,6 @@ impl ResourceMemory {
     /// Every provider on which it is known to have lived, as far as that is remembered.
     pub fn lived_on(&self) -> impl Iterator<Item = &ProviderName> {
         self.places.keys().chain(self.last_good.as_ref().map(|good| &good.resource.spec.provider))
-    }
-}
-
-/// What an app has that no other may have: the holder keeps it when another asks for it too.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Claims {
-    /// Its stable port: on which provider, which address and number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<(ProviderName, IpAddr, u16)>,
-    /// The names it had before.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub was: Vec<ResourceId>,
-    /// Names that it had and does not say any more, and those that what it was had: they are nobody's, but what comes by one of
-    /// them as this goes was meant to be this.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub before: Vec<ResourceId>,
-    /// Its name: whose it is, where teams are kept apart.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub team: Option<TeamName>,
-    /// Since when others ask for its name, where they do while it is not declared, or not without a mistake.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub asked: Option<Asked>,
-    /// Its stable port when it was last found good, where that was another: as long as nothing newer was, it may live there still.
-    /// It follows from what is last good and is not written down.
-    #[serde(skip)]
-    pub live: Option<(ProviderName, IpAddr, u16)>,
-}
-
-/// Since when other teams' manifests ask for a name that one team has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Asked {
-    /// Since before a revision took it away: they asked in vain.
-    Before,
-    /// This team's came to do so in the revision that took it away, or later.
-    By(TeamName),
-}
-
-impl Claims {
-    /// What a resource as it is declared has; `apart` says whether teams are kept apart.
-    pub fn of(resource: &Resource, apart: bool) -> Self {
-        let spec = &resource.spec;
-        let port = spec.port.as_ref().map(|port| (spec.provider.clone(), spec.bind, port.number));
-        let team = apart.then(|| resource.team.clone());
-        Self { port, was: resource.was.clone(), before: Vec::new(), team, asked: None, live: None }
-    }
-
-    /// The same without former names of what never was: such a name is nobody's.
-    #[must_use]
-    pub fn of_what_was(mut self, was: impl Fn(&ResourceId) -> bool) -> Self {
-        self.was.retain(was);
-        self
-    }
-
-    /// Whether it has nothing of the kind.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 

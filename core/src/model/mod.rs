@@ -3,6 +3,7 @@
 //! Values only. No decision is made here and nothing from a higher floor is imported.
 
 mod alert;
+mod claims;
 mod commit;
 mod digest;
 mod expand;
@@ -40,6 +41,7 @@ mod whose;
 
 pub use crate::expression::{Expression, Template, TemplatePart};
 pub use alert::{Alert, AlertId, AlertMemory, AlertState, Disposition, Fingerprint, Labels, Signal};
+pub use claims::{Asked, Claims, StablePort};
 pub use commit::{Commit, Later};
 pub use digest::{Digest, canonical};
 pub use expand::{BUILT_IN, ExpandError, GIVEN, MAX_EXPANDED, expand, expand_env, is_variable, variables};
@@ -50,8 +52,7 @@ pub use id::{Environment, InvalidName, Kind, Name, Owner, ProviderName, Resource
 pub use kept::Kept;
 pub use label::{MOST_LABELS, bounded_annotations, bounded_labels, visible, web_url};
 pub use memory::{
-    AsDeclared, Asked, ChangedBy, Claims, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory,
-    Waves,
+    AsDeclared, ChangedBy, LastGood, Memory, Pin, Removal, Renewal, ResourceMemory, RevisionMemory, Waves,
 };
 pub use moment::{is_ahead, wait_ends};
 pub use number::{PageId, RunId};

@@ -5,6 +5,7 @@
 //! cancelling, and what it finds under way of an older template is simply old.
 
 mod look;
+mod ports;
 mod roll;
 #[cfg(test)]
 mod tests;

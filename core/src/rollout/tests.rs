@@ -2,6 +2,7 @@
 
 mod checks;
 mod places;
+mod ports;
 mod versions;
 
 use std::sync::Arc;

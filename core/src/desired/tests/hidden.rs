@@ -2,21 +2,24 @@
 //! mistakes keep what another removes.
 
 use super::neighbours::{app_of, settings, team};
+use jiff::Timestamp;
+
 use super::*;
+use crate::model::ResourceMemory;
 
 pub(super) type All = BTreeMap<String, String>;
 
-/// What the daemon remembers: the file that each app was declared in, and what it has by right.
+/// What the daemon remembers, of apps that all live: the file that each was declared in, and what it has.
 #[derive(Clone)]
 pub(super) struct Past {
     pub(super) base: Context,
     files: BTreeMap<ResourceId, Arc<str>>,
-    claims: BTreeMap<ResourceId, Claims>,
+    known: BTreeMap<ResourceId, ResourceMemory>,
 }
 
 impl Past {
     pub(super) fn of(all: &All, base: Context) -> Self {
-        let mut past = Self { base, files: BTreeMap::new(), claims: BTreeMap::new() };
+        let mut past = Self { base, files: BTreeMap::new(), known: BTreeMap::new() };
         let first = past.compile(all);
         assert!(!first.has_errors(), "{}", rendered(&first));
         past.accept(&first);
@@ -34,11 +37,13 @@ impl Past {
             declared.entry(Arc::clone(file)).or_default().insert(id.clone());
         }
         let declared = declared.into_iter().map(|(file, ids)| (file, Arc::new(ids))).collect();
-        Context { declared, claims: self.claims.clone(), ..self.base.clone() }
+        let claims = self.known.iter().filter(|(_, known)| known.was_there());
+        let claims = claims.map(|(id, known)| (id.clone(), known.has())).collect();
+        Context { declared, claims, ..self.base.clone() }
     }
 
     pub(super) fn accept(&mut self, compiled: &Compiled) {
-        let (desired, known) = (&compiled.desired, self.claims.clone());
+        let (desired, before) = (&compiled.desired, self.known.clone());
         let mut files: BTreeMap<ResourceId, Arc<str>> = BTreeMap::new();
         for (path, ids) in compiled.declared.iter() {
             files.extend(ids.iter().map(|id| (id.clone(), Arc::clone(path))));
@@ -47,33 +52,55 @@ impl Past {
             match (files.contains_key(id), desired.held.contains_key(id)) {
                 (false, true) => drop(files.insert(id.clone(), Arc::clone(file))),
                 (false, false) => {
-                    let Claims { port, team, .. } = self.claims.get(id).cloned().unwrap_or_default();
-                    self.claims.insert(id.clone(), Claims { port, team, ..Claims::default() });
+                    if let Some(known) = self.known.get_mut(id) {
+                        known.drop_declaration(Timestamp::UNIX_EPOCH);
+                    }
                 }
                 _ => {}
             }
         }
+        for (id, file) in &files {
+            self.known.entry(id.clone()).or_default().declare(file, Timestamp::UNIX_EPOCH);
+        }
         self.files = files;
         let apart = desired.keeps_teams_apart();
-        let had = |id: &ResourceId, old: &ResourceId| known.get(id).is_some_and(|it| it.was.contains(old));
-        let claims = |(id, it): (&ResourceId, &Arc<Resource>)| {
-            let claims = Claims::of(it, apart).of_what_was(|old| had(id, old) || known.contains_key(old));
-            (id.clone(), claims.with_names(id, |id| known.get(id)))
-        };
-        self.claims.extend(desired.resources.iter().map(claims));
+        let had = |id: &ResourceId, old: &ResourceId| before.get(id).is_some_and(|it| it.claims.was.contains(old));
+        let was = |old: &ResourceId| before.get(old).is_some_and(ResourceMemory::was_there);
+        for (id, it) in &desired.resources {
+            let claims = Claims::of(it, apart).of_what_was(|old| had(id, old) || was(old));
+            let claims = claims.with_names(id, |id| before.get(id).map(|it| &it.claims));
+            let known = self.known.entry(id.clone()).or_default();
+            known.claim(claims);
+            known.places.insert(it.spec.provider.clone(), None);
+        }
     }
 }
 
 impl Past {
     /// What was renamed is remembered no more by the name that it had.
     pub(super) fn forget(&mut self, app: &str) {
-        self.claims.remove(&id(app));
+        self.known.remove(&id(app));
     }
 
     /// What is not declared any more lives no more.
     pub(super) fn is_gone(&mut self, app: &str) {
-        if let Some(claims) = self.claims.get_mut(&id(app)) {
-            claims.port = None;
+        if let Some(known) = self.known.get_mut(&id(app)) {
+            known.places.clear();
+        }
+    }
+
+    /// What is declared with another port lives on that by now, and is to stay there.
+    pub(super) fn has_arrived(&mut self, app: &str) {
+        if let Some(known) = self.known.get_mut(&id(app)) {
+            known.ports.clear();
+        }
+    }
+
+    /// Whatever of this app is to happen has: it has arrived where it is declared, or is gone.
+    pub(super) fn settle(&mut self, app: &str) {
+        match self.files.contains_key(&id(app)) {
+            true => self.has_arrived(app),
+            false => self.is_gone(app),
         }
     }
 }

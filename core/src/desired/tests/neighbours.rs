@@ -308,7 +308,7 @@ fn a_port_stays_with_what_lives_on_it_whatever_is_declared() {
     let local = || (name("local"), std::net::Ipv4Addr::LOCALHOST.into(), 8080);
     let compile = |past: &Past, all: &BTreeMap<String, String>, is_live: bool| {
         let mut context = past.context();
-        context.claims.get_mut(&id("shop")).expect("it is there").live = is_live.then(local);
+        context.claims.get_mut(&id("shop")).expect("it is there").live = is_live.then(local).into_iter().collect();
         run(all, &context)
     };
     // Its new version failed, or it is suspended with another port: in one commit with who asks, or later.
@@ -331,13 +331,15 @@ fn a_port_stays_with_what_lives_on_it_whatever_is_declared() {
         next.insert("apps/a/shop.yaml".to_owned(), shop("  port: 8080\n  replicas: 2\n"));
         let back = compile(&past, &next, true);
         assert_eq!(back.desired.held.keys().collect::<Vec<_>>(), [&id("thief")], "{}", rendered(&back));
-        // Once it is good with its new one, or nothing of it is to run, the old one is anybody's.
-        for (spec, is_live) in [(spec.to_owned(), false), (format!("{}  replicas: 0\n", "  port: 8082\n"), true)] {
+        // Once it has arrived with its new one the old one is anybody's, and where nothing of it is to run not before.
+        for spec in [spec, "  port: 8082\n  replicas: 0\n"] {
             let mut past = past.clone();
             next.insert("apps/a/shop.yaml".to_owned(), shop(&spec.replace("  suspend: true\n", "")));
             past.accept(&past.clone().compile(&changed(&next, &[("apps/b/thief.yaml", None)])));
-            let compiled = compile(&past, &next, is_live);
-            assert!(!compiled.has_errors(), "{}", rendered(&compiled));
+            for is_live in [true, false] {
+                let compiled = compile(&past, &next, is_live);
+                assert_eq!(compiled.has_errors(), is_live, "{spec}: {}", rendered(&compiled));
+            }
         }
     }
     // Who came to have it by right meanwhile keeps it.
