@@ -44,7 +44,7 @@ pub(super) async fn begin(
             Err(error) => format!("{error:#}"),
         };
         match &waiting {
-            Some(waiting) => waiting.tell(why),
+            Some(waiting) => waiting.tell(&why),
             None => waiting = Waiting::open(listeners, why),
         }
         tokio::select! {
@@ -79,14 +79,14 @@ impl Waiting {
     }
 
     /// The same again is no news: a disk may be full for days.
-    fn tell(&self, why: String) {
+    fn tell(&self, why: &str) {
         if self.why.send_if_modified(|before| {
-            before != &why && {
-                before.clone_from(&why);
+            before != why && {
+                why.clone_into(before);
                 true
             }
         }) {
-            told(&why);
+            told(why);
         }
     }
 

@@ -604,9 +604,10 @@ async fn metrics_tell_how_things_stand_and_no_more() {
 
 /// The samples of all counters.
 async fn counts(served: &Served) -> BTreeMap<String, f64> {
-    let text = get(served, "/metrics").await.text().await.unwrap();
+    let text = get(served, "/metrics").await.text().await.expect("a body");
     let is_count = |name: &str| name.contains("_total") || name.contains("_count") || name.contains("_bucket");
-    let sample = |line: &str| line.rsplit_once(' ').map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+    let sample =
+        |line: &str| line.rsplit_once(' ').map(|(name, value)| (name.to_owned(), value.parse().expect("a number")));
     let all = text.lines().filter(|line| !line.starts_with('#')).filter_map(sample);
     all.filter(|(name, _)| is_count(name) && name.starts_with("codeops_")).collect()
 }

@@ -41,7 +41,7 @@ fn items(resources: &Value) -> &[Value] {
 fn needs_nobody(resource: &Value) -> bool {
     let stuck = resource.get("stuck").and_then(Value::as_bool).unwrap_or_default();
     let well = match (text(resource, &["sync"]), text(resource, &["health"])) {
-        ("Synced" | "OutOfSync" | "Suspended", health) if matches!(health, "Healthy" | "Progressing") => true,
+        ("Synced" | "OutOfSync" | "Suspended", "Healthy" | "Progressing") => true,
         (sync, health) => sync == "Suspended" && health == "Missing",
     };
     well && !stuck

@@ -192,14 +192,15 @@ fn refused(host: &str, error: &lettre::transport::smtp::Error) -> EffectError {
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
 
     use super::*;
 
-    /// A server that begins so, and goes on without an end.
-    async fn endless(begins: &'static str) -> u16 {
+    /// A server that begins so, and goes on without an end, as long as `tasks` live.
+    async fn endless(begins: &'static str, tasks: &mut JoinSet<()>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut said = tokio::io::AsyncWriteExt::write_all(&mut stream, begins.as_bytes()).await;
                 for _ in 0..1_000 {
@@ -214,8 +215,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_says_too_much_is_heard_no_further() {
-        for (begins, scheme) in [("220 ", "smtp"), ("220 hi\r\n250 ", "smtp")] {
-            let server = format!("{scheme}://127.0.0.1:{}", endless(begins).await);
+        let mut tasks = JoinSet::new();
+        for begins in ["220 ", "220 hi\r\n250 "] {
+            let server = format!("smtp://127.0.0.1:{}", endless(begins, &mut tasks).await);
             let message = Message { title: "down".to_owned(), body: String::new(), link: None, alert: None };
             let mail = mail(&["ada@acme.example".to_owned()], "ops@acme.example", &message, "k", Timestamp::UNIX_EPOCH);
             let egress = Egress::Open;
