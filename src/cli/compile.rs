@@ -40,6 +40,7 @@ pub(crate) fn context(environment: Option<Environment>, settings: Option<&Settin
         declared: BTreeMap::new(),
         claims: BTreeMap::new(),
         holders: BTreeMap::new(),
+        files: BTreeMap::new(),
         looks_back: None,
         deletions_wait: false,
     }

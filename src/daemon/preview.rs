@@ -72,6 +72,7 @@ pub async fn plan(options: &Options) -> anyhow::Result<PlanOutcome> {
         declared: acceptance::declared(&past.memory),
         claims: acceptance::claims(&past.memory),
         holders: past.memory.revision.holders.clone(),
+        files: past.memory.revision.files.clone(),
         looks_back: None,
         deletions_wait: true,
         reserved: options.settings.reserved(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use codeops_core::model::{
     Aim, AlertId, AlertMemory, Does, HoldId, LastGood, Memory, Name, Page, PageId, PlaybookStep, ProviderName, Removal,
-    ResourceId, ResourceMemory, RevisionState, Run, RunEvent, RunId, Subject, TeamName,
+    ResourceId, ResourceMemory, RevisionMemory, RevisionState, Run, RunEvent, RunId, Subject, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -147,10 +147,11 @@ fn fold_resources(memory: &mut Memory, entry: &Entry) -> Vec<Change> {
             memory.revision.has_held = false;
             vec![Change::Revision]
         }
-        Record::Kept { manifests, holders, others, gone } => {
-            let before = (memory.revision.kept.clone(), memory.revision.holders.clone());
-            keep(&mut memory.revision, manifests, holders, (*others, gone));
-            changed(before != (memory.revision.kept.clone(), memory.revision.holders.clone()), Change::Revision)
+        Record::Kept { manifests, holders, files, others, gone } => {
+            let of = |it: &RevisionMemory| (it.kept.clone(), it.holders.clone(), it.files.clone());
+            let before = of(&memory.revision);
+            keep(&mut memory.revision, manifests, (holders, files), (*others, gone));
+            changed(before != of(&memory.revision), Change::Revision)
         }
         Record::Stays { resource, declared, before } => {
             resource_of(memory, resource, |it| stay(it, declared.as_ref(), before.as_ref()))

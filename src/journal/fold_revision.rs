@@ -112,19 +112,25 @@ pub(super) fn stay(it: &mut ResourceMemory, declared: Option<&AsDeclared>, befor
 pub(super) fn keep(
     revision: &mut RevisionMemory,
     manifests: &BTreeMap<String, Option<Revision>>,
-    holders: &BTreeMap<String, Name>,
+    (holders, files): (&BTreeMap<String, Name>, &BTreeMap<String, Arc<str>>),
     (others, gone): (bool, &BTreeSet<String>),
 ) {
     if !others {
         revision.kept.clear();
         revision.holders.clear();
+        revision.files.clear();
     }
     for id in gone {
         revision.kept.remove(id);
         revision.holders.remove(id);
     }
+    // What is said of one is all of it: where no file is said it is in force no more.
+    for id in gone.iter().chain(holders.keys()) {
+        revision.files.remove(id);
+    }
     revision.kept.extend(manifests.iter().map(|(id, good)| (id.clone(), good.clone())));
     revision.holders.extend(holders.iter().map(|(id, team)| (id.clone(), team.clone())));
+    revision.files.extend(files.iter().map(|(id, file)| (id.clone(), Arc::clone(file))));
 }
 
 /// The limit by which the next revision is judged beside its own, for as long as it is in force: its predecessor's, and

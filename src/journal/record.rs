@@ -76,6 +76,9 @@ pub enum Record {
         /// Of each manifest that several teams have, that stays as it was, or that is gone and still named, whose it is.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         holders: BTreeMap<String, TeamName>,
+        /// Of those of them that are in force, the file that each stood in when it last was good.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        files: BTreeMap<String, Arc<str>>,
         /// Whether those that are not named are as before; without, there are no others.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         others: bool,

@@ -18,8 +18,12 @@ const ENTRIES: usize = 500;
 /// Of each broken manifest, and each that is deleted and stays, as `Kind/name`, the revision that had it good last; `None` where it never was good.
 pub(super) type Kept = BTreeMap<String, Option<Revision>>;
 
-/// Whose is in force of what several teams have, and of what stays as it was.
-pub(super) type Holders = BTreeMap<String, TeamName>;
+/// Whose is in force of what several teams have, and of what stays as it was; and in which file it stands, or stood.
+#[derive(Default, PartialEq)]
+pub(super) struct Holders {
+    pub(super) teams: BTreeMap<String, TeamName>,
+    pub(super) files: BTreeMap<String, Arc<str>>,
+}
 
 /// What was found out.
 #[derive(Default)]
@@ -143,20 +147,25 @@ pub(super) fn written(before: (&Kept, &Holders), now: (&Kept, &Holders)) -> Opti
     if before == now {
         return None;
     }
-    if now.0.is_empty() && now.1.is_empty() {
-        let (manifests, holders) = (Kept::new(), Holders::new());
-        return Some(Record::Kept { manifests, holders, others: false, gone: BTreeSet::new() });
-    }
-    let ids = before.0.keys().chain(before.1.keys());
-    let differs = |id: &String| before.0.get(id) != now.0.get(id) || before.1.get(id) != now.1.get(id);
+    let ((kept_before, before), (kept, now)) = (before, now);
+    let ids = kept_before.keys().chain(before.teams.keys());
+    let others = !kept.is_empty() || !now.teams.is_empty();
+    let differs = |id: &String| {
+        let stands = (before.files.get(id), before.teams.get(id)) == (now.files.get(id), now.teams.get(id));
+        kept_before.get(id) != kept.get(id) || !stands
+    };
     // Of what was one and the other and is only one now, that is said again.
     let is_less = |id: &String| {
-        before.0.contains_key(id) && !now.0.contains_key(id) || before.1.contains_key(id) && !now.1.contains_key(id)
+        kept_before.contains_key(id) && !kept.contains_key(id)
+            || before.teams.contains_key(id) && !now.teams.contains_key(id)
     };
-    let gone = ids.filter(|id| is_less(id)).cloned().collect();
-    let manifests = now.0.iter().filter(|(id, _)| differs(id)).map(|(id, good)| (id.clone(), good.clone())).collect();
-    let holders = now.1.iter().filter(|(id, _)| differs(id)).map(|(id, team)| (id.clone(), team.clone())).collect();
-    Some(Record::Kept { manifests, holders, others: true, gone })
+    // With no others they are all gone.
+    let gone = ids.filter(|id| others && is_less(id)).cloned().collect();
+    let manifests = kept.iter().filter(|(id, _)| differs(id)).map(|(id, good)| (id.clone(), good.clone())).collect();
+    let holders = now.teams.iter().filter(|(id, _)| differs(id)).map(|(id, team)| (id.clone(), team.clone())).collect();
+    let files =
+        now.files.iter().filter(|(id, _)| differs(id)).map(|(id, file)| (id.clone(), Arc::clone(file))).collect();
+    Some(Record::Kept { manifests, holders, files, others, gone })
 }
 
 /// The broken manifests that answer alerts: a test that is broken answers none.

@@ -201,7 +201,7 @@ impl Flow {
         let until_now = self.world.current.as_ref().map(|current| (&current.revision, &*current.desired));
         let remembered = self.kept();
         let manifests = kept(&compiled, &remembered, found, until_now);
-        let holders = compiled.next_holders();
+        let holders = Holders { teams: compiled.next_holders(), files: compiled.next_files() };
         if let Some(record) = written((&remembered, &self.holders()), (&manifests, &holders)) {
             self.tools.journal.record(vec![record]).await?;
         }
@@ -239,11 +239,11 @@ impl Flow {
         memory.revision.kept.clone()
     }
 
-    /// Whose is what several teams have in it, or still name.
+    /// Whose is what several teams have in it, or still name, and where it stands.
     fn holders(&self) -> Holders {
         let memory = self.tools.journal.memory();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
-        memory.revision.holders.clone()
+        Holders { teams: memory.revision.holders.clone(), files: memory.revision.files.clone() }
     }
 
     /// The revision in force, as remembered.
@@ -276,6 +276,7 @@ fn context(tools: &Tools, rules: &Rules) -> Context {
         declared: acceptance::declared(&memory),
         claims: acceptance::claims(&memory),
         holders: memory.revision.holders.clone(),
+        files: memory.revision.files.clone(),
         looks_back: None,
         deletions_wait: true,
     }

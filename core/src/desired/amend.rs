@@ -41,6 +41,7 @@ impl Good {
                 declared: Declared::new(),
                 claims: BTreeMap::new(),
                 holders: BTreeMap::new(),
+                files: BTreeMap::new(),
                 looks_back: None,
                 deletions_wait: false,
             },

@@ -100,7 +100,9 @@ impl Compiler {
             self.asked = Some(std::mem::take(&mut resolved.asked));
         }
         (resolved.response, self.waits) = in_force::settle(&mut resolved, &self.parsed, context, &mut self.in_force);
-        self.lower(resolved, context)
+        let mut compiled = self.lower(resolved, context);
+        compiled.files = in_force::files(&self.in_force, &compiled.next_holders());
+        compiled
     }
 
     /// Brings `parsed` to these files: what is gone goes, what changed is parsed. And what may still be taken.
@@ -217,7 +219,8 @@ impl Compiler {
             undeletable: resolved.undeletable,
             wanted,
         };
-        Compiled { desired, diagnostics, declared: Arc::new(resolved.declared), holders: resolved.holders }
+        let (declared, holders) = (Arc::new(resolved.declared), resolved.holders);
+        Compiled { desired, diagnostics, declared, holders, files: BTreeMap::new() }
     }
 }
 

@@ -81,7 +81,9 @@ impl<'c> Holders<'c> {
             Some(id) => self.context.declared.get(path).is_some_and(|ids| ids.contains(&id)),
             None => {
                 let key = (kind, name.clone());
-                let knows = |good: &BTreeSet<String>| good.contains(&in_force::id(&key));
+                // The paths that teams had there are not known: of several manifests only one was good there.
+                let stood = |id: &String| self.context.files.get(id).is_none_or(|file| file == path);
+                let knows = |good: &BTreeSet<String>| good.get(&in_force::id(&key)).is_some_and(stood);
                 self.context.looks_back.as_ref().is_some_and(knows)
                     || self.there(&key).is_some_and(|(_, there)| there == path)
             }

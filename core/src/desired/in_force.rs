@@ -63,6 +63,15 @@ pub(super) type Asked = BTreeSet<(ManifestKind, Name, TeamName)>;
 /// What was in force last, and the file it stood in.
 pub(super) type InForce = BTreeMap<Key, (Declares, Arc<str>)>;
 
+/// Of these manifests, as `Kind/name`, the file of each that is in force.
+pub(super) fn files(in_force: &InForce, of: &BTreeMap<String, TeamName>) -> BTreeMap<String, Arc<str>> {
+    if of.is_empty() {
+        return BTreeMap::new();
+    }
+    let all = in_force.iter().map(|(key, (_, path))| (id(key), Arc::clone(path)));
+    all.filter(|(id, _)| of.contains_key(id)).collect()
+}
+
 /// Checks all candidates against everything else, and gives what is in force now; with what of it waits only for what is held.
 pub(super) fn settle(
     resolved: &mut Resolved,

@@ -162,6 +162,8 @@ pub struct Context {
     /// Of manifests of how alerts are answered that other teams have as well, that stay for a mistake or though they are deleted, or
     /// that are gone and still named, as `Kind/name`: whose they were at the last accepted revision.
     pub holders: BTreeMap<String, TeamName>,
+    /// Of those that are in force, the file that each stood in when it last was good, as far as that is remembered.
+    pub files: BTreeMap<String, Arc<str>>,
     /// Where the files are of a revision that is looked back at: of these manifests, as `Kind/name`, it is known that they were
     /// good in it, whatever paths their teams may claim by now.
     pub looks_back: Option<BTreeSet<String>>,
@@ -264,6 +266,8 @@ pub struct Compiled {
     /// Of manifests of how alerts are answered that several teams have, or that are gone and still named, as `Kind/name`, whose
     /// they are.
     pub holders: BTreeMap<String, TeamName>,
+    /// Of what is in [`Compiled::next_holders`] and in force, the file that it stands in, or stood in when it last was good.
+    files: BTreeMap<String, Arc<str>>,
 }
 
 impl Compiled {
@@ -276,6 +280,13 @@ impl Compiled {
         let stay = response.broken.keys().chain(response.deleted.keys()).filter(stays);
         let stay = stay.filter_map(|id| Some((id.clone(), response.team_of(id)?.clone())));
         stay.chain(self.holders.clone()).collect()
+    }
+
+    /// The next [`Context::files`].
+    pub fn next_files(&self) -> BTreeMap<String, Arc<str>> {
+        let holders = self.next_holders();
+        let files = self.files.iter().filter(|(id, _)| holders.contains_key(*id));
+        files.map(|(id, file)| (id.clone(), Arc::clone(file))).collect()
     }
 
     /// Whether any diagnostic is an error.

@@ -70,6 +70,9 @@ pub struct RevisionMemory {
     /// named, as `Kind/name`: whose it is.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub holders: BTreeMap<String, TeamName>,
+    /// Of those in force, the file that each stood in when it last was good, as far as that was written down.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, Arc<str>>,
 }
 
 /// What is remembered of one resource.

@@ -97,12 +97,13 @@ impl Daemon {
         let nowhere = holders.keys().filter(|id| response.team_of(id).is_none()).map(|id| (id.clone(), None));
         self.kept = nowhere.chain(response.broken.keys().map(|id| (id.clone(), last(id)))).collect();
         self.context.holders = holders;
+        self.context.files = compiled.next_files();
     }
 
     /// Begins again on what was accepted last, by these settings, as `as_before` of the reconciler does.
     fn restart(&mut self, settings: Context) -> Compiled {
-        let holders = std::mem::take(&mut self.context.holders);
-        self.context = Context { holders, ..settings };
+        let (holders, files) = (std::mem::take(&mut self.context.holders), std::mem::take(&mut self.context.files));
+        self.context = Context { holders, files, ..settings };
         let all = self.last.clone();
         self.compiler = Compiler::default();
         let first = self.compile(&all, None);
@@ -424,6 +425,15 @@ fn what_stays_through_settings_pages_nobody_of_another() {
         Happens::A { shared: true, oncall: false, hook: true, there: true },
         Happens::B { kinds: 10, as_a: true, shared: false },
         Happens::Settings(true),
+    ];
+    let paged = page_comes_to_b(&steps);
+    assert!(paged.is_none(), "{}", paged.unwrap_or_default());
+    // Who says that he is another does not make the other's own broken, where it stays for the settings.
+    let steps = [
+        Happens::B { kinds: 10, as_a: true, shared: false },
+        Happens::A { shared: true, oncall: false, hook: true, there: true },
+        Happens::Settings(true),
+        Happens::B { kinds: 16, as_a: false, shared: false },
     ];
     let paged = page_comes_to_b(&steps);
     assert!(paged.is_none(), "{}", paged.unwrap_or_default());
