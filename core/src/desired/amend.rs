@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use crate::model::{Resource, ResourceId};
 
-use super::app::AppManifest;
 use super::compiler::lower_unit;
-use super::file::{Body, Class, Document, OVERLAYS, ParsedFile};
-use super::groups::Found;
+use super::files::file::{Body, Class, Document, OVERLAYS, ParsedFile};
+use super::files::groups::Found;
+use super::kinds::app::AppManifest;
 use super::resolve::{Resolved, unit};
-use super::tree::At;
-use super::{Compiled, Context, Declared, grants};
+use super::teams::grants;
+use super::text::tree::At;
+use super::{Compiled, Context, Declared};
 
 /// The last revision, if nothing at all was wrong with it.
 #[derive(Debug)]
@@ -135,8 +136,8 @@ fn looks_the_same(before: &Document, now: &Document) -> bool {
     good && before.header.name.value == now.header.name.value && shows_the_same(old, new)
 }
 
-/// Whether two apps agree in all that [`super::references`], other apps' [`grants`] and the manifests that name them look at
-/// ([`super::named`] asks whose they are). What more comes to be looked at there belongs here too.
+/// Whether two apps agree in all that [`super::apps::references`], other apps' [`grants`] and the manifests that name them look at
+/// ([`super::answering::named`] asks whose they are). What more comes to be looked at there belongs here too.
 fn shows_the_same(a: &AppManifest, b: &AppManifest) -> bool {
     fn one<T>(at: Option<&At<T>>) -> Option<&T> {
         at.map(|at| &at.value)

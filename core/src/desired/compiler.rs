@@ -6,19 +6,22 @@ use std::sync::Arc;
 use crate::model::{Owner, Place, Resource, ResourceId};
 
 use super::amend::{Changes, Good};
-use super::app::AppManifest;
-use super::diagnostic::{Diagnostic, Severity};
-use super::file::{Class, ParsedFile, class, parse};
-use super::in_force::{self, InForce};
-use super::lost::not_whole;
-use super::merging::Merged;
-use super::portion::Shares;
+use super::answering::in_force::{self, InForce};
+use super::apps::unit::Unit;
+use super::apps::wanted::Came;
+use super::apps::{lower, references};
+use super::bounds::portion::Shares;
+use super::bounds::space;
+use super::files::file::{Class, ParsedFile, class, parse};
+use super::files::merging::Merged;
+use super::files::{environment, freeze};
+use super::kinds::app::AppManifest;
+use super::missing::hidden;
+use super::missing::lost::not_whole;
 use super::resolve::{Resolved, resolve};
-use super::unit::Unit;
-use super::wanted::Came;
-use super::{
-    Compiled, Context, Desired, File, Files, environment, freeze, grants, hidden, lower, references, rights, space,
-};
+use super::teams::{grants, rights};
+use super::text::diagnostic::{Diagnostic, Severity};
+use super::{Compiled, Context, Desired, File, Files};
 
 /// From so many changed files on, parsing is shared by two threads.
 const MANY: usize = 256;
@@ -79,7 +82,7 @@ impl Compiler {
     pub(super) fn space(&self) -> [u64; 2] {
         [
             self.parsed.iter().map(|file| file.space.used()).sum(),
-            self.merged.values().map(super::merging::Merge::used).sum(),
+            self.merged.values().map(super::files::merging::Merge::used).sum(),
         ]
     }
 

@@ -1,73 +1,33 @@
 //! Manifests in, resources out: parse → resolve → lower, like a compiler.
 //!
 //! Pure: bytes and facts come in, a [`Desired`] and every mistake found come out. It opens nothing and runs nothing.
+//!
+//! [`Compiler::compile`] is the way through the rooms, in this order:
+//!
+//! 1. `text`: bytes become trees with places; mistakes are collected and shown. `bounds` says how much is read at all.
+//! 2. `files`: each file becomes documents, read by `kinds`; overlays are merged in. Only files that changed go this way.
+//! 3. `resolve`: one manifest of each id. `teams` says whose word counts where several have one.
+//! 4. `apps`: what manifests of apps say about each other, then defaults and digests.
+//! 5. `missing`: of what is not there any more, what may be taken for gone.
+//! 6. `answering`: which manifests of how alerts are answered are in force.
+//!
+//! `amend` is the short cut from a good revision to the next one. `settings` and `schema` stand beside the way: the daemon's
+//! settings, and the same fields for editors. `spoiled` asks it about a change that a bot is about to push.
 
-mod allowance;
 mod amend;
-mod app;
-mod app_parts;
-mod astray;
-mod bereft;
-mod calls;
+mod answering;
+mod apps;
+mod bounds;
 mod compiler;
-mod condition;
-mod contest;
-mod coverage;
-mod declared;
-mod deleted;
-mod diagnostic;
-mod edit;
-mod environment;
-mod file;
-mod former;
-mod freeze;
-mod given;
-mod glob;
-mod grants;
-mod groups;
-mod header;
-mod hidden;
-mod holder;
-mod in_force;
-mod levelling;
-mod listening;
-mod lost;
-mod lower;
-mod merging;
-mod mistakes;
-mod named;
-mod order;
-mod overlay;
-mod people;
-mod people_channels;
-mod playbook;
-mod playbook_does;
-mod playbook_http;
-mod playbook_steps;
-mod playbook_test;
-mod portion;
-mod read;
-mod references;
-mod referred;
+mod files;
+mod kinds;
+mod missing;
 mod resolve;
-mod response;
-mod rights;
-mod rivals;
-mod route_limits;
-mod routing;
 mod schema;
 mod settings;
-mod space;
 mod spoiled;
-mod telling;
-mod texts;
-mod tree;
-mod undeletable;
-mod unit;
-mod variables;
-mod veil;
-mod wanted;
-mod yaml;
+mod teams;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -80,23 +40,23 @@ use crate::model::{
     Claims, Environment, Name, Owner, ProviderName, Resource, ResourceId, Response, SecretName, TeamName, Whose,
 };
 
+pub use answering::coverage::reaches_nobody;
+pub use apps::order::order;
+pub use apps::wanted::{Asks, Wanted};
+pub use bounds::levelling::{Levelled, Much, Writers};
 pub use compiler::Compiler;
-pub use condition::condition_at;
-pub use coverage::reaches_nobody;
-pub use declared::declared_in;
-pub use diagnostic::{Diagnostic, Severity};
-pub use edit::edit;
-pub use environment::without_overlays;
-pub use file::{is_manifest, is_wanted};
-pub use levelling::{Levelled, Much, Writers};
-pub use order::order;
-pub use read::near;
-pub use rights::{TOP, claims, may_release, owners};
+pub use files::declared::declared_in;
+pub use files::environment::without_overlays;
+pub use files::file::{is_manifest, is_wanted};
+pub use missing::undeletable::{GONE, Undeletable};
 pub use schema::{overlay_schema, schema, schema_kinds};
 pub use settings::parse_settings;
 pub use spoiled::spoils;
-pub use undeletable::{GONE, Undeletable};
-pub use wanted::{Asks, Wanted};
+pub use teams::rights::{TOP, claims, may_release, owners};
+pub use text::condition::condition_at;
+pub use text::diagnostic::{Diagnostic, Severity};
+pub use text::edit::edit;
+pub use text::read::near;
 
 /// One file of the config repository.
 #[derive(Debug, Clone)]

@@ -6,22 +6,23 @@ use std::sync::Arc;
 use crate::config::{RepositorySpec, TeamSpec};
 use crate::model::{Environment, Name, ResourceId, Response, TeamName};
 
-use super::diagnostic::{Diagnostic, Severity};
-use super::file::{Body, Class, ParsedFile};
-use super::former::Said;
-use super::groups::{Bases, Found, In, Key, Overlays, Own};
-use super::header::ManifestKind;
-use super::in_force::{Asked, Candidate, InForce};
-use super::merging::{Merged, Merging};
-use super::mistakes::Mistakes;
-use super::portion::Shares;
-use super::read::near;
-use super::references::NEAR;
-use super::tree::Span;
-use super::undeletable::Undeletable;
-use super::unit::Unit;
-use super::wanted::{Came, Wanted};
-use super::{Context, Declared, rights};
+use super::answering::in_force::{Asked, Candidate, InForce};
+use super::apps::former::Said;
+use super::apps::references::NEAR;
+use super::apps::unit::Unit;
+use super::apps::wanted::{Came, Wanted};
+use super::bounds::portion::Shares;
+use super::files::file::{Body, Class, ParsedFile};
+use super::files::groups::{Bases, Found, In, Key, Overlays, Own};
+use super::files::merging::{Merged, Merging};
+use super::kinds::header::ManifestKind;
+use super::missing::undeletable::Undeletable;
+use super::teams::rights;
+use super::text::diagnostic::{Diagnostic, Severity};
+use super::text::mistakes::Mistakes;
+use super::text::read::near;
+use super::text::tree::Span;
+use super::{Context, Declared};
 
 /// What the files say, taken together.
 #[derive(Debug, Default)]
@@ -295,7 +296,7 @@ pub(super) fn unit(
     name: &Name,
     base: &Found<'_>,
     patch: Option<&Found<'_>>,
-    app: Arc<super::app::AppManifest>,
+    app: Arc<super::kinds::app::AppManifest>,
     held: Option<String>,
 ) -> Unit {
     let document = base.document();

@@ -4,7 +4,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::header::{API_VERSION, ManifestKind};
+use super::kinds::header::{API_VERSION, ManifestKind};
 
 mod answering;
 mod forms;

@@ -15,10 +15,12 @@ use crate::config::{
 };
 use crate::model::{Bytes, Name, Period, is_variable};
 
-use super::diagnostic::Diagnostic;
-use super::read::{Fields, Reader};
-use super::tree::{Node, Source, Span, cut};
-use super::{app_parts, file, people, yaml};
+use super::files::file;
+use super::kinds::{app_parts, people};
+use super::text::diagnostic::Diagnostic;
+use super::text::read::{Fields, Reader};
+use super::text::tree::{Node, Source, Span, cut};
+use super::text::yaml;
 
 /// Kinds of provider that the language has and this version has not.
 const PROVIDERS_NOT_BUILT: [&str; 5] = ["alertmanager", "docker", "kubernetes", "postgres", "swarm"];
@@ -327,7 +329,7 @@ fn provider(reader: &mut Reader<'_>, node: &Node) -> Option<ProviderSettings> {
     let mut fields = reader.fields(node, "a provider")?;
     let process = fields.entry("process");
     let provider = process.and_then(|entry| {
-        if matches!(entry.value.value, super::tree::Value::Null) {
+        if matches!(entry.value.value, super::text::tree::Value::Null) {
             return Some(ProcessSettings::default());
         }
         let mut fields = reader.fields(&entry.value, "process")?;

@@ -11,10 +11,10 @@ use crate::config::{
 use crate::expression;
 use crate::model::{Name, TeamName, web_url};
 
-use super::super::app_parts;
-use super::super::read::{Fields, Reader, near};
-use super::super::tree::{Node, Span, cut};
 use super::{absolute, source};
+use crate::desired::kinds::app_parts;
+use crate::desired::text::read::{Fields, Reader, near};
+use crate::desired::text::tree::{Node, Span, cut};
 
 const FORMATS: [(&str, ReceiverFormat); 7] = [
     ("alertmanager", ReceiverFormat::Alertmanager),

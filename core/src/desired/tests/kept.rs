@@ -1,8 +1,9 @@
 //! How much of a revision is kept: what is more is not read, with its place, and what others wrote counts.
 
 use super::*;
-use crate::desired::mistakes::MOST_OF_FILE;
-use crate::desired::portion::{Left, Portion};
+use crate::desired::bounds::portion::{Left, Portion};
+use crate::desired::bounds::space;
+use crate::desired::text::mistakes::MOST_OF_FILE;
 
 /// An app of 200,000 nodes and a few.
 fn big(name: &str) -> String {

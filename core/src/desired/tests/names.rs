@@ -1,6 +1,7 @@
 //! A name of how alerts are answered stays its holder's while others refer to it, and is not inherited by who waited for it.
 
 use super::*;
+use crate::desired::answering::calls;
 use crate::playbook::told_in_turn;
 
 type All = BTreeMap<String, String>;

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::checked::violation;
 use super::*;
+use crate::desired::kinds::texts;
+use crate::desired::text::yaml;
 
 const APP: &str = r#"{"apiVersion": "codeops/v1", "kind": "App",
   "metadata": {"name": "shop", "team": "payments", "was": ["old-name"], "adopt": true},
