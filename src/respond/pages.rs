@@ -213,18 +213,18 @@ impl Flow {
         &mut self,
         page: PageId,
         to: To,
-        mut result: Result<Performed, EffectError>,
+        result: Result<Performed, EffectError>,
     ) -> Result<(), LogError> {
         self.afoot.sending.remove(&(page, to.notified.clone()));
         let Some(known) = self.remembered(|response| response.pages.get(&page).cloned()) else {
             return self.refused_late(page, to, result).await;
         };
         let To { notified, receiver, team, late } = to;
-        // Whoever was told that it is over knows nothing of it once it is not.
-        let is_back = late && result.is_ok() && !self.is_late(&known);
-        if is_back {
-            let error = "it was told that all is over, and that is not so any more".to_owned();
-            result = Err(EffectError::Unknown { error, evidence: String::new() });
+        // Whoever was told that it is over does not know that it fires: they are told so at once.
+        if late && result.is_ok() && !self.is_late(&known) {
+            tracing::warn!(%page, %notified, "a page was accepted as over, and fires again by now: it is sent again");
+            self.mended.insert(receiver, self.tools.clock.now());
+            return Ok(());
         }
         let refused = matches!(result, Err(EffectError::Failed { .. })).then(|| receiver.clone());
         let (mut records, mut over) = (Vec::new(), None);
@@ -247,12 +247,7 @@ impl Flow {
         };
         records.push(Record::Page { page, event });
         records.extend(over.map(|event| Record::Page { page, event }));
-        self.tools.journal.record(records).await?;
-        if is_back {
-            // The way is open: it is told at once that it fires.
-            self.mended.insert(receiver, self.tools.clock.now());
-        }
-        Ok(())
+        self.tools.journal.record(records).await.map(|_| ())
     }
 
     /// A send has come back after another was accepted: who said no is not told of the end.
