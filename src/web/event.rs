@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use codeops_core::model::{
-    AlertId, AlertState, Digest, Disposition, Health, Name, Notified, PageEvent, PageOpened, Part, ResourceId,
-    Revision, Run, RunEvent, RunId, Signal, StepOutcome, StepRef, Sync, TeamName,
+    AlertId, AlertState, Digest, Disposition, Health, Name, PageEvent, Part, ResourceId, Revision, Run, RunEvent,
+    RunId, Signal, StepOutcome, StepRef, Sync, TeamName,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::event_kept;
 use super::run_words::{hash, numbered, of_run};
 use super::words::{Mark, plural, took};
+use super::{event_kept, event_page};
 use crate::journal::{Category, Entry, Outcome, Record, SCHEDULE_CHANGED, Seq};
 
 /// One event.
@@ -283,7 +283,7 @@ fn sentence(record: &Record) -> String {
         Record::Run { run, event, .. } => {
             format!("run {run} {}", of_run(event, &numbered, &hash))
         }
-        Record::Page { page, event } => format!("page {page} {}", page_text(event)),
+        Record::Page { page, event } => format!("page {page} {}", event_page::sentence(event)),
         Record::Scheduled { playbook, due, left: None, .. } => format!("playbook {playbook} was due at {due}"),
         Record::Scheduled { playbook, due, left: Some(why), of: Some(of) } if why == SCHEDULE_CHANGED => {
             format!("playbook {playbook} has a new schedule, `{of}`: its times after {due} count, and none was missed")
@@ -336,32 +336,6 @@ fn disposition_text(disposition: &Disposition) -> String {
         Disposition::Run { run } => format!("answered by run {run}"),
         Disposition::Quiet { why } => format!("kept quiet: {why}"),
         Disposition::Left { why } => format!("left: {why}"),
-    }
-}
-
-fn page_text(event: &PageEvent) -> String {
-    match event {
-        PageEvent::Opened(PageOpened { title, .. }) => format!("opened: {title}"),
-        PageEvent::Joined { alerts } => format!("tells of {} more", plural(alerts.len(), "alert")),
-        PageEvent::Begun { notified, over: true, .. } => format!("its end is sent to {notified}"),
-        PageEvent::Begun { notified: Notified::OnCall(name), receiver: Some(receiver), .. } => {
-            format!("is sent to oncall/{name}, which is {receiver}")
-        }
-        PageEvent::Begun { notified, .. } => format!("is sent to {notified}"),
-        PageEvent::Failed { notified, error, .. } => format!("was not accepted by {notified}: {error}"),
-        PageEvent::Accepted { notified } => format!("accepted by {notified}"),
-        PageEvent::Withdrawn { why } => format!("withdrawn: {why}"),
-        PageEvent::Told { begins: true, .. } => "its end is told".to_owned(),
-        PageEvent::Told { knows, untold, .. } if knows.is_empty() && untold.is_empty() => {
-            "goes on; its end will be told anew".to_owned()
-        }
-        PageEvent::Told { knows, untold, .. } => {
-            let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-            let to = |what: &str, who: &[Name]| (!who.is_empty()).then(|| format!("{what} {}", names(who)));
-            let all = [to("its end was told to", knows), to("its end was not accepted by", untold)];
-            all.into_iter().flatten().collect::<Vec<_>>().join("; ")
-        }
-        PageEvent::Closed { why } => format!("closed: {why}"),
     }
 }
 

@@ -8,6 +8,7 @@ mod api;
 mod escape;
 mod event;
 mod event_kept;
+mod event_page;
 mod guard;
 mod history;
 mod live;
