@@ -197,12 +197,19 @@ fn unpack_into_place(
     fs::File::open(&tree)
         .and_then(|folder| rustix::fs::syncfs(&folder).map_err(io::Error::from))
         .map_err(|e| ArtifactError::disk("write", &tree, &e))?;
+    let mode = fs::metadata(&tree).map_err(|e| ArtifactError::disk("look at", &tree, &e))?.permissions().mode();
+    // Nobody but root may move a folder elsewhere that he may not write in.
+    seal(&tree, mode | 0o200)?;
     match fs::rename(&tree, place) {
         // The same bytes came from another address meanwhile.
         Err(_) if place.is_dir() => Ok(place.to_owned()),
         Err(error) => Err(ArtifactError::disk("make", place, &error)),
-        Ok(()) => Ok(place.to_owned()),
+        Ok(()) => seal(place, mode).map(|()| place.to_owned()),
     }
+}
+
+fn seal(folder: &Path, mode: u32) -> Result<(), ArtifactError> {
+    fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(|e| ArtifactError::disk("seal", folder, &e))
 }
 
 /// Removes a release, or a file that is in the place of one.
